@@ -1,0 +1,123 @@
+"""What can go wrong, as one tree.
+
+::
+
+    LLMBenchError
+    ├── UsageError               the user asked for something that cannot be
+    │   ├── UnitError            "5.8 GiBB" is not a number of bytes
+    │   ├── UnknownNameError     a marker, argument, option, model or engine that is not known
+    │   └── ContextTooSmallError the workload does not fit the context
+    ├── ModelError               the model's file is not what it should be
+    │   ├── ModelMissingError    no such file
+    │   ├── ModelHeaderError     not a GGUF file, or a damaged one; says where
+    │   ├── ModelHashError       not the file that was pinned
+    │   └── ModelFetchError      it could not be had from its source
+    └── EngineError              the system that runs models failed
+        ├── EngineMissingError   it is not installed where it was looked for
+        ├── LoadRefusedError     it refused to load the model
+        ├── RequestFailedError   it loaded the model, then refused the work
+        ├── WorkerDiedError      its process ended without an answer
+        └── WorkerHungError      its process did not answer in time
+
+Every message is one line that names the thing and the fix. Output of the engine that explains it is in
+``EngineError.log``, apart from the message.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class LLMBenchError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class UsageError(LLMBenchError):
+    """The user asked for something that cannot be."""
+
+
+class UnitError(UsageError):
+    """A text that is not a number with a unit of the right kind."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not known; the message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
+        """Compose the message.
+
+        Args:
+            kind: What the name should have been, in the singular: "model", "load option".
+            name: What the user wrote.
+            known: Every name that would have been right.
+            fix: What else the user can do, as a clause.
+        """
+        known = sorted(known)
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        offer = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}"
+        super().__init__(f"unknown {kind} {name!r}: {offer}" + (f" ({fix})" if fix else ""))
+        self.name = name
+        self.nearest = tuple(nearest)
+
+
+class ContextTooSmallError(UsageError):
+    """The workload needs more tokens than the context has."""
+
+
+class ModelError(LLMBenchError):
+    """The model's file is not what it should be."""
+
+
+class ModelMissingError(ModelError):
+    """There is no such file."""
+
+
+class ModelHeaderError(ModelError):
+    """The file is not GGUF, or its header is damaged."""
+
+    def __init__(self, path: object, offset: int, reason: str) -> None:
+        """Name the file, the byte offset at which reading stopped, and the reason."""
+        super().__init__(f"{path}: {reason} (at byte {offset})")
+        self.offset = offset
+        self.reason = reason
+
+
+class ModelHashError(ModelError):
+    """The file's SHA-256 is not the pinned one."""
+
+
+class ModelFetchError(ModelError):
+    """The model could not be had from its source."""
+
+
+class EngineError(LLMBenchError):
+    """The system that runs models failed."""
+
+    def __init__(self, message: str, log: tuple[str, ...] = ()) -> None:
+        """Keep the one-line message and the engine's own last lines apart."""
+        super().__init__(message)
+        self.log = log
+
+
+class EngineMissingError(EngineError):
+    """The engine is not installed where it was looked for."""
+
+
+class LoadRefusedError(EngineError):
+    """The engine refused to load the model."""
+
+
+class RequestFailedError(EngineError):
+    """The engine loaded the model, then refused the work."""
+
+
+class WorkerDiedError(EngineError):
+    """The engine's process ended without an answer."""
+
+
+class WorkerHungError(EngineError):
+    """The engine's process did not answer in time."""

@@ -1,0 +1,140 @@
+"""What the parts promise each other.
+
+An engine, a probe or a report is one module that keeps one of these promises, and one line in the registry
+of its package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from pytest_llm.records import (
+        JSON,
+        Benchmark,
+        Build,
+        BuildReference,
+        Judgement,
+        Model,
+        Run,
+        Series,
+        Subject,
+        Workload,
+    )
+
+
+class Clock(Protocol):
+    """Tells time for budgets; what is reported is timed inside the worker."""
+
+    def __call__(self) -> float:
+        """Return seconds since some fixed moment; never goes back."""
+
+
+class Loaded(Protocol):
+    """A subject in a process of its own.
+
+    Every method but ``close`` and ``log`` may raise :class:`~pytest_llm.errors.EngineError`.
+    """
+
+    @property
+    def pid(self) -> int:
+        """The process whose memory counts."""
+
+    @property
+    def build(self) -> Build:
+        """The build as it describes itself."""
+
+    def load(self) -> float:
+        """Load the model and make a context; return the seconds that took."""
+
+    def resolved(self) -> Mapping[str, JSON]:
+        """Return the load options as they really are, after ``load``."""
+
+    def rehearse(self, workload: Workload) -> None:
+        """Go through one whole request untimed, then stand at the workload's depth.
+
+        Must come before the other three, whenever the workload changes.
+        """
+
+    def prompt_slice(self) -> tuple[int, float]:
+        """Time one ubatch of fresh prompt at the workload's depth: tokens and seconds."""
+
+    def generation_slice(self, steps: int) -> tuple[int, float]:
+        """Time ``steps`` decodes of one token a sequence at the workload's depth: tokens and seconds."""
+
+    def request(self) -> tuple[float, Sequence[float]]:
+        """Run one whole request: seconds to the first token, then between neighbouring tokens."""
+
+    def log(self) -> str:
+        """Return everything that the engine wrote so far."""
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+
+
+class Engine(Protocol):
+    """A system that runs models."""
+
+    def start(self, subject: Subject, model: Model) -> Loaded:
+        """Start a fresh process for the subject; nothing is loaded yet.
+
+        Raises:
+            EngineError: The engine is not there, or does not start.
+        """
+
+
+class Probe(Protocol):
+    """Something read beside the clock."""
+
+    def watch(self, pid: int) -> AbstractContextManager[Mapping[str, Series]]:
+        """Read until the context ends; the mapping then holds the series that were seen."""
+
+
+class Models(Protocol):
+    """Finds the file that a name stands for."""
+
+    def check(self, name: str) -> None:
+        """Raise if the name is unknown, or a path at which nothing lies; fetches and reads nothing.
+
+        Raises:
+            UnknownNameError: No model is called so.
+            ModelMissingError: It is a path at which there is no file.
+        """
+
+    def resolve(self, name: str) -> Model:
+        """Return the model, fetched if need be and verified.
+
+        Raises:
+            ModelError: The file cannot be had, or is not what it should be.
+        """
+
+
+class Watcher(Protocol):
+    """Is told how a campaign comes along."""
+
+    def session_started(self, subject: Subject, number: int, of: int) -> None:
+        """Session ``number`` of ``of`` begins, counted from 1."""
+
+    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
+        """That session took so many seconds."""
+
+
+class Engines(Protocol):
+    """Finds the engine that a build needs."""
+
+    def __call__(self, build: BuildReference) -> Engine:
+        """Return the engine.
+
+        Raises:
+            UnknownNameError: No engine is called so.
+        """
+
+
+class Report(Protocol):
+    """Writes down what a run of pytest found."""
+
+    def add(self, benchmark: Benchmark, run: Run, judgements: Sequence[Judgement]) -> None:
+        """Take in one benchmark."""

@@ -1,0 +1,288 @@
+"""Frozen records: what is to be measured, and what was.
+
+Nothing here computes. Records compare by value, so that equal subjects share a process and equal
+workloads share a measurement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Literal, Union
+
+from pytest_llm import metrics
+from pytest_llm.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# What JSON can hold, as far as the worker's answers go.
+JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]
+
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+FlashAttention = Literal["auto", "on", "off"]
+LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io"]
+SplitMode = Literal["none", "layer", "row"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A GGUF file, identified by its SHA-256; its facts come from the header alone.
+
+    Attributes:
+        name: What the user called it: a catalogue name or a path.
+        path: The file.
+        sha256: Of the whole file, in hex.
+        file_bytes: The file's length.
+        architecture: ``general.architecture``: "llama".
+        quantization: ``general.file_type`` in words: "Q4_1".
+        parameters: Elements of all tensors.
+        layers: ``block_count``.
+        heads: ``attention.head_count`` (the largest, where layers differ).
+        kv_heads: ``attention.head_count_kv`` (the largest, where layers differ).
+        embedding_length: Width of the hidden state.
+        context_length: Tokens that the model was trained for.
+        vocabulary_size: Tokens in the vocabulary.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    file_bytes: int
+    architecture: str
+    quantization: str
+    parameters: int
+    layers: int
+    heads: int
+    kv_heads: int
+    embedding_length: int
+    context_length: int
+    vocabulary_size: int
+
+
+@dataclass(frozen=True)
+class BuildReference:
+    """Which build is meant: ``ENGINE[@WHERE]``, as the user wrote it.
+
+    Attributes:
+        engine: "llama-cpp-python".
+        kind: What ``where`` is; "installed" is the build of pytest's own environment.
+        where: A path, or nothing.
+    """
+
+    engine: str
+    kind: Literal["installed", "venv"] = "installed"
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.engine}@{self.kind}:{self.where}" if self.where else self.engine
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build of an engine, as it describes itself once it runs.
+
+    Attributes:
+        engine: "llama-cpp-python".
+        version: The engine's own version.
+        llama_cpp_commit: What ``ggml_commit()`` answers, or "" where it cannot be asked.
+        where: The interpreter or program that ran.
+        compiled_with: CPU features and backends, from ``llama_print_system_info``.
+        environment: The variables that change speed, as the worker saw them.
+    """
+
+    engine: str
+    version: str
+    llama_cpp_commit: str
+    where: str
+    compiled_with: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        commit = f" (llama.cpp {self.llama_cpp_commit})" if self.llama_cpp_commit else ""
+        return f"{self.engine} {self.version}{commit}"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded: llama.cpp's own names, every one with an explicit value.
+
+    The defaults are llama.cpp's (``llama_model_default_params``, ``llama_context_default_params`` and
+    ``common_params`` at 0c1e57098), except ``n_ctx``: there it means "whatever the model was trained for",
+    which would make memory a property of the file. ``n_threads`` and ``n_threads_batch`` of 0 stand for the
+    physical cores that this process may use; the resolved number is part of what a worker reports.
+    """
+
+    n_ctx: int = 4096
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    n_seq_max: int = 1
+    n_threads: int = 0
+    n_threads_batch: int = 0
+    n_gpu_layers: int = -1
+    split_mode: SplitMode = "layer"
+    main_gpu: int = 0
+    load_mode: LoadMode = "mmap"
+    check_tensors: bool = False
+    use_extra_bufts: bool = True
+    flash_attn: FlashAttention = "auto"
+    offload_kqv: bool = True
+    op_offload: bool = True
+    type_k: CacheType = "f16"
+    type_v: CacheType = "f16"
+    swa_full: bool = True
+    kv_unified: bool = False
+    rope_freq_base: float = 0.0
+    rope_freq_scale: float = 0.0
+
+    def tokens_per_sequence(self) -> int:
+        """Return how many tokens one sequence can hold."""
+        return self.n_ctx if self.kv_unified else self.n_ctx // self.n_seq_max
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model (by name or path), a build, and load options."""
+
+    model: str
+    build: BuildReference
+    load_options: LoadOptions
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a subject is asked to do.
+
+    Attributes:
+        prompt_tokens: Fresh tokens of one request, for each sequence.
+        generate_tokens: Tokens generated after them, for each sequence.
+        depth: Tokens that are in the context before the prompt, for each sequence.
+        parallel: Sequences that are worked on together.
+    """
+
+    prompt_tokens: int = 128
+    generate_tokens: int = 64
+    depth: int = 0
+    parallel: int = 1
+
+    def tokens_per_sequence(self) -> int:
+        """Return how many tokens of context one sequence needs."""
+        return self.depth + self.prompt_tokens + self.generate_tokens
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An absolute bound on a metric, inclusive; the metric says on which side."""
+
+    metric: metrics.Metric
+    bound: float
+
+
+@dataclass(frozen=True)
+class TestKey:
+    """What identifies a test wherever pytest was started: module, qualified name, parameters."""
+
+    module: str
+    name: str
+    parameters: str = ""
+
+    __test__ = False
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark as collected: what to measure for it, and what it demands."""
+
+    nodeid: str
+    key: TestKey
+    subject: Subject
+    workload: Workload
+    limits: tuple[Limit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was noted in one session, in the order in which it was noted.
+
+    Attributes:
+        values: Seconds or bytes.
+        tokens: Tokens that each of the values stands for, where it is a time of work.
+    """
+
+    values: tuple[float, ...]
+    tokens: int = 1
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one fresh process showed of one workload: series by name (see ``metrics``)."""
+
+    series: Mapping[str, Series]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric of a run.
+
+    Attributes:
+        metric: Which metric.
+        value: The run's value, in the metric's unit.
+        samples: One a session, in the metric's unit.
+    """
+
+    metric: metrics.Metric
+    value: float
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was measured of one subject on one workload; every number traces to ``sessions``.
+
+    A metric can be read as an attribute: ``run.generation_tokens_per_second.value``.
+    """
+
+    subject: Subject
+    workload: Workload
+    model: Model
+    build: Build
+    resolved: Mapping[str, JSON]
+    sessions: tuple[Session, ...]
+    measurements: Mapping[str, Measurement]
+
+    def __getattr__(self, name: str) -> Measurement:
+        # Only reached for names that are no fields. Copying and pickling ask for dunder names on
+        # instances that have no fields yet.
+        if name.startswith("_") or name == "measurements":
+            raise AttributeError(name)
+        if name in self.measurements:
+            return self.measurements[name]
+        raise AttributeError(str(UnknownNameError("metric of this run", name, self.measurements)))
+
+
+class Verdict(str, Enum):
+    """What is said of a metric, worst first."""
+
+    WRONG_OUTPUT = "wrong output"
+    REGRESSED = "regressed"
+    OVER_LIMIT = "over limit"
+    DRIFT = "drift"
+    INCONCLUSIVE = "inconclusive"
+    NO_BASELINE = "no baseline"
+    NOT_COVERED = "not covered"
+    IMPROVED = "improved"
+    PASS = "pass"
+
+    @property
+    def fails(self) -> bool:
+        """Whether a test with this verdict fails whatever the options say."""
+        return self in {Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT}
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict on one limit, and what it rests on."""
+
+    verdict: Verdict
+    limit: Limit
+    measurement: Measurement

@@ -1,0 +1,127 @@
+"""Numbers with a unit: strict parsing, one base unit inside, and texts for people.
+
+Base units: seconds, bytes, tokens per second, and plain ratios. A plain number is in the base unit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import UnitError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NUMBER = r"[+-]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_QUANTITY = re.compile(rf"\s*(?P<number>{_NUMBER})\s*(?P<unit>[^\s\d].*?)?\s*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One physical quantity.
+
+    Attributes:
+        name: What it is called in a sentence: "duration".
+        base: The symbol of the base unit: "s".
+        scales: Every symbol that is understood, with its size in base units.
+        shown: The symbols that :meth:`format` chooses from, smallest first.
+    """
+
+    name: str
+    base: str
+    scales: Mapping[str, float]
+    shown: tuple[str, ...]
+
+    def parse(self, text: str | float) -> float:
+        """Read a quantity and return it in the base unit.
+
+        Raises:
+            UnitError: The text is not one number with one known unit, or it is negative or not finite.
+        """
+        if isinstance(text, bool) or not isinstance(text, (str, int, float)):
+            raise self._refuse(text, "it is neither a text nor a number")
+        if not isinstance(text, str):
+            return self._checked(text, float(text))
+        match = _QUANTITY.fullmatch(text)
+        if match is None:
+            raise self._refuse(text, "it is not a number with a unit")
+        number = float(match["number"])
+        symbol = match["unit"]
+        if symbol is None:
+            return self._checked(text, number)
+        if symbol not in self.scales:
+            raise self._refuse(text, f"the unit {symbol!r} is not one of {', '.join(self.scales)}")
+        return self._checked(text, number * self.scales[symbol])
+
+    def format(self, value: float, digits: int = 4) -> str:
+        """Write a value for people, with ``digits`` significant digits in the unit that suits it."""
+        symbol = self._suited(value)
+        return f"{_significant(value / self.scales[symbol], digits)} {symbol}"
+
+    def exact(self, value: float) -> str:
+        """Write a value so that :meth:`parse` gives the very same number back."""
+        return f"{value!r} {self.base}"
+
+    def format_apart(self, first: float, second: float) -> tuple[str, str]:
+        """Write two values with as many digits as it takes to tell them apart."""
+        texts = self.format(first), self.format(second)
+        for digits in range(5, 18):
+            if texts[0] != texts[1] or first == second:
+                break
+            texts = self.format(first, digits), self.format(second, digits)
+        return texts
+
+    def _suited(self, value: float) -> str:
+        chosen = self.shown[0]
+        for symbol in self.shown:
+            if abs(value) >= self.scales[symbol]:
+                chosen = symbol
+        return chosen if value else self.base
+
+    def _checked(self, text: str | float, value: float) -> float:
+        if not math.isfinite(value):
+            raise self._refuse(text, "it is not finite")
+        if value < 0:
+            raise self._refuse(text, "it is negative")
+        return value
+
+    def _refuse(self, text: object, reason: str) -> UnitError:
+        example = f"{150 if self.base == 's' else 40} {self.shown[-1]}"
+        return UnitError(f"{text!r} is not a {self.name}: {reason}; write {example!r}, say")
+
+
+def _significant(value: float, digits: int) -> str:
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{decimals}f}"
+
+
+SECONDS = Unit(
+    "duration",
+    "s",
+    {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0},
+    ("µs", "ms", "s"),
+)
+BYTES = Unit(
+    "size",
+    "B",
+    {
+        "B": 1,
+        "kB": 10**3,
+        "KB": 10**3,
+        "MB": 10**6,
+        "GB": 10**9,
+        "TB": 10**12,
+        "KiB": 2**10,
+        "MiB": 2**20,
+        "GiB": 2**30,
+        "TiB": 2**40,
+    },
+    ("B", "KiB", "MiB", "GiB"),
+)
+TOKENS_PER_SECOND = Unit("speed", "tok/s", {"tok/s": 1.0, "tokens/s": 1.0, "t/s": 1.0}, ("tok/s",))
+RATIO = Unit("ratio", "", {"%": 0.01}, ("%",))
