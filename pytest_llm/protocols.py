@@ -9,19 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from pytest_llm.records import (
         JSON,
-        Benchmark,
         Build,
-        BuildReference,
-        Judgement,
+        Completion,
         Model,
-        Run,
+        Position,
+        Sampling,
         Series,
         Subject,
+        Token,
         Workload,
     )
 
@@ -44,8 +44,16 @@ class Loaded(Protocol):
         """The process whose memory counts."""
 
     @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+
+    @property
     def build(self) -> Build:
         """The build as it describes itself."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether layers were put on a GPU; known after ``load``."""
 
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took."""
@@ -68,6 +76,20 @@ class Loaded(Protocol):
     def request(self) -> tuple[float, Sequence[float]]:
         """Run one whole request: seconds to the first token, then between neighbouring tokens."""
 
+    def tokenize(self, content: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Return the token ids of a text."""
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Return the text of token ids."""
+
+    def stream(
+        self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling
+    ) -> Generator[Token, None, Completion]:
+        """Yield tokens as they come; the return value says why it ended."""
+
+    def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
+        """Return what was likely at each position of a prompt; needs ``all_logits``."""
+
     def log(self) -> str:
         """Return everything that the engine wrote so far."""
 
@@ -78,8 +100,13 @@ class Loaded(Protocol):
 class Engine(Protocol):
     """A system that runs models."""
 
-    def start(self, subject: Subject, model: Model) -> Loaded:
+    def start(self, subject: Subject, model: Model, *, all_logits: bool = False) -> Loaded:
         """Start a fresh process for the subject; nothing is loaded yet.
+
+        Args:
+            subject: What to run.
+            model: The subject's file.
+            all_logits: Make room for the logits of every token, as ``top_logprobs`` needs it.
 
         Raises:
             EngineError: The engine is not there, or does not start.
@@ -120,21 +147,3 @@ class Watcher(Protocol):
 
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         """That session took so many seconds."""
-
-
-class Engines(Protocol):
-    """Finds the engine that a build needs."""
-
-    def __call__(self, build: BuildReference) -> Engine:
-        """Return the engine.
-
-        Raises:
-            UnknownNameError: No engine is called so.
-        """
-
-
-class Report(Protocol):
-    """Writes down what a run of pytest found."""
-
-    def add(self, benchmark: Benchmark, run: Run, judgements: Sequence[Judgement]) -> None:
-        """Take in one benchmark."""

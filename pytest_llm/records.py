@@ -6,18 +6,18 @@ workloads share a measurement.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal, Union
 
 from pytest_llm import metrics
 from pytest_llm.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-# What JSON can hold, as far as the worker's answers go.
-JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]
+    JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]  # noqa: UP007
+else:
+    JSON = Any  # codecs read annotations and cannot follow a type into itself
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -109,16 +109,16 @@ class LoadOptions:
 
     The defaults are llama.cpp's (``llama_model_default_params``, ``llama_context_default_params`` and
     ``common_params`` at 0c1e57098), except ``n_ctx``: there it means "whatever the model was trained for",
-    which would make memory a property of the file. ``n_threads`` and ``n_threads_batch`` of 0 stand for the
-    physical cores that this process may use; the resolved number is part of what a worker reports.
+    which would make memory a property of the file, and the threads, which the plan sets to the physical
+    cores that it may use wherever nothing else was asked for.
     """
 
     n_ctx: int = 4096
     n_batch: int = 2048
     n_ubatch: int = 512
     n_seq_max: int = 1
-    n_threads: int = 0
-    n_threads_batch: int = 0
+    n_threads: int = 1
+    n_threads_batch: int = 1
     n_gpu_layers: int = -1
     split_mode: SplitMode = "layer"
     main_gpu: int = 0
@@ -281,8 +281,94 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict on one limit, and what it rests on."""
+    """A verdict on one limit, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        limit: What was asked.
+        measurement: What was found; None if nothing could be.
+        reason: Why nothing could be found.
+    """
 
     verdict: Verdict
     limit: Limit
-    measurement: Measurement
+    measurement: Measurement | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one benchmark.
+
+    Attributes:
+        benchmark: What was asked.
+        run: What was measured; None if nothing could be.
+        judgements: One for each limit, in the order of the markers.
+        problem: Why nothing could be measured.
+        outcome: The test's own: "passed", "failed", "error" or "skipped".
+    """
+
+    benchmark: Benchmark
+    run: Run | None = None
+    judgements: tuple[Judgement, ...] = ()
+    problem: str = ""
+    outcome: str = ""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is picked: greedily at temperature 0, else drawn with the seed."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Token:
+    """A generated token; ``text`` is "" while a character of several tokens is unfinished."""
+
+    id: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a model answered.
+
+    Attributes:
+        text: Without the stop text that ended it.
+        tokens: The generated ids.
+        finish: "stop" at an end-of-generation token or a stop text, "length" at ``max_tokens``.
+        prompt_tokens: Tokens of the prompt.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    finish: Literal["stop", "length"]
+    prompt_tokens: int
+
+
+@dataclass(frozen=True)
+class Likely:
+    """A token that could follow, with the natural logarithm of its probability."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Position:
+    """One position of a prompt.
+
+    Attributes:
+        token: The prompt's own token there.
+        logprob: What its predecessors gave it, as a natural logarithm; None for the first.
+        top: The tokens likeliest to follow it, likeliest first.
+    """
+
+    token: int
+    logprob: float | None
+    top: tuple[Likely, ...]

@@ -1,0 +1,229 @@
+"""llama-cpp-python: its low-level functions, in a worker under whatever interpreter has them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines.process import WorkerProcess, worker_environment
+from pytest_llm.errors import EngineMissingError, LoadRefusedError
+from pytest_llm.records import Build, Completion, Likely, Position, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from pytest_llm.records import (
+        JSON,
+        BuildReference,
+        Model,
+        Sampling,
+        Subject,
+        Workload,
+    )
+
+# What llama.cpp writes while it loads, where no function tells. Words change between releases: what is not
+# found is left out, never guessed. The worker's whole output stays available through `log`.
+_LOGGED = {
+    "flash_attn": re.compile(
+        r"(?:Flash Attention (?:was auto, set to )?|flash_attn\s*=\s*)(enabled|disabled|0|1)"
+    ),
+    "layers_offloaded": re.compile(r"offloaded (\d+/\d+) layers"),
+    "graph_nodes": re.compile(r"graph(?:: | )nodes\s*=\s*(\d+)"),
+    "graph_splits": re.compile(r"graph(?:: nodes.*| )splits\s*=\s*(\d+)"),
+}
+_ON_OFF = {"enabled": "on", "1": "on", "disabled": "off", "0": "off"}
+_BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
+
+
+class LlamaCppPython:
+    """The engine: starts one worker a subject."""
+
+    def __init__(self, build: BuildReference, timeout: float) -> None:
+        """Take the build and the seconds to wait for each answer of a worker."""
+        self._build = build
+        self._timeout = timeout
+
+    def start(self, subject: Subject, model: Model, *, all_logits: bool = False) -> LoadedModel:
+        """Start a fresh process for the subject; nothing is loaded yet.
+
+        Args:
+            subject: What to run.
+            model: The subject's file.
+            all_logits: Make room for the logits of every token, which costs memory.
+
+        Raises:
+            EngineMissingError: ``llama_cpp`` cannot be imported there.
+            EngineError: The worker did not start.
+        """
+        # PYTHONPATH is part of what "this environment" means, and of no other one.
+        also = () if self._build.where else ("PYTHONPATH",)
+        environment = worker_environment(os.environ, also)
+        worker = WorkerProcess(self._interpreter(), environment, str(self._build), self._timeout)
+        try:
+            build = Build(engine=self._build.engine, **_mapping(worker.ask("hello")))
+        except EngineMissingError as error:
+            worker.close()
+            raise EngineMissingError(f"{error} ({self._how_to_install()})") from None
+        except BaseException:
+            worker.close()
+            raise
+        return LoadedModel(worker, build, subject, model, all_logits=all_logits)
+
+    def _interpreter(self) -> str:
+        if not self._build.where:
+            return sys.executable
+        return str(Path(self._build.where) / "bin" / "python")
+
+    def _how_to_install(self) -> str:
+        if self._build.where:
+            return f"{self._interpreter()} -m pip install llama-cpp-python"
+        return "pip install 'pytest-llm-bench[llama-cpp]'"
+
+
+class LoadedModel:
+    """A subject in its worker; see :class:`pytest_llm.protocols.Loaded`."""
+
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        build: Build,
+        subject: Subject,
+        model: Model,
+        *,
+        all_logits: bool,
+    ) -> None:
+        self._worker = worker
+        self._subject = subject
+        self._model = model
+        self._all_logits = all_logits
+        self._seed = 0
+        self.build = build
+        self.on_gpu = False
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._worker.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker still runs."""
+        return self._worker.alive
+
+    def load(self) -> float:
+        """Load the model and make a context; return the seconds that took.
+
+        Raises:
+            LoadRefusedError: llama.cpp refused; its last lines are in ``log``.
+        """
+        try:
+            answer = self._worker.ask(
+                "load",
+                path=self._model.path,
+                options=asdict(self._subject.load_options),
+                all_logits=self._all_logits,
+            )
+        except LoadRefusedError as error:
+            raise LoadRefusedError(f"{error}: {self._model.path}", error.log) from None
+        fields = _mapping(answer)
+        self.on_gpu = bool(fields["on_gpu"])
+        return float(fields["seconds"])
+
+    def resolved(self) -> Mapping[str, JSON]:
+        """Return the load options as they really are, with what llama.cpp wrote about the rest."""
+        return {
+            **asdict(self._subject.load_options),
+            **_mapping(self._worker.ask("resolved")),
+            **read_log(self.log()),
+        }
+
+    def rehearse(self, workload: Workload) -> None:
+        """Go through one whole request untimed, then stand at the workload's depth."""
+        self._seed += 1
+        self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
+
+    def prompt_slice(self) -> tuple[int, float]:
+        """Time one ubatch of fresh prompt: tokens and seconds."""
+        return _slice(self._worker.ask("prompt_slice"))
+
+    def generation_slice(self, steps: int) -> tuple[int, float]:
+        """Time ``steps`` decodes of one token a sequence: tokens and seconds."""
+        return _slice(self._worker.ask("generation_slice", steps=steps))
+
+    def request(self) -> tuple[float, Sequence[float]]:
+        """Run one whole request: seconds to the first token, then between neighbouring tokens."""
+        answer = _mapping(self._worker.ask("request"))
+        return float(answer["first_token"]), [float(value) for value in answer["inter_token"]]
+
+    def tokenize(self, content: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Return the token ids of a text."""
+        tokens: Any = self._worker.ask(
+            "tokenize", content=content, add_special=add_special, parse_special=parse_special
+        )
+        return list(tokens)
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Return the text of token ids."""
+        return str(self._worker.ask("detokenize", tokens=list(tokens)))
+
+    def stream(
+        self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling
+    ) -> Generator[Token, None, Completion]:
+        """Yield tokens as they come; the return value is the whole answer."""
+        self._worker.ask("stream_open", prompt=_prompt(prompt), max_tokens=max_tokens, **asdict(sampling))
+        tokens: list[Token] = []
+        while True:
+            answer = _mapping(self._worker.ask("stream_next"))
+            if "finish" in answer:
+                text = "".join(token.text for token in tokens) + answer["text"]
+                ids = tuple(token.id for token in tokens)
+                return Completion(text, ids, answer["finish"], answer["prompt_tokens"])
+            tokens.append(Token(answer["token"], answer["text"]))
+            yield tokens[-1]
+
+    def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
+        """Return what was likely at each position of a prompt."""
+        answer: Any = self._worker.ask("top_logprobs", prompt=_prompt(prompt), top_k=top_k)
+        return [
+            Position(entry["token"], entry["logprob"], tuple(Likely(*likely) for likely in entry["top"]))
+            for entry in answer
+        ]
+
+    def log(self) -> str:
+        """Return everything that llama.cpp wrote so far."""
+        return self._worker.log()
+
+    def close(self) -> None:
+        """End the worker."""
+        self._worker.close()
+
+
+def read_log(log: str) -> dict[str, JSON]:
+    """Return what llama.cpp's output tells of the configuration: the last word on each thing."""
+    found: dict[str, JSON] = {}
+    for name, pattern in _LOGGED.items():
+        matches = pattern.findall(log)
+        if matches:
+            found[name] = _ON_OFF.get(matches[-1], matches[-1]) if name == "flash_attn" else matches[-1]
+    buffers: dict[str, JSON] = {
+        f"{device} {kind}": float(size) for device, kind, size in _BUFFER.findall(log)
+    }
+    return {**found, "buffers_mib": buffers} if buffers else found
+
+
+def _prompt(prompt: str | Sequence[int]) -> JSON:
+    return prompt if isinstance(prompt, str) else list(prompt)
+
+
+def _slice(answer: JSON) -> tuple[int, float]:
+    fields = _mapping(answer)
+    return int(fields["tokens"]), float(fields["seconds"])
+
+
+def _mapping(answer: JSON) -> dict[str, Any]:
+    assert isinstance(answer, dict), answer
+    return answer

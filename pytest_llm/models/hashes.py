@@ -1,0 +1,104 @@
+"""SHA-256 of large files, remembered until a file changes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+from pytest_llm.errors import ModelError
+
+_CHUNK = 2**20
+
+# A record is far smaller; what is larger was not written here.
+_MAX_RECORD_BYTES = 2**16
+
+
+class Hashes:
+    """Hashes files, and remembers each hash in a small JSON file of its own.
+
+    A hash counts as long as the file's size, time of modification and time of status change are
+    those of when it was taken. A record that cannot be read is no record, one that cannot be
+    written is not missed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def sha256(self, path: Path) -> str:
+        """Return the SHA-256 of a file, in hex.
+
+        Raises:
+            ModelError: It cannot be read, or changes meanwhile.
+        """
+        # The real path: links to one file share its record.
+        try:
+            real = path.resolve()
+            before = _identity(real)
+            known = self._recall(real, before)
+            if known is not None:
+                return known
+            digest = hash_file(real)
+            after = _identity(real)
+        except OSError as error:
+            raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+        if before != after:
+            raise ModelError(f"{path} changes while it is read: wait until it is written")
+        self._write(real, after, digest)
+        return digest
+
+    def remember(self, path: Path, digest: str) -> None:
+        """Note what the SHA-256 of a file is, for a caller who has just computed it.
+
+        Raises:
+            OSError: The file is gone.
+        """
+        real = path.resolve()
+        self._write(real, _identity(real), digest)
+
+    def _record(self, real: Path) -> Path:
+        return self._folder / f"{hashlib.sha256(bytes(real)).hexdigest()[:32]}.json"
+
+    def _recall(self, real: Path, identity: list[int]) -> str | None:
+        try:
+            with self._record(real).open("rb") as file:
+                record = json.loads(file.read(_MAX_RECORD_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(record, dict):
+            return None
+        digest = record.get("sha256")
+        same = record.get("path") == str(real) and record.get("identity") == identity
+        return digest if same and isinstance(digest, str) and len(digest) == 64 else None
+
+    def _write(self, real: Path, identity: list[int], digest: str) -> None:
+        text = json.dumps({"path": str(real), "identity": identity, "sha256": digest})
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                prefix=".", dir=self._folder, ignore_cleanup_errors=True
+            ) as temporary:
+                written = Path(temporary, "record")
+                written.write_text(text, encoding="utf-8")
+                written.replace(self._record(real))
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of what a file holds now, in hex.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+def _identity(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

@@ -1,0 +1,77 @@
+"""A file that lies on this machine, and is used where it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pytest_llm.errors import ModelMissingError, UsageError
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """One file, by its path."""
+
+    path: Path
+    needs_pin = False
+
+    @classmethod
+    def parse(cls, text: str, root: Path) -> LocalFile:
+        """Read a path or ``file:`` URL; a relative one counts from ``root``.
+
+        Raises:
+            UsageError: It names another host, or nothing.
+        """
+        if text[:5].lower() != "file:":
+            return cls.at(text, root)
+        parts = urlsplit(text)
+        if parts.netloc not in ("", "localhost"):
+            raise UsageError(f"the source {text!r} names the host {parts.netloc!r}: write file:PATH")
+        return cls.at(unquote(parts.path), root)
+
+    @classmethod
+    def at(cls, path: str, root: Path) -> LocalFile:
+        """Take a path as users write it: ``~`` is the home folder, else it counts from ``root``.
+
+        Raises:
+            UsageError: It is empty, or there is no such home folder.
+        """
+        if not path:
+            raise UsageError("the source is empty: give the path of a file")
+        try:
+            expanded = Path(path).expanduser()
+        except RuntimeError:
+            raise UsageError(f"nobody knows which home folder {path!r} means") from None
+        # Symbolic links stay as they are: the parts of a split model know each other by name.
+        return cls((root / expanded).absolute())
+
+    @property
+    def filename(self) -> str:
+        """The last part of the path."""
+        return self.path.name
+
+    def in_place(self) -> Path:
+        """Return the path.
+
+        Raises:
+            ModelMissingError: No file lies there.
+        """
+        try:
+            if self.path.is_file():
+                return self.path
+            found = "it is not a file" if self.path.exists() else "there is no such file"
+        except OSError as error:
+            found = f"it cannot be looked at: {error.strerror}"
+        raise ModelMissingError(f"{self.path}: {found}")
+
+    def fetch(self, _destination: Path, /) -> None:
+        """Refuse: what lies here is used in place, or is missing.
+
+        Raises:
+            ModelMissingError: Always.
+        """
+        raise ModelMissingError(f"{self.path}: there is no such file")
+
+    def __str__(self) -> str:
+        return str(self.path)

@@ -1,0 +1,211 @@
+"""Finds the file that a name stands for: fetched once, verified, and its header read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import (
+    ModelFetchError,
+    ModelHashError,
+    UnknownNameError,
+    UsageError,
+)
+from pytest_llm.models.hashes import Hashes, hash_file
+from pytest_llm.models.header import read_header
+from pytest_llm.models.sources import Source, parse_source
+from pytest_llm.models.sources.local import LocalFile
+from pytest_llm.records import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pytest_llm.models.catalogue import Entry, LoadOption
+
+# Seconds to wait for another process that fetches the same model.
+_LOCK_SECONDS = 3600.0
+
+_TEMPORARY = ".fetch-"
+
+
+class ModelStore:
+    """Keeps the promise of :class:`~pytest_llm.protocols.Models` with files in a cache folder.
+
+    ``models/NAME/PIN/FILE`` holds what was fetched, where PIN starts the file's SHA-256: projects
+    that mean different files by one name do not get in each other's way. ``verified/`` remembers
+    hashes. Files that lie elsewhere are used there.
+    """
+
+    def __init__(self, cache: Path, entries: Mapping[str, Entry], root: Path) -> None:
+        """Remember where to look; nothing is read or made yet.
+
+        Args:
+            cache: The folder for what is fetched and remembered; need not exist.
+            entries: The models that have names.
+            root: The folder that relative paths count from, in names and in sources.
+        """
+        self._cache = cache
+        self._entries = entries
+        self._root = root
+        self._hashes = Hashes(cache / "verified")
+        self._resolved: dict[str, Model] = {}
+
+    def check(self, name: str) -> None:
+        """Raise if the name is unknown, or a path at which nothing lies; fetches nothing.
+
+        Raises:
+            UnknownNameError: No model is called so.
+            ModelMissingError: It is a path at which there is no file.
+            UsageError: The source of the entry is none.
+        """
+        if _is_path(name):
+            LocalFile.at(name, self._root).in_place()
+        else:
+            self._source(self._entry(name)).in_place()
+
+    def resolve(self, name: str) -> Model:
+        """Return the model, fetched if need be and verified; the second time, from memory.
+
+        Raises:
+            UnknownNameError: No model is called so.
+            ModelMissingError: It is a path at which there is no file.
+            ModelFetchError: It cannot be fetched, or not kept in the cache.
+            ModelHashError: It is not the file that was pinned.
+            ModelHeaderError: It is not a GGUF file, or a damaged one.
+        """
+        if name not in self._resolved:
+            self._resolved[name] = self._resolve(name)
+        return self._resolved[name]
+
+    def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
+        """Return what the model is loaded with where a test does not say otherwise.
+
+        Raises:
+            UnknownNameError: No model is called so.
+        """
+        return {} if _is_path(name) else self._entry(name).load_options
+
+    def _resolve(self, name: str) -> Model:
+        if _is_path(name):
+            path = LocalFile.at(name, self._root).in_place()
+            return self._describe(name, path, self._hashes.sha256(path))
+        entry = self._entry(name)
+        source = self._source(entry)
+        in_place = source.in_place()
+        path = in_place or self._fetched(entry, source)
+        sha256 = self._hashes.sha256(path)
+        if entry.sha256 is not None and sha256 != entry.sha256:
+            fix = "put the right file there" if in_place else "delete it to fetch it again"
+            raise _wrong_hash(path, sha256, entry, fix)
+        return self._describe(name, path, sha256)
+
+    def _describe(self, name: str, path: Path, sha256: str) -> Model:
+        header = read_header(path)
+        return Model(
+            name=name,
+            path=str(path),
+            sha256=sha256,
+            file_bytes=path.stat().st_size,
+            architecture=header.architecture,
+            quantization=header.quantization,
+            parameters=header.parameters,
+            layers=header.layers,
+            heads=header.heads,
+            kv_heads=header.kv_heads,
+            embedding_length=header.embedding_length,
+            context_length=header.context_length,
+            vocabulary_size=header.vocabulary_size,
+        )
+
+    def _entry(self, name: str) -> Entry:
+        if name not in self._entries:
+            fix = "or give the path of a .gguf file"
+            raise UnknownNameError("model", name, self._entries, fix=fix)
+        return self._entries[name]
+
+    def _source(self, entry: Entry) -> Source:
+        return parse_source(entry.source, self._root)
+
+    def _fetched(self, entry: Entry, source: Source) -> Path:
+        """Return the file in the cache, after fetching it unless it is there."""
+        if entry.sha256 is None:
+            raise UsageError(f"the model {entry.name!r} needs a sha256: its source can change")
+        folder = self._cache / "models" / entry.name / entry.sha256[:16]
+        path = folder / source.filename
+        try:
+            # What lies under its final name is whole, so a cache that can only be read will do.
+            if path.is_file():
+                return path
+            with _locked(folder):
+                if not path.is_file():
+                    self._fetch(entry, source, path)
+        except OSError as error:
+            raise ModelFetchError(
+                f"{source} cannot be kept in {folder}: {error.strerror or error}; "
+                "make the folder writable, or choose another with --llm-cache"
+            ) from None
+        return path
+
+    def _fetch(self, entry: Entry, source: Source, path: Path) -> None:
+        for stale in path.parent.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            prefix=_TEMPORARY, dir=path.parent, ignore_cleanup_errors=True
+        ) as temporary:
+            fetched = path.parent / temporary / path.name
+            source.fetch(fetched)
+            sha256 = hash_file(fetched)
+            if sha256 != entry.sha256:
+                raise _wrong_hash(source, sha256, entry, "nothing was kept; fetch the right file")
+            _sync(fetched)
+            fetched.replace(path)
+            _sync(path.parent)
+            self._hashes.remember(path, sha256)
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or os.sep in name or name.lower().endswith(".gguf")
+
+
+def _wrong_hash(what: object, found: str, entry: Entry, fix: str) -> ModelHashError:
+    return ModelHashError(
+        f"{what}: its SHA-256 is {found}, but {entry.sha256} is pinned: {fix}, "
+        f"or correct sha256 of the model {entry.name!r} in pyproject.toml"
+    )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make the folder, and keep every other process that wants to fetch into it waiting."""
+    # Importing this package must stay cheap, and filelock is not.
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(str(folder / ".lock"), timeout=_LOCK_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ModelFetchError(
+            f"another process has held {lock.lock_file} for {_LOCK_SECONDS:.0f} s: end it first"
+        ) from None
+    except NotImplementedError as error:
+        raise ModelFetchError(
+            f"{folder} lies where files cannot be locked ({error}): choose another with --llm-cache"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sync(path: Path) -> None:
+    """Have a file or folder written to the disk before anything relies on it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,195 @@
+"""From what markers declare to a plan: subjects, workloads, sessions, all known before anything loads."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from dataclasses import dataclass, fields, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
+from pytest_llm.records import LoadOptions, Subject, Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.records import Benchmark
+
+SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
+
+# llama.cpp keeps the KV cache in multiples of this.
+_CONTEXT_STEP = 256
+# What starting and loading take, and what the budgets of `campaign` add up to with the rehearsal.
+_SESSION_SECONDS = 1.5
+_WORKLOAD_SECONDS = 6.0
+# The least value of load options that are numbers, where it is not 1.
+_LEAST = {"n_gpu_layers": -1, "main_gpu": 0}
+_LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 1, "depth": 0, "parallel": 1}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One combination of what lists in markers offer.
+
+    Attributes:
+        label: What tells it from the others, for the test's id; "" where there is only one.
+        model: Name or path.
+        load_options: As declared.
+        workload: As declared.
+    """
+
+    label: str
+    model: str
+    load_options: Mapping[str, object]
+    workload: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """All sessions of one subject."""
+
+    subject: Subject
+    workloads: tuple[Workload, ...]
+    sessions: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What collection found: benchmarks in the order in which they run, and the campaigns they need."""
+
+    benchmarks: tuple[Benchmark, ...]
+    campaigns: tuple[Campaign, ...]
+
+    def seconds(self) -> float:
+        """Return about how long measuring takes where a token costs no more than 10 ms."""
+        return sum(
+            campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))
+            for campaign in self.campaigns
+        )
+
+    def campaign_of(self, subject: Subject) -> Campaign:
+        """Return the campaign that measures a subject of this plan."""
+        return next(each for each in self.campaigns if each.subject == subject)
+
+
+def choices(
+    models: Sequence[str], load_options: Mapping[str, object], workload: Mapping[str, object]
+) -> list[Choice]:
+    """Combine every list among the values; a value that is no list is in every combination."""
+    axes: list[list[tuple[str, str, object]]] = [[("model", "", model) for model in models]]
+    axes += [[("load", name, each) for each in _listed(v)] for name, v in load_options.items()]
+    axes += [[("work", name, each) for each in _listed(v)] for name, v in workload.items()]
+    return [_choice(axes, combination) for combination in itertools.product(*axes)]
+
+
+def _choice(axes: Sequence[Sequence[object]], combination: Sequence[tuple[str, str, object]]) -> Choice:
+    named: dict[str, dict[str, object]] = {"model": {}, "load": {}, "work": {}}
+    labels = []
+    for axis, (kind, name, value) in zip(axes, combination, strict=True):
+        named[kind][name] = value
+        if len(axis) > 1:
+            labels.append(f"{name}={value}" if name else PurePath(str(value)).stem)
+    return Choice("-".join(labels), str(named["model"][""]), named["load"], named["work"])
+
+
+def _listed(value: object) -> Sequence[object]:
+    if not isinstance(value, (list, tuple)):
+        return [value]
+    if not value:
+        raise UsageError("a list of parameters is empty; give at least one value")
+    return value
+
+
+def read_workload(values: Mapping[str, object]) -> Workload:
+    """Check the values of ``llm_workload``.
+
+    Raises:
+        UnknownNameError: A value has a name that no workload has.
+        UsageError: A value is not a whole number, or too small.
+    """
+    known = [each.name for each in fields(Workload)]
+    for name, value in values.items():
+        if name not in known:
+            raise UnknownNameError("argument of llm_workload", name, known)
+        _check_number(f"llm_workload: {name}", value, int, _LEAST_WORK[name])
+    return Workload(**values)  # type: ignore[arg-type]
+
+
+def read_load_options(values: Mapping[str, object], defaults: LoadOptions) -> LoadOptions:
+    """Check load options and lay them over the defaults.
+
+    Raises:
+        UnknownNameError: llama.cpp has no load option of that name, or we do not know it.
+        UsageError: A value is of the wrong kind, or out of range.
+    """
+    kinds = _kinds()
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in kinds:
+            raise UnknownNameError("load option", name, kinds)
+        checked[name] = _load_option(name, value, kinds[name])
+    if "n_threads" in checked:
+        checked.setdefault("n_threads_batch", checked["n_threads"])
+    return replace(defaults, **checked)
+
+
+@functools.lru_cache(maxsize=1)
+def _kinds() -> dict[str, Any]:
+    return get_type_hints(LoadOptions)
+
+
+def _load_option(name: str, value: object, kind: Any) -> object:
+    if get_origin(kind) is Literal:
+        if name == "flash_attn" and isinstance(value, bool):
+            return "on" if value else "off"
+        if value not in get_args(kind):
+            raise UsageError(f"llm_model: {name}={value!r} is not one of {', '.join(get_args(kind))}")
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise UsageError(f"llm_model: {name}={value!r} is neither True nor False")
+    else:
+        _check_number(f"llm_model: {name}", value, kind, 0 if kind is float else _LEAST.get(name, 1))
+    return value
+
+
+def _check_number(what: str, value: object, kind: type, least: int) -> None:
+    if isinstance(value, (list, tuple)):
+        raise UsageError(f"{what}={value!r}: lists make parameters only where a test is defined")
+    allowed = (int, float) if kind is float else int
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise UsageError(f"{what}={value!r} is not a {'whole ' if kind is int else ''}number")
+    if not value >= least:  # nan is not, either
+        raise UsageError(f"{what}={value!r} is less than {least}")
+
+
+def fitted(load_options: LoadOptions, workload: Workload) -> LoadOptions:
+    """Make room for parallel sequences, and check that the context holds the workload.
+
+    Raises:
+        ContextTooSmallError: It does not.
+    """
+    options = replace(load_options, n_seq_max=max(load_options.n_seq_max, workload.parallel))
+    sequences = workload.parallel if options.kv_unified else options.n_seq_max
+    needed = workload.tokens_per_sequence() * sequences
+    if needed <= options.n_ctx:
+        return options
+    enough = -(-needed // _CONTEXT_STEP) * _CONTEXT_STEP
+    times = f" times {sequences} sequences" if sequences > 1 else ""
+    raise ContextTooSmallError(
+        f"the context is too small: depth {workload.depth} + {workload.prompt_tokens} prompt tokens + "
+        f"{workload.generate_tokens} generated{times} = {needed} tokens, n_ctx={options.n_ctx}: "
+        f"raise n_ctx to {enough} in llm_model"
+    )
+
+
+def make_plan(benchmarks: Sequence[Benchmark], effort: str) -> Plan:
+    """Group benchmarks by subject, in the order in which the subjects first appear."""
+    workloads: dict[Subject, dict[Workload, None]] = {}
+    for benchmark in benchmarks:
+        workloads.setdefault(benchmark.subject, {})[benchmark.workload] = None
+    order = {subject: index for index, subject in enumerate(workloads)}
+    return Plan(
+        tuple(sorted(benchmarks, key=lambda benchmark: order[benchmark.subject])),
+        tuple(Campaign(subject, tuple(found), SESSIONS[effort]) for subject, found in workloads.items()),
+    )

@@ -1,0 +1,181 @@
+"""The pytest plugin: hooks that glue pytest to the parts.
+
+This module and what it imports load in every run of pytest; everything else waits until a test has to do
+with a model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.plugin import markers, options
+from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench
+from pytest_llm.plugin.state import BENCHMARK, FINDING, PROBLEM, bench_of, existing_bench
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["_llm_choice", "gguf_model", "llm_bench"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    options.add_to(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers, and refuse bad options before anything is collected."""
+    for line in markers.ini_lines():
+        config.addinivalue_line("markers", line)
+    if options.any_given(config):
+        bench_of(config)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End every worker."""
+    bench = existing_bench(config)
+    if bench is not None:
+        bench.close()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Make parameters of the lists in markers."""
+    if markers.concern(metafunc.definition):
+        from pytest_llm.plugin import collect
+
+        collect.parametrize(metafunc, bench_of(metafunc.config))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    """Read what items declare before others select among them; put a subject's tests together after."""
+    ours = [item for item in items if markers.concern(item)]
+    if ours:
+        from pytest_llm.plugin import collect
+
+        for item in ours:
+            collect.read_item(item, bench_of(config))
+    yield
+    if ours:
+        items[:] = collect.in_plan_order(items)
+    if options.value(config, "llm_bench_only"):
+        _keep_benchmarks(config, items)
+
+
+def _keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
+    others = [item for item in items if item.get_closest_marker(markers.BENCHMARK_MARKER) is None]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Make the plan of what was selected."""
+    bench = existing_bench(session.config)
+    if bench is not None:
+        found = [item.stash[BENCHMARK] for item in session.items if BENCHMARK in item.stash]
+        bench.make_plan(found)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Show the plan where nothing else will run."""
+    bench = existing_bench(config)
+    if bench is None or not bench.settings.bench or not config.option.collectonly:
+        return []
+    from pytest_llm.reports.plan import lines
+
+    return lines(bench.plan)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a bad item, skip a benchmark nobody asked for, measure one that somebody did."""
+    if PROBLEM in item.stash:
+        pytest.fail(item.stash[PROBLEM], pytrace=False)
+    if BENCHMARK not in item.stash:
+        return
+    bench = bench_of(item.config)
+    if not bench.settings.bench:
+        pytest.skip("a benchmark: run it with --llm-bench")
+    from pytest_llm.errors import LLMBenchError
+    from pytest_llm.plugin.progress import Progress
+    from pytest_llm.plugin.telling import message
+
+    try:
+        item.stash[FINDING] = bench.measure(item.stash[BENCHMARK], Progress(item.config))
+    except LLMBenchError as error:
+        pytest.fail(message(error), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail a benchmark that fell short, after its own assertions held."""
+    yield
+    finding = item.stash.get(FINDING, None)
+    if finding is not None and any(each.verdict.fails for each in finding.judgements):
+        from pytest_llm.plugin.telling import shortfall
+
+        pytest.fail(shortfall(finding), pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep how each benchmark ended."""
+    report = yield
+    bench = existing_bench(item.config)
+    if bench is not None and BENCHMARK in item.stash:
+        if report.when == "call":
+            bench.note_outcome(item.nodeid, report.outcome)
+        elif report.failed:
+            bench.note_outcome(item.nodeid, "error")
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the results, and turn a green run that measured nothing red."""
+    bench = existing_bench(session.config)
+    if bench is None or not bench.settings.bench or session.config.option.collectonly:
+        return
+    if bench.findings and bench.settings.json is not None:
+        from pytest_llm.reports import results
+
+        results.write(bench.settings.json, bench.results())
+    green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+    if green and not bench.runs() and not _told_not_to_measure(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what was measured."""
+    bench = existing_bench(terminalreporter.config)
+    if bench is None or not bench.settings.bench or terminalreporter.config.option.collectonly:
+        return
+    terminalreporter.section("llm-bench")
+    if not bench.runs() and not _told_not_to_measure(terminalreporter.config):
+        terminalreporter.write_line(_why_nothing(bench.plan.benchmarks), red=True)
+        return
+    from pytest_llm.reports.terminal import summary
+
+    for line in summary(bench.results()):
+        terminalreporter.write_line(line)
+    if bench.settings.json is not None:
+        terminalreporter.write_line(f"results in {bench.settings.json}")
+
+
+def _told_not_to_measure(config: pytest.Config) -> bool:
+    """Whether pytest-benchmark itself was told to skip or to do without timing."""
+    return any(config.getoption(name, False) for name in ("benchmark_skip", "benchmark_disable"))
+
+
+def _why_nothing(benchmarks: tuple[object, ...]) -> str:
+    if benchmarks:
+        return "nothing was measured: every selected benchmark was skipped or failed before it began"
+    return (
+        "nothing was measured: no selected test is a benchmark; give one the marker llm_workload, or let "
+        "it use the fixture llm_bench"
+    )

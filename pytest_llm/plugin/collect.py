@@ -1,0 +1,120 @@
+"""From collected items to benchmarks: which items are ours, what they declare, what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.errors import LLMBenchError, UsageError
+from pytest_llm.plan import Choice, choices, fitted, read_load_options, read_workload
+from pytest_llm.plugin import markers
+from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
+from pytest_llm.records import Benchmark, Limit, Subject, TestKey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.plugin.bench import Bench
+
+# The fixture through which parameters travel; nobody asks for it by name.
+CHOICE = "_llm_choice"
+
+
+def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
+    """Make a test for each combination of the lists in its markers, if there is more than one."""
+    try:
+        found = _choices(metafunc.definition, bench)
+    except LLMBenchError:
+        return  # told when the item is read, so that the module's other tests run
+    if len(found) > 1:
+        metafunc.fixturenames.append(CHOICE)
+        metafunc.parametrize(CHOICE, found, ids=[each.label for each in found], indirect=True)
+
+
+def read_item(item: pytest.Item, bench: Bench) -> None:
+    """Stash what an item declares, or what is wrong with it."""
+    if markers.is_benchmark(item):
+        item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
+    try:
+        _read_item(item, bench)
+    except LLMBenchError as error:
+        item.stash[PROBLEM] = str(error)
+
+
+def _read_item(item: pytest.Item, bench: Bench) -> None:
+    # The closest marker comes first; a reader expects the order of the source.
+    limits = [each for each in reversed(_declared(item).values()) if isinstance(each, Limit)]
+    choice = _choice_of(item, bench)
+    workload = read_workload(choice.workload)
+    bench.models.check(choice.model)
+    options = read_load_options(
+        {**bench.models.default_load_options(choice.model), **choice.load_options},
+        bench.default_load_options,
+    )
+    if not markers.is_benchmark(item):
+        item.stash[FUNCTIONAL] = Subject(choice.model, bench.candidate, options)
+        return
+    for limit in limits:
+        if limit.metric.series == "inter_token" and workload.generate_tokens < 2:
+            raise UsageError(
+                f"a limit on {limit.metric.title} needs two tokens: raise generate_tokens in "
+                "llm_workload to 2 or more"
+            )
+    subject = Subject(choice.model, bench.candidate, fitted(options, workload))
+    item.stash[BENCHMARK] = Benchmark(item.nodeid, _key(item), subject, workload, tuple(limits))
+
+
+def _declared(node: pytest.Item) -> dict[str, Any]:
+    """Return what each kind of marker declares; the closest marker of a kind wins whole.
+
+    Limits differ by metric: two speeds of different phases are two demands, not one.
+    """
+    declared: dict[str, Any] = {}
+    for mark in node.iter_markers():
+        if not mark.name.startswith("llm_") or mark.name == markers.BENCHMARK_MARKER:
+            continue
+        value = markers.read(mark.name, mark.args, mark.kwargs)
+        kind = value.metric.name if isinstance(value, Limit) else mark.name
+        declared.setdefault(kind, value)
+    return declared
+
+
+def _choices(node: pytest.Item, bench: Bench) -> list[Choice]:
+    declared = _declared(node)
+    model = declared.get("llm_model") or markers.ModelMark((), {})
+    names = model.models or bench.settings.models
+    if not names:
+        raise UsageError("no model: name one in the llm_model marker, or give --llm-model NAME_OR_FILE")
+    return choices(names, model.load_options, declared.get("llm_workload") or {})
+
+
+def _choice_of(item: pytest.Item, bench: Bench) -> Choice:
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None and CHOICE in callspec.params:
+        chosen: Choice = callspec.params[CHOICE]
+        return chosen
+    found = _choices(item, bench)
+    if len(found) > 1:
+        raise UsageError("lists make parameters only in markers of the test itself, not in pytest.param")
+    return found[0]
+
+
+def _key(item: pytest.Item) -> TestKey:
+    function = getattr(item, "function", None)
+    callspec = getattr(item, "callspec", None)
+    return TestKey(
+        module=getattr(function, "__module__", item.path.stem),
+        name=getattr(function, "__qualname__", item.name),
+        parameters=callspec.id if callspec is not None else "",
+    )
+
+
+def in_plan_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Put the benchmarks of a subject beside each other, where its first one stands; the rest stays."""
+    first: dict[Subject, int] = {}
+    places = []
+    for index, item in enumerate(items):
+        benchmark = item.stash.get(BENCHMARK, None)
+        places.append(first.setdefault(benchmark.subject, index) if benchmark else index)
+    return [items[index] for index in sorted(range(len(items)), key=places.__getitem__)]

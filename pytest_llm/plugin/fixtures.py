@@ -1,0 +1,43 @@
+"""The fixtures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, bench_of
+
+if TYPE_CHECKING:
+    from pytest_llm.gguf_model import GGUFModel
+    from pytest_llm.plan import Choice
+    from pytest_llm.records import Run
+
+
+@pytest.fixture
+def _llm_choice(request: pytest.FixtureRequest) -> Choice:
+    """Which combination of the lists in its markers a test runs on."""
+    choice: Choice = request.param
+    return choice
+
+
+@pytest.fixture
+def llm_bench(request: pytest.FixtureRequest) -> Run:
+    """The run record of this benchmark: every metric an attribute with a value, a unit and samples."""
+    run = request.node.stash[FINDING].run
+    assert run is not None
+    return run  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
+    """The loaded model that the llm_model marker names: generate, stream, tokenize, top_logprobs and more."""
+    from pytest_llm.errors import LLMBenchError
+    from pytest_llm.plugin.telling import message
+
+    stash = request.node.stash
+    subject = stash[FUNCTIONAL] if FUNCTIONAL in stash else stash[BENCHMARK].subject
+    try:
+        return bench_of(request.config).gguf_model(subject)
+    except LLMBenchError as error:
+        pytest.fail(message(error), pytrace=False)

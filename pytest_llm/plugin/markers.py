@@ -1,0 +1,178 @@
+"""The markers: each is a function that turns a marker's arguments into a record.
+
+A function's signature is the marker's signature, its docstring's first line the marker's help; pytest and
+the check of arguments read both from here. This module loads in every run of pytest, so what its functions
+need is imported inside them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import pytest
+
+    from pytest_llm.records import Limit
+
+
+@dataclass(frozen=True)
+class ModelMark:
+    """What ``llm_model`` declares: names or paths (none means ``--llm-model``), and load options."""
+
+    models: Sequence[str]
+    load_options: dict[str, object]
+
+
+def llm_model(name_or_path: str | Sequence[str] = (), **load_options: object) -> ModelMark:
+    """The GGUF model to load, by name or path, with llama.cpp's load options; lists make parameters."""
+    from pytest_llm.errors import UsageError
+
+    names = [name_or_path] if isinstance(name_or_path, str) else name_or_path
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise UsageError(f"llm_model: {name_or_path!r} is neither a name, a path, nor a list of them")
+    return ModelMark(names, load_options)
+
+
+def llm_workload(
+    prompt_tokens: int | Sequence[int] = 128,
+    generate_tokens: int | Sequence[int] = 64,
+    depth: int | Sequence[int] = 0,
+    parallel: int | Sequence[int] = 1,
+) -> dict[str, object]:
+    """What the model is asked to do, in tokens for each parallel sequence; lists make parameters."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "generate_tokens": generate_tokens,
+        "depth": depth,
+        "parallel": parallel,
+    }
+
+
+def llm_tokens_per_second(
+    min: str | float,  # noqa: A002 - it is what users write
+    phase: Literal["generation", "prompt", "total"] = "generation",
+) -> Limit:
+    """Fail below this speed of generating, of prompt processing, or of whole requests."""
+    from pytest_llm.errors import UnknownNameError
+
+    phases = ("generation", "prompt", "total")
+    if phase not in phases:
+        raise UnknownNameError("phase of llm_tokens_per_second", str(phase), phases)
+    return _limit(f"{phase}_tokens_per_second", min)
+
+
+def llm_first_token_latency(max: str | float, percentile: float = 50) -> Limit:  # noqa: A002
+    """Fail if the first token of a request comes later; the percentile is over all requests."""
+    return _limit_at("first_token_latency", percentile, max)
+
+
+def llm_inter_token_latency(max: str | float, percentile: float = 50) -> Limit:  # noqa: A002
+    """Fail if tokens follow each other more slowly; the percentile is over all tokens."""
+    return _limit_at("inter_token_latency", percentile, max)
+
+
+def llm_load_time(max: str | float) -> Limit:  # noqa: A002
+    """Fail if loading the model and making a context take longer (the file is in the page cache)."""
+    return _limit("load_time", max)
+
+
+def llm_ram(max: str | float, kind: Literal["total", "anonymous"] = "total") -> Limit:  # noqa: A002
+    """Fail if the process that runs the model holds more memory at its peak."""
+    from pytest_llm.errors import UnknownNameError
+
+    kinds = {"total": "peak_ram", "anonymous": "peak_ram_anonymous"}
+    if kind not in kinds:
+        raise UnknownNameError("kind of llm_ram", str(kind), kinds)
+    return _limit(kinds[kind], max)
+
+
+LIMITS: tuple[Callable[..., Limit], ...] = (
+    llm_tokens_per_second,
+    llm_first_token_latency,
+    llm_inter_token_latency,
+    llm_load_time,
+    llm_ram,
+)
+_DECLARING: tuple[Callable[..., Any], ...] = (llm_model, llm_workload, *LIMITS)
+MARKERS = {function.__name__: function for function in _DECLARING}
+_MEASURED = {"llm_workload", *(function.__name__ for function in LIMITS)}
+_FIXTURES = {"llm_bench", "gguf_model"}
+# Put on every benchmark, for `-m`; nobody writes it.
+BENCHMARK_MARKER = "llm_bench"
+
+
+def ini_lines() -> list[str]:
+    """Return one line for each marker, as ``pytest --markers`` shows it."""
+    lines = [
+        f"{name}{_signature(function)}: {(function.__doc__ or '').splitlines()[0]}"
+        for name, function in MARKERS.items()
+    ]
+    return [
+        *lines,
+        f"{BENCHMARK_MARKER}: On every benchmark, set by the plugin: `-m llm_bench` selects them.",
+    ]
+
+
+def read(name: str, arguments: Sequence[object], keywords: Mapping[str, Any]) -> Any:
+    """Return what a marker declares.
+
+    Raises:
+        UnknownNameError: There is no such marker, or it has no such argument.
+        UsageError: An argument is missing, or its value makes no sense.
+    """
+    from pytest_llm.errors import UnknownNameError, UsageError
+
+    if name not in MARKERS:
+        raise UnknownNameError("marker", name, MARKERS)
+    function = MARKERS[name]
+    parameters = inspect.signature(function).parameters.values()
+    known = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+    if len(known) == len(parameters):
+        for keyword in keywords:
+            if keyword not in known:
+                raise UnknownNameError(f"argument of {name}", keyword, known)
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except TypeError as error:
+        raise UsageError(f"{name}: {error}; it is {name}{_signature(function)}") from None
+    return function(*arguments, **keywords)
+
+
+def concern(item: pytest.Item) -> bool:
+    """Whether an item has to do with models at all."""
+    return bool(_FIXTURES & set(getattr(item, "fixturenames", ()))) or any(
+        mark.name.startswith("llm_") for mark in item.iter_markers()
+    )
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Whether an item is measured: it asks for the run record, or demands something of it."""
+    return "llm_bench" in getattr(item, "fixturenames", ()) or any(
+        mark.name in _MEASURED for mark in item.iter_markers()
+    )
+
+
+def _signature(function: Callable[..., object]) -> str:
+    # Annotations would make the line unreadable; defaults say enough.
+    signature = inspect.signature(function)
+    bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    return str(signature.replace(parameters=bare, return_annotation=signature.empty))
+
+
+def _limit(metric: str, bound: str | float) -> Limit:
+    from pytest_llm.metrics import METRICS
+    from pytest_llm.records import Limit
+
+    return Limit(METRICS[metric], METRICS[metric].unit.parse(bound))
+
+
+def _limit_at(family: str, percentile: float, bound: str | float) -> Limit:
+    from pytest_llm.metrics import at_percentile
+    from pytest_llm.records import Limit
+
+    metric = at_percentile(family, percentile)
+    return Limit(metric, metric.unit.parse(bound))

@@ -1,0 +1,46 @@
+"""What hooks and fixtures share: the bench of this run, and what is stashed with its items.
+
+This module loads in every run of pytest and imports nothing but pytest and the options.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.plugin import options
+
+if TYPE_CHECKING:
+    from pytest_llm.plugin.bench import Bench
+    from pytest_llm.records import Benchmark, Finding, Subject
+
+_BENCH: pytest.StashKey[Bench] = pytest.StashKey()
+
+# A benchmark to run; a subject to load for `gguf_model`; what is wrong with the item; what was found.
+BENCHMARK: pytest.StashKey[Benchmark] = pytest.StashKey()
+FUNCTIONAL: pytest.StashKey[Subject] = pytest.StashKey()
+PROBLEM: pytest.StashKey[str] = pytest.StashKey()
+FINDING: pytest.StashKey[Finding] = pytest.StashKey()
+
+
+def bench_of(config: pytest.Config) -> Bench:
+    """Return the one bench of this run, made when it is first asked for.
+
+    Raises:
+        pytest.UsageError: An option makes no sense.
+    """
+    if _BENCH not in config.stash:
+        from pytest_llm.errors import UsageError
+        from pytest_llm.plugin.bench import Bench
+
+        try:
+            config.stash[_BENCH] = Bench(options.read(config), config.rootpath)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_BENCH]
+
+
+def existing_bench(config: pytest.Config) -> Bench | None:
+    """Return the bench of this run, if one was made."""
+    return config.stash.get(_BENCH, None)

@@ -1,0 +1,26 @@
+"""The texts that a failed test shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import EngineError, LLMBenchError
+from pytest_llm.verdicts import context, headline
+
+if TYPE_CHECKING:
+    from pytest_llm.records import Finding
+
+
+def message(error: LLMBenchError) -> str:
+    """Return an error's line, and below it the last lines of the engine that explain it."""
+    lines = [str(error)]
+    if isinstance(error, EngineError):
+        lines += [f"  | {line}" for line in error.log]
+    return "\n".join(lines)
+
+
+def shortfall(finding: Finding) -> str:
+    """Return what a benchmark fell short of, a line for each limit, and on what it was measured."""
+    assert finding.run is not None
+    failed = [headline(each) for each in finding.judgements if each.verdict.fails]
+    return "\n".join([*failed, *(f"  {line}" for line in context(finding.run))])

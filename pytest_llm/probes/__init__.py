@@ -1,0 +1,1 @@
+"""What is read beside the clock: one module for each probe."""

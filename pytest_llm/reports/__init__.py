@@ -1,0 +1,1 @@
+"""What a run found, told: one module for each report. Nothing here computes."""

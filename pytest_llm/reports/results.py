@@ -1,0 +1,152 @@
+"""The results file, results-v1: every other report is made from it alone.
+
+A run, with the series of all its sessions, is written once under ``runs`` and named by the tests that it was
+made for; a metric says which of the series it is read from, so that every number traces to what was noted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import __version__
+from pytest_llm.codec import encode
+from pytest_llm.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from pytest_llm.records import Finding, Judgement, Measurement, Run
+
+SCHEMA_VERSION = 1
+
+
+def document(
+    findings: Sequence[Finding],
+    started: datetime,
+    ended: datetime,
+    machine: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the whole file as plain values."""
+    names = _names(findings)
+    runs = {names[id(f.run)]: f.run for f in findings if f.run is not None}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "plugin_version": __version__,
+        "started": started.isoformat(timespec="seconds"),
+        "duration_s": (ended - started).total_seconds(),
+        "machine": dict(machine),
+        "candidate": next((encode(run.build) for run in runs.values()), None),
+        "reference": None,
+        "rule": None,
+        "tests": [_test(finding, names) for finding in findings],
+        "runs": {name: _run(run) for name, run in runs.items()},
+        "not_covered": [
+            {
+                "nodeid": finding.benchmark.nodeid,
+                "metric": judgement.limit.metric.name,
+                "reason": judgement.reason,
+            }
+            for finding in findings
+            for judgement in finding.judgements
+            if judgement.measurement is None
+        ],
+    }
+
+
+def write(path: Path, results: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all.
+
+    Raises:
+        UsageError: It cannot be written there.
+    """
+    text = json.dumps(results, indent=1, allow_nan=False) + "\n"
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--llm-json: {path} cannot be written ({error.strerror}); name another file"
+        ) from error
+
+
+def _names(findings: Sequence[Finding]) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for finding in findings:
+        if finding.run is not None:
+            names.setdefault(id(finding.run), f"run-{len(names) + 1}")
+    return names
+
+
+def _test(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
+    benchmark, run = finding.benchmark, finding.run
+    return {
+        "nodeid": benchmark.nodeid,
+        "key": encode(benchmark.key),
+        "outcome": finding.outcome,
+        "model": _model(run) if run else None,
+        "load_options": encode(benchmark.subject.load_options),
+        "resolved": dict(run.resolved) if run else None,
+        "workload": encode(benchmark.workload),
+        "run": names[id(run)] if run else None,
+        "metrics": _metrics(run, finding.judgements) if run else {},
+        "drift": [],
+        "memory": None,
+        "notes": [finding.problem] if finding.problem else [],
+    }
+
+
+def _model(run: Run) -> dict[str, Any]:
+    model = run.model
+    return {
+        "name": model.name,
+        "sha256": model.sha256,
+        "architecture": model.architecture,
+        "quantization": model.quantization,
+        "parameters": model.parameters,
+        "file_bytes": model.file_bytes,
+    }
+
+
+def _metrics(run: Run, judgements: Sequence[Judgement]) -> dict[str, Any]:
+    entries = {name: _metric(each) for name, each in run.measurements.items()}
+    for judgement in judgements:
+        if judgement.measurement is None:
+            continue
+        # A percentile that only a marker asked for is not among the run's own metrics.
+        entry = entries.setdefault(judgement.limit.metric.name, _metric(judgement.measurement))
+        entry["limit"] = {"bound": judgement.limit.bound, "verdict": judgement.verdict.value}
+    return entries
+
+
+def _metric(measurement: Measurement) -> dict[str, Any]:
+    metric = measurement.metric
+    return {
+        "value": measurement.value,
+        "unit": metric.unit.base,
+        "better": metric.better,
+        "series": metric.series,
+        "samples": list(measurement.samples),
+        "limit": None,
+        "baseline": None,
+        "comparison": None,
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "build": encode(run.build),
+        "model": encode(run.model),
+        "subject": encode(run.subject),
+        "workload": encode(run.workload),
+        "resolved": dict(run.resolved),
+        "sessions": encode(run.sessions),
+    }

@@ -1,0 +1,78 @@
+"""The summary at the end of pytest's output: a table of what was measured, from the results alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# What a reader wants at a glance; the results file has the rest.
+_COLUMNS = {
+    "prompt_tokens_per_second": "prompt tok/s",
+    "generation_tokens_per_second": "generation tok/s",
+    "first_token_latency": "first token",
+    "inter_token_latency_p50": "inter-token p50",
+    "load_time": "load",
+    "peak_ram": "peak RAM",
+}
+
+
+def summary(results: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the summary: the candidate, the machine, one row a test, what was not covered."""
+    measured = [test for test in results["tests"] if test["metrics"]]
+    rows = [["", *_COLUMNS.values(), ""], *(_row(test) for test in measured)]
+    return [
+        *_heading(results),
+        *(_aligned(rows) if measured else []),
+        *(f"not covered: {each['nodeid']}: {each['reason']}" for each in results["not_covered"]),
+    ]
+
+
+def _heading(results: Mapping[str, Any]) -> list[str]:
+    build, machine = results["candidate"], results["machine"]
+    lines = []
+    if build is not None:
+        lines.append(f"candidate {build['engine']} {build['version']} ({build['llama_cpp_commit']})")
+    lines.append(
+        f"machine {machine['fingerprint']}: {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['memory_gib']} GiB"
+    )
+    return lines
+
+
+def _row(test: Mapping[str, Any]) -> list[str]:
+    return [_short(test), *(_cell(test["metrics"], name) for name in _COLUMNS), _verdict(test)]
+
+
+def _short(test: Mapping[str, Any]) -> str:
+    name: str = test["nodeid"].rpartition("/")[2]
+    return name
+
+
+def _cell(found: Mapping[str, Any], name: str) -> str:
+    if name not in found:
+        return "-"
+    text = metrics.METRICS[name].unit.format(found[name]["value"], 4)
+    return text.removesuffix(" tok/s")
+
+
+def _verdict(test: Mapping[str, Any]) -> str:
+    limits = [metric["limit"] for metric in test["metrics"].values() if metric["limit"]]
+    over = [limit for limit in limits if limit["verdict"] != "pass"]
+    if over:
+        return f"{len(over)} of {len(limits)} limits exceeded"
+    return f"{len(limits)} limit{'s' if len(limits) != 1 else ''} kept" if limits else "measured"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if 0 < column < len(row) - 1 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,154 @@
+"""Takes requests one at a time and answers them, until its parent is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from . import text, timing
+from .bindings import Bindings, NotImportableError
+from .subject import RefusedError, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Answer = Any
+_PR_SET_PDEATHSIG = 1
+
+
+class Server:
+    """The worker's state: the bindings once they are imported, the subject once it is loaded."""
+
+    def __init__(self) -> None:
+        self._bindings: Bindings | None = None
+        self._subject: Subject | None = None
+        self._timed: timing.Timed | None = None
+        self._stream: text.Stream | None = None
+        self.operations: dict[str, Callable[..., Answer]] = {
+            "hello": self.hello,
+            "load": self.load,
+            "resolved": self.resolved,
+            "rehearse": self.rehearse,
+            "prompt_slice": self.prompt_slice,
+            "generation_slice": self.generation_slice,
+            "request": self.request,
+            "tokenize": self.tokenize,
+            "detokenize": self.detokenize,
+            "stream_open": self.stream_open,
+            "stream_next": self.stream_next,
+            "top_logprobs": self.top_logprobs,
+        }
+
+    def hello(self) -> Answer:
+        """Import llama_cpp and describe the build."""
+        self._bindings = Bindings()
+        return self._bindings.describe()
+
+    def load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
+        """Load the model and make a context; answers the seconds that took."""
+        assert self._bindings is not None, "hello comes first"
+        self._subject, seconds = Subject.load(self._bindings, path, options, all_logits)
+        return {"seconds": seconds, "on_gpu": self._subject.offloads()}
+
+    def resolved(self) -> Answer:
+        """Say what the load options really are."""
+        return self._loaded().resolved()
+
+    def rehearse(
+        self, prompt_tokens: int, generate_tokens: int, depth: int, parallel: int, seed: int
+    ) -> Answer:
+        """Run one whole request untimed and stand at the workload's depth."""
+        work = timing.Workload(prompt_tokens, generate_tokens, depth, parallel)
+        self._timed = timing.Timed(self._loaded(), work, seed)
+        self._timed.rehearse()
+        return None
+
+    def prompt_slice(self) -> Answer:
+        """Time one ubatch of prompt."""
+        return self._rehearsed().prompt_slice()
+
+    def generation_slice(self, steps: int) -> Answer:
+        """Time some decodes of one token a sequence."""
+        return self._rehearsed().generation_slice(steps)
+
+    def request(self) -> Answer:
+        """Time one whole request."""
+        return self._rehearsed().request()
+
+    def tokenize(self, content: str, add_special: bool, parse_special: bool) -> Answer:
+        """Turn text into token ids."""
+        return text.tokenize(self._loaded(), content, add_special, parse_special)
+
+    def detokenize(self, tokens: list[int]) -> Answer:
+        """Turn token ids into text."""
+        return text.detokenize(self._loaded(), tokens)
+
+    def stream_open(self, **arguments: Any) -> Answer:
+        """Take in a prompt; ``stream_next`` then generates."""
+        self._stream = text.Stream(self._loaded(), **arguments)
+
+    def stream_next(self) -> Answer:
+        """Generate one token, or say why there is none."""
+        assert self._stream is not None, "stream_open comes first"
+        return self._stream.next()
+
+    def top_logprobs(self, prompt: str | list[int], top_k: int) -> Answer:
+        """Say for each position of a prompt which tokens were likely to follow."""
+        return text.top_logprobs(self._loaded(), prompt, top_k)
+
+    def _loaded(self) -> Subject:
+        assert self._subject is not None, "load comes first"
+        return self._subject
+
+    def _rehearsed(self) -> timing.Timed:
+        assert self._timed is not None, "rehearse comes first"
+        return self._timed
+
+
+def answer(server: Server, line: str) -> str:
+    """Carry out one request line and return its answer line."""
+    request = json.loads(line)
+    operation = server.operations[request.pop("op")]
+    try:
+        result = {"ok": operation(**request)}
+    except NotImportableError as error:
+        result = {"error": {"kind": "missing", "message": str(error)}}
+    except RefusedError as error:
+        result = {"error": {"kind": error.kind, "message": str(error)}}
+    return json.dumps(result) + "\n"
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask Linux to end this process with its parent; elsewhere the request pipe's end does it alone."""
+    if not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _read_requests(descriptor: int, lines: queue.Queue[str]) -> None:
+    # Runs beside the work, so that the parent's end is noticed in the middle of a decode, too.
+    with open(descriptor, encoding="utf-8") as requests:
+        for line in requests:
+            lines.put(line)
+    os._exit(0)
+
+
+def main(arguments: list[int]) -> None:
+    """Serve until the parent closes the requests."""
+    requests, answers, parent = arguments
+    die_with_parent(parent)
+    lines: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_read_requests, args=(requests, lines), daemon=True).start()
+    server = Server()
+    with open(answers, "w", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor, no path
+        while True:
+            out.write(answer(server, lines.get()))
+            out.flush()

@@ -1,0 +1,153 @@
+"""Everything that is timed, and nothing else.
+
+A slice times decode and synchronize alone: tokens are drawn, batches filled and the context taken back to
+the workload's depth outside. A request is timed as a caller lives through it, from text to last token.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import text
+from .subject import Batch, RefusedError, Row, Subject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# The first token after a prompt rebuilds the graph; on a GPU the next one captures it and only the third
+# replays it.
+_LEAD_IN_STEPS_CPU = 1
+_LEAD_IN_STEPS_GPU = 3
+
+
+class Workload(NamedTuple):
+    """See ``records.Workload``."""
+
+    prompt_tokens: int
+    generate_tokens: int
+    depth: int
+    parallel: int
+
+
+class Timed:
+    """A subject that stands at a workload's depth."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        workload: Workload,
+        seed: int,
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        """Take the subject over; call :meth:`rehearse` first.
+
+        Args:
+            subject: Loaded.
+            workload: What it will be asked to do.
+            seed: Draws the tokens: other seeds, other tokens.
+            clock: Nanoseconds; never goes back.
+        """
+        self._subject = subject
+        self._workload = workload
+        self._random = random.Random(seed)
+        self._clock = clock
+        self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else _LEAD_IN_STEPS_CPU
+        self._prompt_batch = Batch(subject.bindings, subject.n_ubatch)
+        self._step_batches: list[Batch] = []
+        self._writer = text.PromptWriter(subject, self._random)
+        self._sampler = text.Sampler(subject)
+
+    def rehearse(self) -> None:
+        """Fill the context to the depth, go through one whole request, and come back to the depth.
+
+        Raises:
+            RefusedError: llama.cpp refuses the workload.
+        """
+        subject, work = self._subject, self._workload
+        subject.drop_states()
+        self._to_depth()
+        self.request(restore=False)
+        if subject.roll_back(work.depth, work.parallel):
+            return
+        self._to_depth()
+        subject.save_states(work.parallel)
+
+    def prompt_slice(self) -> dict[str, Any]:
+        """Time one ubatch of fresh prompt (the whole prompt, if shorter) at the depth."""
+        subject, work = self._subject, self._workload
+        prompts = [self._tokens(work.prompt_tokens) for _ in range(work.parallel)]
+        rows = [row for chunk in subject.chunks(prompts, work.depth) for row in chunk]
+        rows = rows[: subject.n_ubatch]
+        rows[-1] = rows[-1]._replace(logits=True)
+        self._prompt_batch.fill(rows)
+        nanoseconds = self._time([self._prompt_batch])
+        self._restore()
+        return {"tokens": len(rows), "seconds": nanoseconds / 1e9}
+
+    def generation_slice(self, steps: int) -> dict[str, Any]:
+        """Time ``steps`` decodes of one token a sequence at the depth, after an untimed lead-in."""
+        count = self._lead_in + steps
+        while len(self._step_batches) < count:
+            self._step_batches.append(Batch(self._subject.bindings, self._workload.parallel))
+        for step, batch in enumerate(self._step_batches[:count]):
+            batch.fill(self._step(step, self._tokens(self._workload.parallel)))
+        self._time(self._step_batches[: self._lead_in])
+        nanoseconds = self._time(self._step_batches[self._lead_in : count])
+        self._restore()
+        return {"tokens": steps * self._workload.parallel, "seconds": nanoseconds / 1e9}
+
+    def request(self, *, restore: bool = True) -> dict[str, Any]:
+        """Time one whole request: to the first token, then from token to token."""
+        subject, work, sampler = self._subject, self._workload, self._sampler
+        contents = [self._writer.write(work.prompt_tokens) for _ in range(work.parallel)]
+        marks = [self._clock()]
+        prompts = [self._writer.read(content, work.prompt_tokens) for content in contents]
+        tokens = [0] * work.parallel
+        for rows in subject.chunks(prompts, work.depth):
+            subject.decode(rows)
+            for index, row in enumerate(rows):
+                if row.logits:
+                    tokens[row.sequence] = sampler.sample(index)
+        marks.append(self._clock())
+        for step in range(work.generate_tokens - 1):
+            subject.decode(self._step(work.prompt_tokens + step, tokens))
+            tokens = [sampler.sample(sequence) for sequence in range(work.parallel)]
+            marks.append(self._clock())
+        if restore:
+            self._restore()
+        first, *others = ((after - before) / 1e9 for before, after in zip(marks, marks[1:]))
+        return {"first_token": first, "inter_token": others}
+
+    def _time(self, batches: Sequence[Batch]) -> int:
+        """Return the nanoseconds that decoding these batches takes; nothing else is in the timed region."""
+        decode, synchronize = self._subject.llama.llama_decode, self._subject.llama.llama_synchronize
+        context, clock = self._subject.context, self._clock
+        structs = [batch.struct for batch in batches]
+        code = 0
+        started = clock()
+        for struct in structs:
+            code |= decode(context, struct)
+            synchronize(context)
+        elapsed = clock() - started
+        self._subject.check(code)
+        return elapsed
+
+    def _step(self, step: int, tokens: Sequence[int]) -> list[Row]:
+        position = self._workload.depth + step
+        return [Row(token, position, sequence, True) for sequence, token in enumerate(tokens)]
+
+    def _to_depth(self) -> None:
+        subject, work = self._subject, self._workload
+        subject.clear()
+        if work.depth:
+            subject.prefill([self._tokens(work.depth) for _ in range(work.parallel)])
+
+    def _restore(self) -> None:
+        if not self._subject.roll_back(self._workload.depth, self._workload.parallel):
+            raise RefusedError("request", "llama.cpp did not take the context back to the depth")
+
+    def _tokens(self, count: int) -> list[int]:
+        # As llama-bench does: any token is as good as another for speed.
+        return [self._random.randrange(self._subject.n_vocabulary) for _ in range(count)]
