@@ -19,9 +19,8 @@ from pytest_llm.records import Run, Series, Session
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_llm.plan import Campaign
     from pytest_llm.protocols import Clock, Engine, Loaded, Probe, Watcher
-    from pytest_llm.records import JSON, Build, Model, Workload
+    from pytest_llm.records import JSON, Build, Campaign, Model, Workload
 
 Outcome = Run | EngineError
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UsageError
-from pytest_llm.records import Completion, Sampling
+from pytest_llm.talk import Completion, Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from pytest_llm.protocols import Loaded
-    from pytest_llm.records import JSON, Build, Model, Position, Token
+    from pytest_llm.records import JSON, Build, Model
+    from pytest_llm.talk import Position, Token
 
 
 class GGUFModel:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
-from pytest_llm.records import LoadOptions, Subject, Workload
+from pytest_llm.records import Campaign, LoadOptions, Plan, Subject, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,34 +43,6 @@ class Choice:
     model: str
     load_options: Mapping[str, object]
     workload: Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """All sessions of one subject."""
-
-    subject: Subject
-    workloads: tuple[Workload, ...]
-    sessions: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What collection found: benchmarks in the order in which they run, and the campaigns they need."""
-
-    benchmarks: tuple[Benchmark, ...]
-    campaigns: tuple[Campaign, ...]
-
-    def seconds(self) -> float:
-        """Return about how long measuring takes where a token costs no more than 10 ms."""
-        return sum(
-            campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))
-            for campaign in self.campaigns
-        )
-
-    def campaign_of(self, subject: Subject) -> Campaign:
-        """Return the campaign that measures a subject of this plan."""
-        return next(each for each in self.campaigns if each.subject == subject)
 
 
 def choices(
@@ -192,4 +164,12 @@ def make_plan(benchmarks: Sequence[Benchmark], effort: str) -> Plan:
     return Plan(
         tuple(sorted(benchmarks, key=lambda benchmark: order[benchmark.subject])),
         tuple(Campaign(subject, tuple(found), SESSIONS[effort]) for subject, found in workloads.items()),
+    )
+
+
+def estimate(plan: Plan) -> float:
+    """Return about how many seconds measuring takes where a token costs no more than 10 ms."""
+    return sum(
+        campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))
+        for campaign in plan.campaigns
     )

@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from pytest_llm.records import (
         JSON,
         Build,
-        Completion,
         Model,
-        Position,
-        Sampling,
         Series,
         Subject,
-        Token,
         Workload,
     )
+    from pytest_llm.talk import Completion, Position, Sampling, Token
 
 
 class Clock(Protocol):

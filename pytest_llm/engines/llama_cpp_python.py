@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.process import WorkerProcess, worker_environment
 from pytest_llm.errors import EngineMissingError, LoadRefusedError
-from pytest_llm.records import Build, Completion, Likely, Position, Token
+from pytest_llm.records import Build
+from pytest_llm.talk import Completion, Likely, Position, Token
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
         JSON,
         BuildReference,
         Model,
-        Sampling,
         Subject,
         Workload,
     )
+    from pytest_llm.talk import Sampling
 
 # What llama.cpp writes while it loads, where no function tells. Words change between releases: what is not
 # found is left out, never guessed. The worker's whole output stays available through `log`.

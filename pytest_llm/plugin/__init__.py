@@ -73,6 +73,7 @@ def _keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
         items[:] = [item for item in items if item not in set(others)]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Make the plan of what was selected."""
     bench = existing_bench(session.config)
@@ -86,9 +87,10 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench or not config.option.collectonly:
         return []
+    from pytest_llm.plan import estimate
     from pytest_llm.reports.plan import lines
 
-    return lines(bench.plan)
+    return lines(bench.plan, estimate(bench.plan))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

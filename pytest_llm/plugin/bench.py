@@ -13,10 +13,10 @@ from pytest_llm.campaign import Outcome, run_campaign
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.gguf_model import GGUFModel
 from pytest_llm.models import ModelStore, builtin_entries, read_project
-from pytest_llm.plan import Plan, make_plan
+from pytest_llm.plan import make_plan
 from pytest_llm.probes import machine
 from pytest_llm.probes.process_memory import ProcessMemory
-from pytest_llm.records import Finding, LoadOptions, Run
+from pytest_llm.records import Finding, LoadOptions, Plan, Run
 from pytest_llm.reports import results
 from pytest_llm.verdicts import judge
 
@@ -49,7 +49,7 @@ class Bench:
         self.models = ModelStore(
             settings.cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root
         )
-        self.plan = Plan((), ())
+        self.plan = Plan()
         self.findings: dict[str, Finding] = {}
         self._clock = clock
         self._started = datetime.now(timezone.utc)

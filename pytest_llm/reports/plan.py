@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llm.plan import Plan
+    from pytest_llm.records import Plan
 
 
-def lines(plan: Plan) -> list[str]:
+def lines(plan: Plan, seconds: float) -> list[str]:
     """Return what will be measured and about how long it will take."""
     count = len(plan.benchmarks)
     processes = sum(campaign.sessions for campaign in plan.campaigns)
     found = [
         f"llm-bench plan: {count} benchmark{'s' if count != 1 else ''} on {len(plan.campaigns)} "
         f"subject{'s' if len(plan.campaigns) != 1 else ''}, {processes} sessions, "
-        f"about {plan.seconds():.0f} s where the model is small"
+        f"about {seconds:.0f} s where the model is small"
     ]
     for campaign in plan.campaigns:
         options = campaign.subject.load_options
