@@ -135,10 +135,6 @@ class LoadOptions:
     rope_freq_base: float = 0.0
     rope_freq_scale: float = 0.0
 
-    def tokens_per_sequence(self) -> int:
-        """Return how many tokens one sequence can hold."""
-        return self.n_ctx if self.kv_unified else self.n_ctx // self.n_seq_max
-
 
 @dataclass(frozen=True)
 class Subject:

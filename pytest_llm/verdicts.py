@@ -69,4 +69,5 @@ def context(run: Run) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return f"{share * 100:+.1f} %".replace("-", "−")
+    text = f"{share * 100:+.1f} %".replace("-", "−")
+    return "off by less than 0.1 %" if text.strip("+−") == "0.0 %" and share else text

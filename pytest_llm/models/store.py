@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import (
@@ -22,7 +23,6 @@ from pytest_llm.records import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from pytest_llm.models.catalogue import Entry, LoadOption
 
@@ -48,10 +48,11 @@ class ModelStore:
             entries: The models that have names.
             root: The folder that relative paths count from, in names and in sources.
         """
-        self._cache = cache
+        # Workers and installers may run in other folders.
+        self._cache = cache.absolute()
         self._entries = entries
-        self._root = root
-        self._hashes = Hashes(cache / "verified")
+        self._root = root.absolute()
+        self._hashes = Hashes(self._cache / "verified")
         self._resolved: dict[str, Model] = {}
 
     def check(self, name: str) -> None:
@@ -60,7 +61,7 @@ class ModelStore:
         Raises:
             UnknownNameError: No model is called so.
             ModelMissingError: It is a path at which there is no file.
-            UsageError: The source of the entry is none.
+            UsageError: The entry's source is none, or the path cannot be one.
         """
         if _is_path(name):
             LocalFile.at(name, self._root).in_place()
@@ -76,6 +77,8 @@ class ModelStore:
             ModelFetchError: It cannot be fetched, or not kept in the cache.
             ModelHashError: It is not the file that was pinned.
             ModelHeaderError: It is not a GGUF file, or a damaged one.
+            ModelError: The file cannot be read, or changes meanwhile.
+            UsageError: The entry's source is none, or the path cannot be one.
         """
         if name not in self._resolved:
             self._resolved[name] = self._resolve(name)
@@ -156,7 +159,7 @@ class ModelStore:
         with tempfile.TemporaryDirectory(
             prefix=_TEMPORARY, dir=path.parent, ignore_cleanup_errors=True
         ) as temporary:
-            fetched = path.parent / temporary / path.name
+            fetched = Path(temporary, path.name)
             source.fetch(fetched)
             sha256 = hash_file(fetched)
             if sha256 != entry.sha256:

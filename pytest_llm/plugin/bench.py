@@ -23,7 +23,7 @@ from pytest_llm.verdicts import judge
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llm.plugin.options import Settings
+    from pytest_llm.plugin.settings import Settings
     from pytest_llm.protocols import Clock, Engine, Watcher
     from pytest_llm.records import Benchmark, Subject, Workload
 

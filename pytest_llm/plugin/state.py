@@ -1,6 +1,6 @@
 """What hooks and fixtures share: the bench of this run, and what is stashed with its items.
 
-This module loads in every run of pytest and imports nothing but pytest and the options.
+This module loads in every run of pytest and imports nothing but pytest.
 """
 
 from __future__ import annotations
@@ -8,8 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-
-from pytest_llm.plugin import options
 
 if TYPE_CHECKING:
     from pytest_llm.plugin.bench import Bench
@@ -32,10 +30,11 @@ def bench_of(config: pytest.Config) -> Bench:
     """
     if _BENCH not in config.stash:
         from pytest_llm.errors import UsageError
+        from pytest_llm.plugin import settings
         from pytest_llm.plugin.bench import Bench
 
         try:
-            config.stash[_BENCH] = Bench(options.read(config), config.rootpath)
+            config.stash[_BENCH] = Bench(settings.read(config), config.rootpath)
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[_BENCH]

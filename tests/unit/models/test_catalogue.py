@@ -63,9 +63,7 @@ def test_a_project_names_models(pyproject: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[project]\nname = 'x'", "[tool.other]\na = 1", "[tool.pytest_llm]"]
-)
+@pytest.mark.parametrize("text", ["", "[project]\nname = 'x'", "[tool.other]\na = 1", "[tool.pytest_llm]"])
 def test_no_table_means_no_models(pyproject: Path, text: str) -> None:
     pyproject.write_text(text)
     assert read_project(pyproject) == {}
@@ -126,9 +124,7 @@ def test_a_value_that_cannot_be_is_refused(pyproject: Path, body: str, reason: s
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "m.gguf", "M.GGUF", "-x", "", "a b"])
-def test_a_name_that_is_no_folder_or_looks_like_a_path_is_refused(
-    pyproject: Path, name: str
-) -> None:
+def test_a_name_that_is_no_folder_or_looks_like_a_path_is_refused(pyproject: Path, name: str) -> None:
     message = refusal(pyproject, f"[tool.pytest_llm.models.'{name}']\nsource = 'a.gguf'")
     assert f"{name!r} cannot be the name of a model" in message
 

@@ -175,9 +175,7 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
         "a key has 65536 bytes, at most 65535",
     ),
     "key past the end": (
-        lambda g: g.with_key("tokenizer.ggml.scores", g.STRING, b"\xff\0\0\0\0\0\0\0").but(
-            tensors=()
-        ),
+        lambda g: g.with_key("tokenizer.ggml.scores", g.STRING, b"\xff\0\0\0\0\0\0\0").but(tensors=()),
         "tokenizer.ggml.scores value",
         0,
         "255 bytes of the value of 'tokenizer.ggml.scores' are claimed, but only 0",
@@ -436,17 +434,13 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
         "the tensor 't' should end at byte",
     ),
     "data that overlaps": (
-        lambda g: g.but(
-            tensors=(g.tensor("t", (16,), data=64), g.tensor("u", (4,), data=32, offset=32))
-        ),
+        lambda g: g.but(tensors=(g.tensor("t", (16,), data=64), g.tensor("u", (4,), data=32, offset=32))),
         "u tensor",
         0,
         "the tensor 'u' overlaps another",
     ),
     "the same data twice": (
-        lambda g: g.but(
-            tensors=(g.tensor("t", (4,), data=16), g.tensor("u", (4,), data=16, offset=0))
-        ),
+        lambda g: g.but(tensors=(g.tensor("t", (4,), data=16), g.tensor("u", (4,), data=16, offset=0))),
         "u tensor",
         0,
         "the tensor 'u' overlaps another",
@@ -455,9 +449,7 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_does_not_add_up_is_refused_where_it_stands(
-    name: str, gguf: GGUF, tmp_path: Path
-) -> None:
+def test_what_does_not_add_up_is_refused_where_it_stands(name: str, gguf: GGUF, tmp_path: Path) -> None:
     change, place, further, reason = REFUSALS[name]
     spoilt = change(gguf)
     error = refused(tmp_path / "spoilt.gguf", spoilt.build())
@@ -501,9 +493,7 @@ def test_a_file_cut_at_any_byte_is_refused(gguf: GGUF, tmp_path: Path) -> None:
         assert 0 <= error.offset <= length
 
 
-def test_small_windows_change_nothing(
-    gguf: GGUF, gguf_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_small_windows_change_nothing(gguf: GGUF, gguf_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = read_header(gguf_path)
     whole = gguf.build()
     for window in (1, 7, 8, 9, 64):
@@ -551,9 +541,7 @@ def test_any_few_bytes_can_be_damaged(
 
 @settings(max_examples=200, deadline=None)
 @given(tail=st.binary(max_size=200))
-def test_any_bytes_can_follow_the_magic(
-    tmp_path_factory: pytest.TempPathFactory, tail: bytes
-) -> None:
+def test_any_bytes_can_follow_the_magic(tmp_path_factory: pytest.TempPathFactory, tail: bytes) -> None:
     data = b"GGUF" + struct.pack("<IQQ", 3, 1, 1) + tail
     header_or_refusal(tmp_path_factory.getbasetemp() / "random.gguf", data)
 

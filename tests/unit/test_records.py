@@ -1,0 +1,133 @@
+"""Records travel as plain JSON and come back equal; what is not known is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llm import metrics, records
+from pytest_llm.codec import DecodeError, decode, encode
+
+texts = st.text(max_size=12)
+counts = st.integers(0, 2**53)
+seconds = st.floats(0, 1e9)
+
+models = st.builds(records.Model, *[texts] * 3, counts, *[texts] * 2, *[counts] * 7)
+builds = st.builds(records.Build, *[texts] * 5, st.dictionaries(texts, texts, max_size=3))
+references = st.builds(records.BuildReference, texts, st.sampled_from(["installed", "venv"]), texts)
+load_options = st.builds(
+    records.LoadOptions,
+    n_ctx=counts,
+    flash_attn=st.sampled_from(["auto", "on", "off"]),
+    type_k=st.sampled_from(["f16", "q8_0"]),
+    offload_kqv=st.booleans(),
+    rope_freq_base=seconds,
+)
+subjects = st.builds(records.Subject, texts, references, load_options)
+workloads = st.builds(records.Workload, *[counts] * 4)
+known_metrics = st.sampled_from([*metrics.METRICS.values(), metrics.at_percentile("first_token_latency", 95)])
+limits = st.builds(records.Limit, known_metrics, seconds)
+series = st.builds(records.Series, st.lists(seconds, max_size=4).map(tuple), counts)
+sessions = st.builds(records.Session, st.dictionaries(texts, series, max_size=3))
+measurements = st.builds(
+    records.Measurement, known_metrics, seconds, st.lists(seconds, max_size=3).map(tuple)
+)
+runs = st.builds(
+    records.Run,
+    subjects,
+    workloads,
+    models,
+    builds,
+    st.dictionaries(texts, st.one_of(counts, texts, st.booleans(), st.lists(counts, max_size=2)), max_size=3),
+    st.lists(sessions, max_size=2).map(tuple),
+    st.dictionaries(texts, measurements, max_size=3),
+)
+judgements = st.builds(
+    records.Judgement,
+    st.sampled_from(records.Verdict),
+    limits,
+    st.one_of(st.none(), measurements),
+    texts,
+)
+keys = st.builds(records.TestKey, texts, texts, texts)
+benchmarks = st.builds(
+    records.Benchmark, texts, keys, subjects, workloads, st.lists(limits, max_size=2).map(tuple)
+)
+findings = st.builds(
+    records.Finding,
+    benchmarks,
+    st.one_of(st.none(), runs),
+    st.lists(judgements, max_size=2).map(tuple),
+    texts,
+    texts,
+)
+
+
+@given(st.one_of(findings, runs, benchmarks, judgements, sessions, models, builds))
+def test_a_record_survives_json(record: Any) -> None:
+    assert decode(type(record), json.loads(json.dumps(encode(record)))) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"tokens": "many"}, "tokens"),
+        ({"values": None}, "values"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_value_that_is_not_the_record_is_refused(change: dict[str, Any], reason: str) -> None:
+    value = {**encode(records.Series((1.0,), 4)), **change}
+    with pytest.raises(DecodeError, match=reason):
+        decode(records.Series, value)
+
+
+def test_a_missing_field_is_refused() -> None:
+    with pytest.raises(DecodeError, match="values"):
+        decode(records.Series, {"tokens": 4})
+
+
+def test_an_unknown_metric_is_refused_by_name() -> None:
+    with pytest.raises(DecodeError, match="tokens_per_fortnight"):
+        decode(records.Limit, {"metric": "tokens_per_fortnight", "bound": 1.0})
+
+
+def a_run() -> records.Run:
+    speed = metrics.METRICS["generation_tokens_per_second"]
+    return records.Run(
+        subject=records.Subject("m", records.BuildReference("llama-cpp-python"), records.LoadOptions()),
+        workload=records.Workload(),
+        model=records.Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
+        build=records.Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
+        resolved={},
+        sessions=(),
+        measurements={speed.name: records.Measurement(speed, 118.2, (118.2,))},
+    )
+
+
+def test_a_metric_is_an_attribute_of_its_run() -> None:
+    assert a_run().generation_tokens_per_second.value == 118.2
+
+
+def test_a_mistyped_metric_names_the_nearest() -> None:
+    with pytest.raises(AttributeError, match="generation_tokens_per_second"):
+        _ = a_run().generation_token_per_second
+
+
+def test_a_run_can_be_copied_and_pickled() -> None:
+    run = a_run()
+    assert copy.deepcopy(run) == run
+    assert pickle.loads(pickle.dumps(run)) == run
+
+
+def test_records_are_frozen() -> None:
+    with pytest.raises(AttributeError):
+        a_run().workload = records.Workload(1)  # type: ignore[misc]
+    assert replace(records.Workload(), depth=5).depth == 5

@@ -1,0 +1,114 @@
+"""Limits: inclusive, judged on the value, explained in words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from pytest_llm.metrics import METRICS, at_percentile
+from pytest_llm.records import (
+    Build,
+    BuildReference,
+    Limit,
+    LoadOptions,
+    Model,
+    Run,
+    Series,
+    Session,
+    Subject,
+    Verdict,
+    Workload,
+)
+from pytest_llm.verdicts import context, headline, judge
+
+GOLDEN = Path(__file__).parent / "golden"
+SPEED = METRICS["generation_tokens_per_second"]
+RAM = METRICS["peak_ram"]
+
+
+def a_run() -> Run:
+    def session(seconds: float, peak: float) -> Session:
+        return Session(
+            {
+                "generation": Series((seconds,), tokens=4),
+                "peak_ram": Series((peak,)),
+                "first_token": Series((0.4, 0.5, 0.9)),
+            }
+        )
+
+    return Run(
+        subject=Subject(
+            "smollm2-135m",
+            BuildReference("llama-cpp-python"),
+            LoadOptions(n_ctx=2048, n_threads=2, n_threads_batch=2),
+        ),
+        workload=Workload(128, 64, 1024),
+        model=Model(
+            "smollm2-135m", "x.gguf", "b1", 98362432, "llama", "Q4_1", 134515008, 30, 9, 3, 576, 8192, 49152
+        ),
+        build=Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
+        resolved={},
+        sessions=(session(0.04, 200.0), session(0.032, 200.0), session(0.05, 200.0)),
+        measurements={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [
+        (Limit(SPEED, 100.0), Verdict.PASS),
+        (Limit(SPEED, math.nextafter(100.0, 200)), Verdict.OVER_LIMIT),
+        (Limit(RAM, 200.0), Verdict.PASS),
+        (Limit(RAM, 199.0), Verdict.OVER_LIMIT),
+        (Limit(at_percentile("first_token_latency", 95), 0.9), Verdict.PASS),
+        (Limit(at_percentile("first_token_latency", 95), 0.5), Verdict.OVER_LIMIT),
+    ],
+)
+def test_a_limit_is_inclusive_and_judged_on_the_value(limit: Limit, verdict: Verdict) -> None:
+    (judgement,) = judge(a_run(), [limit])
+    assert judgement.verdict is verdict
+    assert judgement.verdict.fails is (verdict is Verdict.OVER_LIMIT)
+
+
+def test_a_limit_on_what_no_one_measured_is_not_covered_and_says_why() -> None:
+    (judgement,) = judge(a_run(), [Limit(METRICS["peak_ram_anonymous"], 1.0)])
+    assert judgement.verdict is Verdict.NOT_COVERED
+    assert judgement.measurement is None
+    assert "peak anonymous RAM" in judgement.reason
+    assert headline(judgement) == judgement.reason
+
+
+def test_a_metric_that_one_session_lacks_is_not_covered() -> None:
+    run = a_run()
+    object.__setattr__(run, "sessions", (*run.sessions, Session({})))
+    (judgement,) = judge(run, [Limit(SPEED, 1.0)])
+    assert judgement.verdict is Verdict.NOT_COVERED
+
+
+def test_the_words_are_those_of_the_golden_file() -> None:
+    run = a_run()
+    limits = [
+        Limit(SPEED, 105.0),
+        Limit(SPEED, 90.0),
+        Limit(SPEED, 100.001),
+        Limit(RAM, 150.0),
+        Limit(at_percentile("first_token_latency", 95), 0.45),
+    ]
+    lines = [headline(judgement) for judgement in judge(run, limits)]
+    assert "\n".join([*lines, *context(run)]) + "\n" == (GOLDEN / "limits.txt").read_text(encoding="utf-8")
+
+
+def test_verdicts_are_ordered_worst_first() -> None:
+    assert [verdict.value for verdict in Verdict] == [
+        "wrong output",
+        "regressed",
+        "over limit",
+        "drift",
+        "inconclusive",
+        "no baseline",
+        "not covered",
+        "improved",
+        "pass",
+    ]

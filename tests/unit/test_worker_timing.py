@@ -1,0 +1,262 @@
+"""What lies inside the timed region, to the nanosecond: a pretended llama.cpp moves a pretended clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_llm.worker import subject as worker_subject
+from pytest_llm.worker.subject import RefusedError, Subject
+from pytest_llm.worker.timing import Timed, Workload
+
+DECODE_A_TOKEN = 100
+SYNCHRONIZE = 7
+SAMPLE = 1_000
+TOKENIZE = 50_000
+RENDER = 300_000
+ANYTHING_ELSE = 10_000_000
+
+
+@dataclass
+class Llama:
+    """Moves the clock with every call; what must never be timed moves it furthest."""
+
+    now: int = 0
+    n_ctx: int = 10_000
+    gpu: bool = False
+    forgets: bool = True
+    code: int = 0
+    calls: list[str] = field(default_factory=list)
+    positions: list[list[tuple[int, int]]] = field(default_factory=list)
+    held: dict[int, int] = field(default_factory=dict)
+
+    def clock(self) -> int:
+        return self.now
+
+    def llama_decode(self, context: object, struct: Any) -> int:
+        rows = [(struct.seq_id[i][0], struct.pos[i]) for i in range(struct.n_tokens)]
+        for sequence, position in rows:
+            assert position == self.held.get(sequence, 0), "a position was skipped or used twice"
+            self.held[sequence] = position + 1
+        self.positions.append(rows)
+        self.calls.append(f"decode {struct.n_tokens}")
+        self.now += DECODE_A_TOKEN * struct.n_tokens
+        return self.code
+
+    def llama_synchronize(self, context: object) -> None:
+        self.calls.append("synchronize")
+        self.now += SYNCHRONIZE
+
+    def llama_sampler_sample(self, chain: object, context: object, index: int) -> int:
+        self.now += SAMPLE
+        return 5
+
+    def llama_tokenize(self, vocabulary: object, data: bytes, size: int, tokens: Any, *rest: Any) -> int:
+        self.now += TOKENIZE
+        count = len(data.split())
+        tokens[:count] = [3] * count
+        return count
+
+    def llama_chat_apply_template(
+        self, template: bytes, message: Any, count: int, add: bool, buffer: Any, size: int
+    ) -> int:
+        self.now += RENDER
+        text = b"user " + message.contents.content
+        buffer.value = text
+        return len(text)
+
+    def llama_batch_init(self, capacity: int, embeddings: int, sequences: int) -> Any:
+        self.now += ANYTHING_ELSE
+        return SimpleNamespace(
+            n_tokens=0,
+            token=[0] * capacity,
+            pos=[0] * capacity,
+            n_seq_id=[0] * capacity,
+            seq_id=[[0] for _ in range(capacity)],
+            logits=[0] * capacity,
+        )
+
+    def memory_clear(self) -> None:
+        self.calls.append("clear")
+        self.now += ANYTHING_ELSE
+        self.held.clear()
+
+    def memory_seq_rm(self, sequence: int, start: int) -> bool:
+        self.calls.append(f"forget {sequence} from {start}")
+        self.now += ANYTHING_ELSE
+        if self.forgets:
+            self.held[sequence] = start
+        return self.forgets
+
+    def __getattr__(self, name: str) -> Any:
+        known = {
+            "llama_batch_free": lambda *_: None,
+            "llama_model_get_vocab": lambda *_: "vocabulary",
+            "llama_vocab_n_tokens": lambda *_: 100,
+            "llama_vocab_type": lambda *_: 1,
+            "llama_n_batch": lambda *_: 64,
+            "llama_n_ubatch": lambda *_: 16,
+            "llama_model_chat_template": lambda *_: b"a template",
+            "llama_supports_gpu_offload": lambda: self.gpu,
+            "llama_sampler_chain_default_params": lambda: None,
+            "llama_sampler_chain_init": lambda *_: "chain",
+            "llama_sampler_chain_add": lambda *_: None,
+            "llama_sampler_init_greedy": lambda: "greedy",
+            "llama_state_seq_get_size": lambda *_: 4,
+            "llama_state_seq_get_data": self._save,
+            "llama_state_seq_set_data": self._restore,
+        }
+        return known[name]
+
+    def _save(self, context: object, buffer: Any, size: int, sequence: int) -> int:
+        buffer[0] = self.held[sequence]
+        return size
+
+    def _restore(self, context: object, buffer: Any, size: int, sequence: int) -> int:
+        self.calls.append(f"restore {sequence}")
+        self.now += ANYTHING_ELSE
+        self.held[sequence] = buffer[0]
+        return size
+
+
+class ChatMessage:
+    def __init__(self, role: bytes, content: bytes) -> None:
+        self.role, self.content = role, content
+
+
+def timed(llama: Llama, workload: Workload, monkeypatch: pytest.MonkeyPatch) -> Timed:
+    import ctypes
+
+    from pytest_llm.worker import text
+
+    llama.llama_chat_message = ChatMessage  # type: ignore[attr-defined]
+    pointer = SimpleNamespace(pointer=lambda message: SimpleNamespace(contents=message))
+    monkeypatch.setattr(text.ctypes, "pointer", pointer.pointer)
+    bindings: Any = SimpleNamespace(
+        llama=llama,
+        memory_of=lambda context: "memory",
+        memory_clear=lambda memory: llama.memory_clear(),
+        memory_seq_rm=lambda memory, sequence, start: llama.memory_seq_rm(sequence, start),
+        memory_span=lambda memory, sequence: (0, llama.held.get(sequence, 0) - 1),
+    )
+    assert ctypes is text.ctypes
+    subject = Subject(bindings, "model", "context", {"n_gpu_layers": -1})
+    work = Timed(subject, workload, seed=1, clock=llama.clock)
+    work.rehearse()
+    llama.calls.clear()
+    llama.positions.clear()
+    return work
+
+
+def test_a_prompt_slice_times_one_decode_and_one_synchronize(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = timed(Llama(), Workload(10, 8, 0, 1), monkeypatch).prompt_slice()
+    assert found == {"tokens": 10, "seconds": (10 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
+
+
+def test_a_prompt_slice_is_one_ubatch_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama()
+    found = timed(llama, Workload(40, 8, 30, 1), monkeypatch).prompt_slice()
+    assert found["tokens"] == 16
+    assert llama.positions == [[(0, position) for position in range(30, 46)]]
+
+
+def test_a_generation_slice_times_its_steps_and_not_its_lead_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama()
+    found = timed(llama, Workload(10, 8, 20, 1), monkeypatch).generation_slice(4)
+    assert found == {"tokens": 4, "seconds": 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
+    assert llama.positions == [[(0, position)] for position in range(20, 25)]
+
+
+def test_on_a_gpu_the_lead_in_is_three_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama(gpu=True)
+    found = timed(llama, Workload(10, 8, 0, 1), monkeypatch).generation_slice(4)
+    assert found["seconds"] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
+    assert llama.calls.count("decode 1") == 3 + 4
+
+
+def test_parallel_sequences_share_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama()
+    found = timed(llama, Workload(5, 8, 20, 3), monkeypatch).generation_slice(2)
+    assert found == {"tokens": 6, "seconds": 2 * (3 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
+    assert llama.positions[-1] == [(0, 22), (1, 22), (2, 22)]
+
+
+def test_the_prompts_of_parallel_sequences_fill_one_ubatch(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama()
+    assert timed(llama, Workload(6, 8, 0, 4), monkeypatch).prompt_slice()["tokens"] == 16
+    assert [sequence for sequence, _ in llama.positions[0]] == [0] * 6 + [1] * 6 + [2] * 4
+
+
+def test_every_slice_leaves_the_context_at_the_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama()
+    work = timed(llama, Workload(10, 8, 20, 2), monkeypatch)
+    for slice_ in (work.prompt_slice, lambda: work.generation_slice(3), work.request):
+        slice_()
+        assert llama.held == {0: 20, 1: 20}
+
+
+def test_a_memory_that_cannot_forget_is_restored_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama(forgets=False)
+    work = timed(llama, Workload(10, 8, 20, 1), monkeypatch)
+    found = work.generation_slice(4)
+    assert found["seconds"] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
+    assert llama.calls[-1] == "restore 0"
+    assert llama.held == {0: 20}
+
+
+def test_a_request_is_timed_from_its_text_to_each_of_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = timed(Llama(), Workload(10, 8, 20, 1), monkeypatch).request()
+    prefill = RENDER + TOKENIZE + 10 * DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE
+    step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE
+    assert found == {"first_token": prefill / 1e9, "inter_token": [step / 1e9] * 7}
+
+
+def test_a_long_prompt_goes_in_batches_of_n_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama()
+    timed(llama, Workload(150, 1, 0, 1), monkeypatch).request()
+    assert [call for call in llama.calls if call.startswith("decode")] == [
+        "decode 64",
+        "decode 64",
+        "decode 22",
+    ]
+
+
+def test_fresh_tokens_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = Llama()
+    work = timed(llama, Workload(16, 8, 0, 1), monkeypatch)
+    seen = []
+    plain_decode = Llama.llama_decode
+
+    def decode(self: Llama, context: object, struct: Any) -> int:
+        seen.append(tuple(struct.token[: struct.n_tokens]))
+        return plain_decode(self, context, struct)
+
+    monkeypatch.setattr(Llama, "llama_decode", decode)
+    for _ in range(3):
+        work.prompt_slice()
+    assert len(set(seen)) == 3
+
+
+@pytest.mark.parametrize(("code", "words"), [(1, "raise n_ctx"), (-3, "code -3")])
+def test_a_decode_that_fails_is_no_measurement(
+    code: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama = Llama()
+    work = timed(llama, Workload(10, 8, 0, 1), monkeypatch)
+    llama.code = code
+    with pytest.raises(RefusedError, match=words):
+        work.generation_slice(4)
+
+
+def test_the_load_options_of_the_worker_are_those_of_the_records() -> None:
+    from typing import get_args
+
+    from pytest_llm import records
+
+    assert set(get_args(records.CacheType)) == set(worker_subject._CACHE_TYPES)
+    assert set(get_args(records.LoadMode)) == set(worker_subject._LOAD_MODES)
+    assert set(get_args(records.SplitMode)) == set(worker_subject._SPLIT_MODES)
+    assert set(get_args(records.FlashAttention)) == set(worker_subject._FLASH_ATTENTION)
