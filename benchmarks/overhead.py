@@ -74,7 +74,7 @@ def run(folder: Path, *arguments: str) -> float:
 def own_cost_ms(benchmarks: Path, empty: Path) -> float:
     """Return the plugin's own milliseconds a test, from one pair of runs."""
     whole = run(benchmarks, "--llm-bench", "--llm-effort=quick", "--llm-json=results.json")
-    campaigns = json.loads((benchmarks / "campaigns.json").read_text())
+    campaigns: list[float] = json.loads((benchmarks / "campaigns.json").read_text())
     assert len(campaigns) == 2, "each subject has one campaign"
     results = json.loads((benchmarks / "results.json").read_text())
     assert len(results["tests"]) == TESTS

@@ -10,7 +10,7 @@ from pytest_llm.talk import Completion, Sampling
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
-    from pytest_llm.protocols import Loaded
+    from pytest_llm.protocols import Talking
     from pytest_llm.records import JSON, Build, Model
     from pytest_llm.talk import Position, Token
 
@@ -29,7 +29,7 @@ class GGUFModel:
         build: The build that runs it.
     """
 
-    def __init__(self, loaded: Loaded, info: Model) -> None:
+    def __init__(self, loaded: Talking, info: Model) -> None:
         """Take over a loaded subject."""
         self._loaded = loaded
         self.info: Model = info

@@ -31,7 +31,7 @@ class Clock(Protocol):
 
 
 class Loaded(Protocol):
-    """A subject in a process of its own.
+    """A subject in a process of its own, to be measured.
 
     Every method but ``close`` and ``log`` may raise :class:`~pytest_llm.errors.EngineError`.
     """
@@ -39,10 +39,6 @@ class Loaded(Protocol):
     @property
     def pid(self) -> int:
         """The process whose memory counts."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process still runs."""
 
     @property
     def build(self) -> Build:
@@ -73,6 +69,33 @@ class Loaded(Protocol):
     def request(self) -> tuple[float, Sequence[float]]:
         """Run one whole request: seconds to the first token, then between neighbouring tokens."""
 
+    def log(self) -> str:
+        """Return everything that the engine wrote so far."""
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+
+
+class Talking(Protocol):
+    """A subject in a process of its own, loaded so that it can tell everything.
+
+    Every method but ``close`` may raise :class:`~pytest_llm.errors.EngineError`.
+    """
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+
+    @property
+    def build(self) -> Build:
+        """The build as it describes itself."""
+
+    def load(self) -> float:
+        """Load the model and make a context; return the seconds that took."""
+
+    def resolved(self) -> Mapping[str, JSON]:
+        """Return the load options as they really are, after ``load``."""
+
     def tokenize(self, content: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Return the token ids of a text."""
 
@@ -85,10 +108,7 @@ class Loaded(Protocol):
         """Yield tokens as they come; the return value says why it ended."""
 
     def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
-        """Return what was likely at each position of a prompt; needs ``all_logits``."""
-
-    def log(self) -> str:
-        """Return everything that the engine wrote so far."""
+        """Return what was likely at each position of a prompt."""
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
@@ -97,13 +117,15 @@ class Loaded(Protocol):
 class Engine(Protocol):
     """A system that runs models."""
 
-    def start(self, subject: Subject, model: Model, *, all_logits: bool = False) -> Loaded:
-        """Start a fresh process for the subject; nothing is loaded yet.
+    def start(self, subject: Subject, model: Model) -> Loaded:
+        """Start a fresh process to measure the subject; nothing is loaded yet.
 
-        Args:
-            subject: What to run.
-            model: The subject's file.
-            all_logits: Make room for the logits of every token, as ``top_logprobs`` needs it.
+        Raises:
+            EngineError: The engine is not there, or does not start.
+        """
+
+    def start_talking(self, subject: Subject, model: Model) -> Talking:
+        """Start a fresh process to talk with the subject, with room for the logits of every token.
 
         Raises:
             EngineError: The engine is not there, or does not start.

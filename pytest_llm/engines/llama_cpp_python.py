@@ -48,18 +48,25 @@ class LlamaCppPython:
         self._build = build
         self._timeout = timeout
 
-    def start(self, subject: Subject, model: Model, *, all_logits: bool = False) -> LoadedModel:
-        """Start a fresh process for the subject; nothing is loaded yet.
-
-        Args:
-            subject: What to run.
-            model: The subject's file.
-            all_logits: Make room for the logits of every token, which costs memory.
+    def start(self, subject: Subject, model: Model) -> LoadedModel:
+        """Start a fresh process to measure the subject; nothing is loaded yet.
 
         Raises:
             EngineMissingError: ``llama_cpp`` cannot be imported there.
             EngineError: The worker did not start.
         """
+        return self._start(subject, model, all_logits=False)
+
+    def start_talking(self, subject: Subject, model: Model) -> LoadedModel:
+        """Start a fresh process to talk with the subject, with room for the logits of every token.
+
+        Raises:
+            EngineMissingError: ``llama_cpp`` cannot be imported there.
+            EngineError: The worker did not start.
+        """
+        return self._start(subject, model, all_logits=True)
+
+    def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
         # PYTHONPATH is part of what "this environment" means, and of no other one.
         also = () if self._build.where else ("PYTHONPATH",)
         environment = worker_environment(os.environ, also)
@@ -86,7 +93,7 @@ class LlamaCppPython:
 
 
 class LoadedModel:
-    """A subject in its worker; see :class:`pytest_llm.protocols.Loaded`."""
+    """A subject in its worker; see ``Loaded`` and ``Talking`` of :mod:`pytest_llm.protocols`."""
 
     def __init__(
         self,

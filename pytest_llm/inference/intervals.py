@@ -26,4 +26,5 @@ def median_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[
 
 def _at_most(successes: int, count: int) -> float:
     """Return P(X <= successes) for X ~ Binomial(count, 1/2)."""
-    return sum(math.comb(count, k) for k in range(successes + 1)) / 2**count
+    ways: int = sum(math.comb(count, k) for k in range(successes + 1))
+    return ways / float(2**count)

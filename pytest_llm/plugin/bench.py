@@ -111,7 +111,7 @@ class Bench:
         if kept is not None and kept.alive:
             return kept
         model = self.models.resolve(subject.model)
-        loaded = self._engine(subject).start(subject, model, all_logits=True)
+        loaded = self._engine(subject).start_talking(subject, model)
         try:
             loaded.load()
         except BaseException:

@@ -30,6 +30,7 @@ from pytest_llm.records import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pytest_llm.protocols import Talking
     from pytest_llm.records import JSON
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
@@ -55,9 +56,12 @@ class Machine:
     def clock(self) -> float:
         return self.now
 
-    def start(self, subject: Subject, model: Model, *, all_logits: bool = False) -> PretendedModel:
+    def start(self, subject: Subject, model: Model) -> PretendedModel:
         self.events.append("start")
         return PretendedModel(self)
+
+    def start_talking(self, subject: Subject, model: Model) -> Talking:
+        raise NotImplementedError
 
 
 class PretendedModel:
@@ -66,7 +70,6 @@ class PretendedModel:
         self._workload = CHAT
         self.pid = 1
         self.build = Build("llama-cpp-python", "0.3.36", "0c1e570", "python")
-        self.alive = True
 
     @property
     def on_gpu(self) -> bool:
@@ -105,7 +108,6 @@ class PretendedModel:
         return ""
 
     def close(self) -> None:
-        self.alive = False
         self._machine.events.append("close")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -91,8 +92,12 @@ class Llama:
             self.held[sequence] = start
         return self.forgets
 
+    def llama_supports_gpu_offload(self) -> bool:
+        return self.gpu
+
     def __getattr__(self, name: str) -> Any:
-        known = {
+        known: dict[str, Any] = {
+            "llama_chat_message": ChatMessage,
             "llama_batch_free": lambda *_: None,
             "llama_model_get_vocab": lambda *_: "vocabulary",
             "llama_vocab_n_tokens": lambda *_: 100,
@@ -100,11 +105,10 @@ class Llama:
             "llama_n_batch": lambda *_: 64,
             "llama_n_ubatch": lambda *_: 16,
             "llama_model_chat_template": lambda *_: b"a template",
-            "llama_supports_gpu_offload": lambda: self.gpu,
-            "llama_sampler_chain_default_params": lambda: None,
+            "llama_sampler_chain_default_params": dict,
             "llama_sampler_chain_init": lambda *_: "chain",
             "llama_sampler_chain_add": lambda *_: None,
-            "llama_sampler_init_greedy": lambda: "greedy",
+            "llama_sampler_init_greedy": str,
             "llama_state_seq_get_size": lambda *_: 4,
             "llama_state_seq_get_data": self._save,
             "llama_state_seq_set_data": self._restore,
@@ -122,19 +126,11 @@ class Llama:
         return size
 
 
-class ChatMessage:
-    def __init__(self, role: bytes, content: bytes) -> None:
-        self.role, self.content = role, content
+class ChatMessage(ctypes.Structure):
+    _fields_ = (("role", ctypes.c_char_p), ("content", ctypes.c_char_p))
 
 
-def timed(llama: Llama, workload: Workload, monkeypatch: pytest.MonkeyPatch) -> Timed:
-    import ctypes
-
-    from pytest_llm.worker import text
-
-    llama.llama_chat_message = ChatMessage  # type: ignore[attr-defined]
-    pointer = SimpleNamespace(pointer=lambda message: SimpleNamespace(contents=message))
-    monkeypatch.setattr(text.ctypes, "pointer", pointer.pointer)
+def timed(llama: Llama, workload: Workload) -> Timed:
     bindings: Any = SimpleNamespace(
         llama=llama,
         memory_of=lambda context: "memory",
@@ -142,7 +138,6 @@ def timed(llama: Llama, workload: Workload, monkeypatch: pytest.MonkeyPatch) -> 
         memory_seq_rm=lambda memory, sequence, start: llama.memory_seq_rm(sequence, start),
         memory_span=lambda memory, sequence: (0, llama.held.get(sequence, 0) - 1),
     )
-    assert ctypes is text.ctypes
     subject = Subject(bindings, "model", "context", {"n_gpu_layers": -1})
     work = Timed(subject, workload, seed=1, clock=llama.clock)
     work.rehearse()
@@ -151,72 +146,72 @@ def timed(llama: Llama, workload: Workload, monkeypatch: pytest.MonkeyPatch) -> 
     return work
 
 
-def test_a_prompt_slice_times_one_decode_and_one_synchronize(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = timed(Llama(), Workload(10, 8, 0, 1), monkeypatch).prompt_slice()
+def test_a_prompt_slice_times_one_decode_and_one_synchronize() -> None:
+    found = timed(Llama(), Workload(10, 8, 0, 1)).prompt_slice()
     assert found == {"tokens": 10, "seconds": (10 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
 
 
-def test_a_prompt_slice_is_one_ubatch_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_slice_is_one_ubatch_at_most() -> None:
     llama = Llama()
-    found = timed(llama, Workload(40, 8, 30, 1), monkeypatch).prompt_slice()
+    found = timed(llama, Workload(40, 8, 30, 1)).prompt_slice()
     assert found["tokens"] == 16
     assert llama.positions == [[(0, position) for position in range(30, 46)]]
 
 
-def test_a_generation_slice_times_its_steps_and_not_its_lead_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generation_slice_times_its_steps_and_not_its_lead_in() -> None:
     llama = Llama()
-    found = timed(llama, Workload(10, 8, 20, 1), monkeypatch).generation_slice(4)
+    found = timed(llama, Workload(10, 8, 20, 1)).generation_slice(4)
     assert found == {"tokens": 4, "seconds": 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
     assert llama.positions == [[(0, position)] for position in range(20, 25)]
 
 
-def test_on_a_gpu_the_lead_in_is_three_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_gpu_the_lead_in_is_three_tokens() -> None:
     llama = Llama(gpu=True)
-    found = timed(llama, Workload(10, 8, 0, 1), monkeypatch).generation_slice(4)
+    found = timed(llama, Workload(10, 8, 0, 1)).generation_slice(4)
     assert found["seconds"] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
     assert llama.calls.count("decode 1") == 3 + 4
 
 
-def test_parallel_sequences_share_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_sequences_share_a_step() -> None:
     llama = Llama()
-    found = timed(llama, Workload(5, 8, 20, 3), monkeypatch).generation_slice(2)
+    found = timed(llama, Workload(5, 8, 20, 3)).generation_slice(2)
     assert found == {"tokens": 6, "seconds": 2 * (3 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
     assert llama.positions[-1] == [(0, 22), (1, 22), (2, 22)]
 
 
-def test_the_prompts_of_parallel_sequences_fill_one_ubatch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_prompts_of_parallel_sequences_fill_one_ubatch() -> None:
     llama = Llama()
-    assert timed(llama, Workload(6, 8, 0, 4), monkeypatch).prompt_slice()["tokens"] == 16
+    assert timed(llama, Workload(6, 8, 0, 4)).prompt_slice()["tokens"] == 16
     assert [sequence for sequence, _ in llama.positions[0]] == [0] * 6 + [1] * 6 + [2] * 4
 
 
-def test_every_slice_leaves_the_context_at_the_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_slice_leaves_the_context_at_the_depth() -> None:
     llama = Llama()
-    work = timed(llama, Workload(10, 8, 20, 2), monkeypatch)
+    work = timed(llama, Workload(10, 8, 20, 2))
     for slice_ in (work.prompt_slice, lambda: work.generation_slice(3), work.request):
         slice_()
         assert llama.held == {0: 20, 1: 20}
 
 
-def test_a_memory_that_cannot_forget_is_restored_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_that_cannot_forget_is_restored_instead() -> None:
     llama = Llama(forgets=False)
-    work = timed(llama, Workload(10, 8, 20, 1), monkeypatch)
+    work = timed(llama, Workload(10, 8, 20, 1))
     found = work.generation_slice(4)
     assert found["seconds"] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
     assert llama.calls[-1] == "restore 0"
     assert llama.held == {0: 20}
 
 
-def test_a_request_is_timed_from_its_text_to_each_of_its_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = timed(Llama(), Workload(10, 8, 20, 1), monkeypatch).request()
+def test_a_request_is_timed_from_its_text_to_each_of_its_tokens() -> None:
+    found = timed(Llama(), Workload(10, 8, 20, 1)).request()
     prefill = RENDER + TOKENIZE + 10 * DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE
     step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE
     assert found == {"first_token": prefill / 1e9, "inter_token": [step / 1e9] * 7}
 
 
-def test_a_long_prompt_goes_in_batches_of_n_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_prompt_goes_in_batches_of_n_batch() -> None:
     llama = Llama()
-    timed(llama, Workload(150, 1, 0, 1), monkeypatch).request()
+    timed(llama, Workload(150, 1, 0, 1)).request()
     assert [call for call in llama.calls if call.startswith("decode")] == [
         "decode 64",
         "decode 64",
@@ -226,7 +221,7 @@ def test_a_long_prompt_goes_in_batches_of_n_batch(monkeypatch: pytest.MonkeyPatc
 
 def test_fresh_tokens_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     llama = Llama()
-    work = timed(llama, Workload(16, 8, 0, 1), monkeypatch)
+    work = timed(llama, Workload(16, 8, 0, 1))
     seen = []
     plain_decode = Llama.llama_decode
 
@@ -241,11 +236,9 @@ def test_fresh_tokens_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("code", "words"), [(1, "raise n_ctx"), (-3, "code -3")])
-def test_a_decode_that_fails_is_no_measurement(
-    code: int, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decode_that_fails_is_no_measurement(code: int, words: str) -> None:
     llama = Llama()
-    work = timed(llama, Workload(10, 8, 0, 1), monkeypatch)
+    work = timed(llama, Workload(10, 8, 0, 1))
     llama.code = code
     with pytest.raises(RefusedError, match=words):
         work.generation_slice(4)
