@@ -20,19 +20,23 @@ _REGISTRY = {
 }
 
 
-def parse_build(text: str) -> BuildReference:
+def parse_build(text: str, start: Path) -> BuildReference:
     """Read ``ENGINE[@WHERE]``, or ``WHERE`` alone, which then means llama-cpp-python.
+
+    Args:
+        text: What the user wrote.
+        start: The folder that relative paths count from.
 
     Raises:
         UnknownNameError: The engine is not known.
         UsageError: WHERE is nothing that this engine has, or nothing lies there.
     """
     engine, at, where = text.partition("@")
-    if not at and ":" in engine:
-        engine, where = DEFAULT, engine
+    if ":" in engine:
+        engine, at, where = DEFAULT, "@", text
     if engine not in _REGISTRY:
         raise UnknownNameError("engine", engine, _REGISTRY, fix="a build is ENGINE[@WHERE]")
-    if not where:
+    if not at:
         return BuildReference(engine)
     kind, colon, path = where.partition(":")
     if kind != "venv" or not colon or not path:
@@ -40,7 +44,7 @@ def parse_build(text: str) -> BuildReference:
             f"build {text!r}: {where!r} is not a place of {engine}; write {engine}@venv:PATH, "
             f"or {engine} alone for the one of this environment"
         )
-    folder = Path(path).expanduser().absolute()
+    folder = (start / Path(path).expanduser()).absolute()
     if not folder.is_dir():
         raise UsageError(f"build {text!r}: there is no folder {folder}; make it with python -m venv")
     return BuildReference(engine, "venv", str(folder))

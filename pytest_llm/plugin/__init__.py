@@ -104,12 +104,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("a benchmark: run it with --llm-bench")
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.plugin.progress import Progress
-    from pytest_llm.plugin.telling import message
+    from pytest_llm.plugin.telling import message, properties
 
     try:
-        item.stash[FINDING] = bench.measure(item.stash[BENCHMARK], Progress(item.config))
+        finding = bench.measure(item.stash[BENCHMARK], Progress(item.config))
     except LLMBenchError as error:
         pytest.fail(message(error), pytrace=False)
+    item.stash[FINDING] = finding
+    item.user_properties += properties(finding)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -144,9 +146,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if bench is None or not bench.settings.bench or session.config.option.collectonly:
         return
     if bench.findings and bench.settings.json is not None:
+        from pytest_llm.errors import UsageError
         from pytest_llm.reports import results
 
-        results.write(bench.settings.json, bench.results())
+        try:
+            results.write(bench.settings.json, bench.results())
+        except UsageError as error:  # told in the summary: raised here, it would take pytest's own away
+            bench.unwritten = str(error)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
     if green and not bench.runs() and not _told_not_to_measure(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -165,7 +172,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     for line in summary(bench.results()):
         terminalreporter.write_line(line)
-    if bench.settings.json is not None:
+    if bench.unwritten:
+        terminalreporter.write_line(bench.unwritten, red=True)
+    elif bench.settings.json is not None:
         terminalreporter.write_line(f"results in {bench.settings.json}")
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from pytest_llm import engines
 from pytest_llm.campaign import Outcome, run_campaign
-from pytest_llm.errors import LLMBenchError
+from pytest_llm.errors import LLMBenchError, UsageError
 from pytest_llm.gguf_model import GGUFModel
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.plan import make_plan
@@ -45,12 +45,18 @@ class Bench:
             UsageError: An option or the project's table of models makes no sense.
         """
         self.settings = settings
-        self.candidate = engines.parse_build(settings.candidate)
+        self.candidate = settings.candidate
         self.models = ModelStore(
             settings.cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root
         )
+        for name in settings.models:
+            try:
+                self.models.check(name)
+            except LLMBenchError as error:
+                raise UsageError(f"--llm-model: {error}") from None
         self.plan = Plan()
         self.findings: dict[str, Finding] = {}
+        self.unwritten = ""  # why the results file is not there
         self._clock = clock
         self._started = datetime.now(timezone.utc)
         self._measured: dict[Subject, _Measured] = {}

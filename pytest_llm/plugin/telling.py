@@ -24,3 +24,11 @@ def shortfall(finding: Finding) -> str:
     assert finding.run is not None
     failed = [headline(each) for each in finding.judgements if each.verdict.fails]
     return "\n".join([*failed, *(f"  {line}" for line in context(finding.run))])
+
+
+def properties(finding: Finding) -> list[tuple[str, object]]:
+    """Return what JUnit files and other processes get to know of a benchmark: plain values by metric name."""
+    assert finding.run is not None
+    values = {name: each.value for name, each in finding.run.measurements.items()}
+    verdicts = {each.limit.metric.name: each.verdict.value for each in finding.judgements}
+    return [("llm_metrics", values), ("llm_verdicts", verdicts)]

@@ -1,0 +1,115 @@
+"""Which build is meant, and how a worker is spoken with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_llm import engines
+from pytest_llm.engines import process
+from pytest_llm.engines.llama_cpp_python import read_log
+from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.records import BuildReference
+
+
+def test_an_engine_alone_is_the_one_of_this_environment() -> None:
+    assert engines.parse_build("llama-cpp-python", Path.cwd()) == BuildReference("llama-cpp-python")
+
+
+@pytest.mark.parametrize("text", ["llama-cpp-python@venv:{}", "venv:{}"])
+def test_a_virtual_environment_is_given_by_its_folder(text: str, tmp_path: Path) -> None:
+    build = engines.parse_build(text.format(tmp_path), Path.cwd())
+    assert build == BuildReference("llama-cpp-python", "venv", str(tmp_path))
+    assert str(build) == f"llama-cpp-python@venv:{tmp_path}"
+    assert engines.parse_build(str(build), Path.cwd()) == build
+
+
+def test_a_relative_folder_counts_from_where_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "env").mkdir()
+    assert engines.parse_build("venv:env", tmp_path).where == str(tmp_path / "env")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("llama-cpp-pyton", "did you mean llama-cpp-python"),
+        ("", "unknown engine"),
+        ("llama-cpp-python@", "is not a place"),
+        ("llama-cpp-python@venv", "is not a place"),
+        ("llama-cpp-python@venv:", "is not a place"),
+        ("llama-cpp-python@moon:/x", "is not a place"),
+        ("venv:/nowhere/at/all", "no folder /nowhere/at/all"),
+    ],
+)
+def test_a_build_that_cannot_be_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason) as caught:
+        engines.parse_build(text, Path.cwd())
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_engine_is_told_by_name() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        engines.parse_build("lama-cpp-python", Path.cwd())
+    assert caught.value.nearest == ("llama-cpp-python",)
+
+
+def test_a_worker_gets_what_a_program_needs_and_what_changes_speed() -> None:
+    kept = {"PATH", "HOME", "LANG", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "GGML_X", "OMP_NUM_THREADS"}
+    dropped = {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "GITHUB_TOKEN", "MY_GGML_X"}
+    environ = dict.fromkeys(kept | dropped, "1")
+    assert set(process.worker_environment(environ)) == kept
+    assert set(process.worker_environment(environ, ("PYTHONPATH",))) == kept | {"PYTHONPATH"}
+
+
+@pytest.mark.parametrize(
+    ("returncode", "out_of_memory", "words"),
+    [
+        (-4, False, "SIGILL, an instruction this CPU lacks: rebuild with CMAKE_ARGS=-DGGML_NATIVE=OFF"),
+        (-11, False, "SIGSEGV, a crash inside llama.cpp"),
+        (-6, False, "SIGABRT, llama.cpp gave up"),
+        (-9, True, "out-of-memory killer: lower n_ctx"),
+        (-9, False, "SIGKILL, sent by someone"),
+        (-15, False, "SIGTERM, sent by someone"),
+        (3, False, "exit status 3"),
+        (None, False, "goes on"),
+    ],
+)
+def test_the_cause_of_an_end_is_told_with_its_fix(
+    returncode: int | None, out_of_memory: bool, words: str
+) -> None:
+    assert words in process._cause(returncode, out_of_memory=out_of_memory)
+
+
+NEW_LOG = """
+llama_context: flash_attn            = auto
+llama_kv_cache:        CPU KV buffer size =    45.00 MiB
+resolve_fused_ops: Flash Attention enabled
+load_tensors: offloaded 31/31 layers to GPU
+load_tensors:   CPU_Mapped model buffer size =    92.10 MiB
+sched_reserve:        CPU compute buffer size =   102.51 MiB
+sched_reserve: graph: nodes = 936, splits = 1, input objects = 4, input tensors = 6
+"""
+OLD_LOG = """
+llama_context: flash_attn    = 0
+llama_context: graph nodes  = 1056
+llama_context: graph splits = 2
+"""
+
+
+def test_what_llama_cpp_wrote_of_its_configuration_is_read() -> None:
+    assert read_log(NEW_LOG) == {
+        "flash_attn": "on",
+        "layers_offloaded": "31/31",
+        "graph_nodes": "936",
+        "graph_splits": "1",
+        "buffers_mib": {"CPU KV": 45.0, "CPU_Mapped model": 92.1, "CPU compute": 102.51},
+    }
+
+
+def test_the_words_of_older_releases_are_read_as_well() -> None:
+    assert read_log(OLD_LOG) == {"flash_attn": "off", "graph_nodes": "1056", "graph_splits": "2"}
+
+
+def test_what_is_not_written_is_left_out() -> None:
+    assert read_log("something else altogether") == {}
