@@ -201,6 +201,8 @@ class WorkerProcess:
     def _hung(self) -> WorkerHungError:
         log = self.last_lines()
         self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
         return WorkerHungError(
             f"{self.name}: the worker gave no answer for {self._timeout:g} s ({self._doing}) and was "
             "ended: raise --llm-timeout if the machine is that slow",

@@ -109,7 +109,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     try:
         finding = bench.measure(item.stash[BENCHMARK], Progress(item.config))
     except LLMBenchError as error:
-        pytest.fail(message(error), pytrace=False)
+        # Not `pytest.fail`, whose report would tell of two exceptions.
+        raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
 
@@ -135,8 +136,8 @@ def pytest_runtest_makereport(
     if bench is not None and BENCHMARK in item.stash:
         if report.when == "call":
             bench.note_outcome(item.nodeid, report.outcome)
-        elif report.failed:
-            bench.note_outcome(item.nodeid, "error")
+        elif not report.passed:
+            bench.note_outcome(item.nodeid, "error" if report.failed else "skipped")
     return report
 
 
@@ -167,14 +168,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.section("llm-bench")
     if not bench.runs() and not _told_not_to_measure(terminalreporter.config):
         terminalreporter.write_line(_why_nothing(bench.plan.benchmarks), red=True)
-        return
-    from pytest_llm.reports.terminal import summary
+    else:
+        from pytest_llm.reports.terminal import summary
 
-    for line in summary(bench.results()):
-        terminalreporter.write_line(line)
+        for line in summary(bench.results()):
+            terminalreporter.write_line(line)
     if bench.unwritten:
         terminalreporter.write_line(bench.unwritten, red=True)
-    elif bench.settings.json is not None:
+    elif bench.findings and bench.settings.json is not None:
         terminalreporter.write_line(f"results in {bench.settings.json}")
 
 

@@ -116,6 +116,8 @@ class Bench:
         kept = self._loaded.get(subject)
         if kept is not None and kept.alive:
             return kept
+        if kept is not None:
+            kept.close()
         model = self.models.resolve(subject.model)
         loaded = self._engine(subject).start_talking(subject, model)
         try:

@@ -40,4 +40,5 @@ def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
     try:
         return bench_of(request.config).gguf_model(subject)
     except LLMBenchError as error:
-        pytest.fail(message(error), pytrace=False)
+        # Not `pytest.fail`, whose report would tell of two exceptions.
+        raise pytest.fail.Exception(message(error), pytrace=False) from None

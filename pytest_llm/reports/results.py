@@ -134,6 +134,8 @@ def _metric(measurement: Measurement) -> dict[str, Any]:
         "unit": metric.unit.base,
         "better": metric.better,
         "series": metric.series,
+        "percentile": metric.percentile,
+        "pooled": metric.pooled,
         "samples": list(measurement.samples),
         "limit": None,
         "baseline": None,
