@@ -165,7 +165,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     bench = existing_bench(terminalreporter.config)
     if bench is None or not bench.settings.bench or terminalreporter.config.option.collectonly:
         return
-    terminalreporter.section("llm-bench")
+    terminalreporter.write_sep("=", "llm-bench")
     if not bench.runs() and not _told_not_to_measure(terminalreporter.config):
         terminalreporter.write_line(_why_nothing(bench.plan.benchmarks), red=True)
     else:
