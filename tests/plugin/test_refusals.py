@@ -1,0 +1,48 @@
+"""Where the plugin would measure nonsense, it refuses to measure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEST = """
+def test_nothing(llm_bench):
+    pass
+"""
+
+
+def test_tests_that_run_beside_each_other_are_not_measured(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_subprocess("--llm-bench", "-n", "2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--llm-bench cannot measure under pytest-xdist*add -n 0"])
+
+
+def test_with_xdist_at_rest_measuring_is_not_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile("def test_nothing(): pass")
+    result = pytester.runpytest_subprocess("--llm-bench", "-n", "0")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["nothing was measured*"])
+
+
+def test_functional_tests_may_run_beside_each_other(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_subprocess("-n", "2", "--llm-model=smollm2-135m")
+    result.assert_outcomes(skipped=1)
+
+
+def test_the_distribution_that_overwrites_this_package_is_named(
+    pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = tmp_path / "pytest_llm-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: pytest-llm\nVersion: 1.0\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pytester.makepyfile(TEST)
+    result = pytester.runpytest_subprocess("--llm-bench")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*the distribution pytest-llm is installed as well*uninstall pytest-llm*"])
