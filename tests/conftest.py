@@ -25,7 +25,7 @@ def _shared_cache() -> Iterator[None]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `--llm-bench` and no path, collect what it measures here: other tests would run beside the clock."""
+    """With `--llm-bench` and no path, collect what it measures here and nothing else."""
     alone = config.args_source is config.ArgsSource.TESTPATHS
     if not alone or not config.getoption("llm_bench", default=False):
         return None

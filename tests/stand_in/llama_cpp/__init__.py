@@ -1,0 +1,23 @@
+"""A stand-in for the low-level ``llama_cpp``: what the worker uses of it, without a model.
+
+It offers nothing that the real module lacks; ``tests/plugin/test_stand_in.py`` holds it to that. Variables
+that reach the worker set what it does:
+
+LLAMA_STAND_IN_TOKEN_SECONDS
+    What decoding a token takes on the virtual clock.
+LLAMA_STAND_IN_JITTER
+    By what share of that, at most, decodes differ from each other.
+LLAMA_STAND_IN_LOAD_SECONDS
+    What loading takes on the virtual clock.
+LLAMA_STAND_IN_DECODE_SLEEP
+    Real seconds that each decode takes besides.
+LLAMA_STAND_IN_FAULT
+    ``WHERE=WHAT``. WHERE is ``import``, ``load``, ``context``, ``decode:N`` (the N-th) or ``tokens:N`` (a
+    batch of that many tokens). WHAT is a signal's name, ``hang``, ``refuse``, or the code a decode answers.
+LLAMA_STAND_IN_DIARY
+    A file to which each process that imports this adds a line of JSON: ``pid`` and ``environment``.
+"""
+
+from .llama_cpp import *  # noqa: F403 - as the real module does
+
+__version__ = "0.0.1"

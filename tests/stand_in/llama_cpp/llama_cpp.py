@@ -1,0 +1,332 @@
+"""The functions and structs, under their real names and with as many arguments."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+_TOKEN_SECONDS = float(os.environ.get("LLAMA_STAND_IN_TOKEN_SECONDS") or 1 / 128)
+_JITTER = float(os.environ.get("LLAMA_STAND_IN_JITTER") or 0)
+_LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
+_DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
+_FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
+_DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
+
+# Every byte is a token; one more ends an answer.
+_END = 256
+
+
+def _fault(where: str) -> str:
+    """Die or hang if this is the place for it, else return how to fail there, "" for not at all."""
+    if where != _FAULT_WHERE:
+        return ""
+    print(f"stand-in: something is wrong at {where}", file=sys.stderr, flush=True)
+    if _FAULT_WHAT == "hang":
+        time.sleep(3600)
+    if _FAULT_WHAT.startswith("SIG"):
+        os.kill(os.getpid(), signal.Signals[_FAULT_WHAT])
+    return _FAULT_WHAT
+
+
+def _write_diary() -> None:
+    if _DIARY:
+        entry = {"pid": os.getpid(), "environment": dict(os.environ)}
+        with Path(_DIARY).open("a", encoding="utf-8") as diary:
+            diary.write(json.dumps(entry) + "\n")
+
+
+_write_diary()
+if _fault("import"):
+    raise ImportError("libllama.so: cannot open shared object file")
+
+_clock: Any = importlib.import_module("virtual_clock")  # beside this package, where it runs
+
+
+class llama_model_params(ctypes.Structure):  # noqa: N801
+    _fields_ = (
+        ("n_gpu_layers", ctypes.c_int32),
+        ("split_mode", ctypes.c_int),
+        ("load_mode", ctypes.c_int),
+        ("main_gpu", ctypes.c_int32),
+        ("check_tensors", ctypes.c_bool),
+        ("use_extra_bufts", ctypes.c_bool),
+    )
+
+
+class llama_context_params(ctypes.Structure):  # noqa: N801
+    _fields_ = (
+        ("n_ctx", ctypes.c_uint32),
+        ("n_batch", ctypes.c_uint32),
+        ("n_ubatch", ctypes.c_uint32),
+        ("n_seq_max", ctypes.c_uint32),
+        ("n_outputs_max_per_seq", ctypes.c_uint32),
+        ("n_threads", ctypes.c_int32),
+        ("n_threads_batch", ctypes.c_int32),
+        ("flash_attn_type", ctypes.c_int),
+        ("rope_freq_base", ctypes.c_float),
+        ("rope_freq_scale", ctypes.c_float),
+        ("type_k", ctypes.c_int),
+        ("type_v", ctypes.c_int),
+        ("offload_kqv", ctypes.c_bool),
+        ("no_perf", ctypes.c_bool),
+        ("op_offload", ctypes.c_bool),
+        ("swa_full", ctypes.c_bool),
+        ("kv_unified", ctypes.c_bool),
+    )
+
+
+class llama_batch(ctypes.Structure):  # noqa: N801
+    _fields_ = (
+        ("n_tokens", ctypes.c_int32),
+        ("token", ctypes.POINTER(ctypes.c_int32)),
+        ("pos", ctypes.POINTER(ctypes.c_int32)),
+        ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
+        ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
+        ("logits", ctypes.POINTER(ctypes.c_int8)),
+    )
+
+
+class llama_chat_message(ctypes.Structure):  # noqa: N801
+    _fields_ = (("role", ctypes.c_char_p), ("content", ctypes.c_char_p))
+
+
+class _Context:
+    """A context: for each sequence, how many tokens it holds."""
+
+    def __init__(self, params: llama_context_params) -> None:
+        self.params = params
+        self.held: dict[int, int] = {}
+        self.decodes = 0
+
+
+class _Library:
+    @staticmethod
+    def ggml_commit() -> bytes:
+        return b"57a9d1234"
+
+
+_lib = _Library
+llama_log_callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+
+
+def llama_log_set(log_callback: Any, user_data: Any) -> None: ...
+
+
+def llama_backend_init() -> None: ...
+
+
+def llama_print_system_info() -> bytes:
+    return b"CPU : PRETENDED = 1 | "
+
+
+def llama_supports_gpu_offload() -> bool:
+    return False
+
+
+def llama_model_default_params() -> llama_model_params:
+    return llama_model_params()
+
+
+def llama_context_default_params() -> llama_context_params:
+    return llama_context_params()
+
+
+def llama_model_load_from_file(path_model: bytes, params: llama_model_params) -> str | None:
+    if _fault("load"):
+        print("llama_model_load: error loading model: it is only a stand-in", file=sys.stderr, flush=True)
+        return None
+    _clock.advance(_LOAD_SECONDS)
+    return path_model.decode()
+
+
+def llama_init_from_model(model: str, params: llama_context_params) -> _Context | None:
+    if _fault("context"):
+        print("llama_init_from_model: failed to initialize the context", file=sys.stderr, flush=True)
+        return None
+    print("llama_context: flash_attn    = disabled", file=sys.stderr, flush=True)
+    return _Context(params)
+
+
+def llama_n_ctx(ctx: _Context) -> int:
+    return int(ctx.params.n_ctx)
+
+
+def llama_n_batch(ctx: _Context) -> int:
+    return int(ctx.params.n_batch)
+
+
+def llama_n_ubatch(ctx: _Context) -> int:
+    return int(ctx.params.n_ubatch)
+
+
+def llama_n_seq_max(ctx: _Context) -> int:
+    return int(ctx.params.n_seq_max)
+
+
+def llama_n_threads(ctx: _Context) -> int:
+    return int(ctx.params.n_threads)
+
+
+def llama_n_threads_batch(ctx: _Context) -> int:
+    return int(ctx.params.n_threads_batch)
+
+
+def llama_model_get_vocab(model: str) -> str:
+    return model
+
+
+def llama_vocab_n_tokens(vocab: str) -> int:
+    return _END + 1
+
+
+def llama_vocab_type(vocab: str) -> int:
+    return 1
+
+
+def llama_vocab_is_eog(vocab: str, token: int) -> bool:
+    return token == _END
+
+
+def llama_tokenize(
+    vocab: str,
+    text: bytes,
+    text_len: int,
+    tokens: Any,
+    n_tokens_max: int,
+    add_special: bool,
+    parse_special: bool,
+) -> int:
+    if text_len > n_tokens_max:
+        return -text_len
+    tokens[:text_len] = list(text)
+    return text_len
+
+
+def llama_token_to_piece(vocab: str, token: int, buf: Any, length: int, lstrip: int, special: bool) -> int:
+    buf[0] = bytes([token % 256])
+    return 1
+
+
+def llama_detokenize(
+    vocab: str,
+    tokens: Any,
+    n_tokens: int,
+    text: Any,
+    text_len_max: int,
+    remove_special: bool,
+    unparse_special: bool,
+) -> int:
+    text[:n_tokens] = bytes(token % 256 for token in tokens)
+    return n_tokens
+
+
+def llama_model_chat_template(model: str, name: bytes | None) -> bytes:
+    return b"stand-in"
+
+
+def llama_chat_apply_template(
+    tmpl: bytes, chat: Any, n_msg: int, add_ass: bool, buf: Any, length: int
+) -> int:
+    text: bytes = b"user: " + chat[0].content + b"\nassistant: "
+    buf[: len(text)] = text
+    return len(text)
+
+
+def llama_batch_init(n_tokens: int, embd: int, n_seq_max: int) -> llama_batch:
+    numbers = ctypes.c_int32 * n_tokens
+    sequences = [(ctypes.c_int32 * n_seq_max)() for _ in range(n_tokens)]
+    pointers = (ctypes.POINTER(ctypes.c_int32) * n_tokens)(
+        *(ctypes.cast(each, ctypes.POINTER(ctypes.c_int32)) for each in sequences)
+    )
+    batch = llama_batch(0, numbers(), numbers(), numbers(), pointers, (ctypes.c_int8 * n_tokens)())
+    batch.kept = sequences
+    return batch
+
+
+def llama_batch_free(batch: llama_batch) -> None: ...
+
+
+def llama_decode(ctx: _Context, batch: llama_batch) -> int:
+    ctx.decodes += 1
+    failure = _fault(f"decode:{ctx.decodes}") or _fault(f"tokens:{batch.n_tokens}")
+    if failure:
+        return int(failure)
+    for index in range(batch.n_tokens):
+        sequence = batch.seq_id[index][0]
+        assert batch.pos[index] == ctx.held.get(sequence, 0), "tokens follow each other without a gap"
+        ctx.held[sequence] = batch.pos[index] + 1
+    if sum(ctx.held.values()) > ctx.params.n_ctx:
+        return 1
+    time.sleep(_DECODE_SLEEP)
+    _clock.advance(_TOKEN_SECONDS * batch.n_tokens * (1 + _JITTER * (ctx.decodes * 7919 % 101) / 101))
+    return 0
+
+
+def llama_synchronize(ctx: _Context) -> None: ...
+
+
+def llama_get_memory(ctx: _Context) -> dict[int, int]:
+    return ctx.held
+
+
+def llama_memory_clear(mem: dict[int, int], data: bool) -> None:
+    mem.clear()
+
+
+def llama_memory_seq_rm(mem: dict[int, int], seq_id: int, p0: int, p1: int) -> bool:
+    mem[seq_id] = min(p0, mem.get(seq_id, 0))
+    return True
+
+
+def llama_memory_seq_pos_min(mem: dict[int, int], seq_id: int) -> int:
+    return 0 if mem.get(seq_id) else -1
+
+
+def llama_memory_seq_pos_max(mem: dict[int, int], seq_id: int) -> int:
+    return mem.get(seq_id, 0) - 1
+
+
+def llama_sampler_chain_default_params() -> None: ...
+
+
+def llama_sampler_chain_init(params: None) -> list[str]:
+    return []
+
+
+def llama_sampler_chain_add(chain: list[str], smpl: str) -> None:
+    chain.append(smpl)
+
+
+def llama_sampler_init_greedy() -> str:
+    return "greedy"
+
+
+def llama_sampler_init_dist(seed: int) -> str:
+    return "dist"
+
+
+def llama_sampler_init_temp(t: float) -> str:
+    return "temp"
+
+
+def llama_sampler_init_top_k(k: int) -> str:
+    return "top_k"
+
+
+def llama_sampler_init_top_p(p: float, min_keep: int) -> str:
+    return "top_p"
+
+
+def llama_sampler_sample(smpl: list[str], ctx: _Context, idx: int) -> int:
+    """Say the alphabet, one letter a token, from the letter on that the context's length picks."""
+    return ord("a") + sum(ctx.held.values()) % 26
+
+
+def llama_sampler_free(smpl: list[str]) -> None: ...
