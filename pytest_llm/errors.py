@@ -57,7 +57,7 @@ class UnknownNameError(UsageError):
             fix: What else the user can do, as a clause.
         """
         known = sorted(known)
-        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
         offer = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}"
         super().__init__(f"unknown {kind} {name!r}: {offer}" + (f" ({fix})" if fix else ""))
         self.name = name

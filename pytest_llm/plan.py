@@ -6,7 +6,7 @@ import functools
 import itertools
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
 from pytest_llm.records import Campaign, LoadOptions, Plan, Subject, Workload
@@ -49,20 +49,32 @@ def choices(
     models: Sequence[str], load_options: Mapping[str, object], workload: Mapping[str, object]
 ) -> list[Choice]:
     """Combine every list among the values; a value that is no list is in every combination."""
-    axes: list[list[tuple[str, str, object]]] = [[("model", "", model) for model in models]]
-    axes += [[("load", name, each) for each in _listed(v)] for name, v in load_options.items()]
-    axes += [[("work", name, each) for each in _listed(v)] for name, v in workload.items()]
+    axes = [[_Value("model", "", model, label) for model, label in zip(models, _short(models), strict=True)]]
+    for kind, values in (("load", load_options), ("work", workload)):
+        for name, value in values.items():
+            axes.append([_Value(kind, name, each, f"{name}={each}") for each in _listed(value)])
     return [_choice(axes, combination) for combination in itertools.product(*axes)]
 
 
-def _choice(axes: Sequence[Sequence[object]], combination: Sequence[tuple[str, str, object]]) -> Choice:
+class _Value(NamedTuple):
+    kind: str
+    name: str
+    value: object
+    label: str
+
+
+def _choice(axes: Sequence[Sequence[_Value]], combination: Sequence[_Value]) -> Choice:
     named: dict[str, dict[str, object]] = {"model": {}, "load": {}, "work": {}}
-    labels = []
-    for axis, (kind, name, value) in zip(axes, combination, strict=True):
-        named[kind][name] = value
-        if len(axis) > 1:
-            labels.append(f"{name}={value}" if name else PurePath(str(value)).stem)
+    for each in combination:
+        named[each.kind][each.name] = each.value
+    labels = [each.label for axis, each in zip(axes, combination, strict=True) if len(axis) > 1]
     return Choice("-".join(labels), str(named["model"][""]), named["load"], named["work"])
+
+
+def _short(models: Sequence[str]) -> Sequence[str]:
+    """Return the names of files without folder and suffix, or the whole names where those clash."""
+    stems = [PurePath(model).stem if model.endswith(".gguf") else model for model in models]
+    return stems if len(set(stems)) == len(stems) else models
 
 
 def _listed(value: object) -> Sequence[object]:

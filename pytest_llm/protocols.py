@@ -150,6 +150,9 @@ class Models(Protocol):
             ModelMissingError: It is a path at which there is no file.
         """
 
+    def canonical(self, name: str) -> str:
+        """Return one name for each model, however its path was written."""
+
     def resolve(self, name: str) -> Model:
         """Return the model, fetched if need be and verified.
 

@@ -48,9 +48,14 @@ def headline(judgement: Judgement) -> str:
     side = "at least" if metric.better == "higher" else "at most"
     share = measurement.value / judgement.limit.bound - 1 if judgement.limit.bound else 0.0
     count = len(measurement.samples)
+    sessions = f"{count} session{'s' if count > 1 else ''}"
+    if metric.pooled:  # a percentile over all of them may lie outside what each says alone
+        sessions += " together; each alone"
+    else:
+        sessions += ","
     return (
         f"{metric.title} is {value}, the limit is {side} {bound}: {_percent(share)} "
-        f"({count} session{'s' if count > 1 else ''}, {lowest} … {highest})"
+        f"({sessions} {lowest} … {highest})"
     )
 
 

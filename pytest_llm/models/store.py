@@ -68,6 +68,19 @@ class ModelStore:
         else:
             self._source(self._entry(name)).in_place()
 
+    def canonical(self, name: str) -> str:
+        """Return one name for each model: a path is told from the root where it lies below it.
+
+        A path in a marker and the same one on the command line are the same subject.
+        """
+        if not _is_path(name):
+            return name
+        path = Path(os.path.abspath(self._root / Path(name).expanduser()))  # noqa: PTH100 - links stay
+        if not path.is_relative_to(self._root):
+            return str(path)
+        below = str(path.relative_to(self._root))
+        return below if _is_path(below) else f"./{below}"
+
     def resolve(self, name: str) -> Model:
         """Return the model, fetched if need be and verified; the second time, from memory.
 

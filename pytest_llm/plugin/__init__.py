@@ -78,8 +78,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Make the plan of what was selected."""
     bench = existing_bench(session.config)
     if bench is not None:
-        found = [item.stash[BENCHMARK] for item in session.items if BENCHMARK in item.stash]
-        bench.make_plan(found)
+        selected = [item for item in session.items if BENCHMARK in item.stash]
+        bench.selected = len(selected)
+        wanted = [item for item in selected if item.get_closest_marker("skip") is None]
+        bench.make_plan([item.stash[BENCHMARK] for item in wanted])
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -167,7 +169,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.write_sep("=", "llm-bench")
     if not bench.runs() and not _told_not_to_measure(terminalreporter.config):
-        terminalreporter.write_line(_why_nothing(bench.plan.benchmarks), red=True)
+        terminalreporter.write_line(_why_nothing(bench.selected), red=True)
     else:
         from pytest_llm.reports.terminal import summary
 
@@ -184,8 +186,8 @@ def _told_not_to_measure(config: pytest.Config) -> bool:
     return any(config.getoption(name, False) for name in ("benchmark_skip", "benchmark_disable"))
 
 
-def _why_nothing(benchmarks: tuple[object, ...]) -> str:
-    if benchmarks:
+def _why_nothing(selected: int) -> str:
+    if selected:
         return "nothing was measured: every selected benchmark was skipped or failed before it began"
     return (
         "nothing was measured: no selected test is a benchmark; give one the marker llm_workload, or let "

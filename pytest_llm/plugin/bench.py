@@ -55,6 +55,7 @@ class Bench:
             except LLMBenchError as error:
                 raise UsageError(f"--llm-model: {error}") from None
         self.plan = Plan()
+        self.selected = 0  # benchmarks, those that are marked to be skipped included
         self.findings: dict[str, Finding] = {}
         self.unwritten = ""  # why the results file is not there
         self._clock = clock

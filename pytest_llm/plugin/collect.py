@@ -48,12 +48,13 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
     choice = _choice_of(item, bench)
     workload = read_workload(choice.workload)
     bench.models.check(choice.model)
+    model = bench.models.canonical(choice.model)
     options = read_load_options(
         {**bench.models.default_load_options(choice.model), **choice.load_options},
         bench.default_load_options,
     )
     if not markers.is_benchmark(item):
-        item.stash[FUNCTIONAL] = Subject(choice.model, bench.candidate, options)
+        item.stash[FUNCTIONAL] = Subject(model, bench.candidate, options)
         return
     for limit in limits:
         if limit.metric.series == "inter_token" and workload.generate_tokens < 2:
@@ -61,7 +62,7 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
                 f"a limit on {limit.metric.title} needs two tokens: raise generate_tokens in "
                 "llm_workload to 2 or more"
             )
-    subject = Subject(choice.model, bench.candidate, fitted(options, workload))
+    subject = Subject(model, bench.candidate, fitted(options, workload))
     item.stash[BENCHMARK] = Benchmark(item.nodeid, _key(item), subject, workload, tuple(limits))
 
 

@@ -232,3 +232,38 @@ def test_a_bad_table_of_models_is_one_line(project: Project) -> None:
     project.write(MIXED)
 
     assert "[tool.pytest_llm.models.ours] of " in project.usage_error("--llm-bench")
+
+
+def test_one_file_is_one_subject_however_its_path_is_written(project: Project) -> None:
+    model = project.path / "models" / "m.gguf"
+    model.parent.mkdir()
+    model.write_bytes(project.model.read_bytes())
+    project.write(
+        """
+        @pytest.mark.llm_model("models/m.gguf")
+        def test_relative(llm_bench): pass
+        @pytest.mark.llm_model("models/../models/m.gguf")
+        def test_roundabout(llm_bench): pass
+        def test_option(llm_bench): pass
+        """
+    )
+    assert "on 1 subject," in project.plan(f"--llm-model={model}")[0]
+
+
+def test_a_skipped_benchmark_is_not_in_the_plan(project: Project) -> None:
+    project.write(
+        """
+        def test_runs(llm_bench): pass
+        @pytest.mark.skip
+        @pytest.mark.llm_workload(depth=512)
+        def test_skipped(llm_bench): pass
+        """
+    )
+    plan = project.plan(f"--llm-model={project.model}")
+    assert "1 benchmark " in plan[0]
+    assert not any("depth 512" in line for line in plan)
+
+
+def test_a_test_marked_by_hand_is_measured_on_the_default_workload(project: Project) -> None:
+    project.write("@pytest.mark.llm_bench\ndef test_it(): pass")
+    assert "1 benchmark " in project.plan(f"--llm-model={project.model}")[0]

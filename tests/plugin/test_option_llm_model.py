@@ -39,14 +39,15 @@ def models(project: Project) -> Path:
     return folder
 
 
-def _models(plan: list[str]) -> list[str]:
-    return [line.split(" on ")[0].strip() for line in plan if " on llama-cpp-python" in line]
+def _models(project: Project, plan: list[str]) -> list[str]:
+    names = [line.split(" on ")[0].strip() for line in plan if " on llama-cpp-python" in line]
+    return [str(project.path / name) if name.endswith(".gguf") else name for name in names]
 
 
 def test_works_on_the_command_line(project: Project, models: Path) -> None:
     plan = project.plan(f"--llm-model={models / 'one.gguf'}")
 
-    assert _models(plan) == [str(models / "one.gguf")] * 2
+    assert _models(project, plan) == [str(models / "one.gguf")] * 2
 
 
 def test_may_be_repeated(project: Project, models: Path) -> None:
@@ -60,19 +61,21 @@ def test_may_be_repeated(project: Project, models: Path) -> None:
 
 
 def test_takes_a_catalogue_name(project: Project) -> None:
-    assert _models(project.plan("--llm-model=smollm2-135m")) == ["smollm2-135m"] * 2
+    assert _models(project, project.plan("--llm-model=smollm2-135m")) == ["smollm2-135m"] * 2
 
 
 def test_works_in_a_file(project: Project, models: Path, ini: Ini) -> None:
     ini.write(llm_model=[str(models / "one.gguf"), str(models / "two.gguf")])
 
-    assert set(_models(project.plan())) == {str(models / "one.gguf"), str(models / "two.gguf")}
+    assert set(_models(project, project.plan())) == {str(models / "one.gguf"), str(models / "two.gguf")}
 
 
 def test_the_command_line_wins(project: Project, models: Path, ini: Ini) -> None:
     ini.write(llm_model=[str(models / "one.gguf")])
 
-    assert set(_models(project.plan(f"--llm-model={models / 'two.gguf'}"))) == {str(models / "two.gguf")}
+    assert set(_models(project, project.plan(f"--llm-model={models / 'two.gguf'}"))) == {
+        str(models / "two.gguf")
+    }
 
 
 def test_a_relative_path_in_a_file_starts_from_the_file(
@@ -81,7 +84,7 @@ def test_a_relative_path_in_a_file_starts_from_the_file(
     ini.write(llm_model=["models/one.gguf"])
     monkeypatch.chdir(models)
 
-    assert set(_models(project.plan(".."))) == {str(models / "one.gguf")}
+    assert set(_models(project, project.plan(".."))) == {str(models / "one.gguf")}
 
 
 def test_a_relative_path_on_the_command_line_starts_from_the_working_folder(
@@ -90,7 +93,7 @@ def test_a_relative_path_on_the_command_line_starts_from_the_working_folder(
     project.write("[pytest]", "pytest.ini")
     monkeypatch.chdir(models)
 
-    assert set(_models(project.plan("..", "--llm-model=one.gguf"))) == {str(models / "one.gguf")}
+    assert set(_models(project, project.plan("..", "--llm-model=one.gguf"))) == {str(models / "one.gguf")}
 
 
 def test_a_test_that_names_its_model_is_not_asked(project: Project, models: Path) -> None:
@@ -103,7 +106,7 @@ def test_a_test_that_names_its_model_is_not_asked(project: Project, models: Path
         """
     )
 
-    assert _models(project.plan("--llm-model=models/two.gguf")) == ["models/one.gguf"]
+    assert _models(project, project.plan("--llm-model=models/two.gguf")) == [str(models / "one.gguf")]
 
 
 def test_without_any_model_the_test_says_how_to_name_one(project: Project) -> None:

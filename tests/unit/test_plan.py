@@ -156,3 +156,7 @@ def test_the_estimate_grows_with_sessions_and_workloads() -> None:
     more = plan.estimate(plan.make_plan([benchmark("1", "a")], "thorough"))
     assert 0 < one < two < 2 * one
     assert more == 2 * one
+
+
+def test_files_of_one_name_in_two_folders_are_labelled_by_their_paths() -> None:
+    assert labels(["a/m.gguf", "b/m.gguf"], {}, {}) == ["a/m.gguf", "b/m.gguf"]
