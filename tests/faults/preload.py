@@ -1,0 +1,65 @@
+"""Builds of llama.cpp that are slow, die or hang, made of the installed one: see ``graph_compute.c``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Mapping
+
+SOURCE = Path(__file__).parent / "graph_compute.c"
+
+
+def compile_library(folder: Path) -> Path:
+    """Compile the library into a folder and return its path.
+
+    Raises:
+        RuntimeError: There is no C compiler, or it refuses.
+    """
+    compiler = os.environ.get("CC") or "cc"
+    if shutil.which(compiler) is None:
+        raise RuntimeError(f"{SOURCE.name} must be compiled and there is no {compiler}: install a C compiler")
+    library = folder / "graph_compute.so"
+    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    command = [compiler, *flags, "-o", str(library), str(SOURCE), "-ldl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    return library
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with every graph of a process, from graph number ``begin`` on.
+
+    Attributes:
+        slowdown: Each graph takes 1 + ``slowdown`` times as long.
+        signal: The process gets it in the middle of a decode.
+        hang: The graph never ends.
+        allocate: So many bytes more are held after each graph.
+        begin: The first graph, counted from 1; one decode of up to ``n_ubatch`` tokens is one graph.
+    """
+
+    slowdown: float = 0.0
+    signal: signal.Signals | None = None
+    hang: bool = False
+    allocate: int = 0
+    begin: int = 1
+
+    def environment(self, library: Path) -> Mapping[str, str]:
+        """Return the variables under which a process has this fault; set all of them before it starts."""
+        variables = {
+            "GGML_FAULT_SLOWDOWN": repr(self.slowdown) if self.slowdown else "",
+            "GGML_FAULT_SIGNAL": str(int(self.signal)) if self.signal is not None else "",
+            "GGML_FAULT_HANG": "1" if self.hang else "",
+            "GGML_FAULT_ALLOCATE": str(self.allocate) if self.allocate else "",
+            "GGML_FAULT_FROM": str(self.begin) if self.begin > 1 else "",
+        }
+        given = {name: value for name, value in variables.items() if value}
+        return {"LD_PRELOAD": str(library), **given}

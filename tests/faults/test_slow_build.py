@@ -1,0 +1,163 @@
+"""A slow build turns a test red: the whole chain from llama.cpp's graphs to pytest's message is real."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.records import Workload
+
+from .preload import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_llm.engines.llama_cpp_python import LoadedModel
+
+    from .conftest import Start
+
+GOLDEN = Path(__file__).parent / "golden"
+WORKLOAD = Workload(prompt_tokens=16, generate_tokens=16)
+ROUNDS = 21
+STEPS = 4
+
+HEAD = """
+import pytest
+
+pytestmark = [
+    pytest.mark.llm_model("smollm2-135m", n_ctx=512, n_threads=1),
+    pytest.mark.llm_workload(prompt_tokens=8, generate_tokens=8),
+]
+"""
+
+MEASURED = """
+def test_speed(llm_bench):
+    pass
+"""
+
+# Every limit leaves a factor of three to what it is compared with: the speed of a shared machine wanders by
+# half from one run to the next. What is compared within one run, above, needs far less.
+FACTOR = 3.0
+SLOW = Fault(slowdown=FACTOR**2 - 1)
+LIMITED = """
+@pytest.mark.llm_tokens_per_second(min={low_prompt!r}, phase="prompt")
+@pytest.mark.llm_tokens_per_second(min={low_generation!r})
+@pytest.mark.llm_inter_token_latency(max={high_latency!r})
+def test_kept(llm_bench):
+    pass
+
+@pytest.mark.llm_tokens_per_second(min={high_generation!r})
+def test_exceeded(llm_bench):
+    pass
+"""
+
+
+def speeds(slice_of: Callable[[LoadedModel], tuple[int, float]], *subjects: LoadedModel) -> list[float]:
+    """The median seconds of each subject, over rounds in which each goes first as often."""
+    seconds: list[list[float]] = [[] for _ in subjects]
+    for number in range(ROUNDS):
+        order = list(zip(subjects, seconds, strict=True))
+        for subject, found in order if number % 2 else reversed(order):
+            found.append(slice_of(subject)[1])
+    return [median(each) for each in seconds]
+
+
+@pytest.mark.parametrize("phase", ["prompt", "generation"])
+def test_graphs_that_take_twice_the_time_double_the_time_of_a_slice(phase: str, start: Start) -> None:
+    normal, slow = start(), start(Fault(slowdown=1.0))
+    for each in normal, slow:
+        each.rehearse(WORKLOAD)
+    ordinary, slowed = speeds(
+        lambda subject: subject.prompt_slice() if phase == "prompt" else subject.generation_slice(STEPS),
+        normal,
+        slow,
+    )
+    assert 1.6 < slowed / ordinary < 2.7
+
+
+def test_a_worker_that_is_only_watched_by_the_library_is_not_slower(start: Start) -> None:
+    normal, watched = start(), start(Fault(slowdown=1.0, begin=10**9))
+    for each in normal, watched:
+        each.rehearse(WORKLOAD)
+    ordinary, same = speeds(lambda subject: subject.generation_slice(STEPS), normal, watched)
+    assert 0.75 < same / ordinary < 1.33
+
+
+def test_a_slowdown_begins_at_the_graph_that_it_is_told(start: Start) -> None:
+    rehearsal, a_slice = WORKLOAD.generate_tokens, STEPS + 1  # graphs: one prompt or one token each
+    subject = start(Fault(slowdown=3.0, begin=rehearsal + 12 * a_slice))
+    subject.rehearse(WORKLOAD)
+    seconds = [subject.generation_slice(STEPS)[1] for _ in range(24)]
+    assert 2.5 < median(seconds[13:]) / median(seconds[:11]) < 6
+
+
+def test_a_build_says_which_library_was_preloaded(start: Start, library: Path) -> None:
+    environment = start(Fault(slowdown=0.05), load=False).build.environment
+    assert environment == {"LD_PRELOAD": str(library), "GGML_FAULT_SLOWDOWN": "0.05"}
+
+
+def test_a_process_without_llama_cpp_heeds_no_fault(library: Path) -> None:
+    every_fault = Fault(slowdown=1.0, hang=True, allocate=2**40).environment(library)
+    command = [sys.executable, "-c", "import ctypes; print('fine')"]
+    done = subprocess.run(command, env={**os.environ, **every_fault}, capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"fine\n", b"")
+
+
+def run(pytester: pytest.Pytester, source: str) -> tuple[pytest.RunResult, dict[str, Any]]:
+    pytester.makepyfile(test_inner=HEAD + source)
+    found = pytester.path / "results.json"
+    result = pytester.runpytest_subprocess("--llm-bench", "--llm-effort=quick", f"--llm-json={found}")
+    return result, json.loads(found.read_text())
+
+
+def values(results: Mapping[str, Any]) -> dict[str, float]:
+    return {name: metric["value"] for name, metric in results["tests"][0]["metrics"].items()}
+
+
+def limited(measured: Mapping[str, float]) -> str:
+    return LIMITED.format(
+        low_prompt=measured["prompt_tokens_per_second"] / FACTOR,
+        low_generation=measured["generation_tokens_per_second"] / FACTOR,
+        high_latency=measured["inter_token_latency_p50"] * FACTOR,
+        high_generation=measured["generation_tokens_per_second"] * FACTOR,
+    )
+
+
+def failure_of(test: str, output: str) -> str:
+    """What pytest shows of a failed test; N, TIME and such stand for what differs from run to run."""
+    shown = re.search(rf"^_+ {test} _+\n(.*?)^(?:_|=|-)", output, re.MULTILINE | re.DOTALL)
+    assert shown is not None, output
+    text = re.sub(r"python \d[\w.]* \(llama\.cpp [0-9a-f]+\)", "python VERSION (llama.cpp COMMIT)", shown[1])
+    text = re.sub(r"\d+(?:\.\d+)? (?:µs|ms|s)\b", "TIME", text)
+    return re.sub(r"\d+(?:\.\d+)? (tok/s|%)", r"N \1", text)
+
+
+def test_a_limit_holds_on_the_installed_build_and_breaks_on_a_slow_one(
+    pytester: pytest.Pytester, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, measured = run(pytester, MEASURED)
+    result.assert_outcomes(passed=1)
+    limits = limited(values(measured))
+
+    result, healthy = run(pytester, limits)
+    result.assert_outcomes(passed=1, failed=1)
+    outcomes = {test["key"]["name"]: test["outcome"] for test in healthy["tests"]}
+    assert outcomes == {"test_kept": "passed", "test_exceeded": "failed"}
+    shown = failure_of("test_exceeded", result.stdout.str())
+    assert shown == (GOLDEN / "over_limit.txt").read_text()
+
+    for name, value in SLOW.environment(library).items():
+        monkeypatch.setenv(name, value)
+    result, slow = run(pytester, limits)
+    result.assert_outcomes(failed=2)
+    assert slow["candidate"]["environment"]["GGML_FAULT_SLOWDOWN"] == "8.0"
+    shown = failure_of("test_kept", result.stdout.str())
+    assert shown == (GOLDEN / "three_limits.txt").read_text()
