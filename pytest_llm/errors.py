@@ -57,11 +57,18 @@ class UnknownNameError(UsageError):
             fix: What else the user can do, as a clause.
         """
         known = sorted(known)
-        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+        nearest = _nearest(name, known)
         offer = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}"
         super().__init__(f"unknown {kind} {name!r}: {offer}" + (f" ({fix})" if fix else ""))
         self.name = name
         self.nearest = tuple(nearest)
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    """Return up to three names like this one; where one is much more alike than others, it alone."""
+    found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    alike = [difflib.SequenceMatcher(None, each, name).ratio() for each in found]
+    return [each for each, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.15]
 
 
 class ContextTooSmallError(UsageError):

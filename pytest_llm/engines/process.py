@@ -63,6 +63,19 @@ _ERRORS: Mapping[str, type[EngineError]] = {
     "load": LoadRefusedError,
     "request": RequestFailedError,
 }
+_DOING = {
+    "hello": "importing llama_cpp",
+    "load": "loading the model",
+    "rehearse": "going through a first request",
+    "prompt_slice": "decoding a prompt",
+    "generation_slice": "generating",
+    "request": "going through a request",
+    "stream_open": "taking in a prompt",
+    "stream_next": "generating",
+    "top_logprobs": "decoding a prompt",
+    "tokenize": "tokenising",
+    "detokenize": "detokenising",
+}
 _MEANING = {
     "SIGILL": "an instruction this CPU lacks: rebuild with CMAKE_ARGS=-DGGML_NATIVE=OFF",
     "SIGSEGV": "a crash inside llama.cpp: try another build, or report it upstream",
@@ -101,6 +114,7 @@ class WorkerProcess:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         self._unread = b""
         self._doing = "starting"
+        self._ended: EngineError | None = None
         self._oom_kills = _oom_kills()
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
@@ -141,29 +155,32 @@ class WorkerProcess:
         Raises:
             EngineError: The worker refused, died, or did not answer in time.
         """
-        self._doing = op.replace("_", " ")
+        if self._ended is not None:
+            raise self._ended
+        self._doing = _DOING.get(op, op)
+        written = self._written()
         line = json.dumps({"op": op, **arguments}) + "\n"
         try:
             self._write(line.encode())
             answer = json.loads(self._read_line())
         except (BrokenPipeError, EOFError):
-            raise self._died() from None
+            self._ended = self._died()
+            raise self._ended from None
         if "ok" in answer:
             result: JSON = answer["ok"]
             return result
         error = answer["error"]
         kind = _ERRORS[error["kind"]]
-        log = () if kind is EngineMissingError else self.last_lines()
+        log = () if kind is EngineMissingError else self.last_lines(since=written)
         raise kind(f"{self.name}: {error['message']}", log)
 
     def log(self) -> str:
         """Return everything that the worker wrote to standard output and error."""
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")
+        return self._log_since(0)
 
-    def last_lines(self) -> tuple[str, ...]:
-        """Return the last lines of what the worker wrote."""
-        lines = [line.rstrip() for line in self.log().splitlines() if line.strip()]
+    def last_lines(self, since: int = 0) -> tuple[str, ...]:
+        """Return the last lines of what the worker wrote, after the first ``since`` bytes."""
+        lines = [line.rstrip() for line in self._log_since(since).splitlines() if line.strip()]
         return tuple(lines[-_LAST_LINES:])
 
     def close(self) -> None:
@@ -181,6 +198,12 @@ class WorkerProcess:
         os.close(self._answers)
         self._log.close()
 
+    def _written(self) -> int:
+        return os.fstat(self._log.fileno()).st_size
+
+    def _log_since(self, start: int) -> str:
+        return os.pread(self._log.fileno(), self._written() - start, start).decode(errors="replace")
+
     def _write(self, data: bytes) -> None:
         while data:
             data = data[os.write(self._requests, data) :]
@@ -190,7 +213,8 @@ class WorkerProcess:
         while b"\n" not in self._unread:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._answers], [], [], left)[0]:
-                raise self._hung()
+                self._ended = self._hung()
+                raise self._ended
             chunk = os.read(self._answers, 1 << 16)
             if not chunk:
                 raise EOFError
@@ -204,8 +228,8 @@ class WorkerProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
         return WorkerHungError(
-            f"{self.name}: the worker gave no answer for {self._timeout:g} s ({self._doing}) and was "
-            "ended: raise --llm-timeout if the machine is that slow",
+            f"{self.name}: the worker gave no answer for {self._timeout:g} s while {self._doing}, "
+            "and was ended: raise --llm-timeout if the machine is that slow",
             log,
         )
 
@@ -215,12 +239,8 @@ class WorkerProcess:
             self._process.wait(timeout=10)
         cause = _cause(self._process.returncode, out_of_memory=_oom_kills() > self._oom_kills)
         return WorkerDiedError(
-            f"{self.name}: the worker ended while {_ing(self._doing)}: {cause}", self.last_lines()
+            f"{self.name}: the worker ended while {self._doing}: {cause}", self.last_lines()
         )
-
-
-def _ing(doing: str) -> str:
-    return doing if doing.endswith("ing") else f"at work on {doing!r}"
 
 
 def _cause(returncode: int | None, *, out_of_memory: bool) -> str:
@@ -228,7 +248,8 @@ def _cause(returncode: int | None, *, out_of_memory: bool) -> str:
         return "it closed its pipes and goes on"
     if returncode >= 0:
         return f"exit status {returncode}; its last lines say why"
-    name = signal.Signals(-returncode).name
+    known = {each.value: each.name for each in signal.Signals}
+    name = known.get(-returncode, f"signal {-returncode}")
     if name == "SIGKILL" and out_of_memory:
         return "killed by the out-of-memory killer: lower n_ctx, take a smaller model, or add memory"
     if name == "SIGKILL":

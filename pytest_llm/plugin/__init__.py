@@ -130,12 +130,20 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep how each benchmark ended."""
+    """Keep how each benchmark ended, and show what the engine wrote before it failed a test."""
     report = yield
     bench = existing_bench(item.config)
-    if bench is not None and BENCHMARK in item.stash:
+    if bench is None:
+        return report
+    if call.excinfo is not None:
+        from pytest_llm.plugin.telling import engine_log
+
+        log = engine_log(call.excinfo.value)
+        if log:
+            report.sections.append(("llama.cpp's last lines", log))
+    if BENCHMARK in item.stash:
         if report.when == "call":
             bench.note_outcome(item.nodeid, report.outcome)
         elif not report.passed:

@@ -19,6 +19,11 @@ def message(error: LLMBenchError) -> str:
     return "\n".join(lines)
 
 
+def engine_log(error: BaseException) -> str:
+    """Return the last lines of the engine whose failure ended a test, "" if it was anything else."""
+    return "\n".join(error.log) if isinstance(error, EngineError) else ""
+
+
 def shortfall(finding: Finding) -> str:
     """Return what a benchmark fell short of, a line for each limit, and on what it was measured."""
     assert finding.run is not None

@@ -64,6 +64,8 @@ class Server:
         self, prompt_tokens: int, generate_tokens: int, depth: int, parallel: int, seed: int
     ) -> Answer:
         """Run one whole request untimed and stand at the workload's depth."""
+        if self._timed is not None:
+            self._timed.free()
         work = timing.Workload(prompt_tokens, generate_tokens, depth, parallel)
         self._timed = timing.Timed(self._loaded(), work, seed)
         self._timed.rehearse()
@@ -91,6 +93,9 @@ class Server:
 
     def stream_open(self, **arguments: Any) -> Answer:
         """Take in a prompt; ``stream_next`` then generates."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
         self._stream = text.Stream(self._loaded(), **arguments)
 
     def stream_next(self) -> Answer:

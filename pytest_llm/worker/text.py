@@ -30,7 +30,10 @@ def tokenize(subject: Subject, content: str, add_special: bool, parse_special: b
     """
     if subject.llama.llama_vocab_type(subject.vocabulary) == _NO_VOCABULARY:
         raise RefusedError("request", "the model has no tokenizer; give token ids instead of text")
-    data = content.encode()
+    try:
+        data = content.encode()
+    except UnicodeEncodeError as error:
+        raise RefusedError("request", f"the text is no Unicode: {error}") from None
     capacity = len(data) + 8
     for _ in range(2):
         tokens = (ctypes.c_int32 * capacity)()
@@ -129,7 +132,7 @@ class Sampler:
     ) -> None:
         llama = subject.llama
         self._subject = subject
-        self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
+        self._chain: Any = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
         if temperature == 0:
             samplers = [llama.llama_sampler_init_greedy()]
         else:
@@ -147,8 +150,10 @@ class Sampler:
         return token
 
     def free(self) -> None:
-        """Give the memory back."""
-        self._subject.llama.llama_sampler_free(self._chain)
+        """Give the memory back; may be called again."""
+        if self._chain is not None:
+            self._subject.llama.llama_sampler_free(self._chain)
+            self._chain = None
 
 
 class Stream:
@@ -171,7 +176,7 @@ class Stream:
         """
         self._subject = subject
         tokens = _prompt_tokens(subject, prompt)
-        _check_room(subject, len(tokens) + max_tokens, "the prompt and max_tokens")
+        _check_room(subject, len(tokens) + max_tokens, "the prompt and max_tokens take")
         self._sampler = Sampler(subject, temperature, top_k, top_p, seed)
         self._left = max_tokens
         self._position = len(tokens)
@@ -202,8 +207,12 @@ class Stream:
         self._pending = token
         return {"token": token, "text": self._decoder.decode(piece(self._subject, token))}
 
-    def _finish(self, reason: str) -> dict[str, Any]:
+    def close(self) -> None:
+        """Give the memory back; may be called again."""
         self._sampler.free()
+
+    def _finish(self, reason: str) -> dict[str, Any]:
+        self.close()
         return {
             "finish": reason,
             "text": self._decoder.decode(b"", final=True),
@@ -224,7 +233,7 @@ def top_logprobs(subject: Subject, prompt: str | list[int], top_k: int) -> list[
     import numpy as np  # a dependency of llama_cpp itself
 
     tokens = _prompt_tokens(subject, prompt)
-    _check_room(subject, len(tokens), "the prompt")
+    _check_room(subject, len(tokens), "the prompt takes")
     top_k = min(top_k, subject.n_vocabulary)
     subject.clear()
     entries: list[dict[str, Any]] = []
@@ -263,4 +272,4 @@ def _check_tokens(subject: Subject, tokens: Sequence[int]) -> None:
 def _check_room(subject: Subject, needed: int, what: str) -> None:
     room = subject.llama.llama_n_ctx(subject.context)
     if needed > room:
-        raise RefusedError("request", f"{what} take {needed} tokens, n_ctx is {room}: raise n_ctx")
+        raise RefusedError("request", f"{what} {needed} tokens, n_ctx is {room}: raise n_ctx")

@@ -82,8 +82,10 @@ class Timed:
         rows = rows[: subject.n_ubatch]
         rows[-1] = rows[-1]._replace(logits=True)
         self._prompt_batch.fill(rows)
-        nanoseconds = self._time([self._prompt_batch])
-        self._restore()
+        try:
+            nanoseconds = self._time([self._prompt_batch])
+        finally:
+            self._restore()
         return {"tokens": len(rows), "seconds": nanoseconds / 1e9}
 
     def generation_slice(self, steps: int) -> dict[str, Any]:
@@ -93,9 +95,11 @@ class Timed:
             self._step_batches.append(Batch(self._subject.bindings, self._workload.parallel))
         for step, batch in enumerate(self._step_batches[:count]):
             batch.fill(self._step(step, self._tokens(self._workload.parallel)))
-        self._time(self._step_batches[: self._lead_in])
-        nanoseconds = self._time(self._step_batches[self._lead_in : count])
-        self._restore()
+        try:
+            self._time(self._step_batches[: self._lead_in])
+            nanoseconds = self._time(self._step_batches[self._lead_in : count])
+        finally:
+            self._restore()
         return {"tokens": steps * self._workload.parallel, "seconds": nanoseconds / 1e9}
 
     def request(self, *, restore: bool = True) -> dict[str, Any]:
@@ -119,6 +123,12 @@ class Timed:
             self._restore()
         first, *others = ((after - before) / 1e9 for before, after in zip(marks, marks[1:]))
         return {"first_token": first, "inter_token": others}
+
+    def free(self) -> None:
+        """Give the memory back; the subject stays."""
+        for batch in (self._prompt_batch, *self._step_batches):
+            batch.free()
+        self._sampler.free()
 
     def _time(self, batches: Sequence[Batch]) -> int:
         """Return the nanoseconds that decoding these batches takes; nothing else is in the timed region."""

@@ -175,7 +175,7 @@ class TestFailingCampaign:
                 "llama.cpp loaded the model but refused to make a context: ",
                 "initialize the context",
             ),
-            ("load=SIGSEGV", "the worker ended while at work on 'load': SIGSEGV, a crash", "wrong at load"),
+            ("load=SIGSEGV", "the worker ended while loading the model: SIGSEGV, a crash", "wrong at load"),
             ("load=SIGILL", "SIGILL, an instruction this CPU lacks: rebuild with ", "wrong at load"),
             ("load=SIGKILL", "SIGKILL, sent by someone; ", "wrong at load"),
         ],
@@ -324,3 +324,19 @@ class TestUnknownIniKey:
         project.write("def test_judge(pytestconfig): assert pytestconfig.getini('llm_judge') == 'strict'\n")
 
         project.run().assert_outcomes(passed=1)
+
+
+def test_a_functional_test_whose_worker_dies_shows_what_llama_cpp_wrote_last(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLAMA_STAND_IN_FAULT", "decode:1=SIGABRT")
+    project.write("def test_it(gguf_model):\n    gguf_model.generate('a', max_tokens=2)\n")
+    result = project.run(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*WorkerDiedError: *SIGABRT*",
+            "*llama.cpp's last lines*",
+            "stand-in: something is wrong at decode:1",
+        ]
+    )
