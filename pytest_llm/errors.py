@@ -6,6 +6,7 @@
     ├── UsageError               the user asked for something that cannot be
     │   ├── UnitError            "5.8 GiBB" is not a number of bytes
     │   ├── UnknownNameError     a marker, argument, option, model or engine that is not known
+    │   ├── NoModelNamedError    a test names no model, and no option does
     │   └── ContextTooSmallError the workload does not fit the context
     ├── ModelError               the model's file is not what it should be
     │   ├── ModelMissingError    no such file
@@ -69,6 +70,10 @@ def _nearest(name: str, known: list[str]) -> list[str]:
     found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     alike = [difflib.SequenceMatcher(None, each, name).ratio() for each in found]
     return [each for each, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.15]
+
+
+class NoModelNamedError(UsageError):
+    """A test names no model, and no option does."""
 
 
 class ContextTooSmallError(UsageError):

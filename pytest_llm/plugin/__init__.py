@@ -99,7 +99,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail a bad item, skip a benchmark nobody asked for, measure one that somebody did."""
     if PROBLEM in item.stash:
         pytest.fail(item.stash[PROBLEM], pytrace=False)
-    if BENCHMARK not in item.stash:
+    if item.get_closest_marker(markers.BENCHMARK_MARKER) is None:
         return
     bench = bench_of(item.config)
     if not bench.settings.bench:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.errors import LLMBenchError, UsageError
+from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.plan import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin import markers
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
@@ -34,10 +34,15 @@ def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
 
 def read_item(item: pytest.Item, bench: Bench) -> None:
     """Stash what an item declares, or what is wrong with it."""
-    if markers.is_benchmark(item):
+    benchmark = markers.is_benchmark(item)
+    if benchmark:
         item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
     try:
         _read_item(item, bench)
+    except (ModelError, NoModelNamedError) as error:
+        # A benchmark that is skipped anyway needs no model; one machine may have it and another not.
+        if bench.settings.bench or not benchmark:
+            item.stash[PROBLEM] = str(error)
     except LLMBenchError as error:
         item.stash[PROBLEM] = str(error)
 
@@ -86,7 +91,9 @@ def _choices(node: pytest.Item, bench: Bench) -> list[Choice]:
     model = declared.get("llm_model") or markers.ModelMark((), {})
     names = model.models or bench.settings.models
     if not names:
-        raise UsageError("no model: name one in the llm_model marker, or give --llm-model NAME_OR_FILE")
+        raise NoModelNamedError(
+            "no model: name one in the llm_model marker, or give --llm-model NAME_OR_FILE"
+        )
     return choices(names, model.load_options, declared.get("llm_workload") or {})
 
 

@@ -100,7 +100,7 @@ def test_a_signal_in_the_middle_of_a_decode_is_named_with_its_meaning(
     loaded = start(Fault(signal=number, begin=MIDDLE))
     error = ending_of(loaded, lambda: loaded.rehearse(WORKLOAD))
     assert str(error) == (
-        f"llama-cpp-python: the worker ended while at work on 'rehearse': {number.name}, {meaning}"
+        f"llama-cpp-python: the worker ended while going through a first request: {number.name}, {meaning}"
     )
     assert error.log[-1] == f"graph_compute: signal {int(number)} in graph {MIDDLE}"
     assert len(error.log) > 1
@@ -189,8 +189,8 @@ def test_a_hanging_worker_is_ended_after_the_timeout(start: Start) -> None:
     assert 8 <= time.monotonic() - started < 16
     assert_clear(caught.value)
     assert str(caught.value) == (
-        "llama-cpp-python: the worker gave no answer for 8 s (rehearse) and was ended: raise "
-        "--llm-timeout if the machine is that slow"
+        "llama-cpp-python: the worker gave no answer for 8 s while going through a first request, and was "
+        "ended: raise --llm-timeout if the machine is that slow"
     )
     assert caught.value.log[-1] == f"graph_compute: graph {MIDDLE} hangs"
     while loaded.alive:  # killed, and soon gone

@@ -267,3 +267,15 @@ def test_a_skipped_benchmark_is_not_in_the_plan(project: Project) -> None:
 def test_a_test_marked_by_hand_is_measured_on_the_default_workload(project: Project) -> None:
     project.write("@pytest.mark.llm_bench\ndef test_it(): pass")
     assert "1 benchmark " in project.plan(f"--llm-model={project.model}")[0]
+
+
+@pytest.mark.parametrize("model", ["", '"nowhere.gguf"'], ids=["no model", "a missing file"])
+def test_a_benchmark_that_is_not_run_needs_no_model(model: str, project: Project) -> None:
+    project.write(f"@pytest.mark.llm_model({model})\ndef test_it(llm_bench): pass")
+    project.run().assert_outcomes(skipped=1)
+    project.run("--llm-bench").assert_outcomes(errors=1)
+
+
+def test_a_mistyped_benchmark_fails_even_where_it_is_not_run(project: Project) -> None:
+    project.write('@pytest.mark.llm_model("smollm2-135m", n_ctxx=1)\ndef test_it(llm_bench): pass')
+    project.run().assert_outcomes(errors=1)

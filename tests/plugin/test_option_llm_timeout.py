@@ -30,7 +30,7 @@ def _ended_after(project: Project, *arguments: str) -> str:
     assert time.monotonic() - began < 10
     result.assert_outcomes(errors=1)
     (line,) = {line for line in result.outlines if "gave no answer for" in line and "ERROR" not in line}
-    return line.split("gave no answer for ")[1].split(" (")[0]
+    return line.split("gave no answer for ")[1].split(" while ")[0]
 
 
 @pytest.mark.parametrize("written", ["0.5", "500 ms", "0.5s"])
