@@ -136,7 +136,10 @@ class LoadedModel:
                 all_logits=self._all_logits,
             )
         except LoadRefusedError as error:
-            raise LoadRefusedError(f"{error}: {self._model.path}", error.log) from None
+            raise LoadRefusedError(
+                f"{error}: {self._model.path}; its last lines say why",
+                error.log,
+            ) from None
         fields = _mapping(answer)
         self.on_gpu = bool(fields["on_gpu"])
         return float(fields["seconds"])

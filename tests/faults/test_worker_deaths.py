@@ -219,7 +219,10 @@ def test_a_refused_model_is_named_with_llama_cpps_reason(tmp_path: Path) -> None
     finally:
         loaded.close()
     assert_clear(caught.value)
-    assert str(caught.value) == f"llama-cpp-python: llama.cpp refused to load the model: {path}"
+    assert (
+        str(caught.value)
+        == f"llama-cpp-python: llama.cpp refused to load the model: {path}; its last lines say why"
+    )
     assert any("unknown model architecture: 'unheard-of'" in line for line in caught.value.log)
 
 

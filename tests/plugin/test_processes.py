@@ -30,6 +30,11 @@ TALK = """
 """
 
 
+def _heed_ctrl_c() -> None:
+    # A shell that runs this in the background without job control has told its children to ignore it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def _pytest(project: Project) -> Iterator[subprocess.Popen[bytes]]:
     """Run the benchmarks beside us."""
@@ -39,6 +44,7 @@ def _pytest(project: Project) -> Iterator[subprocess.Popen[bytes]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        preexec_fn=_heed_ctrl_c,
     )
     with process:
         try:
@@ -168,6 +174,7 @@ def test_ctrl_c_is_pytests_alone(project: Project, stand_in: StandIn) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=_heed_ctrl_c,
         timeout=60,
         check=False,
     )
