@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError, RequestFailedError, WorkerDiedError, WorkerHungError
-from pytest_llm.inference.estimates import measure
-from pytest_llm.metrics import METRICS
+from pytest_llm.inference.estimates import measure_all
 from pytest_llm.records import Run, Series, Session
 
 if TYPE_CHECKING:
@@ -200,14 +199,6 @@ class _Records:
 
     def _run(self, workload: Workload) -> Run:
         sessions = tuple(self._sessions[workload])
-        measured = [
-            measure(metric, [session.series[metric.series] for session in sessions])
-            for metric in METRICS.values()
-            if all(
-                metric.series in session.series and session.series[metric.series].values
-                for session in sessions
-            )
-        ]
         return Run(
             subject=self._campaign.subject,
             workload=workload,
@@ -215,5 +206,5 @@ class _Records:
             build=self._build,
             resolved=self._resolved,
             sessions=sessions,
-            measurements={measurement.metric.name: measurement for measurement in measured},
+            measurements=measure_all(sessions),
         )

@@ -13,6 +13,8 @@
     │   ├── ModelHeaderError     not a GGUF file, or a damaged one; says where
     │   ├── ModelHashError       not the file that was pinned
     │   └── ModelFetchError      it could not be had from its source
+    ├── ResultsError             a results file cannot be read as one
+    ├── BaselineError            stored baselines cannot be read as such, or not be written
     └── EngineError              the system that runs models failed
         ├── EngineMissingError   it is not installed where it was looked for
         ├── LoadRefusedError     it refused to load the model
@@ -104,6 +106,14 @@ class ModelHashError(ModelError):
 
 class ModelFetchError(ModelError):
     """The model could not be had from its source."""
+
+
+class ResultsError(LLMBenchError):
+    """A results file cannot be read as one."""
+
+
+class BaselineError(LLMBenchError):
+    """Stored baselines cannot be read as such, or not be written."""
 
 
 class EngineError(LLMBenchError):

@@ -6,13 +6,14 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pytest_llm.metrics import METRICS
 from pytest_llm.records import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.metrics import Metric
-    from pytest_llm.records import Series
+    from pytest_llm.records import Series, Session
 
 
 def percentile(values: Sequence[float], rank: float) -> float:
@@ -37,6 +38,18 @@ def observations(metric: Metric, series: Series) -> list[float]:
     if metric.rate:
         return [series.tokens / seconds for seconds in series.values]
     return list(series.values)
+
+
+def measure_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
+    """Return every declared metric that each of the sessions has something of, by name."""
+    measured = [
+        measure(metric, [session.series[metric.series] for session in sessions])
+        for metric in METRICS.values()
+        if all(
+            metric.series in session.series and session.series[metric.series].values for session in sessions
+        )
+    ]
+    return {measurement.metric.name: measurement for measurement in measured}
 
 
 def measure(metric: Metric, sessions: Sequence[Series]) -> Measurement:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm import __version__
 from pytest_llm.codec import encode
 from pytest_llm.errors import UsageError
+from pytest_llm.reports import results_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.records import Finding, Judgement, Measurement, Run
-
-SCHEMA_VERSION = 1
 
 
 def document(
@@ -34,7 +33,7 @@ def document(
     names = _names(findings)
     runs = {names[id(f.run)]: f.run for f in findings if f.run is not None}
     return {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": results_schema.VERSION,
         "plugin_version": __version__,
         "started": started.isoformat(timespec="seconds"),
         "duration_s": (ended - started).total_seconds(),
@@ -62,7 +61,9 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
 
     Raises:
         UsageError: It cannot be written there.
+        ResultsError: It is not what the schema says; nothing is written.
     """
+    results_schema.check(results)
     text = json.dumps(results, indent=1, allow_nan=False) + "\n"
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors", "protocols", "records"},
     "engines": {"errors", "protocols", "records", "talk"},
     "probes": {"records"},
+    "baselines": {"codec", "errors", "metrics", "records"},
     "reports": {"__init__", "codec", "errors", "metrics", "records"},
     "worker": set(),
 }

@@ -1,0 +1,29 @@
+"""From a results file back to records, so that whatever judged a run can judge it again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import metrics
+from pytest_llm.codec import decode
+from pytest_llm.records import Limit, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def runs(results: Mapping[str, Any]) -> dict[str, Run]:
+    """Return the runs of a results file by the names that its tests use.
+
+    Their metrics are left out: they follow from the sessions (``inference.estimates.measure_all``).
+    """
+    return {name: decode(Run, {**entry, "measurements": {}}) for name, entry in results["runs"].items()}
+
+
+def limits(test: Mapping[str, Any]) -> list[Limit]:
+    """Return the limits that a test of a results file was judged by."""
+    return [
+        Limit(metrics.find(name), entry["limit"]["bound"])
+        for name, entry in test["metrics"].items()
+        if entry["limit"] is not None
+    ]

@@ -1,0 +1,173 @@
+"""The results file: its schema, what is refused, and that verdicts follow from the file alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.errors import ResultsError
+from pytest_llm.inference.estimates import measure_all
+from pytest_llm.metrics import METRICS, at_percentile
+from pytest_llm.records import (
+    Benchmark,
+    Build,
+    BuildReference,
+    Finding,
+    Limit,
+    LoadOptions,
+    Model,
+    Run,
+    Series,
+    Session,
+    Subject,
+    TestKey,
+    Workload,
+)
+from pytest_llm.reports import recorded, results, results_schema
+from pytest_llm.verdicts import judge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+MACHINE = {"fingerprint": "abc", "cpu": "a CPU", "cores": 2, "memory_gib": 24, "system": "Linux x86_64"}
+LIMITS = (
+    Limit(METRICS["generation_tokens_per_second"], 90.0),
+    Limit(at_percentile("first_token_latency", 95), 0.3),
+    Limit(METRICS["peak_ram_anonymous"], 1.0),
+)
+
+
+def a_run() -> Run:
+    sessions = tuple(
+        Session(
+            {
+                "generation": Series((seconds, 0.04), tokens=4),
+                "first_token": Series((0.1 + seconds, 0.2, 0.4)),
+                "inter_token": Series(()),
+            }
+        )
+        for seconds in (0.041, 0.1 / 3, 0.05)
+    )
+    subject = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
+    run = Run(
+        subject=subject,
+        workload=Workload(),
+        model=Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
+        build=Build("llama-cpp-python", "0.3.36", "0c1e570", "python", "AVX2", {"OMP_X": "1"}),
+        resolved={"n_ctx": 4096, "buffers_mib": {"CPU KV": 45.0}},
+        sessions=sessions,
+        measurements={},
+    )
+    return replace(run, measurements=measure_all(sessions))
+
+
+def findings() -> list[Finding]:
+    run = a_run()
+    one = Benchmark("t.py::a", TestKey("t", "a"), run.subject, run.workload, LIMITS)
+    two = Benchmark("t.py::b", TestKey("t", "b", "x=1"), run.subject, run.workload)
+    dead = Benchmark("t.py::c", TestKey("t", "c"), run.subject, Workload(depth=9))
+    return [
+        Finding(one, run, tuple(judge(run, one.limits)), outcome="failed"),
+        Finding(two, run, outcome="passed"),
+        Finding(dead, problem="the worker ended", outcome="error"),
+    ]
+
+
+def a_document() -> dict[str, Any]:
+    return results.document(findings(), NOW, NOW, MACHINE)
+
+
+def written(document: Any, folder: Path) -> Path:
+    path = folder / "results.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_what_is_written_is_what_the_schema_says_and_reads_back(tmp_path: Path) -> None:
+    path = tmp_path / "deeper" / "results.json"
+    results.write(path, a_document())
+    assert results_schema.read(path) == a_document()
+
+
+def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results.write(path, a_document())
+    document = results_schema.read(path)
+    runs = recorded.runs(document)
+    (test, *_) = document["tests"]
+    again = judge(runs[test["run"]], recorded.limits(test))
+    assert {each.limit.metric.name: each.verdict.value for each in again} == {
+        name: entry["limit"]["verdict"] for name, entry in test["metrics"].items() if entry["limit"]
+    }
+    for each in again:
+        assert each.measurement is not None
+        assert each.measurement.value == test["metrics"][each.limit.metric.name]["value"]
+    for name, measurement in measure_all(runs["run-1"].sessions).items():
+        assert measurement.value == test["metrics"][name]["value"]
+        assert list(measurement.samples) == test["metrics"][name]["samples"]
+
+
+def test_a_run_comes_back_equal_but_for_what_follows_from_it(tmp_path: Path) -> None:
+    path = written(a_document(), tmp_path)
+    assert recorded.runs(results_schema.read(path)) == {"run-1": replace(a_run(), measurements={})}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("schema_version",), "1", "schema_version"),
+        (("tests", 0, "metrics", "generation_tokens_per_second", "value"), "fast", "value"),
+        (("tests", 0, "outcome"), "fine", "outcome"),
+        (("tests", 0, "colour"), "red", "colour"),
+        (("runs", "run-1", "sessions"), [], "sessions"),
+        (("runs", "run-1", "sessions", 0, "series", "generation", "values", 0), -1, "values"),
+        (("machine", "cores"), None, "cores"),
+        (("tests",), {}, "tests"),
+    ],
+)
+def test_another_shape_is_refused_at_its_place(
+    place: tuple[str | int, ...], value: object, words: str, tmp_path: Path
+) -> None:
+    document = a_document()
+    *way, last = place
+    at: Any = document
+    for step in way:
+        at = at[step]
+    at[last] = value
+    with pytest.raises(ResultsError, match=words) as caught:
+        results_schema.read(written(document, tmp_path))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ResultsError, match=words):
+        results.write(tmp_path / "other.json", document)
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_a_missing_key_is_refused(tmp_path: Path) -> None:
+    document = a_document()
+    del document["runs"]
+    with pytest.raises(ResultsError, match="'runs' is a required property"):
+        results_schema.read(written(document, tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b"[" * 100_000])
+def test_a_file_that_is_none_is_refused_in_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match=r"results\.json") as caught:
+        results_schema.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="cannot be read"):
+        results_schema.read(tmp_path / "results.json")
+
+
+def test_a_file_from_the_future_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"version 2.*upgrade pytest-llm-bench"):
+        results_schema.read(written({**a_document(), "schema_version": 2}, tmp_path))
