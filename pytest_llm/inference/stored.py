@@ -1,0 +1,107 @@
+"""A new run against stored ones: a screen for gross losses, not the judge of small ones.
+
+The unit is the run. Sessions of one run share the machine's mood; pooling them as if they were independent
+alone raises a nominal 1 % of false alarms to over 20 %.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scipy.special import stdtrit
+
+from pytest_llm.records import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.metrics import Metric
+
+ALPHA = 0.01  # false "regressed", and false "improved", for a whole run of pytest
+BETA = 0.05  # false "pass", for each metric
+LEAST_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What stored runs say of a new one.
+
+    Attributes:
+        verdict: Regressed, improved, pass or inconclusive.
+        change: Of the metric itself, new by old, less 1: a rate that fell is negative.
+        interval: Of the change, at 1 - alpha, from the spread of the stored runs; None with fewer than 2.
+        runs: How many stored runs there are.
+        reason: Why nothing could be said, in words; "" otherwise.
+    """
+
+    verdict: Verdict
+    change: float
+    interval: tuple[float, float] | None
+    runs: int
+    reason: str = ""
+
+
+def screen(
+    metric: Metric,
+    stored: Sequence[float],
+    value: float,
+    tolerance: float,
+    family: int = 1,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+) -> Screened:
+    """Judge a new run by stored ones, as a prediction from a normal sample of their logarithms.
+
+    With z the logarithm of the new run's time (of its reciprocal, for rates), and mean and sd those of the S
+    stored ones, e = sd * sqrt(1 + 1/S) is the standard error of predicting one more run, with Student's t of
+    S - 1 degrees of freedom (Hahn and Meeker, "Statistical intervals", 1991, section 4.7).
+
+    Args:
+        metric: Says which way is worse.
+        stored: Values of earlier runs, in the metric's unit, each above 0.
+        value: The new run's.
+        tolerance: The loss that must be called, as a ratio: 0.05. A fifth of it, in logarithms, is too
+            small to matter.
+        family: How many metrics share alpha.
+        alpha: Error rate of false "regressed", and of false "improved", for the family.
+        beta: Error rate of a false "pass".
+    """
+    sign = -1.0 if metric.better == "higher" else 1.0
+    times = [sign * math.log(each) for each in stored]
+    count = len(times)
+    if not count:
+        return Screened(Verdict.NO_BASELINE, 0.0, None, 0, "no stored run")
+    centre = statistics.fmean(times)
+    worse = sign * math.log(value) - centre
+    change = math.expm1(sign * worse)
+    if count < 2:
+        return Screened(Verdict.INCONCLUSIVE, change, None, count, _too_few(count))
+    degrees = count - 1
+    error = statistics.stdev(times) * math.sqrt(1 + 1 / count)
+    reach = float(stdtrit(degrees, 1 - alpha / 2)) * error
+    edges = sorted(math.expm1(sign * (worse + side)) for side in (-reach, reach))
+    interval = (edges[0], edges[1])
+    if count < LEAST_RUNS:
+        return Screened(Verdict.INCONCLUSIVE, change, interval, count, _too_few(count))
+    verdict = _decide(worse, error, degrees, math.log1p(tolerance), alpha / family, beta)
+    return Screened(verdict, change, interval, count)
+
+
+def _decide(worse: float, error: float, degrees: int, margin: float, alpha: float, beta: float) -> Verdict:
+    # Multiplied out, so that stored runs without any spread need no case of their own.
+    threshold = float(stdtrit(degrees, 1 - alpha)) * error
+    negligible = margin / 5
+    if worse - negligible > threshold:
+        return Verdict.REGRESSED
+    if -worse - negligible > threshold:
+        return Verdict.IMPROVED
+    if worse + float(stdtrit(degrees, 1 - beta)) * error < margin:
+        return Verdict.PASS
+    return Verdict.INCONCLUSIVE
+
+
+def _too_few(count: int) -> str:
+    return f"{count} of {LEAST_RUNS} runs"

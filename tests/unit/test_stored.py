@@ -1,0 +1,111 @@
+"""Stored runs as a screen: the rule, its error rates, and what it refuses to say."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from pytest_llm.inference.stored import LEAST_RUNS, screen
+from pytest_llm.metrics import METRICS
+from pytest_llm.records import Verdict
+
+SPEED = METRICS["generation_tokens_per_second"]
+LATENCY = METRICS["first_token_latency"]
+QUIET = [100.0, 101.0, 99.0, 100.5, 99.5]
+
+runs = st.lists(st.floats(50, 200), min_size=LEAST_RUNS, max_size=20)
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (100.0, Verdict.PASS),
+        (99.0, Verdict.PASS),
+        (80.0, Verdict.REGRESSED),
+        (125.0, Verdict.IMPROVED),
+        (97.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_a_quiet_machine_tells_losses_gains_and_neither(value: float, verdict: Verdict) -> None:
+    assert screen(SPEED, QUIET, value, 0.05).verdict is verdict
+
+
+def test_a_rate_that_falls_and_a_latency_that_rises_are_both_worse() -> None:
+    speed = screen(SPEED, QUIET, 50.0, 0.05)
+    latency = screen(LATENCY, QUIET, 200.0, 0.05)
+    assert speed.verdict is latency.verdict is Verdict.REGRESSED
+    assert speed.change == pytest.approx(-0.5, abs=0.01)
+    assert latency.change == pytest.approx(1.0, abs=0.02)
+
+
+@given(runs, st.floats(50, 200), st.floats(0.01, 0.5), st.integers(1, 24))
+def test_the_verdict_is_that_of_a_prediction_from_a_normal_sample(
+    stored: list[float], value: float, tolerance: float, family: int
+) -> None:
+    found = screen(LATENCY, stored, value, tolerance, family)
+    times = [math.log(each) for each in stored]
+    mean, sd = statistics.fmean(times), statistics.stdev(times)
+    if sd < 1e-6:
+        return
+    error = sd * math.sqrt(1 + 1 / len(times))
+    student = stats.t(len(times) - 1)
+    worse, margin = math.log(value) - mean, math.log(1 + tolerance)
+    if (worse - margin / 5) / error > student.ppf(1 - 0.01 / family):
+        expected = Verdict.REGRESSED
+    elif (-worse - margin / 5) / error > student.ppf(1 - 0.01 / family):
+        expected = Verdict.IMPROVED
+    elif worse + error * student.ppf(0.95) < margin:
+        expected = Verdict.PASS
+    else:
+        expected = Verdict.INCONCLUSIVE
+    assert found.verdict is expected
+    assert found.interval is not None
+    assert found.interval[0] <= found.change <= found.interval[1]
+
+
+@given(runs, st.floats(50, 200), st.floats(0.1, 10))
+def test_the_unit_of_time_does_not_matter(stored: list[float], value: float, scale: float) -> None:
+    plain = screen(LATENCY, stored, value, 0.05)
+    scaled = screen(LATENCY, [each * scale for each in stored], value * scale, 0.05)
+    assert scaled.change == pytest.approx(plain.change, abs=1e-9)
+
+
+def test_runs_without_any_spread_are_judged_by_size_alone() -> None:
+    same = [100.0] * 5
+    assert screen(LATENCY, same, 100.0, 0.05).verdict is Verdict.PASS
+    assert screen(LATENCY, same, 100.9, 0.05).verdict is Verdict.PASS
+    assert screen(LATENCY, same, 101.1, 0.05).verdict is Verdict.REGRESSED
+    assert screen(LATENCY, same, 98.0, 0.05).verdict is Verdict.IMPROVED
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_too_few_runs_are_inconclusive_and_say_how_many(count: int) -> None:
+    found = screen(SPEED, QUIET[:count], 1.0, 0.05)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.reason == f"{count} of 5 runs"
+    assert (found.interval is None) == (count == 1)
+
+
+def test_no_run_is_no_baseline() -> None:
+    assert screen(SPEED, [], 1.0, 0.05).verdict is Verdict.NO_BASELINE
+
+
+@pytest.mark.parametrize("spread", [0.01, 0.09])
+def test_false_alarms_stay_within_alpha_and_gross_losses_are_called(spread: float) -> None:
+    source = random.Random(7)
+
+    def run(effect: float = 0.0) -> float:
+        return math.exp(source.gauss(effect, spread))
+
+    count = 4000
+    nothing = [screen(LATENCY, [run() for _ in range(10)], run(), 0.05) for _ in range(count)]
+    assert sum(each.verdict is Verdict.REGRESSED for each in nothing) / count < 0.013
+    assert sum(each.verdict is Verdict.IMPROVED for each in nothing) / count < 0.013
+    fourfold = [screen(LATENCY, [run() for _ in range(10)], run(math.log(4)), 0.05) for _ in range(200)]
+    assert all(each.verdict is Verdict.REGRESSED for each in fourfold)
