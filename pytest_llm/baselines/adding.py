@@ -1,0 +1,102 @@
+"""What a new entry makes of what is stored of its test. Nothing here reads files."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING
+
+from pytest_llm import metrics
+from pytest_llm.baselines.kept import Recorded, RecordedFacts, Series, StoredRun
+from pytest_llm.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.baselines.kept import Conditions, Entry, FactsEntry, Mode
+    from pytest_llm.records import JSON
+
+# Runs kept of a metric; statistics.md: enough for the spread, few enough to follow the machine.
+MAX_RUNS = 20
+
+
+def add_run(
+    stored: Recorded | None, entry: Entry, mode: Mode
+) -> tuple[Recorded | None, list[str], list[tuple[str, str]]]:
+    """Return the test's new record, the metrics written, and what was refused as (metric or "", reason).
+
+    Args:
+        stored: What there is of the test.
+        entry: The new run.
+        mode: ``new`` adds metrics that have no runs; ``append`` adds a run to each; ``replace`` drops what
+            is stored of the test first.
+    """
+    problem = _problem(entry.values) or _differs(stored, entry.conditions, mode)
+    if problem:
+        return stored, [], [("", problem)]
+    kept = {} if stored is None or mode == "replace" else dict(stored.metrics)
+    written, refused = [], []
+    for name, value in sorted(entry.values.items()):
+        unit = metrics.find(name).unit.base
+        runs = kept[name].runs if name in kept else ()
+        if runs and mode == "new":
+            refused.append((name, f"has {len(runs)} of them already: append or replace"))
+        elif runs and kept[name].unit != unit:
+            refused.append((name, f"recorded in {kept[name].unit!r}, now in {unit!r}: replace it"))
+        else:
+            runs = (*runs, StoredRun(float(value), entry.provenance))
+            kept[name] = Series(unit, runs[-MAX_RUNS:])
+            written.append(name)
+    return (Recorded(entry.conditions, kept) if written else stored), written, refused
+
+
+def add_facts(
+    stored: RecordedFacts | None, entry: FactsEntry, mode: Mode
+) -> tuple[RecordedFacts | None, list[str], list[tuple[str, str]]]:
+    """Return the test's new record, the facts written, and what was refused as (fact or "", reason).
+
+    A fact does not vary as a run's values do: ``new`` and ``append`` both add what is not there, and an equal
+    fact is neither written nor refused.
+    """
+    problem = "" if entry.facts else "has no facts"
+    problem = problem or _differs(stored, entry.conditions, mode)
+    facts: dict[str, JSON] = {}
+    try:
+        # As they will be read: lists where there were tuples.
+        facts = json.loads(json.dumps(dict(entry.facts), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = problem or f"is not JSON: {error}"
+    if problem:
+        return stored, [], [("", problem)]
+    kept = {} if stored is None or mode == "replace" else dict(stored.facts)
+    written, refused = [], []
+    for name, value in sorted(facts.items()):
+        if name not in kept:
+            kept[name] = value
+            written.append(name)
+        elif kept[name] != value:
+            refused.append((name, "another value is stored: replace it"))
+    record = RecordedFacts(entry.conditions, kept, entry.provenance) if written else stored
+    return record, written, refused
+
+
+def _differs(stored: Recorded | RecordedFacts | None, conditions: Conditions, mode: Mode) -> str:
+    if stored is None or mode == "replace":
+        return ""
+    difference = stored.conditions.difference(conditions)
+    return f"{difference}: replace it" if difference else ""
+
+
+def _problem(values: Mapping[str, float]) -> str:
+    if not values:
+        return "has no values"
+    for name, value in sorted(values.items()):
+        try:
+            unit = metrics.find(name).unit
+        except UnknownNameError as error:
+            return str(error)
+        if not math.isfinite(value):
+            return f"{name} is {value:g}, not a finite number"
+        if value <= 0 and unit.base in {"s", "tok/s"}:
+            return f"{name} is {value:g}, not above 0"
+    return ""

@@ -1,0 +1,190 @@
+"""What is kept of a run, what it is asked for by, and what is answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_llm.codec import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from pytest_llm.records import JSON, Build, Run, TestKey
+
+Mode = Literal["new", "append", "replace"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a stored value comes from; every field is "" where an old file did not say.
+
+    Attributes:
+        build: The engine and its version: "llama-cpp-python 0.3.36".
+        llama_cpp_commit: Of that build, or "" where it could not be asked.
+        recorded: When, in ISO 8601 with the offset from UTC, to the second.
+        plugin: The version of this package.
+    """
+
+    build: str = ""
+    llama_cpp_commit: str = ""
+    recorded: str = ""
+    plugin: str = ""
+
+    @classmethod
+    def of(cls, build: Build, recorded: datetime, plugin: str) -> Provenance:
+        """Return the provenance of what a build showed at a time that knows its zone."""
+        return cls(
+            build=f"{build.engine} {build.version}",
+            llama_cpp_commit=build.llama_cpp_commit,
+            recorded=recorded.isoformat(timespec="seconds"),
+            plugin=plugin,
+        )
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A metric's value in one run, in the metric's base unit."""
+
+    value: float
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What must be the same for two runs to be comparable; never the build, which is what is judged.
+
+    Attributes:
+        model_sha256: Of the model's file, in hex.
+        engine: "llama-cpp-python".
+        load_options: As asked for, by llama.cpp's names.
+        workload: The fields of :class:`~pytest_llm.records.Workload`.
+    """
+
+    model_sha256: str
+    engine: str
+    load_options: Mapping[str, JSON]
+    workload: Mapping[str, JSON]
+
+    @classmethod
+    def of(cls, run: Run) -> Conditions:
+        """Return the conditions under which a run was made."""
+        return cls(
+            model_sha256=run.model.sha256,
+            engine=run.build.engine,
+            load_options=encode(run.subject.load_options),
+            workload=encode(run.workload),
+        )
+
+    def difference(self, now: Conditions) -> str:
+        """Return the first part that is another now, as "recorded with n_threads=2, now 4", or "".
+
+        The order is the model, the engine, the load options by name, the workload by name.
+        """
+        return next(self._differences(now), "")
+
+    def _differences(self, now: Conditions) -> Iterator[str]:
+        if self.model_sha256 != now.model_sha256:
+            was, is_ = self.model_sha256[:12], now.model_sha256[:12]
+            yield f"recorded with the model of SHA-256 {was}…, now {is_}…"
+        if self.engine != now.engine:
+            yield f"recorded with the engine {self.engine}, now {now.engine}"
+        yield from _differences(self.load_options, now.load_options)
+        yield from _differences(self.workload, now.workload)
+
+
+def _differences(recorded: Mapping[str, JSON], now: Mapping[str, JSON]) -> Iterator[str]:
+    for name in sorted({*recorded, *now}):
+        if name not in recorded:
+            yield f"recorded without {name}, now {name}={now[name]}"
+        elif name not in now:
+            yield f"recorded with {name}={recorded[name]}, now without"
+        elif recorded[name] != now[name]:
+            yield f"recorded with {name}={recorded[name]}, now {now[name]}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """The stored runs of one metric, oldest first, at least one, and the unit of their values."""
+
+    unit: str
+    runs: tuple[StoredRun, ...]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a machine's file holds of one test: runs by metric, all under the same conditions."""
+
+    conditions: Conditions
+    metrics: Mapping[str, Series]
+
+
+@dataclass(frozen=True)
+class RecordedFacts:
+    """What the portable file holds of one test; the provenance is that of the last one who added to it."""
+
+    conditions: Conditions
+    facts: Mapping[str, JSON]
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One new run of a test, to be stored: a value for each metric, by name."""
+
+    key: TestKey
+    conditions: Conditions
+    provenance: Provenance
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FactsEntry:
+    """New facts of a test, to be stored: JSON values by name."""
+
+    key: TestKey
+    conditions: Conditions
+    provenance: Provenance
+    facts: Mapping[str, JSON]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The stored runs of a metric, oldest first, and the conditions that they share."""
+
+    runs: tuple[StoredRun, ...]
+    conditions: Conditions
+
+
+@dataclass(frozen=True)
+class FoundFacts:
+    """The stored facts of a test."""
+
+    facts: Mapping[str, JSON]
+    provenance: Provenance
+    conditions: Conditions
+
+
+@dataclass(frozen=True)
+class Missing:
+    """There is nothing to compare with; the reason is one line."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What was not stored, and why: the whole entry, or the one metric or fact that is named."""
+
+    key: TestKey
+    reason: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What an update did: (key, metric or fact) of everything written, and what was refused."""
+
+    written: tuple[tuple[TestKey, str], ...] = ()
+    refused: tuple[Refusal, ...] = ()

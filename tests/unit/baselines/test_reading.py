@@ -1,0 +1,622 @@
+"""What a file must be to be believed: every way in which it may not is told apart, in one line."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+from dataclasses import replace
+from datetime import timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_llm.baselines import (
+    BaselineStore,
+    Conditions,
+    Entry,
+    FactsEntry,
+    Found,
+    FoundFacts,
+    Missing,
+    Provenance,
+    Refusal,
+    document,
+)
+from pytest_llm.baselines.migrations import MIGRATIONS, VERSION
+from pytest_llm.errors import BaselineError
+from pytest_llm.records import TestKey
+
+from . import things
+from .things import (
+    CONDITIONS,
+    FINGERPRINT,
+    MACHINE,
+    MODULE,
+    OTHER_KEY,
+    PROVENANCE,
+    SPEED,
+    a_store,
+    file_of,
+    files_in,
+    portable_file_of,
+    rewrite,
+    sealed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+AGAIN = "restore it from version control, or delete it and accept the results again"
+CUT_OFF = "was it cut off? restore it from version control"
+# A plain name, which every version of jsonschema spells alike in a path.
+NAME = "test_generation"
+KEY = TestKey(MODULE, NAME)
+entry = functools.partial(things.entry, key=KEY)
+facts_entry = functools.partial(things.facts_entry, key=KEY)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    a_store(tmp_path).update([entry()], "new")
+    return file_of(tmp_path)
+
+
+def refusal(file: Path) -> str:
+    """What is said of a file, by all who read it; without its path."""
+    store = a_store(file.parents[2])
+    before = file.read_bytes() if file.is_file() else b""
+    told = set()
+    for read in (
+        lambda: store.look_up(KEY, SPEED, CONDITIONS),
+        lambda: store.recorded(MODULE),
+        lambda: store.update([entry()], "append"),
+        lambda: store.update([entry()], "replace"),
+        lambda: store.unknown([KEY]),
+        lambda: store.prune([OTHER_KEY]),
+    ):
+        with pytest.raises(BaselineError) as caught:
+            read()
+        told.add(str(caught.value))
+    assert not file.is_file() or file.read_bytes() == before
+    (message,) = told
+    assert "\n" not in message
+    assert message.startswith(str(file))
+    return message.removeprefix(str(file)).removeprefix(":").strip()
+
+
+def changed(file: Path, *path: str | int, to: Any) -> dict[str, Any]:
+    """The file's document with one value changed, its digest as it was."""
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    inner: Any = found
+    for step in path[:-1]:
+        inner = inner[step]
+    inner[path[-1]] = to
+    return found
+
+
+def write(file: Path, found: Any) -> None:
+    file.write_text(json.dumps(found), encoding="utf-8")
+
+
+VALUE = ("tests", NAME, "metrics", SPEED, "runs", 0, "value")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 100, -2])
+def test_a_file_that_was_cut_off_is_told(file: Path, length: int) -> None:
+    file.write_bytes(file.read_bytes()[:length])
+    told = refusal(file)
+    assert told.startswith("is not JSON (")
+    assert told.endswith(CUT_OFF)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe{}", b"{" * 3, b'{"a": ' + b"9" * 5000 + b"}"])
+def test_what_is_not_json_is_told(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    assert refusal(file).endswith(CUT_OFF)
+
+
+@pytest.mark.parametrize("depth", [200, 300, 400, 490, 900, 980, 990, 1000, 3000, 100_000])
+def test_json_that_is_nested_deep_is_refused(file: Path, depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    for text in (nested, file.read_text(encoding="utf-8").replace("118.2", nested)):
+        file.write_text(text, encoding="utf-8")
+        assert refusal(file).endswith(AGAIN)
+
+
+def test_a_merge_conflict_is_told(file: Path) -> None:
+    file.write_text("<<<<<<< HEAD\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    assert refusal(file).startswith("is not JSON (")
+
+
+@pytest.mark.parametrize("data", ["[]", "1", "null", '"x"'])
+def test_json_that_is_no_object_is_told(file: Path, data: str) -> None:
+    file.write_text(data, encoding="utf-8")
+    assert refusal(file) == f"$ is not an object; {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (VALUE, "fast", f"$.tests.{NAME}.metrics.{SPEED}.runs[0].value: 'fast' is not of type 'number'"),
+        (VALUE, True, f"$.tests.{NAME}.metrics.{SPEED}.runs[0].value: True is not of type 'number'"),
+        (
+            VALUE,
+            0,
+            f"$.tests.{NAME}.metrics.{SPEED}.runs[0].value: 0 is less than or equal to the minimum",
+        ),
+        (VALUE, -1.5, f"$.tests.{NAME}.metrics.{SPEED}.runs[0].value: -1.5 is less than or equal to"),
+        (VALUE, 10**400, f"$.tests.{NAME}.metrics.{SPEED}.runs[0].value: 1000"),
+        (("tests", NAME, "metrics", SPEED, "runs"), [], f"$.tests.{NAME}.metrics.{SPEED}.runs: []"),
+        (
+            ("tests", NAME, "metrics", SPEED, "runs", 0, "by"),
+            "me",
+            f"$.tests.{NAME}.metrics.{SPEED}.runs[0]:",
+        ),
+        (
+            ("tests", NAME, "metrics", SPEED, "runs", 0, "recorded"),
+            "today",
+            f"$.tests.{NAME}.metrics.{SPEED}",
+        ),
+        (("tests", NAME, "metrics"), {}, f"$.tests.{NAME}.metrics: "),
+        (("tests", NAME, "facts"), {}, f"$.tests.{NAME}: "),
+        (
+            ("tests", NAME, "conditions", "model_sha256"),
+            "55",
+            f"$.tests.{NAME}.conditions.model_sha256: '55'",
+        ),
+        (
+            ("tests", NAME, "conditions", "load_options", "n_ctx"),
+            [1],
+            f"$.tests.{NAME}.conditions.load_opt",
+        ),
+        (("tests",), [], "$.tests: [] is not of type 'object'"),
+        (("machine",), None, "$.machine: None is not of type 'object'"),
+        (("digest",), "short", "$.digest: 'short' does not match"),
+        (("note",), "mine", "$: Additional properties are not allowed ('note' was unexpected)"),
+        (("schema_version",), "1", "$.schema_version is not a version"),
+        (("schema_version",), True, "$.schema_version is not a version"),
+        (("schema_version",), 1.0, "$.schema_version is not a version"),
+        (("schema_version",), -1, "$.schema_version is not a version"),
+    ],
+)
+def test_a_file_edited_out_of_shape_names_the_place(
+    file: Path, path: tuple[str | int, ...], value: Any, told: str
+) -> None:
+    write(file, changed(file, *path, to=value))
+    message = refusal(file)
+    assert message.startswith(told)
+    assert message.endswith(AGAIN)
+
+
+def test_more_runs_than_are_ever_kept_are_out_of_shape(file: Path) -> None:
+    run = json.loads(file.read_text(encoding="utf-8"))["tests"][NAME]["metrics"][SPEED]["runs"][0]
+    rewrite(file, changed(file, *VALUE[:-2], to=[run] * 21))
+    assert f"$.tests.{NAME}.metrics.{SPEED}.runs: " in refusal(file)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (VALUE, 118.3),
+        (VALUE, 118),
+        (("machine", "cores"), 4),
+        (("tests", NAME, "conditions", "load_options", "n_threads"), 4),
+        (("tests", NAME, "metrics", SPEED, "runs", 0, "build"), "llama-cpp-python 0.3.37"),
+        (("tests", NAME, "metrics", SPEED, "unit"), "tok/min"),
+        (("digest",), "0" * 32),
+    ],
+)
+def test_a_file_edited_within_the_shape_is_refused_by_its_digest(
+    file: Path, path: tuple[str | int, ...], value: Any
+) -> None:
+    write(file, changed(file, *path, to=value))
+    assert refusal(file) == f"was edited by hand or damaged: {AGAIN}"
+
+
+def test_a_file_without_a_digest_is_refused(file: Path) -> None:
+    found = json.loads(file.read_text(encoding="utf-8"))
+    del found["digest"]
+    write(file, found)
+    assert refusal(file).startswith("$: 'digest' is a required property")
+
+
+def test_layout_alone_may_change(file: Path) -> None:
+    write(file, json.loads(file.read_text(encoding="utf-8")))
+    assert isinstance(a_store(file.parents[2]).look_up(KEY, SPEED, CONDITIONS), Found)
+
+
+def test_a_name_that_is_there_twice_is_refused(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"value": 118.2', '"value": 218.2,\n "value": 118.2'), encoding="utf-8")
+    assert refusal(file) == f"'value' is there twice; {AGAIN}"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_numbers_that_are_not_finite_are_refused(file: Path, number: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("118.2", number), encoding="utf-8")
+    assert refusal(file) == f"{number} is not a finite number; {AGAIN}"
+
+
+@pytest.mark.parametrize("version", [2, 10**9])
+def test_a_file_from_the_future_says_to_upgrade(file: Path, version: int) -> None:
+    write(file, {"schema_version": version, "anything": "else"})
+    assert refusal(file) == f"is of version {version}, this plugin reads up to 1: upgrade pytest-llm-bench"
+
+
+def test_a_file_that_is_too_large_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = file.stat().st_size
+    monkeypatch.setattr(document, "MAX_BYTES", size)
+    assert a_store(file.parents[2]).recorded(MODULE)
+    monkeypatch.setattr(document, "MAX_BYTES", size - 1)
+    assert refusal(file) == f"has more than {size - 1} bytes: these are no baselines; {AGAIN}"
+
+
+def test_a_file_that_would_be_too_large_is_not_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = file.read_bytes()
+    monkeypatch.setattr(document, "MAX_BYTES", len(before))
+    with pytest.raises(BaselineError, match=r"would have \d+ bytes, more than \d+: split the test module$"):
+        a_store(file.parents[2]).update([entry()], "append")
+    assert file.read_bytes() == before
+
+
+def test_a_file_under_another_module_s_name_is_refused(file: Path) -> None:
+    rewrite(file, changed(file, "module", to="tests.other"))
+    assert refusal(file) == (
+        "holds the baselines of the module 'tests.other': "
+        "name it tests.other.json, or restore it from version control"
+    )
+
+
+def test_a_file_that_another_machine_recorded_is_refused(file: Path) -> None:
+    rewrite(file, changed(file, "machine", "cpu", to="another CPU"))
+    assert refusal(file) == (
+        "recorded on another machine: cpu was 'another CPU', here it is 'a CPU'; record its runs on this one"
+    )
+
+
+def test_a_folder_or_a_pipe_in_the_file_s_place_is_told(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+    assert refusal(file) == "is not a file: move it away"
+    file.rmdir()
+    os.mkfifo(file)
+    assert refusal(file) == "is not a file: move it away"
+
+
+def test_a_portable_file_is_none_of_a_machine(file: Path) -> None:
+    a_store(file.parents[2]).update_facts([facts_entry()], "new")
+    file.write_bytes(portable_file_of(file.parents[2]).read_bytes())
+    assert refusal(file).startswith("$: ")
+
+
+def test_a_portable_file_is_guarded_in_the_same_way(tmp_path: Path) -> None:
+    store = a_store(tmp_path)
+    store.update_facts([facts_entry({"a": 1})], "new")
+    file = portable_file_of(tmp_path)
+    for path, value, told in (
+        (("tests", NAME, "facts", "a"), 2, f"{file} was edited by hand or damaged: {AGAIN}"),
+        (("tests", NAME, "facts"), {}, f"{file}: $.tests.{NAME}.facts: "),
+        (("machine",), {}, f"{file}: $: Additional properties are not allowed ('machine' was unexpected)"),
+    ):
+        whole = file.read_bytes()
+        write(file, changed(file, *path, to=value))
+        for read in (
+            lambda: store.look_up_facts(KEY, CONDITIONS),
+            lambda: store.update_facts([facts_entry({"a": 1})], "replace"),
+        ):
+            with pytest.raises(BaselineError) as caught:
+                read()
+            assert str(caught.value).startswith(told)
+        file.write_bytes(whole)
+
+
+def test_a_unit_that_is_another_now_is_told_and_not_appended_to(file: Path) -> None:
+    metric = ("tests", NAME, "metrics", SPEED)
+    rewrite(file, changed(file, *metric, "unit", to="tok/min"))
+    store = a_store(file.parents[2])
+    assert store.look_up(KEY, SPEED, CONDITIONS) == Missing("recorded in 'tok/min', now in 'tok/s'")
+    refused = store.update([entry()], "append").refused
+    assert refused == (Refusal(KEY, "recorded in 'tok/min', now in 'tok/s': replace it", SPEED),)
+    store.update([entry()], "replace")
+    assert isinstance(store.look_up(KEY, SPEED, CONDITIONS), Found)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            replace(entry(), provenance=replace(PROVENANCE, recorded="today")),
+            r"recorded: 'today' does not match",
+        ),
+        (
+            replace(entry(), conditions=replace(CONDITIONS, model_sha256="5")),
+            r"model_sha256: '5' does not match",
+        ),
+        (entry({SPEED: 1e301}), r"value: 1e\+301 is greater than the maximum"),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(file: Path, wrong: Entry, told: str) -> None:
+    before = file.read_bytes()
+    with pytest.raises(BaselineError, match=told):
+        a_store(file.parents[2]).update([wrong], "replace")
+    assert file.read_bytes() == before
+    assert files_in(file.parent) == [file.name]
+
+
+# ── older versions ───────────────────────────────────────────────────────────────────────────────
+
+
+def version_0() -> dict[str, Any]:
+    conditions = {
+        "model_sha256": CONDITIONS.model_sha256,
+        "engine": CONDITIONS.engine,
+        "load_options": dict(CONDITIONS.load_options),
+        "workload": dict(CONDITIONS.workload),
+    }
+    metrics = {SPEED: {"runs": [118.2, 117]}, "load_time": {"runs": [0.5]}}
+    return sealed(
+        {
+            "schema_version": 0,
+            "module": MODULE,
+            "machine": dict(MACHINE),
+            "tests": {NAME: {"conditions": conditions, "metrics": metrics}},
+        }
+    )
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    file_of(tmp_path).parent.mkdir(parents=True)
+    write(file_of(tmp_path), version_0())
+    return file_of(tmp_path)
+
+
+def test_every_older_version_has_a_migration() -> None:
+    assert sorted(MIGRATIONS) == list(range(VERSION))
+
+
+def test_an_old_file_is_read_with_empty_provenance_and_left_as_it_is(old: Path) -> None:
+    before = old.read_bytes()
+    found = a_store(old.parents[2]).look_up(KEY, SPEED, CONDITIONS)
+    assert isinstance(found, Found)
+    assert [run.value for run in found.runs] == [118.2, 117.0]
+    assert {run.provenance for run in found.runs} == {Provenance()}
+    assert old.read_bytes() == before
+
+
+def test_an_old_file_is_stored_as_the_newest_version_with_the_next_run(old: Path) -> None:
+    store = a_store(old.parents[2])
+    store.update([entry()], "append")
+    written = json.loads(old.read_text(encoding="utf-8"))
+    assert written["schema_version"] == VERSION
+    speed = written["tests"][NAME]["metrics"][SPEED]
+    assert speed["unit"] == "tok/s"
+    assert [(run["value"], run["plugin"]) for run in speed["runs"]] == [
+        (118.2, ""),
+        (117, ""),
+        (118.2, "0.1.0"),
+    ]
+    assert written["tests"][NAME]["metrics"]["load_time"]["unit"] == "s"
+
+
+def test_an_old_portable_file_is_read_too(tmp_path: Path) -> None:
+    found = version_0()
+    del found["machine"]
+    test = found["tests"][NAME]
+    test["facts"] = {"a": 1}
+    del test["metrics"]
+    portable_file_of(tmp_path).parent.mkdir(parents=True)
+    rewrite(portable_file_of(tmp_path), found)
+    facts = a_store(tmp_path).look_up_facts(KEY, CONDITIONS)
+    assert facts == FoundFacts({"a": 1}, Provenance(), CONDITIONS)
+
+
+def test_an_old_file_that_was_edited_is_refused(old: Path) -> None:
+    write(old, changed(old, "tests", NAME, "metrics", SPEED, "runs", 0, to=119.2))
+    assert refusal(old) == f"was edited by hand or damaged: {AGAIN}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("tests",), None),
+        (("tests",), [1]),
+        (("tests", NAME), 1),
+        (("tests", NAME, "metrics", SPEED, "runs"), 5),
+        (("tests", NAME, "metrics"), [1]),
+        (("tests", NAME, "metrics", SPEED), {}),
+        (("tests", NAME, "metrics"), {"speed": {"runs": [1]}}),
+    ],
+)
+def test_an_old_file_of_another_shape_is_refused(old: Path, path: tuple[str, ...], value: Any) -> None:
+    rewrite(old, changed(old, *path, to=value))
+    assert refusal(old).startswith("is not of version 0 (")
+
+
+def test_an_old_file_with_values_that_cannot_be_is_refused(old: Path) -> None:
+    rewrite(old, changed(old, "tests", NAME, "metrics", SPEED, "runs", 0, to=0))
+    assert "runs[0].value: 0 is less than or equal to the minimum of 0" in refusal(old)
+
+
+# ── any content, any damage ──────────────────────────────────────────────────────────────────────
+
+NAMES = st.from_regex(r"[A-Za-z_]\w{0,8}(\.[A-Za-z_]\w{0,8}){0,2}", fullmatch=True)
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS
+FACTS = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(WORDS, inner), max_leaves=6)
+KEYS = st.builds(
+    TestKey,
+    module=st.sampled_from(["a", "tests.test_b"]),
+    name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="["), min_size=1, max_size=8),
+    parameters=WORDS | st.just(""),
+)
+ANY_CONDITIONS = st.builds(
+    Conditions,
+    model_sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
+    engine=WORDS,
+    load_options=st.dictionaries(WORDS, SCALARS, max_size=3),
+    workload=st.dictionaries(WORDS, SCALARS, max_size=3),
+)
+TIMES = st.datetimes(timezones=st.just(timezone.utc)).map(lambda time: time.isoformat(timespec="seconds"))
+PROVENANCES = st.builds(
+    Provenance, build=WORDS, llama_cpp_commit=st.just("") | WORDS, recorded=st.just("") | TIMES, plugin=WORDS
+)
+VALUES = st.dictionaries(
+    st.sampled_from([SPEED, "load_time", "peak_ram", "first_token_latency_p95"]),
+    st.floats(min_value=5e-324, max_value=1e300),
+    min_size=1,
+)
+ENTRIES = st.builds(Entry, KEYS, ANY_CONDITIONS, PROVENANCES, VALUES)
+FACTS_ENTRIES = st.builds(
+    FactsEntry, KEYS, ANY_CONDITIONS, PROVENANCES, st.dictionaries(WORDS, FACTS, min_size=1, max_size=3)
+)
+
+
+@given(st.lists(ENTRIES, min_size=1, max_size=4, unique_by=lambda entry: entry.key))
+@settings(deadline=None, max_examples=60)
+def test_any_run_survives_being_stored(entries: list[Entry]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        done = BaselineStore(Path(folder), FINGERPRINT, MACHINE).update(entries, "new")
+        assert not done.refused
+        store = BaselineStore(Path(folder), FINGERPRINT, MACHINE)
+        for each in entries:
+            for metric, value in each.values.items():
+                found = store.look_up(each.key, metric, each.conditions)
+                assert isinstance(found, Found)
+                assert found.conditions == each.conditions
+                assert [(run.value, run.provenance) for run in found.runs] == [(value, each.provenance)]
+        assert store.unknown([]) == sorted(
+            (each.key for each in entries), key=lambda key: (key.module, key.name, key.parameters)
+        )
+        before = {name: Path(folder, name).read_bytes() for name in files_in(Path(folder))}
+        store.update(entries, "replace")
+        assert {name: Path(folder, name).read_bytes() for name in files_in(Path(folder))} == before
+
+
+@given(st.lists(FACTS_ENTRIES, min_size=1, max_size=4, unique_by=lambda entry: entry.key))
+@settings(deadline=None, max_examples=40)
+def test_any_facts_survive_being_stored(entries: list[FactsEntry]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        assert not BaselineStore(Path(folder), FINGERPRINT, MACHINE).update_facts(entries, "new").refused
+        store = BaselineStore(Path(folder), FINGERPRINT, MACHINE)
+        for each in entries:
+            found = store.look_up_facts(each.key, each.conditions)
+            assert found == FoundFacts(each.facts, each.provenance, each.conditions)
+
+
+@given(
+    st.lists(KEYS, min_size=1, max_size=3, unique=True),
+    st.dictionaries(
+        st.sampled_from([SPEED, "load_time"]),
+        st.lists(st.floats(min_value=1e-9, max_value=1e9), min_size=1, max_size=20),
+        min_size=1,
+    ),
+    ANY_CONDITIONS,
+)
+@settings(deadline=None, max_examples=40)
+def test_any_old_file_migrates_and_is_stored_as_the_newest(
+    keys: list[TestKey], runs: dict[str, list[float]], conditions: Conditions
+) -> None:
+    keys = [replace(key, module=MODULE) for key in keys]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        file_of(folder).parent.mkdir(parents=True)
+        tests = {
+            f"{key.name}[{key.parameters}]" if key.parameters else key.name: {
+                "conditions": dict(vars(conditions)),
+                "metrics": {metric: {"runs": values} for metric, values in runs.items()},
+            }
+            for key in keys
+        }
+        rewrite(file_of(folder), {"schema_version": 0, "module": MODULE, "machine": MACHINE, "tests": tests})
+        read = dict(a_store(folder).recorded(MODULE))
+        assert set(read) == set(keys)
+        for test in read.values():
+            assert {m: [run.value for run in s.runs] for m, s in test.metrics.items()} == runs
+        a_store(folder).update([entry(key=TestKey(MODULE, "x"))], "replace")
+        stored = dict(a_store(folder).recorded(MODULE))
+        stored.pop(TestKey(MODULE, "x"))
+        read.pop(TestKey(MODULE, "x"), None)
+        assert stored == read
+        assert json.loads(file_of(folder).read_bytes())["schema_version"] == VERSION
+
+
+def refused_or_harmless(whole: bytes, damaged: bytes, read: Callable[[bytes], object]) -> None:
+    try:
+        found = read(damaged)
+    except BaselineError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - that nothing is raised is right as well
+        return
+    assert found == read(whole)
+
+
+def parse(data: bytes) -> object:
+    return document.parse(data, "machine", Path("x.json"))
+
+
+@pytest.fixture(scope="module")
+def small() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        a_store(Path(folder)).update([entry(key=TestKey(MODULE, "t"))], "new")
+        return file_of(Path(folder)).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda byte: byte ^ 0x01, id="lowest bit"),
+        pytest.param(lambda byte: byte ^ 0x80, id="highest bit"),
+        pytest.param(lambda byte: byte ^ 0x20, id="case"),
+        pytest.param(lambda byte: ord("0"), id="digit"),
+        pytest.param(lambda byte: ord(" "), id="blank"),
+        pytest.param(lambda byte: ord('"'), id="quote"),
+        pytest.param(lambda byte: 0, id="zero"),
+    ],
+)
+def test_a_damaged_byte_anywhere_is_refused_or_harmless(small: bytes, damage: Callable[[int], int]) -> None:
+    for position, byte in enumerate(small):
+        damaged = bytearray(small)
+        damaged[position] = damage(byte)
+        refused_or_harmless(small, bytes(damaged), parse)
+
+
+def test_a_byte_lost_or_doubled_anywhere_is_refused_or_harmless(small: bytes) -> None:
+    for position in range(len(small)):
+        refused_or_harmless(small, small[:position] + small[position + 1 :], parse)
+        refused_or_harmless(small, small[: position + 1] + small[position:], parse)
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=300)
+def test_any_byte_in_any_place_is_refused_or_harmless(data: st.DataObject, small: bytes) -> None:
+    position = data.draw(st.integers(0, len(small) - 1))
+    damaged = bytearray(small)
+    damaged[position] = data.draw(st.integers(0, 255))
+    refused_or_harmless(small, bytes(damaged), parse)
+
+
+@given(st.binary(max_size=200))
+@settings(deadline=None)
+def test_any_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(BaselineError):
+        parse(data)
+
+
+def test_damage_of_an_old_file_is_refused_or_harmless() -> None:
+    whole = json.dumps(version_0()).encode()
+    for position in range(len(whole)):
+        for bit in (0x01, 0x10):
+            damaged = bytearray(whole)
+            damaged[position] ^= bit
+            refused_or_harmless(whole, bytes(damaged), parse)
+
+
+def test_the_shape_and_the_provenance_agree(file: Path) -> None:
+    stored = json.loads(file.read_text(encoding="utf-8"))["tests"][NAME]["metrics"][SPEED]["runs"][0]
+    assert stored == {"value": 118.2, **vars(PROVENANCE)}

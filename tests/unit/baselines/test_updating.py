@@ -1,0 +1,389 @@
+"""What each mode writes and refuses, what is kept, and that equal content is equal bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.baselines import (
+    BaselineStore,
+    Conditions,
+    Entry,
+    FactsEntry,
+    Found,
+    FoundFacts,
+    Missing,
+    Provenance,
+    Refusal,
+    Updated,
+)
+from pytest_llm.errors import BaselineError
+from pytest_llm.records import (
+    Build,
+    BuildReference,
+    LoadOptions,
+    Model,
+    Run,
+    Subject,
+    TestKey,
+    Workload,
+)
+
+from .things import (
+    CONDITIONS,
+    FINGERPRINT,
+    KEY,
+    MACHINE,
+    MODULE,
+    OTHER_KEY,
+    PROVENANCE,
+    SPEED,
+    a_store,
+    entry,
+    facts_entry,
+    file_of,
+    files_in,
+    portable_file_of,
+    turned,
+    with_option,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llm.baselines.kept import Mode
+
+MODES: tuple[Mode, ...] = ("new", "append", "replace")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> BaselineStore:
+    return a_store(tmp_path)
+
+
+def values(store: BaselineStore, metric: str = SPEED, key: TestKey = KEY) -> list[float]:
+    test = store.recorded(key.module).get(key)
+    return [run.value for run in test.metrics[metric].runs] if test and metric in test.metrics else []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_stores_what_was_never_stored(store: BaselineStore, mode: Mode) -> None:
+    done = store.update([entry()], mode)
+    assert done == Updated(written=((KEY, SPEED),))
+    found = store.look_up(KEY, SPEED, CONDITIONS)
+    assert isinstance(found, Found)
+    assert found.conditions == CONDITIONS
+    assert [(run.value, run.provenance) for run in found.runs] == [(118.2, PROVENANCE)]
+
+
+def test_new_adds_metrics_without_runs_and_refuses_those_with(store: BaselineStore) -> None:
+    store.update([entry()], "new")
+    done = store.update([entry({SPEED: 1.0, "load_time": 2.0})], "new")
+    assert done.written == ((KEY, "load_time"),)
+    assert done.refused == (Refusal(KEY, "has 1 of them already: append or replace", SPEED),)
+    assert values(store) == [118.2]
+    assert values(store, "load_time") == [2.0]
+
+
+def test_append_adds_the_newest_last(store: BaselineStore) -> None:
+    for value in (3.0, 1.0, 2.0):
+        store.update([entry({SPEED: value})], "append")
+    assert values(store) == [3.0, 1.0, 2.0]
+
+
+def test_the_last_20_runs_of_each_metric_are_kept(store: BaselineStore) -> None:
+    store.update([entry({"load_time": 0.5})], "append")
+    for value in range(1, 26):
+        store.update([entry({SPEED: float(value)})], "append")
+        assert len(values(store)) == min(value, 20)
+    assert values(store) == [float(value) for value in range(6, 26)]
+    assert values(store, "load_time") == [0.5]
+
+
+@pytest.mark.parametrize("mode", ["new", "append"])
+def test_other_conditions_refuse_the_whole_entry_and_name_the_part(store: BaselineStore, mode: Mode) -> None:
+    store.update([entry()], "new")
+    other = entry({SPEED: 1.0, "load_time": 2.0}, conditions=with_option("n_threads", 4))
+    done = store.update([other], mode)
+    assert done == Updated(refused=(Refusal(KEY, "recorded with n_threads=2, now 4: replace it"),))
+    assert values(store) == [118.2]
+    assert values(store, "load_time") == []
+
+
+def test_replace_drops_all_metrics_of_the_test_and_takes_other_conditions(store: BaselineStore) -> None:
+    store.update([entry({SPEED: 1.0, "load_time": 2.0}), entry(key=OTHER_KEY)], "new")
+    four = with_option("n_threads", 4)
+    store.update([entry({SPEED: 9.0}, conditions=four)], "replace")
+    assert values(store) == [9.0]
+    assert values(store, "load_time") == []
+    assert store.recorded(MODULE)[KEY].conditions == four
+    assert values(store, key=OTHER_KEY) == [118.2]
+
+
+def test_a_test_given_twice_to_replace_keeps_both_runs(store: BaselineStore) -> None:
+    store.update([entry({SPEED: 5.0})], "new")
+    store.update([entry({SPEED: 1.0}), entry({SPEED: 2.0})], "replace")
+    assert values(store) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({SPEED: 0.0}, f"{SPEED} is 0, not above 0"),
+        ({SPEED: -1.0}, f"{SPEED} is -1, not above 0"),
+        ({"load_time": 0.0}, "load_time is 0, not above 0"),
+        ({SPEED: float("nan")}, f"{SPEED} is nan, not a finite number"),
+        ({SPEED: 1.0, "load_time": float("inf")}, "load_time is inf, not a finite number"),
+        ({"speeed": 1.0}, "unknown metric 'speeed'"),
+    ],
+)
+def test_values_that_cannot_be_refuse_the_entry_and_keep_what_is_there(
+    store: BaselineStore, mode: Mode, given: dict[str, float], reason: str
+) -> None:
+    store.update([entry()], "new")
+    done = store.update([entry(given), entry(key=OTHER_KEY)], mode)
+    assert done.written == ((OTHER_KEY, SPEED),)
+    (refusal,) = done.refused
+    assert refusal.key == KEY
+    assert refusal.reason.startswith(reason)
+    assert values(store) == [118.2]
+
+
+def test_an_entry_without_values_is_refused(store: BaselineStore) -> None:
+    done = store.update([Entry(KEY, CONDITIONS, PROVENANCE, {})], "replace")
+    assert done.refused == (Refusal(KEY, "has no values"),)
+
+
+@pytest.mark.parametrize("name", ["", "test[a]"])
+def test_a_test_whose_name_could_be_taken_for_another_s_is_refused(store: BaselineStore, name: str) -> None:
+    key = TestKey(MODULE, name, "b")
+    done = store.update([entry(key=key)], "new")
+    assert done.refused == (Refusal(key, f"the test's name {name!r} cannot be stored"),)
+
+
+def test_sizes_may_be_0_where_speeds_may_not(store: BaselineStore) -> None:
+    store.update([entry({"peak_ram": 0.0})], "new")
+    assert values(store, "peak_ram") == [0.0]
+
+
+def test_a_refused_update_writes_no_file(store: BaselineStore, tmp_path: Path) -> None:
+    store.update([entry({SPEED: 0.0})], "new")
+    assert files_in(tmp_path) == []
+    store.update([entry()], "new")
+    before = file_of(tmp_path).stat().st_ino
+    assert store.update([entry()], "new").refused
+    assert file_of(tmp_path).stat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    "module", ["", "..", "a/b", "a\\b", "/etc/passwd", "a..b", ".a", "a.", "a b", "a\n", "a\0", "m" * 201]
+)
+def test_a_module_whose_name_cannot_be_a_file_s_is_refused(
+    store: BaselineStore, tmp_path: Path, module: str
+) -> None:
+    with pytest.raises(BaselineError, match=r"its name cannot be a file's$"):
+        store.update([entry(key=TestKey(module, "test"))], "new")
+    assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize("module", ["test_a", "tests.unit.test-a", "a.b.c", "tests.test_modèle"])
+def test_a_module_s_dots_stay_in_the_file_s_name(store: BaselineStore, tmp_path: Path, module: str) -> None:
+    store.update([entry(key=TestKey(module, "test"))], "new")
+    assert file_of(tmp_path, module).is_file()
+    assert store.modules() == [module]
+
+
+@pytest.mark.parametrize("fingerprint", ["", "..", "a/b", "a b"])
+def test_a_fingerprint_that_cannot_be_a_folder_s_name_is_refused(tmp_path: Path, fingerprint: str) -> None:
+    with pytest.raises(BaselineError, match=r"cannot be a folder's name$"):
+        a_store(tmp_path, fingerprint)
+
+
+def test_equal_content_is_equal_bytes_in_whatever_order_it_came(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    other_way = replace(
+        CONDITIONS,
+        load_options=turned(CONDITIONS.load_options),
+        workload=turned(CONDITIONS.workload),
+    )
+    a_store(one).update([entry({SPEED: 1.0, "load_time": 2.0}), entry(key=OTHER_KEY)], "new")
+    other = BaselineStore(two, FINGERPRINT, turned(MACHINE))
+    other.update([entry(key=OTHER_KEY)], "append")
+    other.update([entry({"load_time": 2.0}, conditions=other_way)], "new")
+    other.update([entry({SPEED: 1.0}, conditions=other_way)], "new")
+    assert file_of(one).read_bytes() == file_of(two).read_bytes()
+
+
+def test_a_file_is_sorted_and_has_a_line_for_each_value(store: BaselineStore, tmp_path: Path) -> None:
+    store.update([entry(), entry(key=OTHER_KEY)], "new")
+    text = file_of(tmp_path).read_text(encoding="utf-8")
+    document = json.loads(text)
+    assert text == json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    assert list(document["tests"]) == ["TestSpeed.test_generation[q4-[2048]]", "test_prompt"]
+    assert document["machine"] == MACHINE
+
+
+def test_a_new_run_changes_only_its_own_lines_and_the_digest(store: BaselineStore, tmp_path: Path) -> None:
+    store.update([entry(), entry(key=OTHER_KEY)], "new")
+    before = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
+    store.update([entry()], "append")
+    after = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
+    assert len(after) - len(before) == 7
+    gone = [line for line in before if line not in after]
+    assert [line.split(":")[0].strip() for line in gone] == ['"digest"']
+
+
+def test_modules_are_stored_apart(store: BaselineStore, tmp_path: Path) -> None:
+    elsewhere = TestKey("tests.test_b", "test_prompt")
+    done = store.update([entry(key=elsewhere), entry(), entry(key=OTHER_KEY)], "new")
+    assert [key for key, _ in done.written] == [KEY, OTHER_KEY, elsewhere]
+    assert store.modules() == [MODULE, "tests.test_b"]
+    assert set(store.recorded("tests.test_b")) == {elsewhere}
+    assert set(store.recorded(MODULE)) == {KEY, OTHER_KEY}
+
+
+# ── removing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_unknown_tests_are_listed_and_pruned_from_runs_and_facts(
+    store: BaselineStore, tmp_path: Path
+) -> None:
+    renamed, with_facts = TestKey("tests.old", "test_a"), TestKey(MODULE, "test_facts")
+    store.update([entry(), entry(key=OTHER_KEY), entry(key=renamed)], "new")
+    store.update_facts([facts_entry(), facts_entry(key=with_facts)], "new")
+    assert store.unknown([KEY]) == [renamed, with_facts, OTHER_KEY]
+    assert set(store.recorded(MODULE)) == {KEY, OTHER_KEY}
+    assert store.prune([KEY]) == [renamed, with_facts, OTHER_KEY]
+    assert store.unknown([KEY]) == []
+    assert set(store.recorded(MODULE)) == {KEY}
+    assert isinstance(store.look_up_facts(KEY, CONDITIONS), FoundFacts)
+    assert files_in(tmp_path) == [f"machines/{FINGERPRINT}/{MODULE}.json", f"portable/{MODULE}.json"]
+
+
+def test_pruning_leaves_files_alone_in_which_everything_is_known(
+    store: BaselineStore, tmp_path: Path
+) -> None:
+    store.update([entry()], "new")
+    before = file_of(tmp_path).stat().st_ino
+    assert store.prune([KEY]) == []
+    assert file_of(tmp_path).stat().st_ino == before
+
+
+def test_pruning_without_any_known_test_is_refused(store: BaselineStore) -> None:
+    store.update([entry()], "new")
+    with pytest.raises(BaselineError, match="no test is known, so every baseline would be removed"):
+        store.prune([])
+    assert set(store.recorded(MODULE)) == {KEY}
+
+
+def test_pruning_leaves_other_machines_alone(tmp_path: Path) -> None:
+    a_store(tmp_path, "other").update([entry(key=OTHER_KEY)], "new")
+    assert a_store(tmp_path).prune([KEY]) == []
+    assert set(a_store(tmp_path, "other").recorded(MODULE)) == {OTHER_KEY}
+
+
+# ── facts ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_facts_are_found_as_they_were_stored(tmp_path: Path, mode: Mode) -> None:
+    facts: dict[str, Any] = {
+        "tokens": [1, 2, 3],
+        "resolved": {"flash_attn": "on", "n_seq_max": None},
+        "x": 0.1,
+    }
+    done = a_store(tmp_path, "one").update_facts([facts_entry(facts)], mode)
+    assert done == Updated(written=((KEY, "resolved"), (KEY, "tokens"), (KEY, "x")))
+    found = a_store(tmp_path, "two").look_up_facts(KEY, CONDITIONS)
+    assert found == FoundFacts(facts, PROVENANCE, CONDITIONS)
+    assert portable_file_of(tmp_path).is_file()
+
+
+@pytest.mark.parametrize("mode", ["new", "append"])
+def test_new_facts_are_added_equal_ones_stay_others_are_refused(store: BaselineStore, mode: Mode) -> None:
+    store.update_facts([facts_entry({"a": 1, "b": [1, 2]})], "new")
+    done = store.update_facts([facts_entry({"a": 1, "b": [1, 3], "c": "new"})], mode)
+    assert done.written == ((KEY, "c"),)
+    assert done.refused == (Refusal(KEY, "another value is stored: replace it", "b"),)
+    found = store.look_up_facts(KEY, CONDITIONS)
+    assert isinstance(found, FoundFacts)
+    assert found.facts == {"a": 1, "b": [1, 2], "c": "new"}
+
+
+def test_replacing_facts_drops_the_old_ones(store: BaselineStore) -> None:
+    store.update_facts([facts_entry({"a": 1, "b": 2})], "new")
+    later = replace(PROVENANCE, plugin="0.2.0")
+    store.update_facts([replace(facts_entry({"b": 3}), provenance=later)], "replace")
+    assert store.look_up_facts(KEY, CONDITIONS) == FoundFacts({"b": 3}, later, CONDITIONS)
+
+
+def test_facts_under_other_conditions_are_refused(store: BaselineStore) -> None:
+    store.update_facts([facts_entry({"a": 1})], "new")
+    done = store.update_facts([facts_entry({"c": 1}, conditions=with_option("n_ctx", 4096))], "append")
+    assert done == Updated(refused=(Refusal(KEY, "recorded with n_ctx=2048, now 4096: replace it"),))
+
+
+def test_facts_compare_as_the_json_that_they_become(store: BaselineStore) -> None:
+    store.update_facts([facts_entry({"a": (1, (2,))})], "new")
+    assert store.update_facts([facts_entry({"a": (1, (2,))})], "new") == Updated()
+    found = store.look_up_facts(KEY, CONDITIONS)
+    assert isinstance(found, FoundFacts)
+    assert found.facts == {"a": [1, [2]]}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), {1, 2}, b"x"])
+def test_facts_that_are_no_json_are_refused(store: BaselineStore, value: Any) -> None:
+    store.update_facts([facts_entry({"a": 1})], "new")
+    (refusal,) = store.update_facts([facts_entry({"b": value, "c": 1})], "replace").refused
+    assert refusal.key == KEY
+    assert refusal.reason.startswith("is not JSON: ")
+    found = store.look_up_facts(KEY, CONDITIONS)
+    assert isinstance(found, FoundFacts)
+    assert found.facts == {"a": 1}
+
+
+def test_an_entry_without_facts_is_refused(store: BaselineStore) -> None:
+    done = store.update_facts([FactsEntry(KEY, CONDITIONS, PROVENANCE, {})], "new")
+    assert done.refused == (Refusal(KEY, "has no facts"),)
+
+
+def test_half_a_character_is_refused_and_what_was_there_stays(store: BaselineStore, tmp_path: Path) -> None:
+    store.update_facts([facts_entry({"a": 1})], "new")
+    before = portable_file_of(tmp_path).read_bytes()
+    with pytest.raises(BaselineError, match=r"cannot hold this: .*surrogates not allowed$"):
+        store.update_facts([facts_entry({"b": "\ud800"})], "new")
+    assert portable_file_of(tmp_path).read_bytes() == before
+    assert files_in(tmp_path) == [f"portable/{MODULE}.json"]
+
+
+# ── from a run ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_conditions_and_provenance_are_made_from_a_run(store: BaselineStore) -> None:
+    build = Build("llama-cpp-python", "0.3.36", "0c1e570", "/usr/bin/python3")
+    run = Run(
+        subject=Subject("m", BuildReference("llama-cpp-python"), LoadOptions(n_threads=2)),
+        workload=Workload(),
+        model=Model("m", "m.gguf", "a" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
+        build=build,
+        resolved={},
+        sessions=(),
+        measurements={},
+    )
+    conditions = Conditions.of(run)
+    now = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=2)))
+    provenance = Provenance.of(build, now, "0.1.0")
+    assert provenance.recorded == "2026-01-02T03:04:05+02:00"
+    assert provenance.build == "llama-cpp-python 0.3.36"
+    store.update([Entry(KEY, conditions, provenance, {SPEED: 1.0})], "new")
+    assert isinstance(store.look_up(KEY, SPEED, Conditions.of(run)), Found)
+    newer = replace(run, build=replace(build, version="0.3.37", llama_cpp_commit="1234567"))
+    assert isinstance(store.look_up(KEY, SPEED, Conditions.of(newer)), Found)
+    faster = replace(run, subject=replace(run.subject, load_options=LoadOptions(n_threads=4)))
+    missing = store.look_up(KEY, SPEED, Conditions.of(faster))
+    assert missing == Missing("recorded with n_threads=2, now 4")
