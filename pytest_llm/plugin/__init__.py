@@ -157,12 +157,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if bench is None or not bench.settings.bench or session.config.option.collectonly:
         return
     if bench.findings and bench.settings.json is not None:
-        from pytest_llm.errors import UsageError
+        from pytest_llm.errors import LLMBenchError
         from pytest_llm.reports import results
 
         try:
             results.write(bench.settings.json, bench.results())
-        except UsageError as error:  # told in the summary: raised here, it would take pytest's own away
+        except LLMBenchError as error:  # told in the summary: raised here, it would take pytest's own away
             bench.unwritten = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}

@@ -28,7 +28,6 @@ class Settings:
 
     Attributes:
         bench: Run benchmarks.
-        only: Run nothing else.
         models: For tests that name none; paths are absolute.
         candidate: The build.
         effort: "quick", "normal" or "thorough".
@@ -38,7 +37,6 @@ class Settings:
     """
 
     bench: bool
-    only: bool
     models: tuple[str, ...]
     candidate: BuildReference
     effort: str
@@ -64,13 +62,11 @@ def read(config: pytest.Config) -> Settings:
         raise UsageError(f"--llm-timeout: {error}") from None
     if not timeout:
         raise UsageError("--llm-timeout: 0 would end every worker; give seconds, '10 min' say")
-    only = value(config, "llm_bench_only")
-    bench = only or value(config, "llm_bench")
+    bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
         _check_alone(config)
     return Settings(
         bench=bench,
-        only=only,
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
         candidate=parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate")),
         effort=effort,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.reports import results_schema
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -87,3 +89,13 @@ def test_a_folder_is_refused_in_one_line(project: Project) -> None:
 def test_help_tells_the_default(project: Project) -> None:
     for name in ("--llm-json", "llm_json"):
         assert "(default: none)" in project.help(name)
+
+
+def test_results_that_are_not_of_the_schema_are_one_red_line_and_no_file(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_schema, "VERSION", 0)
+    result = project.measure("--llm-json=r.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stdout.fnmatch_lines(["no results: $.schema_version*"])
+    assert not (project.path / "r.json").exists()

@@ -29,7 +29,7 @@ def test_with_xdist_at_rest_measuring_is_not_refused(pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["nothing was measured*"])
 
 
-def test_functional_tests_may_run_beside_each_other(pytester: pytest.Pytester) -> None:
+def test_without_llm_bench_tests_may_run_beside_each_other(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST)
     result = pytester.runpytest_subprocess("-n", "2", "--llm-model=smollm2-135m")
     result.assert_outcomes(skipped=1)
