@@ -15,6 +15,8 @@ from pytest_llm import metrics
 from pytest_llm.errors import UnknownNameError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]  # noqa: UP007
 else:
     JSON = Any  # codecs read annotations and cannot follow a type into itself
@@ -277,6 +279,41 @@ class Run:
         raise AttributeError(str(UnknownNameError("metric of this run", name, self.measurements)))
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """Where a stored value comes from; every field is "" where an old file did not say.
+
+    Attributes:
+        build: The engine and its version: "llama-cpp-python 0.3.36".
+        llama_cpp_commit: Of that build, or "" where it could not be asked.
+        recorded: When, in ISO 8601 with the offset from UTC, to the second.
+        plugin: The version of this package.
+    """
+
+    build: str = ""
+    llama_cpp_commit: str = ""
+    recorded: str = ""
+    plugin: str = ""
+
+    @classmethod
+    def of(cls, build: Build, recorded: datetime, plugin: str) -> Provenance:
+        """Return the provenance of what a build showed at a time that knows its zone."""
+        return cls(
+            build=f"{build.engine} {build.version}",
+            llama_cpp_commit=build.llama_cpp_commit,
+            recorded=recorded.isoformat(timespec="seconds"),
+            plugin=plugin,
+        )
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A metric's value in one run, in the metric's base unit."""
+
+    value: float
+    provenance: Provenance
+
+
 class Verdict(str, Enum):
     """What is said of a metric, worst first."""
 
@@ -294,39 +331,3 @@ class Verdict(str, Enum):
     def fails(self) -> bool:
         """Whether a test with this verdict fails whatever the options say."""
         return self in {Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT}
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A verdict on one limit, and what it rests on.
-
-    Attributes:
-        verdict: The answer.
-        limit: What was asked.
-        measurement: What was found; None if nothing could be.
-        reason: Why nothing could be found.
-    """
-
-    verdict: Verdict
-    limit: Limit
-    measurement: Measurement | None
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What became of one benchmark.
-
-    Attributes:
-        benchmark: What was asked.
-        run: What was measured; None if nothing could be.
-        judgements: One for each limit, in the order of the markers.
-        problem: Why nothing could be measured.
-        outcome: The test's own: "passed", "failed", "error" or "skipped".
-    """
-
-    benchmark: Benchmark
-    run: Run | None = None
-    judgements: tuple[Judgement, ...] = ()
-    problem: str = ""
-    outcome: str = ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.findings import Judgement
 from pytest_llm.inference.estimates import measure
-from pytest_llm.records import Judgement, Verdict
+from pytest_llm.records import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,9 @@ from pytest_llm.baselines.kept import (
     Found,
     FoundFacts,
     Missing,
-    Provenance,
     Recorded,
     RecordedFacts,
     Refusal,
-    StoredRun,
     Updated,
 )
 from pytest_llm.baselines.store import BaselineStore
@@ -24,10 +22,8 @@ __all__ = [
     "Found",
     "FoundFacts",
     "Missing",
-    "Provenance",
     "Recorded",
     "RecordedFacts",
     "Refusal",
-    "StoredRun",
     "Updated",
 ]

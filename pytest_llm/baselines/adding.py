@@ -7,8 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 from pytest_llm import metrics
-from pytest_llm.baselines.kept import Recorded, RecordedFacts, Series, StoredRun
+from pytest_llm.baselines.kept import Recorded, RecordedFacts, Series
 from pytest_llm.errors import UnknownNameError
+from pytest_llm.records import StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,46 +9,10 @@ from pytest_llm.codec import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
 
-    from pytest_llm.records import JSON, Build, Run, TestKey
+    from pytest_llm.records import JSON, Provenance, Run, StoredRun, TestKey
 
 Mode = Literal["new", "append", "replace"]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a stored value comes from; every field is "" where an old file did not say.
-
-    Attributes:
-        build: The engine and its version: "llama-cpp-python 0.3.36".
-        llama_cpp_commit: Of that build, or "" where it could not be asked.
-        recorded: When, in ISO 8601 with the offset from UTC, to the second.
-        plugin: The version of this package.
-    """
-
-    build: str = ""
-    llama_cpp_commit: str = ""
-    recorded: str = ""
-    plugin: str = ""
-
-    @classmethod
-    def of(cls, build: Build, recorded: datetime, plugin: str) -> Provenance:
-        """Return the provenance of what a build showed at a time that knows its zone."""
-        return cls(
-            build=f"{build.engine} {build.version}",
-            llama_cpp_commit=build.llama_cpp_commit,
-            recorded=recorded.isoformat(timespec="seconds"),
-            plugin=plugin,
-        )
-
-
-@dataclass(frozen=True)
-class StoredRun:
-    """A metric's value in one run, in the metric's base unit."""
-
-    value: float
-    provenance: Provenance
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from pytest_llm.baselines import document, files
 from pytest_llm.baselines.kept import (
     Conditions,
-    Provenance,
     Recorded,
     RecordedFacts,
     Series,
-    StoredRun,
 )
 from pytest_llm.errors import BaselineError
-from pytest_llm.records import TestKey
+from pytest_llm.records import Provenance, StoredRun, TestKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Union
 from pytest_llm import engines
 from pytest_llm.campaign import Outcome, run_campaign
 from pytest_llm.errors import LLMBenchError, UsageError
+from pytest_llm.findings import Finding
 from pytest_llm.gguf_model import GGUFModel
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.plan import make_plan
 from pytest_llm.probes import machine
 from pytest_llm.probes.process_memory import ProcessMemory
-from pytest_llm.records import Finding, LoadOptions, Plan, Run
+from pytest_llm.records import LoadOptions, Plan, Run
 from pytest_llm.reports import results
 from pytest_llm.verdicts import judge
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_llm.findings import Finding
     from pytest_llm.plugin.bench import Bench
-    from pytest_llm.records import Benchmark, Finding, Subject
+    from pytest_llm.records import Benchmark, Subject
 
 _BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 

@@ -8,7 +8,7 @@ from pytest_llm.errors import EngineError, LLMBenchError
 from pytest_llm.verdicts import context, headline
 
 if TYPE_CHECKING:
-    from pytest_llm.records import Finding
+    from pytest_llm.findings import Finding
 
 
 def message(error: LLMBenchError) -> str:

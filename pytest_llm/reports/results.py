@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.records import Finding, Judgement, Measurement, Run
+    from pytest_llm.findings import Finding, Judgement
+    from pytest_llm.records import Measurement, Run
 
 
 def document(

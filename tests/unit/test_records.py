@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm import metrics, records
+from pytest_llm import findings, metrics, records
 from pytest_llm.codec import DecodeError, decode, encode
 
 texts = st.text(max_size=12)
@@ -50,7 +50,7 @@ runs = st.builds(
     st.dictionaries(texts, measurements, max_size=3),
 )
 judgements = st.builds(
-    records.Judgement,
+    findings.Judgement,
     st.sampled_from(records.Verdict),
     limits,
     st.one_of(st.none(), measurements),
@@ -60,8 +60,8 @@ keys = st.builds(records.TestKey, texts, texts, texts)
 benchmarks = st.builds(
     records.Benchmark, texts, keys, subjects, workloads, st.lists(limits, max_size=2).map(tuple)
 )
-findings = st.builds(
-    records.Finding,
+whole_findings = st.builds(
+    findings.Finding,
     benchmarks,
     st.one_of(st.none(), runs),
     st.lists(judgements, max_size=2).map(tuple),
@@ -70,7 +70,7 @@ findings = st.builds(
 )
 
 
-@given(st.one_of(findings, runs, benchmarks, judgements, sessions, models, builds))
+@given(st.one_of(whole_findings, runs, benchmarks, judgements, sessions, models, builds))
 def test_a_record_survives_json(record: Any) -> None:
     assert decode(type(record), json.loads(json.dumps(encode(record)))) == record
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import ResultsError
+from pytest_llm.findings import Finding
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
     Benchmark,
     Build,
     BuildReference,
-    Finding,
     Limit,
     LoadOptions,
     Model,

@@ -23,13 +23,12 @@ from pytest_llm.baselines import (
     Found,
     FoundFacts,
     Missing,
-    Provenance,
     Refusal,
     document,
 )
 from pytest_llm.baselines.migrations import MIGRATIONS, VERSION
 from pytest_llm.errors import BaselineError
-from pytest_llm.records import TestKey
+from pytest_llm.records import Provenance, TestKey
 
 from . import things
 from .things import (

@@ -17,7 +17,6 @@ from pytest_llm.baselines import (
     Found,
     FoundFacts,
     Missing,
-    Provenance,
     Refusal,
     Updated,
 )
@@ -27,6 +26,7 @@ from pytest_llm.records import (
     BuildReference,
     LoadOptions,
     Model,
+    Provenance,
     Run,
     Subject,
     TestKey,

@@ -53,7 +53,8 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(pytest_llm.__file__).parents
 WRITER = f"""
 import os, sys
 from pathlib import Path
-from pytest_llm.baselines import BaselineStore, Conditions, Entry, Provenance
+from pytest_llm.baselines import BaselineStore, Conditions, Entry
+from pytest_llm.records import Provenance
 from pytest_llm.records import TestKey
 
 store = BaselineStore(Path(sys.argv[1]), {FINGERPRINT!r}, {MACHINE!r})

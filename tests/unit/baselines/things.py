@@ -7,8 +7,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import BaselineStore, Conditions, Entry, FactsEntry, Provenance
-from pytest_llm.records import TestKey
+from pytest_llm.baselines import BaselineStore, Conditions, Entry, FactsEntry
+from pytest_llm.records import Provenance, TestKey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
