@@ -93,7 +93,8 @@ def _run_session(
 ) -> None:
     with probe.watch(loaded.pid) as at_load:
         seconds = loaded.load()
-    records.loaded(loaded.build, loaded.resolved())
+    # Once a campaign and before any timing: what a subject shows is the same in every session.
+    records.loaded(loaded.build, loaded.resolved(), records.facts or loaded.facts())
     while waiting:
         workload = waiting.pop(0)
         try:
@@ -181,12 +182,13 @@ class _Records:
         self._errors: dict[Workload, EngineError] = {}
         self._build: Build
         self._resolved: Mapping[str, JSON]
+        self.facts: Mapping[str, JSON] = {}
 
     def unfailed(self) -> list[Workload]:
         return [workload for workload in self._sessions if workload not in self._errors]
 
-    def loaded(self, build: Build, resolved: Mapping[str, JSON]) -> None:
-        self._build, self._resolved = build, resolved
+    def loaded(self, build: Build, resolved: Mapping[str, JSON], facts: Mapping[str, JSON]) -> None:
+        self._build, self._resolved, self.facts = build, resolved, facts
 
     def add(self, workload: Workload, series: Mapping[str, Series]) -> None:
         self._sessions[workload].append(Session(series))
@@ -207,4 +209,5 @@ class _Records:
             resolved=self._resolved,
             sessions=sessions,
             measurements=measure_all(sessions),
+            facts=self.facts,
         )

@@ -179,6 +179,14 @@ def make_plan(benchmarks: Sequence[Benchmark], effort: str) -> Plan:
     )
 
 
+def family(plan: Plan) -> int:
+    """Return how many verdicts share the error rate: the distinct metrics that are gated, at least 1."""
+    gated = {
+        (each.subject, each.workload, gate.metric.name) for each in plan.benchmarks for gate in each.gates
+    }
+    return max(1, len(gated))
+
+
 def estimate(plan: Plan) -> float:
     """Return about how many seconds measuring takes where a token costs no more than 10 ms."""
     return sum(

@@ -54,6 +54,9 @@ class Loaded(Protocol):
     def resolved(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, after ``load``."""
 
+    def facts(self) -> Mapping[str, JSON]:
+        """Return what the subject shows on every machine of its kind: sizes, token ids, greedy output."""
+
     def rehearse(self, workload: Workload) -> None:
         """Go through one whole request untimed, then stand at the workload's depth.
 

@@ -177,6 +177,19 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """A metric that must be no worse than it was.
+
+    Attributes:
+        metric: Which metric.
+        tolerance: The loss that must be called, as a ratio above 0: 0.05.
+    """
+
+    metric: metrics.Metric
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class TestKey:
     """What identifies a test wherever pytest was started: module, qualified name, parameters."""
 
@@ -196,6 +209,7 @@ class Benchmark:
     subject: Subject
     workload: Workload
     limits: tuple[Limit, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -259,6 +273,17 @@ class Run:
     """What was measured of one subject on one workload; every number traces to ``sessions``.
 
     A metric can be read as an attribute: ``run.generation_tokens_per_second.value``.
+
+    Attributes:
+        subject: What was measured.
+        workload: What it was asked to do.
+        model: The file.
+        build: The build, as it describes itself.
+        resolved: The load options as they really were, and what llama.cpp wrote about the rest.
+        sessions: What was noted.
+        measurements: Metrics by name.
+        facts: What the subject showed before any timing, the same on every machine of its kind: sizes, token
+            ids, greedy output.
     """
 
     subject: Subject
@@ -268,6 +293,7 @@ class Run:
     resolved: Mapping[str, JSON]
     sessions: tuple[Session, ...]
     measurements: Mapping[str, Measurement]
+    facts: Mapping[str, JSON] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Measurement:
         # Only reached for names that are no fields. Copying and pickling ask for dunder names on
@@ -327,7 +353,6 @@ class Verdict(str, Enum):
     IMPROVED = "improved"
     PASS = "pass"
 
-    @property
-    def fails(self) -> bool:
-        """Whether a test with this verdict fails whatever the options say."""
-        return self in {Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT}
+
+# Verdicts that fail a test whatever the options say.
+ALWAYS_FAILING = frozenset({Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT})

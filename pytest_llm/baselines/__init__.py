@@ -7,12 +7,15 @@ from pytest_llm.baselines.kept import (
     Found,
     FoundFacts,
     Missing,
+    Mode,
     Recorded,
     RecordedFacts,
     Refusal,
     Updated,
 )
 from pytest_llm.baselines.store import BaselineStore
+from pytest_llm.baselines.taking import Taken, take
+from pytest_llm.baselines.words import full_name, update_lines
 
 __all__ = [
     "BaselineStore",
@@ -22,8 +25,13 @@ __all__ = [
     "Found",
     "FoundFacts",
     "Missing",
+    "Mode",
     "Recorded",
     "RecordedFacts",
     "Refusal",
+    "Taken",
     "Updated",
+    "full_name",
+    "take",
+    "update_lines",
 ]

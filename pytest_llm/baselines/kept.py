@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, Provenance, Run, StoredRun, TestKey
 
 Mode = Literal["new", "append", "replace"]
+
+# What `llama_print_system_info` puts before the features of each backend: "CPU : SSE3 = 1 | …".
+_BACKENDS = re.compile(r"(\w+) : ")
+_THREADS = {"n_threads", "n_threads_batch"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,21 @@ class Conditions:
             engine=run.build.engine,
             load_options=encode(run.subject.load_options),
             workload=encode(run.workload),
+        )
+
+    @classmethod
+    def of_facts(cls, run: Run) -> Conditions:
+        """Return the conditions under which a run's facts are the same on every machine.
+
+        Threads and workload have no part in them; where the layers run has.
+        """
+        backends = _BACKENDS.findall(run.build.compiled_with) or ["CPU"]
+        options = encode(run.subject.load_options)
+        return cls(
+            model_sha256=run.model.sha256,
+            engine=f"{run.build.engine} on {'+'.join(sorted(set(backends)))}",
+            load_options={name: each for name, each in options.items() if name not in _THREADS},
+            workload={},
         )
 
     def difference(self, now: Conditions) -> str:

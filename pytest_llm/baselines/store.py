@@ -141,6 +141,15 @@ class BaselineStore:
         """
         return self._facts.update(entries, mode)
 
+    def check(self, module: str) -> None:
+        """Read what there is of a module, both of this machine and of every one.
+
+        Raises:
+            BaselineError: A file is there and cannot be used.
+        """
+        self._runs.read(module)
+        self._facts.read(module)
+
     def unknown(self, known: Iterable[TestKey]) -> list[TestKey]:
         """Return the tests that have baselines here, or facts, and are not among those known; sorted.
 

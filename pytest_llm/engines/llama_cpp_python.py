@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.facts import facts_of
 from pytest_llm.engines.process import WorkerProcess, worker_environment
 from pytest_llm.errors import EngineMissingError, LoadRefusedError
 from pytest_llm.records import Build
@@ -151,6 +152,10 @@ class LoadedModel:
             **_mapping(self._worker.ask("resolved")),
             **read_log(self.log()),
         }
+
+    def facts(self) -> Mapping[str, JSON]:
+        """Return what the subject shows on every machine of its kind."""
+        return facts_of(self)
 
     def rehearse(self, workload: Workload) -> None:
         """Go through one whole request untimed, then stand at the workload's depth."""

@@ -11,8 +11,6 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scipy.special import stdtrit
-
 from pytest_llm.records import Verdict
 
 if TYPE_CHECKING:
@@ -33,14 +31,14 @@ class Screened:
         verdict: Regressed, improved, pass or inconclusive.
         change: Of the metric itself, new by old, less 1: a rate that fell is negative.
         interval: Of the change, at 1 - alpha, from the spread of the stored runs; None with fewer than 2.
-        runs: How many stored runs there are.
+        value: The geometric mean of the stored runs, in the metric's unit.
         reason: Why nothing could be said, in words; "" otherwise.
     """
 
     verdict: Verdict
     change: float
     interval: tuple[float, float] | None
-    runs: int
+    value: float
     reason: str = ""
 
 
@@ -53,7 +51,7 @@ def screen(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> Screened:
-    """Judge a new run by stored ones, as a prediction from a normal sample of their logarithms.
+    """Judge a new run by one or more stored ones, as a prediction from a normal sample of their logarithms.
 
     With z the logarithm of the new run's time (of its reciprocal, for rates), and mean and sd those of the S
     stored ones, e = sd * sqrt(1 + 1/S) is the standard error of predicting one more run, with Student's t of
@@ -61,7 +59,7 @@ def screen(
 
     Args:
         metric: Says which way is worse.
-        stored: Values of earlier runs, in the metric's unit, each above 0.
+        stored: Values of earlier runs, in the metric's unit, each above 0; at least one.
         value: The new run's.
         tolerance: The loss that must be called, as a ratio: 0.05. A fifth of it, in logarithms, is too
             small to matter.
@@ -72,36 +70,42 @@ def screen(
     sign = -1.0 if metric.better == "higher" else 1.0
     times = [sign * math.log(each) for each in stored]
     count = len(times)
-    if not count:
-        return Screened(Verdict.NO_BASELINE, 0.0, None, 0, "no stored run")
     centre = statistics.fmean(times)
+    mean = math.exp(sign * centre)
     worse = sign * math.log(value) - centre
     change = math.expm1(sign * worse)
     if count < 2:
-        return Screened(Verdict.INCONCLUSIVE, change, None, count, _too_few(count))
+        return Screened(Verdict.INCONCLUSIVE, change, None, mean, _too_few(count))
     degrees = count - 1
     error = statistics.stdev(times) * math.sqrt(1 + 1 / count)
-    reach = float(stdtrit(degrees, 1 - alpha / 2)) * error
+    reach = _t(degrees, 1 - alpha / 2) * error
     edges = sorted(math.expm1(sign * (worse + side)) for side in (-reach, reach))
     interval = (edges[0], edges[1])
     if count < LEAST_RUNS:
-        return Screened(Verdict.INCONCLUSIVE, change, interval, count, _too_few(count))
+        return Screened(Verdict.INCONCLUSIVE, change, interval, mean, _too_few(count))
     verdict = _decide(worse, error, degrees, math.log1p(tolerance), alpha / family, beta)
-    return Screened(verdict, change, interval, count)
+    return Screened(verdict, change, interval, mean)
 
 
 def _decide(worse: float, error: float, degrees: int, margin: float, alpha: float, beta: float) -> Verdict:
     # Multiplied out, so that stored runs without any spread need no case of their own.
-    threshold = float(stdtrit(degrees, 1 - alpha)) * error
+    threshold = _t(degrees, 1 - alpha) * error
     negligible = margin / 5
     if worse - negligible > threshold:
         return Verdict.REGRESSED
     if -worse - negligible > threshold:
         return Verdict.IMPROVED
-    if worse + float(stdtrit(degrees, 1 - beta)) * error < margin:
+    if worse + _t(degrees, 1 - beta) * error < margin:
         return Verdict.PASS
     return Verdict.INCONCLUSIVE
 
 
 def _too_few(count: int) -> str:
     return f"{count} of {LEAST_RUNS} runs"
+
+
+def _t(degrees: int, quantile: float) -> float:
+    """Return a quantile of Student's t."""
+    from scipy.special import stdtrit  # takes longer to import than all else; most runs judge nothing by it
+
+    return float(stdtrit(degrees, quantile))

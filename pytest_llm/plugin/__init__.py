@@ -78,9 +78,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Make the plan of what was selected."""
     bench = existing_bench(session.config)
     if bench is not None:
+        from pytest_llm.plugin import collect
+
         selected = [item for item in session.items if BENCHMARK in item.stash]
         bench.selected = len(selected)
-        wanted = [item for item in selected if item.get_closest_marker("skip") is None]
+        if bench.settings.bench:
+            collect.check_baselines(selected, bench)
+        wanted = [
+            item for item in selected if item.get_closest_marker("skip") is None and PROBLEM not in item.stash
+        ]
         bench.make_plan([item.stash[BENCHMARK] for item in wanted])
 
 
@@ -122,10 +128,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a benchmark that fell short, after its own assertions held."""
     yield
     finding = item.stash.get(FINDING, None)
-    if finding is not None and any(each.verdict.fails for each in finding.judgements):
-        from pytest_llm.plugin.telling import shortfall
+    if finding is None:
+        return
+    from pytest_llm.verdicts import explain, failing
 
-        pytest.fail(shortfall(finding), pytrace=False)
+    that_fail = bench_of(item.config).settings.failing
+    if failing(finding, that_fail):
+        pytest.fail(explain(finding, that_fail), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -156,15 +165,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     bench = existing_bench(session.config)
     if bench is None or not bench.settings.bench or session.config.option.collectonly:
         return
-    if bench.findings and bench.settings.json is not None:
-        from pytest_llm.errors import LLMBenchError
-        from pytest_llm.reports import results
-
-        try:
-            results.write(bench.settings.json, bench.results())
-        except LLMBenchError as error:  # told in the summary: raised here, it would take pytest's own away
-            bench.unwritten = str(error)
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    if bench.findings:
+        bench.store()
+    if bench.unwritten:  # told in the summary: raised here, it would take pytest's own away
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
     if green and not bench.runs() and not _told_not_to_measure(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -183,10 +187,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
         for line in summary(bench.results()):
             terminalreporter.write_line(line)
-    if bench.unwritten:
-        terminalreporter.write_line(bench.unwritten, red=True)
-    elif bench.findings and bench.settings.json is not None:
-        terminalreporter.write_line(f"results in {bench.settings.json}")
+    for line in bench.stored:
+        terminalreporter.write_line(line)
+    for line in bench.unwritten:
+        terminalreporter.write_line(line, red=True)
 
 
 def _told_not_to_measure(config: pytest.Config) -> bool:

@@ -9,24 +9,28 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Union
 
 from pytest_llm import engines
+from pytest_llm.baselines import BaselineStore, Conditions, Missing, Updated, take, update_lines
 from pytest_llm.campaign import Outcome, run_campaign
 from pytest_llm.errors import LLMBenchError, UsageError
-from pytest_llm.findings import Finding
+from pytest_llm.findings import Drift, Finding
 from pytest_llm.gguf_model import GGUFModel
+from pytest_llm.inference.stored import ALPHA, BETA
 from pytest_llm.models import ModelStore, builtin_entries, read_project
-from pytest_llm.plan import make_plan
+from pytest_llm.plan import family, make_plan
 from pytest_llm.probes import machine
 from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.records import LoadOptions, Plan, Run
 from pytest_llm.reports import results
-from pytest_llm.verdicts import judge
+from pytest_llm.verdicts import compare, judge, screen_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_llm.baselines import Mode
+    from pytest_llm.findings import Screening
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.protocols import Clock, Engine, Watcher
-    from pytest_llm.records import Benchmark, Subject, Workload
+    from pytest_llm.records import Benchmark, Gate, Subject, Workload
 
 _Measured = Union["dict[Workload, Outcome]", LLMBenchError]
 
@@ -58,7 +62,9 @@ class Bench:
         self.plan = Plan()
         self.selected = 0  # benchmarks, those that are marked to be skipped included
         self.findings: dict[str, Finding] = {}
-        self.unwritten = ""  # why the results file is not there
+        self.stored: list[str] = []  # what was written at the end, a line each
+        self.unwritten: list[str] = []  # and what was not, with the reason
+        self.baselines = BaselineStore(settings.baselines, machine.fingerprint(), machine.parts())
         self._clock = clock
         self._started = datetime.now(timezone.utc)
         self._measured: dict[Subject, _Measured] = {}
@@ -87,9 +93,67 @@ class Bench:
         if isinstance(outcome, LLMBenchError):
             self.findings[benchmark.nodeid] = Finding(benchmark, problem=str(outcome))
             raise outcome
-        judgements = tuple(judge(outcome, benchmark.limits))
-        self.findings[benchmark.nodeid] = Finding(benchmark, outcome, judgements)
+        self.findings[benchmark.nodeid] = Finding(
+            benchmark,
+            outcome,
+            judgements=tuple(judge(outcome, benchmark.limits)),
+            screenings=tuple(self._screen(benchmark, outcome, gate) for gate in benchmark.gates),
+            drift=self._drift(benchmark, outcome) if benchmark.gates else None,
+        )
         return self.findings[benchmark.nodeid]
+
+    def check_baselines(self, benchmark: Benchmark) -> None:
+        """Read what a benchmark will be compared with, or added to.
+
+        Raises:
+            BaselineError: It is there and cannot be used.
+        """
+        if benchmark.gates or self.settings.update:
+            self.baselines.check(benchmark.key.module)
+
+    def _screen(self, benchmark: Benchmark, run: Run, gate: Gate) -> Screening:
+        count = family(self.plan)
+        if self.settings.update == "replace":
+            return screen_run(run, gate, (), count, missing="this run replaces it")
+        found = self.baselines.look_up(benchmark.key, gate.metric.name, Conditions.of(run))
+        if isinstance(found, Missing):
+            return screen_run(run, gate, (), count, missing=found.reason)
+        return screen_run(run, gate, found.runs, count)
+
+    def _drift(self, benchmark: Benchmark, run: Run) -> Drift:
+        found = self.baselines.look_up_facts(benchmark.key, Conditions.of_facts(run))
+        return Drift(reason=found.reason) if isinstance(found, Missing) else compare(found.facts, run.facts)
+
+    def store(self) -> None:
+        """Write the results and baselines that the options ask for; what fails takes nothing else away."""
+        for writing in (self._write_results, self._update_baselines):
+            try:
+                self.stored += writing()
+            except LLMBenchError as error:
+                self.unwritten.append(str(error))
+
+    def _write_results(self) -> list[str]:
+        if self.settings.json is None:
+            return []
+        results.write(self.settings.json, self.results())
+        return [f"results in {self.settings.json}"]
+
+    def _update_baselines(self) -> list[str]:
+        mode = self.settings.update
+        if mode is None:
+            return []
+        return update_lines(self.update_baselines(mode), self.settings.baselines)
+
+    def update_baselines(self, mode: Mode) -> Updated:
+        """Store what was measured, and return what became of it.
+
+        Raises:
+            BaselineError: A file cannot be used or written; what was stored before it stays.
+        """
+        taken = take(self.results(), mode)
+        runs = self.baselines.update(taken.runs, mode)
+        facts = self.baselines.update_facts(taken.facts, mode)
+        return Updated(runs.written + facts.written, taken.left_out + runs.refused + facts.refused)
 
     def note_outcome(self, nodeid: str, outcome: str) -> None:
         """Take in how a benchmark's test ended."""
@@ -107,6 +171,7 @@ class Bench:
             self._started,
             datetime.now(timezone.utc),
             {"fingerprint": machine.fingerprint(), **machine.parts()},
+            {"alpha": ALPHA, "beta": BETA, "family": family(self.plan)},
         )
 
     def gguf_model(self, subject: Subject) -> GGUFModel:

@@ -10,7 +10,7 @@ from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, Usag
 from pytest_llm.plan import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin import markers
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
-from pytest_llm.records import Benchmark, Limit, Subject, TestKey
+from pytest_llm.records import Benchmark, Gate, Limit, Subject, TestKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +48,10 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
 
 
 def _read_item(item: pytest.Item, bench: Bench) -> None:
+    declared = _declared(item)
     # The closest marker comes first; a reader expects the order of the source.
-    limits = [each for each in reversed(_declared(item).values()) if isinstance(each, Limit)]
+    limits = [each for each in reversed(declared.values()) if isinstance(each, Limit)]
+    gates: tuple[Gate, ...] = declared.get("llm_no_regression", ())
     choice = _choice_of(item, bench)
     workload = read_workload(choice.workload)
     bench.models.check(choice.model)
@@ -61,14 +63,22 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
     if not markers.is_benchmark(item):
         item.stash[FUNCTIONAL] = Subject(model, bench.candidate, options)
         return
-    for limit in limits:
-        if limit.metric.series == "inter_token" and workload.generate_tokens < 2:
+    for metric in (*(limit.metric for limit in limits), *(gate.metric for gate in gates)):
+        if metric.series == "inter_token" and workload.generate_tokens < 2:
             raise UsageError(
-                f"a limit on {limit.metric.title} needs two tokens: raise generate_tokens in "
-                "llm_workload to 2 or more"
+                f"{metric.title} needs two tokens: raise generate_tokens in llm_workload to 2 or more"
             )
     subject = Subject(model, bench.candidate, fitted(options, workload))
-    item.stash[BENCHMARK] = Benchmark(item.nodeid, _key(item), subject, workload, tuple(limits))
+    item.stash[BENCHMARK] = Benchmark(item.nodeid, key_of(item), subject, workload, tuple(limits), gates)
+
+
+def check_baselines(items: Sequence[pytest.Item], bench: Bench) -> None:
+    """Stash with each benchmark that the baselines it needs cannot be used, before anything is loaded."""
+    for item in items:
+        try:
+            bench.check_baselines(item.stash[BENCHMARK])
+        except LLMBenchError as error:
+            item.stash[PROBLEM] = str(error)
 
 
 def _declared(node: pytest.Item) -> dict[str, Any]:
@@ -108,7 +118,8 @@ def _choice_of(item: pytest.Item, bench: Bench) -> Choice:
     return found[0]
 
 
-def _key(item: pytest.Item) -> TestKey:
+def key_of(item: pytest.Item) -> TestKey:
+    """Return what identifies a test wherever pytest was started."""
     function = getattr(item, "function", None)
     callspec = getattr(item, "callspec", None)
     return TestKey(

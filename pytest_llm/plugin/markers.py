@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_llm.records import Limit
+    from pytest_llm.records import Gate, Limit
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,22 @@ def llm_ram(max: str | float, kind: Literal["total", "anonymous"] = "total") -> 
     return _limit(kinds[kind], max)
 
 
+def llm_no_regression(*metrics: str, tolerance: str | float = "5%") -> tuple[Gate, ...]:
+    """Fail if a metric (default: prompt and generation speed) is worse than the stored baselines."""
+    from pytest_llm.errors import UsageError
+    from pytest_llm.metrics import find
+    from pytest_llm.records import Gate
+    from pytest_llm.units import RATIO
+
+    ratio = RATIO.parse(tolerance)
+    if not 0 < ratio < 1:
+        raise UsageError(
+            f"llm_no_regression: tolerance={tolerance!r} is not above 0 and below 100 %; write '5%'"
+        )
+    names = metrics or ("prompt_tokens_per_second", "generation_tokens_per_second")
+    return tuple(Gate(find(name), ratio) for name in dict.fromkeys(names))
+
+
 LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_tokens_per_second,
     llm_first_token_latency,
@@ -97,12 +113,12 @@ LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_load_time,
     llm_ram,
 )
-_DECLARING: tuple[Callable[..., Any], ...] = (llm_model, llm_workload, *LIMITS)
+_DECLARING: tuple[Callable[..., Any], ...] = (llm_model, llm_workload, *LIMITS, llm_no_regression)
 MARKERS = {function.__name__: function for function in _DECLARING}
 _FIXTURES = {"llm_bench", "gguf_model"}
 # Put on every benchmark, for `-m`; who writes it by hand asks for the default workload.
 BENCHMARK_MARKER = "llm_bench"
-_MEASURED = {BENCHMARK_MARKER, "llm_workload", *(function.__name__ for function in LIMITS)}
+_MEASURED = {BENCHMARK_MARKER, *MARKERS} - {llm_model.__name__}
 
 
 def ini_lines() -> list[str]:

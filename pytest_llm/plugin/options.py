@@ -63,6 +63,36 @@ OPTIONS = (
     ),
     Option("llm_json", "string", "", "Write the results to this file, as JSON (default: none).", "FILE"),
     Option(
+        "llm_baselines",
+        "string",
+        "",
+        "The folder of baselines (default: baselines beside the ini file).",
+        "DIR",
+    ),
+    Option(
+        "llm_update_baselines",
+        "string",
+        "",
+        "Write baselines of the tests that pass: new adds what has none, append adds this run to what is "
+        "there, replace drops what is there of these tests, also of those that fail; refused when CI is set "
+        "in the environment (default: write none).",
+        "MODE",
+    ),
+    *(
+        Option(
+            f"llm_{name}",
+            "string",
+            "warn",
+            f"What becomes of a test {of_which}: warn or fail (default: warn).",
+            "warn|fail",
+        )
+        for name, of_which in (
+            ("missing_baseline", "that has nothing to be compared with"),
+            ("inconclusive", "of which nothing certain can be said"),
+            ("uncovered", "that asks for what cannot be measured here"),
+        )
+    ),
+    Option(
         "llm_cache",
         "string",
         "",

@@ -7,19 +7,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import platformdirs
 import pytest
 
+from pytest_llm.baselines import Mode
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.plan import SESSIONS
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
+from pytest_llm.records import ALWAYS_FAILING, Verdict
 from pytest_llm.units import SECONDS
 
 if TYPE_CHECKING:
     from pytest_llm.records import BuildReference
+
+_CHOSEN = {
+    "llm_missing_baseline": Verdict.NO_BASELINE,
+    "llm_inconclusive": Verdict.INCONCLUSIVE,
+    "llm_uncovered": Verdict.NOT_COVERED,
+}
+_WHILE_RECORDING = {Verdict.NO_BASELINE, Verdict.INCONCLUSIVE}
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,9 @@ class Settings:
         candidate: The build.
         effort: "quick", "normal" or "thorough".
         json: Where results go, or None.
+        baselines: The folder of baselines.
+        update: How to write baselines, or None.
+        failing: The verdicts that fail a test.
         cache: The cache's folder.
         timeout: Seconds.
     """
@@ -41,6 +53,9 @@ class Settings:
     candidate: BuildReference
     effort: str
     json: Path | None
+    baselines: Path
+    update: Mode | None
+    failing: frozenset[Verdict]
     cache: Path
     timeout: float
 
@@ -62,15 +77,21 @@ def read(config: pytest.Config) -> Settings:
         raise UsageError(f"--llm-timeout: {error}") from None
     if not timeout:
         raise UsageError("--llm-timeout: 0 would end every worker; give seconds, '10 min' say")
+    update = _update(config)
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
         _check_alone(config)
+    elif update and config.getoption("llm_update_baselines"):
+        raise UsageError("--llm-update-baselines stores what --llm-bench measures: add --llm-bench")
     return Settings(
         bench=bench,
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
         candidate=parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate")),
         effort=effort,
         json=_json(config),
+        baselines=_folder_of(config, "llm_baselines") or _beside_ini_file(config) / "baselines",
+        update=update,
+        failing=_failing(config, update),
         cache=_cache(config),
         timeout=timeout,
     )
@@ -99,13 +120,52 @@ def _json(config: pytest.Config) -> Path | None:
     return path
 
 
+def _folder_of(config: pytest.Config, name: str) -> Path | None:
+    """Return the folder that an option names, or None; it need not exist."""
+    given = value(config, name)
+    if not given:
+        return None
+    path = _folder(config, name) / Path(given).expanduser()
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"--{name.replace('_', '-')}: {path} is not a folder; name another")
+    return path
+
+
+def _beside_ini_file(config: pytest.Config) -> Path:
+    return config.inipath.parent if config.inipath is not None else config.rootpath
+
+
+def _update(config: pytest.Config) -> Mode | None:
+    mode = value(config, "llm_update_baselines")
+    if not mode:
+        return None
+    if mode not in get_args(Mode):
+        raise UnknownNameError("--llm-update-baselines", mode, get_args(Mode))
+    if os.environ.get("CI"):
+        raise UsageError(
+            "--llm-update-baselines: CI never writes a baseline (CI is set in the environment): keep the "
+            "results of --llm-json, and let a person take them in with pytest-llm baselines accept"
+        )
+    found: Mode = mode
+    return found
+
+
+def _failing(config: pytest.Config, update: Mode | None) -> frozenset[Verdict]:
+    """Return the verdicts that fail a test; the first runs of a baseline are allowed to say nothing."""
+    failing = set(ALWAYS_FAILING)
+    for name, verdict in _CHOSEN.items():
+        choice = value(config, name)
+        if choice not in ("warn", "fail"):
+            raise UnknownNameError(f"--{name.replace('_', '-')}", choice, ("warn", "fail"))
+        if choice == "fail" and not (update and verdict in _WHILE_RECORDING):
+            failing.add(verdict)
+    return frozenset(failing)
+
+
 def _cache(config: pytest.Config) -> Path:
-    given = value(config, "llm_cache")
+    given = _folder_of(config, "llm_cache")
     if given:
-        path = _folder(config, "llm_cache") / Path(given).expanduser()
-        if path.exists() and not path.is_dir():
-            raise UsageError(f"--llm-cache: {path} is not a folder; name another")
-        return path
+        return given
     if os.environ.get("PYTEST_LLM_CACHE"):
         return Path(os.environ["PYTEST_LLM_CACHE"]).absolute()
     return Path(platformdirs.user_cache_dir("pytest-llm"))

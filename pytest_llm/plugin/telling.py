@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError, LLMBenchError
-from pytest_llm.verdicts import context, headline
 
 if TYPE_CHECKING:
     from pytest_llm.findings import Finding
@@ -24,16 +23,10 @@ def engine_log(error: BaseException) -> str:
     return "\n".join(error.log) if isinstance(error, EngineError) else ""
 
 
-def shortfall(finding: Finding) -> str:
-    """Return what a benchmark fell short of, a line for each limit, and on what it was measured."""
-    assert finding.run is not None
-    failed = [headline(each) for each in finding.judgements if each.verdict.fails]
-    return "\n".join([*failed, *(f"  {line}" for line in context(finding.run))])
-
-
 def properties(finding: Finding) -> list[tuple[str, object]]:
     """Return what JUnit files and other processes get to know of a benchmark: plain values by metric name."""
     assert finding.run is not None
     values = {name: each.value for name, each in finding.run.measurements.items()}
     verdicts = {each.limit.metric.name: each.verdict.value for each in finding.judgements}
-    return [("llm_metrics", values), ("llm_verdicts", verdicts)]
+    baselines = {each.gate.metric.name: each.verdict.value for each in finding.screenings}
+    return [("llm_metrics", values), ("llm_verdicts", verdicts), ("llm_baseline_verdicts", baselines)]

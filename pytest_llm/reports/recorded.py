@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
 from pytest_llm.codec import decode
-from pytest_llm.records import Limit, Run
+from pytest_llm.records import Gate, Limit, Provenance, Run, StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,3 +27,16 @@ def limits(test: Mapping[str, Any]) -> list[Limit]:
         for name, entry in test["metrics"].items()
         if entry["limit"] is not None
     ]
+
+
+def gates(test: Mapping[str, Any]) -> list[tuple[Gate, tuple[StoredRun, ...]]]:
+    """Return the gates of a test of a results file, each with the stored runs that it was judged by."""
+    baselines = {name: metric["baseline"] for name, metric in test["metrics"].items() if metric["baseline"]}
+    return [
+        (Gate(metrics.find(name), each["tolerance"]), tuple(_stored(**run) for run in each["runs"]))
+        for name, each in baselines.items()
+    ]
+
+
+def _stored(value: float, **provenance: str) -> StoredRun:
+    return StoredRun(value, Provenance(**provenance))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.findings import Finding, Judgement
+    from pytest_llm.findings import Drift, Finding, Screening
     from pytest_llm.records import Measurement, Run
 
 
@@ -29,8 +29,17 @@ def document(
     started: datetime,
     ended: datetime,
     machine: Mapping[str, Any],
+    rule: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Return the whole file as plain values."""
+    """Return the whole file as plain values.
+
+    Args:
+        findings: What became of each benchmark, in the order in which they ran.
+        started: With its zone.
+        ended: With its zone.
+        machine: The fingerprint and what it is made of.
+        rule: What decided: error rates, and how many gates share them.
+    """
     names = _names(findings)
     runs = {names[id(f.run)]: f.run for f in findings if f.run is not None}
     return {
@@ -41,18 +50,13 @@ def document(
         "machine": dict(machine),
         "candidate": next((encode(run.build) for run in runs.values()), None),
         "reference": None,
-        "rule": None,
+        "rule": dict(rule) if rule else None,
         "tests": [_test(finding, names) for finding in findings],
         "runs": {name: _run(run) for name, run in runs.items()},
         "not_covered": [
-            {
-                "nodeid": finding.benchmark.nodeid,
-                "metric": judgement.limit.metric.name,
-                "reason": judgement.reason,
-            }
+            {"nodeid": finding.benchmark.nodeid, "metric": metric, "reason": reason}
             for finding in findings
-            for judgement in finding.judgements
-            if judgement.measurement is None
+            for metric, reason in _not_covered(finding).items()
         ],
     }
 
@@ -88,6 +92,13 @@ def _names(findings: Sequence[Finding]) -> dict[int, str]:
     return names
 
 
+def _not_covered(finding: Finding) -> dict[str, str]:
+    limits = [each for each in finding.judgements if each.measurement is None]
+    gates = [each for each in finding.screenings if each.measurement is None]
+    reasons = {each.limit.metric.name: each.reason for each in limits}
+    return {**reasons, **{each.gate.metric.name: each.reason for each in gates}}
+
+
 def _test(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
     benchmark, run = finding.benchmark, finding.run
     return {
@@ -99,8 +110,8 @@ def _test(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "resolved": dict(run.resolved) if run else None,
         "workload": encode(benchmark.workload),
         "run": names[id(run)] if run else None,
-        "metrics": _metrics(run, finding.judgements) if run else {},
-        "drift": [],
+        "metrics": _metrics(run, finding) if run else {},
+        "drift": _drift(finding.drift),
         "memory": None,
         "notes": [finding.problem] if finding.problem else [],
     }
@@ -118,15 +129,41 @@ def _model(run: Run) -> dict[str, Any]:
     }
 
 
-def _metrics(run: Run, judgements: Sequence[Judgement]) -> dict[str, Any]:
+def _drift(drift: Drift | None) -> dict[str, Any] | None:
+    if drift is None:
+        return None
+    return {
+        "differences": [
+            {"name": each.name, "before": each.before, "now": each.now} for each in drift.differences
+        ],
+        "reason": drift.reason,
+    }
+
+
+def _metrics(run: Run, finding: Finding) -> dict[str, Any]:
     entries = {name: _metric(each) for name, each in run.measurements.items()}
-    for judgement in judgements:
-        if judgement.measurement is None:
-            continue
-        # A percentile that only a marker asked for is not among the run's own metrics.
-        entry = entries.setdefault(judgement.limit.metric.name, _metric(judgement.measurement))
-        entry["limit"] = {"bound": judgement.limit.bound, "verdict": judgement.verdict.value}
+    # A percentile that only a marker asked for is not among the run's own metrics.
+    for judgement in finding.judgements:
+        if judgement.measurement is not None:
+            entry = entries.setdefault(judgement.limit.metric.name, _metric(judgement.measurement))
+            entry["limit"] = {"bound": judgement.limit.bound, "verdict": judgement.verdict.value}
+    for screening in finding.screenings:
+        if screening.measurement is not None:
+            entry = entries.setdefault(screening.gate.metric.name, _metric(screening.measurement))
+            entry["baseline"] = _baseline(screening)
     return entries
+
+
+def _baseline(screening: Screening) -> dict[str, Any]:
+    return {
+        "verdict": screening.verdict.value,
+        "tolerance": screening.gate.tolerance,
+        "runs": [{"value": each.value, **vars(each.provenance)} for each in screening.stored],
+        "value": screening.value,
+        "change": screening.change,
+        "interval": None if screening.interval is None else list(screening.interval),
+        "reason": screening.reason,
+    }
 
 
 def _metric(measurement: Measurement) -> dict[str, Any]:
@@ -153,4 +190,5 @@ def _run(run: Run) -> dict[str, Any]:
         "workload": encode(run.workload),
         "resolved": dict(run.resolved),
         "sessions": encode(run.sessions),
+        "facts": dict(run.facts),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
+from pytest_llm.records import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,11 +61,24 @@ def _cell(found: Mapping[str, Any], name: str) -> str:
 
 
 def _verdict(test: Mapping[str, Any]) -> str:
+    told = [*_limits(test), *_baselines(test)]
+    return ", ".join(told) if told else "measured"
+
+
+def _limits(test: Mapping[str, Any]) -> list[str]:
     limits = [metric["limit"] for metric in test["metrics"].values() if metric["limit"]]
     over = [limit for limit in limits if limit["verdict"] != "pass"]
     if over:
-        return f"{len(over)} of {len(limits)} limits exceeded"
-    return f"{len(limits)} limit{'s' if len(limits) != 1 else ''} kept" if limits else "measured"
+        return [f"{len(over)} of {len(limits)} limits exceeded"]
+    return [f"{len(limits)} limit{'s' if len(limits) != 1 else ''} kept"] if limits else []
+
+
+def _baselines(test: Mapping[str, Any]) -> list[str]:
+    verdicts = [metric["baseline"]["verdict"] for metric in test["metrics"].values() if metric["baseline"]]
+    if not verdicts:
+        return []
+    worst = next(each.value for each in Verdict if each.value in verdicts)
+    return ["no regression" if worst == Verdict.PASS.value else worst]
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

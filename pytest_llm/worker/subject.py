@@ -132,6 +132,7 @@ class Subject:
             "n_seq_max": llama.llama_n_seq_max(context),
             "n_threads": llama.llama_n_threads(context),
             "n_threads_batch": llama.llama_n_threads_batch(context),
+            "weights_bytes": llama.llama_model_size(self.model),
         }
 
     def offloads(self) -> bool:

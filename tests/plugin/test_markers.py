@@ -370,7 +370,7 @@ class TestLists:
         ("llm_model(offload_kqv=1)", "llm_model: offload_kqv=1 is neither True nor False"),
         (
             "llm_workload(generate_tokens=1); llm_inter_token_latency(max=1)",
-            "a limit on inter-token latency p50 needs two tokens: *",
+            "inter-token latency p50 needs two tokens: *",
         ),
     ],
 )

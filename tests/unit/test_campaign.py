@@ -52,6 +52,7 @@ class Machine:
     now: float = 1000.0
     events: list[str] = field(default_factory=list)
     asked_steps: list[int] = field(default_factory=list)
+    asked_for_facts: int = 0
 
     def clock(self) -> float:
         return self.now
@@ -83,6 +84,10 @@ class PretendedModel:
 
     def resolved(self) -> Mapping[str, JSON]:
         return {"n_ctx": 4096}
+
+    def facts(self) -> Mapping[str, JSON]:
+        self._machine.asked_for_facts += 1
+        return {"weights_bytes": 7}
 
     def rehearse(self, workload: Workload) -> None:
         self._workload = workload

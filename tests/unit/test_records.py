@@ -56,15 +56,42 @@ judgements = st.builds(
     st.one_of(st.none(), measurements),
     texts,
 )
+gates = st.builds(records.Gate, known_metrics, st.floats(0.01, 0.5))
+stored_runs = st.builds(records.StoredRun, seconds, st.builds(records.Provenance, texts, texts, texts, texts))
+screenings = st.builds(
+    findings.Screening,
+    st.sampled_from(records.Verdict),
+    gates,
+    st.one_of(st.none(), measurements),
+    st.lists(stored_runs, max_size=2).map(tuple),
+    st.none() | seconds,
+    st.none() | seconds,
+    st.none() | st.tuples(seconds, seconds),
+    texts,
+)
+plain = st.one_of(st.none(), texts, counts, st.lists(counts, max_size=2))
+drifts = st.builds(
+    findings.Drift,
+    st.lists(st.builds(findings.Difference, texts, plain, plain), max_size=2).map(tuple),
+    texts,
+)
 keys = st.builds(records.TestKey, texts, texts, texts)
 benchmarks = st.builds(
-    records.Benchmark, texts, keys, subjects, workloads, st.lists(limits, max_size=2).map(tuple)
+    records.Benchmark,
+    texts,
+    keys,
+    subjects,
+    workloads,
+    st.lists(limits, max_size=2).map(tuple),
+    st.lists(gates, max_size=2).map(tuple),
 )
 whole_findings = st.builds(
     findings.Finding,
     benchmarks,
     st.one_of(st.none(), runs),
     st.lists(judgements, max_size=2).map(tuple),
+    st.lists(screenings, max_size=2).map(tuple),
+    st.none() | drifts,
     texts,
     texts,
 )

@@ -10,25 +10,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import ResultsError
-from pytest_llm.findings import Finding
+from pytest_llm.findings import Difference, Drift, Finding
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
     Benchmark,
     Build,
     BuildReference,
+    Gate,
     Limit,
     LoadOptions,
     Model,
+    Provenance,
     Run,
     Series,
     Session,
+    StoredRun,
     Subject,
     TestKey,
     Workload,
 )
 from pytest_llm.reports import recorded, results, results_schema
-from pytest_llm.verdicts import judge
+from pytest_llm.verdicts import judge, screen_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,24 +65,44 @@ def a_run() -> Run:
         resolved={"n_ctx": 4096, "buffers_mib": {"CPU KV": 45.0}},
         sessions=sessions,
         measurements={},
+        facts={"token_ids": [1, 2], "resolved": {"flash_attn": "on"}},
     )
     return replace(run, measurements=measure_all(sessions))
 
 
+STORED = tuple(
+    StoredRun(value, Provenance("llama-cpp-python 0.3.35", "4df29be", "2026-01-01T00:00:00+00:00", "0.1.0"))
+    for value in (120.0, 121.0, 119.0, 118.5, 120.5)
+)
+GATES = (
+    Gate(METRICS["generation_tokens_per_second"], 0.05),
+    Gate(at_percentile("first_token_latency", 90), 0.2),
+    Gate(METRICS["peak_ram"], 0.05),
+)
+FAMILY = 7
+
+
 def findings() -> list[Finding]:
     run = a_run()
+    speed, latency, memory = GATES
+    screenings = (
+        screen_run(run, speed, STORED, FAMILY),
+        screen_run(run, latency, (), FAMILY, "recorded with n_threads=2, now 4"),
+        screen_run(run, memory, (), FAMILY),
+    )
+    drift = Drift((Difference("flash_attn", "off", "on"), Difference("greedy_output", [1], [2])))
     one = Benchmark("t.py::a", TestKey("t", "a"), run.subject, run.workload, LIMITS)
-    two = Benchmark("t.py::b", TestKey("t", "b", "x=1"), run.subject, run.workload)
+    two = Benchmark("t.py::b", TestKey("t", "b", "x=1"), run.subject, run.workload, gates=GATES)
     dead = Benchmark("t.py::c", TestKey("t", "c"), run.subject, Workload(depth=9))
     return [
         Finding(one, run, tuple(judge(run, one.limits)), outcome="failed"),
-        Finding(two, run, outcome="passed"),
+        Finding(two, run, screenings=screenings, drift=drift, outcome="passed"),
         Finding(dead, problem="the worker ended", outcome="error"),
     ]
 
 
 def a_document() -> dict[str, Any]:
-    return results.document(findings(), NOW, NOW, MACHINE)
+    return results.document(findings(), NOW, NOW, MACHINE, {"alpha": 0.01, "beta": 0.05, "family": FAMILY})
 
 
 def written(document: Any, folder: Path) -> Path:
@@ -107,6 +130,13 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
     for each in again:
         assert each.measurement is not None
         assert each.measurement.value == test["metrics"][each.limit.metric.name]["value"]
+    _, gated, _ = document["tests"]
+    for gate, stored in recorded.gates(gated):
+        found = gated["metrics"][gate.metric.name]["baseline"]
+        screened = screen_run(runs[gated["run"]], gate, stored, document["rule"]["family"], found["reason"])
+        assert screened.verdict.value == found["verdict"]
+        assert (screened.value, screened.change) == (found["value"], found["change"])
+        assert screened.interval == (found["interval"] and tuple(found["interval"]))
     for name, measurement in measure_all(runs["run-1"].sessions).items():
         assert measurement.value == test["metrics"][name]["value"]
         assert list(measurement.samples) == test["metrics"][name]["samples"]
@@ -145,6 +175,13 @@ def test_another_shape_is_refused_at_its_place(
     with pytest.raises(ResultsError, match=words):
         results.write(tmp_path / "other.json", document)
     assert not (tmp_path / "other.json").exists()
+
+
+def test_what_could_not_be_measured_is_listed_whoever_asked_for_it() -> None:
+    assert [(each["nodeid"], each["metric"]) for each in a_document()["not_covered"]] == [
+        ("t.py::a", "peak_ram_anonymous"),
+        ("t.py::b", "peak_ram"),
+    ]
 
 
 def test_a_missing_key_is_refused(tmp_path: Path) -> None:

@@ -92,10 +92,6 @@ def test_too_few_runs_are_inconclusive_and_say_how_many(count: int) -> None:
     assert (found.interval is None) == (count == 1)
 
 
-def test_no_run_is_no_baseline() -> None:
-    assert screen(SPEED, [], 1.0, 0.05).verdict is Verdict.NO_BASELINE
-
-
 @pytest.mark.parametrize("spread", [0.01, 0.09])
 def test_false_alarms_stay_within_alpha_and_gross_losses_are_called(spread: float) -> None:
     source = random.Random(7)

@@ -182,6 +182,10 @@ def llama_model_get_vocab(model: str) -> str:
     return model
 
 
+def llama_model_size(model: str) -> int:
+    return 1_000_000
+
+
 def llama_vocab_n_tokens(vocab: str) -> int:
     return _END + 1
 

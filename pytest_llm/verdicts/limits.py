@@ -1,12 +1,13 @@
-"""From a run and its limits to verdicts, each able to explain itself."""
+"""A run against absolute limits."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pytest_llm.findings import Judgement
-from pytest_llm.inference.estimates import measure
 from pytest_llm.records import Verdict
+from pytest_llm.verdicts.measured import measured, not_covered
+from pytest_llm.verdicts.words import percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,21 +21,12 @@ def judge(run: Run, limits: Sequence[Limit]) -> list[Judgement]:
 
 
 def _judge(run: Run, limit: Limit) -> Judgement:
-    metric = limit.metric
-    series = [session.series.get(metric.series) for session in run.sessions]
-    found = [each for each in series if each is not None and each.values]
-    if not found or len(found) < len(series):
-        reason = f"{metric.title} cannot be had from {run.build} on this system"
-        return Judgement(Verdict.NOT_COVERED, limit, None, reason)
-    measurement = measure(metric, found)
-    higher = metric.better == "higher"
+    measurement = measured(run, limit.metric)
+    if measurement is None:
+        return Judgement(Verdict.NOT_COVERED, limit, None, not_covered(run, limit.metric))
+    higher = limit.metric.better == "higher"
     kept = measurement.value >= limit.bound if higher else measurement.value <= limit.bound
     return Judgement(Verdict.PASS if kept else Verdict.OVER_LIMIT, limit, measurement)
-
-
-def explain(judgement: Judgement, run: Run) -> str:
-    """Say in a few lines what was found, by how much, on what."""
-    return "\n".join([headline(judgement), *(f"  {line}" for line in context(run))])
 
 
 def headline(judgement: Judgement) -> str:
@@ -60,20 +52,6 @@ def headline(judgement: Judgement) -> str:
     )
 
 
-def context(run: Run) -> list[str]:
-    """Say on what a run was made, a line for each part of it."""
-    model, work, options = run.model, run.workload, run.subject.load_options
-    parallel = f", {work.parallel} in parallel" if work.parallel > 1 else ""
-    return [
-        f"candidate {run.build}",
-        f"model {model.name} ({model.architecture}, {model.quantization}, "
-        f"{model.parameters / 1e6:.1f} M parameters), n_ctx={options.n_ctx}, "
-        f"n_threads={options.n_threads}",
-        f"workload {work.prompt_tokens} prompt tokens, {work.generate_tokens} generated, "
-        f"depth {work.depth}{parallel}",
-    ]
-
-
 def _percent(share: float) -> str:
-    text = f"{share * 100:+.1f} %".replace("-", "−")
+    text = percent(share)
     return "off by less than 0.1 %" if text.strip("+−") == "0.0 %" and share else text

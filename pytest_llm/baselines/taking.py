@@ -1,0 +1,71 @@
+"""What of a results file can be stored: the runs and facts of tests that kept what they promise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.baselines.kept import Conditions, Entry, FactsEntry, Refusal
+from pytest_llm.codec import decode
+from pytest_llm.records import ALWAYS_FAILING, Provenance, Run, TestKey, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.baselines.kept import Mode
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a results file offers to a store, and which of its tests it leaves out."""
+
+    runs: tuple[Entry, ...]
+    facts: tuple[FactsEntry, ...]
+    left_out: tuple[Refusal, ...]
+
+
+def take(results: Mapping[str, Any], mode: Mode) -> Taken:
+    """Return what of a results file is to be stored.
+
+    A test that failed is left out, since its run would teach the baseline that this is how things are; unless
+    the mode is ``replace``, which says just that.
+
+    Args:
+        results: Of the shape of results-v1, checked.
+        mode: What the entries are for.
+    """
+    made: dict[str, Run] = {
+        name: decode(Run, {**entry, "measurements": {}}) for name, entry in results["runs"].items()
+    }
+    runs, facts, left_out = [], [], []
+    for test in results["tests"]:
+        key = TestKey(**test["key"])
+        if test["run"] is None:
+            left_out.append(Refusal(key, "was not measured"))
+        elif mode != "replace" and _fell_short(test):
+            left_out.append(Refusal(key, "did not pass: replace its baseline if this is as it should be"))
+        else:
+            run = made[test["run"]]
+            source = Provenance(
+                f"{run.build.engine} {run.build.version}",
+                run.build.llama_cpp_commit,
+                results["started"],
+                results["plugin_version"],
+            )
+            values = {name: float(metric["value"]) for name, metric in test["metrics"].items()}
+            runs.append(Entry(key, Conditions.of(run), source, values))
+            if run.facts:
+                facts.append(FactsEntry(key, Conditions.of_facts(run), source, run.facts))
+    return Taken(tuple(runs), tuple(facts), tuple(left_out))
+
+
+def _fell_short(test: Mapping[str, Any]) -> bool:
+    """Whether a test failed for any other reason than that nothing certain could be said."""
+    found = {
+        Verdict(metric[part]["verdict"])
+        for metric in test["metrics"].values()
+        for part in ("limit", "baseline")
+        if metric[part] is not None
+    }
+    open_questions = found & {Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED}
+    return bool(found & ALWAYS_FAILING) or (test["outcome"] != "passed" and not open_questions)

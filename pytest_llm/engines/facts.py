@@ -1,0 +1,67 @@
+"""What a loaded subject shows before any timing: the same on every machine of its kind.
+
+Facts that a release does not tell are left out, never guessed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import RequestFailedError
+from pytest_llm.talk import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.protocols import Talking
+    from pytest_llm.records import JSON
+
+# Accents, other scripts, an emoji of two code points, digits, runs of spaces: where tokenizers went apart.
+_TEXT = "Naïve café, 東京の天気、Привет! 🦙👍🏽 3.14159 == 22/7\n\n\tdef f(x):   return x ** 2\n"
+_PROMPT = "The capital of France is"
+_TOKENS = 12
+
+_MIB = 2**20
+# No options: how many threads this machine has, the buffers that its CPU features call for, and the size of a
+# graph, which every release builds otherwise.
+_NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes"}
+
+
+def facts_of(subject: Talking) -> dict[str, JSON]:
+    """Ask a loaded subject for its facts.
+
+    Returns:
+        ``weights_bytes``, ``kv_bytes``, ``resolved`` (options by name), ``token_ids`` of a fixed text and
+        ``greedy_output``, the token ids after a fixed prompt.
+
+    Raises:
+        EngineError: The worker died or hung.
+    """
+    resolved = subject.resolved()
+    found: dict[str, JSON] = {
+        "resolved": {name: each for name, each in resolved.items() if name not in _NO_OPTIONS}
+    }
+    if "weights_bytes" in resolved:
+        found["weights_bytes"] = resolved["weights_bytes"]
+    kv_bytes = _kv_bytes(resolved)
+    if kv_bytes is not None:
+        found["kv_bytes"] = kv_bytes
+    try:
+        found["token_ids"] = list(subject.tokenize(_TEXT, add_special=True, parse_special=True))
+        found["greedy_output"] = _greedy(subject)
+    except RequestFailedError:
+        pass  # no tokenizer, or no room for a few tokens: the workloads will tell
+    return found
+
+
+def _kv_bytes(resolved: Mapping[str, JSON]) -> int | None:
+    buffers = resolved.get("buffers_mib")
+    if not isinstance(buffers, dict):
+        return None
+    sizes = [size for name, size in buffers.items() if name.endswith(" KV") and isinstance(size, float)]
+    return round(sum(sizes) * _MIB) if sizes else None
+
+
+def _greedy(subject: Talking) -> list[JSON]:
+    tokens = subject.stream(_PROMPT, _TOKENS, Sampling(temperature=0.0))
+    return [token.id for token in tokens]

@@ -1,0 +1,8 @@
+"""From a run and what was asked of it to verdicts, each able to explain itself."""
+
+from pytest_llm.verdicts.drift import compare
+from pytest_llm.verdicts.limits import judge
+from pytest_llm.verdicts.stored import screen_run
+from pytest_llm.verdicts.telling import explain, failing, verdicts, worst
+
+__all__ = ["compare", "explain", "failing", "judge", "screen_run", "verdicts", "worst"]

@@ -1,0 +1,23 @@
+"""What a run holds of a metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.inference.estimates import measure
+
+if TYPE_CHECKING:
+    from pytest_llm.metrics import Metric
+    from pytest_llm.records import Measurement, Run
+
+
+def measured(run: Run, metric: Metric) -> Measurement | None:
+    """Return a metric over all sessions; None if one of them has nothing of it."""
+    series = [session.series.get(metric.series) for session in run.sessions]
+    found = [each for each in series if each is not None and each.values]
+    return measure(metric, found) if found and len(found) == len(series) else None
+
+
+def not_covered(run: Run, metric: Metric) -> str:
+    """Say that there is nothing of a metric."""
+    return f"{metric.title} cannot be had from {run.build} on this system"

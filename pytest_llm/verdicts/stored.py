@@ -1,0 +1,93 @@
+"""A run against the stored runs of the same test on the same machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.findings import Screening
+from pytest_llm.inference.stored import ALPHA, screen
+from pytest_llm.records import Verdict
+from pytest_llm.verdicts.measured import measured, not_covered
+from pytest_llm.verdicts.words import moved, percent, span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.records import Gate, Run, StoredRun
+
+
+def screen_run(
+    run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = ""
+) -> Screening:
+    """Judge one metric of a run by stored runs.
+
+    Args:
+        run: What was measured now.
+        gate: Which metric, and its tolerance.
+        stored: Earlier runs of the test under the same conditions; empty if there is nothing to compare with.
+        family: How many gates of this invocation share the error rate.
+        missing: Why there are no stored runs.
+    """
+    measurement = measured(run, gate.metric)
+    if measurement is None:
+        return Screening(Verdict.NOT_COVERED, gate, None, reason=not_covered(run, gate.metric))
+    if not stored:
+        return Screening(Verdict.NO_BASELINE, gate, measurement, reason=missing)
+    values = [each.value for each in stored]
+    if min(measurement.value, *values) <= 0:
+        reason = "a value of 0 has no ratio to another; state a limit instead"
+        return Screening(Verdict.INCONCLUSIVE, gate, measurement, tuple(stored), reason=reason)
+    found = screen(gate.metric, values, measurement.value, gate.tolerance, family)
+    return Screening(
+        found.verdict,
+        gate,
+        measurement,
+        tuple(stored),
+        found.value,
+        found.change,
+        found.interval,
+        found.reason,
+    )
+
+
+def headline(screening: Screening) -> str:
+    """Say in one line what the verdict rests on."""
+    metric = screening.gate.metric
+    if screening.measurement is None:
+        return screening.reason
+    if screening.value is None or screening.change is None:
+        return f"{metric.title}: {screening.verdict.value}, {screening.reason}"
+    movement = moved(metric, screening.value, screening.measurement.value)
+    return f"{movement}, {percent(screening.change)} ({_basis(screening)}){_remark(screening)}"
+
+
+def _basis(screening: Screening) -> str:
+    count = len(screening.stored)
+    runs = f"{count} stored run{'s' if count > 1 else ''}"
+    if screening.interval is None:
+        return runs
+    return f"{(1 - ALPHA) * 100:g} % interval {span(screening.interval)}, {runs}"
+
+
+def _remark(screening: Screening) -> str:
+    if screening.verdict is Verdict.INCONCLUSIVE:
+        tolerance = f"{screening.gate.tolerance * 100:g} %"
+        doubt = f"a loss of {tolerance} can be neither called nor ruled out"
+        return f": inconclusive, {screening.reason or doubt}"
+    if screening.verdict is Verdict.IMPROVED:
+        return ": better than the baseline, which now hides a loss of as much; replace it"
+    return ""
+
+
+def context(screening: Screening) -> list[str]:
+    """Say which builds the stored runs are of, and from when."""
+    if not screening.stored:
+        return []
+    builds: dict[str, None] = {}
+    for each in screening.stored:
+        commit = each.provenance.llama_cpp_commit
+        name = each.provenance.build or "a build that was not written down"
+        builds[f"{name} (llama.cpp {commit})" if commit else name] = None
+    dates = sorted({each.provenance.recorded[:10] for each in screening.stored} - {""})
+    when = f", recorded {' … '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
+    return [f"baseline {', '.join(builds)}{when}"]

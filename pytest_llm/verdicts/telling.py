@@ -1,0 +1,60 @@
+"""A finding as a whole: every verdict in it, the worst of them, and what to show of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.records import Verdict
+from pytest_llm.verdicts import drift, limits, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pytest_llm.findings import Finding
+    from pytest_llm.records import Run
+
+
+def verdicts(finding: Finding) -> list[Verdict]:
+    """Return every verdict of a finding."""
+    by_limits = [each.verdict for each in finding.judgements]
+    return by_limits + [each.verdict for each in finding.screenings]
+
+
+def worst(found: Collection[Verdict]) -> Verdict | None:
+    """Return the worst verdict, or None where nothing was judged."""
+    order = list(Verdict)
+    return min(found, key=order.index, default=None)
+
+
+def failing(finding: Finding, that_fail: Collection[Verdict]) -> bool:
+    """Whether a finding holds a verdict that fails its test."""
+    return any(verdict in that_fail for verdict in verdicts(finding))
+
+
+def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
+    """Say what a benchmark fell short of, a line for each, and on what it was measured."""
+    assert finding.run is not None
+    broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
+    screened = [each for each in finding.screenings if each.verdict in that_fail]
+    lines = context(finding.run)
+    # The candidate first, then what it was compared with.
+    lines[1:1] = dict.fromkeys(line for each in screened for line in stored.context(each))
+    if screened and finding.drift is not None:
+        lines.append(drift.sentence(finding.drift))
+    return "\n".join(
+        [*broken, *(stored.headline(each) for each in screened), *(f"  {line}" for line in lines)]
+    )
+
+
+def context(run: Run) -> list[str]:
+    """Say on what a run was made, a line for each part of it."""
+    model, work, options = run.model, run.workload, run.subject.load_options
+    parallel = f", {work.parallel} in parallel" if work.parallel > 1 else ""
+    return [
+        f"candidate {run.build}",
+        f"model {model.name} ({model.architecture}, {model.quantization}, "
+        f"{model.parameters / 1e6:.1f} M parameters), n_ctx={options.n_ctx}, "
+        f"n_threads={options.n_threads}",
+        f"workload {work.prompt_tokens} prompt tokens, {work.generate_tokens} generated, "
+        f"depth {work.depth}{parallel}",
+    ]

@@ -1,0 +1,27 @@
+"""The words that every verdict is told in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_llm.metrics import Metric
+
+
+def percent(share: float) -> str:
+    """Write a ratio as a signed percentage: "−6.1 %"."""
+    return f"{share * 100:+.1f} %".replace("-", "−")
+
+
+def span(interval: tuple[float, float]) -> str:
+    """Write an interval of ratios: "−7.4 … −4.7 %"."""
+    low, high = (percent(edge).removesuffix(" %") for edge in interval)
+    return f"{low} … {high} %"
+
+
+def moved(metric: Metric, before: float, now: float) -> str:
+    """Write how a metric moved: "generation speed fell from 125.9 tok/s to 118.2 tok/s"."""
+    first, second = metric.unit.format_apart(before, now)
+    if first == second:
+        return f"{metric.title} stayed at {first}"
+    return f"{metric.title} {'fell' if now < before else 'rose'} from {first} to {second}"
