@@ -14,6 +14,7 @@ from pytest_llm import __version__
 from pytest_llm.codec import encode
 from pytest_llm.errors import UsageError
 from pytest_llm.reports import results_schema
+from pytest_llm.verdicts import notes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +114,7 @@ def _test(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "metrics": _metrics(run, finding) if run else {},
         "drift": _drift(finding.drift),
         "memory": None,
-        "notes": [finding.problem] if finding.problem else [],
+        "notes": notes(finding),
     }
 
 

@@ -28,6 +28,7 @@ def summary(results: Mapping[str, Any]) -> list[str]:
     return [
         *_heading(results),
         *(_aligned(rows) if measured else []),
+        *(f"{_short(test)}: {note}" for test in measured for note in test["notes"]),
         *(f"not covered: {each['nodeid']}: {each['reason']}" for each in results["not_covered"]),
     ]
 

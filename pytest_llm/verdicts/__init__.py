@@ -3,6 +3,6 @@
 from pytest_llm.verdicts.drift import compare
 from pytest_llm.verdicts.limits import judge
 from pytest_llm.verdicts.stored import screen_run
-from pytest_llm.verdicts.telling import explain, failing, verdicts, worst
+from pytest_llm.verdicts.telling import explain, failing, notes, verdicts, worst
 
-__all__ = ["compare", "explain", "failing", "judge", "screen_run", "verdicts", "worst"]
+__all__ = ["compare", "explain", "failing", "judge", "notes", "screen_run", "verdicts", "worst"]

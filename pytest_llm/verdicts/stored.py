@@ -50,6 +50,19 @@ def screen_run(
     )
 
 
+def notes(screenings: Sequence[Screening]) -> list[str]:
+    """Say what is worth knowing although it fails nothing: what improved, and what could not be said."""
+    told = [each for each in screenings if each.verdict not in (Verdict.REGRESSED, Verdict.PASS)]
+    unsaid: dict[str, list[str]] = {}
+    for each in told:
+        if each.value is None:
+            unsaid.setdefault(f"{each.verdict.value}, {each.reason}", []).append(each.gate.metric.title)
+    return [
+        *(headline(each) for each in told if each.value is not None),
+        *(f"{', '.join(titles)}: {reason}" for reason, titles in unsaid.items()),
+    ]
+
+
 def headline(screening: Screening) -> str:
     """Say in one line what the verdict rests on."""
     metric = screening.gate.metric

@@ -31,6 +31,13 @@ def failing(finding: Finding, that_fail: Collection[Verdict]) -> bool:
     return any(verdict in that_fail for verdict in verdicts(finding))
 
 
+def notes(finding: Finding) -> list[str]:
+    """Say what is worth knowing of a finding although it fails nothing, a line for each."""
+    if finding.problem:
+        return [finding.problem]
+    return stored.notes(finding.screenings)
+
+
 def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
     """Say what a benchmark fell short of, a line for each, and on what it was measured."""
     assert finding.run is not None

@@ -78,6 +78,24 @@ def cache_mib(loaded: LoadedModel) -> float:
     return float(buffers["CPU KV"])
 
 
+def test_facts_are_the_sizes_the_tokens_and_what_the_model_says(
+    loaded: LoadedModel, talker: GGUFModel, smollm2: Model
+) -> None:
+    facts: dict[str, Any] = dict(loaded.facts())
+    assert facts["kv_bytes"] == 512 * 30 * 2 * 3 * 64 * 2  # positions, layers, K and V, heads, width, f16
+    assert 0 < smollm2.file_bytes - facts["weights_bytes"] < 3 * 2**20  # the header, with its vocabulary
+    assert talker.detokenize(facts["greedy_output"]).startswith(" Paris")
+    assert "東京" in talker.detokenize(facts["token_ids"])
+    assert facts["resolved"]["flash_attn"] == "on"
+    assert not {"n_threads", "buffers_mib", "weights_bytes"} & facts["resolved"].keys()
+
+
+def test_facts_are_the_same_with_more_threads_and_in_another_process(
+    start: Start, loaded: LoadedModel
+) -> None:
+    assert start(n_threads=2, n_threads_batch=2).facts() == loaded.facts()
+
+
 @pytest.mark.parametrize(
     ("options", "tokens", "bytes_k", "bytes_v"),
     [

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 
 from pytest_llm.records import Workload
 
+from .inner import failure_of, measure
 from .preload import Fault
 
 if TYPE_CHECKING:
@@ -117,9 +116,7 @@ def test_a_process_without_llama_cpp_heeds_no_fault(library: Path) -> None:
 
 def run(pytester: pytest.Pytester, source: str) -> tuple[pytest.RunResult, dict[str, Any]]:
     pytester.makepyfile(test_inner=HEAD + source)
-    found = pytester.path / "results.json"
-    result = pytester.runpytest_subprocess("--llm-bench", "--llm-effort=quick", f"--llm-json={found}")
-    return result, json.loads(found.read_text())
+    return measure(pytester)
 
 
 def values(results: Mapping[str, Any]) -> dict[str, float]:
@@ -133,15 +130,6 @@ def limited(measured: Mapping[str, float]) -> str:
         high_latency=measured["inter_token_latency_p50"] * FACTOR,
         high_generation=measured["generation_tokens_per_second"] * FACTOR,
     )
-
-
-def failure_of(test: str, output: str) -> str:
-    """What pytest shows of a failed test; N, TIME and such stand for what differs from run to run."""
-    shown = re.search(rf"^_+ {test} _+\n(.*?)^(?:_|=|-)", output, re.MULTILINE | re.DOTALL)
-    assert shown is not None, output
-    text = re.sub(r"python \d[\w.]* \(llama\.cpp [0-9a-f]+\)", "python VERSION (llama.cpp COMMIT)", shown[1])
-    text = re.sub(r"\d+(?:\.\d+)? (?:µs|ms|s)\b", "TIME", text)
-    return re.sub(r"\d+(?:\.\d+)? (tok/s|%)", r"N \1", text)
 
 
 def test_a_limit_holds_on_the_installed_build_and_breaks_on_a_slow_one(

@@ -182,6 +182,7 @@ def _whole_package_imported() -> None:
     for module in pkgutil.walk_packages(pytest_llm.__path__, "pytest_llm."):
         if not module.name.startswith("pytest_llm.worker."):
             importlib.import_module(module.name)
+    importlib.import_module("scipy.special")  # and numpy, which cannot be imported again at all
 
 
 @pytest.fixture(scope="session")

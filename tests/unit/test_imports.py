@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "engines": {"errors", "protocols", "records", "talk"},
     "probes": {"records"},
     "baselines": {"codec", "errors", "metrics", "records"},
-    "reports": {"__init__", "codec", "errors", "findings", "metrics", "records"},
+    "reports": {"__init__", "codec", "errors", "findings", "metrics", "records", "verdicts"},
     "worker": set(),
 }
 PLACES_THAT_PUT_PARTS_TOGETHER = {"plugin"}

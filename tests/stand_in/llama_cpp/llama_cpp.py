@@ -16,6 +16,7 @@ _TOKEN_SECONDS = float(os.environ.get("LLAMA_STAND_IN_TOKEN_SECONDS") or 1 / 128
 _JITTER = float(os.environ.get("LLAMA_STAND_IN_JITTER") or 0)
 _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
 _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
+_FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION") or "disabled"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
 
@@ -150,7 +151,7 @@ def llama_init_from_model(model: str, params: llama_context_params) -> _Context 
     if _fault("context"):
         print("llama_init_from_model: failed to initialize the context", file=sys.stderr, flush=True)
         return None
-    print("llama_context: flash_attn    = disabled", file=sys.stderr, flush=True)
+    print(f"llama_context: flash_attn    = {_FLASH_ATTENTION}", file=sys.stderr, flush=True)
     return _Context(params)
 
 

@@ -1,0 +1,62 @@
+"""Stored runs and a build that lost speed: real engine, real model, the words a user reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .inner import failure_of, measure
+from .preload import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+# Wide, since minutes later a shared machine may be another; four times the time is wider still.
+SOURCE = """
+import pytest
+
+@pytest.mark.llm_model("smollm2-135m", n_ctx=512, n_threads=1)
+@pytest.mark.llm_workload(prompt_tokens=8, generate_tokens=8)
+@pytest.mark.llm_no_regression(tolerance="50%")
+def test_speed(llm_bench):
+    pass
+"""
+SLOW = Fault(slowdown=3.0)
+
+
+def verdicts(results: Mapping[str, Any]) -> set[str]:
+    (test,) = results["tests"]
+    return {metric["baseline"]["verdict"] for metric in test["metrics"].values() if metric["baseline"]}
+
+
+def test_five_runs_let_the_same_build_pass_and_call_one_four_times_slower(
+    pytester: pytest.Pytester, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    pytester.makepyfile(test_inner=SOURCE)
+    for _ in range(5):
+        result, _ = measure(pytester, "--llm-update-baselines=append")
+        result.assert_outcomes(passed=1)
+
+    result, healthy = measure(pytester)
+    result.assert_outcomes(passed=1)
+    assert verdicts(healthy) <= {"pass", "inconclusive"}
+    assert healthy["tests"][0]["drift"] == {"differences": [], "reason": ""}
+
+    for name, value in SLOW.environment(library).items():
+        monkeypatch.setenv(name, value)
+    result, slow = measure(pytester)
+    result.assert_outcomes(failed=1)
+    assert verdicts(slow) == {"regressed"}
+    shown = failure_of("test_speed", result.stdout.str())
+    assert shown == (GOLDEN / "regressed.txt").read_text()
+    for name in SLOW.environment(library):
+        monkeypatch.delenv(name)
+
+    pytester.makepyfile(test_inner=SOURCE.replace("n_threads=1", "n_threads=1, n_batch=256"))
+    result, _ = measure(pytester)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*no baseline, recorded with n_batch=2048, now 256"])

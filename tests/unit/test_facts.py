@@ -1,0 +1,70 @@
+"""Facts: what a subject does not tell is left out, never guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.engines.facts import facts_of
+from pytest_llm.errors import RequestFailedError, WorkerDiedError
+from pytest_llm.talk import Completion, Token
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    from pytest_llm.protocols import Talking
+    from pytest_llm.records import JSON
+
+
+class Subject:
+    """Tells what it was made to tell."""
+
+    def __init__(self, resolved: Mapping[str, JSON], refusal: Exception | None = None) -> None:
+        self._resolved = resolved
+        self._refusal = refusal
+
+    def resolved(self) -> Mapping[str, JSON]:
+        return self._resolved
+
+    def tokenize(self, content: str, **how: bool) -> list[int]:
+        return [1, 2, 3]
+
+    def stream(self, prompt: str, count: int, sampling: Any) -> Generator[Token, None, Completion]:
+        if self._refusal is not None:
+            raise self._refusal
+        for each in range(count):
+            yield Token(each, "x")
+        return Completion("x" * count, (), "length", 1)
+
+
+def facts(*arguments: Any) -> dict[str, JSON]:
+    subject: Talking = Subject(*arguments)  # type: ignore[assignment] # as much of one as is asked
+    return facts_of(subject)
+
+
+def test_sizes_of_all_devices_are_added_up() -> None:
+    found = facts(
+        {"weights_bytes": 7, "buffers_mib": {"CPU KV": 1.5, "CUDA0 KV": 2.0, "CPU compute": 9.0}},
+    )
+    assert found["kv_bytes"] == 3.5 * 2**20
+    assert found["weights_bytes"] == 7
+
+
+@pytest.mark.parametrize("resolved", [{}, {"buffers_mib": {"CPU compute": 9.0}}])
+def test_sizes_that_a_release_does_not_tell_are_left_out(resolved: dict[str, JSON]) -> None:
+    assert facts(resolved).keys() == {"resolved", "token_ids", "greedy_output"}
+
+
+def test_what_depends_on_the_machine_is_no_fact() -> None:
+    found = facts({"n_threads": 2, "n_threads_batch": 2, "graph_nodes": "936", "flash_attn": "on"})
+    assert found["resolved"] == {"flash_attn": "on"}
+
+
+def test_a_model_that_refuses_to_talk_has_no_output() -> None:
+    assert "greedy_output" not in facts({}, RequestFailedError("no room", ()))
+
+
+def test_a_worker_that_dies_is_not_mistaken_for_one_that_refuses() -> None:
+    with pytest.raises(WorkerDiedError):
+        facts({}, WorkerDiedError("it died", ()))
