@@ -57,9 +57,10 @@ def _mounts(text: str) -> list[_Mount]:
     mounts = []
     for line in text.splitlines():
         before, _, after = line.partition(" - ")
-        with suppress(IndexError):
-            fields, (kind, _, options) = before.split(), after.split()[:3]
-            mounts.append(_Mount(kind, options.split(","), PurePosixPath(fields[3]), fields[4]))
+        with suppress(ValueError):
+            _, _, _, top, folder, *_ = before.split()
+            kind, _, options, *_ = after.split()
+            mounts.append(_Mount(kind, options.split(","), PurePosixPath(top), folder))
     return mounts
 
 
