@@ -48,7 +48,7 @@ def lock_path(environment: Mapping[str, str]) -> Path:
     ``PYTEST_LLM_LOCK`` names another one: for runs that do not disturb each other, such as on two GPUs, and
     for a run of pytest inside one that measures.
     """
-    return Path(environment.get(VARIABLE) or _DEFAULT)
+    return Path(environment.get(VARIABLE) or _DEFAULT).absolute()  # folders may be changed while waiting
 
 
 @dataclass(frozen=True)

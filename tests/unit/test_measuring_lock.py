@@ -382,3 +382,10 @@ def test_the_lock_of_this_machine_does_not_depend_on_the_user_s_own_temporary_fo
 @pytest.mark.parametrize(("value", "path"), [("/x/lock", "/x/lock"), ("", "/tmp/pytest-llm-bench.lock")])
 def test_the_environment_may_name_another_file(value: str, path: str) -> None:
     assert lock_path({"PYTEST_LLM_LOCK": value}) == Path(path)
+
+
+def test_a_lock_file_named_without_its_folder_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lock_path({"PYTEST_LLM_LOCK": "lock"}) == tmp_path / "lock"

@@ -48,7 +48,9 @@ def test_a_mount_of_a_group_below_the_top_is_counted_from_that_group(tree: Tree)
 
 
 def test_version_1_is_where_the_processors_are_though_version_2_is_there_too(tree: Tree) -> None:
-    tree.groups("4:memory:/m\n1:cpu,cpuacct:/job\n0::/", "\n".join([VERSION_2, MEMORY, VERSION_1]))
+    tree.groups(
+        "4:cpuset:/c\n2:cpu,cpuacct:/job\n1:memory:/m\n0::/", "\n".join([VERSION_2, MEMORY, VERSION_1])
+    )
     (tree.root / TOP / "cpu,cpuacct" / "job").mkdir(parents=True)
     assert found(tree) == [f"{TOP}/cpu,cpuacct/job", f"{TOP}/cpu,cpuacct"]
 

@@ -96,6 +96,15 @@ def test_asking_twice_gives_the_same_answer(rounds: Rounds) -> None:
     assert rounds.round(used=100, stolen=0) == ()
 
 
+def test_a_stretch_that_nobody_asked_about_judges_no_later_one(rounds: Rounds) -> None:
+    assert rounds.round(used=60, stolen=0) == ()
+    rounds.source.mark()
+    rounds.between(used=0, stolen=500)
+    rounds.source.mark()
+    rounds.between(used=0, stolen=500)
+    assert rounds.round(used=50, stolen=10) == STOLEN  # 10 of 120, with the one that was asked about
+
+
 def test_an_unreadable_stat_is_no_reason(rounds: Rounds) -> None:
     rounds.source.mark()
     rounds.tree.write("proc/stat", "")
