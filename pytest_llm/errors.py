@@ -13,6 +13,7 @@
     │   ├── ModelHeaderError     not a GGUF file, or a damaged one; says where
     │   ├── ModelHashError       not the file that was pinned
     │   └── ModelFetchError      it could not be had from its source
+    ├── MachineBusyError         another run measures on this machine
     ├── ResultsError             a results file cannot be read as one
     ├── BaselineError            stored baselines cannot be read as such, or not be written
     └── EngineError              the system that runs models failed
@@ -106,6 +107,10 @@ class ModelHashError(ModelError):
 
 class ModelFetchError(ModelError):
     """The model could not be had from its source."""
+
+
+class MachineBusyError(LLMBenchError):
+    """Another run measures on this machine."""
 
 
 class ResultsError(LLMBenchError):

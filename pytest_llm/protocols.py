@@ -142,6 +142,23 @@ class Probe(Protocol):
         """Read until the context ends; the mapping then holds the series that were seen."""
 
 
+class Noise(Protocol):
+    """Sees whether something from outside disturbed a stretch of measuring, such as a round.
+
+    It never knows what was measured in the stretch, so that dropping what it names is blind to the outcome.
+    """
+
+    def mark(self) -> None:
+        """Begin a stretch."""
+
+    def since_mark(self) -> tuple[str, ...]:
+        """Return why what ran since the mark must not count; nothing if it may.
+
+        A reason reads the same each time ("CPU quota used up"), so that reasons can be counted. Asking ends
+        the stretch: what runs before the next mark belongs to none.
+        """
+
+
 class Models(Protocol):
     """Finds the file that a name stands for."""
 

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "gguf_model": {"errors", "protocols", "records", "talk"},
     "models": {"errors", "protocols", "records"},
     "engines": {"errors", "protocols", "records", "talk"},
+    "measuring_lock": {"errors"},
     "probes": {"records"},
     "baselines": {"codec", "errors", "metrics", "records"},
     "reports": {"__init__", "codec", "errors", "findings", "metrics", "records", "verdicts"},

@@ -1,0 +1,80 @@
+"""NVIDIA's management library, as far as noise is concerned; nothing else here touches ``pynvml``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.probes.absent import Absent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Bits of ``nvmlDeviceGetCurrentClocksEventReasons``, in nvml.h. These come and go, and slow a device down
+# by much: what ran meanwhile does not count.
+SLOWDOWNS = {
+    0x08: "hardware slowdown",
+    0x20: "thermal slowdown (driver)",
+    0x40: "thermal slowdown (hardware)",
+    0x80: "power brake",
+}
+# These are how a device works for as long as it is busy, or is set up: the power cap holds on most devices
+# whenever they have enough to do. To drop what ran under them would be to drop everything.
+LASTING_LIMITS = {
+    0x04: "power cap",
+    0x10: "sync boost",
+    0x100: "display clock setting",
+}
+
+
+class Nvml:
+    """Devices, by index. A question that a device does not answer is answered with nothing."""
+
+    def __init__(self, library: Any) -> None:
+        """Take pynvml's module, after ``nvmlInit``."""
+        self._library = library
+        self._handles = [
+            library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())
+        ]
+
+    @property
+    def devices(self) -> range:
+        """The indices of all devices."""
+        return range(len(self._handles))
+
+    def clock_reasons(self, device: int) -> int:
+        """Return why the clocks are not higher now, as NVML's bits; 0 if the device does not tell."""
+        # Drivers before 535 and bindings of their time know the second name only; the first is the future's.
+        for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
+            try:
+                return int(getattr(self._library, name)(self._handles[device]))
+            except (AttributeError, self._library.NVMLError):
+                continue
+        return 0
+
+    def computing(self, device: int) -> frozenset[int]:
+        """Return the ids of processes that compute on the device; a desktop that draws is none."""
+        try:
+            processes = self._library.nvmlDeviceGetComputeRunningProcesses(self._handles[device])
+        except self._library.NVMLError:
+            return frozenset()
+        return frozenset(process.pid for process in processes)
+
+
+def open_nvml(load: Callable[[], Any] = lambda: importlib.import_module("pynvml")) -> Nvml | Absent:
+    """Return the library with at least one device, or why there is none; never raises."""
+    try:
+        library = load()
+    except ImportError:
+        return Absent("pynvml is not installed")
+    try:
+        library.nvmlInit()
+        nvml = Nvml(library)
+    except library.NVMLError as error:
+        return Absent(f"NVML: {error}")
+    return nvml if nvml.devices else Absent("NVML finds no device")
+
+
+def words(reasons: int, names: dict[int, str]) -> tuple[str, ...]:
+    """Return the names of the bits that are set."""
+    return tuple(name for bit, name in names.items() if reasons & bit)
