@@ -7,7 +7,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llm.inference.paired import (
@@ -147,6 +147,7 @@ def test_what_is_undecided_when_sessions_end_is_inconclusive_and_verdicts_stand(
     assert conclude(passed) is passed
 
 
+@settings(deadline=None)
 @given(log_ratios, log_ratios, st.sampled_from(["quick", "normal", "thorough"]))
 def test_sessions_after_a_verdict_change_nothing(values: list[float], more: list[float], effort: str) -> None:
     rule = rule_for(effort, 2)
@@ -157,6 +158,7 @@ def test_sessions_after_a_verdict_change_nothing(values: list[float], more: list
             assert ask(rule, values[: found.sessions], TOLERANCE) == found
 
 
+@settings(deadline=None)
 @given(log_ratios)
 def test_a_campaign_that_stops_at_the_first_verdict_finds_what_the_replay_finds(values: list[float]) -> None:
     found = [decide(RULE, values[:count], TOLERANCE) for count in range(len(values) + 1)]
@@ -164,6 +166,7 @@ def test_a_campaign_that_stops_at_the_first_verdict_finds_what_the_replay_finds(
     assert all(each == found[-1] for each in verdicts)
 
 
+@settings(deadline=None)
 @given(one_look, log_ratios)
 def test_swapped_subjects_swap_regressed_and_improved(rule: Rule, values: list[float]) -> None:
     forth = decide(rule, values, TOLERANCE)
@@ -178,6 +181,7 @@ def test_swapped_subjects_swap_regressed_and_improved(rule: Rule, values: list[f
     assert back.mde == pytest.approx(forth.mde)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(500, 2000), st.integers(500, 2000)), min_size=10, max_size=20),
     st.sampled_from([2.0**-30, 0.5, 1024.0]),
@@ -282,6 +286,7 @@ def test_faster_than_is_counted_in_the_family_and_ends_inconclusive() -> None:
         assert decide_faster(replace(alpha(2**-10), family=2), each, by=0.2).verdict is Verdict.INCONCLUSIVE
 
 
+@settings(deadline=None)
 @given(
     one_look,
     st.lists(st.integers(-200, 200).filter(bool), min_size=12, max_size=12, unique_by=abs),
