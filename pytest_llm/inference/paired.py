@@ -84,8 +84,8 @@ class Decision:
             faster, against "faster by as much".
         p_improved: Against "not faster than is too small to matter"; None where that was not asked.
         p_ok: Against "slower by the tolerance or more" or "not faster by as much".
-        mde: The slowdown that this run would have called with 95 % power, or the speed-up that it would have
-            acknowledged, as a ratio: 0.034 is 3.4 %. None before the first look.
+        mde: The slowdown that this run would have called with 95 % power had it needed its last look, or the
+            speed-up that it would have acknowledged, as a ratio: 0.034 is 3.4 %. None before the first look.
     """
 
     verdict: Verdict | None
@@ -128,8 +128,11 @@ def decide_faster(rule: Rule, log_ratios: Sequence[float], by: float) -> Decisio
 
 
 def conclude(decision: Decision) -> Decision:
-    """Return the decision once no session can follow: what is undecided is inconclusive."""
-    return decision if decision.verdict else replace(decision, verdict=Verdict.INCONCLUSIVE)
+    """Return the decision once no session can follow: what is undecided is inconclusive.
+
+    It would have called nothing, however slow: it has no MDE.
+    """
+    return decision if decision.verdict else replace(decision, verdict=Verdict.INCONCLUSIVE, mde=None)
 
 
 def change_of(metric: Metric, log_ratio: float) -> float:
@@ -229,7 +232,8 @@ def _describe(
 ) -> Decision:
     mde = None
     if look is not None:
-        mde = minimum_detectable_effect(log_ratios, question.null, rule.looks[look], rule.level(look))
+        last = len(rule.looks) - 1  # where a slowdown too small for this look would have been called
+        mde = minimum_detectable_effect(log_ratios, question.null, rule.looks[last], rule.level(last))
     return Decision(
         verdict=verdict,
         look=look,
