@@ -105,6 +105,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not bench.settings.bench:
         pytest.skip("a benchmark: run it with --llm-bench")
     from pytest_llm.errors import LLMBenchError
+    from pytest_llm.plugin import benchmark_record
     from pytest_llm.plugin.progress import Progress
     from pytest_llm.plugin.telling import message, properties
 
@@ -115,16 +116,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
+    benchmark_record.prepare(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a benchmark that fell short, after its own assertions held."""
-    yield
     finding = item.stash.get(FINDING, None)
-    if finding is not None and any(each.verdict.fails for each in finding.judgements):
-        from pytest_llm.plugin.telling import shortfall
+    if finding is None:
+        yield
+        return
+    from pytest_llm.plugin import benchmark_record
+    from pytest_llm.plugin.telling import shortfall
 
+    with benchmark_record.recorded(item, finding):
+        yield
+    if any(each.verdict.fails for each in finding.judgements):
         pytest.fail(shortfall(finding), pytrace=False)
 
 
@@ -165,33 +172,35 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         except LLMBenchError as error:  # told in the summary: raised here, it would take pytest's own away
             bench.unwritten = str(error)
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    from pytest_llm.plugin.benchmark_record import told_not_to_measure
+
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-    if green and not bench.runs() and not _told_not_to_measure(session.config):
+    if green and not bench.runs() and not told_not_to_measure(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-benchmark's own raises where a comparison fails
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what was measured."""
     bench = existing_bench(terminalreporter.config)
     if bench is None or not bench.settings.bench or terminalreporter.config.option.collectonly:
         return
+    from pytest_llm.plugin.benchmark_record import told_not_to_measure
+
     terminalreporter.write_sep("=", "llm-bench")
-    if not bench.runs() and not _told_not_to_measure(terminalreporter.config):
+    if not bench.runs() and not told_not_to_measure(terminalreporter.config):
         terminalreporter.write_line(_why_nothing(bench.selected), red=True)
     else:
         from pytest_llm.reports.terminal import summary
 
         for line in summary(bench.results()):
             terminalreporter.write_line(line)
+    if bench.settings.disabled:
+        terminalreporter.write_line("--benchmark-disable: one session a subject, and no limit was judged")
     if bench.unwritten:
         terminalreporter.write_line(bench.unwritten, red=True)
     elif bench.findings and bench.settings.json is not None:
         terminalreporter.write_line(f"results in {bench.settings.json}")
-
-
-def _told_not_to_measure(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark itself was told to skip or to do without timing."""
-    return any(config.getoption(name, False) for name in ("benchmark_skip", "benchmark_disable"))
 
 
 def _why_nothing(selected: int) -> str:

@@ -15,6 +15,7 @@ import pytest
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.plan import SESSIONS
+from pytest_llm.plugin.benchmark_record import is_disabled
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
 from pytest_llm.units import SECONDS
 
@@ -28,6 +29,7 @@ class Settings:
 
     Attributes:
         bench: Run benchmarks.
+        disabled: Run them in one session and judge no limit: pytest-benchmark's --benchmark-disable.
         models: For tests that name none; paths are absolute.
         candidate: The build.
         effort: "quick", "normal" or "thorough".
@@ -37,6 +39,7 @@ class Settings:
     """
 
     bench: bool
+    disabled: bool
     models: tuple[str, ...]
     candidate: BuildReference
     effort: str
@@ -67,6 +70,7 @@ def read(config: pytest.Config) -> Settings:
         _check_alone(config)
     return Settings(
         bench=bench,
+        disabled=is_disabled(config),
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
         candidate=parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate")),
         effort=effort,
