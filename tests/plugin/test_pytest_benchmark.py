@@ -35,9 +35,7 @@ class TestRounds:
         stats = _records(project, "--llm-json=results.json")["test_it"]["stats"]
 
         (run,) = json.loads((project.path / "results.json").read_text(encoding="utf-8"))["runs"].values()
-        seconds = [
-            value for session in run["sessions"] for value in session["series"]["request"]["values"]
-        ]
+        seconds = [value for session in run["sessions"] for value in session["series"]["request"]["values"]]
         assert len(set(seconds)) > 1
         assert stats["data"] == seconds
         assert stats["rounds"] == len(seconds)

@@ -179,9 +179,9 @@ class TestSavedRuns:
     def _a_benchmark(self, project: Project) -> None:
         project.write("def test_it(llm_bench): pass")
 
-    def _compared(self, project: Project) -> pytest.RunResult:
+    def _compared(self, project: Project, *arguments: str) -> pytest.RunResult:
         return project.pytester.runpytest_subprocess(
-            *project.measuring(), "--benchmark-compare", "--benchmark-compare-fail=mean:5%"
+            *arguments, *project.measuring(), "--benchmark-compare", "--benchmark-compare-fail=mean:5%"
         )
 
     def test_are_shown_by_the_command_compare(self, project: Project, stand_in: StandIn) -> None:
@@ -217,7 +217,7 @@ class TestSavedRuns:
         project.measure("--benchmark-autosave")
         stand_in.set(token_seconds=1 / 100)
 
-        result = self._compared(project)
+        result = self._compared(project, "-p", "llm_bench")  # loaded first, its summary would come last
 
         assert result.ret != pytest.ExitCode.OK
         assert "Performance has regressed" in result.stderr.str()
