@@ -119,6 +119,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     benchmark_record.prepare(item)
 
 
+@pytest.hookimpl(specname="pytest_runtest_setup", trylast=True)
+def pytest_llm_fixtures_are_set_up(item: pytest.Item) -> None:
+    """Look at what the fixtures became."""
+    if FINDING in item.stash:
+        from pytest_llm.plugin import benchmark_record
+
+        benchmark_record.let_go_of_a_namesake(item)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a benchmark that fell short, after its own assertions held."""
@@ -158,8 +167,14 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # other plugins' hooks may raise: then the results are there
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Write the results, and turn a green run that measured nothing red."""
+    _finish(session)
+    yield
+
+
+def _finish(session: pytest.Session) -> None:
     bench = existing_bench(session.config)
     if bench is None or not bench.settings.bench or session.config.option.collectonly:
         return

@@ -73,6 +73,7 @@ class _Replay:
             self._now = None
 
 
+_ADDED: pytest.StashKey[bool] = pytest.StashKey()  # the fixture, to a test that does not ask for it
 _REPLAY: pytest.StashKey[_Replay] = pytest.StashKey()
 
 
@@ -99,6 +100,7 @@ def join(item: pytest.Item, measuring: bool) -> None:
     concerned = measuring or _option(item.config, "only") or _option(item.config, "skip")
     if concerned and _FIXTURE not in item.fixturenames:
         item.fixturenames = [*item.fixturenames, _FIXTURE]  # a copy: tests of one function share the list
+        item.stash[_ADDED] = True
 
 
 def prepare(item: pytest.Item) -> None:
@@ -110,6 +112,24 @@ def prepare(item: pytest.Item) -> None:
     arguments = theirs.args if theirs else ()
     settings = {**(theirs.kwargs if theirs else {}), "timer": replay.replayed}
     item.add_marker(pytest.mark.benchmark.with_args(*arguments, **settings), append=False)
+
+
+def let_go_of_a_namesake(item: pytest.Item) -> None:
+    """Do without a record where a conftest has a fixture ``benchmark`` of its own.
+
+    pytest-benchmark ends the whole run over a test that has such a one, and this test did not ask for it.
+    """
+    if not item.stash.get(_ADDED, False) or _REPLAY not in item.stash:
+        return
+    assert isinstance(item, pytest.Function)
+    if not hasattr(item.funcargs.get(_FIXTURE), "pedantic"):
+        item.funcargs.pop(_FIXTURE, None)
+        del item.stash[_REPLAY]
+        item.warn(
+            pytest.PytestWarning(
+                "no record in pytest-benchmark, whose fixture benchmark is hidden by another one of that name"
+            )
+        )
 
 
 @contextmanager

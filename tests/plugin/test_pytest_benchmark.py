@@ -9,16 +9,30 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.plugin.conftest import Project, StandIn
 
 UNEVEN = {"token_seconds": 0.0012345, "jitter": 0.3}
 
 
+SAVE = ("--benchmark-save=run", "--benchmark-save-data")
+
+
 def _measured(project: Project, *arguments: str) -> tuple[pytest.RunResult, dict[str, Any]]:
-    """Measure, and return what pytest-benchmark wrote, by the tests' names."""
-    result = project.measure("--benchmark-json=benchmarks.json", *arguments)
-    document = json.loads((project.path / "benchmarks.json").read_text(encoding="utf-8"))
-    return result, {each["name"]: each for each in document["benchmarks"]}
+    """Measure, and return what pytest-benchmark saved, by the tests' names."""
+    result = project.measure(*SAVE, *arguments)
+    return result, _saved(project)
+
+
+def _saved(project: Project) -> dict[str, Any]:
+    (path,) = (project.path / ".benchmarks").rglob("*_run.json")
+    return _by_name(path)
+
+
+def _by_name(path: Path) -> dict[str, Any]:
+    benchmarks = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+    return {each["name"]: each for each in benchmarks}
 
 
 def _records(project: Project, *arguments: str) -> dict[str, Any]:
@@ -32,7 +46,10 @@ class TestRounds:
         stand_in.set(**UNEVEN)
         project.write("def test_it(llm_bench): pass")
 
-        stats = _records(project, "--llm-json=results.json")["test_it"]["stats"]
+        # In a process of its own: older releases leave the file to the garbage collector, which warns.
+        options = [*project.measuring(), "--benchmark-json=benchmarks.json", "--llm-json=results.json"]
+        project.pytester.runpytest_subprocess(*options)
+        stats = _by_name(project.path / "benchmarks.json")["test_it"]["stats"]
 
         (run,) = json.loads((project.path / "results.json").read_text(encoding="utf-8"))["runs"].values()
         seconds = [value for session in run["sessions"] for value in session["series"]["request"]["values"]]
@@ -312,11 +329,10 @@ class TestTheUsersOwnUse:
         )
         measuring = project.measuring() if flag else project.measuring()[1:]
 
-        result = project.run(*measuring, "--benchmark-json=benchmarks.json")
+        result = project.run(*measuring, *SAVE)
 
         result.assert_outcomes(passed=1)
-        text = (project.path / "benchmarks.json").read_text(encoding="utf-8")
-        (record,) = json.loads(text)["benchmarks"]
+        record = _saved(project)["test_talk"]
         assert record["stats"]["rounds"] == 3
         assert record["options"]["timer"] == "perf_counter"
         assert record["extra_info"] == {}
@@ -353,6 +369,16 @@ class TestWithoutPytestBenchmark:
         project.write("def test_it(llm_bench): pass")
 
         project.measure("-p", "no:benchmark").assert_outcomes(passed=1)
+
+
+def test_a_namesake_of_the_users_costs_the_record_and_nothing_else(project: Project) -> None:
+    project.write("@pytest.fixture\ndef benchmark(): return 7", "conftest.py")
+    project.write("def test_it(llm_bench): pass")
+
+    result = project.measure("-W", "default")
+
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*PytestWarning: no record in pytest-benchmark, *"])
 
 
 def test_a_fixture_of_the_users_may_wrap_the_real_one(project: Project) -> None:

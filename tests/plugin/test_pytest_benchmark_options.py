@@ -109,12 +109,12 @@ class TestDisable:
     def test_runs_each_once_judges_nothing_and_reports_no_times(
         self, mixed: Project, stand_in: StandIn
     ) -> None:
-        result = mixed.measure("--benchmark-disable", "--benchmark-json=benchmarks.json", "--llm-json=r.json")
+        result = mixed.measure("--benchmark-disable", "--benchmark-autosave", "--llm-json=r.json")
 
         assert result.ret == pytest.ExitCode.OK
         result.assert_outcomes(passed=4)
         assert len(stand_in.processes()) == 1
-        assert not (mixed.path / "benchmarks.json").exists()
+        assert list((mixed.path / ".benchmarks").rglob("*.json")) == []
         assert not any(line.startswith("Name (time in") for line in result.outlines)
         result.stdout.fnmatch_lines(["--benchmark-disable: one session a subject, and no limit was judged"])
         tests = json.loads((mixed.path / "r.json").read_text(encoding="utf-8"))["tests"]
@@ -172,6 +172,14 @@ def test_columns_and_group_by_shape_the_table(project: Project) -> None:
         ]
     )
     result.stdout.no_fnmatch_line("*StdDev*")
+
+
+def test_an_option_that_makes_pytest_benchmark_raise_costs_no_results(project: Project) -> None:
+    project.write("def test_it(llm_bench): pass")
+
+    project.measure("--benchmark-group-by=param:missing", "--llm-json=results.json")
+
+    assert (project.path / "results.json").exists()
 
 
 class TestSavedRuns:
