@@ -4,39 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.plugin.conftest import Project, StandIn
 
 UNEVEN = {"token_seconds": 0.0012345, "jitter": 0.3}
-
-
-SAVE = ("--benchmark-save=run", "--benchmark-save-data")
-
-
-def _measured(project: Project, *arguments: str) -> tuple[pytest.RunResult, dict[str, Any]]:
-    """Measure, and return what pytest-benchmark saved, by the tests' names."""
-    result = project.measure(*SAVE, *arguments)
-    return result, _saved(project)
-
-
-def _saved(project: Project) -> dict[str, Any]:
-    (path,) = (project.path / ".benchmarks").rglob("*_run.json")
-    return _by_name(path)
-
-
-def _by_name(path: Path) -> dict[str, Any]:
-    benchmarks = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-    return {each["name"]: each for each in benchmarks}
-
-
-def _records(project: Project, *arguments: str) -> dict[str, Any]:
-    return _measured(project, *arguments)[1]
 
 
 class TestRounds:
@@ -49,7 +24,7 @@ class TestRounds:
         # In a process of its own: older releases leave the file to the garbage collector, which warns.
         options = [*project.measuring(), "--benchmark-json=benchmarks.json", "--llm-json=results.json"]
         project.pytester.runpytest_subprocess(*options)
-        stats = _by_name(project.path / "benchmarks.json")["test_it"]["stats"]
+        stats = project.records("benchmarks.json")["test_it"]["stats"]
 
         (run,) = json.loads((project.path / "results.json").read_text(encoding="utf-8"))["runs"].values()
         seconds = [value for session in run["sessions"] for value in session["series"]["request"]["values"]]
@@ -66,7 +41,7 @@ class TestRounds:
     def test_are_not_eaten_by_what_is_meant_for_functions(self, project: Project, option: str) -> None:
         project.write("def test_it(llm_bench): pass")
 
-        stats = _records(project, option)["test_it"]["stats"]
+        stats = project.recorded(option)[1]["test_it"]["stats"]
 
         assert set(stats["data"]) == {1.4921875}  # 191 tokens of 1/128 s: the last one is not decoded
         assert stats["rounds"] <= 30
@@ -83,7 +58,7 @@ class TestRounds:
             """
         )
 
-        record = _records(project, timer)["test_it"]
+        record = project.recorded(timer)[1]["test_it"]
 
         assert record["stats"]["min"] == 1.4921875
         assert record["options"]["timer"] == "replayed"
@@ -128,7 +103,7 @@ class TestEveryKindOfBenchmark:
             """
         )
 
-        result, records = _measured(project, "-W", "error::pytest.PytestWarning")
+        result, records = project.recorded("-W", "error::pytest.PytestWarning")
 
         result.assert_outcomes(passed=8)
         assert set(records) == {
@@ -144,7 +119,7 @@ class TestEveryKindOfBenchmark:
     def test_parameters_are_plain_text(self, project: Project) -> None:
         project.write("@pytest.mark.llm_workload(prompt_tokens=[4, 8])\ndef test_it(): pass")
 
-        assert [each["params"] for each in _records(project).values()] == [
+        assert [each["params"] for each in project.recorded()[1].values()] == [
             {"_llm_choice": "prompt_tokens=4"},
             {"_llm_choice": "prompt_tokens=8"},
         ]
@@ -177,7 +152,7 @@ class TestEveryKindOfBenchmark:
             """
         )
 
-        result, records = _measured(project)
+        result, records = project.recorded()
 
         result.assert_outcomes(failed=2)
         assert set(records) == {"test_over_limit", "test_own_assertion"}
@@ -200,7 +175,7 @@ class TestEveryKindOfBenchmark:
             """
         )
 
-        result, records = _measured(project, "-W", "error::pytest.PytestWarning")
+        result, records = project.recorded("-W", "error::pytest.PytestWarning")
 
         result.assert_outcomes(passed=1, skipped=1, errors=1)
         assert set(records) == {"test_good"}
@@ -217,7 +192,7 @@ class TestExtraInfo:
             """
         )
 
-        info = _records(project, "--llm-json=results.json")["test_it"]["extra_info"]
+        info = project.recorded("--llm-json=results.json")[1]["test_it"]["extra_info"]
 
         written = json.loads((project.path / "results.json").read_text(encoding="utf-8"))
         (test,) = written["tests"]
@@ -244,7 +219,7 @@ class TestExtraInfo:
             """
         )
 
-        info = _records(project)["test_it"]["extra_info"]
+        info = project.recorded()[1]["test_it"]["extra_info"]
 
         assert (info["mine"], info["model"]) == (1, "also mine")
 
@@ -253,7 +228,7 @@ class TestGroup:
     def test_is_none_by_default(self, project: Project) -> None:
         project.write("def test_it(llm_bench): pass")
 
-        assert _records(project)["test_it"]["group"] is None
+        assert project.recorded()[1]["test_it"]["group"] is None
 
     def test_is_the_users(self, project: Project) -> None:
         project.write(
@@ -272,7 +247,7 @@ class TestGroup:
             """
         )
 
-        records = _records(project)
+        records = project.recorded()[1]
 
         assert {name: record["group"] for name, record in records.items()} == {
             "test_marked": "marked",
@@ -284,113 +259,3 @@ class TestGroup:
         project.write('@pytest.mark.benchmark("group")\ndef test_it(llm_bench): pass')
 
         assert "can't have positional arguments" in project.failures()["test_it"]
-
-
-class TestTheUsersOwnUse:
-    @pytest.mark.parametrize("use", ["benchmark(int)", "benchmark.pedantic(int)"])
-    @pytest.mark.parametrize("option", ["--benchmark-enable", "--benchmark-disable"])
-    def test_of_the_fixture_in_a_benchmark_is_one_clear_line(
-        self, project: Project, use: str, option: str
-    ) -> None:
-        project.write(f"def test_it(llm_bench, benchmark): {use}")
-
-        (text,) = project.failures(option).values()
-
-        assert text.startswith(
-            "the fixture benchmark holds the requests of this test's model and can time nothing else: "
-            "move what it was called with to a test of its own"
-        )
-        assert len(text.splitlines()) == 1
-
-    def test_that_was_swallowed_fails_the_test_as_well(self, project: Project) -> None:
-        project.write(
-            """
-            def test_it(llm_bench, benchmark):
-                with pytest.raises(Exception):
-                    benchmark(int)
-            """
-        )
-
-        assert "can time nothing else" in project.failures()["test_it"]
-
-    def test_leaves_the_other_records_alone(self, project: Project) -> None:
-        project.write("def test_both(llm_bench, benchmark): benchmark(int)\ndef test_it(llm_bench): pass")
-
-        assert set(_records(project)) == {"test_it"}
-
-    @pytest.mark.parametrize("flag", [True, False])
-    def test_in_a_functional_test_times_what_the_test_says(self, project: Project, flag: bool) -> None:
-        project.write(
-            """
-            def test_talk(gguf_model, benchmark):
-                answer = benchmark.pedantic(gguf_model.generate, ("hello",), {"max_tokens": 2}, rounds=3)
-                assert answer.text == "fg"
-            """
-        )
-        measuring = project.measuring() if flag else project.measuring()[1:]
-
-        result = project.run(*measuring, *SAVE)
-
-        result.assert_outcomes(passed=1)
-        record = _saved(project)["test_talk"]
-        assert record["stats"]["rounds"] == 3
-        assert record["options"]["timer"] == "perf_counter"
-        assert record["extra_info"] == {}
-
-
-class TestWithoutPytestBenchmark:
-    def test_benchmarks_run_and_are_judged(self, project: Project) -> None:
-        project.write(
-            """
-            @pytest.mark.llm_tokens_per_second(min=1000)
-            def test_slow(llm_bench):
-                assert llm_bench.generation_tokens_per_second.value == 128
-
-            @pytest.mark.llm_workload(prompt_tokens=4)
-            def test_marked():
-                pass
-            """
-        )
-
-        result = project.measure("-p", "no:benchmark", "--strict-markers")
-
-        result.assert_outcomes(passed=1, failed=1)
-        assert "the limit is at least 1000 tok/s" in project.texts(result)["test_slow"]
-
-    def test_a_fixture_of_the_users_that_has_its_name_is_left_alone(self, project: Project) -> None:
-        project.write(
-            """
-            @pytest.fixture
-            def benchmark():
-                pytest.fail("nobody asked for it")
-            """,
-            "conftest.py",
-        )
-        project.write("def test_it(llm_bench): pass")
-
-        project.measure("-p", "no:benchmark").assert_outcomes(passed=1)
-
-
-def test_a_namesake_of_the_users_costs_the_record_and_nothing_else(project: Project) -> None:
-    project.write("@pytest.fixture\ndef benchmark(): return 7", "conftest.py")
-    project.write("def test_it(llm_bench): pass")
-
-    result = project.measure("-W", "default")
-
-    result.assert_outcomes(passed=1, warnings=1)
-    result.stdout.fnmatch_lines(["*PytestWarning: no record in pytest-benchmark, *"])
-
-
-def test_a_fixture_of_the_users_may_wrap_the_real_one(project: Project) -> None:
-    project.write(
-        """
-        @pytest.fixture
-        def benchmark(benchmark):
-            benchmark.group = "wrapped"
-            return benchmark
-        """,
-        "conftest.py",
-    )
-    project.write("def test_it(llm_bench): pass")
-
-    assert _records(project)["test_it"]["group"] == "wrapped"
