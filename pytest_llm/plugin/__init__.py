@@ -111,6 +111,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not bench.settings.bench:
         pytest.skip("a benchmark: run it with --llm-bench")
     from pytest_llm.errors import LLMBenchError
+    from pytest_llm.plugin import benchmark_record
     from pytest_llm.plugin.progress import Progress
     from pytest_llm.plugin.telling import message, properties
 
@@ -121,17 +122,30 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
+    benchmark_record.prepare(item)
+
+
+@pytest.hookimpl(specname="pytest_runtest_setup", trylast=True)
+def pytest_llm_fixtures_are_set_up(item: pytest.Item) -> None:
+    """Look at what the fixtures became."""
+    if FINDING in item.stash:
+        from pytest_llm.plugin import benchmark_record
+
+        benchmark_record.let_go_of_a_namesake(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a benchmark that fell short, after its own assertions held."""
-    yield
     finding = item.stash.get(FINDING, None)
     if finding is None:
+        yield
         return
+    from pytest_llm.plugin import benchmark_record
     from pytest_llm.verdicts import explain, failing
 
+    with benchmark_record.recorded(item, finding):
+        yield
     that_fail = bench_of(item.config).settings.failing
     if failing(finding, that_fail):
         pytest.fail(explain(finding, that_fail), pytrace=False)
@@ -160,8 +174,14 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # other plugins' hooks may raise: then the results are there
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Write the results, and turn a green run that measured nothing red."""
+    _finish(session)
+    yield
+
+
+def _finish(session: pytest.Session) -> None:
     bench = existing_bench(session.config)
     if bench is None or not bench.settings.bench or session.config.option.collectonly:
         return
@@ -169,33 +189,35 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         bench.store()
     if bench.unwritten:  # told in the summary: raised here, it would take pytest's own away
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    from pytest_llm.plugin.benchmark_record import told_not_to_measure
+
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-    if green and not bench.runs() and not _told_not_to_measure(session.config):
+    if green and not bench.runs() and not told_not_to_measure(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-benchmark's own raises where a comparison fails
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what was measured."""
     bench = existing_bench(terminalreporter.config)
     if bench is None or not bench.settings.bench or terminalreporter.config.option.collectonly:
         return
+    from pytest_llm.plugin.benchmark_record import told_not_to_measure
+
     terminalreporter.write_sep("=", "llm-bench")
-    if not bench.runs() and not _told_not_to_measure(terminalreporter.config):
+    if not bench.runs() and not told_not_to_measure(terminalreporter.config):
         terminalreporter.write_line(_why_nothing(bench.selected), red=True)
     else:
         from pytest_llm.reports.terminal import summary
 
         for line in summary(bench.results()):
             terminalreporter.write_line(line)
+    if bench.settings.disabled:
+        terminalreporter.write_line("--benchmark-disable: one session a subject, and nothing was judged")
     for line in bench.stored:
         terminalreporter.write_line(line)
     for line in bench.unwritten:
         terminalreporter.write_line(line, red=True)
-
-
-def _told_not_to_measure(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark itself was told to skip or to do without timing."""
-    return any(config.getoption(name, False) for name in ("benchmark_skip", "benchmark_disable"))
 
 
 def _why_nothing(selected: int) -> str:

@@ -79,6 +79,9 @@ class Bench:
     def make_plan(self, benchmarks: list[Benchmark]) -> None:
         """Take in what collection found."""
         self.plan = make_plan(benchmarks, self.settings.effort)
+        if self.settings.disabled:
+            campaigns = tuple(replace(each, sessions=1) for each in self.plan.campaigns)
+            self.plan = replace(self.plan, campaigns=campaigns)
 
     def measure(self, benchmark: Benchmark, watcher: Watcher) -> Finding:
         """Return what was found for a benchmark; its campaign runs when its first test asks.
@@ -93,12 +96,13 @@ class Bench:
         if isinstance(outcome, LLMBenchError):
             self.findings[benchmark.nodeid] = Finding(benchmark, problem=str(outcome))
             raise outcome
+        asked = replace(benchmark, limits=(), gates=()) if self.settings.disabled else benchmark
         self.findings[benchmark.nodeid] = Finding(
             benchmark,
             outcome,
-            judgements=tuple(judge(outcome, benchmark.limits)),
-            screenings=tuple(self._screen(benchmark, outcome, gate) for gate in benchmark.gates),
-            drift=self._drift(benchmark, outcome) if benchmark.gates else None,
+            judgements=tuple(judge(outcome, asked.limits)),
+            screenings=tuple(self._screen(benchmark, outcome, gate) for gate in asked.gates),
+            drift=self._drift(benchmark, outcome) if asked.gates else None,
         )
         return self.findings[benchmark.nodeid]
 

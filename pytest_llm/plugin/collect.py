@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.plan import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin import markers
+from pytest_llm.plugin import benchmark_record, markers
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
 from pytest_llm.records import Benchmark, Gate, Limit, Subject, TestKey
 
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
 CHOICE = "_llm_choice"
 
 
+class _Parameter(str):
+    """A choice as a test's parameter: to whoever writes parameters into a file it is its label."""
+
+    __slots__ = ("choice",)
+    choice: Choice
+
+    @classmethod
+    def of(cls, choice: Choice) -> _Parameter:
+        parameter = cls(choice.label)
+        parameter.choice = choice
+        return parameter
+
+
 def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
     """Make a test for each combination of the lists in its markers, if there is more than one."""
     try:
@@ -29,7 +42,8 @@ def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
         return  # told when the item is read, so that the module's other tests run
     if len(found) > 1:
         metafunc.fixturenames.append(CHOICE)
-        metafunc.parametrize(CHOICE, found, ids=[each.label for each in found], indirect=True)
+        parameters = [_Parameter.of(each) for each in found]
+        metafunc.parametrize(CHOICE, parameters, ids=parameters, indirect=True)
 
 
 def read_item(item: pytest.Item, bench: Bench) -> None:
@@ -37,6 +51,7 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
     benchmark = markers.is_benchmark(item)
     if benchmark:
         item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
+        benchmark_record.join(item, bench.settings.bench)
     try:
         _read_item(item, bench)
     except (ModelError, NoModelNamedError) as error:
@@ -110,8 +125,8 @@ def _choices(node: pytest.Item, bench: Bench) -> list[Choice]:
 def _choice_of(item: pytest.Item, bench: Bench) -> Choice:
     callspec = getattr(item, "callspec", None)
     if callspec is not None and CHOICE in callspec.params:
-        chosen: Choice = callspec.params[CHOICE]
-        return chosen
+        parameter: _Parameter = callspec.params[CHOICE]
+        return parameter.choice
     found = _choices(item, bench)
     if len(found) > 1:
         raise UsageError("lists make parameters only in markers of the test itself, not in pytest.param")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def _llm_choice(request: pytest.FixtureRequest) -> Choice:
     """Which combination of the lists in its markers a test runs on."""
-    choice: Choice = request.param
+    choice: Choice = request.param.choice
     return choice
 
 

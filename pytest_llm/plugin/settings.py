@@ -16,6 +16,7 @@ from pytest_llm.baselines import Mode
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.plan import SESSIONS
+from pytest_llm.plugin.benchmark_record import is_disabled
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
 from pytest_llm.records import ALWAYS_FAILING, Verdict
 from pytest_llm.units import SECONDS
@@ -37,6 +38,7 @@ class Settings:
 
     Attributes:
         bench: Run benchmarks.
+        disabled: Run them in one session and judge no limit: pytest-benchmark's --benchmark-disable.
         models: For tests that name none; paths are absolute.
         candidate: The build.
         effort: "quick", "normal" or "thorough".
@@ -49,6 +51,7 @@ class Settings:
     """
 
     bench: bool
+    disabled: bool
     models: tuple[str, ...]
     candidate: BuildReference
     effort: str
@@ -81,10 +84,15 @@ def read(config: pytest.Config) -> Settings:
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
         _check_alone(config)
-    elif update and config.getoption("llm_update_baselines"):
+    if update and is_disabled(config):
+        raise UsageError(
+            "--llm-update-baselines stores what is measured, --benchmark-disable measures nothing"
+        )
+    if not bench and update and config.getoption("llm_update_baselines"):
         raise UsageError("--llm-update-baselines stores what --llm-bench measures: add --llm-bench")
     return Settings(
         bench=bench,
+        disabled=is_disabled(config),
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
         candidate=parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate")),
         effort=effort,

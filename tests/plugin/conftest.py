@@ -112,6 +112,21 @@ class Project:
         found: dict[str, Any] = json.loads((self.path / "results.json").read_text(encoding="utf-8"))
         return found
 
+    def recorded(self, *arguments: object) -> tuple[pytest.RunResult, dict[str, Any]]:
+        """Measure, and return what pytest-benchmark then has saved as well."""
+        return self.measure(*self.saving(), *arguments), self.records()
+
+    @staticmethod
+    def saving() -> list[str]:
+        """Return the options with which pytest-benchmark saves what :meth:`records` reads."""
+        return ["--benchmark-save=run", "--benchmark-save-data"]
+
+    def records(self, name: str = ".benchmarks/*/*_run.json") -> dict[str, Any]:
+        """Return the records of a file of pytest-benchmark, by the names of their tests."""
+        (path,) = self.path.glob(name)
+        benchmarks = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        return {each["name"]: each for each in benchmarks}
+
 
 @dataclass(frozen=True)
 class Ini:
@@ -216,6 +231,8 @@ def _text(content: str) -> bytes:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
+    # pytest-benchmark switches itself off where it sees this, and inner runs are alone.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     for name in [name for name in os.environ if name.startswith("LLAMA_STAND_IN_")]:
         monkeypatch.delenv(name)
     return StandIn(monkeypatch, tmp_path / "diary")
