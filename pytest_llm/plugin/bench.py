@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from pytest_llm import engines
 from pytest_llm.baselines import BaselineStore, Conditions, Missing, Updated, take, update_lines
-from pytest_llm.campaign import Outcome, run_campaign
+from pytest_llm.campaign import Outcome, run_alone
 from pytest_llm.errors import LLMBenchError, UsageError
 from pytest_llm.findings import Drift, Finding
 from pytest_llm.gguf_model import GGUFModel
@@ -207,7 +207,7 @@ class Bench:
 
     def _campaign(self, subject: Subject, watcher: Watcher) -> _Measured:
         try:
-            return run_campaign(
+            return run_alone(
                 self.plan.campaign_of(subject),
                 self.models.resolve(subject.model),
                 self._engine(subject),

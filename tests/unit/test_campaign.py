@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign import ON_CPU, ON_GPU, REQUESTS, ROUNDS, run_campaign
+from pytest_llm.campaign import run_alone
+from pytest_llm.campaign.alone import REQUESTS, ROUNDS
+from pytest_llm.campaign.slices import ON_CPU, ON_GPU
 from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
@@ -142,7 +144,7 @@ class Told:
 
 def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:
     campaign = Campaign(SUBJECT, workloads, sessions)
-    outcomes = run_campaign(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told())
+    outcomes = run_alone(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told())
     return dict(outcomes)
 
 
@@ -254,6 +256,6 @@ def test_a_campaign_whose_workloads_all_failed_starts_no_further_process() -> No
 def test_the_watcher_hears_of_every_session_and_how_long_it_took() -> None:
     told = Told()
     machine = Machine()
-    run_campaign(Campaign(SUBJECT, (CHAT,), 2), MODEL, machine, PretendedMemory(), machine.clock, told)
+    run_alone(Campaign(SUBJECT, (CHAT,), 2), MODEL, machine, PretendedMemory(), machine.clock, told)
     assert [line.partition(" ")[0] for line in told.lines] == ["1/2", "1", "2/2", "2"]
     assert told.lines[1] == told.lines[3].replace("2 took", "1 took")

@@ -106,7 +106,7 @@ def test_a_decision_tells_what_it_rests_on() -> None:
         p_regressed=p_value([value - NEGLIGIBLE for value in values]),
         p_improved=p_value([-value - NEGLIGIBLE for value in values]),
         p_ok=p_value([MARGIN - value for value in values]),
-        mde=minimum_detectable_effect(values, NEGLIGIBLE, 20, 0.01 / 2 * 0.4),
+        mde=pytest.approx(minimum_detectable_effect(values, NEGLIGIBLE, 20, 0.01 / 2 * 0.4)),  # type: ignore[arg-type]
     )
 
 

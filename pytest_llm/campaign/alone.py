@@ -1,57 +1,38 @@
-"""Sessions of one subject: from a plan and an engine to runs.
-
-Knows no pytest and no engine by name. Each session is a fresh process: its memory layout and its placement
-differ from the last one's, so a session is the unit that may be called independent.
-"""
+"""All sessions of one subject."""
 
 from __future__ import annotations
 
 import math
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
+from pytest_llm.campaign.slices import (
+    Budget,
+    generation_steps,
+    larger,
+    request_series,
+    slice_series,
+    within,
+)
 from pytest_llm.errors import EngineError, RequestFailedError, WorkerDiedError, WorkerHungError
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.records import Run, Series, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping
 
     from pytest_llm.protocols import Clock, Engine, Loaded, Probe, Watcher
     from pytest_llm.records import JSON, Build, Campaign, Model, Workload
 
-Outcome = Run | EngineError
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How often a session does a thing: at least, at most, and for about how many seconds."""
-
-    least: int
-    most: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class SliceFloor:
-    """The smallest slice of generation worth timing: so many steps, and so many seconds."""
-
-    steps: int
-    seconds: float
-
+Outcome = Union[Run, EngineError]
 
 ROUNDS = Budget(least=3, most=30, seconds=2.0)
 REQUESTS = Budget(least=1, most=10, seconds=1.5)
-# Far above the clock's resolution, far below the seconds over which a shared machine's speed wanders. On a
-# GPU a few tokens measure the launch of the graph and little else.
-ON_CPU = SliceFloor(steps=4, seconds=0.03)
-ON_GPU = SliceFloor(steps=32, seconds=0.3)
 _WARM_UP_SLICES_MOST = 8
 _STEADY = 0.25
 
 
-def run_campaign(
+def run_alone(
     campaign: Campaign,
     model: Model,
     engine: Engine,
@@ -107,7 +88,7 @@ def _run_session(
             records.fail(workload, error)
             return
         else:
-            peaks = _larger(at_load, at_work)
+            peaks = larger(at_load, at_work)
             records.add(workload, {**series, **peaks, "load": Series((seconds,))})
 
 
@@ -117,30 +98,19 @@ def measure_workload(loaded: Loaded, workload: Workload, clock: Clock) -> dict[s
     Raises:
         EngineError: The worker refused, died or hung.
     """
-    steps = _generation_steps(loaded, workload)
+    steps = generation_steps(loaded, workload)
     _warm_up(loaded, steps)
     prompt: list[tuple[int, float]] = []
     generation: list[tuple[int, float]] = []
-    for _ in _within(ROUNDS, clock):
+    for _ in within(ROUNDS, clock):
         prompt.append(loaded.prompt_slice())
         generation.append(loaded.generation_slice(steps))
-    requests = [loaded.request() for _ in _within(REQUESTS, clock)]
-    tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
+    requests = [loaded.request() for _ in within(REQUESTS, clock)]
     return {
-        "prompt": _slices(prompt),
-        "generation": _slices(generation),
-        "request": Series(tuple(first + math.fsum(gaps) for first, gaps in requests), tokens),
-        "first_token": Series(tuple(first for first, _ in requests)),
-        "inter_token": Series(tuple(gap for _, gaps in requests for gap in gaps)),
+        "prompt": slice_series(prompt),
+        "generation": slice_series(generation),
+        **request_series(requests, workload),
     }
-
-
-def _generation_steps(loaded: Loaded, workload: Workload) -> int:
-    floor = ON_GPU if loaded.on_gpu else ON_CPU
-    _, seconds = loaded.generation_slice(floor.steps)
-    steps = math.ceil(floor.seconds * floor.steps / seconds)
-    # More than the workload generates would measure another depth.
-    return max(floor.steps, min(steps, workload.generate_tokens))
 
 
 def _warm_up(loaded: Loaded, steps: int) -> None:
@@ -151,25 +121,6 @@ def _warm_up(loaded: Loaded, steps: int) -> None:
         if abs(now - before) <= _STEADY * now:
             return
         before = now
-
-
-def _within(budget: Budget, clock: Clock) -> Iterator[int]:
-    started = clock()
-    for done in range(budget.most):
-        if done >= budget.least and clock() - started >= budget.seconds:
-            return
-        yield done
-
-
-def _slices(slices: Sequence[tuple[int, float]]) -> Series:
-    return Series(tuple(seconds for _, seconds in slices), slices[0][0])
-
-
-def _larger(first: Mapping[str, Series], second: Mapping[str, Series]) -> dict[str, Series]:
-    return {
-        name: Series((max(first[name].values[0], second[name].values[0]),))
-        for name in first.keys() & second.keys()
-    }
 
 
 class _Records:

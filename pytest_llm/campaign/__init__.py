@@ -1,0 +1,9 @@
+"""Sessions: from a plan and engines to runs. Knows no pytest and no engine by name.
+
+Each session is a fresh process a subject: memory layout and placement differ from one process to the next, so
+a session is the unit that may be called independent.
+"""
+
+from pytest_llm.campaign.alone import Outcome, run_alone
+
+__all__ = ["Outcome", "run_alone"]
