@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_llm.records import JSON, Benchmark, Gate, Limit, Measurement, Run, StoredRun, Verdict
+from pytest_llm.records import (
+    JSON,
+    Benchmark,
+    Claim,
+    Gate,
+    Limit,
+    Measurement,
+    PairedRun,
+    Run,
+    StoredRun,
+    Verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,43 @@ class Screening:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """A verdict on one metric by a reference that was measured in the same sessions, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        asked: A gate, or a claim to be faster.
+        run: What was measured of both.
+        candidate: The metric of the candidate; None if one of the two has nothing of it.
+        reference: The metric of the reference.
+        log_ratios: log(candidate / reference) of times or sizes, one a session: positive is worse.
+        sessions: How many of them the verdict rests on.
+        change: Of the metric itself, candidate by reference, less 1 (Hodges and Lehmann); None without any.
+        interval: Of the change, at 1 - alpha; None with too few sessions.
+        p_regressed: See :class:`~pytest_llm.inference.paired.Decision`; so are the next three.
+        p_improved: None where the question was a claim.
+        p_ok: None without sessions, as p_regressed.
+        mde: The loss that would have been called with 95 % power; None where nothing would have been.
+        reason: Why nothing could be said; "" otherwise.
+    """
+
+    verdict: Verdict
+    asked: Gate | Claim
+    run: PairedRun
+    candidate: Measurement | None = None
+    reference: Measurement | None = None
+    log_ratios: tuple[float, ...] = ()
+    sessions: int = 0
+    change: float | None = None
+    interval: tuple[float, float] | None = None
+    p_regressed: float | None = None
+    p_improved: float | None = None
+    p_ok: float | None = None
+    mde: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Difference:
     """Something that a subject showed otherwise than before: a fact's name, then and now."""
 
@@ -80,7 +128,9 @@ class Finding:
         run: What was measured; None if nothing could be.
         judgements: One for each limit, in the order of the markers.
         screenings: One for each gate, in the order of the marker.
-        drift: From the facts that are stored of the test; None where no gate asked.
+        comparisons: One for each gate and claim that a reference was measured for.
+        drift: From the facts that are stored of the test, or that the reference showed; None where no gate
+            asked.
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped".
     """
@@ -89,6 +139,7 @@ class Finding:
     run: Run | None = None
     judgements: tuple[Judgement, ...] = ()
     screenings: tuple[Screening, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     drift: Drift | None = None
     problem: str = ""
     outcome: str = ""

@@ -9,12 +9,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
-from pytest_llm.records import Campaign, LoadOptions, Plan, Subject, Workload
+from pytest_llm.inference.paired import rule_for
+from pytest_llm.records import Campaign, LoadOptions, Plan, Question, Subject, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_llm.records import Benchmark
+    from pytest_llm.records import Benchmark, Claim, Gate
 
 SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
 
@@ -167,29 +168,66 @@ def fitted(load_options: LoadOptions, workload: Workload) -> LoadOptions:
     )
 
 
-def make_plan(benchmarks: Sequence[Benchmark], effort: str) -> Plan:
-    """Group benchmarks by subject, in the order in which the subjects first appear."""
-    workloads: dict[Subject, dict[Workload, None]] = {}
+def alone(_: Subject) -> None:
+    """Return the reference of a subject where nothing is compared: none."""
+
+
+def make_plan(
+    benchmarks: Sequence[Benchmark],
+    effort: str,
+    reference_of: Callable[[Subject], Subject | None] = alone,
+) -> Plan:
+    """Group benchmarks by subject, in the order in which the subjects first appear.
+
+    Args:
+        benchmarks: In the order of the tests.
+        effort: "quick", "normal" or "thorough".
+        reference_of: What a subject is compared with now; None where it is measured alone.
+    """
+    family = _family(benchmarks)
+    sessions = {True: rule_for(effort, family).looks[-1], False: SESSIONS[effort]}
+    workloads: dict[tuple[Subject, Subject | None], dict[Workload, list[Gate | Claim]]] = {}
     for benchmark in benchmarks:
-        workloads.setdefault(benchmark.subject, {})[benchmark.workload] = None
-    order = {subject: index for index, subject in enumerate(workloads)}
+        reference = reference_of(benchmark.subject)
+        asked = workloads.setdefault((benchmark.subject, reference), {}).setdefault(benchmark.workload, [])
+        asked += [gate for gate in benchmark.gates if reference is not None]
+        for claim in benchmark.claims:
+            pair = workloads.setdefault((benchmark.subject, claim.than), {})
+            pair.setdefault(benchmark.workload, []).append(claim)
+    order: dict[Subject, int] = {}
+    for subject, _ in workloads:
+        order.setdefault(subject, len(order))
     return Plan(
         tuple(sorted(benchmarks, key=lambda benchmark: order[benchmark.subject])),
-        tuple(Campaign(subject, tuple(found), SESSIONS[effort]) for subject, found in workloads.items()),
+        tuple(
+            Campaign(subject, tuple(found), sessions[reference is not None], reference, _questions(found))
+            for (subject, reference), found in workloads.items()
+        ),
+        family,
     )
 
 
-def family(plan: Plan) -> int:
-    """Return how many verdicts share the error rate: the distinct metrics that are gated, at least 1."""
-    gated = {
-        (each.subject, each.workload, gate.metric.name) for each in plan.benchmarks for gate in each.gates
-    }
-    return max(1, len(gated))
+def _questions(found: Mapping[Workload, Sequence[Gate | Claim]]) -> tuple[Question, ...]:
+    questions: list[Question] = []
+    for workload, asked in found.items():
+        new = [Question(workload, each) for each in asked]
+        questions += [each for index, each in enumerate(new) if each not in new[:index]]
+    return tuple(questions)
+
+
+def _family(benchmarks: Sequence[Benchmark]) -> int:
+    """Return how many verdicts share the error rate: the distinct metrics gated or claimed, at least 1."""
+    asked: set[tuple[object, ...]] = set()
+    for each in benchmarks:
+        asked |= {(each.subject, None, each.workload, gate.metric.name) for gate in each.gates}
+        asked |= {(each.subject, claim.than, each.workload, claim.metric.name) for claim in each.claims}
+    return max(1, len(asked))
 
 
 def estimate(plan: Plan) -> float:
     """Return about how many seconds measuring takes where a token costs no more than 10 ms."""
     return sum(
+        # Most pairs need half their sessions, and each has two subjects.
         campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))
         for campaign in plan.campaigns
     )

@@ -72,6 +72,12 @@ class Loaded(Protocol):
     def request(self) -> tuple[float, Sequence[float]]:
         """Run one whole request: seconds to the first token, then between neighbouring tokens."""
 
+    def suspend(self) -> None:
+        """Stop every thread of the process until :meth:`resume`, where the system can."""
+
+    def resume(self) -> None:
+        """Let the process go on."""
+
     def log(self) -> str:
         """Return everything that the engine wrote so far."""
 
@@ -189,3 +195,9 @@ class Watcher(Protocol):
 
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         """That session took so many seconds."""
+
+    def campaign_ended(self) -> None:
+        """No further session follows, whatever the last one's number was."""
+
+    def waiting(self, holder: str) -> None:
+        """Another run measures on this machine; this one waits for it."""

@@ -190,6 +190,21 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """A subject must be faster than another one of the same build.
+
+    Attributes:
+        metric: In which metric.
+        by: By how much at least, as a ratio above 0: 0.2 means 1.2 times as fast.
+        than: The other subject.
+    """
+
+    metric: metrics.Metric
+    by: float
+    than: Subject
+
+
+@dataclass(frozen=True)
 class TestKey:
     """What identifies a test wherever pytest was started: module, qualified name, parameters."""
 
@@ -210,27 +225,53 @@ class Benchmark:
     workload: Workload
     limits: tuple[Limit, ...] = ()
     gates: tuple[Gate, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Question:
+    """A gate or a claim on one workload: what a pair of subjects is asked."""
+
+    workload: Workload
+    asked: Gate | Claim
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """All sessions of one subject."""
+    """All sessions of one subject, or of a pair.
+
+    Attributes:
+        subject: The only one, or the candidate.
+        workloads: What it is asked to do.
+        sessions: How many; of a pair, how many at most.
+        reference: The other one of a pair.
+        questions: What decides when a pair's sessions end.
+    """
 
     subject: Subject
     workloads: tuple[Workload, ...]
     sessions: int
+    reference: Subject | None = None
+    questions: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What collection found: benchmarks, grouped by subject, and the campaigns they need."""
+    """What collection found.
+
+    Attributes:
+        benchmarks: Grouped by subject.
+        campaigns: What they need.
+        family: How many verdicts share the error rate.
+    """
 
     benchmarks: tuple[Benchmark, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
+    family: int = 1
 
-    def campaign_of(self, subject: Subject) -> Campaign:
-        """Return the campaign that measures a subject of this plan."""
-        return next(each for each in self.campaigns if each.subject == subject)
+    def campaign_of(self, subject: Subject, reference: Subject | None = None) -> Campaign:
+        """Return the campaign that measures a subject of this plan, alone or against a reference."""
+        return next(each for each in self.campaigns if (each.subject, each.reference) == (subject, reference))
 
 
 @dataclass(frozen=True)
@@ -303,6 +344,27 @@ class Run:
         if name in self.measurements:
             return self.measurements[name]
         raise AttributeError(str(UnknownNameError("metric of this run", name, self.measurements)))
+
+
+@dataclass(frozen=True)
+class PairedRun:
+    """What was measured of two subjects on one workload in the same sessions.
+
+    Series of equal length hold at equal places what was measured one after the other.
+
+    Attributes:
+        candidate: The one that is judged.
+        reference: The one it is compared with.
+        dropped: For each session, how many rounds were dropped for which reason.
+        in_turn: The subjects did not fit into memory together; each session had one after the other.
+        cut_off: Why sampling ended before every question was answered; "" if it did not.
+    """
+
+    candidate: Run
+    reference: Run
+    dropped: tuple[Mapping[str, int], ...] = ()
+    in_turn: bool = False
+    cut_off: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ pytest_plugins = ["pytester"]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _shared_cache() -> Iterator[None]:
+def _shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let inner runs of pytest find what was fetched, although pytester gives them another home."""
     cache = os.environ.get("PYTEST_LLM_CACHE") or platformdirs.user_cache_dir("pytest-llm")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_LLM_CACHE", cache)
+        # An inner run that measures must not wait for the outer one to end.
+        patch.setenv("PYTEST_LLM_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
         yield
 
 

@@ -64,7 +64,7 @@ def _fell_short(test: Mapping[str, Any]) -> bool:
     found = {
         Verdict(metric[part]["verdict"])
         for metric in test["metrics"].values()
-        for part in ("limit", "baseline")
+        for part in ("limit", "baseline", "comparison", "claim")
         if metric[part] is not None
     }
     open_questions = found & {Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED}

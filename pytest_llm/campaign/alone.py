@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from pytest_llm.campaign.slices import (
     Budget,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_llm.protocols import Clock, Engine, Loaded, Probe, Watcher
     from pytest_llm.records import JSON, Build, Campaign, Model, Workload
 
-Outcome = Union[Run, EngineError]
+Outcome = Run | EngineError
 
 ROUNDS = Budget(least=3, most=30, seconds=2.0)
 REQUESTS = Budget(least=1, most=10, seconds=1.5)
@@ -66,6 +66,7 @@ def run_alone(
             with closing(engine.start(campaign.subject, model)) as loaded:
                 _run_session(loaded, waiting, records, probe, clock)
         watcher.session_ended(campaign.subject, number, campaign.sessions, clock() - started)
+    watcher.campaign_ended()
     return records.outcomes()
 
 

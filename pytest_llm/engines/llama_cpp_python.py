@@ -209,6 +209,14 @@ class LoadedModel:
             for entry in answer
         ]
 
+    def suspend(self) -> None:
+        """Stop every thread of the worker until :meth:`resume`."""
+        self._worker.suspend()
+
+    def resume(self) -> None:
+        """Let the worker go on."""
+        self._worker.resume()
+
     def log(self) -> str:
         """Return everything that llama.cpp wrote so far."""
         return self._worker.log()

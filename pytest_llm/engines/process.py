@@ -174,6 +174,16 @@ class WorkerProcess:
         log = () if kind is EngineMissingError else self.last_lines(since=written)
         raise kind(f"{self.name}: {error['message']}", log)
 
+    def suspend(self) -> None:
+        """Stop every thread of the worker; one that has ended stays so."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the worker go on."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGCONT)
+
     def log(self) -> str:
         """Return everything that the worker wrote to standard output and error."""
         return self._log_since(0)

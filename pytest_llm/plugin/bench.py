@@ -6,33 +6,28 @@ import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
-from pytest_llm import engines
-from pytest_llm.baselines import BaselineStore, Conditions, Missing, Updated, take, update_lines
-from pytest_llm.campaign import Outcome, run_alone
+from pytest_llm.baselines import BaselineStore, Updated, take, update_lines
 from pytest_llm.errors import LLMBenchError, UsageError
-from pytest_llm.findings import Drift, Finding
+from pytest_llm.findings import Finding
 from pytest_llm.gguf_model import GGUFModel
-from pytest_llm.inference.stored import ALPHA, BETA
+from pytest_llm.inference.paired import rule_for
 from pytest_llm.models import ModelStore, builtin_entries, read_project
-from pytest_llm.plan import family, make_plan
+from pytest_llm.plan import make_plan
+from pytest_llm.plugin.judging import Judging
+from pytest_llm.plugin.measuring import Measuring
 from pytest_llm.probes import machine
-from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.records import LoadOptions, Plan, Run
 from pytest_llm.reports import results
-from pytest_llm.verdicts import compare, judge, screen_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.baselines import Mode
-    from pytest_llm.findings import Screening
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.protocols import Clock, Engine, Watcher
-    from pytest_llm.records import Benchmark, Gate, Subject, Workload
-
-_Measured = Union["dict[Workload, Outcome]", LLMBenchError]
+    from pytest_llm.protocols import Clock, Watcher
+    from pytest_llm.records import Benchmark, Subject
 
 
 class Bench:
@@ -65,9 +60,9 @@ class Bench:
         self.stored: list[str] = []  # what was written at the end, a line each
         self.unwritten: list[str] = []  # and what was not, with the reason
         self.baselines = BaselineStore(settings.baselines, machine.fingerprint(), machine.parts())
-        self._clock = clock
+        self._measuring = Measuring(settings, self.models, clock)
+        self._judging = Judging(settings, self.baselines)
         self._started = datetime.now(timezone.utc)
-        self._measured: dict[Subject, _Measured] = {}
         self._loaded: dict[Subject, GGUFModel] = {}
 
     @cached_property
@@ -76,35 +71,59 @@ class Bench:
         cores = machine.usable_cores()
         return LoadOptions(n_threads=cores, n_threads_batch=cores)
 
+    @property
+    def compares(self) -> bool:
+        """Whether every benchmark is compared with a reference."""
+        return self.settings.aa or self.settings.against is not None
+
     def make_plan(self, benchmarks: list[Benchmark]) -> None:
         """Take in what collection found."""
-        self.plan = make_plan(benchmarks, self.settings.effort)
         if self.settings.disabled:
-            campaigns = tuple(replace(each, sessions=1) for each in self.plan.campaigns)
-            self.plan = replace(self.plan, campaigns=campaigns)
+            bare = [replace(each, limits=(), gates=(), claims=()) for each in benchmarks]
+            plan = make_plan(bare, self.settings.effort)
+            campaigns = tuple(replace(each, sessions=1) for each in plan.campaigns)
+            self.plan = replace(plan, campaigns=campaigns)
+        else:
+            self.plan = make_plan(benchmarks, self.settings.effort, self._reference_of)
+
+    def _reference_of(self, subject: Subject) -> Subject | None:
+        if self.settings.aa:
+            return subject
+        return replace(subject, build=self.settings.against) if self.settings.against else None
 
     def measure(self, benchmark: Benchmark, watcher: Watcher) -> Finding:
-        """Return what was found for a benchmark; its campaign runs when its first test asks.
+        """Return what was found for a benchmark; its campaigns run when its first test asks.
 
         Raises:
             LLMBenchError: It could not be measured; the finding says so, too.
         """
-        if benchmark.subject not in self._measured:
-            self._measured[benchmark.subject] = self._campaign(benchmark.subject, watcher)
-        measured = self._measured[benchmark.subject]
-        outcome = measured if isinstance(measured, LLMBenchError) else measured[benchmark.workload]
-        if isinstance(outcome, LLMBenchError):
-            self.findings[benchmark.nodeid] = Finding(benchmark, problem=str(outcome))
-            raise outcome
-        asked = replace(benchmark, limits=(), gates=()) if self.settings.disabled else benchmark
-        self.findings[benchmark.nodeid] = Finding(
-            benchmark,
-            outcome,
-            judgements=tuple(judge(outcome, asked.limits)),
-            screenings=tuple(self._screen(benchmark, outcome, gate) for gate in asked.gates),
-            drift=self._drift(benchmark, outcome) if asked.gates else None,
-        )
+        try:
+            self.findings[benchmark.nodeid] = self._find(self._asked(benchmark), watcher)
+        except LLMBenchError as error:
+            self.findings[benchmark.nodeid] = Finding(benchmark, problem=str(error))
+            raise
         return self.findings[benchmark.nodeid]
+
+    def _asked(self, benchmark: Benchmark) -> Benchmark:
+        """Return a benchmark as it was planned: without demands, where the options say so."""
+        return next(each for each in self.plan.benchmarks if each.nodeid == benchmark.nodeid)
+
+    def _find(self, benchmark: Benchmark, watcher: Watcher) -> Finding:
+        plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
+        reference = None if self.settings.disabled else self._reference_of(subject)
+        if reference is None:
+            run = self._measuring.alone(plan, subject, workload, watcher)
+            finding = self._judging.alone(benchmark, run, plan.family)
+        else:
+            pair = self._measuring.paired(plan, subject, reference, workload, watcher)
+            finding = self._judging.paired(benchmark, pair, plan.family)
+        claimed = tuple(
+            self._judging.compare(
+                self._measuring.paired(plan, subject, claim.than, workload, watcher), claim, plan.family
+            )
+            for claim in benchmark.claims
+        )
+        return replace(finding, comparisons=finding.comparisons + claimed)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
         """Read what a benchmark will be compared with, or added to.
@@ -112,21 +131,9 @@ class Bench:
         Raises:
             BaselineError: It is there and cannot be used.
         """
-        if benchmark.gates or self.settings.update:
+        compared = benchmark.gates and self._reference_of(benchmark.subject) is None
+        if compared or self.settings.update:
             self.baselines.check(benchmark.key.module)
-
-    def _screen(self, benchmark: Benchmark, run: Run, gate: Gate) -> Screening:
-        count = family(self.plan)
-        if self.settings.update == "replace":
-            return screen_run(run, gate, (), count, missing="this run replaces it")
-        found = self.baselines.look_up(benchmark.key, gate.metric.name, Conditions.of(run))
-        if isinstance(found, Missing):
-            return screen_run(run, gate, (), count, missing=found.reason)
-        return screen_run(run, gate, found.runs, count)
-
-    def _drift(self, benchmark: Benchmark, run: Run) -> Drift:
-        found = self.baselines.look_up_facts(benchmark.key, Conditions.of_facts(run))
-        return Drift(reason=found.reason) if isinstance(found, Missing) else compare(found.facts, run.facts)
 
     def store(self) -> None:
         """Write the results and baselines that the options ask for; what fails takes nothing else away."""
@@ -175,7 +182,7 @@ class Bench:
             self._started,
             datetime.now(timezone.utc),
             {"fingerprint": machine.fingerprint(), **machine.parts()},
-            {"alpha": ALPHA, "beta": BETA, "family": family(self.plan)},
+            rule_for(self.settings.effort, self.plan.family),
         )
 
     def gguf_model(self, subject: Subject) -> GGUFModel:
@@ -190,7 +197,7 @@ class Bench:
         if kept is not None:
             kept.close()
         model = self.models.resolve(subject.model)
-        loaded = self._engine(subject).start_talking(subject, model)
+        loaded = self._measuring.engine(subject).start_talking(subject, model)
         try:
             loaded.load()
         except BaseException:
@@ -204,20 +211,4 @@ class Bench:
         while self._loaded:
             _, kept = self._loaded.popitem()
             kept.close()
-
-    def _campaign(self, subject: Subject, watcher: Watcher) -> _Measured:
-        try:
-            return run_alone(
-                self.plan.campaign_of(subject),
-                self.models.resolve(subject.model),
-                self._engine(subject),
-                ProcessMemory(),
-                self._clock,
-                watcher,
-            )
-        except LLMBenchError as error:
-            # Kept, so that the subject's other tests say the same without trying again.
-            return error
-
-    def _engine(self, subject: Subject) -> Engine:
-        return engines.engine_for(subject.build, self.settings.timeout)
+        self._measuring.close()

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
+from pytest_llm.metrics import METRICS
 from pytest_llm.plan import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin import benchmark_record, markers
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
-from pytest_llm.records import Benchmark, Gate, Limit, Subject, TestKey
+from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.plugin.bench import Bench
+    from pytest_llm.records import Workload
 
 # The fixture through which parameters travel; nobody asks for it by name.
 CHOICE = "_llm_choice"
@@ -67,6 +70,8 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
     # The closest marker comes first; a reader expects the order of the source.
     limits = [each for each in reversed(declared.values()) if isinstance(each, Limit)]
     gates: tuple[Gate, ...] = declared.get("llm_no_regression", ())
+    if not gates and bench.compares:
+        gates = markers.llm_no_regression()
     choice = _choice_of(item, bench)
     workload = read_workload(choice.workload)
     bench.models.check(choice.model)
@@ -84,7 +89,19 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
                 f"{metric.title} needs two tokens: raise generate_tokens in llm_workload to 2 or more"
             )
     subject = Subject(model, bench.candidate, fitted(options, workload))
-    item.stash[BENCHMARK] = Benchmark(item.nodeid, key_of(item), subject, workload, tuple(limits), gates)
+    faster: markers.FasterMark | None = declared.get("llm_faster_than")
+    claims = (_claim(faster, subject, workload),) if faster else ()
+    item.stash[BENCHMARK] = Benchmark(
+        item.nodeid, key_of(item), subject, workload, tuple(limits), gates, claims
+    )
+
+
+def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> Claim:
+    options = read_load_options(faster.load_options, subject.load_options)
+    if options == subject.load_options:
+        names = ", ".join(f"{name}={value!r}" for name, value in faster.load_options.items())
+        raise UsageError(f"llm_faster_than: the test itself is loaded with {names}")
+    return Claim(METRICS[faster.metric], faster.by, replace(subject, load_options=fitted(options, workload)))
 
 
 def check_baselines(items: Sequence[pytest.Item], bench: Bench) -> None:

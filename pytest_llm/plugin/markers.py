@@ -106,6 +106,37 @@ def llm_no_regression(*metrics: str, tolerance: str | float = "5%") -> tuple[Gat
     return tuple(Gate(find(name), ratio) for name in dict.fromkeys(names))
 
 
+@dataclass(frozen=True)
+class FasterMark:
+    """What ``llm_faster_than`` declares: a metric, by how much, and the other load options."""
+
+    metric: str
+    by: float
+    load_options: dict[str, object]
+
+
+def llm_faster_than(
+    by: str | float,
+    phase: Literal["generation", "prompt", "total"] = "generation",
+    **load_options: object,
+) -> FasterMark:
+    """Fail unless this is faster, by so much, than the same model and build with these load options."""
+    from pytest_llm.errors import UnknownNameError, UsageError
+    from pytest_llm.units import RATIO
+
+    phases = ("generation", "prompt", "total")
+    if phase not in phases:
+        raise UnknownNameError("phase of llm_faster_than", str(phase), phases)
+    ratio = RATIO.parse(by)
+    if not ratio > 0:
+        raise UsageError(f"llm_faster_than: by={by!r} is not above 0; write '10%', say")
+    if not load_options:
+        raise UsageError(
+            "llm_faster_than: than what? name a load option: llm_faster_than('10%', flash_attn='off')"
+        )
+    return FasterMark(f"{phase}_tokens_per_second", ratio, load_options)
+
+
 LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_tokens_per_second,
     llm_first_token_latency,
@@ -113,7 +144,13 @@ LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_load_time,
     llm_ram,
 )
-_DECLARING: tuple[Callable[..., Any], ...] = (llm_model, llm_workload, *LIMITS, llm_no_regression)
+_DECLARING: tuple[Callable[..., Any], ...] = (
+    llm_model,
+    llm_workload,
+    *LIMITS,
+    llm_no_regression,
+    llm_faster_than,
+)
 MARKERS = {function.__name__: function for function in _DECLARING}
 _FIXTURES = {"llm_bench", "gguf_model"}
 # Put on every benchmark, for `-m`; who writes it by hand asks for the default workload.

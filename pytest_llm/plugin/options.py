@@ -54,12 +54,33 @@ OPTIONS = (
         "BUILD",
     ),
     Option(
+        "llm_against",
+        "string",
+        "",
+        "Judge the candidate against this build, measured beside it now (default: none).",
+        "BUILD",
+    ),
+    Option(
+        "llm_aa",
+        "bool",
+        False,
+        "Judge the candidate against itself, to see what this machine can tell (default: do not).",
+    ),
+    Option(
         "llm_effort",
         "string",
         "normal",
         "How many sessions, fresh processes each, a subject gets: quick 3, normal 5, thorough 10 (default: "
-        "normal).",
+        "normal); a pair gets as many as its answer takes, from 6, 10 or 20 on.",
         "EFFORT",
+    ),
+    Option(
+        "llm_time_limit",
+        "string",
+        "20 min",
+        "How long a pair may be measured before what is undecided is inconclusive: seconds, or a text with a "
+        "unit (default: 20 min).",
+        "TIME",
     ),
     Option("llm_json", "string", "", "Write the results to this file, as JSON (default: none).", "FILE"),
     Option(

@@ -35,11 +35,19 @@ class Progress:
         self._renew(f"  {subject.model}: session {number} of {of}{left}")
 
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
-        """Take away the line at the end, or write one where lines cannot be renewed."""
+        """Write a line where lines cannot be renewed."""
         self._spent.append(seconds)
-        if number == of:
-            self._renew("")
         self._write(f"  {subject.model}: session {number} of {of} took {seconds:.1f} s")
+
+    def campaign_ended(self) -> None:
+        """Take the line away."""
+        self._renew("")
+
+    def waiting(self, holder: str) -> None:
+        """Say for whom this run waits."""
+        line = f"  waiting: {holder}"
+        self._renew(line)
+        self._write(line)
 
     def _renew(self, line: str) -> None:
         if self._reporter is not None and self._reporter.isatty:

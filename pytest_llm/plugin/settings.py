@@ -41,6 +41,9 @@ class Settings:
         disabled: Run them in one session and judge no limit: pytest-benchmark's --benchmark-disable.
         models: For tests that name none; paths are absolute.
         candidate: The build.
+        against: The reference, or None.
+        aa: The candidate is its own reference.
+        time_limit: Seconds for a pair.
         effort: "quick", "normal" or "thorough".
         json: Where results go, or None.
         baselines: The folder of baselines.
@@ -54,6 +57,9 @@ class Settings:
     disabled: bool
     models: tuple[str, ...]
     candidate: BuildReference
+    against: BuildReference | None
+    aa: bool
+    time_limit: float
     effort: str
     json: Path | None
     baselines: Path
@@ -74,12 +80,10 @@ def read(config: pytest.Config) -> Settings:
     effort = value(config, "llm_effort")
     if effort not in SESSIONS:
         raise UnknownNameError("--llm-effort", effort, SESSIONS)
-    try:
-        timeout = SECONDS.parse(value(config, "llm_timeout"))
-    except UnitError as error:
-        raise UsageError(f"--llm-timeout: {error}") from None
-    if not timeout:
-        raise UsageError("--llm-timeout: 0 would end every worker; give seconds, '10 min' say")
+    against = value(config, "llm_against")
+    aa = value(config, "llm_aa")
+    if against and aa:
+        raise UsageError("--llm-aa is the candidate against itself: leave --llm-against out, or --llm-aa")
     update = _update(config)
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
@@ -88,6 +92,10 @@ def read(config: pytest.Config) -> Settings:
         raise UsageError(
             "--llm-update-baselines stores what is measured, --benchmark-disable measures nothing"
         )
+    if update and (against or aa):
+        raise UsageError(
+            "--llm-update-baselines stores runs of one build alone: leave --llm-against and --llm-aa out"
+        )
     if not bench and update and config.getoption("llm_update_baselines"):
         raise UsageError("--llm-update-baselines stores what --llm-bench measures: add --llm-bench")
     return Settings(
@@ -95,14 +103,28 @@ def read(config: pytest.Config) -> Settings:
         disabled=is_disabled(config),
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
         candidate=parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate")),
+        against=parse_build(against, _folder(config, "llm_against")) if against else None,
+        aa=aa,
+        time_limit=_seconds(config, "llm_time_limit", "would measure nothing"),
         effort=effort,
         json=_json(config),
         baselines=_folder_of(config, "llm_baselines") or _beside_ini_file(config) / "baselines",
         update=update,
         failing=_failing(config, update),
         cache=_cache(config),
-        timeout=timeout,
+        timeout=_seconds(config, "llm_timeout", "would end every worker"),
     )
+
+
+def _seconds(config: pytest.Config, name: str, nothing: str) -> float:
+    flag = f"--{name.replace('_', '-')}"
+    try:
+        seconds = SECONDS.parse(value(config, name))
+    except UnitError as error:
+        raise UsageError(f"{flag}: {error}") from None
+    if not seconds:
+        raise UsageError(f"{flag}: 0 {nothing}; give seconds, '10 min' say")
+    return seconds
 
 
 def _folder(config: pytest.Config, name: str) -> Path:

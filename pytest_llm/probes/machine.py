@@ -25,6 +25,11 @@ def usable_cores() -> int:
     return max(1, min(count for count in (allowed, physical, _quota()) if count))
 
 
+def available_bytes() -> int:
+    """Return how much memory programs can still take without swapping."""
+    return psutil.virtual_memory().available
+
+
 def parts() -> dict[str, str | int]:
     """Return what the fingerprint is made of: nothing that changes while the machine stays the same."""
     return {

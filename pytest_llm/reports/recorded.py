@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
 from pytest_llm.codec import decode
-from pytest_llm.records import Gate, Limit, Provenance, Run, StoredRun
+from pytest_llm.records import Claim, Gate, Limit, PairedRun, Provenance, Run, StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,42 @@ def gates(test: Mapping[str, Any]) -> list[tuple[Gate, tuple[StoredRun, ...]]]:
         (Gate(metrics.find(name), each["tolerance"]), tuple(_stored(**run) for run in each["runs"]))
         for name, each in baselines.items()
     ]
+
+
+def pairs(results: Mapping[str, Any]) -> dict[str, PairedRun]:
+    """Return the pairs of a results file by the names that its comparisons use."""
+    made = runs(results)
+    return {
+        name: PairedRun(
+            made[pair["candidate"]],
+            made[pair["reference"]],
+            tuple(pair["dropped"]),
+            pair["in_turn"],
+            pair["cut_off"],
+        )
+        for name, pair in results["pairs"].items()
+    }
+
+
+def questions(
+    test: Mapping[str, Any], paired: Mapping[str, PairedRun]
+) -> list[tuple[Gate | Claim, PairedRun]]:
+    """Return what a test of a results file asked of pairs, each with the pair that answered.
+
+    Args:
+        test: Of the results file.
+        paired: Its pairs, by name.
+    """
+    found: list[tuple[Gate | Claim, PairedRun]] = []
+    for name, entry in test["metrics"].items():
+        metric = metrics.find(name)
+        if entry["comparison"] is not None:
+            pair = paired[entry["comparison"]["pair"]]
+            found.append((Gate(metric, entry["comparison"]["tolerance"]), pair))
+        if entry["claim"] is not None:
+            pair = paired[entry["claim"]["pair"]]
+            found.append((Claim(metric, entry["claim"]["by"], pair.reference.subject), pair))
+    return found
 
 
 def _stored(value: float, **provenance: str) -> StoredRun:

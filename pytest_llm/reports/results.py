@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import __version__
 from pytest_llm.codec import encode
 from pytest_llm.errors import UsageError
+from pytest_llm.records import Gate
 from pytest_llm.reports import results_schema
 from pytest_llm.verdicts import notes
 
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.findings import Drift, Finding, Screening
-    from pytest_llm.records import Measurement, Run
+    from pytest_llm.findings import Comparison, Drift, Finding, Screening
+    from pytest_llm.inference.paired import Rule
+    from pytest_llm.records import Measurement, PairedRun, Run
+
+Thing = TypeVar("Thing")
 
 
 def document(
@@ -30,7 +34,7 @@ def document(
     started: datetime,
     ended: datetime,
     machine: Mapping[str, Any],
-    rule: Mapping[str, float] | None = None,
+    rule: Rule | None = None,
 ) -> dict[str, Any]:
     """Return the whole file as plain values.
 
@@ -41,8 +45,9 @@ def document(
         machine: The fingerprint and what it is made of.
         rule: What decided: error rates, and how many gates share them.
     """
-    names = _names(findings)
-    runs = {names[id(f.run)]: f.run for f in findings if f.run is not None}
+    runs = _named("run", [run for each in findings for run in _runs(each)])
+    pairs = _named("pair", [each.run for finding in findings for each in finding.comparisons])
+    against = next((pair.reference.build for pair in pairs.values() if _other_build(pair)), None)
     return {
         "schema_version": results_schema.VERSION,
         "plugin_version": __version__,
@@ -50,10 +55,11 @@ def document(
         "duration_s": (ended - started).total_seconds(),
         "machine": dict(machine),
         "candidate": next((encode(run.build) for run in runs.values()), None),
-        "reference": None,
-        "rule": dict(rule) if rule else None,
-        "tests": [_test(finding, names) for finding in findings],
+        "reference": encode(against) if against is not None else None,
+        "rule": encode(rule) if rule else None,
+        "tests": [_test(finding, runs, pairs) for finding in findings],
         "runs": {name: _run(run) for name, run in runs.items()},
+        "pairs": {name: _pair(pair, runs) for name, pair in pairs.items()},
         "not_covered": [
             {"nodeid": finding.benchmark.nodeid, "metric": metric, "reason": reason}
             for finding in findings
@@ -85,22 +91,35 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
         ) from error
 
 
-def _names(findings: Sequence[Finding]) -> dict[int, str]:
-    names: dict[int, str] = {}
-    for finding in findings:
-        if finding.run is not None:
-            names.setdefault(id(finding.run), f"run-{len(names) + 1}")
-    return names
+def _runs(finding: Finding) -> list[Run]:
+    """Return every run that a finding rests on, its own first."""
+    own = [finding.run] if finding.run is not None else []
+    return own + [run for each in finding.comparisons for run in (each.run.candidate, each.run.reference)]
+
+
+def _other_build(pair: PairedRun) -> bool:
+    return pair.candidate.subject.load_options == pair.reference.subject.load_options
+
+
+def _named(kind: str, things: Sequence[Thing]) -> dict[str, Thing]:
+    """Return each thing once, by a name; the same thing is the same object."""
+    once = list({id(thing): thing for thing in things}.values())
+    return {f"{kind}-{number}": thing for number, thing in enumerate(once, 1)}
+
+
+def _name_of(thing: Thing, named: Mapping[str, Thing]) -> str:
+    return next(name for name, each in named.items() if each is thing)
 
 
 def _not_covered(finding: Finding) -> dict[str, str]:
-    limits = [each for each in finding.judgements if each.measurement is None]
-    gates = [each for each in finding.screenings if each.measurement is None]
-    reasons = {each.limit.metric.name: each.reason for each in limits}
-    return {**reasons, **{each.gate.metric.name: each.reason for each in gates}}
+    reasons = {each.limit.metric.name: each.reason for each in finding.judgements if not each.measurement}
+    reasons |= {each.gate.metric.name: each.reason for each in finding.screenings if not each.measurement}
+    return reasons | {
+        each.asked.metric.name: each.reason for each in finding.comparisons if not each.candidate
+    }
 
 
-def _test(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
+def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun]) -> dict[str, Any]:
     benchmark, run = finding.benchmark, finding.run
     return {
         "nodeid": benchmark.nodeid,
@@ -110,8 +129,8 @@ def _test(finding: Finding, names: Mapping[int, str]) -> dict[str, Any]:
         "load_options": encode(benchmark.subject.load_options),
         "resolved": dict(run.resolved) if run else None,
         "workload": encode(benchmark.workload),
-        "run": names[id(run)] if run else None,
-        "metrics": _metrics(run, finding) if run else {},
+        "run": _name_of(run, runs) if run else None,
+        "metrics": _metrics(run, finding, pairs) if run else {},
         "drift": _drift(finding.drift),
         "memory": None,
         "notes": notes(finding),
@@ -141,7 +160,7 @@ def _drift(drift: Drift | None) -> dict[str, Any] | None:
     }
 
 
-def _metrics(run: Run, finding: Finding) -> dict[str, Any]:
+def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict[str, Any]:
     entries = {name: _metric(each) for name, each in run.measurements.items()}
     # A percentile that only a marker asked for is not among the run's own metrics.
     for judgement in finding.judgements:
@@ -152,6 +171,11 @@ def _metrics(run: Run, finding: Finding) -> dict[str, Any]:
         if screening.measurement is not None:
             entry = entries.setdefault(screening.gate.metric.name, _metric(screening.measurement))
             entry["baseline"] = _baseline(screening)
+    for comparison in finding.comparisons:
+        if comparison.candidate is not None:
+            entry = entries.setdefault(comparison.asked.metric.name, _metric(comparison.candidate))
+            kind = "comparison" if isinstance(comparison.asked, Gate) else "claim"
+            entry[kind] = _comparison(comparison, pairs)
     return entries
 
 
@@ -180,6 +204,39 @@ def _metric(measurement: Measurement) -> dict[str, Any]:
         "limit": None,
         "baseline": None,
         "comparison": None,
+        "claim": None,
+    }
+
+
+def _comparison(comparison: Comparison, pairs: Mapping[str, PairedRun]) -> dict[str, Any]:
+    asked, reference, run = comparison.asked, comparison.reference, comparison.run
+    assert reference is not None
+    return {
+        "verdict": comparison.verdict.value,
+        **({"tolerance": asked.tolerance} if isinstance(asked, Gate) else {"by": asked.by}),
+        "pair": _name_of(run, pairs),
+        "reference_value": reference.value,
+        "reference_samples": list(reference.samples),
+        "log_ratios": list(comparison.log_ratios),
+        "rounds": [len(each.series[asked.metric.series].values) for each in run.candidate.sessions],
+        "sessions": comparison.sessions,
+        "change": comparison.change,
+        "interval": None if comparison.interval is None else list(comparison.interval),
+        "p_regressed": comparison.p_regressed,
+        "p_improved": comparison.p_improved,
+        "p_ok": comparison.p_ok,
+        "mde": comparison.mde,
+        "reason": comparison.reason,
+    }
+
+
+def _pair(pair: PairedRun, runs: Mapping[str, Run]) -> dict[str, Any]:
+    return {
+        "candidate": _name_of(pair.candidate, runs),
+        "reference": _name_of(pair.reference, runs),
+        "dropped": [dict(each) for each in pair.dropped],
+        "in_turn": pair.in_turn,
+        "cut_off": pair.cut_off,
     }
 
 

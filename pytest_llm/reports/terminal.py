@@ -37,12 +37,18 @@ def _heading(results: Mapping[str, Any]) -> list[str]:
     build, machine = results["candidate"], results["machine"]
     lines = []
     if build is not None:
-        lines.append(f"candidate {build['engine']} {build['version']} ({build['llama_cpp_commit']})")
+        lines.append(f"candidate {_build(build)}")
+    if results["reference"] is not None:
+        lines.append(f"reference {_build(results['reference'])}")
     lines.append(
         f"machine {machine['fingerprint']}: {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB"
     )
     return lines
+
+
+def _build(build: Mapping[str, Any]) -> str:
+    return f"{build['engine']} {build['version']} ({build['llama_cpp_commit']})"
 
 
 def _row(test: Mapping[str, Any]) -> list[str]:
@@ -62,7 +68,7 @@ def _cell(found: Mapping[str, Any], name: str) -> str:
 
 
 def _verdict(test: Mapping[str, Any]) -> str:
-    told = [*_limits(test), *_baselines(test)]
+    told = [*_limits(test), *_gates(test)]
     return ", ".join(told) if told else "measured"
 
 
@@ -74,8 +80,13 @@ def _limits(test: Mapping[str, Any]) -> list[str]:
     return [f"{len(limits)} limit{'s' if len(limits) != 1 else ''} kept"] if limits else []
 
 
-def _baselines(test: Mapping[str, Any]) -> list[str]:
-    verdicts = [metric["baseline"]["verdict"] for metric in test["metrics"].values() if metric["baseline"]]
+def _gates(test: Mapping[str, Any]) -> list[str]:
+    verdicts = [
+        metric[part]["verdict"]
+        for metric in test["metrics"].values()
+        for part in ("baseline", "comparison", "claim")
+        if metric[part]
+    ]
     if not verdicts:
         return []
     worst = next(each.value for each in Verdict if each.value in verdicts)

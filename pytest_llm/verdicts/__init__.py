@@ -2,7 +2,18 @@
 
 from pytest_llm.verdicts.drift import compare
 from pytest_llm.verdicts.limits import judge
+from pytest_llm.verdicts.paired import compare_runs
 from pytest_llm.verdicts.stored import screen_run
 from pytest_llm.verdicts.telling import explain, failing, notes, verdicts, worst
 
-__all__ = ["compare", "explain", "failing", "judge", "notes", "screen_run", "verdicts", "worst"]
+__all__ = [
+    "compare",
+    "compare_runs",
+    "explain",
+    "failing",
+    "judge",
+    "notes",
+    "screen_run",
+    "verdicts",
+    "worst",
+]

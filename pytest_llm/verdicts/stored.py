@@ -8,7 +8,7 @@ from pytest_llm.findings import Screening
 from pytest_llm.inference.stored import ALPHA, screen
 from pytest_llm.records import Verdict
 from pytest_llm.verdicts.measured import measured, not_covered
-from pytest_llm.verdicts.words import moved, percent, span
+from pytest_llm.verdicts.words import moved, percent, ratio, span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def headline(screening: Screening) -> str:
         return screening.reason
     if screening.value is None or screening.change is None:
         return f"{metric.title}: {screening.verdict.value}, {screening.reason}"
-    movement = moved(metric, screening.value, screening.measurement.value)
+    movement = moved(metric, screening.value, screening.measurement.value, screening.change)
     return f"{movement}, {percent(screening.change)} ({_basis(screening)}){_remark(screening)}"
 
 
@@ -84,8 +84,7 @@ def _basis(screening: Screening) -> str:
 
 def _remark(screening: Screening) -> str:
     if screening.verdict is Verdict.INCONCLUSIVE:
-        tolerance = f"{screening.gate.tolerance * 100:g} %"
-        doubt = f"a loss of {tolerance} can be neither called nor ruled out"
+        doubt = f"a loss of {ratio(screening.gate.tolerance)} can be neither called nor ruled out"
         return f": inconclusive, {screening.reason or doubt}"
     if screening.verdict is Verdict.IMPROVED:
         return ": better than the baseline, which now hides a loss of as much; replace it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts import drift, limits, stored
+from pytest_llm.verdicts import drift, limits, paired, stored
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def verdicts(finding: Finding) -> list[Verdict]:
     """Return every verdict of a finding."""
-    by_limits = [each.verdict for each in finding.judgements]
-    return by_limits + [each.verdict for each in finding.screenings]
+    found = [each.verdict for each in finding.judgements]
+    found += [each.verdict for each in finding.screenings]
+    return found + [each.verdict for each in finding.comparisons]
 
 
 def worst(found: Collection[Verdict]) -> Verdict | None:
@@ -35,7 +36,7 @@ def notes(finding: Finding) -> list[str]:
     """Say what is worth knowing of a finding although it fails nothing, a line for each."""
     if finding.problem:
         return [finding.problem]
-    return stored.notes(finding.screenings)
+    return [*stored.notes(finding.screenings), *(paired.headline(each) for each in finding.comparisons)]
 
 
 def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
@@ -43,14 +44,20 @@ def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
     assert finding.run is not None
     broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
     screened = [each for each in finding.screenings if each.verdict in that_fail]
+    compared = [each for each in finding.comparisons if each.verdict in that_fail]
     lines = context(finding.run)
     # The candidate first, then what it was compared with.
-    lines[1:1] = dict.fromkeys(line for each in screened for line in stored.context(each))
-    if screened and finding.drift is not None:
+    beside = [line for each in screened for line in stored.context(each)]
+    beside += [line for each in compared for line in paired.context(each)]
+    lines[1:1] = dict.fromkeys(beside)
+    if (screened or compared) and finding.drift is not None:
         lines.append(drift.sentence(finding.drift))
-    return "\n".join(
-        [*broken, *(stored.headline(each) for each in screened), *(f"  {line}" for line in lines)]
-    )
+    heads = [
+        *broken,
+        *(stored.headline(each) for each in screened),
+        *(paired.headline(each) for each in compared),
+    ]
+    return "\n".join([*heads, *(f"  {line}" for line in lines)])
 
 
 def context(run: Run) -> list[str]:

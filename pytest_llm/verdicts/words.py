@@ -13,15 +13,29 @@ def percent(share: float) -> str:
     return f"{share * 100:+.1f} %".replace("-", "−")
 
 
+def ratio(share: float) -> str:
+    """Write a ratio as a plain percentage: "5 %", "2.3 %"."""
+    return f"{share * 100:.2g} %" if share < 1 else f"{share * 100:.0f} %"
+
+
 def span(interval: tuple[float, float]) -> str:
     """Write an interval of ratios: "−7.4 … −4.7 %"."""
     low, high = (percent(edge).removesuffix(" %") for edge in interval)
     return f"{low} … {high} %"
 
 
-def moved(metric: Metric, before: float, now: float) -> str:
-    """Write how a metric moved: "generation speed fell from 125.9 tok/s to 118.2 tok/s"."""
+def moved(metric: Metric, before: float, now: float, change: float) -> str:
+    """Write how a metric moved: "generation speed fell from 125.9 tok/s to 118.2 tok/s".
+
+    Args:
+        metric: Which one.
+        before: Its value then, or of the reference.
+        now: Its value now.
+        change: What is said of both; where it is small, single values may point the other way.
+    """
     first, second = metric.unit.format_apart(before, now)
     if first == second:
         return f"{metric.title} stayed at {first}"
+    if (now > before) != (change > 0):
+        return f"{metric.title} went from {first} to {second}"
     return f"{metric.title} {'fell' if now < before else 'rose'} from {first} to {second}"

@@ -91,6 +91,12 @@ class PretendedModel:
         self._machine.asked_for_facts += 1
         return {"weights_bytes": 7}
 
+    def suspend(self) -> None:
+        self._machine.events.append("suspend")
+
+    def resume(self) -> None:
+        self._machine.events.append("resume")
+
     def rehearse(self, workload: Workload) -> None:
         self._workload = workload
         if workload in self._machine.errors:
@@ -140,6 +146,12 @@ class Told:
 
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         self.lines.append(f"{number} took {seconds:.1f}")
+
+    def campaign_ended(self) -> None:
+        self.lines.append("ended")
+
+    def waiting(self, holder: str) -> None:
+        raise AssertionError("nobody is waited for")
 
 
 def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:

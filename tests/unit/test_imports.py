@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "codec": {"errors", "metrics", "records"},
     "protocols": {"records", "talk"},
     "inference": {"metrics", "records"},
-    "plan": {"errors", "records"},
+    "plan": {"errors", "inference", "records"},
     "campaign": {"errors", "inference", "metrics", "protocols", "records"},
     "verdicts": {"findings", "inference", "metrics", "records"},
     "gguf_model": {"errors", "protocols", "records", "talk"},
@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "measuring_lock": {"errors"},
     "probes": {"records"},
     "baselines": {"codec", "errors", "metrics", "records"},
-    "reports": {"__init__", "codec", "errors", "findings", "metrics", "records", "verdicts"},
+    "reports": {"__init__", "codec", "errors", "findings", "inference", "metrics", "records", "verdicts"},
     "worker": set(),
 }
 PLACES_THAT_PUT_PARTS_TOGETHER = {"plugin"}

@@ -12,6 +12,7 @@ import pytest
 from pytest_llm.errors import ResultsError
 from pytest_llm.findings import Difference, Drift, Finding
 from pytest_llm.inference.estimates import measure_all
+from pytest_llm.inference.paired import rule_for
 from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
     Benchmark,
@@ -102,7 +103,7 @@ def findings() -> list[Finding]:
 
 
 def a_document() -> dict[str, Any]:
-    return results.document(findings(), NOW, NOW, MACHINE, {"alpha": 0.01, "beta": 0.05, "family": FAMILY})
+    return results.document(findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
 
 
 def written(document: Any, folder: Path) -> Path:

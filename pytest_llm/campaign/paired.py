@@ -1,0 +1,187 @@
+"""All sessions of a pair: each with fresh processes, until every question is answered or none can follow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.campaign.paired_records import PairedRecords
+from pytest_llm.campaign.rounds import PLACES, awake, measure_one, measure_pair, order
+from pytest_llm.campaign.slices import generation_steps, larger
+from pytest_llm.errors import EngineError, RequestFailedError, WorkerDiedError, WorkerHungError
+from pytest_llm.records import PairedRun, Series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_llm.campaign.rounds import Pair, Surroundings
+    from pytest_llm.inference.paired import Rule
+    from pytest_llm.protocols import Engine, Loaded
+    from pytest_llm.records import Campaign, Model, Subject, Workload
+
+    Sides = tuple["Side", "Side"]
+    Seen = tuple[Mapping[str, Series], Mapping[str, Series]]
+
+PairedOutcome = PairedRun | EngineError
+
+
+class Side(NamedTuple):
+    """One subject of a pair, and how to start it."""
+
+    subject: Subject
+    model: Model
+    engine: Engine
+
+    def start(self) -> Loaded:
+        """Start a fresh process; nothing is loaded yet."""
+        return self.engine.start(self.subject, self.model)
+
+
+def run_paired(
+    campaign: Campaign, candidate: Side, reference: Side, rule: Rule, around: Surroundings
+) -> dict[Workload, PairedOutcome]:
+    """Run sessions of two subjects until every question is answered, or none can follow.
+
+    Args:
+        campaign: What is asked.
+        candidate: The subject that is judged.
+        reference: The subject it is compared with.
+        rule: When to look at what there is.
+        around: What is read beside, and drawn.
+
+    Returns:
+        For each workload its runs, or the error that ended its measuring; the others went on.
+
+    Raises:
+        EngineError: An engine does not start, or refuses to load its subject.
+    """
+    sides = (candidate, reference)
+    records = PairedRecords(campaign, (candidate.model, reference.model), rule)
+    started = around.clock()
+    steps = _check(sides, records, around)
+    records.in_turn = records.bytes_together() > around.room()
+    for number in range(1, rule.looks[-1] + 1):
+        if not records.waiting():
+            break
+        spent = around.clock() - started
+        if number > 1 and spent * number / (number - 1) > around.patience:
+            records.cut_off = f"the time limit was reached after {number - 1} sessions, {spent:.0f} s"
+            break
+        around.watcher.session_started(campaign.subject, number, rule.looks[-1])
+        before = around.clock()
+        (_in_turn if records.in_turn else _together)(sides, records, steps, around)
+        around.watcher.session_ended(campaign.subject, number, rule.looks[-1], around.clock() - before)
+    around.watcher.campaign_ended()
+    return records.outcomes()
+
+
+def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[Workload, int]:
+    """See each subject alone before any timing: configuration, output, memory; return decodes a slice."""
+    steps: dict[Workload, int] = {}
+    for place in order(around):
+        waiting = records.waiting()
+        while waiting:
+            with closing(sides[place].start()) as loaded:
+                with around.probe.watch(loaded.pid) as at_load:
+                    loaded.load()
+                records.loaded(place, loaded.build, loaded.resolved(), loaded.facts())
+                records.needs(place, at_load)
+
+                def look(workload: Workload, place: int = place, loaded: Loaded = loaded) -> None:
+                    with around.probe.watch(loaded.pid) as at_work:
+                        loaded.rehearse(workload)
+                    records.needs(place, at_work)
+                    # Equal work for both: what is long enough for the faster one.
+                    steps[workload] = max(generation_steps(loaded, workload), steps.get(workload, 0))
+
+                _through(waiting, records, look)
+    return steps
+
+
+def _through(waiting: list[Workload], records: PairedRecords, work: Callable[[Workload], None]) -> None:
+    """Work through workloads; one that ends a process ends this, since the rest needs new ones."""
+    while waiting:
+        workload = waiting.pop(0)
+        try:
+            work(workload)
+        except RequestFailedError as error:
+            records.fail(workload, error)
+        except (WorkerDiedError, WorkerHungError) as error:
+            records.fail(workload, error)
+            return
+
+
+def _together(
+    sides: Sides, records: PairedRecords, steps: Mapping[Workload, int], around: Surroundings
+) -> None:
+    """Have both in memory, and take each slice of one beside the same slice of the other."""
+    waiting = records.waiting()
+    while waiting:
+        with ExitStack() as stack:
+            pair, at_load = _start_both(sides, stack, around)
+
+            def work(workload: Workload, pair: Pair = pair, at_load: Seen = at_load) -> None:
+                peaks = _rehearse_both(pair, workload, around)
+                dropped: Counter[str] = Counter()
+                series = measure_pair(pair, workload, steps[workload], around, dropped)
+                found = tuple(
+                    {**series[place], **larger(at_load[place], peaks[place]), "load": at_load[place]["load"]}
+                    for place in PLACES
+                )
+                records.add(workload, (found[0], found[1]), dropped)
+
+            _through(waiting, records, work)
+
+
+def _start_both(sides: Sides, stack: ExitStack, around: Surroundings) -> tuple[Pair, Seen]:
+    pair: dict[int, Loaded] = {}
+    seen: dict[int, Mapping[str, Series]] = {}
+    for place in order(around):
+        pair[place] = stack.enter_context(closing(sides[place].start()))
+        with around.probe.watch(pair[place].pid) as peaks:
+            seconds = pair[place].load()
+        pair[place].suspend()
+        seen[place] = {**peaks, "load": Series((seconds,))}
+    return (pair[0], pair[1]), (seen[0], seen[1])
+
+
+def _rehearse_both(pair: Pair, workload: Workload, around: Surroundings) -> Seen:
+    seen: dict[int, Mapping[str, Series]] = {}
+    for place in order(around):
+        with around.probe.watch(pair[place].pid) as peaks, awake(pair[place]) as loaded:
+            loaded.rehearse(workload)
+        seen[place] = peaks
+    return seen[0], seen[1]
+
+
+def _in_turn(
+    sides: Sides, records: PairedRecords, steps: Mapping[Workload, int], around: Surroundings
+) -> None:
+    """Have one after the other in memory, where both do not fit."""
+    halves: dict[Workload, dict[int, dict[str, Series]]] = {each: {} for each in records.waiting()}
+    for place in order(around):
+        waiting = records.waiting()
+        while waiting:
+            with closing(sides[place].start()) as loaded:
+                with around.probe.watch(loaded.pid) as at_load:
+                    seconds = loaded.load()
+
+                def work(
+                    workload: Workload,
+                    place: int = place,
+                    loaded: Loaded = loaded,
+                    load: float = seconds,
+                    at_load: Mapping[str, Series] = at_load,
+                ) -> None:
+                    with around.probe.watch(loaded.pid) as at_work:
+                        loaded.rehearse(workload)
+                    halves[workload][place] = {
+                        **measure_one(loaded, workload, steps[workload], around),
+                        **larger(at_load, at_work),
+                        "load": Series((load,)),
+                    }
+
+                _through(waiting, records, work)
+    for workload in records.waiting():
+        records.add(workload, (halves[workload][0], halves[workload][1]), Counter())

@@ -1,0 +1,118 @@
+"""What a pair's campaign has so far, and which questions are open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.inference.estimates import measure_all
+from pytest_llm.inference.pairing import ask, session_log_ratios
+from pytest_llm.records import PairedRun, Run, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.errors import EngineError
+    from pytest_llm.inference.paired import Rule
+    from pytest_llm.records import JSON, Build, Campaign, Model, Series, Workload
+
+
+class PairedRecords:
+    """Sessions, errors and open questions of a campaign of two subjects.
+
+    Attributes:
+        in_turn: Whether both did not fit into memory together.
+        cut_off: Why no further session can follow; "" while one can.
+    """
+
+    def __init__(self, campaign: Campaign, models: tuple[Model, Model], rule: Rule) -> None:
+        """Begin with nothing measured."""
+        self.in_turn = False
+        self.cut_off = ""
+        self._campaign = campaign
+        self._models = models
+        self._rule = rule
+        self._sessions: dict[Workload, list[tuple[Session, Session]]] = {w: [] for w in campaign.workloads}
+        self._dropped: dict[Workload, list[Mapping[str, int]]] = {w: [] for w in campaign.workloads}
+        self._errors: dict[Workload, EngineError] = {}
+        self._loaded: dict[int, tuple[Build, Mapping[str, JSON], Mapping[str, JSON]]] = {}
+        self._bytes = [0.0, 0.0]
+
+    def waiting(self) -> list[Workload]:
+        """Return the workloads that another session has to measure."""
+        return [each for each in self._sessions if each not in self._errors and self._open(each)]
+
+    def loaded(
+        self, place: int, build: Build, resolved: Mapping[str, JSON], facts: Mapping[str, JSON]
+    ) -> None:
+        """Take in what a subject says of itself."""
+        self._loaded[place] = (build, resolved, facts)
+
+    def needs(self, place: int, peaks: Mapping[str, Series]) -> None:
+        """Take in how much memory a subject took."""
+        seen = peaks.get("peak_ram")
+        if seen is not None:
+            self._bytes[place] = max(self._bytes[place], *seen.values)
+
+    def bytes_together(self) -> float:
+        """Return how much memory both take, as far as it is known."""
+        return sum(self._bytes)
+
+    def add(
+        self,
+        workload: Workload,
+        series: tuple[Mapping[str, Series], Mapping[str, Series]],
+        dropped: Mapping[str, int],
+    ) -> None:
+        """Take in a session of both."""
+        self._sessions[workload].append((Session(series[0]), Session(series[1])))
+        self._dropped[workload].append(dict(dropped))
+
+    def fail(self, workload: Workload, error: EngineError) -> None:
+        """Take in that a workload cannot be measured."""
+        self._errors[workload] = error
+
+    def outcomes(self) -> dict[Workload, PairedRun | EngineError]:
+        """Return for each workload its runs, or the error that ended its measuring."""
+        return {each: self._errors.get(each) or self._paired_run(each) for each in self._sessions}
+
+    def _open(self, workload: Workload) -> bool:
+        sessions = self._sessions[workload]
+        if len(sessions) >= self._rule.looks[-1]:
+            return False
+        asked = [each.asked for each in self._campaign.questions if each.workload == workload]
+        if not asked:
+            return len(sessions) < self._rule.looks[0]
+        return any(
+            ask(
+                self._rule,
+                each,
+                session_log_ratios(each.metric, sessions, together=not self.in_turn),
+            ).verdict
+            is None
+            for each in asked
+        )
+
+    def _paired_run(self, workload: Workload) -> PairedRun:
+        return PairedRun(
+            self._run(workload, 0),
+            self._run(workload, 1),
+            dropped=tuple(self._dropped[workload]),
+            in_turn=self.in_turn,
+            cut_off=self.cut_off if self._open(workload) else "",
+        )
+
+    def _run(self, workload: Workload, place: int) -> Run:
+        reference = self._campaign.reference
+        assert reference is not None, "a pair has one"
+        build, resolved, facts = self._loaded[place]
+        sessions = tuple(each[place] for each in self._sessions[workload])
+        return Run(
+            subject=(self._campaign.subject, reference)[place],
+            workload=workload,
+            model=self._models[place],
+            build=build,
+            resolved=resolved,
+            sessions=sessions,
+            measurements=measure_all(sessions),
+            facts=facts,
+        )

@@ -1,0 +1,65 @@
+"""From what was measured for a benchmark to a finding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.baselines import Conditions, Missing
+from pytest_llm.findings import Drift, Finding
+from pytest_llm.inference.paired import rule_for
+from pytest_llm.verdicts import compare, compare_runs, judge, screen_run
+
+if TYPE_CHECKING:
+    from pytest_llm.baselines import BaselineStore
+    from pytest_llm.findings import Comparison, Screening
+    from pytest_llm.plugin.settings import Settings
+    from pytest_llm.records import Benchmark, Claim, Gate, PairedRun, Run
+
+
+class Judging:
+    """Judges by limits, by stored runs, and by references."""
+
+    def __init__(self, settings: Settings, baselines: BaselineStore) -> None:
+        """Take what the options say, and what was recorded before."""
+        self._settings = settings
+        self._baselines = baselines
+
+    def alone(self, benchmark: Benchmark, run: Run, family: int) -> Finding:
+        """Judge a run by limits and by what is stored.
+
+        Raises:
+            BaselineError: A file of baselines cannot be used.
+        """
+        return Finding(
+            benchmark,
+            run,
+            judgements=tuple(judge(run, benchmark.limits)),
+            screenings=tuple(self._screen(benchmark, run, gate, family) for gate in benchmark.gates),
+            drift=self._drift(benchmark, run) if benchmark.gates else None,
+        )
+
+    def paired(self, benchmark: Benchmark, run: PairedRun, family: int) -> Finding:
+        """Judge a candidate by limits and by its reference."""
+        return Finding(
+            benchmark,
+            run.candidate,
+            judgements=tuple(judge(run.candidate, benchmark.limits)),
+            comparisons=tuple(self.compare(run, gate, family) for gate in benchmark.gates),
+            drift=compare(run.reference.facts, run.candidate.facts),
+        )
+
+    def compare(self, run: PairedRun, asked: Gate | Claim, family: int) -> Comparison:
+        """Judge one metric of a candidate by its reference."""
+        return compare_runs(run, asked, rule_for(self._settings.effort, family))
+
+    def _screen(self, benchmark: Benchmark, run: Run, gate: Gate, family: int) -> Screening:
+        if self._settings.update == "replace":
+            return screen_run(run, gate, (), family, missing="this run replaces it")
+        found = self._baselines.look_up(benchmark.key, gate.metric.name, Conditions.of(run))
+        if isinstance(found, Missing):
+            return screen_run(run, gate, (), family, missing=found.reason)
+        return screen_run(run, gate, found.runs, family)
+
+    def _drift(self, benchmark: Benchmark, run: Run) -> Drift:
+        found = self._baselines.look_up_facts(benchmark.key, Conditions.of_facts(run))
+        return Drift(reason=found.reason) if isinstance(found, Missing) else compare(found.facts, run.facts)

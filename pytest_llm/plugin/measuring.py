@@ -1,0 +1,125 @@
+"""Runs the campaigns of a plan, each when its first test asks, and keeps what came of them."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pytest_llm import engines
+from pytest_llm.campaign import Side, Surroundings, run_alone, run_paired
+from pytest_llm.errors import LLMBenchError, MachineBusyError
+from pytest_llm.inference.paired import rule_for
+from pytest_llm.measuring_lock import MeasuringLock, lock_path
+from pytest_llm.probes import machine
+from pytest_llm.probes.noise import find_noise
+from pytest_llm.probes.process_memory import ProcessMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from pytest_llm.plugin.settings import Settings
+    from pytest_llm.protocols import Clock, Engine, Models, Watcher
+    from pytest_llm.records import PairedRun, Plan, Run, Subject, Workload
+
+Made = TypeVar("Made")
+# Another run on this machine is over after so many seconds, or it is not worth waiting for.
+_LOCK_PATIENCE = 900.0
+
+
+class _Kept(Generic[Made]):
+    """What campaigns made, so that each runs once; errors as well, so that none is tried again."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Mapping[Workload, Made | LLMBenchError] | LLMBenchError] = {}
+
+    def get(
+        self, key: Hashable, workload: Workload, run: Callable[[], Mapping[Workload, Made | LLMBenchError]]
+    ) -> Made:
+        if key not in self._made:
+            try:
+                self._made[key] = run()
+            except LLMBenchError as error:
+                self._made[key] = error
+        made = self._made[key]
+        outcome = made if isinstance(made, LLMBenchError) else made[workload]
+        if isinstance(outcome, LLMBenchError):
+            raise outcome
+        return outcome
+
+
+class Measuring:
+    """What was measured so far; one campaign runs at a time, and none beside another run's."""
+
+    def __init__(self, settings: Settings, models: Models, clock: Clock) -> None:
+        """Begin with nothing measured."""
+        self._settings = settings
+        self._models = models
+        self._clock = clock
+        self._lock = MeasuringLock(lock_path(os.environ))
+        self._refused: MachineBusyError | None = None
+        self._alone: _Kept[Run] = _Kept()
+        self._paired: _Kept[PairedRun] = _Kept()
+
+    def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Watcher) -> Run:
+        """Return the run of a subject on a workload.
+
+        Raises:
+            LLMBenchError: It could not be measured.
+        """
+
+        def run() -> Mapping[Workload, Run | LLMBenchError]:
+            side = self._side(subject)
+            self._take_lock(watcher)
+            campaign = plan.campaign_of(subject)
+            return run_alone(campaign, side.model, side.engine, ProcessMemory(), self._clock, watcher)
+
+        return self._alone.get(subject, workload, run)
+
+    def paired(
+        self, plan: Plan, subject: Subject, reference: Subject, workload: Workload, watcher: Watcher
+    ) -> PairedRun:
+        """Return the runs of a subject and its reference on a workload.
+
+        Raises:
+            LLMBenchError: They could not be measured.
+        """
+
+        def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
+            sides = self._side(subject), self._side(reference)
+            self._take_lock(watcher)
+            rule = rule_for(self._settings.effort, plan.family)
+            return run_paired(plan.campaign_of(subject, reference), *sides, rule, self._surroundings(watcher))
+
+        return self._paired.get((subject, reference), workload, run)
+
+    def engine(self, subject: Subject) -> Engine:
+        """Return what starts a subject."""
+        return engines.engine_for(subject.build, self._settings.timeout)
+
+    def close(self) -> None:
+        """Let others measure."""
+        self._lock.release()
+
+    def _side(self, subject: Subject) -> Side:
+        return Side(subject, self._models.resolve(subject.model), self.engine(subject))
+
+    def _take_lock(self, watcher: Watcher) -> None:
+        if self._refused is not None:
+            raise self._refused
+        try:
+            self._lock.acquire(_LOCK_PATIENCE, watcher.waiting)
+        except MachineBusyError as error:
+            self._refused = error  # one wait is enough
+            raise
+
+    def _surroundings(self, watcher: Watcher) -> Surroundings:
+        return Surroundings(
+            probe=ProcessMemory(),
+            noise=find_noise(tuple),
+            clock=self._clock,
+            watcher=watcher,
+            coin=lambda: random.random() < 0.5,
+            room=machine.available_bytes,
+            patience=self._settings.time_limit,
+        )

@@ -1,0 +1,106 @@
+"""A candidate against a reference that was measured in the same sessions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.findings import Comparison
+from pytest_llm.inference.paired import change_of, conclude, interval_of
+from pytest_llm.inference.pairing import ask, log_ratios
+from pytest_llm.records import Claim, Verdict
+from pytest_llm.verdicts.measured import measured, not_covered
+from pytest_llm.verdicts.words import moved, percent, ratio, span
+
+if TYPE_CHECKING:
+    from pytest_llm.inference.paired import Rule
+    from pytest_llm.records import Gate, PairedRun
+
+
+def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
+    """Judge one metric of a candidate by its reference, once no session can follow.
+
+    Args:
+        run: What was measured of both.
+        asked: A gate or a claim.
+        rule: The one that the sessions were made by.
+    """
+    metric = asked.metric
+    ours, theirs = measured(run.candidate, metric), measured(run.reference, metric)
+    for side, found in ((run.candidate, ours), (run.reference, theirs)):
+        if found is None:
+            return Comparison(Verdict.NOT_COVERED, asked, run, reason=not_covered(side, metric))
+    ratios = log_ratios(metric, run)
+    decision = conclude(ask(rule, asked, ratios))
+    assert decision.verdict is not None
+    told = decision.change is not None
+    return Comparison(
+        decision.verdict,
+        asked,
+        run,
+        ours,
+        theirs,
+        tuple(ratios),
+        decision.sessions,
+        change_of(metric, decision.change) if decision.change is not None else None,
+        interval_of(metric, decision.interval) if decision.interval is not None else None,
+        decision.p_regressed if told else None,
+        decision.p_improved,
+        decision.p_ok if told else None,
+        decision.mde,
+        _why(run, asked, rule, decision.sessions) if decision.verdict is Verdict.INCONCLUSIVE else "",
+    )
+
+
+def _why(run: PairedRun, asked: Gate | Claim, rule: Rule, sessions: int) -> str:
+    if run.cut_off:
+        return run.cut_off
+    if sessions < rule.looks[-1]:
+        return "a time or size of 0 has no ratio to another"
+    if isinstance(asked, Claim):
+        return f"a gain of {ratio(asked.by)} can be neither confirmed nor denied"
+    return f"a loss of {ratio(asked.tolerance)} can be neither called nor ruled out"
+
+
+def headline(comparison: Comparison) -> str:
+    """Say in one line what the verdict rests on."""
+    metric, found = comparison.asked.metric, comparison
+    if found.candidate is None or found.reference is None or found.change is None:
+        return found.reason if found.candidate is None else f"{metric.title}: {found.reason}"
+    movement = moved(metric, found.reference.value, found.candidate.value, found.change)
+    return f"{movement}, {percent(found.change)} ({_basis(found)}){_remark(found)}"
+
+
+def _basis(comparison: Comparison) -> str:
+    count = comparison.sessions
+    sessions = f"{count} session{'s' if count != 1 else ''}"
+    if comparison.interval is None:
+        return sessions
+    return f"interval {span(comparison.interval)}, {sessions}"
+
+
+def _remark(comparison: Comparison) -> str:
+    asked, mde = comparison.asked, comparison.mde
+    if comparison.verdict is Verdict.INCONCLUSIVE:
+        return f": inconclusive, {comparison.reason}"
+    if isinstance(asked, Claim):
+        kept = "as" if comparison.verdict is Verdict.PASS else "not"
+        return f": {kept} claimed, faster by {ratio(asked.by)}"
+    if comparison.verdict is Verdict.IMPROVED:
+        return ": improved"
+    if comparison.verdict is Verdict.PASS and mde is not None:
+        return f": pass, where a loss of {ratio(mde)} would have been called"
+    return ""
+
+
+def context(comparison: Comparison) -> list[str]:
+    """Say what it was compared with."""
+    run = comparison.run
+    options = run.reference.subject.load_options
+    lines = [f"reference {run.reference.build}"]
+    if isinstance(comparison.asked, Claim):
+        ours = vars(run.candidate.subject.load_options)
+        apart = [f"{name}={value}" for name, value in vars(options).items() if ours[name] != value]
+        lines = [f"reference the same build with {', '.join(apart)}"]
+    if run.in_turn:
+        lines.append("both do not fit into memory together: each session had one after the other")
+    return lines
