@@ -54,6 +54,12 @@ class Loaded(Protocol):
     def resolved(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, after ``load``."""
 
+    def drag(self, share: float) -> None:
+        """Be slower than the build is, from now on: every timed decode takes 1 + ``share`` times as long.
+
+        ``resolved`` says so, as ``drag``, unless the share is 0, which ends it.
+        """
+
     def facts(self) -> Mapping[str, JSON]:
         """Return what the subject shows on every machine of its kind: sizes, token ids, greedy output."""
 

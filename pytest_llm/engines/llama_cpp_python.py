@@ -157,6 +157,14 @@ class LoadedModel:
         """Return what the subject shows on every machine of its kind."""
         return facts_of(self)
 
+    def drag(self, share: float) -> None:
+        """Make slices and requests take ``share`` more of the time of their decodes, by keeping the CPU busy.
+
+        Raises:
+            RequestFailedError: The share is negative or not finite.
+        """
+        self._worker.ask("drag", share=share)
+
     def rehearse(self, workload: Workload) -> None:
         """Go through one whole request untimed, then stand at the workload's depth."""
         self._seed += 1

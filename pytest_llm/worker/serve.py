@@ -30,10 +30,12 @@ class Server:
         self._subject: Subject | None = None
         self._timed: timing.Timed | None = None
         self._stream: text.Stream | None = None
+        self._drag = 0.0
         self.operations: dict[str, Callable[..., Answer]] = {
             "hello": self.hello,
             "load": self.load,
             "resolved": self.resolved,
+            "drag": self.drag,
             "rehearse": self.rehearse,
             "prompt_slice": self.prompt_slice,
             "generation_slice": self.generation_slice,
@@ -57,8 +59,15 @@ class Server:
         return {"seconds": seconds, "on_gpu": self._subject.offloads()}
 
     def resolved(self) -> Answer:
-        """Say what the load options really are."""
-        return self._loaded().resolved()
+        """Say what the load options really are, and whether the subject is slower than it is."""
+        found = self._loaded().resolved()
+        return {**found, "drag": self._drag} if self._drag else found
+
+    def drag(self, share: float = 0.0) -> Answer:
+        """From now on, make every decode of a slice or a request take 1 + ``share`` times as long."""
+        self._drag = timing.checked_share(share)
+        if self._timed is not None:
+            self._timed.drag = self._drag
 
     def rehearse(
         self, prompt_tokens: int, generate_tokens: int, depth: int, parallel: int, seed: int
@@ -67,7 +76,7 @@ class Server:
         if self._timed is not None:
             self._timed.free()
         work = timing.Workload(prompt_tokens, generate_tokens, depth, parallel)
-        self._timed = timing.Timed(self._loaded(), work, seed)
+        self._timed = timing.Timed(self._loaded(), work, seed, drag=self._drag)
         self._timed.rehearse()
         return None
 

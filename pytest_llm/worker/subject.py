@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .bindings import Bindings
 
@@ -51,6 +51,13 @@ class Row(NamedTuple):
     position: int
     sequence: int
     logits: bool
+
+
+class Calls(NamedTuple):
+    """What runs a batch: llama.cpp's own two functions, or what stands in front of them."""
+
+    decode: Callable[[Any, Any], int]
+    synchronize: Callable[[Any], Any]
 
 
 class Batch:
@@ -140,15 +147,24 @@ class Subject:
         can: bool = self.llama.llama_supports_gpu_offload()
         return can and self.asked["n_gpu_layers"] != 0
 
-    def decode(self, rows: Sequence[Row]) -> None:
+    def calls(self) -> Calls:
+        """Return llama.cpp's own functions."""
+        return Calls(self.llama.llama_decode, self.llama.llama_synchronize)
+
+    def decode(self, rows: Sequence[Row], calls: Calls | None = None) -> None:
         """Decode up to ``n_batch`` rows and wait for the end of it.
+
+        Args:
+            rows: The batch.
+            calls: What runs it, if not llama.cpp's own functions.
 
         Raises:
             RefusedError: llama.cpp answered anything but success.
         """
+        decode, synchronize = calls or self.calls()
         self._batch.fill(rows)
-        self.check(self.llama.llama_decode(self.context, self._batch.struct))
-        self.llama.llama_synchronize(self.context)
+        self.check(decode(self.context, self._batch.struct))
+        synchronize(self.context)
 
     def check(self, code: int) -> None:
         """Raise unless a decode succeeded.

@@ -2,16 +2,20 @@
 
 A slice times decode and synchronize alone: tokens are drawn, batches filled and the context taken back to
 the workload's depth outside. A request is timed as a caller lives through it, from text to last token.
+
+A drag makes either slower than it is, inside the timed region, so that anybody can see on their own machine
+whether a slowdown is called.
 """
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import text
-from .subject import Batch, RefusedError, Row, Subject
+from .subject import Batch, Calls, RefusedError, Row, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,8 +35,45 @@ class Workload(NamedTuple):
     parallel: int
 
 
+def checked_share(share: float) -> float:
+    """Return the share of a drag.
+
+    Raises:
+        RefusedError: It is negative or not finite.
+    """
+    if not 0 <= share < math.inf:
+        raise RefusedError("request", f"a drag is a share of the time, 0 or more: {share} is none")
+    return share
+
+
+def dragged(calls: Calls, share: float, clock: Callable[[], int]) -> Calls:
+    """Return calls that take 1 + ``share`` times as long: after each synchronize they keep the CPU busy.
+
+    What is stretched is the time from the decode's beginning to the synchronize's end.
+    """
+    started = 0
+
+    def decode(context: Any, struct: Any) -> int:
+        nonlocal started
+        started = clock()
+        return calls.decode(context, struct)
+
+    def synchronize(context: Any) -> None:
+        calls.synchronize(context)
+        ended = clock()
+        until = ended + share * (ended - started)
+        while clock() < until:
+            pass
+
+    return Calls(decode, synchronize)
+
+
 class Timed:
-    """A subject that stands at a workload's depth."""
+    """A subject that stands at a workload's depth.
+
+    Attributes:
+        drag: The share of its time that each decode of a slice or a request takes more; see :func:`dragged`.
+    """
 
     def __init__(
         self,
@@ -40,6 +81,7 @@ class Timed:
         workload: Workload,
         seed: int,
         clock: Callable[[], int] = time.perf_counter_ns,
+        drag: float = 0.0,
     ) -> None:
         """Take the subject over; call :meth:`rehearse` first.
 
@@ -48,7 +90,9 @@ class Timed:
             workload: What it will be asked to do.
             seed: Draws the tokens: other seeds, other tokens.
             clock: Nanoseconds; never goes back.
+            drag: The attribute.
         """
+        self.drag = drag
         self._subject = subject
         self._workload = workload
         self._random = random.Random(seed)
@@ -105,18 +149,19 @@ class Timed:
     def request(self, *, restore: bool = True) -> dict[str, Any]:
         """Time one whole request: to the first token, then from token to token."""
         subject, work, sampler = self._subject, self._workload, self._sampler
+        calls = self._calls()
         contents = [self._writer.write(work.prompt_tokens) for _ in range(work.parallel)]
         marks = [self._clock()]
         prompts = [self._writer.read(content, work.prompt_tokens) for content in contents]
         tokens = [0] * work.parallel
         for rows in subject.chunks(prompts, work.depth):
-            subject.decode(rows)
+            subject.decode(rows, calls)
             for index, row in enumerate(rows):
                 if row.logits:
                     tokens[row.sequence] = sampler.sample(index)
         marks.append(self._clock())
         for step in range(work.generate_tokens - 1):
-            subject.decode(self._step(work.prompt_tokens + step, tokens))
+            subject.decode(self._step(work.prompt_tokens + step, tokens), calls)
             tokens = [sampler.sample(sequence) for sequence in range(work.parallel)]
             marks.append(self._clock())
         if restore:
@@ -132,7 +177,7 @@ class Timed:
 
     def _time(self, batches: Sequence[Batch]) -> int:
         """Return the nanoseconds that decoding these batches takes; nothing else is in the timed region."""
-        decode, synchronize = self._subject.llama.llama_decode, self._subject.llama.llama_synchronize
+        decode, synchronize = self._calls()
         context, clock = self._subject.context, self._clock
         structs = [batch.struct for batch in batches]
         code = 0
@@ -143,6 +188,11 @@ class Timed:
         elapsed = clock() - started
         self._subject.check(code)
         return elapsed
+
+    def _calls(self) -> Calls:
+        # Chosen before the clock is first read, so that a subject without a drag pays nothing for it.
+        calls = self._subject.calls()
+        return dragged(calls, self.drag, self._clock) if self.drag else calls
 
     def _step(self, step: int, tokens: Sequence[int]) -> list[Row]:
         position = self._workload.depth + step

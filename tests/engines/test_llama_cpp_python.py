@@ -299,6 +299,37 @@ def test_more_work_takes_more_time(loaded: LoadedModel) -> None:
     assert 2 < median(long / short for short, long in rounds) < 8
 
 
+def test_a_drag_of_half_the_time_makes_slices_and_requests_take_half_as_long_again(start: Start) -> None:
+    normal, slow = start(), start()
+    slow.drag(0.5)
+    for each in normal, slow:
+        each.rehearse(SMALL)
+    generation, prompt, gaps = [], [], []
+    for number in range(15):
+        pair = (normal, slow) if number % 2 else (slow, normal)
+        generated = {each.pid: each.generation_slice(4)[1] for each in pair}
+        prompted = {each.pid: each.prompt_slice()[1] for each in pair}
+        requested = {each.pid: median(each.request()[1]) for each in pair}
+        generation.append(generated[slow.pid] / generated[normal.pid])
+        prompt.append(prompted[slow.pid] / prompted[normal.pid])
+        gaps.append(requested[slow.pid] / requested[normal.pid])
+    for ratios in generation, prompt, gaps:
+        assert 1.2 < median(ratios) < 1.9
+
+
+def test_a_drag_is_told_with_the_options_as_long_as_it_lasts(start: Start) -> None:
+    subject = start()
+    undragged, build = subject.resolved(), subject.build
+    subject.drag(0.05)
+    assert subject.resolved() == {**undragged, "drag": 0.05}
+    assert subject.build == build
+    with pytest.raises(RequestFailedError, match=r"0 or more: -1\.0 is none"):
+        subject.drag(-1.0)
+    assert subject.resolved()["drag"] == 0.05
+    subject.drag(0.0)
+    assert subject.resolved() == undragged
+
+
 def test_a_token_costs_more_deep_in_the_context(start: Start) -> None:
     shallow, deep = start(n_ctx=1280), start(n_ctx=1280)
     shallow.rehearse(SMALL)

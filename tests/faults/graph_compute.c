@@ -5,6 +5,8 @@
  * environment says:
  *
  *   GGML_FAULT_FROM=N           begin at the N-th graph of the process, counted from 1 (default: 1)
+ *   GGML_FAULT_DEEPER_THAN=N    harm only graphs that attend to more than N positions of the KV cache;
+ *                               llama.cpp pads what a graph attends to, usually to multiples of 256
  *   GGML_FAULT_SLOWDOWN=SHARE   every graph takes 1 + SHARE times as long: 0.05 is five per cent
  *   GGML_FAULT_SIGNAL=NUMBER    raise this signal in the middle of a decode, before the graph is computed
  *   GGML_FAULT_HANG=1           never return
@@ -24,8 +26,8 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef int (*compute_function)(void *sched, void *graph); /* answers an enum ggml_status */
-typedef void (*synchronize_function)(void *sched);
+#include "ggml.h"
+#include "ggml-backend.h"
 
 static atomic_ulong graphs;
 
@@ -35,12 +37,14 @@ static void die(const char *what) {
 }
 
 /* RTLD_NEXT looks behind this library in the global scope, and Python loads ggml outside of it. */
-static void *real(const char *name) {
+static void *find(const char *name) {
     void *ggml = dlopen("libggml-base.so.0", RTLD_NOW | RTLD_NOLOAD);
     void *found = ggml ? dlsym(ggml, name) : NULL;
-    if (!found) die("the real function is not in libggml-base.so.0");
+    if (!found) die("a function is not in libggml-base.so.0");
     return found;
 }
+
+#define REAL(name) ((__typeof__(name) *)find(#name))
 
 /* A word of the environment as a number, 0 where it is not set. */
 static double setting(const char *name) {
@@ -67,6 +71,46 @@ static void hold(size_t bytes) {
     }
 }
 
+/* The fields of a tensor are read by the header that this library was compiled with, which need not be of
+ * the build that runs. */
+static void check_layout(const struct ggml_tensor *tensor) {
+    __typeof__(ggml_op_name) *op_name = REAL(ggml_op_name);
+    if (strcmp(op_name(GGML_OP_FLASH_ATTN_EXT), "FLASH_ATTN_EXT") || strcmp(op_name(GGML_OP_SOFT_MAX), "SOFT_MAX"))
+        die("ggml.h numbers the operations otherwise than the libggml-base that runs");
+    if (REAL(ggml_get_name)(tensor) != tensor->name || tensor->op >= GGML_OP_COUNT)
+        die("ggml.h lays a tensor out otherwise than the libggml-base that runs");
+}
+
+/* How many positions of the KV cache a node attends to, 0 if it is no attention. */
+static int64_t positions_of(const struct ggml_tensor *node) {
+    if (node->op == GGML_OP_FLASH_ATTN_EXT) return node->src[1]->ne[1]; /* K: width, positions, heads */
+    /* Without a mask it is no attention: experts are chosen by a softmax, too. */
+    if (node->op == GGML_OP_SOFT_MAX && node->src[1]) return node->ne[0];
+    return 0;
+}
+
+static int64_t depth_of(struct ggml_cgraph *graph) {
+    static __typeof__(ggml_graph_n_nodes) *count;
+    static __typeof__(ggml_graph_node) *node;
+    if (!count) {
+        node = REAL(ggml_graph_node);
+        count = REAL(ggml_graph_n_nodes);
+        check_layout(node(graph, 0));
+    }
+    int64_t deepest = 0;
+    for (int index = 0; index < count(graph); index++) {
+        int64_t positions = positions_of(node(graph, index));
+        if (positions > deepest) deepest = positions;
+    }
+    return deepest;
+}
+
+static bool is_harmed(unsigned long number, struct ggml_cgraph *graph) {
+    if (number < setting("GGML_FAULT_FROM")) return false;
+    double depth = setting("GGML_FAULT_DEEPER_THAN");
+    return !depth || depth_of(graph) > depth;
+}
+
 static void harm(unsigned long graph) {
     int number = (int)setting("GGML_FAULT_SIGNAL");
     if (number) {
@@ -84,23 +128,22 @@ static void harm(unsigned long graph) {
     }
 }
 
-int ggml_backend_sched_graph_compute_async(void *sched, void *graph) {
-    static compute_function compute;
-    static synchronize_function synchronize;
+enum ggml_status ggml_backend_sched_graph_compute_async(ggml_backend_sched_t sched, struct ggml_cgraph *graph) {
+    static __typeof__(ggml_backend_sched_graph_compute_async) *compute;
+    static __typeof__(ggml_backend_sched_synchronize) *synchronize;
     if (!compute) {
-        synchronize = (synchronize_function)real("ggml_backend_sched_synchronize");
-        compute = (compute_function)real("ggml_backend_sched_graph_compute_async");
+        synchronize = REAL(ggml_backend_sched_synchronize);
+        compute = REAL(ggml_backend_sched_graph_compute_async);
     }
     unsigned long number = atomic_fetch_add(&graphs, 1) + 1;
-    double from = setting("GGML_FAULT_FROM");
-    if (number < from) return compute(sched, graph);
+    if (!is_harmed(number, graph)) return compute(sched, graph);
 
     harm(number);
     double share = setting("GGML_FAULT_SLOWDOWN");
     if (!share) return compute(sched, graph);
 
     double started = now();
-    int status = compute(sched, graph);
+    enum ggml_status status = compute(sched, graph);
     synchronize(sched);
     double computed = now();
     double until = computed + share * (computed - started);

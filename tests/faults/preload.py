@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +17,34 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).parent / "graph_compute.c"
 
 
-def compile_library(folder: Path) -> Path:
-    """Compile the library into a folder and return its path.
+def installed_headers() -> Path:
+    """Return the folder of the ggml headers that came with the installed llama-cpp-python.
 
     Raises:
-        RuntimeError: There is no C compiler, or it refuses.
+        RuntimeError: It brought none.
+    """
+    for file in metadata.files("llama-cpp-python") or ():
+        if file.name == "ggml.h":
+            return Path(str(file.locate())).parent
+    raise RuntimeError(f"{SOURCE.name} needs ggml.h and the installed llama-cpp-python brought none")
+
+
+def compile_library(folder: Path, headers: Path | None = None) -> Path:
+    """Compile the library into a folder and return its path.
+
+    Args:
+        folder: Where it is put.
+        headers: The folder of ``ggml.h``, if not the installed one.
+
+    Raises:
+        RuntimeError: There is no C compiler or no header, or the compiler refuses.
     """
     compiler = os.environ.get("CC") or "cc"
     if shutil.which(compiler) is None:
         raise RuntimeError(f"{SOURCE.name} must be compiled and there is no {compiler}: install a C compiler")
     library = folder / "graph_compute.so"
     flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    flags += ["-isystem", str(headers or installed_headers())]
     command = [compiler, *flags, "-o", str(library), str(SOURCE), "-ldl"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -36,7 +54,7 @@ def compile_library(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with every graph of a process, from graph number ``begin`` on.
+    """What is wrong with every graph of a process, from graph number ``begin`` on, that is deep enough.
 
     Attributes:
         slowdown: Each graph takes 1 + ``slowdown`` times as long.
@@ -44,6 +62,8 @@ class Fault:
         hang: The graph never ends.
         allocate: So many bytes more are held after each graph.
         begin: The first graph, counted from 1; one decode of up to ``n_ubatch`` tokens is one graph.
+        deeper_than: Only graphs that attend to more positions of the KV cache than these; 0 is every graph.
+            llama.cpp pads what a graph attends to, usually to multiples of 256.
     """
 
     slowdown: float = 0.0
@@ -51,6 +71,7 @@ class Fault:
     hang: bool = False
     allocate: int = 0
     begin: int = 1
+    deeper_than: int = 0
 
     def environment(self, library: Path) -> Mapping[str, str]:
         """Return the variables under which a process has this fault; set all of them before it starts."""
@@ -60,6 +81,7 @@ class Fault:
             "GGML_FAULT_HANG": "1" if self.hang else "",
             "GGML_FAULT_ALLOCATE": str(self.allocate) if self.allocate else "",
             "GGML_FAULT_FROM": str(self.begin) if self.begin > 1 else "",
+            "GGML_FAULT_DEEPER_THAN": str(self.deeper_than) if self.deeper_than else "",
         }
         given = {name: value for name, value in variables.items() if value}
         return {"LD_PRELOAD": str(library), **given}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.errors import WorkerDiedError
 from pytest_llm.records import Workload
 
 from .inner import failure_of, measure
-from .preload import Fault
+from .preload import Fault, compile_library, installed_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,10 +71,15 @@ def generation_seconds(subject: LoadedModel) -> float:
     return subject.generation_slice(STEPS)[1]
 
 
-def slowdown(slow: LoadedModel, normal: LoadedModel, seconds_of: Callable[[LoadedModel], float]) -> float:
+def slowdown(
+    slow: LoadedModel,
+    normal: LoadedModel,
+    seconds_of: Callable[[LoadedModel], float],
+    rounds: int = ROUNDS,
+) -> float:
     """How many times as long one takes: the median over rounds in which each goes first as often."""
     ratios = []
-    for number in range(ROUNDS):
+    for number in range(rounds):
         order = (slow, normal) if number % 2 else (normal, slow)
         seconds = {each.pid: seconds_of(each) for each in order}
         ratios.append(seconds[slow.pid] / seconds[normal.pid])
@@ -100,6 +108,33 @@ def test_a_slowdown_begins_at_the_graph_that_it_is_told(start: Start) -> None:
     subject.rehearse(WORKLOAD)
     seconds = [generation_seconds(subject) for _ in range(24)]
     assert 2.5 < median(seconds[13:]) / median(seconds[:11]) < 6
+
+
+@pytest.mark.parametrize("flash_attn", ["on", "off"])
+def test_only_graphs_deeper_than_told_are_slowed(flash_attn: str, start: Start) -> None:
+    normal = start(n_ctx=1280, flash_attn=flash_attn)
+    slow = start(Fault(slowdown=1.0, deeper_than=512), n_ctx=1280, flash_attn=flash_attn)
+    for depth, low, high in (0, 0.75, 1.33), (1024, 1.5, 2.7):
+        for each in normal, slow:
+            each.rehearse(replace(WORKLOAD, depth=depth))
+        assert low < slowdown(slow, normal, generation_seconds, rounds=15) < high, depth
+
+
+def test_a_depth_is_never_read_by_the_header_of_another_ggml(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = tmp_path / "headers"
+    shutil.copytree(installed_headers(), headers)
+    header = headers / "ggml.h"
+    with_a_field_more = header.read_text().replace("struct ggml_tensor {", "struct ggml_tensor { long more;")
+    header.write_text(with_a_field_more)
+    for name, value in Fault(deeper_than=512).environment(compile_library(tmp_path, headers)).items():
+        monkeypatch.setenv(name, value)
+    subject = start()
+    with pytest.raises(WorkerDiedError, match="exit status 70") as caught:
+        subject.rehearse(WORKLOAD)
+    reason = "graph_compute: ggml.h lays a tensor out otherwise than the libggml-base that runs"
+    assert caught.value.log[-1] == reason
 
 
 def test_a_build_says_which_library_was_preloaded(start: Start, library: Path) -> None:

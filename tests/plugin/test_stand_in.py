@@ -1,4 +1,4 @@
-"""The stand-in offers nothing that llama-cpp-python lacks."""
+"""The stand-in offers nothing that llama-cpp-python lacks, and its clock serves whoever waits."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
+
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from tests.plugin.conftest import StandIn
 
 STAND_IN = Path(__file__).parent.parent / "stand_in" / "llama_cpp" / "llama_cpp.py"
 
@@ -86,3 +91,25 @@ def test_every_field_of_a_struct_is_real_and_as_wide(
         if isinstance(value, type) and issubclass(value, ctypes.Structure):
             offered = {field[0]: ctypes.sizeof(field[1]) for field in value._fields_}
             assert offered.items() <= real["structs"][name].items(), name
+
+
+@pytest.mark.parametrize("order", ["drag rehearse", "rehearse drag", "drag rehearse rehearse"])
+def test_a_drag_waits_on_the_virtual_clock(
+    order: str, stand_in: StandIn, stand_in_environment: Path, model_file: Path
+) -> None:
+    build = BuildReference("llama-cpp-python", "venv", str(stand_in_environment))
+    model = Model(str(model_file), str(model_file), "0" * 64, 1, "tiny", "", 1, 1, 1, 1, 1, 1, 1)
+    loaded = LlamaCppPython(build, timeout=20).start(Subject(model.name, build, LoadOptions()), model)
+    act = {
+        "drag": lambda: loaded.drag(0.5),
+        "rehearse": lambda: loaded.rehearse(Workload(prompt_tokens=8, generate_tokens=4)),
+    }
+    try:
+        loaded.load()
+        for each in order.split():
+            act[each]()
+        tokens, seconds = loaded.generation_slice(4)
+    finally:
+        loaded.close()
+    assert tokens == 4
+    assert seconds == pytest.approx(1.5 * 4 / 128, rel=1e-3)

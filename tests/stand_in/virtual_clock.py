@@ -8,6 +8,11 @@ from __future__ import annotations
 import time
 
 _nanoseconds = 0
+_readings = 0
+
+# Who reads the clock so often, with no work between, waits in a loop for time to pass: it shall.
+_PATIENCE = 1000
+_STEP_NS = 1000
 
 
 def install() -> None:
@@ -16,13 +21,18 @@ def install() -> None:
 
 
 def advance(seconds: float) -> None:
-    global _nanoseconds
+    global _nanoseconds, _readings
     _nanoseconds += round(seconds * 1e9)
+    _readings = 0
 
 
 def _now_ns() -> int:
+    global _nanoseconds, _readings
+    _readings += 1
+    if _readings > _PATIENCE:
+        _nanoseconds += _STEP_NS
     return _nanoseconds
 
 
 def _now() -> float:
-    return _nanoseconds / 1e9
+    return _now_ns() / 1e9

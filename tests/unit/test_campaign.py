@@ -87,6 +87,9 @@ class PretendedModel:
     def resolved(self) -> Mapping[str, JSON]:
         return {"n_ctx": 4096}
 
+    def drag(self, share: float) -> None:
+        raise NotImplementedError
+
     def facts(self) -> Mapping[str, JSON]:
         self._machine.asked_for_facts += 1
         return {"weights_bytes": 7}

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llm.worker import subject as worker_subject
 from pytest_llm.worker.subject import RefusedError, Subject
-from pytest_llm.worker.timing import Timed, Workload
+from pytest_llm.worker.timing import Timed, Workload, checked_share
 
 DECODE_A_TOKEN = 100
 SYNCHRONIZE = 7
@@ -30,11 +30,13 @@ class Llama:
     gpu: bool = False
     forgets: bool = True
     code: int = 0
+    reading: int = 0
     calls: list[str] = field(default_factory=list)
     positions: list[list[tuple[int, int]]] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)
 
     def clock(self) -> int:
+        self.now += self.reading
         return self.now
 
     def llama_decode(self, context: object, struct: Any) -> int:
@@ -217,6 +219,64 @@ def test_a_long_prompt_goes_in_batches_of_n_batch() -> None:
         "decode 64",
         "decode 22",
     ]
+
+
+READING = 1
+
+
+def stretched(nanoseconds: int, share: float) -> int:
+    """What work takes that is dragged, on a clock whose readings take time, too.
+
+    One reading before the work and one after it are made for the drag, and the second is stretched as well.
+    """
+    return READING + round((nanoseconds + READING) * (1 + share))
+
+
+@pytest.mark.parametrize("share", [0.5, 2.0])
+def test_a_drag_stretches_every_decode_of_a_slice_inside_the_timed_region(share: float) -> None:
+    work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
+    work.drag = share
+    prompt = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
+    assert work.prompt_slice() == {"tokens": 10, "seconds": prompt / 1e9}
+    steps = 4 * stretched(DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
+    assert work.generation_slice(4) == {"tokens": 4, "seconds": steps / 1e9}
+
+
+def test_a_drag_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> None:
+    work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
+    work.drag = 0.5
+    decode = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, 0.5)
+    prefill = RENDER + TOKENIZE + decode + SAMPLE + READING
+    step = stretched(DECODE_A_TOKEN + SYNCHRONIZE, 0.5) + SAMPLE + READING
+    assert work.request() == {"first_token": prefill / 1e9, "inter_token": [step / 1e9] * 7}
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_without_a_drag_a_slice_reads_the_clock_twice_and_a_request_once_a_token(ended: bool) -> None:
+    work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
+    if ended:
+        work.drag = 0.5
+        work.generation_slice(4)
+        work.drag = 0.0
+    steps = 4 * (DECODE_A_TOKEN + SYNCHRONIZE) + READING
+    assert work.generation_slice(4)["seconds"] == steps / 1e9
+    step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE + READING
+    assert work.request()["inter_token"] == [step / 1e9] * 7
+
+
+def test_a_dragged_decode_that_fails_is_no_measurement() -> None:
+    llama = Llama(reading=READING)
+    work = timed(llama, Workload(10, 8, 0, 1))
+    work.drag = 0.5
+    llama.code = 1
+    with pytest.raises(RefusedError, match="raise n_ctx"):
+        work.generation_slice(4)
+
+
+@pytest.mark.parametrize("share", [-0.1, float("inf"), float("nan")])
+def test_a_drag_that_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(RefusedError, match=f"0 or more: {share} is none"):
+        checked_share(share)
 
 
 def test_fresh_tokens_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
