@@ -7,8 +7,6 @@ from functools import lru_cache
 from statistics import stdev
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pytest_llm.inference.signed_rank import critical_sum
 
 if TYPE_CHECKING:
@@ -48,6 +46,8 @@ def minimum_detectable_effect(
 @lru_cache(maxsize=64)
 def _shift(sessions: int, needed: int) -> float:
     """Return the shift that the test sees with 95 % power, in sds as another run estimates them."""
+    import numpy as np  # most runs compare nothing
+
     source = np.random.RandomState(0)  # its stream is frozen (NEP 19): the same run always has the same MDE
     first, second = np.triu_indices(sessions)
     drawn = []

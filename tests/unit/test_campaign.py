@@ -272,5 +272,5 @@ def test_the_watcher_hears_of_every_session_and_how_long_it_took() -> None:
     told = Told()
     machine = Machine()
     run_alone(Campaign(SUBJECT, (CHAT,), 2), MODEL, machine, PretendedMemory(), machine.clock, told)
-    assert [line.partition(" ")[0] for line in told.lines] == ["1/2", "1", "2/2", "2"]
+    assert [line.partition(" ")[0] for line in told.lines] == ["1/2", "1", "2/2", "2", "ended"]
     assert told.lines[1] == told.lines[3].replace("2 took", "1 took")

@@ -69,6 +69,32 @@ screenings = st.builds(
     st.none() | st.tuples(seconds, seconds),
     texts,
 )
+claims = st.builds(records.Claim, known_metrics, st.floats(0.01, 0.5), subjects)
+paired_runs = st.builds(
+    records.PairedRun,
+    runs,
+    runs,
+    st.lists(st.dictionaries(texts, counts, max_size=1), max_size=2).map(tuple),
+    st.booleans(),
+    texts,
+)
+comparisons = st.builds(
+    findings.Comparison,
+    st.sampled_from(records.Verdict),
+    gates | claims,
+    paired_runs,
+    st.none() | measurements,
+    st.none() | measurements,
+    st.lists(seconds, max_size=2).map(tuple),
+    counts,
+    st.none() | seconds,
+    st.none() | st.tuples(seconds, seconds),
+    st.none() | seconds,
+    st.none() | seconds,
+    st.none() | seconds,
+    st.none() | seconds,
+    texts,
+)
 plain = st.one_of(st.none(), texts, counts, st.lists(counts, max_size=2))
 drifts = st.builds(
     findings.Drift,
@@ -84,6 +110,7 @@ benchmarks = st.builds(
     workloads,
     st.lists(limits, max_size=2).map(tuple),
     st.lists(gates, max_size=2).map(tuple),
+    st.lists(claims, max_size=2).map(tuple),
 )
 whole_findings = st.builds(
     findings.Finding,
@@ -91,6 +118,7 @@ whole_findings = st.builds(
     st.one_of(st.none(), runs),
     st.lists(judgements, max_size=2).map(tuple),
     st.lists(screenings, max_size=2).map(tuple),
+    st.lists(comparisons, max_size=1).map(tuple),
     st.none() | drifts,
     texts,
     texts,
