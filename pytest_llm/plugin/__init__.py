@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.plugin import markers, options
+from pytest_llm.plugin import markers, options, status
 from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench
 from pytest_llm.plugin.state import BENCHMARK, FINDING, PROBLEM, bench_of, existing_bench
 
@@ -172,6 +172,14 @@ def pytest_runtest_makereport(
         elif not report.passed:
             bench.note_outcome(item.nodeid, "error" if report.failed else "skipped")
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(
+    report: pytest.TestReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Show a passed benchmark's worst verdict where it is more than a pass."""
+    return status.of(report)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # other plugins' hooks may raise: then the results are there

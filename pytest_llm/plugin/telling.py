@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError, LLMBenchError
+from pytest_llm.plugin.status import WORST
+from pytest_llm.verdicts import verdicts as verdicts_of
+from pytest_llm.verdicts import worst
 
 if TYPE_CHECKING:
     from pytest_llm.findings import Finding
@@ -29,4 +32,10 @@ def properties(finding: Finding) -> list[tuple[str, object]]:
     values = {name: each.value for name, each in finding.run.measurements.items()}
     verdicts = {each.limit.metric.name: each.verdict.value for each in finding.judgements}
     baselines = {each.gate.metric.name: each.verdict.value for each in finding.screenings}
-    return [("llm_metrics", values), ("llm_verdicts", verdicts), ("llm_baseline_verdicts", baselines)]
+    found: list[tuple[str, object]] = [
+        ("llm_metrics", values),
+        ("llm_verdicts", verdicts),
+        ("llm_baseline_verdicts", baselines),
+    ]
+    said = worst(verdicts_of(finding))
+    return found if said is None else [*found, (WORST, said.value)]
