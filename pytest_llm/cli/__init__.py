@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; of the command line, if not given.
     """
     try:
-        answer, as_json = _answer(sys.argv[1:] if arguments is None else list(arguments))
-        _write(answer, as_json)
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
     except LLMBenchError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return _USAGE_ERROR
@@ -52,10 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _NOBODY_READS
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _run(words: list[str]) -> int:
+    found = _parse(words)
+    answer: Answer = found.run(found)
+    _write(answer, found.json)
     return answer.status
 
 
-def _answer(words: list[str]) -> tuple[Answer, bool]:
+def _parse(words: list[str]) -> argparse.Namespace:
     parser = _Parser(
         prog=PROGRAM,
         description="Looks after what pytest-llm-bench measured.",
@@ -68,8 +73,10 @@ def _answer(words: list[str]) -> tuple[Answer, bool]:
         group = groups.add_parser(name, help=summary, description=f"{summary}.".capitalize())
         if words[:1] == [name]:
             importlib.import_module(f"{__name__}.{name}").add_to(group)
-    found = parser.parse_args(words)
-    return found.run(found), found.json
+    try:
+        return parser.parse_args(words)
+    finally:
+        sys.stdout.flush()  # here, where it may fail: help ends the process
 
 
 def _write(answer: Answer, as_json: bool) -> None:

@@ -91,8 +91,9 @@ def _narrowed(config: pytest.Config) -> str:
 def _roots(config: pytest.Config) -> list[Path]:
     """Return where all tests of the project are: what pytest takes where no path is given."""
     patterns = [str(config.rootpath / each) for each in config.getini("testpaths")]
-    found = [Path(path).resolve() for each in patterns for path in glob.glob(each, recursive=True)]
-    return found or [config.rootpath.resolve()]
+    # As pytest does it; a path's own glob cannot climb.
+    found = [Path(each) for pattern in patterns for each in glob.glob(pattern, recursive=True)]  # noqa: PTH207
+    return [each.resolve() for each in found or [config.rootpath]]
 
 
 def _last_line(report: pytest.CollectReport) -> str:

@@ -39,8 +39,8 @@ def lines(config: pytest.Config, store: BaselineStore) -> list[str]:
         return []
     told = [full_name(key) for key in unknown[:_MOST]]
     more = [f"{len(unknown) - _MOST} more"] if len(unknown) > _MOST else []
-    one = len(unknown) == 1
+    of = "1 test that is" if len(unknown) == 1 else f"{len(unknown)} tests that are"
     return [
-        f"baselines of {len(unknown)} test{'' if one else 's'} that {'is' if one else 'are'} not there any more: "
-        f"{', '.join([*told, *more])}; remove them with pytest-llm baselines prune"
+        f"there are baselines of {of} not there any more: {', '.join([*told, *more])}; "
+        "list and remove them with pytest-llm baselines prune"
     ]

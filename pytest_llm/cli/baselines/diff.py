@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _TEXT = command.Text(
     summary="compare results files with what is stored of their machine",
     more="Every metric is judged as pytest judges gates: by the tolerance of the test's llm_no_regression, "
-    "by 5 % where it asks for none, at the error rate that the file's gates share. Metrics that no test gates "
-    "are told and decide nothing.",
+    "by 5 % where it asks for none, at the error rate that the file's gates share. Metrics that no test "
+    "gates are told and decide nothing.",
     statuses="0; 1 if a gated metric regressed",
     example="pytest-llm baselines diff results.json",
 )
@@ -50,12 +50,8 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     lines: list[str] = []
     for path, results, tests in compared:
         lines += [*([""] if lines else []), *_lines(path, results, tests, folder)]
-    regressed = any(
-        metric.gated and metric.regressed
-        for *_, tests in compared
-        for test in tests
-        for metric in test.metrics
-    )
+    metrics = [metric for *_, tests in compared for test in tests for metric in test.metrics]
+    regressed = any(metric.gated and metric.regressed for metric in metrics)
     document = {
         "folder": str(folder),
         "regressed": regressed,
@@ -116,8 +112,8 @@ def _conclusion(tests: Sequence[TestDiff], fingerprint: str, folder: Path) -> li
         return ["nothing to compare: no test of these results was measured"]
     if all(test.new for test in measured):
         return [
-            f"none of these tests has baselines of the machine {fingerprint} in {folder}: accept them, or, if "
-            "they should have, name the folder with --baselines"
+            f"none of these tests has baselines of the machine {fingerprint} in {folder}: accept them, or, "
+            "if they should have some, name their folder with --baselines"
         ]
     gated = [(test, each) for test in measured for each in test.metrics if each.gated]
     others = [(test, each) for test in measured for each in test.metrics if not each.gated]

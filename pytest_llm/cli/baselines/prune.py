@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 _TEXT = command.Text(
     summary="list what is stored of tests that are not there any more, or remove it",
-    more="Which tests there are, pytest says: it collects those of the project, as if it were started without "
-    "paths in the folder of its ini file. Where it cannot see all of them, nothing is removed. Removing is "
+    more="Which tests there are, pytest says: it collects those of the project, as if it were started "
+    "without paths in the folder of its ini file. Where it cannot see all of them, nothing is removed. Removing is "
     "refused where CI is set in the environment.",
     statuses="0; 1 if there is something to remove and --yes is not given",
     example="pytest-llm baselines prune --yes && git diff --stat baselines",
 )
+
+# Plain output: what pytest says is only read where it failed.
+_COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.write_collected")
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -55,10 +58,11 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     )
     if not keys:
         return command.Answer(0, [f"nothing is stored in {folder}"], _document(folder, {}, removed=False))
-    unknown = _collected().unknown(keys)
+    collected = _collected()
+    unknown = collected.unknown(keys)
     places = {key: [where for where, tests in stored.items() if key in tests] for key in unknown}
     if unknown and arguments.yes:
-        _remove(folder, arguments.machine, set(keys) - set(unknown))
+        _remove(folder, arguments.machine, set(keys) - set(unknown), collected)
     document = _document(folder, places, removed=arguments.yes)
     return command.Answer(int(bool(unknown) and not arguments.yes), _lines(places, arguments.yes), document)
 
@@ -77,7 +81,7 @@ def _machines(folder: Path, only: str | None) -> list[str]:
     return [each for each in known if only in (None, each)]
 
 
-def _remove(folder: Path, only: str | None, keep: set[TestKey]) -> None:
+def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Collected) -> None:
     if not keep:
         raise UsageError(
             "nothing is removed: no stored test is there any more; if that is so, delete the folder "
@@ -86,7 +90,7 @@ def _remove(folder: Path, only: str | None, keep: set[TestKey]) -> None:
     # Facts go with any of them; where no machine has runs, with one of no name.
     for fingerprint in _machines(folder, only) or ["none"]:
         parts = overview.machine(folder, fingerprint).parts
-        BaselineStore(folder, fingerprint, parts).prune(keep)
+        BaselineStore(folder, fingerprint, parts).prune(keep | collected.keys)
 
 
 def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:
@@ -114,18 +118,7 @@ def _collected() -> Collected:
     with tempfile.TemporaryDirectory() as temporary:
         answer = Path(temporary) / "collected.json"
         done = subprocess.run(
-            [
-                *(
-                    sys.executable,
-                    "-m",
-                    "pytest",
-                    "--collect-only",
-                    "-q",
-                    "-p",
-                    "pytest_llm.plugin.write_collected",
-                ),
-                f"--llm-write-collected={answer}",
-            ],
+            [sys.executable, "-m", "pytest", *_COLLECT, f"--llm-write-collected={answer}"],
             cwd=home,
             stdin=subprocess.DEVNULL,
             capture_output=True,

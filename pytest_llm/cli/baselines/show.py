@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 _TEXT = command.Text(
     summary="show what is stored",
-    more="For each metric: how many runs, their geometric mean, their spread (the standard deviation of their "
-    "logarithms), when they were recorded, and of which builds. For each test, the facts that hold on every "
-    "machine.",
+    more="For each metric: how many runs, their geometric mean, their spread (the standard deviation of "
+    "their logarithms), when they were recorded, and of which builds. For each test, the facts that hold on "
+    "every machine.",
     statuses="0; 1 where nothing of what was asked for is stored",
     example="pytest-llm baselines show test_speed::test_generation",
 )
