@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_llm.records import TestKey  # noqa: TC001 - codecs read annotations
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from pytest_llm.records import TestKey
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,18 @@ class Collected:
         partial: Why there may be others that it did not see; "" if it saw all.
     """
 
-    keys: frozenset[TestKey]
-    open_tests: frozenset[OpenTest] = frozenset()
-    skipped: frozenset[str] = frozenset()
+    keys: tuple[TestKey, ...]
+    open_tests: tuple[OpenTest, ...] = ()
+    skipped: tuple[str, ...] = ()
     partial: str = ""
 
-    def may_be(self, key: TestKey) -> bool:
-        """Whether a test is there, or may be in another run."""
-        return (
-            key in self.keys
-            or OpenTest(key.module, key.name) in self.open_tests
-            or not self.skipped.isdisjoint(key.module.split("."))
-        )
-
     def unknown(self, stored: Iterable[TestKey]) -> list[TestKey]:
-        """Return the stored tests that are surely not there, in the same order."""
-        return [key for key in stored if not self.may_be(key)]
+        """Return the stored tests that are not there and would not be in another run; in the same order."""
+        keys, open_tests, skipped = set(self.keys), set(self.open_tests), set(self.skipped)
+        return [
+            key
+            for key in stored
+            if key not in keys
+            and OpenTest(key.module, key.name) not in open_tests
+            and skipped.isdisjoint(key.module.split("."))
+        ]

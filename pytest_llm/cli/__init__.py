@@ -45,12 +45,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return _USAGE_ERROR
     except BrokenPipeError:
-        # What is still buffered would complain at exit.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return _NOBODY_READS
+    except OSError as error:
+        _forget_output()
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return _USAGE_ERROR
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+def _forget_output() -> None:
+    """Keep what is still buffered from complaining once more at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(words: list[str]) -> int:

@@ -63,9 +63,9 @@ class Watcher:
         items = dict.fromkeys([*self._items, *self.deselected])
         keys = {item: collect.key_of(item) for item in items}
         return Collected(
-            frozenset(keys.values()),
-            frozenset(OpenTest(key.module, key.name) for item, key in keys.items() if _is_open(item)),
-            frozenset(self._skipped),
+            tuple(keys.values()),
+            tuple(OpenTest(key.module, key.name) for item, key in keys.items() if _is_open(item)),
+            tuple(sorted(self._skipped)),
             self._failed or self._unfinished or _narrowed(self._config),
         )
 

@@ -109,12 +109,11 @@ def _accept(files: Sequence[_Results], mode: Mode, folder: Path) -> tuple[Update
 
 
 def _lines(fingerprint: str, updated: Updated, there: int, folder: Path) -> list[str]:
-    lines = update_lines(updated, folder)
+    written, *refused = update_lines(updated, folder)
     names = dict.fromkeys(full_name(key) for key, _ in updated.written)
-    told = [f"{lines[0]}, machine {fingerprint}", *(f"  {name}" for name in names)]
-    if there:
-        told.append(f"stored before: {plural(there, 'metric')}")
-    return told + lines[1:]
+    head = written if names else f"nothing written to {folder}"
+    before = [f"stored before: {plural(there, 'metric')}"] if there else []
+    return [f"{head}, machine {fingerprint}", *(f"  {name}" for name in names), *before, *refused]
 
 
 def _document(fingerprint: str, updated: Updated, there: int) -> dict[str, Any]:

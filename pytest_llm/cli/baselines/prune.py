@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 _TEXT = command.Text(
     summary="list what is stored of tests that are not there any more, or remove it",
     more="Which tests there are, pytest says: it collects those of the project, as if it were started "
-    "without paths in the folder of its ini file. Where it cannot see all of them, nothing is removed. Removing is "
-    "refused where CI is set in the environment.",
+    "without paths in the folder of its ini file. Where it cannot see all of them, nothing is removed. "
+    "Removing is refused where CI is set in the environment.",
     statuses="0; 1 if there is something to remove and --yes is not given",
     example="pytest-llm baselines prune --yes && git diff --stat baselines",
 )
@@ -90,7 +91,7 @@ def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Colle
     # Facts go with any of them; where no machine has runs, with one of no name.
     for fingerprint in _machines(folder, only) or ["none"]:
         parts = overview.machine(folder, fingerprint).parts
-        BaselineStore(folder, fingerprint, parts).prune(keep | collected.keys)
+        BaselineStore(folder, fingerprint, parts).prune(keep | set(collected.keys))
 
 
 def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:
@@ -127,10 +128,9 @@ def _collected() -> Collected:
             check=False,
         )
         if not answer.exists():
-            said = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
             raise UsageError(
                 f"nothing is removed: pytest cannot collect the tests of {home}: "
-                f"{said[0] if said else f'it ended with {done.returncode}'}"
+                f"{_reason(done.stderr + done.stdout) or f'it ended with {done.returncode}'}"
             )
         collected = decode(Collected, json.loads(answer.read_text(encoding="utf-8")))
     if collected.partial:
@@ -138,3 +138,10 @@ def _collected() -> Collected:
     if not collected.keys:
         raise UsageError(f"nothing is removed: pytest finds no benchmark in {home}: start it in the project")
     return collected
+
+
+def _reason(output: str) -> str:
+    """Return the line in which pytest says what is wrong, or the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if re.search(r"error: |Error: ", line)]
+    return (said or lines or [""])[-1]

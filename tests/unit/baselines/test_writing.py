@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FULL = "what was there is kept; free some space, then record again"
-READ_ONLY = "make its folder writable, or choose another with --llm-baselines"
+READ_ONLY = "make its folder writable, or keep baselines elsewhere"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(pytest_llm.__file__).parents[1])}
 
 # Appends what its standard input names, a line each, and notes each once it is stored: in one write, so that
