@@ -157,7 +157,7 @@ def test_the_installed_script_accepts_and_shows(baselines: Command) -> None:
 
 def imported(folder: Path, code: str) -> set[str]:
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"],
+        [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, sep=chr(10), file=sys.stderr)"],
         cwd=folder,
         env={name: value for name, value in os.environ.items() if name != "CI"},
         capture_output=True,
@@ -175,6 +175,12 @@ def test_importing_the_command_imports_next_to_nothing(tmp_path: Path) -> None:
         "pytest_llm.cli",
         "pytest_llm.errors",
     }
+
+
+def test_a_group_is_imported_only_where_it_is_asked_for(tmp_path: Path) -> None:
+    call = "from pytest_llm.cli import main\nassert main([{}]) == 2"
+    assert "pytest_llm.cli.baselines" not in imported(tmp_path, call.format("'--no-such-option'"))
+    assert "pytest_llm.cli.baselines" in imported(tmp_path, call.format("'baselines'"))
 
 
 def test_no_command_imports_pytest_and_scipy_waits_for_a_verdict(baselines: Command) -> None:
