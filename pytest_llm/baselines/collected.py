@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenTest:
-    """A test whose parameters follow from options, so that another run may have others of it."""
+    """A test whose parameters another run may see otherwise: options make them, or its markers are bad."""
 
     module: str
     name: str
@@ -25,7 +25,7 @@ class Collected:
 
     Attributes:
         keys: Every benchmark, those that were deselected included.
-        open_tests: Of these, the ones with parameters that options decide.
+        open_tests: Of these, the ones that may have other parameters.
         skipped: The names, without suffix, of files and folders that were skipped whole.
         partial: Why there may be others that it did not see; "" if it saw all.
     """

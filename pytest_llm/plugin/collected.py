@@ -10,6 +10,7 @@ import pytest
 
 from pytest_llm.baselines import Collected, OpenTest
 from pytest_llm.plugin import collect, markers
+from pytest_llm.plugin.state import PROBLEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +72,9 @@ class Watcher:
 
 
 def _is_open(item: pytest.Item) -> bool:
-    """Whether it runs on the models that ``--llm-model`` names, one or several."""
+    """Whether it may have other parameters: once its markers are mended, or for other ``--llm-model``."""
+    if PROBLEM in item.stash:
+        return True
     marker = item.get_closest_marker("llm_model")
     return marker is None or not (marker.args or "name_or_path" in marker.kwargs)
 

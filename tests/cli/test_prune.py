@@ -120,6 +120,19 @@ def test_skipped_and_bad_benchmarks_are_there(project: Command) -> None:
     assert unknown(project) == []
 
 
+def test_parameters_of_a_benchmark_with_bad_markers_are_spared(project: Command) -> None:
+    store(project, "test_chat[n_ctx=512]")
+    write(
+        project,
+        """
+        @pytest.mark.llm_model("m.gguf", n_ctx=[512, 1024])
+        @pytest.mark.llm_workload(tokens=3)
+        def test_chat(llm_bench): pass
+        """,
+    )
+    assert unknown(project) == ["test_old[]"]
+
+
 def test_a_test_that_is_no_benchmark_any_more_has_no_baselines(project: Command) -> None:
     write(project, "def test_chat(llm_bench): pass\ndef test_old(): pass")
     assert unknown(project) == ["test_old[]"]
