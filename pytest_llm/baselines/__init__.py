@@ -1,5 +1,6 @@
 """What was true here before: stored runs of this machine, and facts that hold on every machine."""
 
+from pytest_llm.baselines.collected import Collected, OpenTest
 from pytest_llm.baselines.kept import (
     Conditions,
     Entry,
@@ -11,6 +12,7 @@ from pytest_llm.baselines.kept import (
     Recorded,
     RecordedFacts,
     Refusal,
+    Series,
     Updated,
 )
 from pytest_llm.baselines.store import BaselineStore
@@ -19,6 +21,7 @@ from pytest_llm.baselines.words import full_name, update_lines
 
 __all__ = [
     "BaselineStore",
+    "Collected",
     "Conditions",
     "Entry",
     "FactsEntry",
@@ -26,9 +29,11 @@ __all__ = [
     "FoundFacts",
     "Missing",
     "Mode",
+    "OpenTest",
     "Recorded",
     "RecordedFacts",
     "Refusal",
+    "Series",
     "Taken",
     "Updated",
     "full_name",

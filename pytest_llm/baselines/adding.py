@@ -29,10 +29,11 @@ def add_run(
     Args:
         stored: What there is of the test.
         entry: The new run.
-        mode: ``new`` adds metrics that have no runs; ``append`` adds a run to each; ``replace`` drops what
-            is stored of the test first.
+        mode: ``new`` adds metrics that have no runs; ``append`` adds a run to each, unless that very run is
+            among them; ``replace`` drops what is stored of the test first.
     """
     problem = _problem(entry.values) or _differs(stored, entry.conditions, mode)
+    problem = problem or (_again(stored, entry) if mode == "append" else "")
     if problem:
         return stored, [], [("", problem)]
     kept = {} if stored is None or mode == "replace" else dict(stored.metrics)
@@ -86,6 +87,34 @@ def _differs(stored: Recorded | RecordedFacts | None, conditions: Conditions, mo
         return ""
     difference = stored.conditions.difference(conditions)
     return f"{difference}: replace it" if difference else ""
+
+
+def _again(stored: Recorded | None, entry: Entry) -> str:
+    """Say that a run is stored already: counted twice, it would make the others' spread look smaller."""
+    if stored is None or not entry.provenance.recorded:
+        return ""
+    shared = [
+        (name, stored.metrics[name], value) for name, value in entry.values.items() if name in stored.metrics
+    ]
+    # One equal value may be chance, where runs begin in the same second.
+    if shared and all(_holds(series, name, value, entry) for name, series, value in shared):
+        return f"already stored: it is the run of {entry.provenance.recorded}"
+    return ""
+
+
+def _holds(series: Series, name: str, value: float, entry: Entry) -> bool:
+    same_unit = series.unit == metrics.find(name).unit.base
+    return same_unit and any(_same(each, value, entry) for each in series.runs)
+
+
+def _same(run: StoredRun, value: float, entry: Entry) -> bool:
+    there, new = run.provenance, entry.provenance
+    return (run.value, there.recorded, there.build, there.llama_cpp_commit) == (
+        value,
+        new.recorded,
+        new.build,
+        new.llama_cpp_commit,
+    )
 
 
 def _problem(values: Mapping[str, float]) -> str:

@@ -69,7 +69,7 @@ def changing(path: Path) -> Iterator[None]:
         ) from None
     except NotImplementedError as error:
         raise BaselineError(
-            f"{folder} lies where files cannot be locked ({error}): choose another with --llm-baselines"
+            f"{folder} lies where files cannot be locked ({error}): keep baselines elsewhere"
         ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
@@ -120,7 +120,7 @@ def _unwritable(path: Path, error: OSError) -> BaselineError:
     if error.errno in _NO_SPACE:
         fix = "what was there is kept; free some space, then record again"
     else:
-        fix = "make its folder writable, or choose another with --llm-baselines"
+        fix = "make its folder writable, or keep baselines elsewhere"
     return BaselineError(f"{path} cannot be written: {_reason(error)}; {fix}")
 
 

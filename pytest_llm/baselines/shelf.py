@@ -97,6 +97,26 @@ class Shelf(Generic[Test]):
         Raises:
             BaselineError: The file cannot be read, or is not what it should be.
         """
+        found = self._document(module)
+        if found is None:
+            return None
+        for part, here in self._head.items():
+            if found[part] != here:
+                raise BaselineError(
+                    f"{self.path(module)}: {_other(part, found[part], here)}; record its runs on this one"
+                )
+        return {key_of(module, name): self._codec.decode(test) for name, test in found["tests"].items()}
+
+    def head(self, module: str) -> dict[str, Any]:
+        """Return what a module's file says besides its tests; nothing if there is no file.
+
+        Raises:
+            BaselineError: The file cannot be read, or is not what it should be.
+        """
+        found = self._document(module) or {}
+        return {part: said for part, said in found.items() if part not in {"module", "tests"}}
+
+    def _document(self, module: str) -> dict[str, Any] | None:
         path = self.path(module)
         data = files.read(path, document.MAX_BYTES)
         if data is None:
@@ -107,10 +127,7 @@ class Shelf(Generic[Test]):
                 f"{path} holds the baselines of the module {found['module']!r}: "
                 f"name it {found['module']}.json, or restore it from version control"
             )
-        for part, here in self._head.items():
-            if found[part] != here:
-                raise BaselineError(f"{path}: {_other(part, found[part], here)}; record its runs on this one")
-        return {key_of(module, name): self._codec.decode(test) for name, test in found["tests"].items()}
+        return found
 
     def write(self, module: str, tests: Mapping[TestKey, Test]) -> None:
         """Store exactly these tests of a module; without any, there is no file.

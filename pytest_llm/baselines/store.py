@@ -121,7 +121,8 @@ class BaselineStore:
         """Store new runs; all of a module at once or, on an error, none of it.
 
         ``new`` stores metrics that have no runs yet. ``append`` adds a run to what is there, under the same
-        conditions only, and keeps the last 20 of each metric. ``replace`` drops what is there of the test.
+        conditions only and unless it is there already, and keeps the last 20 of each metric. ``replace``
+        drops what is there of the test.
         Of a test that is given several times, the first counts so, the others are appended.
 
         Raises:

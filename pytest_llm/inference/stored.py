@@ -87,6 +87,18 @@ def screen(
     return Screened(verdict, change, interval, mean)
 
 
+def centre_and_spread(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Return the geometric mean of runs and the sd of their logarithms, each None where it has no meaning.
+
+    Args:
+        values: At least one; 0 has no logarithm, and one run alone no spread.
+    """
+    if min(values) <= 0:
+        return None, None
+    logs = [math.log(each) for each in values]
+    return math.exp(statistics.fmean(logs)), statistics.stdev(logs) if len(logs) > 1 else None
+
+
 def _decide(worse: float, error: float, degrees: int, margin: float, alpha: float, beta: float) -> Verdict:
     # Multiplied out, so that stored runs without any spread need no case of their own.
     threshold = _t(degrees, 1 - alpha) * error

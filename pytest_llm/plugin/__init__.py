@@ -29,8 +29,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and refuse bad options before anything is collected."""
     for line in markers.ini_lines():
         config.addinivalue_line("markers", line)
-    if options.any_given(config):
-        bench_of(config)
+    if options.any_given(config) and bench_of(config).settings.bench:
+        from pytest_llm.plugin import unknown_baselines
+
+        unknown_baselines.watch(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -223,6 +225,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if bench.settings.disabled:
         terminalreporter.write_line("--benchmark-disable: one session a subject, and nothing was judged")
     for line in bench.stored:
+        terminalreporter.write_line(line)
+    from pytest_llm.plugin import unknown_baselines
+
+    for line in unknown_baselines.lines(terminalreporter.config, bench.baselines):
         terminalreporter.write_line(line)
     for line in bench.unwritten:
         terminalreporter.write_line(line, red=True)

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
 from pytest_llm.records import Verdict
+from pytest_llm.reports.table import aligned
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 # What a reader wants at a glance; the results file has the rest.
 _COLUMNS = {
@@ -27,7 +28,7 @@ def summary(results: Mapping[str, Any]) -> list[str]:
     rows = [["", *_COLUMNS.values(), ""], *(_row(test) for test in measured)]
     return [
         *_heading(results),
-        *(_aligned(rows) if measured else []),
+        *(aligned(rows) if measured else []),
         *(f"{_short(test)}: {note}" for test in measured for note in test["notes"]),
         *(f"not covered: {each['nodeid']}: {each['reason']}" for each in results["not_covered"]),
     ]
@@ -91,14 +92,3 @@ def _gates(test: Mapping[str, Any]) -> list[str]:
         return []
     worst = next(each.value for each in Verdict if each.value in verdicts)
     return ["no regression" if worst == Verdict.PASS.value else worst]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if 0 < column < len(row) - 1 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

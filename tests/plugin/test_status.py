@@ -26,8 +26,9 @@ def _gated(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.write(GATED)
 
 
-def _record(project: Project, runs: int) -> None:
-    for _ in range(runs):
+def _record(project: Project, stand_in: StandIn, runs: int) -> None:
+    for factor in (1.0, 1.01, 0.99, 1.02, 0.98)[:runs]:
+        stand_in.set(token_seconds=factor / 128)
         project.measure("--llm-update-baselines=append")
 
 
@@ -43,7 +44,7 @@ def _record(project: Project, runs: int) -> None:
 def test_each_verdict_has_its_own(
     project: Project, stand_in: StandIn, runs: int, factor: float, letter: str, word: str
 ) -> None:
-    _record(project, runs)
+    _record(project, stand_in, runs)
     stand_in.set(token_seconds=factor / 128)
 
     quiet = project.measure("-q")
@@ -56,7 +57,7 @@ def test_each_verdict_has_its_own(
 
 
 def test_a_failed_one_keeps_pytests_own(project: Project, stand_in: StandIn) -> None:
-    _record(project, 5)
+    _record(project, stand_in, 5)
     stand_in.set(token_seconds=4 / 128)
 
     result = project.measure("-v")

@@ -153,7 +153,7 @@ def test_what_another_process_stored_meanwhile_is_seen(tmp_path: Path) -> None:
     here, there = a_store(tmp_path), a_store(tmp_path)
     assert isinstance(here.look_up(KEY, SPEED, CONDITIONS), Missing)
     for count in range(1, 4):
-        there.update([entry()], "append")
+        there.update([entry(recorded=f"2026-11-22T13:00:0{count}+00:00")], "append")
         found = here.look_up(KEY, SPEED, CONDITIONS)
         assert isinstance(found, Found)
         assert len(found.runs) == count

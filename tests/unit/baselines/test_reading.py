@@ -34,6 +34,7 @@ from . import things
 from .things import (
     CONDITIONS,
     FINGERPRINT,
+    LATER,
     MACHINE,
     MODULE,
     OTHER_KEY,
@@ -260,7 +261,7 @@ def test_a_file_that_would_be_too_large_is_not_written(file: Path, monkeypatch: 
     before = file.read_bytes()
     monkeypatch.setattr(document, "MAX_BYTES", len(before))
     with pytest.raises(BaselineError, match=r"would have \d+ bytes, more than \d+: split the test module$"):
-        a_store(file.parents[2]).update([entry()], "append")
+        a_store(file.parents[2]).update([entry(recorded=LATER)], "append")
     assert file.read_bytes() == before
 
 

@@ -37,6 +37,7 @@ from .things import (
     CONDITIONS,
     FINGERPRINT,
     KEY,
+    LATER,
     MACHINE,
     MODULE,
     OTHER_KEY,
@@ -102,6 +103,44 @@ def test_the_last_20_runs_of_each_metric_are_kept(store: BaselineStore) -> None:
         assert len(values(store)) == min(value, 20)
     assert values(store) == [float(value) for value in range(6, 26)]
     assert values(store, "load_time") == [0.5]
+
+
+def test_a_run_that_is_stored_already_is_not_counted_twice(store: BaselineStore) -> None:
+    run = entry({SPEED: 118.2, "load_time": 0.5})
+    store.update([run], "append")
+    done = store.update([run], "append")
+    assert done == Updated(refused=(Refusal(KEY, f"already stored: it is the run of {PROVENANCE.recorded}"),))
+    assert values(store) == [118.2]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(entry(), provenance=replace(PROVENANCE, recorded=LATER)),
+        replace(entry(), provenance=replace(PROVENANCE, build="llama-cpp-python 0.3.35")),
+        replace(entry(), provenance=replace(PROVENANCE, llama_cpp_commit="4df29be")),
+        entry({SPEED: 118.3}),
+    ],
+    ids=["another time", "another version", "another commit", "another value"],
+)
+def test_a_run_that_differs_in_anything_is_another_one(store: BaselineStore, other: Entry) -> None:
+    store.update([entry()], "append")
+    store.update([other], "append")
+    assert len(values(store)) == 2
+
+
+def test_runs_of_old_files_that_do_not_say_when_they_were_made_are_told_apart_by_nothing(
+    store: BaselineStore,
+) -> None:
+    for _ in range(2):
+        store.update([entry(recorded="")], "append")
+    assert len(values(store)) == 2
+
+
+def test_the_same_run_replaces_itself_and_counts_once(store: BaselineStore) -> None:
+    store.update([entry()], "append")
+    store.update([entry(), entry()], "replace")
+    assert values(store) == [118.2]
 
 
 @pytest.mark.parametrize("mode", ["new", "append"])
@@ -231,7 +270,7 @@ def test_a_file_is_sorted_and_has_a_line_for_each_value(store: BaselineStore, tm
 def test_a_new_run_changes_only_its_own_lines_and_the_digest(store: BaselineStore, tmp_path: Path) -> None:
     store.update([entry(), entry(key=OTHER_KEY)], "new")
     before = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
-    store.update([entry()], "append")
+    store.update([entry(recorded=LATER)], "append")
     after = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
     assert len(after) - len(before) == 7
     gone = [line for line in before if line not in after]

@@ -31,6 +31,7 @@ from pytest_llm.records import TestKey
 from .things import (
     FINGERPRINT,
     KEY,
+    LATER,
     MACHINE,
     MODULE,
     OTHER_KEY,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FULL = "what was there is kept; free some space, then record again"
-READ_ONLY = "make its folder writable, or choose another with --llm-baselines"
+READ_ONLY = "make its folder writable, or keep baselines elsewhere"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(pytest_llm.__file__).parents[1])}
 
 # Appends what its standard input names, a line each, and notes each once it is stored: in one write, so that
@@ -275,7 +276,7 @@ def mounted(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_told_and_the_old_file_stays(mounted: Path) -> None:
     a_store(mounted).update([entry()], "new")
     assert refused(mounted) == f"No space left on device; {FULL}"
-    a_store(mounted).update([entry()], "append")
+    a_store(mounted).update([entry(recorded=LATER)], "append")
 
 
 def test_a_read_only_file_system_is_told(mounted: Path) -> None:
@@ -368,10 +369,10 @@ def test_an_interrupt_while_writing_leaves_the_old_file_alone(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            a_store(tmp_path).update([entry()], "append")
+            a_store(tmp_path).update([entry(recorded=LATER)], "append")
     assert file_of(tmp_path).read_bytes() == whole
     assert files_in(tmp_path) == [f"machines/{FINGERPRINT}/{MODULE}.json"]
-    a_store(tmp_path).update([entry()], "append")
+    a_store(tmp_path).update([entry(recorded=LATER)], "append")
 
 
 def test_stale_temporary_files_go_with_the_next_write(tmp_path: Path) -> None:
@@ -379,7 +380,7 @@ def test_stale_temporary_files_go_with_the_next_write(tmp_path: Path) -> None:
     stale = file_of(tmp_path).parent / ".write-0123456789abcdef"
     stale.write_text("half")
     assert json.loads(file_of(tmp_path).read_bytes())
-    a_store(tmp_path).update([entry()], "append")
+    a_store(tmp_path).update([entry(recorded=LATER)], "append")
     assert not stale.exists()
 
 
@@ -387,6 +388,6 @@ def test_other_people_s_files_in_the_folder_stay(tmp_path: Path) -> None:
     a_store(tmp_path).update([entry()], "new")
     readme = file_of(tmp_path).parent / "README.md"
     readme.write_text("mine")
-    a_store(tmp_path).update([entry()], "append")
+    a_store(tmp_path).update([entry(recorded=LATER)], "append")
     assert readme.read_text() == "mine"
     assert a_store(tmp_path).modules() == [MODULE]

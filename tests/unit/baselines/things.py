@@ -28,6 +28,7 @@ CONDITIONS = Conditions(
     load_options={"n_ctx": 2048, "n_threads": 2, "flash_attn": "auto", "rope_freq_base": 0.0},
     workload={"prompt_tokens": 128, "generate_tokens": 64, "depth": 0, "parallel": 1},
 )
+LATER = "2026-11-22T14:00:00+00:00"
 PROVENANCE = Provenance("llama-cpp-python 0.3.36", "0c1e570", "2026-11-22T13:19:39+00:00", "0.1.0")
 
 
@@ -36,9 +37,14 @@ def a_store(folder: Path, fingerprint: str = FINGERPRINT) -> BaselineStore:
 
 
 def entry(
-    values: Mapping[str, float] | None = None, *, key: TestKey = KEY, conditions: Conditions = CONDITIONS
+    values: Mapping[str, float] | None = None,
+    *,
+    key: TestKey = KEY,
+    conditions: Conditions = CONDITIONS,
+    recorded: str = PROVENANCE.recorded,
 ) -> Entry:
-    return Entry(key, conditions, PROVENANCE, {SPEED: 118.2} if values is None else values)
+    provenance = replace(PROVENANCE, recorded=recorded)
+    return Entry(key, conditions, provenance, {SPEED: 118.2} if values is None else values)
 
 
 def facts_entry(

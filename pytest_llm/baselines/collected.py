@@ -1,0 +1,47 @@
+"""Which tests there are, as far as pytest saw them: what is stored of others may be removed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llm.records import TestKey  # noqa: TC001 - codecs read annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True)
+class OpenTest:
+    """A test whose parameters another run may see otherwise: options make them, or its markers are bad."""
+
+    module: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What one collection saw.
+
+    Attributes:
+        keys: Every benchmark, those that were deselected included.
+        open_tests: Of these, the ones that may have other parameters.
+        skipped: The names, without suffix, of files and folders that were skipped whole.
+        partial: Why there may be others that it did not see; "" if it saw all.
+    """
+
+    keys: tuple[TestKey, ...]
+    open_tests: tuple[OpenTest, ...] = ()
+    skipped: tuple[str, ...] = ()
+    partial: str = ""
+
+    def unknown(self, stored: Iterable[TestKey]) -> list[TestKey]:
+        """Return the stored tests that are not there and would not be in another run; in the same order."""
+        keys, open_tests, skipped = set(self.keys), set(self.open_tests), set(self.skipped)
+        return [
+            key
+            for key in stored
+            if key not in keys
+            and OpenTest(key.module, key.name) not in open_tests
+            and skipped.isdisjoint(key.module.split("."))
+        ]

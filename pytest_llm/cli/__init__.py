@@ -1,0 +1,105 @@
+"""The command ``pytest-llm``: groups of commands, each a module of its own and a line in ``GROUPS``.
+
+A group's module has ``add_to(parser)``, which gives its parser commands (see ``command.add``). It is imported
+only when its group is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from pytest_llm import __version__
+from pytest_llm.errors import LLMBenchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.cli.command import Answer
+
+GROUPS = {
+    "baselines": "show, compare, accept and prune stored baselines",
+}
+
+PROGRAM = "pytest-llm"
+_USAGE_ERROR = 2
+# As a shell tells of a process that SIGINT or SIGPIPE ended.
+_INTERRUPTED, _NOBODY_READS = 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 as the command's help says, 2 for bad input.
+
+    Args:
+        arguments: Without the program's name; of the command line, if not given.
+    """
+    try:
+        return _run(sys.argv[1:] if arguments is None else list(arguments))
+    except LLMBenchError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    except BrokenPipeError:
+        _forget_output()
+        return _NOBODY_READS
+    except OSError as error:
+        _forget_output()
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _forget_output() -> None:
+    """Keep what is still buffered from complaining once more at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(words: list[str]) -> int:
+    found = _parse(words)
+    answer: Answer = found.run(found)
+    _write(answer, found.json)
+    return answer.status
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog=PROGRAM,
+        description="Looks after what pytest-llm-bench measured.",
+        epilog="example: pytest-llm baselines show",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    groups = parser.add_subparsers(metavar="GROUP", required=True, dest="group")
+    for name, summary in GROUPS.items():
+        group = groups.add_parser(name, help=summary, description=f"{summary}.".capitalize())
+        if words[:1] == [name]:
+            importlib.import_module(f"{__name__}.{name}").add_to(group)
+    try:
+        return parser.parse_args(words)
+    finally:
+        sys.stdout.flush()  # here, where it may fail: help ends the process
+
+
+def _write(answer: Answer, as_json: bool) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no "−" shows "?"
+    if as_json:
+        print(json.dumps(answer.document, indent=1, allow_nan=False))
+    else:
+        for line in answer.lines:
+            print(line)
+    sys.stdout.flush()
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")

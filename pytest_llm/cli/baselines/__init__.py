@@ -1,0 +1,23 @@
+"""``pytest-llm baselines``: what is stored, how new results differ from it, and what becomes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.cli.baselines import accept, diff, prune, show
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Give the group its commands."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    for each in (show, diff, accept, prune):
+        command = each.add_to(commands)
+        command.add_argument(
+            "--baselines",
+            metavar="DIR",
+            help="the folder of baselines (default: what the ini key llm_baselines says, else baselines, "
+            "beside pytest's ini file; without one, in the current folder)",
+        )

@@ -1,0 +1,127 @@
+"""``pytest-llm baselines accept``: results become baselines."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pytest_llm.baselines import Mode, Updated, full_name, take, update_lines
+from pytest_llm.cli import command
+from pytest_llm.cli.baselines.shared import (
+    TEST_HELP,
+    folder_of,
+    key_of,
+    plural,
+    read_results,
+    refuse_in_ci,
+    store_of,
+    wanted,
+)
+from pytest_llm.codec import encode
+from pytest_llm.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from pytest_llm.baselines import Taken
+
+    _Results = tuple[Path, dict[str, Any]]
+
+_TEXT = command.Text(
+    summary="take results files into the store of their machine",
+    more="Each file is one run of every test in it; the oldest counts first. A test that did not pass is "
+    "left out, unless the mode is replace. Refused where CI is set in the environment.",
+    statuses="0; 1 if anything was refused (what --mode=new finds stored already is no refusal)",
+    example="pytest-llm baselines accept results.json && git diff baselines",
+)
+
+
+def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser = command.add(commands, "accept", _TEXT, run)
+    parser.add_argument(
+        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files of pytest --llm-json"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=get_args(Mode),
+        default="append",
+        help="new: store metrics that have no stored run; append: add a run to each; replace: drop what is "
+        "stored of these tests first (default: append)",
+    )
+    parser.add_argument(
+        "--test",
+        metavar="TEST",
+        action="append",
+        default=[],
+        help=f"only these: {TEST_HELP}; may be repeated (default: all)",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """Store what the files offer; nothing at all where one of them is bad."""
+    refuse_in_ci("accept")
+    folder, mode = folder_of(arguments), arguments.mode
+    found = [(path, _only(results, arguments.test)) for path, results in read_results(arguments.results)]
+    if not any(results["tests"] for _, results in found):
+        names = ", ".join(str(path) for path, _ in found)
+        of = f" of {', '.join(arguments.test)}" if arguments.test else ""
+        raise UsageError(f"no test{of} in {names}: see them with pytest-llm baselines diff")
+    done = [
+        (fingerprint, _accept(list(files), mode, folder))
+        for fingerprint, files in itertools.groupby(sorted(found, key=_machine), key=_machine)
+    ]
+    lines = [line for fingerprint, each in done for line in _lines(fingerprint, *each, folder)]
+    refused = any(updated.refused for _, (updated, _) in done)
+    document = {
+        "folder": str(folder),
+        "mode": mode,
+        "machines": [_document(fingerprint, *each) for fingerprint, each in done],
+    }
+    return command.Answer(int(refused), lines, document)
+
+
+def _machine(found: _Results) -> str:
+    fingerprint: str = found[1]["machine"]["fingerprint"]
+    return fingerprint
+
+
+def _only(results: dict[str, Any], tests: Sequence[str]) -> dict[str, Any]:
+    return {**results, "tests": [test for test in results["tests"] if wanted(key_of(test), tests)]}
+
+
+def _accept(files: Sequence[_Results], mode: Mode, folder: Path) -> tuple[Updated, int]:
+    """Store the runs of one machine; return what became of them, and how many metrics needed nothing."""
+    store = store_of(files[0][1], folder)
+    taken: list[Taken] = [take(results, mode) for _, results in files]
+    for module in sorted({entry.key.module for each in taken for entry in each.runs}):
+        store.check(module)  # before anything is written: half a run is worse than none
+    runs = store.update([entry for each in taken for entry in each.runs], mode)
+    facts = store.update_facts([entry for each in taken for entry in each.facts], mode)
+    left_out = tuple(refusal for each in taken for refusal in each.left_out)
+    # What has runs is no business of this mode; a test whose conditions differ is told as a whole.
+    there = tuple(each for each in runs.refused if each.name and mode == "new")
+    refused = tuple(each for each in runs.refused if each not in there)
+    return Updated(runs.written + facts.written, left_out + refused + facts.refused), len(there)
+
+
+def _lines(fingerprint: str, updated: Updated, there: int, folder: Path) -> list[str]:
+    written, *refused = update_lines(updated, folder)
+    names = dict.fromkeys(full_name(key) for key, _ in updated.written)
+    head = written if names else f"nothing written to {folder}"
+    before = [f"stored before: {plural(there, 'metric')}"] if there else []
+    return [f"{head}, machine {fingerprint}", *(f"  {name}" for name in names), *before, *refused]
+
+
+def _document(fingerprint: str, updated: Updated, there: int) -> dict[str, Any]:
+    return {
+        "fingerprint": fingerprint,
+        "written": [{"key": encode(key), "name": name} for key, name in updated.written],
+        "stored_before": there,
+        "refused": [
+            {"key": encode(each.key), "name": each.name, "reason": each.reason} for each in updated.refused
+        ],
+    }

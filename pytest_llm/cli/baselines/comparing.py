@@ -1,0 +1,111 @@
+"""A results file against the store: what pytest would say of these runs, had it judged every metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import metrics
+from pytest_llm.baselines import Conditions, Missing
+from pytest_llm.cli.baselines.shared import key_of
+from pytest_llm.findings import Drift
+from pytest_llm.records import Gate, Verdict
+from pytest_llm.reports import recorded
+from pytest_llm.verdicts import compare, screen_run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.baselines import BaselineStore
+    from pytest_llm.findings import Screening
+    from pytest_llm.records import Run, TestKey
+
+# For metrics that no gate of the test asks for; what a gate has where its marker says nothing.
+_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One metric of a test.
+
+    Attributes:
+        screening: As a run would judge it.
+        gated: Whether the test asked for it; if not, it decides nothing.
+        new: Nothing is stored of it, so that to accept it is to begin.
+    """
+
+    screening: Screening
+    gated: bool
+    new: bool = False
+
+    @property
+    def regressed(self) -> bool:
+        """Whether it is called worse than it was."""
+        return self.screening.verdict is Verdict.REGRESSED
+
+
+@dataclass(frozen=True)
+class TestDiff:
+    """One test of a results file.
+
+    Attributes:
+        key: Which one.
+        problem: Why it holds nothing to compare; "" otherwise.
+        new: Nothing is stored of the whole test.
+        metrics: In the order of the file, then what only the store has.
+        drift: From the stored facts.
+    """
+
+    key: TestKey
+    problem: str = ""
+    new: bool = False
+    metrics: tuple[Compared, ...] = ()
+    drift: Drift = field(default_factory=Drift)
+
+    __test__ = False
+
+
+def family_of(results: Mapping[str, Any]) -> int:
+    """Return how many gates shared the error rate when the results were made."""
+    return int(results["rule"]["family"]) if results["rule"] else 1
+
+
+def diff(results: Mapping[str, Any], store: BaselineStore) -> list[TestDiff]:
+    """Compare every metric of every test with what is stored of it.
+
+    Raises:
+        BaselineError: A stored file cannot be used.
+    """
+    runs = recorded.runs(results)
+    return [_test(test, runs, store, family_of(results)) for test in results["tests"]]
+
+
+def _test(test: Mapping[str, Any], runs: Mapping[str, Run], store: BaselineStore, family: int) -> TestDiff:
+    key = key_of(test)
+    if test["run"] is None:
+        return TestDiff(key, problem=": ".join(["not measured", *test["notes"]]))
+    run = runs[test["run"]]
+    stored = store.recorded(key.module).get(key)
+    known = stored.metrics if stored else {}
+    gates = {gate.metric.name: gate for gate, _ in recorded.gates(test)}
+    compared = [
+        Compared(
+            _screening(run, gates.get(name) or Gate(metrics.find(name), _TOLERANCE), key, store, family),
+            gated=name in gates,
+            new=name not in known,
+        )
+        for name in dict.fromkeys([*test["metrics"], *known])
+    ]
+    return TestDiff(key, new=stored is None, metrics=tuple(compared), drift=_drift(key, run, store))
+
+
+def _screening(run: Run, gate: Gate, key: TestKey, store: BaselineStore, family: int) -> Screening:
+    found = store.look_up(key, gate.metric.name, Conditions.of(run))
+    if isinstance(found, Missing):
+        return screen_run(run, gate, (), family, missing=found.reason)
+    return screen_run(run, gate, found.runs, family)
+
+
+def _drift(key: TestKey, run: Run, store: BaselineStore) -> Drift:
+    found = store.look_up_facts(key, Conditions.of_facts(run))
+    return Drift(reason=found.reason) if isinstance(found, Missing) else compare(found.facts, run.facts)

@@ -1,0 +1,175 @@
+"""``pytest-llm baselines diff``: how results differ from what is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.baselines import full_name
+from pytest_llm.cli import command
+from pytest_llm.cli.baselines import comparing
+from pytest_llm.cli.baselines.shared import described, folder_of, parts_of, plural, read_results, store_of
+from pytest_llm.codec import encode
+from pytest_llm.records import Verdict
+from pytest_llm.reports.table import aligned
+from pytest_llm.verdicts.drift import sentence
+from pytest_llm.verdicts.words import percent
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.cli.baselines.comparing import Compared, TestDiff
+
+_TEXT = command.Text(
+    summary="compare results files with what is stored of their machine",
+    more="Every metric is judged as pytest judges gates: by the tolerance of the test's llm_no_regression, "
+    "by 5 % where it asks for none, at the error rate that the file's gates share. Metrics that no test "
+    "gates are told and decide nothing.",
+    statuses="0; 1 if a gated metric regressed",
+    example="pytest-llm baselines diff results.json",
+)
+
+
+def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser = command.add(commands, "diff", _TEXT, run)
+    parser.add_argument(
+        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files of pytest --llm-json"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """Compare the files one by one, the oldest first."""
+    folder = folder_of(arguments)
+    compared = [
+        (path, results, comparing.diff(results, store_of(results, folder)))
+        for path, results in read_results(arguments.results)
+    ]
+    lines: list[str] = []
+    for path, results, tests in compared:
+        lines += [*([""] if lines else []), *_lines(path, results, tests, folder)]
+    metrics = [metric for *_, tests in compared for test in tests for metric in test.metrics]
+    regressed = any(metric.gated and metric.regressed for metric in metrics)
+    document = {
+        "folder": str(folder),
+        "regressed": regressed,
+        "results": [_document(*each) for each in compared],
+    }
+    return command.Answer(int(regressed), lines, document)
+
+
+def _lines(path: Path, results: Mapping[str, Any], tests: Sequence[TestDiff], folder: Path) -> list[str]:
+    machine, build, gates = results["machine"], results["candidate"], comparing.family_of(results)
+    head = [f"{path} of {results['started']}, compared with {folder}"]
+    if build is not None:
+        commit = f" (llama.cpp {build['llama_cpp_commit']})" if build["llama_cpp_commit"] else ""
+        head.append(f"candidate {build['engine']} {build['version']}{commit}")
+    head += [
+        f"machine {machine['fingerprint']}: {described(parts_of(results))}",
+        f"rule: as for {plural(gates, 'gate')} that share{'s' if gates == 1 else ''} the error rate",
+    ]
+    told = [line for test in tests for line in ["", *_test_lines(test)]]
+    return [*head, *told, "", *_conclusion(tests, machine["fingerprint"], folder)]
+
+
+def _test_lines(test: TestDiff) -> list[str]:
+    name = full_name(test.key)
+    if test.problem:
+        return [f"{name}: {test.problem}"]
+    reasons = {each.screening.reason for each in test.metrics if each.screening.value is None}
+    if len(reasons) == 1 and all(each.screening.value is None for each in test.metrics):
+        how = "new" if test.new else "cannot be compared"
+        return [f"{name}: {how}: {reasons.pop()}", f"  {sentence(test.drift)}"]
+    rows = [["", "stored", "now", "change", ""], *(_row(each) for each in test.metrics)]
+    return [name, *(f"  {line}" for line in aligned(rows)), f"  {sentence(test.drift)}"]
+
+
+def _row(compared: Compared) -> list[str]:
+    screening = compared.screening
+    unit, measured = screening.gate.metric.unit, screening.measurement
+    return [
+        screening.gate.metric.name,
+        "-" if screening.value is None else unit.format(screening.value),
+        "-" if measured is None else unit.format(measured.value),
+        "-" if screening.change is None else percent(screening.change),
+        _verdict(compared),
+    ]
+
+
+def _verdict(compared: Compared) -> str:
+    screening = compared.screening
+    said = "new" if compared.new else screening.verdict.value
+    reason = f": {screening.reason}" if screening.reason and not compared.new else ""
+    gate = f" (gate, tolerance {screening.gate.tolerance * 100:g} %)" if compared.gated else ""
+    return f"{said}{reason}{gate}"
+
+
+def _conclusion(tests: Sequence[TestDiff], fingerprint: str, folder: Path) -> list[str]:
+    measured = [test for test in tests if not test.problem]
+    if not measured:
+        return ["nothing to compare: no test of these results was measured"]
+    if all(test.new for test in measured):
+        return [
+            f"none of these tests has baselines of the machine {fingerprint} in {folder}: accept them, or, "
+            "if they should have some, name their folder with --baselines"
+        ]
+    gated = [(test, each) for test in measured for each in test.metrics if each.gated]
+    others = [(test, each) for test in measured for each in test.metrics if not each.gated]
+    lines = [_count("gated metrics", [each for _, each in gated])] if gated else ["no metric is gated"]
+    lines += [
+        f"not gated, {each.screening.verdict.value}: {full_name(test.key)}, {each.screening.gate.metric.name}"
+        for test, each in others
+        if each.screening.verdict in {Verdict.REGRESSED, Verdict.IMPROVED}
+    ]
+    new = sum(test.new for test in measured)
+    return [*lines, *([f"{plural(new, 'test')} new"] if new else [])]
+
+
+def _count(what: str, metrics: Sequence[Compared]) -> str:
+    verdicts = [each.screening.verdict for each in metrics]
+    told = [f"{verdicts.count(each)} {each.value}" for each in Verdict if each in verdicts]
+    return f"{what}: {', '.join(told)}"
+
+
+def _document(path: Path, results: Mapping[str, Any], tests: Sequence[TestDiff]) -> dict[str, Any]:
+    return {
+        "file": str(path),
+        "started": results["started"],
+        "machine": results["machine"],
+        "candidate": results["candidate"],
+        "family": comparing.family_of(results),
+        "tests": [_test_document(each) for each in tests],
+    }
+
+
+def _test_document(test: TestDiff) -> dict[str, Any]:
+    return {
+        "key": encode(test.key),
+        "problem": test.problem,
+        "new": test.new,
+        "metrics": {each.screening.gate.metric.name: _metric_document(each) for each in test.metrics},
+        "drift": {
+            "differences": [dict(vars(each)) for each in test.drift.differences],
+            "reason": test.drift.reason,
+        },
+    }
+
+
+def _metric_document(compared: Compared) -> dict[str, Any]:
+    screening = compared.screening
+    return {
+        "unit": screening.gate.metric.unit.base,
+        "better": screening.gate.metric.better,
+        "gated": compared.gated,
+        "new": compared.new,
+        "tolerance": screening.gate.tolerance,
+        "runs": len(screening.stored),
+        "stored": screening.value,
+        "now": screening.measurement.value if screening.measurement else None,
+        "change": screening.change,
+        "interval": screening.interval,
+        "verdict": screening.verdict.value,
+        "reason": screening.reason,
+    }

@@ -1,0 +1,147 @@
+"""``pytest-llm baselines prune``: what is stored of tests that are not there any more goes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.baselines import BaselineStore, Collected, full_name, overview
+from pytest_llm.cli import command, project
+from pytest_llm.cli.baselines.shared import folder_of, plural, refuse_in_ci
+from pytest_llm.codec import decode, encode
+from pytest_llm.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.records import TestKey
+
+_TEXT = command.Text(
+    summary="list what is stored of tests that are not there any more, or remove it",
+    more="Which tests there are, pytest says: it collects those of the project, as if it were started "
+    "without paths in the folder of its ini file. Where it cannot see all of them, nothing is removed. "
+    "Removing is refused where CI is set in the environment.",
+    statuses="0; 1 if there is something to remove and --yes is not given",
+    example="pytest-llm baselines prune --yes && git diff --stat baselines",
+)
+
+# Plain output: what pytest says is only read where it failed.
+_COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.write_collected")
+
+
+def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser = command.add(commands, "prune", _TEXT, run)
+    parser.add_argument("--yes", action="store_true", help="remove it (default: only list it)")
+    parser.add_argument(
+        "--machine",
+        metavar="FINGERPRINT",
+        help="only what was recorded on this machine, and facts (default: on all)",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """List or remove what is stored of tests that pytest does not collect."""
+    if arguments.yes:
+        refuse_in_ci("prune --yes")
+    folder = folder_of(arguments)
+    stored = _stored(folder, arguments.machine)
+    keys = sorted(
+        {key for tests in stored.values() for key in tests},
+        key=lambda key: (key.module, key.name, key.parameters),
+    )
+    if not keys:
+        return command.Answer(0, [f"nothing is stored in {folder}"], _document(folder, {}, removed=False))
+    collected = _collected()
+    unknown = collected.unknown(keys)
+    places = {key: [where for where, tests in stored.items() if key in tests] for key in unknown}
+    if unknown and arguments.yes:
+        _remove(folder, arguments.machine, set(keys) - set(unknown), collected)
+    document = _document(folder, places, removed=arguments.yes)
+    return command.Answer(int(bool(unknown) and not arguments.yes), _lines(places, arguments.yes), document)
+
+
+def _stored(folder: Path, only: str | None) -> dict[str, set[TestKey]]:
+    """Return the tests that something is stored of, by the words for where it is."""
+    machines = _machines(folder, only)
+    runs = {f"machine {each}": set(overview.machine(folder, each).tests) for each in machines}
+    return {**runs, "facts": set(overview.facts(folder))}
+
+
+def _machines(folder: Path, only: str | None) -> list[str]:
+    known = overview.fingerprints(folder)
+    if only is not None and only not in known:
+        raise UnknownNameError("machine", only, known, fix=f"a folder of {folder / 'machines'}")
+    return [each for each in known if only in (None, each)]
+
+
+def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Collected) -> None:
+    if not keep:
+        raise UsageError(
+            "nothing is removed: no stored test is there any more; if that is so, delete the folder "
+            f"{folder}, else name the right one with --baselines"
+        )
+    # Facts go with any of them; where no machine has runs, with one of no name.
+    for fingerprint in _machines(folder, only) or ["none"]:
+        parts = overview.machine(folder, fingerprint).parts
+        BaselineStore(folder, fingerprint, parts).prune(keep | set(collected.keys))
+
+
+def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:
+    if not places:
+        return ["every test that has baselines is there"]
+    told = [f"  {full_name(key)}: {', '.join(where)}" for key, where in places.items()]
+    tests = plural(len(places), "test")
+    if removed:
+        return [f"removed the baselines of {tests}", *told]
+    return [f"baselines of {tests} not there any more", *told, "remove them with --yes"]
+
+
+def _document(folder: Path, places: Mapping[TestKey, Sequence[str]], removed: bool) -> dict[str, Any]:
+    tests = [{"key": encode(key), "where": list(where)} for key, where in places.items()]
+    return {"folder": str(folder), "removed": removed and bool(places), "tests": tests}
+
+
+def _collected() -> Collected:
+    """Have pytest collect all tests of this project, in a process of its own.
+
+    Raises:
+        UsageError: It could not collect all of them, or there are none.
+    """
+    home = project.home(Path.cwd())
+    with tempfile.TemporaryDirectory() as temporary:
+        answer = Path(temporary) / "collected.json"
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *_COLLECT, f"--llm-write-collected={answer}"],
+            cwd=home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        if not answer.exists():
+            raise UsageError(
+                f"nothing is removed: pytest cannot collect the tests of {home}: "
+                f"{_reason(done.stderr + done.stdout) or f'it ended with {done.returncode}'}"
+            )
+        collected = decode(Collected, json.loads(answer.read_text(encoding="utf-8")))
+    if collected.partial:
+        raise UsageError(f"nothing is removed: not every test of {home} was collected: {collected.partial}")
+    if not collected.keys:
+        raise UsageError(f"nothing is removed: pytest finds no benchmark in {home}: start it in the project")
+    return collected
+
+
+def _reason(output: str) -> str:
+    """Return the line in which pytest says what is wrong, or the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if re.search(r"error: |Error: ", line)]
+    return (said or lines or [""])[-1]

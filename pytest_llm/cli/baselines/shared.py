@@ -1,0 +1,97 @@
+"""What the commands of baselines have in common: which files, which tests, and the words for them."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.baselines import BaselineStore, full_name
+from pytest_llm.cli import project
+from pytest_llm.errors import ResultsError, UsageError
+from pytest_llm.records import TestKey
+from pytest_llm.reports import results_schema
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pytest_llm.records import JSON
+
+TEST_HELP = "part of a test's name, as in module::name[parameters]"
+
+
+def folder_of(arguments: argparse.Namespace) -> Path:
+    """Return the folder of baselines."""
+    return project.baselines(arguments.baselines, Path.cwd())
+
+
+def store_of(results: Mapping[str, Any], folder: Path) -> BaselineStore:
+    """Return the store of the machine that results were measured on."""
+    return BaselineStore(folder, results["machine"]["fingerprint"], parts_of(results))
+
+
+def parts_of(results: Mapping[str, Any]) -> dict[str, JSON]:
+    """Return what the machine's fingerprint is made of."""
+    return {name: part for name, part in results["machine"].items() if name != "fingerprint"}
+
+
+def key_of(test: Mapping[str, Any]) -> TestKey:
+    """Return the key of a test of a results file."""
+    return TestKey(**test["key"])
+
+
+def read_results(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """Return results files, the oldest first, all checked.
+
+    Raises:
+        ResultsError: One of them cannot be used.
+    """
+    found = [(path, results_schema.read(path)) for path in paths]
+    return sorted(found, key=lambda each: _started(*each))
+
+
+def _started(path: Path, results: Mapping[str, Any]) -> datetime:
+    try:
+        started = datetime.fromisoformat(results["started"].replace("Z", "+00:00"))
+    except ValueError:
+        started = None
+    if started is None or started.tzinfo is None:
+        raise ResultsError(f"{path}: started is {results['started']!r}, not a time with its zone")
+    return started
+
+
+def wanted(key: TestKey, tests: Iterable[str]) -> bool:
+    """Whether a test is among those named; all are, where none is."""
+    tests = list(tests)
+    return not tests or any(each in full_name(key) for each in tests)
+
+
+def refuse_in_ci(command: str) -> None:
+    """Raise where CI runs: what it measures is taken in by a person.
+
+    Raises:
+        UsageError: ``CI`` is set.
+    """
+    if os.environ.get("CI"):
+        raise UsageError(
+            f"{command}: CI never writes a baseline (CI is set in the environment): keep the results file, "
+            "and let a person take it in"
+        )
+
+
+def described(parts: Mapping[str, JSON]) -> str:
+    """Return what a machine is: "a CPU, 2 cores, 24 GiB, Linux x86_64"."""
+    words = {"cores": "{} cores", "memory_gib": "{} GiB"}
+    return ", ".join(words.get(name, "{}").format(parts[name]) for name in _order(parts))
+
+
+def _order(parts: Mapping[str, JSON]) -> list[str]:
+    first = [name for name in ("cpu", "cores", "memory_gib") if name in parts]
+    return first + sorted(parts.keys() - set(first))
+
+
+def plural(count: int, what: str) -> str:
+    """Return "1 test", "2 tests"."""
+    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -1,0 +1,176 @@
+"""``pytest-llm baselines show``: what is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import metrics
+from pytest_llm.baselines import full_name, overview
+from pytest_llm.cli import command
+from pytest_llm.cli.baselines.shared import TEST_HELP, described, folder_of, plural, wanted
+from pytest_llm.codec import encode
+from pytest_llm.errors import UnknownNameError
+from pytest_llm.inference.stored import centre_and_spread
+from pytest_llm.reports.table import aligned
+from pytest_llm.units import BYTES
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_llm.baselines import Recorded, RecordedFacts, Series
+    from pytest_llm.records import JSON, TestKey
+
+_TEXT = command.Text(
+    summary="show what is stored",
+    more="For each metric: how many runs, their geometric mean, their spread (the standard deviation of "
+    "their logarithms), when they were recorded, and of which builds. For each test, the facts that hold on "
+    "every machine.",
+    statuses="0; 1 where nothing of what was asked for is stored",
+    example="pytest-llm baselines show test_speed::test_generation",
+)
+
+
+def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser = command.add(commands, "show", _TEXT, run)
+    parser.add_argument("tests", metavar="TEST", nargs="*", help=f"only these: {TEST_HELP} (default: all)")
+    parser.add_argument(
+        "--machine",
+        metavar="FINGERPRINT",
+        help="only what was recorded on this machine, a folder of DIR/machines (default: all)",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """Show what is stored of the tests and machines asked for."""
+    folder, tests = folder_of(arguments), arguments.tests
+    found = [_only(each, tests) for each in _machines(folder, arguments.machine)]
+    machines = [each for each in found if each.tests]
+    facts = {key: each for key, each in overview.facts(folder).items() if wanted(key, tests)}
+    document = {
+        "folder": str(folder),
+        "machines": [_machine_document(each) for each in machines],
+        "facts": [_facts_document(key, each) for key, each in facts.items()],
+    }
+    if not machines and not facts:
+        return command.Answer(1, [_nothing(folder, arguments.machine, tests)], document)
+    lines = [f"baselines in {folder}"]
+    for each in machines:
+        lines += ["", *_machine_lines(each)]
+    if facts:
+        lines += ["", "facts, the same on every machine"]
+        lines += [f"  {full_name(key)}: {_summary(each)}" for key, each in facts.items()]
+    return command.Answer(0, lines, document)
+
+
+def _machines(folder: Path, asked: str | None) -> list[overview.Machine]:
+    known = overview.fingerprints(folder)
+    if asked is not None and known and asked not in known:
+        raise UnknownNameError("machine", asked, known)
+    return [overview.machine(folder, each) for each in known if asked in (None, each)]
+
+
+def _only(machine: overview.Machine, tests: Sequence[str]) -> overview.Machine:
+    found = {key: test for key, test in machine.tests.items() if wanted(key, tests)}
+    return overview.Machine(machine.fingerprint, machine.parts, found)
+
+
+def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
+    of = f" of {', '.join(tests)}" if tests else ""
+    on = f" of the machine {machine}" if machine else ""
+    if tests or machine:
+        return f"nothing is stored{of}{on} in {folder}"
+    return f"nothing is stored in {folder}: record runs with pytest --llm-bench --llm-update-baselines=append"
+
+
+def _machine_lines(machine: overview.Machine) -> list[str]:
+    lines = [f"machine {machine.fingerprint}: {described(machine.parts)}"]
+    for key, test in machine.tests.items():
+        rows = [_row(name, series) for name, series in test.metrics.items()]
+        lines += [f"  {full_name(key)}", *(f"    {line}" for line in aligned(rows))]
+    return lines
+
+
+def _row(name: str, series: Series) -> list[str]:
+    centre, spread = centre_and_spread([each.value for each in series.runs])
+    return [
+        name,
+        plural(len(series.runs), "run"),
+        _formatted(name, series.unit, centre),
+        "" if spread is None else f"± {spread * 100:.1f} %",
+        f"{_when(series)}  {', '.join(_builds(series))}".strip(),
+    ]
+
+
+def _formatted(name: str, unit: str, value: float | None) -> str:
+    if value is None:
+        return "0"
+    try:
+        known = metrics.find(name).unit
+    except UnknownNameError:
+        known = None
+    return known.format(value) if known is not None and known.base == unit else f"{value:g} {unit}"
+
+
+def _when(series: Series) -> str:
+    dates = [each.provenance.recorded[:10] for each in series.runs if each.provenance.recorded]
+    return " … ".join(dict.fromkeys((dates[0], dates[-1]))) if dates else "undated"
+
+
+def _builds(series: Series) -> list[str]:
+    return list(dict.fromkeys(each.provenance.build for each in series.runs if each.provenance.build))
+
+
+def _summary(facts: RecordedFacts) -> str:
+    told = ", ".join(_fact(name, value) for name, value in sorted(facts.facts.items()))
+    recorded = facts.provenance.recorded[:10]
+    return f"{told} ({', '.join(each for each in (facts.provenance.build, recorded) if each) or 'undated'})"
+
+
+def _fact(name: str, value: JSON) -> str:
+    if name.endswith("_bytes") and isinstance(value, (int, float)):
+        return f"{name.removesuffix('_bytes')} {BYTES.format(value)}"
+    if isinstance(value, dict):
+        return f"{name} of {plural(len(value), 'value')}"
+    if isinstance(value, list):
+        return f"{plural(len(value), 'value')} of {name}"
+    text = str(value)
+    return f"{name} {text if len(text) <= 40 else f'{text[:39]}…'}"
+
+
+def _machine_document(machine: overview.Machine) -> dict[str, Any]:
+    return {
+        "fingerprint": machine.fingerprint,
+        "parts": dict(machine.parts),
+        "tests": [_test_document(key, test) for key, test in machine.tests.items()],
+    }
+
+
+def _test_document(key: TestKey, test: Recorded) -> dict[str, Any]:
+    return {
+        "key": encode(key),
+        "conditions": dict(vars(test.conditions)),
+        "metrics": {name: _series_document(series) for name, series in test.metrics.items()},
+    }
+
+
+def _series_document(series: Series) -> dict[str, Any]:
+    centre, spread = centre_and_spread([each.value for each in series.runs])
+    return {
+        "unit": series.unit,
+        "value": centre,
+        "spread": spread,
+        "runs": [{"value": each.value, **vars(each.provenance)} for each in series.runs],
+    }
+
+
+def _facts_document(key: TestKey, facts: RecordedFacts) -> Mapping[str, Any]:
+    return {
+        "key": encode(key),
+        "conditions": dict(vars(facts.conditions)),
+        "facts": dict(facts.facts),
+        "provenance": dict(vars(facts.provenance)),
+    }

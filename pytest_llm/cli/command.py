@@ -1,0 +1,71 @@
+"""What every command is made of: how it is declared, and what it answers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+
+class Answer(NamedTuple):
+    """What a command found or did.
+
+    Attributes:
+        status: The exit status: 0, or 1 as the command's help says.
+        lines: For people.
+        document: The same for machines: what ``--json`` prints.
+    """
+
+    status: int
+    lines: Sequence[str]
+    document: object
+
+
+class Text(NamedTuple):
+    """What a command's help says.
+
+    Attributes:
+        summary: One line, in the list of commands.
+        more: What else there is to know.
+        statuses: When the exit status is 0, and when 1.
+        example: A command line, and what it is for.
+    """
+
+    summary: str
+    more: str
+    statuses: str
+    example: str
+
+
+def add(
+    commands: argparse._SubParsersAction[Any],
+    name: str,
+    text: Text,
+    run: Callable[[argparse.Namespace], Answer],
+) -> argparse.ArgumentParser:
+    """Declare a command of a group and return its parser, for its own arguments."""
+    return describe(commands.add_parser(name, help=text.summary, allow_abbrev=False), text, run)
+
+
+def describe(
+    parser: argparse.ArgumentParser, text: Text, run: Callable[[argparse.Namespace], Answer]
+) -> argparse.ArgumentParser:
+    """Make a parser that of a command: of one in a group, or of a group that is one command itself."""
+    parser.description = f"{text.summary[0].upper()}{text.summary[1:]}. {text.more}".strip()
+    parser.epilog = f"exit status: {text.statuses}; 2 for bad input.\n\nexample:\n  {text.example}"
+    parser.formatter_class = _Formatter
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(run=run)
+    return parser
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Fills the description, and leaves the example's lines as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.split("\n\n")
+        filled = [argparse.HelpFormatter._fill_text(self, each, width, indent) for each in paragraphs[:1]]
+        return "\n\n".join([*filled, *paragraphs[1:]])

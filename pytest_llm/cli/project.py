@@ -1,0 +1,43 @@
+"""Where a project's baselines are, found as pytest finds them and without importing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_llm import ini_file
+from pytest_llm.errors import UsageError
+
+
+def home(start: Path) -> Path:
+    """Return where pytest is at home: the folder of its ini file, else that of ``setup.py``, else the start.
+
+    Raises:
+        UsageError: An ini file cannot be read.
+    """
+    ini = ini_file.find(start)
+    if ini is not None:
+        return ini.parent
+    return next((each for each in (start, *start.parents) if (each / "setup.py").is_file()), start)
+
+
+def baselines(given: str | None, start: Path) -> Path:
+    """Return the folder of baselines, absolute; it need not exist.
+
+    Args:
+        given: ``--baselines``; without it, the ini key ``llm_baselines``, else ``baselines`` at home.
+        start: The current folder.
+
+    Raises:
+        UsageError: It is no folder, or the ini file cannot be read.
+    """
+    folder = start / Path(given).expanduser() if given else _by_default(start)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--baselines: {folder} is not a folder; name another")
+    return folder
+
+
+def _by_default(start: Path) -> Path:
+    ini = ini_file.find(start)
+    said = (ini_file.read_section(ini) or {}).get("llm_baselines") if ini is not None else None
+    named = Path(said).expanduser() if isinstance(said, str) and said else Path("baselines")
+    return home(start) / named

@@ -1,0 +1,80 @@
+"""Pytest's ini file, read without pytest: which one it is, and what its section says."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from iniconfig import IniConfig, ParseError
+
+from pytest_llm.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# In pytest's own order. The first four are pytest's alone: they count even if they say nothing.
+_OWN = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
+_SHARED = ("pyproject.toml", "tox.ini", "setup.cfg")
+
+
+def find(folder: Path) -> Path | None:
+    """Return the ini file that pytest takes when it is started in a folder; None if there is none.
+
+    The closest file upwards that has a section of pytest, else the closest ``pyproject.toml``, as in
+    ``_pytest.config.findpaths.locate_config``.
+
+    Raises:
+        UsageError: A file on the way cannot be read.
+    """
+    without: Path | None = None
+    for each in (folder, *folder.parents):
+        for name in (*_OWN, *_SHARED):
+            path = each / name
+            if not path.is_file():
+                continue
+            if name in _OWN or read_section(path) is not None:
+                return path
+            if name == "pyproject.toml" and without is None:
+                without = path
+    return without
+
+
+def read_section(path: Path) -> dict[str, Any] | None:
+    """Return pytest's own section, or None where the file has none.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    try:
+        return _section(path)
+    except (OSError, ValueError, ParseError) as error:
+        raise UsageError(f"{path} cannot be read: {error}; mend it") from None
+
+
+def keys_of(path: Path) -> list[str]:
+    """Return every key of pytest's own section, whatever the kind of the file."""
+    return list(_section(path) or {})
+
+
+def _section(path: Path) -> dict[str, Any] | None:
+    if path.suffix == ".toml":
+        return _toml_section(path)
+    sections = IniConfig(str(path)).sections
+    found = sections.get("tool:pytest" if path.suffix == ".cfg" else "pytest")
+    return None if found is None else dict(found)
+
+
+def _toml_section(path: Path) -> dict[str, Any] | None:
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    if path.name == "pyproject.toml":
+        document = document.get("tool", {})
+    section: dict[str, Any] | None = document.get("pytest")
+    if not section:  # an empty table says nothing, to pytest as well
+        return section if path.name != "pyproject.toml" else None
+    old: dict[str, Any] = section.get("ini_options", {})
+    return {**section, **old}

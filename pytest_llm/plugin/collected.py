@@ -1,0 +1,105 @@
+"""Notes every benchmark that is collected, and whether all of them were."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.baselines import Collected, OpenTest
+from pytest_llm.plugin import collect, markers
+from pytest_llm.plugin.state import PROBLEM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# Options that keep files from being collected at all, so that nobody can say which tests are in them.
+_NARROWING = {
+    "lf": "--last-failed",
+    "ignore": "--ignore",
+    "ignore_glob": "--ignore-glob",
+    "pyargs": "--pyargs",
+}
+
+
+class Watcher:
+    """A plugin that listens to one collection.
+
+    Attributes:
+        deselected: Benchmarks that were collected and will not run.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Listen; nothing is known yet."""
+        self.deselected: list[pytest.Item] = []
+        self._config = config
+        self._items: list[pytest.Item] = []
+        self._skipped: set[str] = set()
+        self._failed = ""
+        self._unfinished = "the collection did not end"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what was not collected."""
+        path = Path(report.nodeid.partition("::")[0])
+        if report.skipped:
+            self._skipped.add(path.parent.name if path.stem == "__init__" else path.stem)
+        elif report.failed and not self._failed:
+            self._failed = f"{report.nodeid or 'the root'} cannot be collected: {_last_line(report)}"
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Note what was collected, before anyone selects among it."""
+        self._items = [item for item in items if markers.is_benchmark(item)]
+        self._unfinished = ""
+
+    def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
+        """Note which benchmarks will not run."""
+        self.deselected += [item for item in items if markers.is_benchmark(item)]
+
+    def collected(self) -> Collected:
+        """Return what was collected so far."""
+        items = dict.fromkeys([*self._items, *self.deselected])
+        keys = {item: collect.key_of(item) for item in items}
+        return Collected(
+            tuple(keys.values()),
+            tuple(OpenTest(key.module, key.name) for item, key in keys.items() if _is_open(item)),
+            tuple(sorted(self._skipped)),
+            self._failed or self._unfinished or _narrowed(self._config),
+        )
+
+
+def _is_open(item: pytest.Item) -> bool:
+    """Whether it may have other parameters: once its markers are mended, or for other ``--llm-model``."""
+    if PROBLEM in item.stash:
+        return True
+    marker = item.get_closest_marker("llm_model")
+    return marker is None or not (marker.args or "name_or_path" in marker.kwargs)
+
+
+def _narrowed(config: pytest.Config) -> str:
+    given = [flag for name, flag in _NARROWING.items() if config.getoption(name, None)]
+    if given:
+        return f"{given[0]} leaves files out"
+    asked = [Path(config.invocation_params.dir, arg.partition("::")[0]) for arg in config.args]
+    whole = [path.resolve() for path, arg in zip(asked, config.args, strict=True) if "::" not in arg]
+    for root in _roots(config):
+        if not any(each == root or each in root.parents for each in whole):
+            return f"{config.args[0]} is not all of {root}"
+    return ""
+
+
+def _roots(config: pytest.Config) -> list[Path]:
+    """Return where all tests of the project are: what pytest takes where no path is given."""
+    patterns = [str(config.rootpath / each) for each in config.getini("testpaths")]
+    # As pytest does it; a path's own glob cannot climb.
+    found = [Path(each) for pattern in patterns for each in glob.glob(pattern, recursive=True)]  # noqa: PTH207
+    return [each.resolve() for each in found or [config.rootpath]]
+
+
+def _last_line(report: pytest.CollectReport) -> str:
+    lines = [line.strip() for line in report.longreprtext.splitlines() if line.strip()]
+    errors = [line.removeprefix("E").strip() for line in lines if line.startswith("E ")]
+    return (errors or lines or ["no reason given"])[-1]

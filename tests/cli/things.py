@@ -1,0 +1,158 @@
+"""Results files as a run of pytest writes them, and the command called in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.cli import main
+from pytest_llm.findings import Finding
+from pytest_llm.inference.estimates import measure_all
+from pytest_llm.inference.paired import rule_for
+from pytest_llm.metrics import METRICS
+from pytest_llm.records import (
+    Benchmark,
+    Build,
+    BuildReference,
+    Gate,
+    LoadOptions,
+    Model,
+    Run,
+    Series,
+    Session,
+    Subject,
+    TestKey,
+    Workload,
+)
+from pytest_llm.reports import results
+from pytest_llm.verdicts import screen_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+FINGERPRINT = "0123456789ab"
+PARTS = {"cpu": "a CPU", "cores": 2, "memory_gib": 24, "system": "Linux x86_64"}
+MODULE = "tests.test_speed"
+SPEED = "generation_tokens_per_second"
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of a results file: generation at ``speed`` tokens per second."""
+
+    name: str = "test_chat"
+    speed: float = 100.0
+    load: float = 0.5
+    gated: bool = True
+    tolerance: float = 0.05
+    outcome: str = "passed"
+    options: LoadOptions = LoadOptions()  # noqa: RUF009 - frozen
+    problem: str = ""
+    facts: dict[str, Any] = field(default_factory=lambda: {"weights_bytes": 91_000_000})
+
+    __test__ = False
+
+    def finding(self, version: str) -> Finding:
+        subject = Subject("m", BuildReference("llama-cpp-python"), self.options)
+        gates = (Gate(METRICS[SPEED], self.tolerance),) if self.gated else ()
+        key = TestKey(MODULE, *_split(self.name))
+        benchmark = Benchmark(f"{MODULE}::{self.name}", key, subject, Workload(), gates=gates)
+        if self.problem:
+            return Finding(benchmark, problem=self.problem, outcome="error")
+        session = Session({"generation": Series((1 / self.speed,)), "load": Series((self.load,))})
+        run = Run(
+            subject=subject,
+            workload=Workload(),
+            model=Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
+            build=Build("llama-cpp-python", version, "0c1e570", "python", "CPU : AVX2 = 1"),
+            resolved={"n_ctx": 4096},
+            sessions=(session,),
+            measurements={},
+            facts=self.facts,
+        )
+        run = replace(run, measurements=measure_all(run.sessions))
+        screenings = tuple(screen_run(run, gate, (), 1, "never recorded") for gate in gates)
+        return Finding(benchmark, run, screenings=screenings, outcome=self.outcome)
+
+
+def _split(name: str) -> tuple[str, str]:
+    test, bracket, parameters = name.partition("[")
+    return test, parameters[:-1] if bracket else ""
+
+
+def results_of(
+    *tests: Test,
+    hours: float = 0,
+    version: str = "0.3.36",
+    fingerprint: str = FINGERPRINT,
+    family: int = 1,
+) -> dict[str, Any]:
+    """Return what a results file holds that was begun some hours after ``START``."""
+    started = START + timedelta(hours=hours)
+    machine = {"fingerprint": fingerprint, **PARTS}
+    rule = rule_for("normal", family)
+    return results.document([each.finding(version) for each in tests], started, started, machine, rule)
+
+
+class Command:
+    """The command, called in this process, in a folder of its own."""
+
+    def __init__(self, folder: Path, captured: pytest.CaptureFixture[str]) -> None:
+        self.folder = folder
+        self.baselines = folder / "baselines"
+        self._captured = captured
+
+    def file(self, content: dict[str, Any] | str, name: str = "results.json") -> str:
+        """Write a file and return its name."""
+        text = content if isinstance(content, str) else json.dumps(content)
+        (self.folder / name).write_text(text, encoding="utf-8")
+        return name
+
+    def __call__(self, *words: str) -> tuple[int, str]:
+        """Return the exit status and what was printed; nothing may go to stderr."""
+        status = main(["baselines", *words])
+        out, err = self._captured.readouterr()
+        assert err == ""
+        return status, out
+
+    def json(self, *words: str) -> tuple[int, Any]:
+        """Return the exit status and the document."""
+        status, out = self(*words, "--json")
+        return status, json.loads(out)
+
+    def refused(self, *words: str) -> str:
+        """Return the one line with which bad input is refused."""
+        status = main(["baselines", *words])
+        out, err = self._captured.readouterr()
+        assert (status, out) == (2, "")
+        (line,) = err.splitlines()
+        assert line.startswith("pytest-llm: ")
+        return line.removeprefix("pytest-llm: ")
+
+    def accept(self, *speeds: float, **options: Any) -> None:
+        """Have one run stored for each speed, an hour after the other."""
+        for hours, speed in enumerate(speeds):
+            document = results_of(Test(speed=speed, **options), hours=hours)
+            status, _ = self("accept", self.file(document, "stored.json"))
+            assert status == 0
+
+    def files(self) -> dict[str, bytes]:
+        """Return every stored file's content, by its path below the folder of baselines."""
+        return {
+            str(path.relative_to(self.baselines)): path.read_bytes()
+            for path in sorted(self.baselines.rglob("*.json"))
+        }
+
+    @staticmethod
+    def rewrite(path: Path, document: dict[str, Any]) -> None:
+        """Write a stored file with the digest that its content should have."""
+        content = {name: value for name, value in document.items() if name != "digest"}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+        path.write_text(json.dumps({**content, "digest": digest}), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""That the ini file is the one that pytest takes, wherever pytest is started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm import ini_file
+from pytest_llm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECTIONS = {
+    "pytest.ini": "[pytest]\nllm_baselines = x\n",
+    ".pytest.ini": "[pytest]\nllm_baselines = x\n",
+    "pyproject.toml": '[tool.pytest.ini_options]\nllm_baselines = "x"\n',
+    "tox.ini": "[pytest]\nllm_baselines = x\n",
+    "setup.cfg": "[tool:pytest]\nllm_baselines = x\n",
+}
+OTHERS = {"pyproject.toml": "[project]\nname = 'x'\n", "tox.ini": "[tox]\n", "setup.cfg": "[metadata]\n"}
+LAYOUTS: dict[str, dict[str, str]] = {
+    "none": {},
+    **{name: {name: text} for name, text in SECTIONS.items()},
+    **{f"{name} two above": {f"../../{name}": text} for name, text in SECTIONS.items()},
+    "empty pytest.ini": {"pytest.ini": ""},
+    "no section anywhere": OTHERS,
+    "no section here, one above": {**OTHERS, "../tox.ini": SECTIONS["tox.ini"]},
+    "a pyproject.toml without a section, above": {"../pyproject.toml": OTHERS["pyproject.toml"]},
+    "two of them without": {
+        "pyproject.toml": OTHERS["pyproject.toml"],
+        "../pyproject.toml": OTHERS["pyproject.toml"],
+    },
+    "an empty table": {"pyproject.toml": "[tool.pytest.ini_options]\n", "../tox.ini": SECTIONS["tox.ini"]},
+    "all at once": SECTIONS,
+    "all but pytest's own": {name: SECTIONS[name] for name in ("pyproject.toml", "tox.ini", "setup.cfg")},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_it_is_the_one_that_pytest_takes(layout: dict[str, str], pytester: pytest.Pytester) -> None:
+    here = pytester.path / "a" / "b"
+    here.mkdir(parents=True)
+    for name, text in layout.items():
+        (here / name).write_text(text, encoding="utf-8")
+    pytester.chdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        config = pytester.parseconfig()
+    found = ini_file.find(here)
+    assert (found.resolve() if found else None) == config.inipath
+    if config.inipath is not None:
+        said = (ini_file.read_section(config.inipath) or {}).get("llm_baselines", "")
+        assert said == config.getini("llm_baselines")
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="older pytest has no native table")
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", '[tool.pytest]\nllm_baselines = "x"\n'),
+        ("pytest.toml", '[pytest]\nllm_baselines = "x"\n'),
+        ("pytest.toml", ""),
+    ],
+)
+def test_native_tables_are_read_as_pytest_reads_them(name: str, text: str, pytester: pytest.Pytester) -> None:
+    (pytester.path / name).write_text(text, encoding="utf-8")
+    config = pytester.parseconfig()
+    assert ini_file.find(pytester.path) == config.inipath == pytester.path / name
+    said = (ini_file.read_section(pytester.path / name) or {}).get("llm_baselines", "")
+    assert said == config.getini("llm_baselines")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", "[tool"),
+        ("tox.ini", "[pytest\n"),
+        ("setup.cfg", "x"),
+        ("pyproject.toml", "a = '\xff'"),
+    ],
+)
+def test_a_damaged_file_is_named(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=r"cannot be read: .*; mend it$") as caught:
+        ini_file.find(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / name} ")
