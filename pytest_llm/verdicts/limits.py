@@ -54,4 +54,4 @@ def headline(judgement: Judgement) -> str:
 
 def _percent(share: float) -> str:
     text = percent(share)
-    return "off by less than 0.1 %" if text.strip("+−") == "0.0 %" and share else text
+    return "off by less than 0.1 %" if text == "±0.0 %" and share else text

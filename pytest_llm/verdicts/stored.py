@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.findings import Screening
-from pytest_llm.inference.stored import ALPHA, screen
+from pytest_llm.inference.stored import ALPHA, LEAST_RUNS, screen
 from pytest_llm.records import Verdict
 from pytest_llm.verdicts.measured import measured, not_covered
 from pytest_llm.verdicts.words import moved, percent, ratio, span
@@ -89,6 +89,31 @@ def _remark(screening: Screening) -> str:
     if screening.verdict is Verdict.IMPROVED:
         return ": better than the baseline, which now hides a loss of as much; replace it"
     return ""
+
+
+def next_step(screenings: Sequence[Screening], run: Run, nodeid: str) -> str:
+    """Say what would settle a doubt, or "" where there is none."""
+    doubtful = [
+        each
+        for each in screenings
+        if each.verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE) and len(each.stored) >= LEAST_RUNS
+    ]
+    if not doubtful:
+        return ""
+    build = f"{run.build.engine} {run.build.version}"
+    made_by = [stored.provenance.build for stored in doubtful[0].stored]
+    others = [each for each in made_by if each not in ("", build)]
+    if not others:
+        return (
+            "next: the baseline is of the same release, so ask what this machine can tell: "
+            f"pytest {nodeid} --llm-bench --llm-aa"
+        )
+    # The newest one: the last that was thought to be fine.
+    release = others[-1].replace(" ", "==")
+    return (
+        f"next: pytest {nodeid} --llm-bench --llm-against {run.build.engine}@venv:PATH settles it, with "
+        f"{release} installed in the environment PATH"
+    )
 
 
 def context(screening: Screening) -> list[str]:

@@ -36,7 +36,14 @@ def notes(finding: Finding) -> list[str]:
     """Say what is worth knowing of a finding although it fails nothing, a line for each."""
     if finding.problem:
         return [finding.problem]
-    return [*stored.notes(finding.screenings), *(paired.headline(each) for each in finding.comparisons)]
+    if finding.run is None:
+        return []
+    step = stored.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
+    return [
+        *stored.notes(finding.screenings),
+        *([step] if step else []),
+        *(paired.headline(each) for each in finding.comparisons),
+    ]
 
 
 def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
@@ -52,6 +59,9 @@ def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
     lines[1:1] = dict.fromkeys(beside)
     if (screened or compared) and finding.drift is not None:
         lines.append(drift.sentence(finding.drift))
+    step = stored.next_step(screened, finding.run, finding.benchmark.nodeid)
+    if step:
+        lines.append(step)
     heads = [
         *broken,
         *(stored.headline(each) for each in screened),

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 def percent(share: float) -> str:
     """Write a ratio as a signed percentage: "−6.1 %"."""
-    return f"{share * 100:+.1f} %".replace("-", "−")
+    text = f"{share * 100:+.1f} %".replace("-", "−")
+    return "±0.0 %" if text in {"+0.0 %", "−0.0 %"} else text
 
 
 def ratio(share: float) -> str:
@@ -33,7 +34,7 @@ def moved(metric: Metric, before: float, now: float, change: float) -> str:
         now: Its value now.
         change: What is said of both; where it is small, single values may point the other way.
     """
-    first, second = metric.unit.format_apart(before, now)
+    first, second = metric.unit.format(before), metric.unit.format(now)
     if first == second:
         return f"{metric.title} stayed at {first}"
     if (now > before) != (change > 0):

@@ -86,7 +86,8 @@ def test_a_build_four_times_slower_has_regressed_and_says_by_how_much(
     assert lines[1].startswith("generation speed fell from 128.0 tok/s to 32.00 tok/s, −75.0 %")
     assert lines[2].startswith("  candidate llama-cpp-python ")
     assert lines[3].startswith("  baseline llama-cpp-python ")
-    assert lines[-1] == "  same output; same configuration"
+    assert lines[-2] == "  same output; same configuration"
+    assert lines[-1].endswith("pytest test_it.py::test_speed --llm-bench --llm-aa")
     assert set(_verdicts(project).values()) == {"regressed"}
 
 
@@ -217,7 +218,7 @@ def test_a_changed_configuration_is_told_beside_the_speed(project: Project, stan
 
     text = project.failures()["test_speed"]
 
-    assert text.splitlines()[-1] == "  same output; configuration differs: flash_attn off → on"
+    assert text.splitlines()[-2] == "  same output; configuration differs: flash_attn off → on"
 
 
 def test_a_file_of_baselines_is_read_before_anything_is_loaded(project: Project, stand_in: StandIn) -> None:

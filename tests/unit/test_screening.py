@@ -1,0 +1,125 @@
+"""Verdicts by stored runs: their words, and what would settle a doubt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_llm.metrics import METRICS
+from pytest_llm.records import (
+    Build,
+    BuildReference,
+    Gate,
+    LoadOptions,
+    Model,
+    Provenance,
+    Run,
+    Series,
+    Session,
+    StoredRun,
+    Subject,
+    Verdict,
+    Workload,
+)
+from pytest_llm.verdicts.stored import context, headline, next_step, notes, screen_run
+
+GOLDEN = Path(__file__).parent / "golden"
+SPEED = METRICS["generation_tokens_per_second"]
+GATE = Gate(SPEED, 0.05)
+NODEID = "tests/test_speed.py::test_chat"
+
+
+def a_run() -> Run:
+    return Run(
+        subject=Subject("m", BuildReference("llama-cpp-python"), LoadOptions()),
+        workload=Workload(128, 64),
+        model=Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
+        build=Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
+        resolved={},
+        sessions=(Session({"generation": Series((0.04,), tokens=4), "first_token": Series((0.5,))}),),
+        measurements={},
+    )
+
+
+def stored(*values: float, build: str = "llama-cpp-python 0.3.35", day: int = 1) -> list[StoredRun]:
+    return [
+        StoredRun(value, Provenance(build, "4df29be", f"2026-01-{day + index:02}T00:00:00+00:00", "0.1.0"))
+        for index, value in enumerate(values)
+    ]
+
+
+def test_the_words_are_those_of_the_golden_file() -> None:
+    run = a_run()  # at 100 tokens a second
+    situations = {
+        "regressed": stored(120, 121, 119, 120.5, 119.5),
+        "improved": stored(80, 81, 79, 80.5, 79.5),
+        "pass": stored(100, 100.5, 99.5, 100.2, 99.8),
+        "inconclusive": stored(100, 130, 80, 90, 110),
+        "too few": stored(100, 100.5),
+        "one": stored(100),
+    }
+    lines = []
+    for name, runs in situations.items():
+        screening = screen_run(run, GATE, runs, 2)
+        lines += [f"{name}: {headline(screening)}", *(f"  {line}" for line in context(screening))]
+    missing = screen_run(run, GATE, (), 2, "recorded with n_threads=2, now 4")
+    uncovered = screen_run(run, Gate(METRICS["peak_ram_anonymous"], 0.05), (), 2)
+    lines += [f"missing: {headline(missing)}", f"uncovered: {headline(uncovered)}"]
+    assert "\n".join(lines) + "\n" == (GOLDEN / "stored.txt").read_text(encoding="utf-8")
+
+
+def test_gates_that_miss_the_same_thing_are_told_together() -> None:
+    gates = [GATE, Gate(METRICS["first_token_latency"], 0.05)]
+    found = [screen_run(a_run(), gate, (), 2, "no baselines") for gate in gates]
+    assert notes(found) == ["generation speed, first-token latency: no baseline, no baselines"]
+
+
+def test_a_pass_and_a_regression_are_no_notes() -> None:
+    found = [
+        screen_run(a_run(), GATE, stored(100, 100.5, 99.5, 100.2, 99.8), 1),
+        screen_run(a_run(), GATE, stored(120, 121, 119, 120.5, 119.5), 1),
+    ]
+    assert [each.verdict for each in found] == [Verdict.PASS, Verdict.REGRESSED]
+    assert notes(found) == []
+
+
+def test_a_value_of_0_is_never_compared() -> None:
+    run = a_run()
+    sessions = tuple(Session({"peak_ram": Series((0.0,))}) for _ in run.sessions)
+    gate = Gate(METRICS["peak_ram"], 0.05)
+    found = screen_run(replace(run, sessions=sessions), gate, stored(1, 1, 1, 1, 1), 1)
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "state a limit instead" in headline(found)
+
+
+@pytest.mark.parametrize("verdict", [Verdict.REGRESSED, Verdict.INCONCLUSIVE])
+def test_a_doubt_is_settled_by_the_newest_other_build(verdict: Verdict) -> None:
+    spread = 0.5 if verdict is Verdict.REGRESSED else 30
+    runs = [
+        *stored(120, 120 + spread, build="llama-cpp-python 0.3.34"),
+        *stored(120 - spread, 120, day=3),
+        *stored(120, build="llama-cpp-python 0.3.36", day=5),
+    ]
+    found = screen_run(a_run(), GATE, runs, 1)
+    assert found.verdict is verdict
+    assert next_step([found], a_run(), NODEID) == (
+        f"next: pytest {NODEID} --llm-bench --llm-against llama-cpp-python@venv:PATH settles it, with "
+        "llama-cpp-python==0.3.35 installed in the environment PATH"
+    )
+
+
+def test_where_the_build_is_the_same_the_machine_is_asked() -> None:
+    run = a_run()
+    assert run.build == Build("llama-cpp-python", "0.3.36", "0c1e570", "python")
+    found = screen_run(run, GATE, stored(120, 121, 119, 120, 120, build="llama-cpp-python 0.3.36"), 1)
+    assert next_step([found], run, NODEID).endswith(f"pytest {NODEID} --llm-bench --llm-aa")
+
+
+def test_where_nothing_is_in_doubt_there_is_no_next_step() -> None:
+    def step(run: Run, *values: float) -> str:
+        return next_step([screen_run(run, GATE, stored(*values), 1)], run, NODEID)
+
+    assert step(a_run(), 100, 100.5, 99.5, 100.2, 99.8) == ""
+    assert step(a_run(), 100, 130) == ""
