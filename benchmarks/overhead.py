@@ -44,19 +44,19 @@ def test_nothing(number):
 CONFTEST = """
 import json, time
 from pathlib import Path
-from pytest_llm.plugin.bench import Bench
+from pytest_llm.plugin import measuring
 
 spent = []
-measure = Bench._campaign
+measure = measuring.run_alone
 
-def timed(self, *arguments):
+def timed(*arguments):
     started = time.perf_counter()
     try:
-        return measure(self, *arguments)
+        return measure(*arguments)
     finally:
         spent.append(time.perf_counter() - started)
 
-Bench._campaign = timed
+measuring.run_alone = timed
 
 def pytest_unconfigure(config):
     Path("campaigns.json").write_text(json.dumps(spent))

@@ -1,7 +1,7 @@
 """What `pytest --llm-bench` measures here: SmolLM2 on the three workloads that upstream changes hit apart.
 
 The limits are absolute and meet a slow, shared CI machine: they catch a build that lost most of its speed, or
-a model that no longer fits. On the machine whose runs are kept in `baselines` they are judged by those as well.
+a model that no longer fits. On the machine whose runs are kept in `baselines`, those judge as well.
 Smaller losses need two builds side by side.
 """
 

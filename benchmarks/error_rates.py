@@ -1,0 +1,182 @@
+"""How often the paired comparison is right, on the real engine, beside rules that are in use.
+
+    uv run python -m benchmarks.error_rates --campaigns 0:20,5:20,10:5
+
+Compares the installed build with itself, made slower by so many per cent (``tests/faults/graph_compute.c``),
+as often as asked, and prints what was said. Every campaign is one line of a file, so that an interrupted run
+goes on where it stopped, and the table can be had again from the file alone (``--report``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from benchmarks.error_rate_report import lines
+from pytest_llm.campaign import Side, Surroundings, run_paired
+from pytest_llm.codec import encode
+from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.inference.paired import rule_for
+from pytest_llm.metrics import METRICS
+from pytest_llm.models import ModelStore, builtin_entries
+from pytest_llm.probes import machine
+from pytest_llm.probes.noise import find_noise
+from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.records import (
+    BuildReference,
+    Campaign,
+    Gate,
+    LoadOptions,
+    PairedRun,
+    Question,
+    Subject,
+    Workload,
+)
+from tests.faults.preload import Fault, compile_library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pytest_llm.engines.llama_cpp_python import LoadedModel
+    from pytest_llm.records import Model
+
+WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
+GATES = tuple(
+    Gate(METRICS[name], 0.05) for name in ("prompt_tokens_per_second", "generation_tokens_per_second")
+)
+BUILD = BuildReference("llama-cpp-python")
+TIMEOUT = 600.0
+
+
+class Slowed(LlamaCppPython):
+    """The installed build with a fault in every worker."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        super().__init__(BUILD, TIMEOUT)
+        self._environment = environment
+
+    def start(self, subject: Subject, model: Model) -> LoadedModel:
+        """Start a worker with the fault."""
+        with _set(self._environment):
+            return super().start(subject, model)
+
+
+@contextmanager
+def _set(variables: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class Silent:
+    """Watches, and says nothing."""
+
+    def session_started(self, subject: Subject, number: int, of: int) -> None: ...
+
+    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None: ...
+
+    def campaign_ended(self) -> None: ...
+
+    def waiting(self, holder: str) -> None: ...
+
+
+def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
+    """Run one campaign and return its line of the file."""
+    cache = Path(os.environ.get("PYTEST_LLM_CACHE") or platformdirs.user_cache_dir("pytest-llm"))
+    model = ModelStore(cache, builtin_entries(), Path.cwd()).resolve("smollm2-135m")
+    subject = Subject(model.name, BUILD, LoadOptions(n_ctx=512, n_threads=threads, n_threads_batch=threads))
+    fault = Fault(slowdown=injected).environment(library) if injected else {}
+    rule = rule_for("normal", len(GATES))
+    campaign = Campaign(
+        subject, (WORKLOAD,), rule.looks[-1], subject, tuple(Question(WORKLOAD, gate) for gate in GATES)
+    )
+    around = Surroundings(
+        ProcessMemory(),
+        find_noise(tuple),
+        time.monotonic,
+        Silent(),
+        lambda: random.random() < 0.5,
+        machine.available_bytes,
+        patience=3600.0,
+    )
+    started = time.monotonic()
+    reference = Side(subject, model, LlamaCppPython(BUILD, TIMEOUT))
+    run = run_paired(campaign, Side(subject, model, Slowed(fault)), reference, rule, around)[WORKLOAD]
+    if not isinstance(run, PairedRun):
+        raise run
+    return {
+        "injected": injected,
+        "seconds": time.monotonic() - started,
+        "threads": threads,
+        "build": encode(run.reference.build),
+        "machine": machine.parts(),
+        "load": os.getloadavg()[0],
+        "dropped": [dict(each) for each in run.dropped],
+        "candidate": [_kept(each.series) for each in run.candidate.sessions],
+        "reference": [_kept(each.series) for each in run.reference.sessions],
+    }
+
+
+def _kept(series: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: encode(series[name]) for name in ("prompt", "generation")}
+
+
+def main() -> None:
+    """Measure what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--campaigns", default="0:20,3:10,5:20,10:5", help="PER_CENT:HOW_MANY,…")
+    parser.add_argument("--data", type=Path, default=Path("error-rates.jsonl"))
+    parser.add_argument("--threads", type=int, default=machine.usable_cores())
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no campaign after these")
+    parser.add_argument("--report", action="store_true", help="measure nothing")
+    arguments = parser.parse_args()
+    if not arguments.report:
+        _measure_missing(arguments)
+    print("\n".join(lines(_read(arguments.data))))
+
+
+def _measure_missing(arguments: argparse.Namespace) -> None:
+    wanted = {
+        float(share) / 100: int(count)
+        for share, _, count in (each.partition(":") for each in arguments.campaigns.split(","))
+    }
+    end = time.monotonic() + 60 * arguments.minutes
+    with tempfile.TemporaryDirectory() as folder:
+        library = compile_library(Path(folder))
+        while time.monotonic() < end:
+            made = [each["injected"] for each in _read(arguments.data)]
+            missing = [share for share, count in wanted.items() if made.count(share) < count]
+            if not missing:
+                return
+            # In turns, so that an interrupted run has some of each, and drift hits all alike.
+            share = max(missing, key=lambda share: (wanted[share] - made.count(share)) / wanted[share])
+            line = measure(share, library, arguments.threads)
+            with arguments.data.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            print(f"{share:.0%}: {len(line['candidate'])} sessions, {line['seconds']:.0f} s", flush=True)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    main()
