@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "baselines": "show, compare, accept and prune stored baselines",
+    "report": "judge results files again, from their series alone, and tell what they hold",
 }
 
 PROGRAM = "pytest-llm"

@@ -38,9 +38,14 @@ def gates(test: Mapping[str, Any]) -> list[tuple[Gate, tuple[StoredRun, ...]]]:
     ]
 
 
-def pairs(results: Mapping[str, Any]) -> dict[str, PairedRun]:
-    """Return the pairs of a results file by the names that its comparisons use."""
-    made = runs(results)
+def pairs(results: Mapping[str, Any], made: Mapping[str, Run] | None = None) -> dict[str, PairedRun]:
+    """Return the pairs of a results file by the names that its comparisons use.
+
+    Args:
+        results: The file's content.
+        made: Its runs, where they were read already.
+    """
+    made = runs(results) if made is None else made
     return {
         name: PairedRun(
             made[pair["candidate"]],

@@ -1,0 +1,58 @@
+"""``pytest-llm report``: verdicts follow from the file, or the command says where they do not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.cli import main
+
+from .things import Test, results_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def report(path: Path, document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    path.write_text(json.dumps(document), encoding="utf-8")
+    status = main(["report", str(path)])
+    out, err = capsys.readouterr()
+    return status, out + err
+
+
+def test_a_file_whose_verdicts_follow_is_told_as_pytest_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out = report(tmp_path / "r.json", results_of(Test(), Test("test_other", gated=False)), capsys)
+    assert status == 0
+    assert "test_chat" in out
+    assert "every value and verdict follows from the series in the file" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda metric: metric.update(value=metric["value"] * (1 + 1e-15)), "generation_tokens_per_second"),
+        (lambda metric: metric["baseline"].update(verdict="pass"), "generation_tokens_per_second"),
+        (lambda metric: metric["samples"].append(1.0), "generation_tokens_per_second"),
+    ],
+)
+def test_a_file_that_says_otherwise_is_found_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, place: str
+) -> None:
+    document = results_of(Test())
+    change(document["tests"][0]["metrics"][place])
+    status, out = report(tmp_path / "r.json", document, capsys)
+    assert status == 1
+    assert f"not what its series say: {document['tests'][0]['nodeid']}: {place}" in out
+
+
+def test_a_file_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.json"
+    path.write_text("{", encoding="utf-8")
+    assert main(["report", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"pytest-llm: {path} is not JSON")
