@@ -83,7 +83,7 @@ def _remark(comparison: Comparison) -> str:
     if comparison.verdict is Verdict.INCONCLUSIVE:
         return f": inconclusive, {comparison.reason}"
     if isinstance(asked, Claim):
-        kept = "as" if comparison.verdict is Verdict.PASS else "not"
+        kept = "as" if comparison.verdict is Verdict.PASS else "not as"
         return f": {kept} claimed, faster by {ratio(asked.by)}"
     if comparison.verdict is Verdict.IMPROVED:
         return ": improved"

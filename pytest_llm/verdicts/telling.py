@@ -36,7 +36,10 @@ def notes(finding: Finding) -> list[str]:
     """Say what is worth knowing of a finding although it fails nothing, a line for each."""
     if finding.problem:
         return [finding.problem]
-    return [*stored.notes(finding.screenings), *(paired.headline(each) for each in finding.comparisons)]
+    lines = [*stored.notes(finding.screenings), *(paired.headline(each) for each in finding.comparisons)]
+    if finding.comparisons and finding.drift is not None and finding.drift.differences:
+        lines.append(drift.sentence(finding.drift))
+    return lines
 
 
 def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
