@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError, LLMBenchError
+from pytest_llm.records import Claim, Gate
 
 if TYPE_CHECKING:
     from pytest_llm.findings import Finding
@@ -29,4 +30,13 @@ def properties(finding: Finding) -> list[tuple[str, object]]:
     values = {name: each.value for name, each in finding.run.measurements.items()}
     verdicts = {each.limit.metric.name: each.verdict.value for each in finding.judgements}
     baselines = {each.gate.metric.name: each.verdict.value for each in finding.screenings}
-    return [("llm_metrics", values), ("llm_verdicts", verdicts), ("llm_baseline_verdicts", baselines)]
+    asked: dict[type, dict[str, object]] = {Gate: {}, Claim: {}}
+    for each in finding.comparisons:
+        asked[type(each.asked)][each.asked.metric.name] = each.verdict.value
+    return [
+        ("llm_metrics", values),
+        ("llm_verdicts", verdicts),
+        ("llm_baseline_verdicts", baselines),
+        ("llm_comparison_verdicts", asked[Gate]),
+        ("llm_claim_verdicts", asked[Claim]),
+    ]
