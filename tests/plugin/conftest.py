@@ -55,8 +55,9 @@ class Project:
 
     def run(self, *arguments: object) -> pytest.RunResult:
         """Run pytest with nothing but these arguments."""
-        # Hypothesis would be imported anew in each run, for a second.
-        return self.pytester.runpytest_inprocess("-p", "no:hypothesispytest", *map(str, arguments))
+        # Hypothesis would be imported anew in each run, for a second; the other one leaves a socket behind.
+        without = ("-p", "no:hypothesispytest", "-p", "no:rerunfailures")
+        return self.pytester.runpytest_inprocess(*without, *map(str, arguments))
 
     def measure(self, *arguments: object) -> pytest.RunResult:
         """Run the benchmarks on the stand-in, with the fewest sessions."""

@@ -39,12 +39,13 @@ TESTS = """
 """
 MARKED = "@pytest.mark.flaky(reruns=2)"
 ONCE = {"benchmark": 1, "benchmark with a marker": 1, "ordinary": 1, "functional": 1}
+RERUNNING = ("-p", "rerunfailures")  # runs in this process are without it
 FORCED = "--llm-bench does not go with --force-reruns"
 
 
 def _attempts(project: Project, *arguments: str, marker: str = "") -> dict[str, int]:
     project.write(TESTS.format(marker=marker))
-    project.measure(*arguments)
+    project.measure(*RERUNNING, *arguments)
     lines = (project.path / "attempts").read_text().splitlines()
     return {name: lines.count(name) for name in ONCE}
 
@@ -68,7 +69,7 @@ def test_counts_that_are_added_up_do_not_reach_benchmarks(project: Project) -> N
 def test_a_failed_benchmark_counts_as_failed(project: Project) -> None:
     project.write(TESTS.format(marker=MARKED))
 
-    result = project.measure("--reruns=3", "-k", "slow or own_assertion")
+    result = project.measure(*RERUNNING, "--reruns=3", "-k", "slow or own_assertion")
 
     result.assert_outcomes(failed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -78,7 +79,7 @@ def test_a_failed_benchmark_counts_as_failed(project: Project) -> None:
 def test_reruns_that_overrule_markers_are_refused(project: Project) -> None:
     project.write(TESTS.format(marker=""))
 
-    told = project.usage_error(*project.measuring(), "--force-reruns=2")
+    told = project.usage_error(*RERUNNING, *project.measuring(), "--force-reruns=2")
 
     assert f"ERROR: {FORCED}, which runs a benchmark until it passes: take --reruns" in told
     assert not (project.path / "attempts").exists()
@@ -88,17 +89,24 @@ def test_they_are_refused_where_a_file_asks_for_benchmarks_too(project: Project,
     project.write(TESTS.format(marker=""))
     ini.write(llm_bench=True)
 
-    assert FORCED in project.usage_error("--force-reruns=2")
+    assert FORCED in project.usage_error(*RERUNNING, "--force-reruns=2")
 
 
 def test_without_benchmarks_they_are_not_our_business(project: Project) -> None:
     project.write("def test_ordinary(): assert False")
 
-    result = project.run("--force-reruns=2", f"--llm-model={project.model}")
+    result = project.run(*RERUNNING, "--force-reruns=2", f"--llm-model={project.model}")
 
     result.assert_outcomes(failed=1)
     assert "2 rerun" in result.outlines[-1]
 
 
 def test_nothing_is_missed_without_the_plugin(project: Project) -> None:
-    assert _attempts(project, "-p", "no:rerunfailures", "--strict-markers") == ONCE
+    project.write(TESTS.format(marker=""))
+
+    # In a process of its own, since pytest forgets no marker that it has once known.
+    result = project.pytester.runpytest_subprocess(
+        "-p", "no:rerunfailures", "--strict-markers", *project.measuring()
+    )
+
+    result.assert_outcomes(failed=4)
