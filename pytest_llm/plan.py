@@ -101,8 +101,15 @@ def read_workload(values: Mapping[str, object]) -> Workload:
     return Workload(**values)  # type: ignore[arg-type]
 
 
-def read_load_options(values: Mapping[str, object], defaults: LoadOptions) -> LoadOptions:
+def read_load_options(
+    values: Mapping[str, object], defaults: LoadOptions, marker: str = "llm_model"
+) -> LoadOptions:
     """Check load options and lay them over the defaults.
+
+    Args:
+        values: As declared.
+        defaults: What holds where nothing is declared.
+        marker: Where they were declared.
 
     Raises:
         UnknownNameError: llama.cpp has no load option of that name, or we do not know it.
@@ -113,7 +120,7 @@ def read_load_options(values: Mapping[str, object], defaults: LoadOptions) -> Lo
     for name, value in values.items():
         if name not in kinds:
             raise UnknownNameError("load option", name, kinds)
-        checked[name] = _load_option(name, value, kinds[name])
+        checked[name] = _load_option(f"{marker}: {name}", value, kinds[name])
     if "n_threads" in checked:
         checked.setdefault("n_threads_batch", checked["n_threads"])
     return replace(defaults, **checked)
@@ -124,17 +131,18 @@ def _kinds() -> dict[str, Any]:
     return get_type_hints(LoadOptions)
 
 
-def _load_option(name: str, value: object, kind: Any) -> object:
+def _load_option(what: str, value: object, kind: Any) -> object:
+    name = what.rpartition(" ")[2]
     if get_origin(kind) is Literal:
         if name == "flash_attn" and isinstance(value, bool):
             return "on" if value else "off"
         if value not in get_args(kind):
-            raise UsageError(f"llm_model: {name}={value!r} is not one of {', '.join(get_args(kind))}")
+            raise UsageError(f"{what}={value!r} is not one of {', '.join(get_args(kind))}")
     elif kind is bool:
         if not isinstance(value, bool):
-            raise UsageError(f"llm_model: {name}={value!r} is neither True nor False")
+            raise UsageError(f"{what}={value!r} is neither True nor False")
     else:
-        _check_number(f"llm_model: {name}", value, kind, 0 if kind is float else _LEAST.get(name, 1))
+        _check_number(what, value, kind, 0 if kind is float else _LEAST.get(name, 1))
     return value
 
 

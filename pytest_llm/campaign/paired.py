@@ -66,7 +66,7 @@ def run_paired(
             break
         spent = around.clock() - started
         if number > 1 and spent * number / (number - 1) > around.patience:
-            records.cut_off = f"the time limit was reached after {number - 1} sessions, {spent:.0f} s"
+            records.cut_off = _cut_off(number - 1, spent)
             break
         around.watcher.session_started(campaign.subject, number, rule.looks[-1])
         before = around.clock()
@@ -74,6 +74,11 @@ def run_paired(
         around.watcher.session_ended(campaign.subject, number, rule.looks[-1], around.clock() - before)
     around.watcher.campaign_ended()
     return records.outcomes()
+
+
+def _cut_off(sessions: int, seconds: float) -> str:
+    count = f"{sessions} session{'s' if sessions != 1 else ''}"
+    return f"the time limit was reached after {count}, {seconds:.0f} s"
 
 
 def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[Workload, int]:
@@ -85,7 +90,8 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
             with closing(sides[place].start()) as loaded:
                 with around.probe.watch(loaded.pid) as at_load:
                     loaded.load()
-                records.loaded(place, loaded.build, loaded.resolved(), loaded.facts())
+                if not records.has_seen(place):
+                    records.loaded(place, loaded.build, loaded.resolved(), loaded.facts())
                 records.needs(place, at_load)
 
                 def look(workload: Workload, place: int = place, loaded: Loaded = loaded) -> None:

@@ -9,11 +9,11 @@ from pytest_llm.inference.pairing import ask, session_log_ratios
 from pytest_llm.records import PairedRun, Run, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.errors import EngineError
     from pytest_llm.inference.paired import Rule
-    from pytest_llm.records import JSON, Build, Campaign, Model, Series, Workload
+    from pytest_llm.records import JSON, Build, Campaign, Claim, Gate, Model, Series, Workload
 
 
 class PairedRecords:
@@ -46,6 +46,10 @@ class PairedRecords:
     ) -> None:
         """Take in what a subject says of itself."""
         self._loaded[place] = (build, resolved, facts)
+
+    def has_seen(self, place: int) -> bool:
+        """Whether a subject has said what it is."""
+        return place in self._loaded
 
     def needs(self, place: int, peaks: Mapping[str, Series]) -> None:
         """Take in how much memory a subject took."""
@@ -82,15 +86,12 @@ class PairedRecords:
         asked = [each.asked for each in self._campaign.questions if each.workload == workload]
         if not asked:
             return len(sessions) < self._rule.looks[0]
-        return any(
-            ask(
-                self._rule,
-                each,
-                session_log_ratios(each.metric, sessions, together=not self.in_turn),
-            ).verdict
-            is None
-            for each in asked
-        )
+        return any(self._undecided(each, sessions) for each in asked)
+
+    def _undecided(self, asked: Gate | Claim, sessions: Sequence[tuple[Session, Session]]) -> bool:
+        ratios = session_log_ratios(asked.metric, sessions, together=not self.in_turn)
+        # What one session had nothing of, no further one can answer.
+        return len(ratios) == len(sessions) and ask(self._rule, asked, ratios).verdict is None
 
     def _paired_run(self, workload: Workload) -> PairedRun:
         return PairedRun(

@@ -140,10 +140,12 @@ def _round(pair: Pair, take: Callable[[Loaded], Taken], around: Surroundings) ->
 
 @contextmanager
 def awake(loaded: Loaded) -> Iterator[Loaded]:
-    """Let a waiting subject work, and stop it again."""
+    """Let a waiting subject work, and stop it again, also where it refused the work."""
     loaded.resume()
-    yield loaded
-    loaded.suspend()
+    try:
+        yield loaded
+    finally:
+        loaded.suspend()
 
 
 def order(around: Surroundings) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import pytest
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.metrics import METRICS
 from pytest_llm.plan import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin import benchmark_record, markers
+from pytest_llm.plugin import benchmark_record, markers, reruns
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 
@@ -55,6 +55,7 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
     if benchmark:
         item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
         benchmark_record.join(item, bench.settings.bench)
+        reruns.opt_out(item)
     try:
         _read_item(item, bench)
     except (ModelError, NoModelNamedError) as error:
@@ -97,7 +98,7 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
 
 
 def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> Claim:
-    options = read_load_options(faster.load_options, subject.load_options)
+    options = read_load_options(faster.load_options, subject.load_options, "llm_faster_than")
     if options == subject.load_options:
         names = ", ".join(f"{name}={value!r}" for name, value in faster.load_options.items())
         raise UsageError(f"llm_faster_than: the test itself is loaded with {names}")

@@ -16,6 +16,7 @@ from pytest_llm.baselines import Mode
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.plan import SESSIONS
+from pytest_llm.plugin import reruns
 from pytest_llm.plugin.benchmark_record import is_disabled
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
 from pytest_llm.records import ALWAYS_FAILING, Verdict
@@ -88,6 +89,7 @@ def read(config: pytest.Config) -> Settings:
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
         _check_alone(config)
+        reruns.check(config)
     if update and is_disabled(config):
         raise UsageError(
             "--llm-update-baselines stores what is measured, --benchmark-disable measures nothing"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError, LLMBenchError
 from pytest_llm.plugin.status import WORST
+from pytest_llm.records import Claim, Gate
 from pytest_llm.verdicts import verdicts as verdicts_of
 from pytest_llm.verdicts import worst
 
@@ -32,10 +33,15 @@ def properties(finding: Finding) -> list[tuple[str, object]]:
     values = {name: each.value for name, each in finding.run.measurements.items()}
     verdicts = {each.limit.metric.name: each.verdict.value for each in finding.judgements}
     baselines = {each.gate.metric.name: each.verdict.value for each in finding.screenings}
+    asked: dict[type, dict[str, object]] = {Gate: {}, Claim: {}}
+    for each in finding.comparisons:
+        asked[type(each.asked)][each.asked.metric.name] = each.verdict.value
     found: list[tuple[str, object]] = [
         ("llm_metrics", values),
         ("llm_verdicts", verdicts),
         ("llm_baseline_verdicts", baselines),
+        ("llm_comparison_verdicts", asked[Gate]),
+        ("llm_claim_verdicts", asked[Claim]),
     ]
     said = worst(verdicts_of(finding))
     return found if said is None else [*found, (WORST, said.value)]

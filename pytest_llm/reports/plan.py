@@ -5,23 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llm.records import Plan
+    from pytest_llm.records import Campaign, Plan
 
 
 def lines(plan: Plan, seconds: float) -> list[str]:
     """Return what will be measured and about how long it will take."""
-    count = len(plan.benchmarks)
-    processes = sum(campaign.sessions for campaign in plan.campaigns)
+    subjects = {
+        each for campaign in plan.campaigns for each in (campaign.subject, campaign.reference) if each
+    }
+    sessions = sum(campaign.sessions for campaign in plan.campaigns)
+    at_most = "up to " if any(campaign.reference for campaign in plan.campaigns) else ""
     found = [
-        f"llm-bench plan: {count} benchmark{'s' if count != 1 else ''} on {len(plan.campaigns)} "
-        f"subject{'s' if len(plan.campaigns) != 1 else ''}, {processes} sessions, "
-        f"about {seconds:.0f} s where the model is small"
+        f"llm-bench plan: {_count(len(plan.benchmarks), 'benchmark')} on {_count(len(subjects), 'subject')}, "
+        f"{at_most}{sessions} sessions, about {seconds:.0f} s where the model is small"
     ]
     for campaign in plan.campaigns:
         options = campaign.subject.load_options
+        at_most = "up to " if campaign.reference else ""
         found.append(
-            f"  {campaign.subject.model} on {campaign.subject.build}, n_ctx={options.n_ctx}, "
-            f"n_threads={options.n_threads}: {campaign.sessions} sessions"
+            f"  {campaign.subject.model} on {campaign.subject.build}{_against(campaign)}, "
+            f"n_ctx={options.n_ctx}, n_threads={options.n_threads}: {at_most}{campaign.sessions} sessions"
         )
         for work in campaign.workloads:
             parallel = f", {work.parallel} in parallel" if work.parallel > 1 else ""
@@ -30,3 +33,20 @@ def lines(plan: Plan, seconds: float) -> list[str]:
                 f"depth {work.depth}{parallel}"
             )
     return found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _against(campaign: Campaign) -> str:
+    reference = campaign.reference
+    if reference is None:
+        return ""
+    if reference == campaign.subject:
+        return " against itself"
+    if reference.build != campaign.subject.build:
+        return f" against {reference.build}"
+    ours = vars(campaign.subject.load_options)
+    apart = {name: value for name, value in vars(reference.load_options).items() if value != ours[name]}
+    return f" against itself with {', '.join(f'{name}={value}' for name, value in apart.items())}"

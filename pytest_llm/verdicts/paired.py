@@ -47,15 +47,15 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
         decision.p_improved,
         decision.p_ok if told else None,
         decision.mde,
-        _why(run, asked, rule, decision.sessions) if decision.verdict is Verdict.INCONCLUSIVE else "",
+        _why(run, asked, decision.sessions) if decision.verdict is Verdict.INCONCLUSIVE else "",
     )
 
 
-def _why(run: PairedRun, asked: Gate | Claim, rule: Rule, sessions: int) -> str:
+def _why(run: PairedRun, asked: Gate | Claim, sessions: int) -> str:
+    if sessions < len(run.candidate.sessions):
+        return "a time or size of 0 has no ratio to another"
     if run.cut_off:
         return run.cut_off
-    if sessions < rule.looks[-1]:
-        return "a time or size of 0 has no ratio to another"
     if isinstance(asked, Claim):
         return f"a gain of {ratio(asked.by)} can be neither confirmed nor denied"
     return f"a loss of {ratio(asked.tolerance)} can be neither called nor ruled out"
@@ -83,7 +83,7 @@ def _remark(comparison: Comparison) -> str:
     if comparison.verdict is Verdict.INCONCLUSIVE:
         return f": inconclusive, {comparison.reason}"
     if isinstance(asked, Claim):
-        kept = "as" if comparison.verdict is Verdict.PASS else "not"
+        kept = "as" if comparison.verdict is Verdict.PASS else "not as"
         return f": {kept} claimed, faster by {ratio(asked.by)}"
     if comparison.verdict is Verdict.IMPROVED:
         return ": improved"

@@ -38,12 +38,13 @@ def notes(finding: Finding) -> list[str]:
         return [finding.problem]
     if finding.run is None:
         return []
+    lines = stored.notes(finding.screenings)
     step = stored.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
-    return [
-        *stored.notes(finding.screenings),
-        *([step] if step else []),
-        *(paired.headline(each) for each in finding.comparisons),
-    ]
+    lines += [step] if step else []
+    lines += [paired.headline(each) for each in finding.comparisons]
+    if finding.comparisons and finding.drift is not None and finding.drift.differences:
+        lines.append(drift.sentence(finding.drift))
+    return lines
 
 
 def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:

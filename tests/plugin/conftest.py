@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STAND_IN = Path(__file__).parent.parent / "stand_in"
+# For a .pth file, where a line is a statement.
+_HEED_REFERENCE = (
+    "import os; os.environ.update({name.replace('_REFERENCE_', '_STAND_IN_'): value "
+    "for name, value in os.environ.items() if name.startswith('LLAMA_REFERENCE_')})"
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,9 @@ class Project:
 
     def run(self, *arguments: object) -> pytest.RunResult:
         """Run pytest with nothing but these arguments."""
-        # Hypothesis would be imported anew in each run, for a second.
-        return self.pytester.runpytest_inprocess("-p", "no:hypothesispytest", *map(str, arguments))
+        # Hypothesis would be imported anew in each run, for a second; the other one leaves a socket behind.
+        without = ("-p", "no:hypothesispytest", "-p", "no:rerunfailures")
+        return self.pytester.runpytest_inprocess(*without, *map(str, arguments))
 
     def measure(self, *arguments: object) -> pytest.RunResult:
         """Run the benchmarks on the stand-in, with the fewest sessions."""
@@ -161,6 +167,11 @@ class StandIn:
         for name, value in values.items():
             self._patch.setenv(f"LLAMA_STAND_IN_{name.upper()}", str(value))
 
+    def set_reference(self, **values: object) -> None:
+        """Set variables for the reference's environment alone, where they count for more."""
+        for name, value in values.items():
+            self._patch.setenv(f"LLAMA_REFERENCE_{name.upper()}", str(value))
+
     def processes(self) -> list[dict[str, Any]]:
         """Return what each worker so far wrote down when it started, in that order."""
         if not self._diary.exists():
@@ -203,10 +214,20 @@ def _whole_package_imported() -> None:
 @pytest.fixture(scope="session")
 def stand_in_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment in which ``llama_cpp`` is the stand-in and time is virtual."""
-    folder = tmp_path_factory.mktemp("stand-in") / "environment"
+    return _environment(tmp_path_factory.mktemp("stand-in") / "environment")
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another build of the stand-in, which obeys :meth:`StandIn.set_reference`."""
+    folder = tmp_path_factory.mktemp("stand-in") / "reference"
+    return f"llama-cpp-python@venv:{_environment(folder, _HEED_REFERENCE)}"
+
+
+def _environment(folder: Path, first: str = "") -> Path:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    start = f"{STAND_IN}\nimport virtual_clock; virtual_clock.install()\n"
+    start = f"{first}\n{STAND_IN}\nimport virtual_clock; virtual_clock.install()\n"
     (packages / "stand_in.pth").write_text(start, encoding="utf-8")
     return folder
 
@@ -233,7 +254,7 @@ def _text(content: str) -> bytes:
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     # pytest-benchmark switches itself off where it sees this, and inner runs are alone.
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    for name in [name for name in os.environ if name.startswith("LLAMA_STAND_IN_")]:
+    for name in [name for name in os.environ if name.startswith(("LLAMA_STAND_IN_", "LLAMA_REFERENCE_"))]:
         monkeypatch.delenv(name)
     return StandIn(monkeypatch, tmp_path / "diary")
 

@@ -36,10 +36,10 @@ def _heed_ctrl_c() -> None:
 
 
 @contextmanager
-def _pytest(project: Project) -> Iterator[subprocess.Popen[bytes]]:
+def _pytest(project: Project, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run the benchmarks beside us."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *project.measuring()],
+        [sys.executable, "-m", "pytest", *project.measuring(), *arguments],
         cwd=project.path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -120,11 +120,14 @@ def test_none_outlives_a_run_that_ends(project: Project, stand_in: StandIn, argu
         "measuring",
         "hanging",
         "talking",
-        pytest.param(
-            "stopped",
-            marks=pytest.mark.skipif(
-                sys.platform != "linux", reason="only Linux ends a stopped process then"
-            ),
+        *(
+            pytest.param(
+                how,
+                marks=pytest.mark.skipif(
+                    sys.platform != "linux", reason="only Linux ends a stopped process then"
+                ),
+            )
+            for how in ("stopped", "comparing")
         ),
     ],
 )
@@ -139,8 +142,9 @@ def test_none_outlives_a_pytest_that_is_ended(
     else:
         stand_in.set(decode_sleep=0.02)
 
-    with _pytest(project) as process:
-        assert stand_in.wait_for(lambda found: bool(found.alive()), seconds=30)
+    subjects = 2 if doing == "comparing" else 1
+    with _pytest(project, *(["--llm-aa"] if doing == "comparing" else [])) as process:
+        assert stand_in.wait_for(lambda found: len(found.alive()) == subjects, seconds=30)
         time.sleep(0.3)  # into the campaign, or the hang
         assert stand_in.alive()
         process.send_signal(how)

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
+import random
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.codec import decode
 from pytest_llm.errors import ResultsError
 from pytest_llm.findings import Difference, Drift, Finding
 from pytest_llm.inference.estimates import measure_all
-from pytest_llm.inference.paired import rule_for
+from pytest_llm.inference.paired import Rule, rule_for
 from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
     Benchmark,
     Build,
     BuildReference,
+    Claim,
     Gate,
     Limit,
     LoadOptions,
     Model,
+    PairedRun,
     Provenance,
     Run,
     Series,
@@ -32,9 +37,10 @@ from pytest_llm.records import (
     Workload,
 )
 from pytest_llm.reports import recorded, results, results_schema
-from pytest_llm.verdicts import judge, screen_run
+from pytest_llm.verdicts import compare_runs, judge, screen_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -102,6 +108,82 @@ def findings() -> list[Finding]:
     ]
 
 
+def paired_sessions(log_ratios: Sequence[float], seed: int) -> tuple[Session, ...]:
+    drawn = random.Random(seed)
+    return tuple(
+        Session(
+            {
+                "generation": Series(tuple(_around(0.04, each, drawn) for _ in range(5)), tokens=4),
+                "first_token": Series(tuple(_around(0.3, each, drawn) for _ in range(3))),
+                "inter_token": Series(()),
+                "load": Series((0.0 if number == 7 else _around(1.0, each, drawn),)),
+            }
+        )
+        for number, each in enumerate(log_ratios)
+    )
+
+
+def _around(seconds: float, log_ratio: float, drawn: random.Random) -> float:
+    return seconds * math.exp(log_ratio + drawn.gauss(0, 0.01))
+
+
+def a_pair(seed: int, of_reference: LoadOptions | None = None) -> PairedRun:
+    run = a_run()
+    sessions = rule_for("normal", FAMILY).looks[0] + 1
+    candidate = replace(run, sessions=paired_sessions([0.1] * sessions, seed))
+    candidate = replace(candidate, measurements=measure_all(candidate.sessions))
+    subject = replace(run.subject, load_options=of_reference or run.subject.load_options)
+    build = run.build if of_reference else replace(run.build, version="0.3.35", llama_cpp_commit="4df29be")
+    reference = replace(
+        run, subject=subject, build=build, sessions=paired_sessions([0.0] * sessions, seed + 1)
+    )
+    dropped = ({"CPU quota used up": 2}, *({} for _ in range(sessions - 1)))
+    return PairedRun(candidate, reference, dropped, in_turn=seed % 2 == 1, cut_off="no time" * (seed % 2))
+
+
+COMPARED = (
+    Gate(METRICS["generation_tokens_per_second"], 0.05),
+    Gate(at_percentile("first_token_latency", 90), 0.2),
+    Gate(METRICS["load_time"], 0.3),
+    Gate(METRICS["peak_ram"], 0.05),
+)
+
+
+def compared_findings() -> list[Finding]:
+    rule = rule_for("normal", FAMILY)
+    pair, slower = a_pair(2), a_pair(4, LoadOptions(flash_attn="off", n_ubatch=64))
+    claim = Claim(METRICS["total_tokens_per_second"], 0.1, slower.reference.subject)
+    claims = (replace(claim, metric=COMPARED[0].metric), claim)
+    both = Benchmark("t.py::d", TestKey("t", "d"), pair.candidate.subject, Workload(), (), COMPARED, claims)
+    in_turn = a_pair(5)
+    one = Benchmark(
+        "t.py::e", TestKey("t", "e"), in_turn.candidate.subject, Workload(depth=5), (), COMPARED[:1]
+    )
+    return [
+        Finding(
+            both,
+            pair.candidate,
+            comparisons=(
+                *(compare_runs(pair, gate, rule) for gate in COMPARED),
+                *(compare_runs(slower, each, rule) for each in claims),
+            ),
+            drift=Drift(),
+            outcome="failed",
+        ),
+        Finding(
+            one,
+            in_turn.candidate,
+            comparisons=(compare_runs(in_turn, COMPARED[0], rule),),
+            drift=Drift((Difference("flash_attn", "off", "on"),)),
+            outcome="failed",
+        ),
+    ]
+
+
+def a_document_of_pairs() -> dict[str, Any]:
+    return results.document(compared_findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+
+
 def a_document() -> dict[str, Any]:
     return results.document(findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
 
@@ -141,6 +223,83 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
     for name, measurement in measure_all(runs["run-1"].sessions).items():
         assert measurement.value == test["metrics"][name]["value"]
         assert list(measurement.samples) == test["metrics"][name]["samples"]
+
+
+def test_comparisons_and_claims_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    results.write(path, a_document_of_pairs())
+    document = results_schema.read(path)
+    assert document == a_document_of_pairs()
+    pairs = recorded.pairs(document)
+    rule = decode(Rule, document["rule"])
+    assert rule == rule_for("normal", FAMILY)
+    verdicts = []
+    for test in document["tests"]:
+        for asked, pair in recorded.questions(test, pairs):
+            kind = "comparison" if isinstance(asked, Gate) else "claim"
+            entry = test["metrics"][asked.metric.name][kind]
+            again = compare_runs(pair, asked, rule)
+            verdicts.append((test["key"]["name"], kind, asked.metric.name, again.verdict.value))
+            assert again.verdict.value == entry["verdict"]
+            assert list(again.log_ratios) == entry["log_ratios"]
+            assert again.interval == (entry["interval"] and tuple(entry["interval"]))
+            for name in ("sessions", "change", "p_regressed", "p_improved", "p_ok", "mde", "reason"):
+                assert getattr(again, name) == entry[name], name
+            assert again.candidate is not None
+            assert again.reference is not None
+            if kind == "comparison":  # a claim is measured apart
+                assert again.candidate.value == test["metrics"][asked.metric.name]["value"]
+            assert again.reference.value == entry["reference_value"]
+            assert list(again.reference.samples) == entry["reference_samples"]
+    assert verdicts == [
+        ("d", "comparison", "generation_tokens_per_second", "regressed"),
+        ("d", "claim", "generation_tokens_per_second", "over limit"),
+        ("d", "comparison", "load_time", "inconclusive"),
+        ("d", "comparison", "first_token_latency_p90", "regressed"),
+        ("e", "comparison", "generation_tokens_per_second", "regressed"),
+    ]
+
+
+def test_pairs_come_back_equal_but_for_what_follows_from_them(tmp_path: Path) -> None:
+    def bare(pair: PairedRun) -> PairedRun:
+        candidate, reference = (replace(each, measurements={}) for each in (pair.candidate, pair.reference))
+        return replace(pair, candidate=candidate, reference=reference)
+
+    path = written(a_document_of_pairs(), tmp_path)
+    expected = {
+        "pair-1": bare(a_pair(2)),
+        "pair-2": bare(a_pair(4, LoadOptions(flash_attn="off", n_ubatch=64))),
+        "pair-3": bare(a_pair(5)),
+    }
+    assert recorded.pairs(results_schema.read(path)) == expected
+
+
+def test_a_pair_says_what_was_dropped_and_a_comparison_how_many_rounds_counted() -> None:
+    document = a_document_of_pairs()
+    pair = document["pairs"]["pair-1"]
+    assert pair["dropped"][0] == {"CPU quota used up": 2}
+    assert len(pair["dropped"]) == len(document["runs"][pair["candidate"]]["sessions"])
+    entry = document["tests"][0]["metrics"]["generation_tokens_per_second"]["comparison"]
+    assert entry["rounds"] == [5] * len(pair["dropped"])
+
+
+def test_the_reference_is_another_build_never_other_load_options() -> None:
+    document = a_document_of_pairs()
+    assert document["candidate"]["version"] == "0.3.36"
+    assert document["reference"]["version"] == "0.3.35"
+    claimed = a_pair(4, LoadOptions(flash_attn="off"))
+    claim = Claim(COMPARED[0].metric, 0.1, claimed.reference.subject)
+    benchmark = Benchmark("t.py::f", TestKey("t", "f"), claimed.candidate.subject, Workload())
+    found = compare_runs(claimed, claim, rule_for("normal", FAMILY))
+    finding = Finding(benchmark, claimed.candidate, comparisons=(found,), outcome="failed")
+    assert results.document([finding], NOW, NOW, MACHINE)["reference"] is None
+
+
+def test_what_a_pair_has_nothing_of_is_listed_as_not_covered() -> None:
+    assert [(each["nodeid"], each["metric"]) for each in a_document_of_pairs()["not_covered"]] == [
+        ("t.py::d", "peak_ram"),
+        ("t.py::d", "total_tokens_per_second"),
+    ]
 
 
 def test_a_run_comes_back_equal_but_for_what_follows_from_it(tmp_path: Path) -> None:

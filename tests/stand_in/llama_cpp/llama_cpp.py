@@ -14,6 +14,8 @@ from typing import Any
 
 _TOKEN_SECONDS = float(os.environ.get("LLAMA_STAND_IN_TOKEN_SECONDS") or 1 / 128)
 _JITTER = float(os.environ.get("LLAMA_STAND_IN_JITTER") or 0)
+_FLASH_GAIN = float(os.environ.get("LLAMA_STAND_IN_FLASH_GAIN") or 0)
+_FIRST_LETTER = os.environ.get("LLAMA_STAND_IN_FIRST_LETTER") or "a"
 _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
 _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
 _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION") or "disabled"
@@ -270,7 +272,9 @@ def llama_decode(ctx: _Context, batch: llama_batch) -> int:
     if sum(ctx.held.values()) > ctx.params.n_ctx:
         return 1
     time.sleep(_DECODE_SLEEP)
-    _clock.advance(_TOKEN_SECONDS * batch.n_tokens * (1 + _JITTER * (ctx.decodes * 7919 % 101) / 101))
+    faster = 1 + (_FLASH_GAIN if ctx.params.flash_attn_type == 1 else 0)
+    jitter = 1 + _JITTER * (ctx.decodes * 7919 % 101) / 101
+    _clock.advance(_TOKEN_SECONDS * batch.n_tokens * jitter / faster)
     return 0
 
 
@@ -331,7 +335,7 @@ def llama_sampler_init_top_p(p: float, min_keep: int) -> str:
 
 def llama_sampler_sample(smpl: list[str], ctx: _Context, idx: int) -> int:
     """Say the alphabet, one letter a token, from the letter on that the context's length picks."""
-    return ord("a") + sum(ctx.held.values()) % 26
+    return ord(_FIRST_LETTER) + sum(ctx.held.values()) % 26
 
 
 def llama_sampler_free(smpl: list[str]) -> None: ...

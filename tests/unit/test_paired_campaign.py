@@ -1,0 +1,659 @@
+"""Sessions of a pair, with two pretended builds that share a pretended clock."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from pytest_llm.campaign import Side, Surroundings, run_paired
+from pytest_llm.campaign.rounds import GENERATION_ROUNDS, PROMPT_ROUNDS, REQUEST_ROUNDS
+from pytest_llm.errors import (
+    EngineError,
+    LoadRefusedError,
+    RequestFailedError,
+    WorkerDiedError,
+    WorkerHungError,
+)
+from pytest_llm.inference.paired import rule_for
+from pytest_llm.inference.pairing import log_ratios
+from pytest_llm.metrics import METRICS
+from pytest_llm.records import (
+    Build,
+    BuildReference,
+    Campaign,
+    Gate,
+    LoadOptions,
+    Model,
+    PairedRun,
+    Question,
+    Series,
+    Subject,
+    Verdict,
+    Workload,
+)
+from pytest_llm.verdicts import compare_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pytest_llm.protocols import Talking
+    from pytest_llm.records import JSON
+
+CHAT = Workload(prompt_tokens=128, generate_tokens=64)
+DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
+MODEL = Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
+GATE = Gate(METRICS["generation_tokens_per_second"], 0.05)
+RULE = rule_for("normal", 1)  # looks after 10, 15 and 20 sessions
+PEAK = 300.0
+WORK = ("rehearse", "prompt", "generation", "request")
+
+
+class Event(NamedTuple):
+    what: str
+    side: str
+    pid: int
+    workload: Workload = CHAT
+    steps: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Machine:
+    """What both builds run on: a clock that only work moves, and a diary."""
+
+    seed: int = 1
+    drift: float = 0.0  # by so much a second everything becomes slower
+    noise: float = 0.0  # standard deviation of every slice, as a share
+    now: float = 1000.0
+    events: list[Event] = field(default_factory=list)
+    flips: list[bool] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)
+        self._coin = random.Random(self.seed + 1)
+        self._pids = iter(range(1, 100_000))
+        self._began = self.now
+
+    def clock(self) -> float:
+        return self.now
+
+    def coin(self) -> bool:
+        self.flips.append(self._coin.random() < 0.5)
+        return self.flips[-1]
+
+    def pid(self) -> int:
+        return next(self._pids)
+
+    def spend(self, seconds: float) -> float:
+        slowness = 1 + self.drift * (self.now - self._began)
+        taken = seconds * slowness * max(0.1, 1 + self.noise * self._random.gauss(0, 1))
+        self.now += taken
+        return taken
+
+    def events_of(self, *kinds: str) -> list[Event]:
+        return [event for event in self.events if event.what in kinds]
+
+
+def always(number: int, workload: Workload) -> float:
+    return 1.0
+
+
+@dataclass
+class PretendedBuild:
+    """How fast one of the two is, and what goes wrong with it; an engine."""
+
+    name: str
+    machine: Machine
+    token_seconds: float = 0.01
+    prompt_seconds: float = 0.1
+    load_seconds: float = 0.2
+    factor: Callable[[int, Workload], float] = always  # by the number of its process, from 1, and workload
+    refuses_to_load: int = 0  # from that process on
+    trouble: Mapping[tuple[str, Workload], EngineError] = field(default_factory=dict)
+    trouble_from: int = 1
+    started: int = 0
+
+    def start(self, subject: Subject, model: Model) -> PretendedModel:
+        self.started += 1
+        return PretendedModel(self, self.started)
+
+    def start_talking(self, subject: Subject, model: Model) -> Talking:
+        raise NotImplementedError
+
+
+class PretendedModel:
+    def __init__(self, build: PretendedBuild, number: int) -> None:
+        self._build = build
+        self._number = number
+        self._workload = CHAT
+        self.pid = build.machine.pid()
+        self.on_gpu = False
+        self.build = Build("llama-cpp-python", build.name, "0c1e570", "python")
+        self._note("start")
+
+    def _note(self, what: str, steps: int = 0, seconds: float = 0.0) -> None:
+        event = Event(what, self._build.name, self.pid, self._workload, steps, seconds)
+        self._build.machine.events.append(event)
+
+    def _work(self, what: str, seconds: float, steps: int = 0) -> float:
+        trouble = self._build.trouble.get((what, self._workload))
+        if trouble is not None and self._number >= self._build.trouble_from:
+            raise trouble
+        taken = self._build.machine.spend(seconds * self._build.factor(self._number, self._workload))
+        self._note(what, steps, taken)
+        return taken
+
+    def load(self) -> float:
+        if 0 < self._build.refuses_to_load <= self._number:
+            raise LoadRefusedError(f"{self._build.name}: no")
+        return self._work("load", self._build.load_seconds)
+
+    def resolved(self) -> Mapping[str, JSON]:
+        return {"n_ctx": 4096, "build": self._build.name}
+
+    def drag(self, share: float) -> None:
+        raise NotImplementedError
+
+    def facts(self) -> Mapping[str, JSON]:
+        self._note("facts")
+        return {"weights_bytes": 7, "build": self._build.name}
+
+    def suspend(self) -> None:
+        self._note("suspend")
+
+    def resume(self) -> None:
+        self._note("resume")
+
+    def rehearse(self, workload: Workload) -> None:
+        self._workload = workload
+        self._work("rehearse", 1.0)
+
+    def prompt_slice(self) -> tuple[int, float]:
+        return 128, self._work("prompt", self._build.prompt_seconds)
+
+    def generation_slice(self, steps: int) -> tuple[int, float]:
+        return steps, self._work("generation", steps * self._build.token_seconds, steps)
+
+    def request(self) -> tuple[float, Sequence[float]]:
+        first = self._work("request", self._build.prompt_seconds)
+        return first, [self._build.token_seconds] * (self._workload.generate_tokens - 1)
+
+    def log(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        self._note("close")
+
+
+class Memory:
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        seen: dict[str, Series] = {}
+        yield seen
+        seen["peak_ram"] = Series((PEAK,))
+
+
+class Calm:
+    def mark(self) -> None: ...
+
+    def since_mark(self) -> tuple[str, ...]:
+        return ()
+
+
+class Scheduled:
+    """Flags rounds by their number, counted from 0 over all sessions."""
+
+    def __init__(self, reasons: Callable[[int], tuple[str, ...]]) -> None:
+        self._reasons = reasons
+        self._number = -1
+
+    def mark(self) -> None:
+        self._number += 1
+
+    def since_mark(self) -> tuple[str, ...]:
+        return self._reasons(self._number)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def session_started(self, subject: Subject, number: int, of: int) -> None:
+        self.lines.append(f"{number}/{of}")
+
+    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
+        self.lines.append(f"{number} took {seconds:.1f}")
+
+    def campaign_ended(self) -> None:
+        self.lines.append("ended")
+
+    def waiting(self, holder: str) -> None:
+        raise AssertionError("nobody is waited for")
+
+
+def subject(name: str) -> Subject:
+    return Subject("m", BuildReference("llama-cpp-python", "venv", name), LoadOptions())
+
+
+CANDIDATE, REFERENCE = subject("candidate"), subject("reference")
+
+
+@dataclass
+class Pair:
+    """A campaign of two pretended builds on one machine."""
+
+    machine: Machine = field(default_factory=Machine)
+    noise: Calm | Scheduled = field(default_factory=Calm)
+    room: float = 1e9
+    patience: float = 1e9
+    told: Told = field(default_factory=Told)
+
+    def __post_init__(self) -> None:
+        self.candidate = PretendedBuild("candidate", self.machine)
+        self.reference = PretendedBuild("reference", self.machine)
+
+    def run(
+        self, *workloads: Workload, questions: Sequence[Question] | None = None
+    ) -> Mapping[Workload, PairedRun | EngineError]:
+        asked = tuple(questions) if questions is not None else tuple(Question(w, GATE) for w in workloads)
+        campaign = Campaign(CANDIDATE, workloads, RULE.looks[-1], REFERENCE, asked)
+        around = Surroundings(
+            probe=Memory(),
+            noise=self.noise,
+            clock=self.machine.clock,
+            watcher=self.told,
+            coin=self.machine.coin,
+            room=lambda: self.room,
+            patience=self.patience,
+        )
+        return run_paired(
+            campaign,
+            Side(CANDIDATE, MODEL, self.candidate),
+            Side(REFERENCE, MODEL, self.reference),
+            RULE,
+            around,
+        )
+
+    def run_one(self, workload: Workload = CHAT) -> PairedRun:
+        return the_pair(self.run(workload), workload)
+
+
+def the_pair(outcomes: Mapping[Workload, PairedRun | EngineError], workload: Workload) -> PairedRun:
+    found = outcomes[workload]
+    assert isinstance(found, PairedRun), found
+    return found
+
+
+def an_outlier(number: int, workload: Workload = CHAT) -> float:
+    """The third session is much slower; its process is the fourth, since one was looked at alone."""
+    return 1.4 if number == 4 else 1.0
+
+
+def now_faster_now_slower(number: int, workload: Workload = CHAT) -> float:
+    return 1.1 if number % 2 else 0.9
+
+
+def work_beside_something_awake(events: Sequence[Event]) -> list[Event]:
+    """Every piece of work during which another process was there and not stopped, or the own one was."""
+    there: set[int] = set()
+    stopped: set[int] = set()
+    found = []
+    for event in events:
+        if event.what == "start":
+            there.add(event.pid)
+        elif event.what == "close":
+            there.discard(event.pid)
+            stopped.discard(event.pid)
+        elif event.what == "suspend":
+            stopped.add(event.pid)
+        elif event.what == "resume":
+            stopped.discard(event.pid)
+        elif event.pid in stopped or there - stopped - {event.pid}:
+            found.append(event)
+    return found
+
+
+def test_it_ends_at_the_first_look_that_answers_every_question() -> None:
+    run = Pair().run_one()
+    assert len(run.candidate.sessions) == len(run.reference.sessions) == RULE.looks[0]
+    assert compare_runs(run, GATE, RULE).verdict is Verdict.PASS
+
+
+def test_a_slower_candidate_is_called_and_the_log_ratio_is_exact() -> None:
+    pair = Pair()
+    pair.candidate.token_seconds = 0.012
+    run = pair.run_one()
+    found = compare_runs(run, GATE, RULE)
+    assert found.verdict is Verdict.REGRESSED
+    assert found.change == pytest.approx(1 / 1.2 - 1, rel=1e-9)
+    assert len(found.log_ratios) == RULE.looks[0]
+
+
+@pytest.mark.parametrize(
+    ("factor", "sessions", "verdict"),
+    [
+        (an_outlier, RULE.looks[1], Verdict.PASS),
+        (now_faster_now_slower, RULE.looks[2], Verdict.INCONCLUSIVE),
+    ],
+)
+def test_it_goes_on_to_the_next_looks_while_a_question_is_open(
+    factor: Callable[[int, Workload], float], sessions: int, verdict: Verdict
+) -> None:
+    pair = Pair()
+    pair.candidate.factor = factor
+    run = pair.run_one()
+    assert len(run.candidate.sessions) == sessions
+    assert compare_runs(run, GATE, RULE).verdict is verdict
+
+
+def test_drift_and_noise_that_both_share_cancel_out() -> None:
+    same = Pair(Machine(drift=0.001, noise=0.05))
+    assert compare_runs(same.run_one(), GATE, RULE).verdict is Verdict.PASS
+    slower = Pair(Machine(drift=0.001, noise=0.05))
+    slower.candidate.token_seconds *= 1.08
+    assert compare_runs(slower.run_one(), GATE, RULE).verdict is Verdict.REGRESSED
+
+
+def test_a_workload_that_is_answered_takes_no_part_in_later_sessions() -> None:
+    pair = Pair()
+    pair.candidate.factor = lambda number, workload: an_outlier(number) if workload == DEEP else 1.0
+    outcomes = pair.run(CHAT, DEEP)
+    assert len(the_pair(outcomes, CHAT).candidate.sessions) == RULE.looks[0]
+    assert len(the_pair(outcomes, DEEP).candidate.sessions) == RULE.looks[1]
+    rehearsed = Counter(event.workload for event in pair.machine.events_of("rehearse"))
+    assert rehearsed == {CHAT: 2 * (1 + RULE.looks[0]), DEEP: 2 * (1 + RULE.looks[1])}
+
+
+def test_a_workload_that_nobody_asks_about_gets_as_many_sessions_as_the_first_look() -> None:
+    pair = Pair()
+    pair.candidate.factor = now_faster_now_slower
+    outcomes = pair.run(CHAT, DEEP, questions=[Question(DEEP, GATE)])
+    assert len(the_pair(outcomes, CHAT).candidate.sessions) == RULE.looks[0]
+    assert len(the_pair(outcomes, DEEP).candidate.sessions) == RULE.looks[-1]
+
+
+def test_every_session_has_fresh_processes_of_both_which_it_closes() -> None:
+    pair = Pair()
+    pair.run_one()
+    started = [event.pid for event in pair.machine.events_of("start")]
+    assert len(set(started)) == len(started) == 2 * (1 + RULE.looks[0])
+    assert sorted(event.pid for event in pair.machine.events_of("close")) == started
+    worked = Counter(event.pid for event in pair.machine.events_of("rehearse"))
+    assert set(worked.values()) == {1}
+
+
+def test_the_coin_decides_every_order_of_starting_and_of_working() -> None:
+    pair = Pair()
+    pair.run_one()
+    events = pair.machine.events_of("start", *WORK)
+    alone, together = events[:6], events[6:]
+    assert [event.what for event in alone] == ["start", "rehearse", "generation"] * 2
+    assert (alone[0].side == "candidate") is pair.machine.flips[0]
+    first, second = together[::2], together[1::2]
+    assert [event.what for event in first] == [event.what for event in second]
+    assert all(one.side != other.side for one, other in zip(first, second, strict=True))
+    assert [event.side == "candidate" for event in first] == pair.machine.flips[1:]
+    for what in ("start", *WORK):
+        assert {event.side for event in first if event.what == what} == {"candidate", "reference"}
+
+
+def test_whichever_waits_is_stopped_and_goes_on_before_its_own_work() -> None:
+    pair = Pair()
+    pair.run(CHAT, DEEP)
+    assert len(pair.machine.events_of(*WORK)) > 1000
+    assert work_beside_something_awake(pair.machine.events) == []
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0.001, 0.01), (0.01, 0.001)])
+def test_both_do_equal_work_enough_for_the_faster_one(ours: float, theirs: float) -> None:
+    pair = Pair()
+    pair.candidate.token_seconds, pair.reference.token_seconds = ours, theirs
+    run = pair.run_one()
+    assert {event.steps for event in pair.machine.events_of("generation")[2:]} == {30}
+    for side in (run.candidate, run.reference):
+        assert {session.series["generation"].tokens for session in side.sessions} == {30}
+
+
+def test_rounds_keep_to_their_budgets() -> None:
+    series = Pair().run_one().candidate.sessions[0].series
+    # A round of prompts takes 0.2 s, one of 4 generated tokens 0.08 s.
+    assert len(series["prompt"].values) == 25
+    assert len(series["generation"].values) == GENERATION_ROUNDS.most
+    assert len(series["request"].values) == REQUEST_ROUNDS.most
+    slow = Pair()
+    for each in (slow.candidate, slow.reference):
+        each.token_seconds, each.prompt_seconds = 5, 60
+    series = slow.run_one().candidate.sessions[0].series
+    assert len(series["prompt"].values) == PROMPT_ROUNDS.least
+    assert len(series["generation"].values) == GENERATION_ROUNDS.least
+    assert len(series["request"].values) == REQUEST_ROUNDS.least
+
+
+def reasons(number: int) -> tuple[str, ...]:
+    return {2: ("CPU steal", "too hot"), 5: ("too hot",), 6: ("too hot",)}.get(number, ())
+
+
+def test_disturbed_rounds_are_left_out_of_both_and_counted_by_reason() -> None:
+    pair = Pair(Machine(noise=0.3), noise=Scheduled(reasons))
+    run = pair.run_one()
+    assert run.dropped[0] == {"CPU steal": 1, "too hot": 2}
+    assert set(map(len, run.dropped[1:])) == {0}
+    taken: dict[str, list[float]] = {"candidate": [], "reference": []}
+    (first, *_) = {event.pid: None for event in pair.machine.events_of("start")[2:4]}
+    theirs = {first, first + 1}
+    for event in pair.machine.events_of("prompt"):
+        if event.pid in theirs:
+            taken[event.side].append(event.seconds)
+    for side in (run.candidate, run.reference):
+        found = side.sessions[0].series["prompt"].values
+        everything = taken[side.build.version]
+        assert list(found) == [each for number, each in enumerate(everything) if number not in (2, 5, 6)]
+
+
+def test_no_round_is_left_out_for_its_value() -> None:
+    wild = Pair(Machine(noise=3.0))
+    run = wild.run_one()
+    assert set(map(len, run.dropped)) == {0}
+    slices = Counter(event.pid for event in wild.machine.events_of("prompt"))
+    kept = [len(session.series["prompt"].values) for session in run.candidate.sessions]
+    assert sum(slices.values()) == 2 * sum(kept)
+
+
+def test_where_too_few_rounds_would_be_left_all_of_them_count() -> None:
+    # What is flagged leaves one round less than is needed, of prompts and of nothing else.
+    pair = Pair(noise=Scheduled(lambda number: ("CPU steal",) if PROMPT_ROUNDS.least <= number + 1 else ()))
+    run = pair.run_one()
+    assert set(map(len, run.dropped)) == {0}
+    assert len(run.candidate.sessions[0].series["prompt"].values) == 25
+    enough = Pair(noise=Scheduled(lambda number: ("CPU steal",) if PROMPT_ROUNDS.least <= number else ()))
+    run = enough.run_one()
+    assert run.dropped[0] == {"CPU steal": 25 - PROMPT_ROUNDS.least}
+    assert len(run.candidate.sessions[0].series["prompt"].values) == PROMPT_ROUNDS.least
+
+
+def test_what_does_not_fit_together_is_measured_in_turn_and_says_so() -> None:
+    pair = Pair(room=2 * PEAK - 1)
+    pair.candidate.token_seconds = 0.012
+    run = pair.run_one()
+    assert run.in_turn
+    there = 0
+    for event in pair.machine.events_of("start", "close"):
+        there += 1 if event.what == "start" else -1
+        assert there <= 1
+    assert pair.machine.events_of("suspend") == []
+    found = compare_runs(run, GATE, RULE)
+    assert found.verdict is Verdict.REGRESSED
+    firsts = [event.side for event in pair.machine.events_of("start")[::2]]
+    assert [side == "candidate" for side in firsts] == pair.machine.flips
+
+
+def test_what_just_fits_together_is_measured_together() -> None:
+    assert not Pair(room=2 * PEAK).run_one().in_turn
+
+
+def test_the_time_limit_ends_it_and_says_so_of_what_is_undecided() -> None:
+    pair = Pair(patience=100.0)
+    pair.candidate.factor = now_faster_now_slower
+    run = pair.run_one()
+    sessions = len(run.candidate.sessions)
+    assert 1 <= sessions < RULE.looks[0]
+    spent = pair.machine.now - 1000
+    assert spent <= 100 < spent * (sessions + 1) / sessions
+    assert run.cut_off == f"the time limit was reached after {sessions} sessions, {spent:.0f} s"
+    found = compare_runs(run, GATE, RULE)
+    assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, run.cut_off)
+
+
+def test_the_time_limit_leaves_what_is_decided_as_it_is() -> None:
+    pair = Pair(patience=270.0)
+    pair.candidate.factor = lambda number, workload: (
+        1.0 if workload == CHAT else now_faster_now_slower(number)
+    )
+    outcomes = pair.run(CHAT, DEEP)
+    chat, deep = the_pair(outcomes, CHAT), the_pair(outcomes, DEEP)
+    assert RULE.looks[0] < len(deep.candidate.sessions) < RULE.looks[-1]
+    assert (chat.cut_off, compare_runs(chat, GATE, RULE).verdict) == ("", Verdict.PASS)
+    assert deep.cut_off
+
+
+def test_however_little_time_there_is_one_session_is_measured() -> None:
+    run = Pair(patience=1e-9).run_one()
+    assert len(run.candidate.sessions) == 1
+    assert "after 1 sessions" not in run.cut_off
+    assert "after 1 session," in run.cut_off
+
+
+@pytest.mark.parametrize("error", [WorkerDiedError("SIGSEGV"), WorkerHungError("no answer")])
+@pytest.mark.parametrize("what", WORK)
+@pytest.mark.parametrize("side", ["candidate", "reference"])
+def test_a_workload_that_ends_a_process_fails_alone_and_new_ones_serve_the_rest(
+    error: EngineError, what: str, side: str
+) -> None:
+    pair = Pair()
+    broken = getattr(pair, side)
+    broken.trouble, broken.trouble_from = {(what, DEEP): error}, 4
+    outcomes = pair.run(DEEP, CHAT)
+    assert outcomes[DEEP] is error
+    assert len(the_pair(outcomes, CHAT).candidate.sessions) == RULE.looks[0]
+    # One pair of processes more: the third session had to begin anew after the death.
+    assert len(pair.machine.events_of("start")) == 2 * (1 + RULE.looks[0] + 1)
+    assert len(pair.machine.events_of("close")) == len(pair.machine.events_of("start"))
+    assert work_beside_something_awake(pair.machine.events) == []
+
+
+@pytest.mark.parametrize("what", WORK)
+@pytest.mark.parametrize("side", ["candidate", "reference"])
+def test_a_workload_that_is_refused_fails_alone_in_the_same_processes(what: str, side: str) -> None:
+    pair = Pair()
+    broken = getattr(pair, side)
+    refused = RequestFailedError("no room")
+    broken.trouble, broken.trouble_from = {(what, DEEP): refused}, 4
+    outcomes = pair.run(DEEP, CHAT)
+    assert outcomes[DEEP] is refused
+    assert len(the_pair(outcomes, CHAT).candidate.sessions) == RULE.looks[0]
+    assert len(pair.machine.events_of("start")) == 2 * (1 + RULE.looks[0])
+    assert work_beside_something_awake(pair.machine.events) == []
+
+
+@pytest.mark.parametrize("side", ["candidate", "reference"])
+def test_in_turn_as_well_a_workload_fails_alone(side: str) -> None:
+    pair = Pair(room=0)
+    broken = getattr(pair, side)
+    died = WorkerDiedError("SIGSEGV")
+    broken.trouble, broken.trouble_from = {("prompt", DEEP): died}, 4
+    outcomes = pair.run(DEEP, CHAT)
+    assert outcomes[DEEP] is died
+    run = the_pair(outcomes, CHAT)
+    assert len(run.candidate.sessions) == len(run.reference.sessions) == RULE.looks[0]
+
+
+@pytest.mark.parametrize("side", ["candidate", "reference"])
+def test_a_workload_that_fails_in_the_first_look_is_never_timed(side: str) -> None:
+    pair = Pair()
+    getattr(pair, side).trouble = {("rehearse", DEEP): WorkerDiedError("SIGILL")}
+    outcomes = pair.run(DEEP, CHAT)
+    assert isinstance(outcomes[DEEP], WorkerDiedError)
+    assert len(the_pair(outcomes, CHAT).candidate.sessions) == RULE.looks[0]
+    assert DEEP not in {event.workload for event in pair.machine.events_of("prompt", "request")}
+
+
+def test_a_pair_whose_workloads_all_failed_starts_no_further_process() -> None:
+    pair = Pair()
+    pair.reference.trouble = {("rehearse", CHAT): WorkerDiedError("SIGILL")}
+    assert isinstance(pair.run(CHAT)[CHAT], WorkerDiedError)
+    assert len(pair.machine.events_of("start")) <= 2
+
+
+@pytest.mark.parametrize("process", [1, 3])
+@pytest.mark.parametrize("side", ["candidate", "reference"])
+def test_a_side_that_does_not_load_ends_everything_and_is_named(side: str, process: int) -> None:
+    pair = Pair()
+    getattr(pair, side).refuses_to_load = process
+    with pytest.raises(LoadRefusedError, match=side):
+        pair.run(CHAT)
+    assert len(pair.machine.events_of("close")) == len(pair.machine.events_of("start"))
+
+
+def test_each_subject_is_looked_at_once_and_alone_before_any_timing() -> None:
+    pair = Pair()
+    run = pair.run_one()
+    assert Counter(event.side for event in pair.machine.events_of("facts")) == {
+        "candidate": 1,
+        "reference": 1,
+    }
+    asked = max(index for index, event in enumerate(pair.machine.events) if event.what == "facts")
+    timed = next(index for index, event in enumerate(pair.machine.events) if event.what == "prompt")
+    assert asked < timed
+    assert [side.facts["build"] for side in (run.candidate, run.reference)] == ["candidate", "reference"]
+    assert [side.resolved["build"] for side in (run.candidate, run.reference)] == ["candidate", "reference"]
+    assert [side.subject for side in (run.candidate, run.reference)] == [CANDIDATE, REFERENCE]
+
+
+def test_a_death_in_the_first_look_does_not_make_it_ask_for_facts_again() -> None:
+    pair = Pair()
+    pair.candidate.trouble = {("rehearse", DEEP): WorkerDiedError("SIGILL")}
+    pair.run(DEEP, CHAT)
+    assert len(pair.machine.events_of("facts")) == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "verdict"),
+    [
+        ("inter_token_latency_p50", Verdict.NOT_COVERED),  # one token has none before it
+        ("peak_ram_anonymous", Verdict.NOT_COVERED),  # seen by no probe
+        ("load_time", Verdict.INCONCLUSIVE),  # 0
+    ],
+)
+def test_what_has_no_ratio_is_not_waited_for_and_told(metric: str, verdict: Verdict) -> None:
+    short = Workload(prompt_tokens=8, generate_tokens=1)
+    gate = Gate(METRICS[metric], 0.05)
+    pair = Pair()
+    pair.candidate.load_seconds = 0
+    outcomes = pair.run(short, questions=[Question(short, gate), Question(short, GATE)])
+    run = the_pair(outcomes, short)
+    found = compare_runs(run, gate, RULE)
+    assert found.verdict is verdict
+    assert found.reason
+    assert len(run.candidate.sessions) == RULE.looks[0]
+    assert compare_runs(run, GATE, RULE).verdict is Verdict.PASS
+
+
+def test_memory_and_loading_are_noted_in_every_session() -> None:
+    run = Pair().run_one()
+    for side in (run.candidate, run.reference):
+        assert {session.series["peak_ram"] for session in side.sessions} == {Series((PEAK,))}
+        assert {session.series["load"].values for session in side.sessions} == {(0.2,)}
+    assert log_ratios(METRICS["load_time"], run) == [0.0] * RULE.looks[0]
+
+
+def test_the_watcher_hears_of_every_session_and_of_the_end() -> None:
+    pair = Pair()
+    pair.run_one()
+    lines = [line.partition(" ")[0] for line in pair.told.lines]
+    assert lines[:4] == ["1/20", "1", "2/20", "2"]
+    assert lines[-2:] == ["10", "ended"]
