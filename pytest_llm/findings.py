@@ -79,6 +79,7 @@ class Comparison:
         p_ok: None without sessions, as p_regressed.
         mde: The loss that would have been called with 95 % power; None where nothing would have been.
         reason: Why nothing could be said; "" otherwise.
+        confidence: Of the interval, 1 - alpha.
     """
 
     verdict: Verdict
@@ -95,6 +96,7 @@ class Comparison:
     p_ok: float | None = None
     mde: float | None = None
     reason: str = ""
+    confidence: float = 0.99
 
 
 @dataclass(frozen=True)

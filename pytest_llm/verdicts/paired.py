@@ -48,6 +48,7 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
         decision.p_ok if told else None,
         decision.mde,
         _why(run, asked, decision.sessions) if decision.verdict is Verdict.INCONCLUSIVE else "",
+        1 - rule.alpha,
     )
 
 
@@ -75,7 +76,7 @@ def _basis(comparison: Comparison) -> str:
     sessions = f"{count} session{'s' if count != 1 else ''}"
     if comparison.interval is None:
         return sessions
-    return f"interval {span(comparison.interval)}, {sessions}"
+    return f"{comparison.confidence * 100:g} % interval {span(comparison.interval)}, {sessions}"
 
 
 def _remark(comparison: Comparison) -> str:

@@ -73,7 +73,7 @@ def test_people_see_a_row_for_each_metric_and_a_conclusion(baselines: Command) -
         NAME,
         "                                      stored          now   change",
         "  generation_tokens_per_second  100.00 tok/s  80.00 tok/s  −20.0 %  regressed (gate, tolerance 5 %)",
-        "  load_time                         500.0 ms     500.0 ms   +0.0 %  pass",
+        "  load_time                         500.0 ms     500.0 ms   ±0.0 %  pass",
         "  same output; same configuration",
         "",
         "gated metrics: 1 regressed",

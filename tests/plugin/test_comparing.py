@@ -60,7 +60,7 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
     (name, text), *others = project.texts(result).items()
     assert (name, others) == ("test_ungated", [])
     told = text.splitlines()
-    change = "−10.0 % (interval −10.0 … −10.0 %, "
+    change = "−10.0 % (95 % interval −10.0 … −10.0 %, "
     for line, metric in zip(told, ("prompt", "generation"), strict=False):
         assert line.startswith(f"{metric} speed fell from 128.0 tok/s to 115.2 tok/s, {change}")
     assert told[2] == "  candidate llama-cpp-python 0.0.1 (llama.cpp 57a9d1234)"
