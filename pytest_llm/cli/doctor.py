@@ -33,14 +33,15 @@ from pytest_llm.verdicts.words import percent, ratio, span
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.probes.conditions import Conditions
-    from pytest_llm.records import Build, BuildReference
+    from pytest_llm.records import JSON, Build, BuildReference
 
 _TEXT = command.Text(
     summary="say whether this machine is fit to measure, what it can see, and what to change",
-    more="Looks at the machine for a second. With --qualify, shows by measuring that its verdicts on speed may "
-    "be believed, which takes some minutes, and keeps the answer.",
+    more="Looks at the machine for a second. With --qualify, shows by measuring whether its verdicts on "
+    "speed may be believed, which takes some minutes, and keeps the answer.",
     statuses="0; 1 if something is to be changed, or with --qualify if the machine is not qualified",
     example="pytest-llm doctor --qualify",
 )
@@ -82,31 +83,61 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     build = parse_build(arguments.candidate, start)
     cache = project.cache(arguments.cache, start)
     if not arguments.qualify:
-        return _look(build, cache)
+        return tell(look(build, cache))
     return _qualify(build, arguments.model, cache, start)
 
 
 # ── looking ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
+    """What was seen of the machine.
+
+    Attributes:
+        fingerprint: Of the machine.
+        parts: What that is made of.
+        conditions: How it stands.
+        covered: The sources of noise that it tells of.
+        not_covered: The others, with the reason.
+        build: The candidate, as it describes itself; None where it does not start.
+        holder: Who measures now; "" if nobody does.
+        standing: Whether it is qualified.
+        advice: What is to be changed.
+    """
+
+    fingerprint: str
+    parts: Mapping[str, JSON]
     conditions: Conditions
     covered: tuple[str, ...]
-    not_covered: dict[str, str]
+    not_covered: Mapping[str, str]
     build: Build | None
     holder: str
     standing: qualification.Standing
-    advice: list[Advice]
+    advice: Sequence[Advice]
 
 
-def _look(reference: BuildReference, cache: Path) -> command.Answer:
+def look(reference: BuildReference, cache: Path) -> Seen:
+    """Look at this machine; takes about a second."""
     noise, conditions = find_noise(tuple), read_conditions()
     standing = qualification.read(cache, machine.fingerprint())
     build, no_build = _describe(reference)
     holder = _holder()
-    found = [*no_build, *advice(conditions), *_advice_on_lock(holder), *_advice_on(standing)]
-    seen = _Seen(conditions, noise.covered, noise.not_covered, build, holder, standing, found)
-    return command.Answer(int(bool(found)), _lines(seen), _document(seen))
+    return Seen(
+        fingerprint=machine.fingerprint(),
+        parts=dict(machine.parts()),
+        conditions=conditions,
+        covered=noise.covered,
+        not_covered=noise.not_covered,
+        build=build,
+        holder=holder,
+        standing=standing,
+        advice=[*no_build, *advice(conditions), *_advice_on_lock(holder), *_advice_on(standing)],
+    )
+
+
+def tell(seen: Seen) -> command.Answer:
+    """Say what was seen, and what to change."""
+    return command.Answer(int(bool(seen.advice)), _lines(seen), _document(seen))
 
 
 def _describe(reference: BuildReference) -> tuple[Build | None, list[Advice]]:
@@ -151,8 +182,8 @@ def _advice_on(standing: qualification.Standing) -> list[Advice]:
     ]
 
 
-def _lines(seen: _Seen) -> list[str]:
-    lines = [f"machine {machine.fingerprint()}: {described(machine.parts())}"]
+def _lines(seen: Seen) -> list[str]:
+    lines = [f"machine {seen.fingerprint}: {described(seen.parts)}"]
     if seen.build is not None:
         lines += [f"candidate {seen.build}", f"  {seen.build.compiled_with}"]
     lines += [f"{name}: {value}" for name, value in _told(seen.conditions).items()]
@@ -164,25 +195,38 @@ def _lines(seen: _Seen) -> list[str]:
 
 
 def _told(conditions: Conditions) -> dict[str, str]:
-    gpus = [f"{gpu.index}{''.join(f', {each}' for each in gpu.limits)}" for gpu in conditions.gpus]
-    shares = {"others' load": conditions.other_load, "stolen since boot": conditions.stolen_since_boot}
-    told: dict[str, Any] = {
-        "CPU governor": conditions.governors and ", ".join(conditions.governors),
-        "turbo": None if conditions.turbo is None else ("on" if conditions.turbo else "off"),
-        "on battery": None if conditions.on_battery is None else ("yes" if conditions.on_battery else "no"),
-        **{name: None if share is None else f"{share:.1%}" for name, share in shares.items()},
-        "load average": conditions.load_average and f"{conditions.load_average:.2f}",
+    found = {
+        "CPU governor": _listed(conditions.governors),
+        "turbo": _said(conditions.turbo, "on", "off"),
+        "on battery": _said(conditions.on_battery, "yes", "no"),
+        "others' load": _written(conditions.other_load, "{:.1%}"),
+        "stolen since boot": _written(conditions.stolen_since_boot, "{:.1%}"),
+        "load average": _written(conditions.load_average, "{:.2f}"),
         "huge pages": conditions.huge_pages,
-        "processors": conditions.affinity and ", ".join(map(str, conditions.affinity)),
-        "CPU quota": conditions.quota and f"{conditions.quota:g} processors",
-        "NUMA nodes": conditions.numa_nodes and ", ".join(map(str, conditions.numa_nodes)),
-        "GPUs": "; ".join(gpus),
+        "processors": _listed(conditions.affinity),
+        "NUMA nodes": _listed(conditions.numa_nodes),
     }
-    return {name: value or "not told" for name, value in told.items() if value or name not in _IF_ANY}
+    # Most machines have none of these.
+    some = {
+        "CPU quota": _written(conditions.quota, "{:g} processors"),
+        "GPUs": "; ".join(", ".join((str(gpu.index), *gpu.limits)) for gpu in conditions.gpus),
+    }
+    return {
+        **{name: "not told" if text is None else text for name, text in found.items()},
+        **{name: text for name, text in some.items() if text},
+    }
 
 
-# Most machines have none of these.
-_IF_ANY = {"CPU quota", "GPUs"}
+def _listed(things: Sequence[object] | None) -> str | None:
+    return None if things is None else ", ".join(map(str, things))
+
+
+def _said(state: bool | None, when_true: str, when_false: str) -> str | None:
+    return None if state is None else (when_true if state else when_false)
+
+
+def _written(number: float | None, form: str) -> str | None:
+    return None if number is None else form.format(number)
 
 
 def _standing_lines(standing: qualification.Standing) -> list[str]:
@@ -190,7 +234,7 @@ def _standing_lines(standing: qualification.Standing) -> list[str]:
     if standing.since is None or found is None:
         return []
     return [
-        f"qualified since {standing.since}, by pytest-llm-bench {found.plugin} with {found.build} on {found.model}",
+        f"qualified since {standing.since}, by pytest-llm-bench {found.plugin} with {found.build}",
         *(
             f"  {METRICS[each.metric].title}: a loss of {ratio(each.mde)} would have been called"
             for each in found.results[0].figures
@@ -199,13 +243,13 @@ def _standing_lines(standing: qualification.Standing) -> list[str]:
     ]
 
 
-def _document(seen: _Seen) -> dict[str, Any]:
+def _document(seen: Seen) -> dict[str, Any]:
     found = seen.standing.found
     return {
-        "machine": {"fingerprint": machine.fingerprint(), **machine.parts()},
+        "machine": {"fingerprint": seen.fingerprint, **seen.parts},
         "candidate": encode(seen.build) if seen.build is not None else None,
         "conditions": encode(seen.conditions),
-        "noise": {"covered": list(seen.covered), "not_covered": seen.not_covered},
+        "noise": {"covered": list(seen.covered), "not_covered": dict(seen.not_covered)},
         "measuring": seen.holder or None,
         "qualified": seen.standing.since,
         "qualification": encode(found) if found is not None else None,

@@ -28,13 +28,13 @@ class Progress:
         self._doing = doing
         self._write(doing)
 
-    def session_started(self, subject: Subject, number: int, of: int) -> None:
+    def session_started(self, subject: Subject, number: int, of: int) -> None:  # noqa: ARG002
         """Renew the line."""
         if self._stream.isatty():
             self._stream.write(f"\r\x1b[K  session {number} of {of}{self._left()}")
             self._stream.flush()
 
-    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
+    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:  # noqa: ARG002
         """Write a line where lines cannot be renewed."""
         self._spent.append(seconds)
         if not self._stream.isatty():

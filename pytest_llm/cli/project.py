@@ -42,7 +42,7 @@ def cache(given: str | None, start: Path) -> Path:
     """Return the folder of the cache, absolute; it need not exist.
 
     Args:
-        given: ``--cache``; without it, the ini key ``llm_cache``, else what the environment or the system says.
+        given: ``--cache``; without it, the ini key ``llm_cache``, else ``PYTEST_LLM_CACHE``, else the user's.
         start: The current folder.
 
     Raises:

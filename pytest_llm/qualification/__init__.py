@@ -1,4 +1,4 @@
-"""Whether a machine's speed verdicts may be believed: checks that show it, and the file that keeps the answer."""
+"""Whether a machine's verdicts on speed may be believed: the checks, and the file that keeps the answer."""
 
 from pytest_llm.qualification.checks import CHECKS, GATES, SESSIONS, Check, qualify
 from pytest_llm.qualification.file import Standing, read, write

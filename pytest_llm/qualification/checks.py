@@ -59,11 +59,11 @@ class Check:
 
 
 def _pair(
-    alter_candidate: Callable[[Engine], Engine], alter_reference: Callable[[Engine], Engine]
+    candidate_of: Callable[[Engine], Engine], reference_of: Callable[[Engine], Engine]
 ) -> Callable[[Side, Workload, Surroundings], Ratios]:
     def measure(side: Side, workload: Workload, around: Surroundings) -> Ratios:
-        candidate = side._replace(engine=alter_candidate(side.engine))
-        reference = side._replace(engine=alter_reference(side.engine))
+        candidate = side._replace(engine=candidate_of(side.engine))
+        reference = side._replace(engine=reference_of(side.engine))
         questions = tuple(Question(workload, each) for each in GATES)
         campaign = Campaign(side.subject, (workload,), SESSIONS, side.subject, questions)
         outcome = run_paired(campaign, candidate, reference, _RULE, around)[workload]
@@ -80,6 +80,18 @@ def _duet(side: Side, workload: Workload, around: Surroundings) -> Ratios:
 
 def _as_it_is(engine: Engine) -> Engine:
     return engine
+
+
+def _spinning(engine: Engine) -> Engine:
+    return WithVariables(engine, _SPINNING)
+
+
+def _by_default(engine: Engine) -> Engine:
+    return WithVariables(engine, _BY_DEFAULT)
+
+
+def _dragging(engine: Engine) -> Engine:
+    return Dragging(engine, SLOWDOWN)
 
 
 CHECKS = (
@@ -100,7 +112,7 @@ CHECKS = (
         Verdict.PASS,
         {
             Verdict.REGRESSED: "slower beside a waiting process than alone: the neighbour disturbs it",
-            Verdict.IMPROVED: "slower alone than beside a waiting process: the machine slows down under steady work",
+            Verdict.IMPROVED: "slower alone than beside a waiting process: steady work slows it down",
             Verdict.INCONCLUSIVE: "too noisy to tell whether a neighbour disturbs",
         },
         _duet,
@@ -114,9 +126,7 @@ CHECKS = (
             Verdict.IMPROVED: "threads that spin while they wait slow the other side down",
             Verdict.INCONCLUSIVE: "too noisy to tell whether waiting threads disturb",
         },
-        _pair(
-            lambda engine: WithVariables(engine, _SPINNING), lambda engine: WithVariables(engine, _BY_DEFAULT)
-        ),
+        _pair(_spinning, _by_default),
     ),
     Check(
         "slowdown",
@@ -127,7 +137,7 @@ CHECKS = (
             Verdict.IMPROVED: f"{SLOWDOWN:.0%} more time was called an improvement",
             Verdict.INCONCLUSIVE: f"too noisy to call {SLOWDOWN:.0%} more time",
         },
-        _pair(lambda engine: Dragging(engine, SLOWDOWN), _as_it_is),
+        _pair(_dragging, _as_it_is),
     ),
 )
 

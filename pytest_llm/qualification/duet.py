@@ -1,10 +1,11 @@
 """Is a subject as fast in a duet as it is alone?
 
-Comparing a build with itself cannot tell: what both do to each other cancels. So one process is timed in three
-stretches: alone, in a duet, alone; or in a duet, alone, in a duet. A coin decides which, and the stretch in the
-middle is compared with the mean of those around it, so that a machine whose speed changes steadily shows
-nothing, and any other change of it is as likely to count for the duet as against it. While the subject is alone
-its neighbour is not merely stopped but not there: one that cannot be stopped would disturb both alike.
+Comparing a build with itself cannot tell: what both do to each other cancels. So one process is timed in
+three stretches: alone, in a duet, alone; or in a duet, alone, in a duet. A coin decides which, and the
+stretch in the middle is compared with the mean of those around it, so that a machine whose speed changes
+steadily shows nothing, and any other change is as likely to count for the duet as against it. While the
+subject is alone its neighbour is not merely stopped but not there: one that cannot be stopped would disturb
+both alike.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_llm.records import Verdict
+from pytest_llm.records import Verdict  # noqa: TC001 - the codec reads annotations
 
 
 @dataclass(frozen=True)
