@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.campaign import run_paired
-from pytest_llm.errors import EngineError
+from pytest_llm.errors import EngineError, UsageError
 from pytest_llm.inference.paired import change_of, conclude, decide, interval_of, rule_for
 from pytest_llm.inference.pairing import log_ratios
 from pytest_llm.metrics import METRICS
@@ -69,6 +69,11 @@ def _pair(
         outcome = run_paired(campaign, candidate, reference, _RULE, around)[workload]
         if isinstance(outcome, EngineError):
             raise outcome
+        if outcome.in_turn:
+            raise UsageError(
+                f"two processes with {side.subject.model} do not fit into memory together, so there is no "
+                "duet to look at: qualify the machine with a smaller model"
+            )
         return {each.metric.name: log_ratios(each.metric, outcome) for each in GATES}
 
     return measure
@@ -150,9 +155,7 @@ def qualify(
     ended: Callable[[Result], None],
     checks: Sequence[Check] = CHECKS,
 ) -> list[Result]:
-    """Run the checks in order, up to the first that shows the opposite of what it should.
-
-    One that cannot tell ends nothing: what the others see says why.
+    """Run the checks in order, up to the first that does not pass: no other one can make up for it.
 
     Args:
         side: The subject, its model and engine.
@@ -164,13 +167,14 @@ def qualify(
 
     Raises:
         EngineError: The engine does not start, or its worker refused, died or hung.
+        UsageError: The machine has no room for two processes.
     """
     results: list[Result] = []
     for check in checks:
         begins(check)
         results.append(judge(check, check.measure(side, workload, around)))
         ended(results[-1])
-        if any(each.verdict not in (check.expected, Verdict.INCONCLUSIVE) for each in results[-1].figures):
+        if not results[-1].passed:
             break
     return results
 

@@ -13,8 +13,8 @@ import pytest
 
 from pytest_llm import qualification
 from pytest_llm.cli import GROUPS, doctor, main
-from pytest_llm.cli.doctor import Seen, tell
-from pytest_llm.cli.progress import Progress
+from pytest_llm.cli.doctor.looking import Seen, tell
+from pytest_llm.cli.doctor.progress import Progress
 from pytest_llm.measuring_lock import MeasuringLock
 from pytest_llm.probes import machine
 from pytest_llm.probes.advice import Advice

@@ -65,6 +65,8 @@ def test_a_machine_that_passes_every_check_is_qualified_from_then_on(
     assert "slowdown: passed" in out.splitlines()
     assert len([line for line in err.splitlines() if " took " in line]) == 24
     assert not stand_in.alive()
+    policies = [each["environment"].get("OMP_WAIT_POLICY") for each in stand_in.processes()]
+    assert policies.count("active") == 7  # those of the candidate: to look at it, and one a session
     told = project.measure("--llm-aa", "--llm-json=results.json").outlines
     assert told.count(f"this machine is qualified since {found.since}") == 1
     assert NOT_QUALIFIED not in told

@@ -209,9 +209,10 @@ def test_figures_tell_what_was_seen_of_each_metric() -> None:
     assert [each.metric for each in slowdown.figures] == [each.metric.name for each in GATES]
     for each in slowdown.figures:
         assert each.verdict is Verdict.REGRESSED
-        assert each.change == pytest.approx(1 / 1.1 - 1, abs=0.003)
+        assert each.change is not None
         assert each.interval is not None
         assert each.mde is not None
+        assert each.change == pytest.approx(1 / 1.1 - 1, abs=0.003)
         assert each.interval[0] <= each.change <= each.interval[1]
         assert 0.01 < each.mde < 0.02
         assert len(each.log_ratios) == SESSIONS
@@ -250,7 +251,14 @@ def test_a_biased_comparison_of_a_build_with_itself_is_found_first(side: bool, t
     assert results[0].reasons[0] == f"prompt speed: called {told} than itself"
 
 
-def test_a_check_that_cannot_tell_says_so_and_ends_nothing() -> None:
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+def test_a_check_that_cannot_tell_does_not_pass(check: Check) -> None:
+    found = judge(check, WILD)
+    assert not found.passed
+    assert all("too noisy" in reason for reason in found.reasons)
+
+
+def test_the_first_check_that_does_not_pass_ends_it() -> None:
     told = Told()
     noisy = [replace(each, measure=lambda *_: WILD) for each in CHECKS]
     results = qualification.qualify(
@@ -261,9 +269,12 @@ def test_a_check_that_cannot_tell_says_so_and_ends_nothing() -> None:
         told.results.append,
         noisy,
     )
-    assert told.checks == [each.name for each in CHECKS]
-    assert not any(each.passed for each in results)
-    assert all("too noisy" in reason for each in results for reason in each.reasons)
+    assert told.checks == [each.check for each in results] == ["A/A"]
+
+
+def test_a_machine_without_room_for_two_processes_is_told_to_take_a_smaller_model() -> None:
+    with pytest.raises(UsageError, match="m do not fit into memory together"):
+        qualify(Machine(), room=lambda: 150.0)
 
 
 def test_a_steady_loss_of_speed_is_not_taken_for_a_neighbour_s_doing() -> None:
