@@ -1,10 +1,12 @@
-"""Where a project's baselines are, found as pytest finds them and without importing it."""
+"""Where a project's baselines and cache are, found as pytest finds them and without importing it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pytest_llm import ini_file
+from pytest_llm.cache import default_cache
 from pytest_llm.errors import UsageError
 
 
@@ -36,8 +38,29 @@ def baselines(given: str | None, start: Path) -> Path:
     return folder
 
 
+def cache(given: str | None, start: Path) -> Path:
+    """Return the folder of the cache, absolute; it need not exist.
+
+    Args:
+        given: ``--cache``; without it, the ini key ``llm_cache``, else ``PYTEST_LLM_CACHE``, else the user's.
+        start: The current folder.
+
+    Raises:
+        UsageError: The ini file cannot be read.
+    """
+    if given:
+        return start / Path(given).expanduser()
+    named = _ini_folder("llm_cache", start)
+    return named or default_cache(os.environ)
+
+
 def _by_default(start: Path) -> Path:
+    return _ini_folder("llm_baselines", start) or home(start) / "baselines"
+
+
+def _ini_folder(key: str, start: Path) -> Path | None:
     ini = ini_file.find(start)
-    said = (ini_file.read_section(ini) or {}).get("llm_baselines") if ini is not None else None
-    named = Path(said).expanduser() if isinstance(said, str) and said else Path("baselines")
-    return home(start) / named
+    said = (ini_file.read_section(ini) or {}).get(key) if ini is not None else None
+    if ini is None or not isinstance(said, str) or not said:
+        return None
+    return home(start) / Path(said).expanduser()

@@ -148,9 +148,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
     with benchmark_record.recorded(item, finding):
         yield
-    that_fail = bench_of(item.config).settings.failing
+    bench = bench_of(item.config)
+    that_fail = bench.settings.failing
     if failing(finding, that_fail):
-        pytest.fail(explain(finding, that_fail), pytrace=False)
+        text = explain(finding, that_fail, qualified=bench.qualified_since is not None)
+        pytest.fail(text, pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm import qualification
 from pytest_llm.baselines import BaselineStore, Updated, take, update_lines
 from pytest_llm.errors import LLMBenchError, UsageError
 from pytest_llm.findings import Finding
@@ -70,6 +71,11 @@ class Bench:
         """What a load option is where nothing else is said."""
         cores = machine.usable_cores()
         return LoadOptions(n_threads=cores, n_threads_batch=cores)
+
+    @cached_property
+    def qualified_since(self) -> str | None:
+        """When this machine showed that its paired verdicts may be believed; None if it did not."""
+        return qualification.read(self.settings.cache, machine.fingerprint()).since
 
     @property
     def compares(self) -> bool:
@@ -181,7 +187,11 @@ class Bench:
             list(self.findings.values()),
             self._started,
             datetime.now(timezone.utc),
-            {"fingerprint": machine.fingerprint(), **machine.parts()},
+            {
+                "fingerprint": machine.fingerprint(),
+                **machine.parts(),
+                "qualified": self.qualified_since,
+            },
             rule_for(self.settings.effort, self.plan.family),
         )
 

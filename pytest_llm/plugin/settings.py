@@ -9,10 +9,10 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-import platformdirs
 import pytest
 
 from pytest_llm.baselines import Mode
+from pytest_llm.cache import default_cache
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.plan import SESSIONS
@@ -195,12 +195,7 @@ def _failing(config: pytest.Config, update: Mode | None) -> frozenset[Verdict]:
 
 
 def _cache(config: pytest.Config) -> Path:
-    given = _folder_of(config, "llm_cache")
-    if given:
-        return given
-    if os.environ.get("PYTEST_LLM_CACHE"):
-        return Path(os.environ["PYTEST_LLM_CACHE"]).absolute()
-    return Path(platformdirs.user_cache_dir("pytest-llm"))
+    return _folder_of(config, "llm_cache") or default_cache(os.environ)
 
 
 def _check_alone(config: pytest.Config) -> None:

@@ -42,7 +42,7 @@ def document(
         findings: What became of each benchmark, in the order in which they ran.
         started: With its zone.
         ended: With its zone.
-        machine: The fingerprint and what it is made of.
+        machine: The fingerprint, what it is made of, and since when it is qualified, or None.
         rule: What decided: error rates, and how many gates share them.
     """
     runs = _named("run", [run for each in findings for run in _runs(each)])

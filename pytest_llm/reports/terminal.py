@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm import metrics
 from pytest_llm.records import Verdict
 from pytest_llm.reports.table import aligned
+from pytest_llm.verdicts import NOT_QUALIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,9 @@ def _heading(results: Mapping[str, Any]) -> list[str]:
         f"machine {machine['fingerprint']}: {machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_gib']} GiB"
     )
+    if results["pairs"]:
+        since = machine["qualified"]
+        lines.append(f"this machine is qualified since {since}" if since else NOT_QUALIFIED)
     return lines
 
 

@@ -5,8 +5,10 @@ from pytest_llm.verdicts.limits import judge
 from pytest_llm.verdicts.paired import compare_runs
 from pytest_llm.verdicts.stored import screen_run
 from pytest_llm.verdicts.telling import explain, failing, notes, verdicts, worst
+from pytest_llm.verdicts.words import NOT_QUALIFIED
 
 __all__ = [
+    "NOT_QUALIFIED",
     "compare",
     "compare_runs",
     "explain",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
 from pytest_llm.verdicts import drift, limits, paired, stored
+from pytest_llm.verdicts.words import NOT_QUALIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,8 +48,14 @@ def notes(finding: Finding) -> list[str]:
     return lines
 
 
-def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
-    """Say what a benchmark fell short of, a line for each, and on what it was measured."""
+def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool = True) -> str:
+    """Say what a benchmark fell short of, a line for each, and on what it was measured.
+
+    Args:
+        finding: Of which at least one verdict fails.
+        that_fail: The verdicts that fail a test.
+        qualified: Whether the machine showed that its verdicts by a reference may be believed.
+    """
     assert finding.run is not None
     broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
     screened = [each for each in finding.screenings if each.verdict in that_fail]
@@ -63,6 +70,8 @@ def explain(finding: Finding, that_fail: Collection[Verdict]) -> str:
     step = stored.next_step(screened, finding.run, finding.benchmark.nodeid)
     if step:
         lines.append(step)
+    if compared and not qualified:
+        lines.append(NOT_QUALIFIED)
     heads = [
         *broken,
         *(stored.headline(each) for each in screened),

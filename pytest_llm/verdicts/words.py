@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llm.metrics import Metric
 
+NOT_QUALIFIED = "this machine is not qualified: pytest-llm doctor --qualify"
+
 
 def percent(share: float) -> str:
     """Write a ratio as a signed percentage: "−6.1 %"."""

@@ -110,7 +110,14 @@ def test_says_what_was_measured_where_and_when(project: Project) -> None:
     assert results["schema_version"] == 1
     assert datetime.fromisoformat(results["started"]).tzinfo is not None
     assert 0 < results["duration_s"] < 60
-    assert set(results["machine"]) == {"fingerprint", "cpu", "cores", "memory_gib", "system"}
+    assert set(results["machine"]) == {
+        "fingerprint",
+        "cpu",
+        "cores",
+        "memory_gib",
+        "system",
+        "qualified",
+    }
     assert test["nodeid"] == "test_it.py::test_kept"
     assert test["key"] == {"module": "test_it", "name": "test_kept", "parameters": ""}
     assert test["model"]["file_bytes"] == project.model.stat().st_size

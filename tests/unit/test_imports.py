@@ -32,6 +32,8 @@ ALLOWED: dict[str, set[str]] = {
     "engines": {"errors", "protocols", "records", "talk"},
     "measuring_lock": {"errors"},
     "probes": {"records"},
+    "cache": set(),
+    "qualification": {"campaign", "codec", "errors", "inference", "metrics", "protocols", "records"},
     "baselines": {"codec", "errors", "metrics", "records"},
     "reports": {"__init__", "codec", "errors", "findings", "inference", "metrics", "records", "verdicts"},
     "worker": set(),

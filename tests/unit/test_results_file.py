@@ -44,7 +44,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-MACHINE = {"fingerprint": "abc", "cpu": "a CPU", "cores": 2, "memory_gib": 24, "system": "Linux x86_64"}
+MACHINE = {
+    "fingerprint": "abc",
+    "cpu": "a CPU",
+    "cores": 2,
+    "memory_gib": 24,
+    "system": "Linux x86_64",
+    "qualified": None,
+}
 LIMITS = (
     Limit(METRICS["generation_tokens_per_second"], 90.0),
     Limit(at_percentile("first_token_latency", 95), 0.3),

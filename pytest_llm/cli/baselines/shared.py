@@ -34,7 +34,8 @@ def store_of(results: Mapping[str, Any], folder: Path) -> BaselineStore:
 
 def parts_of(results: Mapping[str, Any]) -> dict[str, JSON]:
     """Return what the machine's fingerprint is made of."""
-    return {name: part for name, part in results["machine"].items() if name != "fingerprint"}
+    others = {"fingerprint", "qualified"}
+    return {name: part for name, part in results["machine"].items() if name not in others}
 
 
 def key_of(test: Mapping[str, Any]) -> TestKey:

@@ -1,0 +1,55 @@
+"""``pytest-llm doctor``: is this machine fit to measure, what can it see, and what is to be changed?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm.cli import command, project
+from pytest_llm.cli.doctor import looking, qualifying
+from pytest_llm.engines import DEFAULT, parse_build
+
+if TYPE_CHECKING:
+    import argparse
+
+_TEXT = command.Text(
+    summary="say whether this machine is fit to measure, what it can see, and what to change",
+    more="Looks at the machine for a second. With --qualify, shows by measuring whether its verdicts on "
+    "speed may be believed, which takes some minutes, and keeps the answer.",
+    statuses="0; 1 if something is to be changed, or with --qualify if the machine is not qualified",
+    example="pytest-llm doctor --qualify",
+)
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Declare the command."""
+    command.describe(parser, _TEXT, run)
+    parser.add_argument("--qualify", action="store_true", help="measure whether its verdicts may be believed")
+    parser.add_argument(
+        "--candidate",
+        metavar="BUILD",
+        default=DEFAULT,
+        help="the build: llama-cpp-python (of this environment), or llama-cpp-python@venv:PATH",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME_OR_FILE",
+        default="smollm2-135m",
+        help="what --qualify measures with (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="where models and the answer are kept (default: as for pytest: the ini key llm_cache, else "
+        "PYTEST_LLM_CACHE, else the user's cache)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """Look at the machine, or qualify it."""
+    start = Path.cwd()
+    build = parse_build(arguments.candidate, start)
+    cache = project.cache(arguments.cache, start)
+    if not arguments.qualify:
+        return looking.tell(looking.look(build, cache))
+    return qualifying.qualify(build, arguments.model, cache, start)

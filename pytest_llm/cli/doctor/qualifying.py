@@ -1,0 +1,120 @@
+"""Has a machine show by measuring that its verdicts on speed may be believed."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import sys
+import time
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm import __version__, qualification
+from pytest_llm.campaign import Side, Surroundings
+from pytest_llm.cli import command, project
+from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
+from pytest_llm.cli.doctor.progress import Progress
+from pytest_llm.codec import encode
+from pytest_llm.engines import engine_for
+from pytest_llm.measuring_lock import MeasuringLock, lock_path
+from pytest_llm.metrics import METRICS
+from pytest_llm.models import ModelStore, builtin_entries, read_project
+from pytest_llm.probes import machine
+from pytest_llm.probes.noise import find_noise
+from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.records import LoadOptions, Subject, Workload
+from pytest_llm.verdicts.words import percent, ratio, span
+
+if TYPE_CHECKING:
+    from pytest_llm.records import BuildReference
+
+_LOCK_SECONDS = 900.0
+_WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
+_N_CTX = 512
+
+
+def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> command.Answer:
+    """Run the checks, tell of them on standard error, and keep what they saw.
+
+    Args:
+        build: The candidate.
+        name: Of the model, or its path.
+        cache: The folder that keeps models and the answer.
+        start: The current folder.
+
+    Raises:
+        LLMBenchError: Another run measures, the model cannot be had, or a worker failed.
+    """
+    side = _side(build, name, cache, start)
+    progress = Progress(sys.stderr, qualification.SESSIONS * len(qualification.CHECKS))
+    lock = MeasuringLock(lock_path(os.environ))
+    lock.acquire(_LOCK_SECONDS, progress.waiting)
+    try:
+        with closing(side.start()) as started:
+            told = str(started.build)
+        results = qualification.qualify(
+            side,
+            _WORKLOAD,
+            _surroundings(progress),
+            lambda check: progress.begin(f"{check.name}: {check.title}"),
+            lambda result: progress.begin("\n".join(_result_lines(result))),
+        )
+    finally:
+        lock.release()
+    found = qualification.Qualification(
+        fingerprint=machine.fingerprint(),
+        when=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        plugin=__version__,
+        build=told,
+        model=name,
+        model_sha256=side.model.sha256,
+        results=tuple(results),
+        checks=tuple(each.name for each in qualification.CHECKS),
+    )
+    path = qualification.write(cache, found)
+    lines = [line for each in results for line in _result_lines(each)]
+    lines += [f"{each.name}: not tried" for each in qualification.CHECKS[len(results) :]]
+    lines.append(
+        f"machine {found.fingerprint} is {'' if found.qualified else 'not '}qualified: kept in {path}"
+    )
+    document = {"qualified": found.when if found.qualified else None, "file": str(path), **encode(found)}
+    return command.Answer(int(not found.qualified), lines, document)
+
+
+def _side(build: BuildReference, name: str, cache: Path, start: Path) -> Side:
+    root = project.home(start)
+    models = ModelStore(cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root)
+    if "/" in name or name.lower().endswith(".gguf"):
+        name = str(start / Path(name).expanduser())
+    cores = machine.usable_cores()
+    options = LoadOptions(n_ctx=_N_CTX, n_threads=cores, n_threads_batch=cores)
+    return Side(Subject(name, build, options), models.resolve(name), engine_for(build, ANSWER_SECONDS))
+
+
+def _surroundings(progress: Progress) -> Surroundings:
+    return Surroundings(
+        probe=ProcessMemory(),
+        noise=find_noise(tuple),
+        clock=time.monotonic,
+        watcher=progress,
+        coin=lambda: random.random() < 0.5,
+        room=machine.available_bytes,
+        patience=math.inf,
+    )
+
+
+def _result_lines(result: qualification.Result) -> list[str]:
+    lines = [f"{result.check}: {'passed' if result.passed else 'not passed'}"]
+    lines += [f"  {_figures_line(each)}" for each in result.figures]
+    return lines + [f"  → {each}" for each in result.reasons]
+
+
+def _figures_line(figures: qualification.Figures) -> str:
+    change = "" if figures.change is None else f" {percent(figures.change)}"
+    interval = "" if figures.interval is None else f"interval {span(figures.interval)}, "
+    told = f"{METRICS[figures.metric].title}{change} ({interval}{len(figures.log_ratios)} sessions)"
+    seen = "" if figures.mde is None else f", where a loss of {ratio(figures.mde)} would have been called"
+    return f"{told}: {figures.verdict.value}{seen}"
