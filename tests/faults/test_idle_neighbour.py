@@ -6,6 +6,7 @@ Comparing a build with itself cannot show that, since then both are disturbed al
 from __future__ import annotations
 
 import math
+import os
 import random
 import time
 from collections import Counter
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from .conftest import Start
 
 WORKLOAD = Workload(prompt_tokens=16, generate_tokens=16)
-STEPS = 4
-SPINNING = Fault(spin=2)
+STEPS = 16
+SPINNING = Fault(spin=1)
 
 
 class NeverStopped(LoadedModel):
@@ -95,18 +96,23 @@ def log_ratio(spinning: LoadedModel, normal: LoadedModel) -> float:
 
 @pytest.fixture
 def pair(start: Start) -> tuple[LoadedModel, LoadedModel]:
-    # Two threads, since spinning disturbs only where processors are shared.
-    return start(SPINNING, n_threads=2, n_threads_batch=2), start(n_threads=2, n_threads_batch=2)
+    # Spinning disturbs only where processors are shared, and they share this one whatever else runs.
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        return start(SPINNING), start()
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_a_build_whose_threads_spin_while_they_wait_is_as_fast_as_itself(
     pair: tuple[LoadedModel, LoadedModel],
 ) -> None:
-    assert abs(log_ratio(*pair)) < 0.05
+    assert abs(log_ratio(*pair)) < 0.06
 
 
 def test_without_the_stopping_the_same_build_would_look_much_faster(
     pair: tuple[LoadedModel, LoadedModel],
 ) -> None:
     spinning, normal = pair
-    assert log_ratio(NeverStopped(spinning), NeverStopped(normal)) < -0.15
+    assert log_ratio(NeverStopped(spinning), NeverStopped(normal)) < -0.2
