@@ -116,7 +116,7 @@ class Measuring:
     def _surroundings(self, watcher: Watcher) -> Surroundings:
         return Surroundings(
             probe=ProcessMemory(),
-            noise=find_noise(tuple),
+            noise=find_noise(machine.own_processes),
             clock=self._clock,
             watcher=watcher,
             coin=lambda: random.random() < 0.5,

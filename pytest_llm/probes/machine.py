@@ -30,6 +30,11 @@ def available_bytes() -> int:
     return psutil.virtual_memory().available
 
 
+def own_processes() -> list[int]:
+    """Return the ids of the processes that this one started, and of theirs."""
+    return [each.pid for each in psutil.Process().children(recursive=True)]
+
+
 def parts() -> dict[str, str | int]:
     """Return what the fingerprint is made of: nothing that changes while the machine stays the same."""
     return {

@@ -11,6 +11,8 @@
  *   GGML_FAULT_SIGNAL=NUMBER    raise this signal in the middle of a decode, before the graph is computed
  *   GGML_FAULT_HANG=1           never return
  *   GGML_FAULT_ALLOCATE=BYTES   hold so many bytes more, all of them touched
+ *   GGML_FAULT_SPIN=THREADS     so many threads spin whenever no graph was computed for a while, as those of an
+ *                               OpenMP runtime that waits actively
  *
  * Without any of them, and in a process without ggml, it does nothing. The variables begin with GGML_ so
  * that they pass wherever llama.cpp's own do.
@@ -18,6 +20,7 @@
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -128,6 +131,49 @@ static void harm(unsigned long graph) {
     }
 }
 
+/* Not between the tokens of a slice: there they would slow their own process. */
+#define IDLE_MICROSECONDS 20000
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t done = PTHREAD_COND_INITIALIZER;
+static atomic_bool computing;
+
+static void *spin(void *unused) {
+    for (;;) {
+        pthread_mutex_lock(&mutex);
+        while (computing) pthread_cond_wait(&done, &mutex);
+        pthread_mutex_unlock(&mutex);
+        unsigned long number = graphs;
+        usleep(IDLE_MICROSECONDS);
+        while (graphs == number && !computing) {
+        }
+    }
+    return unused;
+}
+
+static void start_spinning(int threads) {
+    for (int index = 0; index < threads; index++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, spin, NULL)) die("a thread that spins cannot be made");
+    }
+}
+
+static enum ggml_status spinning_afterwards(
+    __typeof__(ggml_backend_sched_graph_compute_async) *compute, ggml_backend_sched_t sched, struct ggml_cgraph *graph
+) {
+    static bool started;
+    if (!started) start_spinning((int)setting("GGML_FAULT_SPIN"));
+    started = true;
+    computing = true;
+    enum ggml_status status = compute(sched, graph);
+    REAL(ggml_backend_sched_synchronize)(sched);
+    pthread_mutex_lock(&mutex);
+    computing = false;
+    pthread_cond_broadcast(&done);
+    pthread_mutex_unlock(&mutex);
+    return status;
+}
+
 enum ggml_status ggml_backend_sched_graph_compute_async(ggml_backend_sched_t sched, struct ggml_cgraph *graph) {
     static __typeof__(ggml_backend_sched_graph_compute_async) *compute;
     static __typeof__(ggml_backend_sched_synchronize) *synchronize;
@@ -137,6 +183,7 @@ enum ggml_status ggml_backend_sched_graph_compute_async(ggml_backend_sched_t sch
     }
     unsigned long number = atomic_fetch_add(&graphs, 1) + 1;
     if (!is_harmed(number, graph)) return compute(sched, graph);
+    if (setting("GGML_FAULT_SPIN")) return spinning_afterwards(compute, sched, graph);
 
     harm(number);
     double share = setting("GGML_FAULT_SLOWDOWN");

@@ -45,7 +45,7 @@ def compile_library(folder: Path, headers: Path | None = None) -> Path:
     library = folder / "graph_compute.so"
     flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     flags += ["-isystem", str(headers or installed_headers())]
-    command = [compiler, *flags, "-o", str(library), str(SOURCE), "-ldl"]
+    command = [compiler, *flags, "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
@@ -61,6 +61,7 @@ class Fault:
         signal: The process gets it in the middle of a decode.
         hang: The graph never ends.
         allocate: So many bytes more are held after each graph.
+        spin: So many threads spin whenever the process has computed nothing for a while.
         begin: The first graph, counted from 1; one decode of up to ``n_ubatch`` tokens is one graph.
         deeper_than: Only graphs that attend to more positions of the KV cache than these; 0 is every graph.
             llama.cpp pads what a graph attends to, usually to multiples of 256.
@@ -70,6 +71,7 @@ class Fault:
     signal: signal.Signals | None = None
     hang: bool = False
     allocate: int = 0
+    spin: int = 0
     begin: int = 1
     deeper_than: int = 0
 
@@ -80,6 +82,7 @@ class Fault:
             "GGML_FAULT_SIGNAL": str(int(self.signal)) if self.signal is not None else "",
             "GGML_FAULT_HANG": "1" if self.hang else "",
             "GGML_FAULT_ALLOCATE": str(self.allocate) if self.allocate else "",
+            "GGML_FAULT_SPIN": str(self.spin) if self.spin else "",
             "GGML_FAULT_FROM": str(self.begin) if self.begin > 1 else "",
             "GGML_FAULT_DEEPER_THAN": str(self.deeper_than) if self.deeper_than else "",
         }
