@@ -108,7 +108,7 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     )
     around = Surroundings(
         ProcessMemory(),
-        find_noise(tuple),
+        find_noise(machine.own_processes),
         time.monotonic,
         Silent(),
         lambda: random.random() < 0.5,

@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 
 def look(reference: BuildReference, cache: Path) -> Seen:
     """Look at this machine; takes about a second."""
-    noise, conditions = find_noise(tuple), read_conditions()
+    noise, conditions = find_noise(machine.own_processes), read_conditions()
     standing = qualification.read(cache, machine.fingerprint())
     build, no_build = describe_build(reference)
     holder = _holder()

@@ -97,7 +97,7 @@ def _side(build: BuildReference, name: str, cache: Path, start: Path) -> Side:
 def _surroundings(progress: Progress) -> Surroundings:
     return Surroundings(
         probe=ProcessMemory(),
-        noise=find_noise(tuple),
+        noise=find_noise(machine.own_processes),
         clock=time.monotonic,
         watcher=progress,
         coin=lambda: random.random() < 0.5,
