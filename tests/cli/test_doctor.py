@@ -6,6 +6,7 @@ import io
 import json
 import time
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,7 @@ def test_gpus_and_quotas_are_told_where_there_are_any() -> None:
     assert "CPU quota: 1.5 processors" in lines
 
 
+@pytest.mark.skipif(find_spec("llama_cpp") is None, reason="llama-cpp-python is not installed")
 def test_looking_takes_about_a_second_and_tells_the_real_build(
     alone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

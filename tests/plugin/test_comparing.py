@@ -47,8 +47,9 @@ def against(reference: str) -> str:
 
 
 def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTEST_LLM_CACHE", str(project.path / "cache"))  # where nothing says it qualified
     stand_in.set(token_seconds=1 / 115.2)
     stand_in.set_reference(token_seconds=1 / 128, flash_attention="enabled", first_letter="b")
     project.write(TESTS)
@@ -65,7 +66,8 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
         assert line.startswith(f"{metric} speed fell from 128.0 tok/s to 115.2 tok/s, {change}")
     assert told[2] == "  candidate llama-cpp-python 0.0.1 (llama.cpp 57a9d1234)"
     assert told[3] == "  reference llama-cpp-python 0.0.1 (llama.cpp 57a9d1234)"
-    assert told[-1] == "  other output; configuration differs: flash_attn on → off"
+    assert told[-2] == "  other output; configuration differs: flash_attn on → off"
+    assert told[-1] == "  this machine is not qualified: pytest-llm doctor --qualify"
     result.stdout.fnmatch_lines(
         [
             "candidate llama-cpp-python 0.0.1 (57a9d1234)",
