@@ -1,0 +1,62 @@
+"""Frozen records: what is to be measured, and what was.
+
+Nothing here computes. Records compare by value, so that equal subjects share a process and equal
+workloads share a measurement.
+"""
+
+from pytest_llm.records.plans import Benchmark, Campaign, Claim, Gate, Limit, Plan, Question, TestKey
+from pytest_llm.records.runs import (
+    ALWAYS_FAILING,
+    Measurement,
+    PairedRun,
+    Provenance,
+    Run,
+    Series,
+    Session,
+    StoredRun,
+    Verdict,
+)
+from pytest_llm.records.subjects import (
+    JSON,
+    Build,
+    BuildReference,
+    CacheType,
+    FlashAttention,
+    LoadMode,
+    LoadOptions,
+    Model,
+    SplitMode,
+    Subject,
+    Workload,
+)
+
+__all__ = [
+    "ALWAYS_FAILING",
+    "JSON",
+    "Benchmark",
+    "Build",
+    "BuildReference",
+    "CacheType",
+    "Campaign",
+    "Claim",
+    "FlashAttention",
+    "Gate",
+    "Limit",
+    "LoadMode",
+    "LoadOptions",
+    "Measurement",
+    "Model",
+    "PairedRun",
+    "Plan",
+    "Provenance",
+    "Question",
+    "Run",
+    "Series",
+    "Session",
+    "SplitMode",
+    "StoredRun",
+    "Subject",
+    "TestKey",
+    "Verdict",
+    "Workload",
+]

@@ -1,0 +1,158 @@
+"""What is measured: models, builds, load options, workloads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Union
+
+if TYPE_CHECKING:
+    JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]  # noqa: UP007
+else:
+    JSON = Any  # codecs read annotations and cannot follow a type into itself
+
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+FlashAttention = Literal["auto", "on", "off"]
+LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io"]
+SplitMode = Literal["none", "layer", "row"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A GGUF file, identified by its SHA-256; its facts come from the header alone.
+
+    Attributes:
+        name: What the user called it: a catalogue name or a path.
+        path: The file.
+        sha256: Of the whole file, in hex.
+        file_bytes: The file's length.
+        architecture: ``general.architecture``: "llama".
+        quantization: ``general.file_type`` in words: "Q4_1".
+        parameters: Elements of all tensors.
+        layers: ``block_count``.
+        heads: ``attention.head_count`` (the largest, where layers differ).
+        kv_heads: ``attention.head_count_kv`` (the largest, where layers differ).
+        embedding_length: Width of the hidden state.
+        context_length: Tokens that the model was trained for.
+        vocabulary_size: Tokens in the vocabulary.
+    """
+
+    name: str
+    path: str
+    sha256: str
+    file_bytes: int
+    architecture: str
+    quantization: str
+    parameters: int
+    layers: int
+    heads: int
+    kv_heads: int
+    embedding_length: int
+    context_length: int
+    vocabulary_size: int
+
+
+@dataclass(frozen=True)
+class BuildReference:
+    """Which build is meant: ``ENGINE[@WHERE]``, as the user wrote it.
+
+    Attributes:
+        engine: "llama-cpp-python".
+        kind: What ``where`` is; "installed" is the build of pytest's own environment.
+        where: A path, or nothing.
+    """
+
+    engine: str
+    kind: Literal["installed", "venv"] = "installed"
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.engine}@{self.kind}:{self.where}" if self.where else self.engine
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build of an engine, as it describes itself once it runs.
+
+    Attributes:
+        engine: "llama-cpp-python".
+        version: The engine's own version.
+        llama_cpp_commit: What ``ggml_commit()`` answers, or "" where it cannot be asked.
+        where: The interpreter or program that ran.
+        compiled_with: CPU features and backends, from ``llama_print_system_info``.
+        environment: The variables that change speed, as the worker saw them.
+    """
+
+    engine: str
+    version: str
+    llama_cpp_commit: str
+    where: str
+    compiled_with: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        commit = f" (llama.cpp {self.llama_cpp_commit})" if self.llama_cpp_commit else ""
+        return f"{self.engine} {self.version}{commit}"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded: llama.cpp's own names, every one with an explicit value.
+
+    The defaults are llama.cpp's (``llama_model_default_params``, ``llama_context_default_params`` and
+    ``common_params`` at 0c1e57098), except ``n_ctx``: there it means "whatever the model was trained for",
+    which would make memory a property of the file, and the threads, which the plan sets to the physical
+    cores that it may use wherever nothing else was asked for.
+    """
+
+    n_ctx: int = 4096
+    n_batch: int = 2048
+    n_ubatch: int = 512
+    n_seq_max: int = 1
+    n_threads: int = 1
+    n_threads_batch: int = 1
+    n_gpu_layers: int = -1
+    split_mode: SplitMode = "layer"
+    main_gpu: int = 0
+    load_mode: LoadMode = "mmap"
+    check_tensors: bool = False
+    use_extra_bufts: bool = True
+    flash_attn: FlashAttention = "auto"
+    offload_kqv: bool = True
+    op_offload: bool = True
+    type_k: CacheType = "f16"
+    type_v: CacheType = "f16"
+    swa_full: bool = True
+    kv_unified: bool = False
+    rope_freq_base: float = 0.0
+    rope_freq_scale: float = 0.0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a model (by name or path), a build, and load options."""
+
+    model: str
+    build: BuildReference
+    load_options: LoadOptions
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a subject is asked to do.
+
+    Attributes:
+        prompt_tokens: Fresh tokens of one request, for each sequence.
+        generate_tokens: Tokens generated after them, for each sequence.
+        depth: Tokens that are in the context before the prompt, for each sequence.
+        parallel: Sequences that are worked on together.
+    """
+
+    prompt_tokens: int = 128
+    generate_tokens: int = 64
+    depth: int = 0
+    parallel: int = 1
+
+    def tokens_per_sequence(self) -> int:
+        """Return how many tokens of context one sequence needs."""
+        return self.depth + self.prompt_tokens + self.generate_tokens
