@@ -12,25 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
 from benchmarks.error_rate_report import lines
-from pytest_llm.campaign import Side, Surroundings, run_paired
+from pytest_llm.campaign import Side, run_paired
 from pytest_llm.codec import encode
 from pytest_llm.engines.llama_cpp_python import LlamaCppPython
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.metrics import METRICS
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.probes import machine
-from pytest_llm.probes.noise import find_noise
-from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.qualification.altered import WithVariables
 from pytest_llm.records import (
     BuildReference,
     Campaign,
@@ -41,13 +38,12 @@ from pytest_llm.records import (
     Subject,
     Workload,
 )
+from pytest_llm.surroundings import surroundings
 from tests.faults.preload import Fault, compile_library
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from pytest_llm.engines.llama_cpp_python import LoadedModel
-    from pytest_llm.records import Model
 
 WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
 GATES = tuple(
@@ -55,33 +51,6 @@ GATES = tuple(
 )
 BUILD = BuildReference("llama-cpp-python")
 TIMEOUT = 600.0
-
-
-class Slowed(LlamaCppPython):
-    """The installed build with a fault in every worker."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        super().__init__(BUILD, TIMEOUT)
-        self._environment = environment
-
-    def start(self, subject: Subject, model: Model) -> LoadedModel:
-        """Start a worker with the fault."""
-        with _set(self._environment):
-            return super().start(subject, model)
-
-
-@contextmanager
-def _set(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 class Silent:
@@ -106,18 +75,11 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     campaign = Campaign(
         subject, (WORKLOAD,), rule.looks[-1], subject, tuple(Question(WORKLOAD, gate) for gate in GATES)
     )
-    around = Surroundings(
-        ProcessMemory(),
-        find_noise(machine.own_processes),
-        time.monotonic,
-        Silent(),
-        lambda: random.random() < 0.5,
-        machine.available_bytes,
-        patience=3600.0,
-    )
     started = time.monotonic()
     reference = Side(subject, model, LlamaCppPython(BUILD, TIMEOUT))
-    run = run_paired(campaign, Side(subject, model, Slowed(fault)), reference, rule, around)[WORKLOAD]
+    candidate = reference._replace(engine=WithVariables(reference.engine, fault))
+    around = surroundings(Silent(), patience=3600.0)
+    run = run_paired(campaign, candidate, reference, rule, around)[WORKLOAD]
     if not isinstance(run, PairedRun):
         raise run
     return {

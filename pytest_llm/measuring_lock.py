@@ -37,6 +37,8 @@ VARIABLE = "PYTEST_LLM_LOCK"
 # Not the folder of TMPDIR, which batch systems and macOS set for each user or job.
 _DEFAULT = Path("/tmp/pytest-llm-bench.lock")
 _POLL_SECONDS = 0.2
+# Another run is over after so many seconds, or it is not worth waiting for.
+PATIENCE = 900.0
 _LONGEST_COMMAND = 80  # characters
 _LONGEST_TEXT = 4096  # bytes
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK

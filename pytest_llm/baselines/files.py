@@ -1,15 +1,14 @@
-"""Files that are whole or not there: read with a bound, replaced at once, one writer at a time."""
+"""Files of baselines: read with a bound, changed by one writer at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import secrets
 import stat
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import BaselineError
+from pytest_llm.whole_file import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 _LOCK_SECONDS = 60.0
 
 _LOCK = ".lock"
-_TEMPORARY = ".write-"
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -60,7 +58,7 @@ def changing(path: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(str(folder / _LOCK), timeout=_LOCK_SECONDS)
         with lock:
-            for stale in folder.glob(f"{_TEMPORARY}*"):
+            for stale in folder.glob(f"{UNFINISHED}*"):
                 stale.unlink(missing_ok=True)
             yield
     except Timeout:
@@ -73,47 +71,6 @@ def changing(path: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise _unwritable(path, error) from None
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Have the file hold the data, on the disk, before this returns; else it stays as it was.
-
-    Raises:
-        OSError: It cannot be written; nothing else is left behind.
-    """
-    temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
-    try:
-        # As open() would make it: the file is for others to read, and mkstemp's is not.
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with open(handle, "wb") as file:  # noqa: PTH123 - a path would not refuse to open what is there
-            file.write(data)
-            file.flush()
-            os.fsync(handle)
-        os.replace(temporary, path)  # noqa: PTH105 - beside os.open and os.fsync
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def remove(path: Path) -> None:
-    """Have the file be gone, on the disk, before this returns.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
-    path.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the folder's names written to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _unwritable(path: Path, error: OSError) -> BaselineError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from pytest_llm import whole_file
 from pytest_llm.baselines import document, files
 from pytest_llm.baselines.kept import (
     Conditions,
@@ -138,14 +139,14 @@ class Shelf(Generic[Test]):
         """
         path = self.path(module)
         if not tests:
-            files.remove(path)
+            whole_file.remove(path)
             return
         content = {
             **self._head,
             "module": module,
             "tests": {name_of(key): self._codec.encode(test) for key, test in tests.items()},
         }
-        files.replace(path, document.compose(content, self._kind, path))
+        whole_file.replace(path, document.compose(content, self._kind, path))
 
 
 def name_of(key: TestKey) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines.kept import Conditions, Entry, FactsEntry, Refusal
@@ -37,6 +38,7 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
     made: dict[str, Run] = {
         name: decode(Run, {**entry, "measurements": {}}) for name, entry in results["runs"].items()
     }
+    started = datetime.fromisoformat(results["started"])
     runs, facts, left_out = [], [], []
     for test in results["tests"]:
         key = TestKey(**test["key"])
@@ -46,12 +48,7 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
             left_out.append(Refusal(key, "did not pass: replace its baseline if this is as it should be"))
         else:
             run = made[test["run"]]
-            source = Provenance(
-                f"{run.build.engine} {run.build.version}",
-                run.build.llama_cpp_commit,
-                results["started"],
-                results["plugin_version"],
-            )
+            source = Provenance.of(run.build, started, results["plugin_version"])
             values = {name: float(metric["value"]) for name, metric in test["metrics"].items()}
             runs.append(Entry(key, Conditions.of(run), source, values))
             if run.facts:

@@ -14,7 +14,8 @@ from pytest_llm.campaign.slices import (
     slice_series,
     within,
 )
-from pytest_llm.errors import EngineError, RequestFailedError, WorkerDiedError, WorkerHungError
+from pytest_llm.campaign.workloads import through
+from pytest_llm.errors import EngineError
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.records import Run, Series, Session
 
@@ -77,20 +78,15 @@ def _run_session(
         seconds = loaded.load()
     # Once a campaign and before any timing: what a subject shows is the same in every session.
     records.loaded(loaded.build, loaded.resolved(), records.facts or loaded.facts())
-    while waiting:
-        workload = waiting.pop(0)
-        try:
-            with probe.watch(loaded.pid) as at_work:
-                loaded.rehearse(workload)
-            series = measure_workload(loaded, workload, clock)
-        except RequestFailedError as error:
-            records.fail(workload, error)
-        except (WorkerDiedError, WorkerHungError) as error:
-            records.fail(workload, error)
-            return
-        else:
-            peaks = larger(at_load, at_work)
-            records.add(workload, {**series, **peaks, "load": Series((seconds,))})
+
+    def work(workload: Workload) -> None:
+        with probe.watch(loaded.pid) as at_work:
+            loaded.rehearse(workload)
+        series = measure_workload(loaded, workload, clock)
+        peaks = larger(at_load, at_work)
+        records.add(workload, {**series, **peaks, "load": Series((seconds,))})
+
+    through(waiting, work, records.fail)
 
 
 def measure_workload(loaded: Loaded, workload: Workload, clock: Clock) -> dict[str, Series]:

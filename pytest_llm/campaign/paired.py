@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.campaign.paired_records import PairedRecords
-from pytest_llm.campaign.rounds import PLACES, awake, measure_one, measure_pair, order
+from pytest_llm.campaign.rounds import PLACES, Disturbances, awake, measure_one, measure_pair, order
 from pytest_llm.campaign.slices import generation_steps, larger
-from pytest_llm.errors import EngineError, RequestFailedError, WorkerDiedError, WorkerHungError
+from pytest_llm.campaign.workloads import through
+from pytest_llm.errors import EngineError
 from pytest_llm.records import PairedRun, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from pytest_llm.campaign.rounds import Pair, Surroundings
     from pytest_llm.inference.paired import Rule
@@ -101,21 +101,8 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
                     # Equal work for both: what is long enough for the faster one.
                     steps[workload] = max(generation_steps(loaded, workload), steps.get(workload, 0))
 
-                _through(waiting, records, look)
+                through(waiting, look, records.fail)
     return steps
-
-
-def _through(waiting: list[Workload], records: PairedRecords, work: Callable[[Workload], None]) -> None:
-    """Work through workloads; one that ends a process ends this, since the rest needs new ones."""
-    while waiting:
-        workload = waiting.pop(0)
-        try:
-            work(workload)
-        except RequestFailedError as error:
-            records.fail(workload, error)
-        except (WorkerDiedError, WorkerHungError) as error:
-            records.fail(workload, error)
-            return
 
 
 def _together(
@@ -129,15 +116,15 @@ def _together(
 
             def work(workload: Workload, pair: Pair = pair, at_load: Seen = at_load) -> None:
                 peaks = _rehearse_both(pair, workload, around)
-                dropped: Counter[str] = Counter()
-                series = measure_pair(pair, workload, steps[workload], around, dropped)
+                disturbances = Disturbances()
+                series = measure_pair(pair, workload, steps[workload], around, disturbances)
                 found = tuple(
                     {**series[place], **larger(at_load[place], peaks[place]), "load": at_load[place]["load"]}
                     for place in PLACES
                 )
-                records.add(workload, (found[0], found[1]), dropped)
+                records.add(workload, (found[0], found[1]), disturbances)
 
-            _through(waiting, records, work)
+            through(waiting, work, records.fail)
 
 
 def _start_both(sides: Sides, stack: ExitStack, around: Surroundings) -> tuple[Pair, Seen]:
@@ -188,6 +175,6 @@ def _in_turn(
                         "load": Series((load,)),
                     }
 
-                _through(waiting, records, work)
+                through(waiting, work, records.fail)
     for workload in records.waiting():
-        records.add(workload, (halves[workload][0], halves[workload][1]), Counter())
+        records.add(workload, (halves[workload][0], halves[workload][1]), Disturbances())

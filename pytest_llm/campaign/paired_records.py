@@ -11,6 +11,7 @@ from pytest_llm.records import PairedRun, Run, Session
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_llm.campaign.rounds import Disturbances
     from pytest_llm.errors import EngineError
     from pytest_llm.inference.paired import Rule
     from pytest_llm.records import JSON, Build, Campaign, Claim, Gate, Model, Series, Workload
@@ -32,7 +33,7 @@ class PairedRecords:
         self._models = models
         self._rule = rule
         self._sessions: dict[Workload, list[tuple[Session, Session]]] = {w: [] for w in campaign.workloads}
-        self._dropped: dict[Workload, list[Mapping[str, int]]] = {w: [] for w in campaign.workloads}
+        self._disturbances: dict[Workload, list[Disturbances]] = {w: [] for w in campaign.workloads}
         self._errors: dict[Workload, EngineError] = {}
         self._loaded: dict[int, tuple[Build, Mapping[str, JSON], Mapping[str, JSON]]] = {}
         self._bytes = [0.0, 0.0]
@@ -65,11 +66,11 @@ class PairedRecords:
         self,
         workload: Workload,
         series: tuple[Mapping[str, Series], Mapping[str, Series]],
-        dropped: Mapping[str, int],
+        disturbances: Disturbances,
     ) -> None:
         """Take in a session of both."""
         self._sessions[workload].append((Session(series[0]), Session(series[1])))
-        self._dropped[workload].append(dict(dropped))
+        self._disturbances[workload].append(disturbances)
 
     def fail(self, workload: Workload, error: EngineError) -> None:
         """Take in that a workload cannot be measured."""
@@ -97,7 +98,8 @@ class PairedRecords:
         return PairedRun(
             self._run(workload, 0),
             self._run(workload, 1),
-            dropped=tuple(self._dropped[workload]),
+            dropped=tuple(dict(each.dropped) for each in self._disturbances[workload]),
+            disturbed=tuple(dict(each.counted) for each in self._disturbances[workload]),
             in_turn=self.in_turn,
             cut_off=self.cut_off if self._open(workload) else "",
         )

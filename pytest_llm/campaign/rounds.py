@@ -7,14 +7,14 @@ comparing a build with itself could not show it.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_llm.campaign.slices import Budget, request_series, slice_series, within
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Callable, Iterator
 
     from pytest_llm.protocols import Clock, Loaded, Noise, Probe, Watcher
@@ -57,18 +57,31 @@ class Surroundings:
     patience: float
 
 
+@dataclass(frozen=True)
+class Disturbances:
+    """How many rounds were disturbed from outside, by the reason.
+
+    Attributes:
+        dropped: They do not count.
+        counted: They do, since too few would be left.
+    """
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    counted: Counter[str] = field(default_factory=Counter)
+
+
 def measure_pair(
-    pair: Pair, workload: Workload, steps: int, around: Surroundings, dropped: Counter[str]
+    pair: Pair, workload: Workload, steps: int, around: Surroundings, seen: Disturbances
 ) -> tuple[dict[str, Series], dict[str, Series]]:
-    """Take slices and requests of both, which stand at the workload's depth; count the rounds left out.
+    """Take slices and requests of both, which stand at the workload's depth; note disturbed rounds.
 
     Raises:
         EngineError: A worker refused, died or hung.
     """
     _warm_up(pair, steps, around)
-    prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, around, dropped)
-    generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, around, dropped)
-    requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, around, dropped)
+    prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, around, seen)
+    generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, around, seen)
+    requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, around, seen)
     ours, theirs = (
         {
             "prompt": slice_series(prompt[place]),
@@ -111,7 +124,7 @@ def _rounds(
     take: Callable[[Loaded], Taken],
     budget: Budget,
     around: Surroundings,
-    dropped: Counter[str],
+    seen: Disturbances,
 ) -> tuple[list[Taken], list[Taken]]:
     """Take the same of both in turns; leave out rounds that were disturbed from outside.
 
@@ -125,8 +138,9 @@ def _rounds(
     calm = [taken for taken, reasons in rounds if not reasons]
     if len(calm) < budget.least:
         calm = [taken for taken, _ in rounds]
+        seen.counted.update(reasons[0] for _, reasons in rounds if reasons)
     else:
-        dropped.update(reasons[0] for _, reasons in rounds if reasons)
+        seen.dropped.update(reasons[0] for _, reasons in rounds if reasons)
     return [ours for ours, _ in calm], [theirs for _, theirs in calm]
 
 

@@ -20,6 +20,7 @@ from pytest_llm.models.header import read_header
 from pytest_llm.models.sources import Source, parse_source
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.records import Model
+from pytest_llm.whole_file import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -177,9 +178,9 @@ class ModelStore:
             sha256 = hash_file(fetched)
             if sha256 != entry.sha256:
                 raise _wrong_hash(source, sha256, entry, "nothing was kept; fetch the right file")
-            _sync(fetched)
+            sync(fetched)
             fetched.replace(path)
-            _sync(path.parent)
+            sync(path.parent)
             self._hashes.remember(path, sha256)
 
 
@@ -216,12 +217,3 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _sync(path: Path) -> None:
-    """Have a file or folder written to the disk before anything relies on it."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -84,15 +84,19 @@ class Bench:
 
     def make_plan(self, benchmarks: list[Benchmark]) -> None:
         """Take in what collection found."""
+        asked = [self._asked(each) for each in benchmarks]
+        self.plan = make_plan(asked, self.settings.effort, self._reference_of)
         if self.settings.disabled:
-            bare = [replace(each, limits=(), gates=(), claims=()) for each in benchmarks]
-            plan = make_plan(bare, self.settings.effort)
-            campaigns = tuple(replace(each, sessions=1) for each in plan.campaigns)
-            self.plan = replace(plan, campaigns=campaigns)
-        else:
-            self.plan = make_plan(benchmarks, self.settings.effort, self._reference_of)
+            campaigns = tuple(replace(each, sessions=1) for each in self.plan.campaigns)
+            self.plan = replace(self.plan, campaigns=campaigns)
+
+    def _asked(self, benchmark: Benchmark) -> Benchmark:
+        """Return what is really asked for: nothing is judged where pytest-benchmark is disabled."""
+        return replace(benchmark, limits=(), gates=(), claims=()) if self.settings.disabled else benchmark
 
     def _reference_of(self, subject: Subject) -> Subject | None:
+        if self.settings.disabled:
+            return None
         if self.settings.aa:
             return subject
         return replace(subject, build=self.settings.against) if self.settings.against else None
@@ -110,13 +114,9 @@ class Bench:
             raise
         return self.findings[benchmark.nodeid]
 
-    def _asked(self, benchmark: Benchmark) -> Benchmark:
-        """Return a benchmark as it was planned: without demands, where the options say so."""
-        return next(each for each in self.plan.benchmarks if each.nodeid == benchmark.nodeid)
-
     def _find(self, benchmark: Benchmark, watcher: Watcher) -> Finding:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
-        reference = None if self.settings.disabled else self._reference_of(subject)
+        reference = self._reference_of(subject)
         if reference is None:
             run = self._measuring.alone(plan, subject, workload, watcher)
             finding = self._judging.alone(benchmark, run, plan.family)

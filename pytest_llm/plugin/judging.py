@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.baselines import Conditions, Missing
-from pytest_llm.findings import Drift, Finding
+from pytest_llm.findings import Finding
 from pytest_llm.inference.paired import rule_for
+from pytest_llm.screening import drift_from, screen_by
 from pytest_llm.verdicts import compare, compare_runs, judge, screen_run
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Judging:
             run,
             judgements=tuple(judge(run, benchmark.limits)),
             screenings=tuple(self._screen(benchmark, run, gate, family) for gate in benchmark.gates),
-            drift=self._drift(benchmark, run) if benchmark.gates else None,
+            drift=drift_from(self._baselines, benchmark.key, run) if benchmark.gates else None,
         )
 
     def paired(self, benchmark: Benchmark, run: PairedRun, family: int) -> Finding:
@@ -55,11 +55,4 @@ class Judging:
     def _screen(self, benchmark: Benchmark, run: Run, gate: Gate, family: int) -> Screening:
         if self._settings.update == "replace":
             return screen_run(run, gate, (), family, missing="this run replaces it")
-        found = self._baselines.look_up(benchmark.key, gate.metric.name, Conditions.of(run))
-        if isinstance(found, Missing):
-            return screen_run(run, gate, (), family, missing=found.reason)
-        return screen_run(run, gate, found.runs, family)
-
-    def _drift(self, benchmark: Benchmark, run: Run) -> Drift:
-        found = self._baselines.look_up_facts(benchmark.key, Conditions.of_facts(run))
-        return Drift(reason=found.reason) if isinstance(found, Missing) else compare(found.facts, run.facts)
+        return screen_by(self._baselines, benchmark.key, run, gate, family)

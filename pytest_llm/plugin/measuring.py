@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import random
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_llm import engines
-from pytest_llm.campaign import Side, Surroundings, run_alone, run_paired
+from pytest_llm.campaign import Side, run_alone, run_paired
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.inference.paired import rule_for
-from pytest_llm.measuring_lock import MeasuringLock, lock_path
-from pytest_llm.probes import machine
-from pytest_llm.probes.noise import find_noise
+from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.surroundings import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     from pytest_llm.records import PairedRun, Plan, Run, Subject, Workload
 
 Made = TypeVar("Made")
-# Another run on this machine is over after so many seconds, or it is not worth waiting for.
-_LOCK_PATIENCE = 900.0
 
 
 class _Kept(Generic[Made]):
@@ -89,7 +85,12 @@ class Measuring:
             sides = self._side(subject), self._side(reference)
             self._take_lock(watcher)
             rule = rule_for(self._settings.effort, plan.family)
-            return run_paired(plan.campaign_of(subject, reference), *sides, rule, self._surroundings(watcher))
+            return run_paired(
+                plan.campaign_of(subject, reference),
+                *sides,
+                rule,
+                surroundings(watcher, self._settings.time_limit, self._clock),
+            )
 
         return self._paired.get((subject, reference), workload, run)
 
@@ -108,18 +109,7 @@ class Measuring:
         if self._refused is not None:
             raise self._refused
         try:
-            self._lock.acquire(_LOCK_PATIENCE, watcher.waiting)
+            self._lock.acquire(PATIENCE, watcher.waiting)
         except MachineBusyError as error:
             self._refused = error  # one wait is enough
             raise
-
-    def _surroundings(self, watcher: Watcher) -> Surroundings:
-        return Surroundings(
-            probe=ProcessMemory(),
-            noise=find_noise(machine.own_processes),
-            clock=self._clock,
-            watcher=watcher,
-            coin=lambda: random.random() < 0.5,
-            room=machine.available_bytes,
-            patience=self._settings.time_limit,
-        )

@@ -90,16 +90,8 @@ def read(config: pytest.Config) -> Settings:
     if bench:
         _check_alone(config)
         reruns.check(config)
-    if update and is_disabled(config):
-        raise UsageError(
-            "--llm-update-baselines stores what is measured, --benchmark-disable measures nothing"
-        )
-    if update and (against or aa):
-        raise UsageError(
-            "--llm-update-baselines stores runs of one build alone: leave --llm-against and --llm-aa out"
-        )
-    if not bench and update and config.getoption("llm_update_baselines"):
-        raise UsageError("--llm-update-baselines stores what --llm-bench measures: add --llm-bench")
+    if update:
+        _check_update(config, measures=bench, compares=bool(against or aa))
     return Settings(
         bench=bench,
         disabled=is_disabled(config),
@@ -180,6 +172,20 @@ def _update(config: pytest.Config) -> Mode | None:
         )
     found: Mode = mode
     return found
+
+
+def _check_update(config: pytest.Config, *, measures: bool, compares: bool) -> None:
+    """Refuse to write baselines where there will be no run of one build alone."""
+    if is_disabled(config):
+        raise UsageError(
+            "--llm-update-baselines stores what is measured, --benchmark-disable measures nothing"
+        )
+    if compares:
+        raise UsageError(
+            "--llm-update-baselines stores runs of one build alone: leave --llm-against and --llm-aa out"
+        )
+    if not measures and config.getoption("llm_update_baselines"):
+        raise UsageError("--llm-update-baselines stores what --llm-bench measures: add --llm-bench")
 
 
 def _failing(config: pytest.Config, update: Mode | None) -> frozenset[Verdict]:

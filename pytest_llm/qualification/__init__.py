@@ -1,11 +1,12 @@
 """Whether a machine's verdicts on speed may be believed: the checks, and the file that keeps the answer."""
 
-from pytest_llm.qualification.checks import CHECKS, GATES, SESSIONS, Check, qualify
+from pytest_llm.qualification.checks import CHECKS, CONFIDENCE, GATES, SESSIONS, Check, qualify
 from pytest_llm.qualification.file import Standing, read, write
 from pytest_llm.qualification.record import Figures, Qualification, Result
 
 __all__ = [
     "CHECKS",
+    "CONFIDENCE",
     "GATES",
     "SESSIONS",
     "Check",

@@ -33,6 +33,7 @@ GATES = tuple(
 )
 _RULE = rule_for("quick", len(GATES))
 SESSIONS = _RULE.looks[-1]
+CONFIDENCE = 1 - _RULE.alpha  # of the intervals
 
 # Threads that go on spinning while they have nothing to do, as some builds' threads always do.
 _SPINNING: Mapping[str, str | None] = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": None}

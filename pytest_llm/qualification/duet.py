@@ -11,13 +11,12 @@ both alike.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llm.campaign.rounds import measure_one, measure_pair
+from pytest_llm.campaign.rounds import Disturbances, measure_one, measure_pair
 from pytest_llm.campaign.slices import generation_steps
 
 if TYPE_CHECKING:
@@ -81,7 +80,6 @@ def _session(
 def _in_duet(
     side: Side, loaded: Loaded, workload: Workload, steps: int, around: Surroundings
 ) -> Mapping[str, Series]:
-    dropped: Counter[str] = Counter()
     with ExitStack() as stack:
         stack.callback(loaded.resume)
         loaded.suspend()
@@ -89,7 +87,7 @@ def _in_duet(
         neighbour.load()
         neighbour.rehearse(workload)
         neighbour.suspend()
-        ours, _ = measure_pair((loaded, neighbour), workload, steps, around, dropped)
+        ours, _ = measure_pair((loaded, neighbour), workload, steps, around, Disturbances())
         return ours
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from pytest_llm import whole_file
 from pytest_llm.codec import DecodeError, decode, encode
 from pytest_llm.errors import UsageError
 from pytest_llm.qualification.record import Qualification
@@ -62,14 +62,9 @@ def write(cache: Path, found: Qualification) -> Path:
     """
     path = path_of(cache, found.fingerprint)
     text = json.dumps({"schema_version": VERSION, **encode(found)}, indent=1, allow_nan=False) + "\n"
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        whole_file.replace(path, text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); name another --cache") from error
     return path

@@ -94,6 +94,7 @@ class PairedRun:
         candidate: The one that is judged.
         reference: The one it is compared with.
         dropped: For each session, how many rounds were dropped for which reason.
+        disturbed: For each session, how many were disturbed for which reason and count all the same.
         in_turn: The subjects did not fit into memory together; each session had one after the other.
         cut_off: Why sampling ended before every question was answered; "" if it did not.
     """
@@ -101,6 +102,7 @@ class PairedRun:
     candidate: Run
     reference: Run
     dropped: tuple[Mapping[str, int], ...] = ()
+    disturbed: tuple[Mapping[str, int], ...] = ()
     in_turn: bool = False
     cut_off: str = ""
 
@@ -125,7 +127,7 @@ class Provenance:
     def of(cls, build: Build, recorded: datetime, plugin: str) -> Provenance:
         """Return the provenance of what a build showed at a time that knows its zone."""
         return cls(
-            build=f"{build.engine} {build.version}",
+            build=build.release,
             llama_cpp_commit=build.llama_cpp_commit,
             recorded=recorded.isoformat(timespec="seconds"),
             plugin=plugin,

@@ -90,9 +90,14 @@ class Build:
     compiled_with: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def release(self) -> str:
+        """The engine and its version: "llama-cpp-python 0.3.36"."""
+        return f"{self.engine} {self.version}"
+
     def __str__(self) -> str:
         commit = f" (llama.cpp {self.llama_cpp_commit})" if self.llama_cpp_commit else ""
-        return f"{self.engine} {self.version}{commit}"
+        return f"{self.release}{commit}"
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,11 @@ class LoadOptions:
     kv_unified: bool = False
     rope_freq_base: float = 0.0
     rope_freq_scale: float = 0.0
+
+    def apart(self, other: LoadOptions) -> str:
+        """Return these options where the other ones have other values: "flash_attn=off, n_ctx=512"."""
+        theirs = vars(other)
+        return ", ".join(f"{name}={value}" for name, value in vars(self).items() if value != theirs[name])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.verdicts.words import counted
+
 if TYPE_CHECKING:
     from pytest_llm.records import Campaign, Plan
 
@@ -15,8 +17,9 @@ def lines(plan: Plan, seconds: float) -> list[str]:
     }
     sessions = sum(campaign.sessions for campaign in plan.campaigns)
     at_most = "up to " if any(campaign.reference for campaign in plan.campaigns) else ""
+    benchmarks = counted(len(plan.benchmarks), "benchmark")
     found = [
-        f"llm-bench plan: {_count(len(plan.benchmarks), 'benchmark')} on {_count(len(subjects), 'subject')}, "
+        f"llm-bench plan: {benchmarks} on {counted(len(subjects), 'subject')}, "
         f"{at_most}{sessions} sessions, about {seconds:.0f} s where the model is small"
     ]
     for campaign in plan.campaigns:
@@ -35,10 +38,6 @@ def lines(plan: Plan, seconds: float) -> list[str]:
     return found
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number != 1 else ''}"
-
-
 def _against(campaign: Campaign) -> str:
     reference = campaign.reference
     if reference is None:
@@ -47,6 +46,4 @@ def _against(campaign: Campaign) -> str:
         return " against itself"
     if reference.build != campaign.subject.build:
         return f" against {reference.build}"
-    ours = vars(campaign.subject.load_options)
-    apart = {name: value for name, value in vars(reference.load_options).items() if value != ours[name]}
-    return f" against itself with {', '.join(f'{name}={value}' for name, value in apart.items())}"
+    return f" against itself with {reference.load_options.apart(campaign.subject.load_options)}"

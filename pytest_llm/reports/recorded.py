@@ -51,6 +51,7 @@ def pairs(results: Mapping[str, Any], made: Mapping[str, Run] | None = None) -> 
             made[pair["candidate"]],
             made[pair["reference"]],
             tuple(pair["dropped"]),
+            tuple(pair["disturbed"]),
             pair["in_turn"],
             pair["cut_off"],
         )

@@ -7,10 +7,9 @@ made for; a metric says which of the series it is read from, so that every numbe
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_llm import __version__
+from pytest_llm import __version__, whole_file
 from pytest_llm.codec import encode
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Gate
@@ -77,14 +76,9 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
     """
     results_schema.check(results)
     text = json.dumps(results, indent=1, allow_nan=False) + "\n"
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        whole_file.replace(path, text.encode())
     except OSError as error:
         raise UsageError(
             f"--llm-json: {path} cannot be written ({error.strerror}); name another file"
@@ -235,6 +229,7 @@ def _pair(pair: PairedRun, runs: Mapping[str, Run]) -> dict[str, Any]:
         "candidate": _name_of(pair.candidate, runs),
         "reference": _name_of(pair.reference, runs),
         "dropped": [dict(each) for each in pair.dropped],
+        "disturbed": [dict(each) for each in pair.disturbed],
         "in_turn": pair.in_turn,
         "cut_off": pair.cut_off,
     }

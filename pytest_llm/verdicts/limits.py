@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.findings import Judgement
 from pytest_llm.records import Verdict
 from pytest_llm.verdicts.measured import measured, not_covered
-from pytest_llm.verdicts.words import percent
+from pytest_llm.verdicts.words import counted, percent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +40,7 @@ def headline(judgement: Judgement) -> str:
     )
     side = "at least" if metric.better == "higher" else "at most"
     share = measurement.value / judgement.limit.bound - 1 if judgement.limit.bound else 0.0
-    count = len(measurement.samples)
-    sessions = f"{count} session{'s' if count > 1 else ''}"
+    sessions = counted(len(measurement.samples), "session")
     if metric.pooled:  # a percentile over all of them may lie outside what each says alone
         sessions += " together; each alone"
     else:

@@ -9,7 +9,7 @@ from pytest_llm.inference.paired import change_of, conclude, interval_of
 from pytest_llm.inference.pairing import ask, log_ratios
 from pytest_llm.records import Claim, Verdict
 from pytest_llm.verdicts.measured import measured, not_covered
-from pytest_llm.verdicts.words import moved, percent, ratio, span
+from pytest_llm.verdicts.words import counted, moved, percent, ratio, resting_on
 
 if TYPE_CHECKING:
     from pytest_llm.inference.paired import Rule
@@ -68,15 +68,8 @@ def headline(comparison: Comparison) -> str:
     if found.candidate is None or found.reference is None or found.change is None:
         return found.reason if found.candidate is None else f"{metric.title}: {found.reason}"
     movement = moved(metric, found.reference.value, found.candidate.value, found.change)
-    return f"{movement}, {percent(found.change)} ({_basis(found)}){_remark(found)}"
-
-
-def _basis(comparison: Comparison) -> str:
-    count = comparison.sessions
-    sessions = f"{count} session{'s' if count != 1 else ''}"
-    if comparison.interval is None:
-        return sessions
-    return f"{comparison.confidence * 100:g} % interval {span(comparison.interval)}, {sessions}"
+    basis = resting_on(found.interval, found.confidence, counted(found.sessions, "session"))
+    return f"{movement}, {percent(found.change)} ({basis}){_remark(found)}"
 
 
 def _remark(comparison: Comparison) -> str:
@@ -96,12 +89,13 @@ def _remark(comparison: Comparison) -> str:
 def context(comparison: Comparison) -> list[str]:
     """Say what it was compared with."""
     run = comparison.run
-    options = run.reference.subject.load_options
     lines = [f"reference {run.reference.build}"]
     if isinstance(comparison.asked, Claim):
-        ours = vars(run.candidate.subject.load_options)
-        apart = [f"{name}={value}" for name, value in vars(options).items() if ours[name] != value]
-        lines = [f"reference the same build with {', '.join(apart)}"]
+        apart = run.reference.subject.load_options.apart(run.candidate.subject.load_options)
+        lines = [f"reference the same build with {apart}"]
+    if any(run.disturbed):
+        reasons = dict.fromkeys(reason for session in run.disturbed for reason in session)
+        lines.append(f"too few rounds were undisturbed, so all of them count: {', '.join(reasons)}")
     if run.in_turn:
         lines.append("both do not fit into memory together: each session had one after the other")
     return lines

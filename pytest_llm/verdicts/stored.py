@@ -8,7 +8,7 @@ from pytest_llm.findings import Screening
 from pytest_llm.inference.stored import ALPHA, LEAST_RUNS, screen
 from pytest_llm.records import Verdict
 from pytest_llm.verdicts.measured import measured, not_covered
-from pytest_llm.verdicts.words import moved, percent, ratio, span
+from pytest_llm.verdicts.words import counted, moved, percent, ratio, resting_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,15 +71,8 @@ def headline(screening: Screening) -> str:
     if screening.value is None or screening.change is None:
         return f"{metric.title}: {screening.verdict.value}, {screening.reason}"
     movement = moved(metric, screening.value, screening.measurement.value, screening.change)
-    return f"{movement}, {percent(screening.change)} ({_basis(screening)}){_remark(screening)}"
-
-
-def _basis(screening: Screening) -> str:
-    count = len(screening.stored)
-    runs = f"{count} stored run{'s' if count > 1 else ''}"
-    if screening.interval is None:
-        return runs
-    return f"{(1 - ALPHA) * 100:g} % interval {span(screening.interval)}, {runs}"
+    basis = resting_on(screening.interval, 1 - ALPHA, counted(len(screening.stored), "stored run"))
+    return f"{movement}, {percent(screening.change)} ({basis}){_remark(screening)}"
 
 
 def _remark(screening: Screening) -> str:
@@ -100,9 +93,8 @@ def next_step(screenings: Sequence[Screening], run: Run, nodeid: str) -> str:
     ]
     if not doubtful:
         return ""
-    build = f"{run.build.engine} {run.build.version}"
     made_by = [stored.provenance.build for stored in doubtful[0].stored]
-    others = [each for each in made_by if each not in ("", build)]
+    others = [each for each in made_by if each not in ("", run.build.release)]
     if not others:
         return (
             "next: the baseline is of the same release, so ask what this machine can tell: "

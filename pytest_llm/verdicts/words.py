@@ -21,6 +21,16 @@ def ratio(share: float) -> str:
     return f"{share * 100:.2g} %" if share < 1 else f"{share * 100:.0f} %"
 
 
+def counted(number: int, what: str) -> str:
+    """Write "1 session", "2 sessions"."""
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def resting_on(interval: tuple[float, float] | None, confidence: float, number: str) -> str:
+    """Write what a change rests on: "99 % interval −7.4 … −4.7 %, 15 sessions"."""
+    return number if interval is None else f"{confidence * 100:g} % interval {span(interval)}, {number}"
+
+
 def span(interval: tuple[float, float]) -> str:
     """Write an interval of ratios: "−7.4 … −4.7 %"."""
     low, high = (percent(edge).removesuffix(" %") for edge in interval)

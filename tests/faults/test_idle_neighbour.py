@@ -9,14 +9,13 @@ import math
 import os
 import random
 import time
-from collections import Counter
 from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign.rounds import Surroundings, awake, measure_pair
+from pytest_llm.campaign.rounds import Disturbances, Surroundings, awake, measure_pair
 from pytest_llm.engines.llama_cpp_python import LoadedModel
 from pytest_llm.records import Workload
 
@@ -89,7 +88,7 @@ def log_ratio(spinning: LoadedModel, normal: LoadedModel) -> float:
     for each in pair:
         with awake(each):
             each.rehearse(WORKLOAD)
-    ours, theirs = measure_pair(pair, WORKLOAD, STEPS, surroundings(), Counter())
+    ours, theirs = measure_pair(pair, WORKLOAD, STEPS, surroundings(), Disturbances())
     rounds = zip(ours["generation"].values, theirs["generation"].values, strict=True)
     return median(math.log(mine / other) for mine, other in rounds)
 

@@ -202,6 +202,12 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@pytest.fixture(autouse=True)
+def _inner_runs_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest-benchmark switches itself off where it sees this, and warns.
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _whole_package_imported() -> None:
     # An inner run in this process forgets what it was the first to import, and would import it every time.
@@ -252,8 +258,6 @@ def _text(content: str) -> bytes:
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
-    # pytest-benchmark switches itself off where it sees this, and inner runs are alone.
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     for name in [name for name in os.environ if name.startswith(("LLAMA_STAND_IN_", "LLAMA_REFERENCE_"))]:
         monkeypatch.delenv(name)
     return StandIn(monkeypatch, tmp_path / "diary")

@@ -75,6 +75,7 @@ paired_runs = st.builds(
     runs,
     runs,
     st.lists(st.dictionaries(texts, counts, max_size=1), max_size=2).map(tuple),
+    st.lists(st.dictionaries(texts, counts, max_size=1), max_size=2).map(tuple),
     st.booleans(),
     texts,
 )

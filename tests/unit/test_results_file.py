@@ -145,7 +145,10 @@ def a_pair(seed: int, of_reference: LoadOptions | None = None) -> PairedRun:
         run, subject=subject, build=build, sessions=paired_sessions([0.0] * sessions, seed + 1)
     )
     dropped = ({"CPU quota used up": 2}, *({} for _ in range(sessions - 1)))
-    return PairedRun(candidate, reference, dropped, in_turn=seed % 2 == 1, cut_off="no time" * (seed % 2))
+    disturbed = tuple({"CPU steal above 5%": 1} if number == 2 else {} for number in range(sessions))
+    return PairedRun(
+        candidate, reference, dropped, disturbed, in_turn=seed % 2 == 1, cut_off="no time" * (seed % 2)
+    )
 
 
 COMPARED = (
@@ -285,6 +288,7 @@ def test_a_pair_says_what_was_dropped_and_a_comparison_how_many_rounds_counted()
     document = a_document_of_pairs()
     pair = document["pairs"]["pair-1"]
     assert pair["dropped"][0] == {"CPU quota used up": 2}
+    assert pair["disturbed"][2] == {"CPU steal above 5%": 1}
     assert len(pair["dropped"]) == len(document["runs"][pair["candidate"]]["sessions"])
     entry = document["tests"][0]["metrics"]["generation_tokens_per_second"]["comparison"]
     assert entry["rounds"] == [5] * len(pair["dropped"])

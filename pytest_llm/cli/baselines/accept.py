@@ -12,7 +12,6 @@ from pytest_llm.cli.baselines.shared import (
     TEST_HELP,
     folder_of,
     key_of,
-    plural,
     read_results,
     refuse_in_ci,
     store_of,
@@ -20,6 +19,7 @@ from pytest_llm.cli.baselines.shared import (
 )
 from pytest_llm.codec import encode
 from pytest_llm.errors import UsageError
+from pytest_llm.verdicts.words import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -112,7 +112,7 @@ def _lines(fingerprint: str, updated: Updated, there: int, folder: Path) -> list
     written, *refused = update_lines(updated, folder)
     names = dict.fromkeys(full_name(key) for key, _ in updated.written)
     head = written if names else f"nothing written to {folder}"
-    before = [f"stored before: {plural(there, 'metric')}"] if there else []
+    before = [f"stored before: {counted(there, 'metric')}"] if there else []
     return [f"{head}, machine {fingerprint}", *(f"  {name}" for name in names), *before, *refused]
 
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
-from pytest_llm.baselines import Conditions, Missing
 from pytest_llm.cli.baselines.shared import key_of
 from pytest_llm.findings import Drift
 from pytest_llm.records import Gate, Verdict
 from pytest_llm.reports import recorded
-from pytest_llm.verdicts import compare, screen_run
+from pytest_llm.screening import drift_from, screen_by
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,22 +89,10 @@ def _test(test: Mapping[str, Any], runs: Mapping[str, Run], store: BaselineStore
     gates = {gate.metric.name: gate for gate, _ in recorded.gates(test)}
     compared = [
         Compared(
-            _screening(run, gates.get(name) or Gate(metrics.find(name), _TOLERANCE), key, store, family),
+            screen_by(store, key, run, gates.get(name) or Gate(metrics.find(name), _TOLERANCE), family),
             gated=name in gates,
             new=name not in known,
         )
         for name in dict.fromkeys([*test["metrics"], *known])
     ]
-    return TestDiff(key, new=stored is None, metrics=tuple(compared), drift=_drift(key, run, store))
-
-
-def _screening(run: Run, gate: Gate, key: TestKey, store: BaselineStore, family: int) -> Screening:
-    found = store.look_up(key, gate.metric.name, Conditions.of(run))
-    if isinstance(found, Missing):
-        return screen_run(run, gate, (), family, missing=found.reason)
-    return screen_run(run, gate, found.runs, family)
-
-
-def _drift(key: TestKey, run: Run, store: BaselineStore) -> Drift:
-    found = store.look_up_facts(key, Conditions.of_facts(run))
-    return Drift(reason=found.reason) if isinstance(found, Missing) else compare(found.facts, run.facts)
+    return TestDiff(key, new=stored is None, metrics=tuple(compared), drift=drift_from(store, key, run))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.baselines import full_name
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines import comparing
-from pytest_llm.cli.baselines.shared import described, folder_of, parts_of, plural, read_results, store_of
+from pytest_llm.cli.baselines.shared import described, folder_of, parts_of, read_results, store_of
 from pytest_llm.codec import encode
 from pytest_llm.records import Verdict
 from pytest_llm.reports.table import aligned
 from pytest_llm.verdicts.drift import sentence
-from pytest_llm.verdicts.words import percent
+from pytest_llm.verdicts.words import counted, percent
 
 if TYPE_CHECKING:
     import argparse
@@ -68,7 +68,7 @@ def _lines(path: Path, results: Mapping[str, Any], tests: Sequence[TestDiff], fo
         head.append(f"candidate {build['engine']} {build['version']}{commit}")
     head += [
         f"machine {machine['fingerprint']}: {described(parts_of(results))}",
-        f"rule: as for {plural(gates, 'gate')} that share{'s' if gates == 1 else ''} the error rate",
+        f"rule: as for {counted(gates, 'gate')} that share{'s' if gates == 1 else ''} the error rate",
     ]
     told = [line for test in tests for line in ["", *_test_lines(test)]]
     return [*head, *told, "", *_conclusion(tests, machine["fingerprint"], folder)]
@@ -124,7 +124,7 @@ def _conclusion(tests: Sequence[TestDiff], fingerprint: str, folder: Path) -> li
         if each.screening.verdict in {Verdict.REGRESSED, Verdict.IMPROVED}
     ]
     new = sum(test.new for test in measured)
-    return [*lines, *([f"{plural(new, 'test')} new"] if new else [])]
+    return [*lines, *([f"{counted(new, 'test')} new"] if new else [])]
 
 
 def _count(what: str, metrics: Sequence[Compared]) -> str:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import BaselineStore, Collected, full_name, overview
 from pytest_llm.cli import command, project
-from pytest_llm.cli.baselines.shared import folder_of, plural, refuse_in_ci
+from pytest_llm.cli.baselines.shared import folder_of, refuse_in_ci
 from pytest_llm.codec import decode, encode
 from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.verdicts.words import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -98,7 +99,7 @@ def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:
     if not places:
         return ["every test that has baselines is there"]
     told = [f"  {full_name(key)}: {', '.join(where)}" for key, where in places.items()]
-    tests = plural(len(places), "test")
+    tests = counted(len(places), "test")
     if removed:
         return [f"removed the baselines of {tests}", *told]
     return [f"baselines of {tests} not there any more", *told, "remove them with --yes"]

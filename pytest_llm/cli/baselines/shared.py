@@ -91,8 +91,3 @@ def described(parts: Mapping[str, JSON]) -> str:
 def _order(parts: Mapping[str, JSON]) -> list[str]:
     first = [name for name in ("cpu", "cores", "memory_gib") if name in parts]
     return first + sorted(parts.keys() - set(first))
-
-
-def plural(count: int, what: str) -> str:
-    """Return "1 test", "2 tests"."""
-    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm import metrics
 from pytest_llm.baselines import full_name, overview
 from pytest_llm.cli import command
-from pytest_llm.cli.baselines.shared import TEST_HELP, described, folder_of, plural, wanted
+from pytest_llm.cli.baselines.shared import TEST_HELP, described, folder_of, wanted
 from pytest_llm.codec import encode
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.inference.stored import centre_and_spread
 from pytest_llm.reports.table import aligned
 from pytest_llm.units import BYTES
+from pytest_llm.verdicts.words import counted
 
 if TYPE_CHECKING:
     import argparse
@@ -98,7 +99,7 @@ def _row(name: str, series: Series) -> list[str]:
     centre, spread = centre_and_spread([each.value for each in series.runs])
     return [
         name,
-        plural(len(series.runs), "run"),
+        counted(len(series.runs), "run"),
         _formatted(name, series.unit, centre),
         "" if spread is None else f"± {spread * 100:.1f} %",
         f"{_when(series)}  {', '.join(_builds(series))}".strip(),
@@ -134,9 +135,9 @@ def _fact(name: str, value: JSON) -> str:
     if name.endswith("_bytes") and isinstance(value, (int, float)):
         return f"{name.removesuffix('_bytes')} {BYTES.format(value)}"
     if isinstance(value, dict):
-        return f"{name} of {plural(len(value), 'value')}"
+        return f"{name} of {counted(len(value), 'value')}"
     if isinstance(value, list):
-        return f"{plural(len(value), 'value')} of {name}"
+        return f"{counted(len(value), 'value')} of {name}"
     text = str(value)
     return f"{name} {text if len(text) <= 40 else f'{text[:39]}…'}"
 

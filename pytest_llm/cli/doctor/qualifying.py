@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import math
 import os
-import random
 import sys
-import time
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm import __version__, qualification
-from pytest_llm.campaign import Side, Surroundings
+from pytest_llm.campaign import Side
 from pytest_llm.cli import command, project
 from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
 from pytest_llm.cli.doctor.progress import Progress
 from pytest_llm.codec import encode
 from pytest_llm.engines import engine_for
-from pytest_llm.measuring_lock import MeasuringLock, lock_path
+from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.metrics import METRICS
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.probes import machine
-from pytest_llm.probes.noise import find_noise
-from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.records import LoadOptions, Subject, Workload
-from pytest_llm.verdicts.words import percent, ratio, span
+from pytest_llm.surroundings import surroundings
+from pytest_llm.verdicts.words import counted, percent, ratio, resting_on
 
 if TYPE_CHECKING:
     from pytest_llm.records import BuildReference
 
-_LOCK_SECONDS = 900.0
 _WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
 _N_CTX = 512
 
@@ -51,14 +47,14 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     side = _side(build, name, cache, start)
     progress = Progress(sys.stderr, qualification.SESSIONS * len(qualification.CHECKS))
     lock = MeasuringLock(lock_path(os.environ))
-    lock.acquire(_LOCK_SECONDS, progress.waiting)
+    lock.acquire(PATIENCE, progress.waiting)
     try:
         with closing(side.start()) as started:
             told = str(started.build)
         results = qualification.qualify(
             side,
             _WORKLOAD,
-            _surroundings(progress),
+            surroundings(progress, patience=math.inf),
             lambda check: progress.begin(f"{check.name}: {check.title}"),
             lambda result: progress.begin("\n".join(_result_lines(result))),
         )
@@ -94,18 +90,6 @@ def _side(build: BuildReference, name: str, cache: Path, start: Path) -> Side:
     return Side(Subject(name, build, options), models.resolve(name), engine_for(build, ANSWER_SECONDS))
 
 
-def _surroundings(progress: Progress) -> Surroundings:
-    return Surroundings(
-        probe=ProcessMemory(),
-        noise=find_noise(machine.own_processes),
-        clock=time.monotonic,
-        watcher=progress,
-        coin=lambda: random.random() < 0.5,
-        room=machine.available_bytes,
-        patience=math.inf,
-    )
-
-
 def _result_lines(result: qualification.Result) -> list[str]:
     lines = [f"{result.check}: {'passed' if result.passed else 'not passed'}"]
     lines += [f"  {_figures_line(each)}" for each in result.figures]
@@ -114,7 +98,8 @@ def _result_lines(result: qualification.Result) -> list[str]:
 
 def _figures_line(figures: qualification.Figures) -> str:
     change = "" if figures.change is None else f" {percent(figures.change)}"
-    interval = "" if figures.interval is None else f"interval {span(figures.interval)}, "
-    told = f"{METRICS[figures.metric].title}{change} ({interval}{len(figures.log_ratios)} sessions)"
+    sessions = counted(len(figures.log_ratios), "session")
+    basis = resting_on(figures.interval, qualification.CONFIDENCE, sessions)
+    told = f"{METRICS[figures.metric].title}{change} ({basis})"
     seen = "" if figures.mde is None else f", where a loss of {ratio(figures.mde)} would have been called"
     return f"{told}: {figures.verdict.value}{seen}"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign import Side, Surroundings, run_paired
 from pytest_llm.campaign.rounds import GENERATION_ROUNDS, PROMPT_ROUNDS, REQUEST_ROUNDS
 from pytest_llm.errors import (
     EngineError,
@@ -19,303 +15,38 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
-from pytest_llm.inference.paired import rule_for
 from pytest_llm.inference.pairing import log_ratios
 from pytest_llm.metrics import METRICS
 from pytest_llm.records import (
-    Build,
-    BuildReference,
-    Campaign,
     Gate,
-    LoadOptions,
-    Model,
-    PairedRun,
     Question,
     Series,
-    Subject,
     Verdict,
     Workload,
 )
 from pytest_llm.verdicts import compare_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from pytest_llm.protocols import Talking
-    from pytest_llm.records import JSON
-
-CHAT = Workload(prompt_tokens=128, generate_tokens=64)
-DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
-MODEL = Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
-GATE = Gate(METRICS["generation_tokens_per_second"], 0.05)
-RULE = rule_for("normal", 1)  # looks after 10, 15 and 20 sessions
-PEAK = 300.0
-WORK = ("rehearse", "prompt", "generation", "request")
-
-
-class Event(NamedTuple):
-    what: str
-    side: str
-    pid: int
-    workload: Workload = CHAT
-    steps: int = 0
-    seconds: float = 0.0
-
-
-@dataclass
-class Machine:
-    """What both builds run on: a clock that only work moves, and a diary."""
-
-    seed: int = 1
-    drift: float = 0.0  # by so much a second everything becomes slower
-    noise: float = 0.0  # standard deviation of every slice, as a share
-    now: float = 1000.0
-    events: list[Event] = field(default_factory=list)
-    flips: list[bool] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)
-        self._coin = random.Random(self.seed + 1)
-        self._pids = iter(range(1, 100_000))
-        self._began = self.now
-
-    def clock(self) -> float:
-        return self.now
-
-    def coin(self) -> bool:
-        self.flips.append(self._coin.random() < 0.5)
-        return self.flips[-1]
-
-    def pid(self) -> int:
-        return next(self._pids)
-
-    def spend(self, seconds: float) -> float:
-        slowness = 1 + self.drift * (self.now - self._began)
-        taken = seconds * slowness * max(0.1, 1 + self.noise * self._random.gauss(0, 1))
-        self.now += taken
-        return taken
-
-    def events_of(self, *kinds: str) -> list[Event]:
-        return [event for event in self.events if event.what in kinds]
-
-
-def always(number: int, workload: Workload) -> float:
-    return 1.0
-
-
-@dataclass
-class PretendedBuild:
-    """How fast one of the two is, and what goes wrong with it; an engine."""
-
-    name: str
-    machine: Machine
-    token_seconds: float = 0.01
-    prompt_seconds: float = 0.1
-    load_seconds: float = 0.2
-    factor: Callable[[int, Workload], float] = always  # by the number of its process, from 1, and workload
-    refuses_to_load: int = 0  # from that process on
-    trouble: Mapping[tuple[str, Workload], EngineError] = field(default_factory=dict)
-    trouble_from: int = 1
-    started: int = 0
-
-    def start(self, subject: Subject, model: Model) -> PretendedModel:
-        self.started += 1
-        return PretendedModel(self, self.started)
-
-    def start_talking(self, subject: Subject, model: Model) -> Talking:
-        raise NotImplementedError
-
-
-class PretendedModel:
-    def __init__(self, build: PretendedBuild, number: int) -> None:
-        self._build = build
-        self._number = number
-        self._workload = CHAT
-        self.pid = build.machine.pid()
-        self.on_gpu = False
-        self.build = Build("llama-cpp-python", build.name, "0c1e570", "python")
-        self._note("start")
-
-    def _note(self, what: str, steps: int = 0, seconds: float = 0.0) -> None:
-        event = Event(what, self._build.name, self.pid, self._workload, steps, seconds)
-        self._build.machine.events.append(event)
-
-    def _work(self, what: str, seconds: float, steps: int = 0) -> float:
-        trouble = self._build.trouble.get((what, self._workload))
-        if trouble is not None and self._number >= self._build.trouble_from:
-            raise trouble
-        taken = self._build.machine.spend(seconds * self._build.factor(self._number, self._workload))
-        self._note(what, steps, taken)
-        return taken
-
-    def load(self) -> float:
-        if 0 < self._build.refuses_to_load <= self._number:
-            raise LoadRefusedError(f"{self._build.name}: no")
-        return self._work("load", self._build.load_seconds)
-
-    def resolved(self) -> Mapping[str, JSON]:
-        return {"n_ctx": 4096, "build": self._build.name}
-
-    def drag(self, share: float) -> None:
-        raise NotImplementedError
-
-    def facts(self) -> Mapping[str, JSON]:
-        self._note("facts")
-        return {"weights_bytes": 7, "build": self._build.name}
-
-    def suspend(self) -> None:
-        self._note("suspend")
-
-    def resume(self) -> None:
-        self._note("resume")
-
-    def rehearse(self, workload: Workload) -> None:
-        self._workload = workload
-        self._work("rehearse", 1.0)
-
-    def prompt_slice(self) -> tuple[int, float]:
-        return 128, self._work("prompt", self._build.prompt_seconds)
-
-    def generation_slice(self, steps: int) -> tuple[int, float]:
-        return steps, self._work("generation", steps * self._build.token_seconds, steps)
-
-    def request(self) -> tuple[float, Sequence[float]]:
-        first = self._work("request", self._build.prompt_seconds)
-        return first, [self._build.token_seconds] * (self._workload.generate_tokens - 1)
-
-    def log(self) -> str:
-        return ""
-
-    def close(self) -> None:
-        self._note("close")
-
-
-class Memory:
-    @contextmanager
-    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
-        seen: dict[str, Series] = {}
-        yield seen
-        seen["peak_ram"] = Series((PEAK,))
-
-
-class Calm:
-    def mark(self) -> None: ...
-
-    def since_mark(self) -> tuple[str, ...]:
-        return ()
-
-
-class Scheduled:
-    """Flags rounds by their number, counted from 0 over all sessions."""
-
-    def __init__(self, reasons: Callable[[int], tuple[str, ...]]) -> None:
-        self._reasons = reasons
-        self._number = -1
-
-    def mark(self) -> None:
-        self._number += 1
-
-    def since_mark(self) -> tuple[str, ...]:
-        return self._reasons(self._number)
-
-
-class Told:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def session_started(self, subject: Subject, number: int, of: int) -> None:
-        self.lines.append(f"{number}/{of}")
-
-    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
-        self.lines.append(f"{number} took {seconds:.1f}")
-
-    def campaign_ended(self) -> None:
-        self.lines.append("ended")
-
-    def waiting(self, holder: str) -> None:
-        raise AssertionError("nobody is waited for")
-
-
-def subject(name: str) -> Subject:
-    return Subject("m", BuildReference("llama-cpp-python", "venv", name), LoadOptions())
-
-
-CANDIDATE, REFERENCE = subject("candidate"), subject("reference")
-
-
-@dataclass
-class Pair:
-    """A campaign of two pretended builds on one machine."""
-
-    machine: Machine = field(default_factory=Machine)
-    noise: Calm | Scheduled = field(default_factory=Calm)
-    room: float = 1e9
-    patience: float = 1e9
-    told: Told = field(default_factory=Told)
-
-    def __post_init__(self) -> None:
-        self.candidate = PretendedBuild("candidate", self.machine)
-        self.reference = PretendedBuild("reference", self.machine)
-
-    def run(
-        self, *workloads: Workload, questions: Sequence[Question] | None = None
-    ) -> Mapping[Workload, PairedRun | EngineError]:
-        asked = tuple(questions) if questions is not None else tuple(Question(w, GATE) for w in workloads)
-        campaign = Campaign(CANDIDATE, workloads, RULE.looks[-1], REFERENCE, asked)
-        around = Surroundings(
-            probe=Memory(),
-            noise=self.noise,
-            clock=self.machine.clock,
-            watcher=self.told,
-            coin=self.machine.coin,
-            room=lambda: self.room,
-            patience=self.patience,
-        )
-        return run_paired(
-            campaign,
-            Side(CANDIDATE, MODEL, self.candidate),
-            Side(REFERENCE, MODEL, self.reference),
-            RULE,
-            around,
-        )
-
-    def run_one(self, workload: Workload = CHAT) -> PairedRun:
-        return the_pair(self.run(workload), workload)
-
-
-def the_pair(outcomes: Mapping[Workload, PairedRun | EngineError], workload: Workload) -> PairedRun:
-    found = outcomes[workload]
-    assert isinstance(found, PairedRun), found
-    return found
-
-
-def an_outlier(number: int, workload: Workload = CHAT) -> float:
-    """The third session is much slower; its process is the fourth, since one was looked at alone."""
-    return 1.4 if number == 4 else 1.0
-
-
-def now_faster_now_slower(number: int, workload: Workload = CHAT) -> float:
-    return 1.1 if number % 2 else 0.9
-
-
-def work_beside_something_awake(events: Sequence[Event]) -> list[Event]:
-    """Every piece of work during which another process was there and not stopped, or the own one was."""
-    there: set[int] = set()
-    stopped: set[int] = set()
-    found = []
-    for event in events:
-        if event.what == "start":
-            there.add(event.pid)
-        elif event.what == "close":
-            there.discard(event.pid)
-            stopped.discard(event.pid)
-        elif event.what == "suspend":
-            stopped.add(event.pid)
-        elif event.what == "resume":
-            stopped.discard(event.pid)
-        elif event.pid in stopped or there - stopped - {event.pid}:
-            found.append(event)
-    return found
+    from collections.abc import Callable
+
+
+from .pretended_pair import (
+    CANDIDATE,
+    CHAT,
+    DEEP,
+    GATE,
+    PEAK,
+    REFERENCE,
+    RULE,
+    WORK,
+    Machine,
+    Pair,
+    Scheduled,
+    an_outlier,
+    now_faster_now_slower,
+    the_pair,
+    work_beside_something_awake,
+)
 
 
 def test_it_ends_at_the_first_look_that_answers_every_question() -> None:
@@ -465,14 +196,17 @@ def test_no_round_is_left_out_for_its_value() -> None:
 
 
 def test_where_too_few_rounds_would_be_left_all_of_them_count() -> None:
-    # What is flagged leaves one round less than is needed, of prompts and of nothing else.
+    # What is flagged leaves one round of prompts less than is needed, and none of anything else.
+    others = GENERATION_ROUNDS.most + REQUEST_ROUNDS.most
     pair = Pair(noise=Scheduled(lambda number: ("CPU steal",) if PROMPT_ROUNDS.least <= number + 1 else ()))
     run = pair.run_one()
     assert set(map(len, run.dropped)) == {0}
+    assert run.disturbed[0] == {"CPU steal": 25 - PROMPT_ROUNDS.least + 1 + others}
     assert len(run.candidate.sessions[0].series["prompt"].values) == 25
     enough = Pair(noise=Scheduled(lambda number: ("CPU steal",) if PROMPT_ROUNDS.least <= number else ()))
     run = enough.run_one()
     assert run.dropped[0] == {"CPU steal": 25 - PROMPT_ROUNDS.least}
+    assert run.disturbed[0] == {"CPU steal": others}
     assert len(run.candidate.sessions[0].series["prompt"].values) == PROMPT_ROUNDS.least
 
 
