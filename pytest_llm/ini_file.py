@@ -26,7 +26,7 @@ def find(folder: Path) -> Path | None:
     """Return the ini file that pytest takes when it is started in a folder; None if there is none.
 
     The closest file upwards that has a section of pytest, else the closest ``pyproject.toml``, as in
-    ``_pytest.config.findpaths.locate_config`` of pytest 8.1 and later; pytest 8.0 takes none without a section.
+    ``_pytest.config.findpaths.locate_config`` of pytest 8.1 and later (8.0 takes none without a section).
 
     Raises:
         UsageError: A file on the way cannot be read.
