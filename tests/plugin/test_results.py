@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime
-from pathlib import Path
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from pytest_llm.whole_file import UNFINISHED
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, StandIn
@@ -180,22 +182,18 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(
 ) -> None:
     project.write("def test_it(llm_bench): pass")
     old = project.write("the results of last week", "results.json").read_text(encoding="utf-8")
-    write_text = Path.write_text
 
-    def write_half(path: Path, text: str, **arguments: Any) -> int:
-        if "results.json" not in path.name:
-            return write_text(path, text, **arguments)
-        write_text(path, text[: len(text) // 2], **arguments)
+    def fill_the_disk(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", write_half)
+    monkeypatch.setattr(os, "fsync", fill_the_disk)
     result = project.measure("--llm-json=results.json")
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["--llm-json: *results.json cannot be written (No space left on device); *"])
     assert (project.path / "results.json").read_text(encoding="utf-8") == old
-    assert [path.name for path in project.path.glob("*results.json*")] == ["results.json"]
+    assert list(project.path.glob(f"{UNFINISHED}*")) == []
 
 
 @pytest.mark.parametrize(
