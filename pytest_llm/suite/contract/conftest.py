@@ -1,0 +1,73 @@
+"""The candidate for every test, and what is told of it at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm import engines, plugin
+from pytest_llm.plugin.state import bench_of
+from pytest_llm.suite.contract.candidate import Candidate, not_covered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MODEL = "smollm2-135m"
+_NOT_COVERED = "Skipped: not covered: "
+# What tests note down for the summary; plain texts, which travel between processes.
+BUILD = "llm_contract_build"
+OLDER_NAME = "llm_contract_older_name"
+
+
+def pytest_collection_modifyitems(config: pytest.Config) -> None:
+    """Refuse to run without the plugin, whose options say what is tested."""
+    if not config.pluginmanager.is_registered(plugin):
+        raise pytest.UsageError(
+            "pytest_llm.suite.contract needs the plugin of pytest-llm-bench: leave out -p no:llm_bench"
+        )
+
+
+@pytest.fixture(scope="session")
+def candidate(request: pytest.FixtureRequest) -> Candidate:
+    """The build under test."""
+    bench = bench_of(request.config)
+    reference = bench.settings.candidate
+    if reference.engine != engines.DEFAULT:
+        not_covered(f"the contract is one of {engines.DEFAULT}, the candidate is {reference}")
+    model = (*bench.settings.models, _MODEL)[0]
+    return Candidate(reference, bench.settings.timeout, bench.models, model)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one place what the build lacks, by name."""
+    reports = list(_reports(terminalreporter))
+    if not reports:
+        return
+    terminalreporter.write_sep("=", f"llm contract: {', '.join(_noted(reports, BUILD)) or 'no build'}")
+    older = _noted(reports, OLDER_NAME)
+    if older:
+        terminalreporter.write_line(f"under older names: {', '.join(older)}")
+    lines = sorted({line for line in map(_line, reports) if line})
+    terminalreporter.write_line("not covered:" if lines else "not covered: nothing")
+    for line in lines:
+        terminalreporter.write_line(f"  {line}")
+
+
+def _reports(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
+    """Yield how the tests of this suite ended, those of any other left out."""
+    for outcome in ("passed", "failed", "skipped"):
+        for report in terminalreporter.stats.get(outcome, ()):
+            if isinstance(report, pytest.TestReport) and "suite/contract/test_" in report.nodeid:
+                yield report
+
+
+def _noted(reports: list[pytest.TestReport], name: str) -> list[str]:
+    return [str(value) for report in reports for key, value in report.user_properties if key == name]
+
+
+def _line(report: pytest.TestReport) -> str:
+    """Return why a test was skipped, "" if it was not."""
+    if not report.skipped or not isinstance(report.longrepr, tuple):
+        return ""
+    return report.longrepr[2].removeprefix(_NOT_COVERED)
