@@ -134,11 +134,22 @@ def llama_supports_gpu_offload() -> bool:
 
 
 def llama_model_default_params() -> llama_model_params:
-    return llama_model_params()
+    return _filled(
+        llama_model_params(), n_gpu_layers=-1, split_mode=1, use_extra_bufts=True, load_mode=1, use_mmap=True
+    )
 
 
 def llama_context_default_params() -> llama_context_params:
-    return llama_context_params()
+    numbers = {"n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "n_seq_max": 1, "type_k": 1, "type_v": 1}
+    threads = {"n_threads": 4, "n_threads_batch": 4, "flash_attn_type": -1}
+    flags = dict.fromkeys(("offload_kqv", "no_perf", "op_offload", "swa_full"), True)
+    return _filled(llama_context_params(), **numbers, **threads, **flags)
+
+
+def _filled(struct: Any, **values: int) -> Any:
+    for name in values.keys() & {field[0] for field in struct._fields_}:
+        setattr(struct, name, values[name])
+    return struct
 
 
 def llama_model_load_from_file(path_model: bytes, params: llama_model_params) -> str | None:
