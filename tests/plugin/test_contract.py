@@ -168,6 +168,8 @@ struct llama_context_params {
     uint32_t n_ctx;  // text context
     uint32_t n_batch;
     int32_t  n_threads;
+    float    rope_freq_base;
+    float    rope_freq_scale;
     float    yarn_ext_factor;
 };
 struct llama_context_params llama_context_default_params(void);
@@ -176,7 +178,7 @@ int32_t llama_max_devices(void);
 LIBRARY = """
 #include "llama.h"
 struct llama_context_params llama_context_default_params(void) {
-    struct llama_context_params params = {512, 2048, 4, -1.0f};
+    struct llama_context_params params = {512, 2048, 4, 0.0f, 0.0f, -1.0f};
     return params;
 }
 int32_t llama_max_devices(void) { return 1; }
@@ -202,6 +204,8 @@ class llama_context_params(ctypes.Structure):
         ("n_ctx", ctypes.c_uint32),
         ("n_batch", ctypes.c_uint32),
         ("n_threads", ctypes.c_int32),
+        ("rope_freq_base", ctypes.c_float),
+        ("rope_freq_scale", ctypes.c_float),
         ("yarn_ext_factor", ctypes.c_float),
     ]
 
@@ -298,11 +302,11 @@ def test_a_field_too_many_is_told_by_name_and_so_is_what_it_does_to_the_defaults
 
     assert texts["test_a_struct_is_laid_out_as_in_the_headers[llama_context_params]"].splitlines() == [
         "llama_context_params.n_outputs_max_per_seq: the headers have no such field",
-        "llama_context_params.n_threads lies at byte 12, in the headers at 8, and so do 1 fields behind it",
-        "llama_context_params takes 20 bytes, in the headers 16",
+        "llama_context_params.n_threads lies at byte 12, in the headers at 8; 3 behind it lie elsewhere, too",
+        "llama_context_params takes 28 bytes, in the headers 24",
     ]
     defaults = texts["test_defaults_make_sense[llama_context_params]"]
-    assert "n_threads is -1.0" in defaults or "n_threads is -" in defaults
+    assert "n_threads is 0, expected 4; rope_freq_scale is -1, expected 0; " in defaults
     assert defaults.endswith("is its layout not the library's?")
 
 

@@ -68,7 +68,7 @@ def test_equal_layouts_have_no_differences() -> None:
             24,
             [
                 "s.new: the headers have no such field",
-                "s.b lies at byte 8, in the headers at 4, and so do 1 fields behind it",
+                "s.b lies at byte 8, in the headers at 4; 1 behind it lie elsewhere, too",
                 "s takes 24 bytes, in the headers 16",
             ],
         ),

@@ -34,9 +34,9 @@ def differences(struct: str, fields: Sequence[Field], size: int, layout: Layout)
     both = {name: place for name, place in ours.items() if name in layout.fields}
     moved = [name for name, place in both.items() if place.offset != layout.fields[name].offset]
     for name in moved[:1]:
-        rest = f", and so do {len(moved) - 1} fields behind it" if moved[1:] else ""
+        others = f"; {len(moved) - 1} behind it lie elsewhere, too" if moved[1:] else ""
         theirs = layout.fields[name].offset
-        lines.append(f"{struct}.{name} lies at byte {both[name].offset}, in the headers at {theirs}{rest}")
+        lines.append(f"{struct}.{name} lies at byte {both[name].offset}, in the headers at {theirs}{others}")
     lines += [
         f"{struct}.{name} takes {place.size} bytes, in the headers {layout.fields[name].size}"
         for name, place in both.items()

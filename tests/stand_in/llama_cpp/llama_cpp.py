@@ -18,7 +18,7 @@ _FLASH_GAIN = float(os.environ.get("LLAMA_STAND_IN_FLASH_GAIN") or 0)
 _FIRST_LETTER = os.environ.get("LLAMA_STAND_IN_FIRST_LETTER") or "a"
 _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
 _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
-_FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION") or "disabled"
+_FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
 
@@ -96,6 +96,10 @@ class llama_batch(ctypes.Structure):  # noqa: N801
     )
 
 
+class llama_sampler_chain_params(ctypes.Structure):  # noqa: N801
+    _fields_ = (("no_perf", ctypes.c_bool),)
+
+
 class llama_chat_message(ctypes.Structure):  # noqa: N801
     _fields_ = (("role", ctypes.c_char_p), ("content", ctypes.c_char_p))
 
@@ -164,7 +168,8 @@ def llama_init_from_model(model: str, params: llama_context_params) -> _Context 
     if _fault("context"):
         print("llama_init_from_model: failed to initialize the context", file=sys.stderr, flush=True)
         return None
-    print(f"llama_context: flash_attn    = {_FLASH_ATTENTION}", file=sys.stderr, flush=True)
+    flash_attention = _FLASH_ATTENTION or ("enabled" if params.flash_attn_type == 1 else "disabled")
+    print(f"llama_context: flash_attn    = {flash_attention}", file=sys.stderr, flush=True)
     return _Context(params)
 
 
@@ -313,10 +318,11 @@ def llama_memory_seq_pos_max(mem: dict[int, int], seq_id: int) -> int:
     return mem.get(seq_id, 0) - 1
 
 
-def llama_sampler_chain_default_params() -> None: ...
+def llama_sampler_chain_default_params() -> llama_sampler_chain_params:
+    return llama_sampler_chain_params(True)
 
 
-def llama_sampler_chain_init(params: None) -> list[str]:
+def llama_sampler_chain_init(params: llama_sampler_chain_params) -> list[str]:
     return []
 
 
