@@ -48,15 +48,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     older = _noted(reports, OLDER_NAME)
     if older:
         terminalreporter.write_line(f"under older names: {', '.join(older)}")
-    lines = sorted({line for line in map(_line, reports) if line})
-    terminalreporter.write_line("not covered:" if lines else "not covered: nothing")
-    for line in lines:
-        terminalreporter.write_line(f"  {line}")
+    for title, lines in (("known faults", map(_known, reports)), ("not covered", map(_not_covered, reports))):
+        told = sorted({line for line in lines if line})
+        if told:
+            terminalreporter.write_line("\n  ".join([f"{title}:", *told]))
 
 
 def _reports(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestReport]:
     """Yield how the tests of this suite ended, those of any other left out."""
-    for outcome in ("passed", "failed", "skipped"):
+    for outcome in ("passed", "failed", "skipped", "xfailed"):
         for report in terminalreporter.stats.get(outcome, ()):
             if isinstance(report, pytest.TestReport) and "suite/contract/test_" in report.nodeid:
                 yield report
@@ -66,7 +66,12 @@ def _noted(reports: list[pytest.TestReport], name: str) -> list[str]:
     return [str(value) for report in reports for key, value in report.user_properties if key == name]
 
 
-def _line(report: pytest.TestReport) -> str:
+def _known(report: pytest.TestReport) -> str:
+    """Return what was expected to be broken and is, "" if nothing."""
+    return str(getattr(report, "wasxfail", "")).removeprefix("reason: ")
+
+
+def _not_covered(report: pytest.TestReport) -> str:
     """Return why a test was skipped, "" if it was not."""
     if not report.skipped or not isinstance(report.longrepr, tuple):
         return ""

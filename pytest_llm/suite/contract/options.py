@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 from pytest_llm.records import LoadOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pytest_llm.suite.contract.candidate import Accepted, Refused
 
@@ -66,12 +66,14 @@ class Asked(NamedTuple):
         return {**self.beside, self.option: self.value}
 
 
-def everything() -> Iterator[Asked]:
-    """Yield every value of options that have names, both of those that are on or off, one of numbers."""
+def everything() -> list[Asked]:
+    """Return every value of options that have names, both of those that are on or off, one of numbers."""
     kinds = get_type_hints(LoadOptions)
-    for each in fields(LoadOptions):
-        for value in _values(each.name, kinds[each.name]):
-            yield Asked(each.name, value, _TOGETHER_WITH.get(each.name, {}))
+    return [
+        Asked(each.name, value, _TOGETHER_WITH.get(each.name, {}))
+        for each in fields(LoadOptions)
+        for value in _values(each.name, kinds[each.name])
+    ]
 
 
 def unseen(asked: Asked, accepted: Accepted) -> str:

@@ -39,6 +39,8 @@ _STRUCTS = (
     "llama_embd",
     "llama_opt_params",
 )
+# Broken in released bindings, and of what use the struct is.
+_KNOWN = {"llama_opt_params": "training, which nothing here does"}
 # What llama.cpp has put there from 0.3.0 to 0.3.36 of llama-cpp-python. The fields lie all over a struct, so
 # that a shift anywhere puts something else into one of them.
 _DEFAULTS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
@@ -123,6 +125,8 @@ def test_a_struct_is_laid_out_as_in_the_headers(
     if struct not in layouts:
         not_covered(f"layout of {struct}: the headers define no such struct")
     found = _compare(struct, candidate, layouts)
+    if found and struct in _KNOWN:
+        pytest.xfail(f"{'; '.join(found)} (for {_KNOWN[struct]})")
     if found:
         broken("\n".join(found))
 
@@ -137,7 +141,7 @@ def test_every_other_struct_is_laid_out_as_in_the_headers(
         broken("\n".join(found))
 
 
-@pytest.mark.parametrize("struct", _DEFAULTS)
+@pytest.mark.parametrize("struct", list(_DEFAULTS))
 def test_defaults_make_sense(struct: str, candidate: Candidate) -> None:
     """A shifted layout shows as garbage in what llama.cpp itself filled in, headers or not."""
     if struct not in candidate.defaults:

@@ -31,7 +31,7 @@ def test_the_library_has_every_function_that_is_declared(module: str, candidate:
         )
 
 
-@pytest.mark.parametrize("name", NEEDS)
+@pytest.mark.parametrize("name", list(NEEDS))
 def test_the_worker_finds(
     name: str, candidate: Candidate, record_property: Callable[[str, object], None]
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -74,7 +74,7 @@ def test_it_tells_what_was_likely(candidate: Candidate, talking: LoadedModel) ->
 )
 def test_it_can_be_measured(workload: Workload, candidate: Candidate) -> None:
     """A slice of prompt, one of generation, a request, each from the workload's depth and back to it."""
-    sequences = {"n_seq_max": 2, "kv_unified": True} if workload.parallel > 1 else {}
+    sequences: dict[str, Any] = {"n_seq_max": 2, "kv_unified": True} if workload.parallel > 1 else {}
     try:
         with candidate.loaded(**sequences) as loaded, told():
             loaded.rehearse(workload)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-_BEFORE_VOCABULARIES = {
+_BEFORE_VOCABULARIES: dict[str, str | None] = {
     "llama_model_load_from_file": "llama_load_model_from_file",
     "llama_init_from_model": "llama_new_context_with_model",
     "llama_vocab_n_tokens": "llama_n_vocab",
@@ -17,7 +17,7 @@ _BEFORE_VOCABULARIES = {
     "llama_model_get_vocab": None,
     "llama_model_chat_template": None,
 }
-_BEFORE_MEMORIES = {
+_BEFORE_MEMORIES: dict[str, str | None] = {
     "llama_get_memory": None,
     "llama_memory_clear": None,
     "llama_memory_seq_rm": None,

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 _TOKEN_SECONDS = float(os.environ.get("LLAMA_STAND_IN_TOKEN_SECONDS") or 1 / 128)
 _JITTER = float(os.environ.get("LLAMA_STAND_IN_JITTER") or 0)
@@ -22,6 +22,7 @@ _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
 
+Struct = TypeVar("Struct", bound=ctypes.Structure)
 # Every byte is a token; one more ends an answer.
 _END = 256
 
@@ -150,7 +151,7 @@ def llama_context_default_params() -> llama_context_params:
     return _filled(llama_context_params(), **numbers, **threads, **flags)
 
 
-def _filled(struct: Any, **values: int) -> Any:
+def _filled(struct: Struct, **values: int) -> Struct:
     for name in values.keys() & {field[0] for field in struct._fields_}:
         setattr(struct, name, values[name])
     return struct
