@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,19 +14,24 @@ from pytest_llm.suite.contract.candidate import Candidate, not_covered
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_HERE = Path(__file__).parent
 _MODEL = "smollm2-135m"
 _NOT_COVERED = "Skipped: not covered: "
 # What tests note down for the summary; plain texts, which travel between processes.
+SUITE = "llm_suite"
 BUILD = "llm_contract_build"
 OLDER_NAME = "llm_contract_older_name"
 
 
-def pytest_collection_modifyitems(config: pytest.Config) -> None:
-    """Refuse to run without the plugin, whose options say what is tested."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse to run without the plugin, whose options say what is tested; mark what is of this suite."""
     if not config.pluginmanager.is_registered(plugin):
         raise pytest.UsageError(
             "pytest_llm.suite.contract needs the plugin of pytest-llm-bench: leave out -p no:llm_bench"
         )
+    for item in items:
+        if item.path.parent == _HERE:
+            item.user_properties.append((SUITE, "contract"))
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +64,16 @@ def _reports(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestR
     """Yield how the tests of this suite ended, those of any other left out."""
     for outcome in ("passed", "failed", "skipped", "xfailed"):
         for report in terminalreporter.stats.get(outcome, ()):
-            if isinstance(report, pytest.TestReport) and "suite/contract/test_" in report.nodeid:
+            if isinstance(report, pytest.TestReport) and (SUITE, "contract") in _properties(report):
                 yield report
 
 
 def _noted(reports: list[pytest.TestReport], name: str) -> list[str]:
-    return [str(value) for report in reports for key, value in report.user_properties if key == name]
+    return [str(value) for report in reports for key, value in _properties(report) if key == name]
+
+
+def _properties(report: pytest.TestReport) -> list[tuple[str, object]]:
+    return [(key, value) for key, value in report.user_properties]  # lists, where they have travelled
 
 
 def _known(report: pytest.TestReport) -> str:
