@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference, Model
 
 # Small, so that a load takes a moment; one thread, so that a busy machine does not matter.
-_SMALL = {"n_ctx": 256, "n_batch": 64, "n_ubatch": 64, "n_threads": 1, "n_threads_batch": 1}
+_SMALL = {"n_ctx": 256, "n_batch": 128, "n_ubatch": 128, "n_threads": 1, "n_threads_batch": 1}
 
 
 def not_covered(reason: str) -> NoReturn:
