@@ -67,20 +67,48 @@ class LlamaCppPython:
         """
         return self._start(subject, model, all_logits=True)
 
-    def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
-        # PYTHONPATH is part of what "this environment" means, and of no other one.
-        also = () if self._build.where else ("PYTHONPATH",)
-        environment = worker_environment(os.environ, also)
-        worker = WorkerProcess(self._interpreter(), environment, str(self._build), self._timeout)
+    def describe(self) -> Build:
+        """Return what the build says of itself.
+
+        Raises:
+            EngineMissingError: ``llama_cpp`` cannot be imported there.
+            EngineError: The worker did not start.
+        """
+        return Build(engine=self._build.engine, **_mapping(self.ask_once("hello")))
+
+    def ask_once(self, operation: str, **arguments: JSON) -> JSON:
+        """Return the answer of a fresh process that loads no model; see ``worker/introspection.py``.
+
+        Raises:
+            EngineMissingError: ``llama_cpp`` cannot be imported there.
+            EngineError: The worker did not start, or ended.
+        """
+        worker = self._worker()
         try:
-            build = Build(engine=self._build.engine, **_mapping(worker.ask("hello")))
-        except EngineMissingError as error:
+            return self._ask(worker, operation, **arguments)
+        finally:
             worker.close()
-            raise EngineMissingError(f"{error} ({self._how_to_install()})") from None
+
+    def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
+        worker = self._worker()
+        try:
+            build = Build(engine=self._build.engine, **_mapping(self._ask(worker, "hello")))
         except BaseException:
             worker.close()
             raise
         return LoadedModel(worker, build, subject, model, all_logits=all_logits)
+
+    def _worker(self) -> WorkerProcess:
+        # PYTHONPATH is part of what "this environment" means, and of no other one.
+        also = () if self._build.where else ("PYTHONPATH",)
+        environment = worker_environment(os.environ, also)
+        return WorkerProcess(self._interpreter(), environment, str(self._build), self._timeout)
+
+    def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> JSON:
+        try:
+            return worker.ask(operation, **arguments)
+        except EngineMissingError as error:
+            raise EngineMissingError(f"{error} ({self._how_to_install()})") from None
 
     def _interpreter(self) -> str:
         if not self._build.where:
@@ -137,6 +165,8 @@ class LoadedModel:
                 all_logits=self._all_logits,
             )
         except LoadRefusedError as error:
+            if not error.log:  # refused before llama.cpp was asked
+                raise
             raise LoadRefusedError(
                 f"{error}: {self._model.path}; its last lines say why",
                 error.log,

@@ -65,6 +65,10 @@ _ERRORS: Mapping[str, type[EngineError]] = {
 }
 _DOING = {
     "hello": "importing llama_cpp",
+    "symbols": "looking functions up in the library",
+    "names": "importing llama_cpp",
+    "structs": "importing llama_cpp",
+    "defaults": "asking llama.cpp for its default parameters",
     "load": "loading the model",
     "rehearse": "going through a first request",
     "prompt_slice": "decoding a prompt",

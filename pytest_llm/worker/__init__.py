@@ -5,5 +5,6 @@ its modules import the standard library, ``llama_cpp`` and each other, and each 
 Requests and answers are JSON lines on two pipes of its own; standard output and error belong to llama.cpp.
 
 ``serve`` takes requests → ``subject`` holds the model → ``timing`` times it, ``text`` talks with it;
-``bindings`` is the one module that knows which names a release of llama-cpp-python has.
+``bindings`` is the one module that knows which names a release of llama-cpp-python has, from the table in
+``names``. ``introspection`` looks at a build without any model.
 """

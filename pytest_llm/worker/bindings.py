@@ -1,7 +1,6 @@
-"""Which names the installed ``llama_cpp`` has.
+"""Which names the installed ``llama_cpp`` has, and the functions that changed more than their name.
 
-Every difference between releases is found by asking for a name, never by comparing version numbers: packaged
-and patched builds carry any number they like.
+Every difference between releases is found by asking for a name, never by comparing version numbers.
 """
 
 from __future__ import annotations
@@ -10,7 +9,9 @@ import ctypes
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .names import NEEDS, Need
 
 # Variables that can change speed; they are recorded with the build.
 _SPEED_VARIABLES = (
@@ -24,30 +25,98 @@ _SPEED_VARIABLES = (
     "GOMP_",
     "KMP_",
 )
-
+# What some releases have in the library and do not declare.
+_PROTOTYPES = {
+    "ggml_commit": (ctypes.c_char_p, ()),
+    "llama_kv_cache_seq_pos_max": (ctypes.c_int32, (ctypes.c_void_p, ctypes.c_int32)),
+}
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class NotImportableError(Exception):
-    """``llama_cpp`` cannot be imported by this interpreter."""
+class UnusableError(Exception):
+    """``llama_cpp`` cannot be imported by this interpreter, or lacks what no model can be run without."""
+
+
+class LackingError(Exception):
+    """The release lacks a function that was needed."""
+
+
+class Found(NamedTuple):
+    """A function, and the name that this release has for it."""
+
+    name: str
+    function: Callable[..., Any]
+
+
+def import_llama() -> Any:
+    """Return the module ``llama_cpp``.
+
+    Raises:
+        UnusableError: It cannot be imported.
+    """
+    try:
+        return importlib.import_module("llama_cpp")
+    except Exception as error:
+        # Not only ImportError: a library that lacks a symbol raises AttributeError, a missing
+        # one OSError or RuntimeError.
+        raise UnusableError(f"{type(error).__name__}: {error}") from error
+
+
+def find(module: Any, name: str) -> Found | None:
+    """Return a function under the newest name that the release has for it, or None."""
+    need = NEEDS.get(name, Need())
+    for each in (name, *need.older):
+        function = getattr(module, each, None) or _unbound(module, each)
+        if function is not None:
+            return Found(each, function) if _takes(function, need.arguments) else None
+    return None
+
+
+def _takes(function: Any, arguments: int | None) -> bool:
+    declared = getattr(function, "argtypes", None)
+    return arguments is None or declared is None or len(declared) == arguments
+
+
+def _unbound(module: Any, name: str) -> Callable[..., Any] | None:
+    if name not in _PROTOTYPES:
+        return None
+    library = getattr(getattr(module, "llama_cpp", None), "_lib", None)
+    function: Any = getattr(library, name, None)
+    if function is not None:
+        function.restype, function.argtypes = _PROTOTYPES[name]
+    return function  # type: ignore[no-any-return]
+
+
+class _Newest:
+    """The module ``llama_cpp`` under the newest names, whatever its release calls them."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> Any:
+        found = find(self._module, name)
+        if found is None:
+            names = " or ".join((name, *NEEDS.get(name, Need()).older))
+            raise LackingError(f"this release of llama-cpp-python has no {names}")
+        setattr(self, name, found.function)  # the next time, nothing is looked up
+        return found.function
 
 
 class Bindings:
     """The functions of one release, under the names of the newest.
 
     Attributes:
-        llama: The module ``llama_cpp`` itself, for everything that never changed its name.
+        llama: What has them all. One that the release lacks raises :class:`LackingError`.
     """
 
     def __init__(self) -> None:
-        try:
-            self.llama: Any = importlib.import_module("llama_cpp")
-        except Exception as error:
-            # Not only ImportError: a library that lacks a symbol raises AttributeError, a missing
-            # one OSError or RuntimeError.
-            raise NotImportableError(f"{type(error).__name__}: {error}") from error
+        self._module = import_llama()
+        lacking = [name for name, need in NEEDS.items() if need.lost is None and not self.has(name)]
+        if lacking:
+            raise UnusableError(f"this release of llama-cpp-python has no {', '.join(lacking)}")
+        self.llama: Any = _Newest(self._module)
         # The binding's own callback is Python, filters by level and would run inside decodes. Without one
         # llama.cpp writes everything to stderr, which the parent keeps.
         silent = self.llama.llama_log_callback()
@@ -55,23 +124,16 @@ class Bindings:
         self.llama.llama_backend_init()
 
     def has(self, name: str) -> bool:
-        """Whether the release has that function."""
-        return hasattr(self.llama, name)
-
-    def find(self, *names: str) -> Callable[..., Any]:
-        """Return the first function that the release has."""
-        for name in names:
-            found = getattr(self.llama, name, None)
-            if found is not None:
-                return found  # type: ignore[no-any-return]
-        raise AttributeError(f"llama_cpp has none of {', '.join(names)}")
+        """Whether the release has that function, under this name or an older one."""
+        return find(self._module, name) is not None
 
     def describe(self) -> dict[str, Any]:
         """Return what the build says of itself, see ``records.Build``."""
         features = self.llama.llama_print_system_info()
+        commit = self.llama.ggml_commit() if self.has("ggml_commit") else b""
         return {
-            "version": str(getattr(self.llama, "__version__", "")),
-            "llama_cpp_commit": self._text_of("ggml_commit").partition("-")[0],
+            "version": str(getattr(self._module, "__version__", "")),
+            "llama_cpp_commit": commit.decode(errors="replace").partition("-")[0],
             "where": sys.executable,
             "compiled_with": features.decode(errors="replace").strip(" |"),
             "environment": {
@@ -79,33 +141,37 @@ class Bindings:
             },
         }
 
-    def _text_of(self, name: str) -> str:
-        library = getattr(getattr(self.llama, "llama_cpp", None), "_lib", None)
-        function = getattr(library, name, None)
-        if function is None:
-            return ""
-        function.restype = ctypes.c_char_p
-        return (function() or b"").decode(errors="replace")
+    @property
+    def renders_templates(self) -> bool:
+        """Whether a model's chat template can be had and applied."""
+        return self.has("llama_model_chat_template") and self.has("llama_chat_apply_template")
+
+    def vocabulary_of(self, model: Any) -> Any:
+        """Return the handle that the text functions take for this model."""
+        return self.llama.llama_model_get_vocab(model) if self.has("llama_model_get_vocab") else model
 
     def memory_of(self, context: Any) -> Any:
         """Return the handle that the memory functions take for this context."""
-        return self.llama.llama_get_memory(context) if self.has("llama_get_memory") else context
+        return self.llama.llama_get_memory(context) if self._has_memory else context
 
     def memory_clear(self, memory: Any) -> None:
         """Forget every token; the buffers keep their bytes."""
-        if self.has("llama_memory_clear"):
+        if self._has_memory:
             self.llama.llama_memory_clear(memory, False)
         else:
-            self.find("llama_kv_self_clear", "llama_kv_cache_clear")(memory)
+            self.llama.llama_memory_clear(memory)  # an older one, which takes no more
 
     def memory_seq_rm(self, memory: Any, sequence: int, start: int) -> bool:
         """Forget a sequence's tokens from ``start`` on; False where the memory cannot."""
-        remove = self.find("llama_memory_seq_rm", "llama_kv_self_seq_rm", "llama_kv_cache_seq_rm")
-        return bool(remove(memory, sequence, start, -1))
+        return bool(self.llama.llama_memory_seq_rm(memory, sequence, start, -1))
 
     def memory_span(self, memory: Any, sequence: int) -> tuple[int, int]:
         """Return a sequence's first and last position, -1 where there is none."""
-        last = self.find("llama_memory_seq_pos_max", "llama_kv_self_seq_pos_max")(memory, sequence)
+        last: int = self.llama.llama_memory_seq_pos_max(memory, sequence)
         if not self.has("llama_memory_seq_pos_min"):
             return (0 if last >= 0 else -1), last
         return self.llama.llama_memory_seq_pos_min(memory, sequence), last
+
+    @property
+    def _has_memory(self) -> bool:
+        return hasattr(self._module, "llama_get_memory")

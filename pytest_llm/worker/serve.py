@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import text, timing
-from .bindings import Bindings, NotImportableError
+from . import introspection, text, timing
+from .bindings import Bindings, LackingError, UnusableError
 from .subject import RefusedError, Subject
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class Server:
         self._drag = 0.0
         self.operations: dict[str, Callable[..., Answer]] = {
             "hello": self.hello,
+            "symbols": introspection.symbols,
+            "names": introspection.names,
+            "structs": introspection.structs,
+            "defaults": introspection.defaults,
             "load": self.load,
             "resolved": self.resolved,
             "drag": self.drag,
@@ -131,8 +135,10 @@ def answer(server: Server, line: str) -> str:
     operation = server.operations[request.pop("op")]
     try:
         result = {"ok": operation(**request)}
-    except NotImportableError as error:
+    except UnusableError as error:
         result = {"error": {"kind": "missing", "message": str(error)}}
+    except LackingError as error:
+        result = {"error": {"kind": "request", "message": str(error)}}
     except RefusedError as error:
         result = {"error": {"kind": error.kind, "message": str(error)}}
     return json.dumps(result) + "\n"

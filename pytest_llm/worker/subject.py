@@ -26,13 +26,14 @@ _CACHE_TYPES = {
     "iq4_nl": 20,
     "bf16": 30,
 }
-# Older releases have these as booleans where newer ones have `load_mode`.
+# Where older releases have `use_mmap` and `use_mlock` instead.
 _OLD_LOAD_MODES = {
     "auto": (True, False),
     "none": (False, False),
     "mmap": (True, False),
     "mlock": (False, True),
     "mmap+mlock": (True, True),
+    "direct_io": (False, False),
 }
 
 
@@ -93,7 +94,7 @@ class Subject:
         self.context = context
         self.memory = bindings.memory_of(context)
         self.asked = asked
-        self.vocabulary = self.llama.llama_model_get_vocab(model)
+        self.vocabulary = bindings.vocabulary_of(model)
         self.n_vocabulary: int = self.llama.llama_vocab_n_tokens(self.vocabulary)
         self.n_batch: int = self.llama.llama_n_batch(context)
         self.n_ubatch: int = self.llama.llama_n_ubatch(context)
@@ -233,6 +234,11 @@ class Subject:
         )
 
 
+def _has(params: Any, field: str) -> bool:
+    # ctypes structs take any attribute, a field or not.
+    return field in {each[0] for each in params._fields_}
+
+
 def _set(params: Any, option: str, value: Any, lacking: Any) -> None:
     """Set an option that not every release has.
 
@@ -245,48 +251,55 @@ def _set(params: Any, option: str, value: Any, lacking: Any) -> None:
     Raises:
         RefusedError: The release lacks the field, and something else was asked for.
     """
-    if option in {field[0] for field in params._fields_}:
+    if _has(params, option):
         setattr(params, option, value)
     elif value != lacking:
         raise RefusedError("load", f"this release of llama-cpp-python has no {option}={value}")
 
 
+def _set_load_mode(params: Any, mode: str) -> None:
+    if _has(params, "load_mode"):
+        params.load_mode = _LOAD_MODES[mode]
+        return
+    if _has(params, "use_direct_io"):
+        params.use_direct_io = mode == "direct_io"
+    elif mode == "direct_io":
+        raise RefusedError("load", "this release of llama-cpp-python has no load_mode=direct_io")
+    params.use_mmap, params.use_mlock = _OLD_LOAD_MODES[mode]
+
+
 def _model_params(llama: Any, options: dict[str, Any]) -> Any:
     params = llama.llama_model_default_params()
-    names = {field[0] for field in params._fields_}
     # Every release takes a large number for "all layers"; not all take a negative one.
     layers = options["n_gpu_layers"]
     params.n_gpu_layers = layers if layers >= 0 else 2**31 - 1
     params.split_mode = _SPLIT_MODES[options["split_mode"]]
     params.main_gpu = options["main_gpu"]
     params.check_tensors = options["check_tensors"]
-    if "load_mode" in names:
-        params.load_mode = _LOAD_MODES[options["load_mode"]]
-    elif options["load_mode"] in _OLD_LOAD_MODES:
-        params.use_mmap, params.use_mlock = _OLD_LOAD_MODES[options["load_mode"]]
-    else:
-        raise RefusedError("load", "this release of llama-cpp-python has no load_mode 'direct_io'")
+    _set_load_mode(params, options["load_mode"])
     _set(params, "use_extra_bufts", options["use_extra_bufts"], lacking=True)
     return params
 
 
 def _context_params(llama: Any, options: dict[str, Any], all_logits: bool) -> Any:
     params = llama.llama_context_default_params()
-    names = {field[0] for field in params._fields_}
     for option in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max", "n_threads", "n_threads_batch"):
         setattr(params, option, options[option])
     for option in ("offload_kqv", "rope_freq_base", "rope_freq_scale"):
         setattr(params, option, options[option])
     params.type_k = _CACHE_TYPES[options["type_k"]]
     params.type_v = _CACHE_TYPES[options["type_v"]]
-    if "flash_attn_type" in names:
+    if _has(params, "flash_attn_type"):
         params.flash_attn_type = _FLASH_ATTENTION[options["flash_attn"]]
     else:
         params.flash_attn = options["flash_attn"] == "on"
     _set(params, "op_offload", options["op_offload"], lacking=True)
     _set(params, "swa_full", options["swa_full"], lacking=True)
-    _set(params, "kv_unified", options["kv_unified"], lacking=False)
-    if all_logits and "n_outputs_max_per_seq" in names:
+    # Before there was a choice, sequences shared one buffer; a single one cannot tell.
+    shared = options["kv_unified"] if options["n_seq_max"] == 1 else True
+    _set(params, "kv_unified", options["kv_unified"], lacking=shared)
+    if all_logits and _has(params, "n_outputs_max_per_seq"):
         params.n_outputs_max_per_seq = 0
-    params.no_perf = True
+    if _has(params, "no_perf"):
+        params.no_perf = True
     return params

@@ -86,8 +86,13 @@ class PromptWriter:
         self._random = source
         vocabulary_type = subject.llama.llama_vocab_type(subject.vocabulary)
         self._has_vocabulary = vocabulary_type != _NO_VOCABULARY
-        template = subject.llama.llama_model_chat_template(subject.model, None)
-        self._template = template if template and self._render(template, "x") else None
+        self._template = self._renderable_template()
+
+    def _renderable_template(self) -> bytes | None:
+        if not self._subject.bindings.renders_templates:
+            return None
+        template: bytes | None = self._subject.llama.llama_model_chat_template(self._subject.model, None)
+        return template if template and self._render(template, "x") else None
 
     def write(self, tokens: int) -> str | list[int]:
         """Return a text of at least so many tokens, or just token ids where there is no vocabulary."""

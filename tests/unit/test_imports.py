@@ -59,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         "whole_file",
     },
     "worker": set(),
+    "suite": {"engines", "errors", "plugin", "protocols", "records", "talk", "worker"},
 }
 PLACES_THAT_PUT_PARTS_TOGETHER = {"cli", "plugin"}
 
@@ -125,6 +126,8 @@ def test_arrows_point_the_way_the_architecture_says(path: Path) -> None:
         ("inference", "from pytest_llm.units import SECONDS"),
         ("plugin", "import pynvml"),
         ("cli", "import pytest"),
+        ("engines", "from pytest_llm.suite.contract import headers"),
+        ("suite", "import llama_cpp"),
     ],
 )
 def test_a_wrong_arrow_is_seen(room: str, source: str) -> None:

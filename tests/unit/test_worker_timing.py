@@ -101,7 +101,6 @@ class Llama:
         known: dict[str, Any] = {
             "llama_chat_message": ChatMessage,
             "llama_batch_free": lambda *_: None,
-            "llama_model_get_vocab": lambda *_: "vocabulary",
             "llama_vocab_n_tokens": lambda *_: 100,
             "llama_vocab_type": lambda *_: 1,
             "llama_n_batch": lambda *_: 64,
@@ -135,6 +134,8 @@ class ChatMessage(ctypes.Structure):
 def timed(llama: Llama, workload: Workload) -> Timed:
     bindings: Any = SimpleNamespace(
         llama=llama,
+        renders_templates=True,
+        vocabulary_of=lambda model: "vocabulary",
         memory_of=lambda context: "memory",
         memory_clear=lambda memory: llama.memory_clear(),
         memory_seq_rm=lambda memory, sequence, start: llama.memory_seq_rm(sequence, start),

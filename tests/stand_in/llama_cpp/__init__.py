@@ -16,7 +16,16 @@ LLAMA_STAND_IN_FAULT
     batch of that many tokens). WHAT is a signal's name, ``hang``, ``refuse``, or the code a decode answers.
 LLAMA_STAND_IN_DIARY
     A file to which each process that imports this adds a line of JSON: ``pid`` and ``environment``.
+LLAMA_STAND_IN_ERA
+    A release whose names are offered, see ``eras.py``.
 """
+
+import os
+
+from . import eras, llama_cpp
+
+if os.environ.get("LLAMA_STAND_IN_ERA"):
+    eras.apply(llama_cpp, os.environ["LLAMA_STAND_IN_ERA"])
 
 from .llama_cpp import *  # noqa: F403 - as the real module does
 

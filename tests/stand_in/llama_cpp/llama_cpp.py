@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 _TOKEN_SECONDS = float(os.environ.get("LLAMA_STAND_IN_TOKEN_SECONDS") or 1 / 128)
 _JITTER = float(os.environ.get("LLAMA_STAND_IN_JITTER") or 0)
@@ -18,10 +18,11 @@ _FLASH_GAIN = float(os.environ.get("LLAMA_STAND_IN_FLASH_GAIN") or 0)
 _FIRST_LETTER = os.environ.get("LLAMA_STAND_IN_FIRST_LETTER") or "a"
 _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
 _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
-_FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION") or "disabled"
+_FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
 
+Struct = TypeVar("Struct", bound=ctypes.Structure)
 # Every byte is a token; one more ends an answer.
 _END = 256
 
@@ -96,6 +97,10 @@ class llama_batch(ctypes.Structure):  # noqa: N801
     )
 
 
+class llama_sampler_chain_params(ctypes.Structure):  # noqa: N801
+    _fields_ = (("no_perf", ctypes.c_bool),)
+
+
 class llama_chat_message(ctypes.Structure):  # noqa: N801
     _fields_ = (("role", ctypes.c_char_p), ("content", ctypes.c_char_p))
 
@@ -134,11 +139,22 @@ def llama_supports_gpu_offload() -> bool:
 
 
 def llama_model_default_params() -> llama_model_params:
-    return llama_model_params()
+    return _filled(
+        llama_model_params(), n_gpu_layers=-1, split_mode=1, use_extra_bufts=True, load_mode=1, use_mmap=True
+    )
 
 
 def llama_context_default_params() -> llama_context_params:
-    return llama_context_params()
+    numbers = {"n_ctx": 512, "n_batch": 2048, "n_ubatch": 512, "n_seq_max": 1, "type_k": 1, "type_v": 1}
+    threads = {"n_threads": 4, "n_threads_batch": 4, "flash_attn_type": -1}
+    flags = dict.fromkeys(("offload_kqv", "no_perf", "op_offload", "swa_full"), True)
+    return _filled(llama_context_params(), **numbers, **threads, **flags)
+
+
+def _filled(struct: Struct, **values: int) -> Struct:
+    for name in values.keys() & {field[0] for field in struct._fields_}:
+        setattr(struct, name, values[name])
+    return struct
 
 
 def llama_model_load_from_file(path_model: bytes, params: llama_model_params) -> str | None:
@@ -153,7 +169,8 @@ def llama_init_from_model(model: str, params: llama_context_params) -> _Context 
     if _fault("context"):
         print("llama_init_from_model: failed to initialize the context", file=sys.stderr, flush=True)
         return None
-    print(f"llama_context: flash_attn    = {_FLASH_ATTENTION}", file=sys.stderr, flush=True)
+    flash_attention = _FLASH_ATTENTION or ("enabled" if params.flash_attn_type == 1 else "disabled")
+    print(f"llama_context: flash_attn    = {flash_attention}", file=sys.stderr, flush=True)
     return _Context(params)
 
 
@@ -302,10 +319,11 @@ def llama_memory_seq_pos_max(mem: dict[int, int], seq_id: int) -> int:
     return mem.get(seq_id, 0) - 1
 
 
-def llama_sampler_chain_default_params() -> None: ...
+def llama_sampler_chain_default_params() -> llama_sampler_chain_params:
+    return llama_sampler_chain_params(True)
 
 
-def llama_sampler_chain_init(params: None) -> list[str]:
+def llama_sampler_chain_init(params: llama_sampler_chain_params) -> list[str]:
     return []
 
 

@@ -1,0 +1,47 @@
+"""Does the library have every function that the binding declares, and the worker needs?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.suite.contract.candidate import broken, not_covered
+from pytest_llm.suite.contract.conftest import OLDER_NAME
+from pytest_llm.worker.names import NEEDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llm.suite.contract.candidate import Candidate
+
+
+@pytest.mark.parametrize("module", ["llama_cpp", "mtmd_cpp"])
+def test_the_library_has_every_function_that_is_declared(module: str, candidate: Candidate) -> None:
+    """Each is looked up by itself: an import would stop at the first that is missing."""
+    found = candidate.symbols(module)
+    if found["trouble"]:
+        not_covered(f"functions of {module}: {found['trouble']}")
+    declared, missing = found["declared"], found["missing"]
+    if missing:
+        broken(
+            f"{module}.py declares {len(declared)} functions, {found['library']} lacks {len(missing)}: "
+            f"{', '.join(missing)}\n"
+            f"importing {module} fails at the first: binding and library are of two releases"
+        )
+
+
+@pytest.mark.parametrize("name", list(NEEDS))
+def test_the_worker_finds(
+    name: str, candidate: Candidate, record_property: Callable[[str, object], None]
+) -> None:
+    """Each function that the worker calls is there, under its newest name or an older one."""
+    found, need = candidate.names[name], NEEDS[name]
+    if found and found != name:
+        record_property(OLDER_NAME, f"{found} for {name}")
+    if found or need.lost == "":
+        return
+    names = " nor ".join((name, *need.older))
+    if need.lost is None:
+        broken(f"the build has {'neither ' if need.older else 'no '}{names}: no model can be run on it")
+    not_covered(f"{need.lost}: the build has no {name}")

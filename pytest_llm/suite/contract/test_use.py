@@ -1,0 +1,89 @@
+"""Does what the worker does with a model work on this build?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.errors import LoadRefusedError
+from pytest_llm.plugin.telling import message
+from pytest_llm.records import Workload
+from pytest_llm.suite.contract.candidate import broken, not_covered, told
+from pytest_llm.talk import Sampling
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_llm.engines.llama_cpp_python import LoadedModel
+    from pytest_llm.suite.contract.candidate import Candidate
+
+_TEXT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def talking(candidate: Candidate) -> Iterator[LoadedModel]:
+    """The model, to talk with."""
+    try:
+        with candidate.loaded(talking=True) as loaded:
+            yield loaded
+    except LoadRefusedError as error:
+        broken(message(error))
+
+
+def _tokens(talking: LoadedModel) -> list[int]:
+    with told():
+        return talking.tokenize(_TEXT, add_special=False, parse_special=False)
+
+
+def test_tokens_become_the_same_text_again(candidate: Candidate, talking: LoadedModel) -> None:
+    """There and back."""
+    if not candidate.names["llama_detokenize"]:
+        not_covered("detokenize: the build has no llama_detokenize")
+    with told():
+        text = talking.detokenize(_tokens(talking))
+    if text.strip() != _TEXT:
+        broken(f"{_TEXT!r} became {text!r}")
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(temperature=0.8, top_k=40, top_p=0.9, seed=1)], ids=["greedy", "seeded"]
+)
+def test_it_generates_and_repeats_itself(sampling: Sampling, talking: LoadedModel) -> None:
+    """The same tokens twice: nothing of the first answer is left in the memory."""
+    with told():
+        first, second = ([each.id for each in talking.stream(_TEXT, 8, sampling)] for _ in range(2))
+    if not first or first != second:
+        broken(f"the same request generated {first}, then {second}")
+
+
+def test_it_tells_what_was_likely(candidate: Candidate, talking: LoadedModel) -> None:
+    """Log-probabilities for each position of a prompt."""
+    if not candidate.names["llama_get_logits_ith"]:
+        not_covered("top_logprobs: the build has no llama_get_logits_ith")
+    with told():
+        found = talking.top_logprobs(_TEXT, 3)
+    if len(found) != len(talking.tokenize(_TEXT, add_special=True, parse_special=True)):
+        broken(f"{len(found)} positions for {_TEXT!r}")
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [Workload(16, 4), Workload(16, 4, depth=32), Workload(16, 4, depth=32, parallel=2)],
+    ids=["empty", "depth", "parallel"],
+)
+def test_it_can_be_measured(workload: Workload, candidate: Candidate) -> None:
+    """A slice of prompt, one of generation, a request, each from the workload's depth and back to it."""
+    sequences: dict[str, Any] = {"n_seq_max": 2, "kv_unified": True} if workload.parallel > 1 else {}
+    try:
+        with candidate.loaded(**sequences) as loaded, told():
+            loaded.rehearse(workload)
+            for _ in range(2):
+                slices = loaded.prompt_slice(), loaded.generation_slice(2)
+                request = loaded.request()
+    except LoadRefusedError as error:
+        broken(message(error))
+    counts = [tokens for tokens, _ in slices] + [len(request[1])]
+    expected = [16 * workload.parallel, 2 * workload.parallel, 3]
+    if counts != expected:
+        broken(f"prompt, generation and request gave {counts} tokens, expected {expected}")

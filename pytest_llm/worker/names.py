@@ -1,0 +1,88 @@
+"""The functions of llama.cpp that the worker calls: what each was called before, and what goes without it.
+
+This table is all that is known of releases. A build is asked for names, newest first; packaged and patched
+builds carry any version number they like.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Need(NamedTuple):
+    """One function that the worker calls by its newest name.
+
+    Attributes:
+        older: What it was called before, newest first.
+        lost: What is not covered on a build without it; "" if another way leads there, None if no model can
+            be run at all.
+        arguments: How many it takes, where there were releases in which it took others.
+    """
+
+    older: tuple[str, ...] = ()
+    lost: str | None = None
+    arguments: int | None = None
+
+
+_DEPTH = "workloads at a depth, on models that cannot forget single tokens"
+_TEMPLATE = "the chat template as a part of requests"
+_SAMPLING = "sampling at a temperature"
+
+NEEDS = {
+    # Starting, and what the build says of itself.
+    "llama_backend_init": Need(),
+    "llama_log_set": Need(),
+    "llama_print_system_info": Need(),
+    "llama_supports_gpu_offload": Need(),
+    "ggml_commit": Need(lost="the build's llama.cpp commit"),
+    # Loading.
+    "llama_model_default_params": Need(),
+    "llama_model_load_from_file": Need(("llama_load_model_from_file",)),
+    "llama_model_size": Need(),
+    "llama_context_default_params": Need(),
+    "llama_init_from_model": Need(("llama_new_context_with_model",)),
+    "llama_n_ctx": Need(),
+    "llama_n_batch": Need(),
+    "llama_n_ubatch": Need(),
+    "llama_n_seq_max": Need(),
+    "llama_n_threads": Need(),
+    "llama_n_threads_batch": Need(),
+    # Decoding.
+    "llama_batch_init": Need(),
+    "llama_batch_free": Need(),
+    "llama_decode": Need(),
+    "llama_synchronize": Need(),
+    "llama_get_logits_ith": Need(lost="top_logprobs"),
+    # Memory. The older functions take the context where the newest take the context's memory.
+    "llama_get_memory": Need(lost=""),
+    "llama_memory_clear": Need(("llama_kv_self_clear", "llama_kv_cache_clear")),
+    "llama_memory_seq_rm": Need(("llama_kv_self_seq_rm", "llama_kv_cache_seq_rm")),
+    "llama_memory_seq_pos_max": Need(("llama_kv_self_seq_pos_max", "llama_kv_cache_seq_pos_max")),
+    "llama_memory_seq_pos_min": Need(
+        ("llama_kv_self_seq_pos_min",), lost="seeing that a sliding window has forgotten a beginning"
+    ),
+    "llama_state_seq_get_size": Need(lost=_DEPTH),
+    "llama_state_seq_get_data": Need(lost=_DEPTH),
+    "llama_state_seq_set_data": Need(lost=_DEPTH),
+    # Text. The older functions take the model where the newest take the model's vocabulary.
+    "llama_model_get_vocab": Need(lost=""),
+    "llama_vocab_type": Need(),
+    "llama_vocab_n_tokens": Need(("llama_n_vocab",)),
+    "llama_vocab_is_eog": Need(("llama_token_is_eog",)),
+    "llama_tokenize": Need(),
+    "llama_token_to_piece": Need(),
+    "llama_detokenize": Need(lost="detokenize"),
+    "llama_model_chat_template": Need(lost=_TEMPLATE, arguments=2),
+    "llama_chat_apply_template": Need(lost=_TEMPLATE, arguments=6),
+    # Sampling.
+    "llama_sampler_chain_default_params": Need(),
+    "llama_sampler_chain_init": Need(),
+    "llama_sampler_chain_add": Need(),
+    "llama_sampler_init_greedy": Need(),
+    "llama_sampler_init_top_k": Need(lost=_SAMPLING),
+    "llama_sampler_init_top_p": Need(lost=_SAMPLING),
+    "llama_sampler_init_temp": Need(lost=_SAMPLING),
+    "llama_sampler_init_dist": Need(lost=_SAMPLING),
+    "llama_sampler_sample": Need(),
+    "llama_sampler_free": Need(),
+}
