@@ -65,6 +65,7 @@ _ERRORS: Mapping[str, type[EngineError]] = {
 }
 _DOING = {
     "hello": "importing llama_cpp",
+    "layouts": "looking at the library's structs",
     "load": "loading the model",
     "rehearse": "going through a first request",
     "prompt_slice": "decoding a prompt",

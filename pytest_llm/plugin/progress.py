@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Tells a terminal, or a log, how far a campaign is; see :class:`pytest_llm.protocols.Watcher`."""
+    """Tells a terminal, or a log, how far a campaign is; see :class:`pytest_llm.protocols.Preparing`."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Write through pytest's own reporter, if there is one."""
@@ -46,6 +46,12 @@ class Progress:
     def waiting(self, holder: str) -> None:
         """Say for whom this run waits."""
         line = f"  waiting: {holder}"
+        self._renew(line)
+        self._write(line)
+
+    def preparing(self, doing: str) -> None:
+        """Say what is made before anything can be measured."""
+        line = f"  {doing}"
         self._renew(line)
         self._write(line)
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import mmap
 import os
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Variables that can change speed; they are recorded with the build.
@@ -24,6 +27,8 @@ _SPEED_VARIABLES = (
     "GOMP_",
     "KMP_",
 )
+# What GCC and Clang leave in what they compile: "GCC: (Debian 12.2.0-14) 12.2.0".
+_COMPILER = re.compile(rb"GCC: \([^)\0]{0,80}\) [\d.]+|clang version [\d.]+")
 
 
 if TYPE_CHECKING:
@@ -66,6 +71,16 @@ class Bindings:
                 return found  # type: ignore[no-any-return]
         raise AttributeError(f"llama_cpp has none of {', '.join(names)}")
 
+    def check_library(self, folder: str) -> None:
+        """Refuse to go on if the library is not the one in that folder.
+
+        Raises:
+            NotImportableError: The release takes no notice of ``LLAMA_CPP_LIB_PATH``.
+        """
+        loaded = self._library_file()
+        if loaded is None or loaded.parent.resolve() != Path(folder).resolve():
+            raise NotImportableError(f"this release of llama-cpp-python takes no library from {folder}")
+
     def describe(self) -> dict[str, Any]:
         """Return what the build says of itself, see ``records.Build``."""
         features = self.llama.llama_print_system_info()
@@ -73,15 +88,35 @@ class Bindings:
             "version": str(getattr(self.llama, "__version__", "")),
             "llama_cpp_commit": self._text_of("ggml_commit").partition("-")[0],
             "where": sys.executable,
-            "compiled_with": features.decode(errors="replace").strip(" |"),
+            "compiled_with": " | ".join(
+                each for each in (features.decode(errors="replace").strip(" |"), self._compiler()) if each
+            ),
             "environment": {
                 name: value for name, value in sorted(os.environ.items()) if name.startswith(_SPEED_VARIABLES)
             },
         }
 
+    def _compiler(self) -> str:
+        """Return what compiled the library, "" where it does not tell."""
+        path = self._library_file()
+        try:
+            if path is None:
+                return ""
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                found = _COMPILER.search(content)
+                return found.group().decode(errors="replace").replace("GCC: ", "GCC ") if found else ""
+        except (OSError, ValueError):
+            return ""
+
+    def _library_file(self) -> Path | None:
+        name = getattr(self._library(), "_name", None)
+        return Path(name) if isinstance(name, str) else None
+
+    def _library(self) -> Any:
+        return getattr(getattr(self.llama, "llama_cpp", None), "_lib", None)
+
     def _text_of(self, name: str) -> str:
-        library = getattr(getattr(self.llama, "llama_cpp", None), "_lib", None)
-        function = getattr(library, name, None)
+        function = getattr(self._library(), name, None)
         if function is None:
             return ""
         function.restype = ctypes.c_char_p

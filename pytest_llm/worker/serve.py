@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import text, timing
+from . import layouts, text, timing
 from .bindings import Bindings, NotImportableError
 from .subject import RefusedError, Subject
 
@@ -33,6 +33,7 @@ class Server:
         self._drag = 0.0
         self.operations: dict[str, Callable[..., Answer]] = {
             "hello": self.hello,
+            "layouts": self.layouts,
             "load": self.load,
             "resolved": self.resolved,
             "drag": self.drag,
@@ -51,6 +52,13 @@ class Server:
         """Import llama_cpp and describe the build."""
         self._bindings = Bindings()
         return self._bindings.describe()
+
+    def layouts(self, library: str | None) -> Answer:
+        """Say what is seen of the structs of a library, which must be the one in that folder."""
+        assert self._bindings is not None, "hello comes first"
+        if library is not None:
+            self._bindings.check_library(library)
+        return layouts.read_layouts(self._bindings.llama)
 
     def load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
         """Load the model and make a context; answers the seconds that took."""
