@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llm.protocols import Engine
     from pytest_llm.records import Build, BuildReference
 
-# To import llama_cpp takes seconds; where it takes longer, something is wrong.
+# Far above what importing llama_cpp takes on a busy machine.
 _HELLO_SECONDS = 600.0
 
 

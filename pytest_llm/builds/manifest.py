@@ -42,7 +42,10 @@ class Manifest:
 def read(folder: Path) -> Manifest | None:
     """Return a folder's manifest; None if it has none that can be believed."""
     try:
-        found = decode(Manifest, json.loads((folder / _NAME).read_text(encoding="utf-8")))
+        document = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+        if not isinstance(document, dict):
+            return None
+        found = decode(Manifest, document)
     except (OSError, ValueError, DecodeError):
         return None
     return found if found.schema_version == _SCHEMA and folder.name == found.identity.key else None

@@ -51,9 +51,7 @@ class Progress:
 
     def preparing(self, doing: str) -> None:
         """Say what is made before anything can be measured."""
-        line = f"  {doing}"
-        self._renew(line)
-        self._write(line)
+        self._write_line(f"  {doing}")
 
     def _renew(self, line: str) -> None:
         if self._reporter is not None and self._reporter.isatty:
@@ -62,6 +60,10 @@ class Progress:
 
     def _write(self, line: str) -> None:
         if self._reporter is not None and not self._reporter.isatty:
+            self._write_line(line)
+
+    def _write_line(self, line: str) -> None:
+        if self._reporter is not None:
             with self._uncaptured():
                 self._reporter.ensure_newline()
                 self._reporter.write_line(line)

@@ -132,7 +132,7 @@ def test_what_a_killed_maker_left_is_told_and_removed(builds: Builds) -> None:
     left.mkdir(parents=True)
     (left / "file").write_bytes(b"x" * 2048)
 
-    assert builds("list")[1][1] == "  llama-cpp-python-9.0.1-0123456789ab: unfinished, 2.0 KiB"
+    assert builds("list")[1][1] == "  llama-cpp-python-9.0.1-0123456789ab: unfinished, 2.000 KiB"
     assert builds("remove", "--all")[0] == 0
     assert builds.json("list")[1]["builds"] == []
 

@@ -60,6 +60,8 @@ def test_two_compilations_of_a_release_are_compared(project: Project) -> None:
 
     said = [results[each]["compiled_with"] for each in ("candidate", "reference")]
     assert said == ["CPU : BUILT = -DGGML_AVX2=OFF", "CPU : BUILT ="]
+    settings = [run["subject"]["build"]["settings"] for run in results["runs"].values()]
+    assert sorted(settings) == [[], ["-DGGML_AVX2=OFF"]]
 
 
 def test_a_functional_test_has_its_build_made(project: Project, releases: Releases) -> None:
