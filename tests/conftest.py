@@ -94,7 +94,7 @@ def _package_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def releases(_package_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Releases:
+def releases(_package_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
     """Releases 9.0.1, 9.0.2 and 9.0.3, which does not compile; nothing of uv's own cache counts."""
     for name in [name for name in os.environ if name.startswith("UV_")]:
         monkeypatch.delenv(name)
@@ -108,4 +108,6 @@ def releases(_package_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
-    return Releases(folder, monkeypatch)
+    found = Releases(folder, monkeypatch)
+    yield found
+    found.let_go()  # nothing that a failed test left behind waits for ever
