@@ -18,6 +18,7 @@
     ├── BaselineError            stored baselines cannot be read as such, or not be written
     └── EngineError              the system that runs models failed
         ├── EngineMissingError   it is not installed where it was looked for
+        ├── BuildError           a build cannot be made, or its library does not fit
         ├── LoadRefusedError     it refused to load the model
         ├── RequestFailedError   it loaded the model, then refused the work
         ├── WorkerDiedError      its process ended without an answer
@@ -132,6 +133,10 @@ class EngineError(LLMBenchError):
 
 class EngineMissingError(EngineError):
     """The engine is not installed where it was looked for."""
+
+
+class BuildError(EngineError):
+    """A build cannot be made, or a library does not fit the binding that is to load it."""
 
 
 class LoadRefusedError(EngineError):

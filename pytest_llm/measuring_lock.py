@@ -18,19 +18,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import stat
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llm import lock_holder
 from pytest_llm.errors import MachineBusyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pytest_llm.lock_holder import Holder
 
 VARIABLE = "PYTEST_LLM_LOCK"
 
@@ -39,8 +39,6 @@ _DEFAULT = Path("/tmp/pytest-llm-bench.lock")
 _POLL_SECONDS = 0.2
 # Another run is over after so many seconds, or it is not worth waiting for.
 PATIENCE = 900.0
-_LONGEST_COMMAND = 80  # characters
-_LONGEST_TEXT = 4096  # bytes
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
@@ -51,24 +49,6 @@ def lock_path(environment: Mapping[str, str]) -> Path:
     for a run of pytest inside one that measures.
     """
     return Path(environment.get(VARIABLE) or _DEFAULT).absolute()  # folders may be changed while waiting
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who measures.
-
-    Attributes:
-        pid: The process.
-        command: Its command line, shortened.
-        since: When it began, in local time.
-    """
-
-    pid: int
-    command: str
-    since: str
-
-    def __str__(self) -> str:
-        return f"process {self.pid} ({self.command}) since {self.since}"
 
 
 class MeasuringLock:
@@ -127,7 +107,7 @@ class MeasuringLock:
         if self._handle is None:
             return
         handle, self._handle = self._handle, None
-        _write(handle, "")
+        lock_holder.erase(handle)
         os.close(handle)
 
     def holder(self) -> Holder | None:
@@ -135,17 +115,7 @@ class MeasuringLock:
 
         Only true while the lock is held.
         """
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, OverflowError):
-            handle = os.open(self._path, os.O_RDONLY | _FLAGS)
-            try:
-                named = json.loads(os.read(handle, _LONGEST_TEXT))
-            finally:
-                os.close(handle)
-            holder = Holder(
-                int(named["pid"]), _one_line(str(named["command"])), _one_line(str(named["since"]))
-            )
-            return holder if _lives(holder.pid) else None
-        return None
+        return lock_holder.read(self._path)
 
     def _busy(self) -> str:
         return f"another run measures on this machine: {self.holder() or 'it does not say which'}"
@@ -166,7 +136,7 @@ class MeasuringLock:
                 f"name another file in {VARIABLE}"
             ) from None
         self._handle = handle
-        _write(handle, json.dumps({"pid": os.getpid(), "command": _command(), "since": _now()}))
+        lock_holder.write(handle)
         return True
 
     def _locked(self, handle: int) -> bool:
@@ -192,34 +162,3 @@ def _open(path: Path) -> int:
             with contextlib.suppress(OSError):  # not every file system has modes
                 os.fchmod(handle, 0o666)  # whatever the umask, every user is to say here that they measure
             return handle
-
-
-def _write(handle: int, text: str) -> None:
-    with contextlib.suppress(OSError):  # another user's file, or a full disk: only the name is lost
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, text.encode(), 0)
-
-
-def _lives(pid: int) -> bool:
-    if pid <= 0:  # these mean groups of processes
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return error.errno == errno.EPERM
-    return True
-
-
-def _command() -> str:
-    program, *arguments = sys.orig_argv or [sys.executable]
-    return _one_line(" ".join([Path(program).name, *arguments]))
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _one_line(text: str) -> str:
-    """Return what may go to a terminal: any user may have written it."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return shown if len(shown) <= _LONGEST_COMMAND else f"{shown[: _LONGEST_COMMAND - 1]}…"

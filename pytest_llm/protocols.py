@@ -207,3 +207,10 @@ class Watcher(Protocol):
 
     def waiting(self, holder: str) -> None:
         """Another run measures on this machine; this one waits for it."""
+
+
+class Preparing(Watcher, Protocol):
+    """Is told as well of what comes before a campaign."""
+
+    def preparing(self, doing: str) -> None:
+        """Something takes long that has to be there first: a build."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,3 +36,78 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     here = Path(__file__).parent
     return True if collection_path.parent == here and collection_path.name != "regression" else None
+
+
+# ── releases of a stand-in for llama-cpp-python, which the real uv builds ────────────────────────────
+
+_STAND_IN = Path(__file__).parent / "stand_in"
+_PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+_RELEASES = ("9.0.1", "9.0.2", "9.0.3")
+
+
+class Releases:
+    """What uv finds instead of a package index, and what it did with it; see ``stand_in/release``."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder = folder
+        self._patch = patch
+        patch.setenv("STAND_IN_COMPILES", str(folder / "compiles"))
+
+    def compiled(self) -> list[str]:
+        """Return the version and CMAKE_ARGS of each compilation so far."""
+        path = self._folder / "compiles"
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def hold(self) -> None:
+        """From now on, compilations wait for :meth:`let_go`."""
+        self._patch.setenv("STAND_IN_HOLD", str(self._folder))
+
+    def let_go(self) -> None:
+        """Let compilations that wait go on, and those to come run through."""
+        (self._folder / "go").touch()
+
+    def compiling(self) -> int:
+        """Wait until a compilation waits; return its process."""
+        path = self._folder / "compiling"
+        deadline = time.monotonic() + 60
+        while not path.exists():
+            assert time.monotonic() < deadline, "nothing compiles"
+            time.sleep(0.02)
+        return int(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def _package_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    index = tmp_path_factory.mktemp("index")
+    for version in _RELEASES:
+        name = f"llama_cpp_python-{version}"
+        with tarfile.open(index / f"{name}.tar.gz", "w:gz") as archive:
+            for path in (*_STAND_IN.glob("llama_cpp/*.py"), *_STAND_IN.glob("*.py")):
+                archive.add(path, f"{name}/{path.relative_to(_STAND_IN)}")
+            archive.add(_STAND_IN / "release" / "backend.py", f"{name}/backend.py")
+            metadata = f"Metadata-Version: 2.2\nName: llama-cpp-python\nVersion: {version}\n"
+            for file, text in (("pyproject.toml", _PYPROJECT), ("PKG-INFO", metadata)):
+                entry = tarfile.TarInfo(f"{name}/{file}")
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+    return index
+
+
+@pytest.fixture
+def releases(_package_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Releases]:
+    """Releases 9.0.1, 9.0.2 and 9.0.3, which does not compile; nothing of uv's own cache counts."""
+    for name in [name for name in os.environ if name.startswith("UV_")]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "releases"
+    folder.mkdir()
+    values = {
+        "UV_NO_INDEX": "1",
+        "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": str(_package_index),
+        "UV_CACHE_DIR": str(folder / "uv-cache"),
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    found = Releases(folder, monkeypatch)
+    yield found
+    found.let_go()  # nothing that a failed test left behind waits for ever

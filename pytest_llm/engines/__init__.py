@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from importlib import import_module
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytest_llm.errors import UnknownNameError, UsageError
-from pytest_llm.records import BuildReference
+from pytest_llm.engines import grammar
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llm.protocols import Engine
+    from pytest_llm.records import Build, BuildReference
 
 DEFAULT = "llama-cpp-python"
 
-# Engine -> module and class. The class is called with the build reference and the seconds to wait.
+# Engine -> module and class. The class is called with the build reference, the seconds to wait, and the
+# interpreter of a release.
 _REGISTRY = {
     "llama-cpp-python": ("pytest_llm.engines.llama_cpp_python", "LlamaCppPython"),
 }
@@ -31,27 +33,36 @@ def parse_build(text: str, start: Path) -> BuildReference:
         UnknownNameError: The engine is not known.
         UsageError: WHERE is nothing that this engine has, or nothing lies there.
     """
-    engine, at, where = text.partition("@")
-    if ":" in engine:
-        engine, at, where = DEFAULT, "@", text
-    if engine not in _REGISTRY:
-        raise UnknownNameError("engine", engine, _REGISTRY, fix="a build is ENGINE[@WHERE]")
-    if not at:
-        return BuildReference(engine)
-    kind, colon, path = where.partition(":")
-    if kind != "venv" or not colon or not path:
-        raise UsageError(
-            f"build {text!r}: {where!r} is not a place of {engine}; write {engine}@venv:PATH, "
-            f"or {engine} alone for the one of this environment"
-        )
-    folder = (start / Path(path).expanduser()).absolute()
-    if not folder.is_dir():
-        raise UsageError(f"build {text!r}: there is no folder {folder}; make it with python -m venv")
-    return BuildReference(engine, "venv", str(folder))
+    return grammar.parse(text, start, _REGISTRY, DEFAULT)
 
 
-def engine_for(build: BuildReference, timeout: float) -> Engine:
-    """Return the engine of a build; it waits up to ``timeout`` seconds for each answer."""
-    module, name = _REGISTRY[build.engine]
-    engine: Engine = getattr(import_module(module), name)(build, timeout)
+def engine_for(build: BuildReference, timeout: float, interpreter: str = "") -> Engine:
+    """Return the engine of a build.
+
+    Args:
+        build: Which one.
+        timeout: The seconds that it waits for each answer.
+        interpreter: That of a release, which has to be made before; the others have their own.
+    """
+    engine: Engine = _class_of(build)(build, timeout, interpreter)
     return engine
+
+
+def describe(build: BuildReference, timeout: float, interpreter: str = "") -> Build:
+    """Return what a build says of itself, asked in a process of its own.
+
+    Args:
+        build: Which one.
+        timeout: The seconds to wait for the answer.
+        interpreter: That of a release, which has to be made before.
+
+    Raises:
+        EngineError: It does not start.
+    """
+    said: Build = _class_of(build)(build, timeout, interpreter).describe()
+    return said
+
+
+def _class_of(build: BuildReference) -> Any:
+    module, name = _REGISTRY[build.engine]
+    return getattr(import_module(module), name)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.facts import facts_of
+from pytest_llm.engines.fitting import misfit
 from pytest_llm.engines.process import WorkerProcess, worker_environment
-from pytest_llm.errors import EngineMissingError, LoadRefusedError
+from pytest_llm.errors import BuildError, EngineError, EngineMissingError, LoadRefusedError
 from pytest_llm.records import Build
 from pytest_llm.talk import Completion, Likely, Position, Token
 
@@ -37,6 +38,8 @@ _LOGGED = {
     "graph_nodes": re.compile(r"graph(?:: | )nodes\s*=\s*(\d+)"),
     "graph_splits": re.compile(r"graph(?:: nodes.*| )splits\s*=\s*(\d+)"),
 }
+# Names the folder from which the binding takes its library instead of its own.
+_LIBRARY = "LLAMA_CPP_LIB_PATH"
 _ON_OFF = {"enabled": "on", "1": "on", "disabled": "off", "0": "off"}
 _BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 
@@ -44,10 +47,22 @@ _BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]
 class LlamaCppPython:
     """The engine: starts one worker a subject."""
 
-    def __init__(self, build: BuildReference, timeout: float) -> None:
-        """Take the build and the seconds to wait for each answer of a worker."""
+    def __init__(self, build: BuildReference, timeout: float, interpreter: str = "") -> None:
+        """Take the build, the seconds to wait for each answer of a worker, and a release's interpreter."""
         self._build = build
         self._timeout = timeout
+        self._made = interpreter
+        self._fits = build.kind != "lib"
+
+    def describe(self) -> Build:
+        """Start a worker, return what the build says of itself, and end the worker.
+
+        Raises:
+            EngineError: It does not start, or its library does not fit.
+        """
+        worker, build = self._greeted()
+        worker.close()
+        return build
 
     def start(self, subject: Subject, model: Model) -> LoadedModel:
         """Start a fresh process to measure the subject; nothing is loaded yet.
@@ -67,15 +82,6 @@ class LlamaCppPython:
         """
         return self._start(subject, model, all_logits=True)
 
-    def describe(self) -> Build:
-        """Return what the build says of itself.
-
-        Raises:
-            EngineMissingError: ``llama_cpp`` cannot be imported there.
-            EngineError: The worker did not start.
-        """
-        return Build(engine=self._build.engine, **_mapping(self.ask_once("hello")))
-
     def ask_once(self, operation: str, **arguments: JSON) -> JSON:
         """Return the answer of a fresh process that loads no model; see ``worker/introspection.py``.
 
@@ -83,25 +89,29 @@ class LlamaCppPython:
             EngineMissingError: ``llama_cpp`` cannot be imported there.
             EngineError: The worker did not start, or ended.
         """
-        worker = self._worker()
+        worker = self._worker(self._environment())
         try:
             return self._ask(worker, operation, **arguments)
         finally:
             worker.close()
 
     def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
-        worker = self._worker()
+        worker, build = self._greeted()
+        return LoadedModel(worker, build, subject, model, all_logits=all_logits)
+
+    def _greeted(self) -> tuple[WorkerProcess, Build]:
+        """Return a worker that has imported ``llama_cpp``, and what it says of its build."""
+        if not self._fits:
+            self._check_library()
+            self._fits = True
+        worker = self._worker(self._environment())
         try:
-            build = Build(engine=self._build.engine, **_mapping(self._ask(worker, "hello")))
+            return worker, Build(engine=self._build.engine, **_mapping(self._ask(worker, "hello")))
         except BaseException:
             worker.close()
             raise
-        return LoadedModel(worker, build, subject, model, all_logits=all_logits)
 
-    def _worker(self) -> WorkerProcess:
-        # PYTHONPATH is part of what "this environment" means, and of no other one.
-        also = () if self._build.where else ("PYTHONPATH",)
-        environment = worker_environment(os.environ, also)
+    def _worker(self, environment: Mapping[str, str]) -> WorkerProcess:
         return WorkerProcess(self._interpreter(), environment, str(self._build), self._timeout)
 
     def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> JSON:
@@ -110,12 +120,52 @@ class LlamaCppPython:
         except EngineMissingError as error:
             raise EngineMissingError(f"{error} ({self._how_to_install()})") from None
 
+    def _environment(self) -> dict[str, str]:
+        kind = self._build.kind
+        # PYTHONPATH is part of what "this environment" means, and of no other one.
+        also = ("PYTHONPATH",) if kind in ("installed", "lib") else ()
+        environment = worker_environment(os.environ, also)
+        if kind == "release":
+            environment.pop(_LIBRARY, None)  # it would not be that release
+        if kind == "lib":
+            environment[_LIBRARY] = self._build.where
+        return environment
+
+    def _check_library(self) -> None:
+        """Refuse a library that the installed binding would misread; in processes of their own."""
+        environment = self._environment()
+        own = self._layouts({name: each for name, each in environment.items() if name != _LIBRARY})
+        try:
+            reason = misfit(own, self._layouts(environment))
+        except EngineError as error:
+            raise BuildError(f"{error} ({self._how_to_install()})", error.log) from None
+        if reason:
+            raise BuildError(
+                f"{self._build}: the library does not fit this environment's llama-cpp-python: {reason} "
+                f"({self._how_to_install()})"
+            )
+
+    def _layouts(self, environment: Mapping[str, str]) -> dict[str, Any]:
+        worker = self._worker(environment)
+        try:
+            worker.ask("hello")
+            return _mapping(worker.ask("layouts", library=environment.get(_LIBRARY)))
+        finally:
+            worker.close()
+
     def _interpreter(self) -> str:
-        if not self._build.where:
-            return sys.executable
-        return str(Path(self._build.where) / "bin" / "python")
+        if self._build.kind == "release":
+            assert self._made, f"{self._build} has to be made first"
+            return self._made
+        if self._build.kind == "venv":
+            return str(Path(self._build.where) / "bin" / "python")
+        return sys.executable
 
     def _how_to_install(self) -> str:
+        if self._build.kind == "lib":
+            return "give a library of the installed release, or name a release instead, as 0.3.36"
+        if self._build.kind == "release":
+            return f"pytest-llm builds remove {self._build.where}, then make it again"
         if self._build.where:
             return f"{self._interpreter()} -m pip install llama-cpp-python"
         return "pip install 'pytest-llm-bench[llama-cpp]'"

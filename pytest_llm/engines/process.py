@@ -69,6 +69,7 @@ _DOING = {
     "names": "importing llama_cpp",
     "structs": "importing llama_cpp",
     "defaults": "asking llama.cpp for its default parameters",
+    "layouts": "looking at the library's structs",
     "load": "loading the model",
     "rehearse": "going through a first request",
     "prompt_slice": "decoding a prompt",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.baselines import Mode
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.protocols import Clock, Watcher
+    from pytest_llm.protocols import Clock, Preparing
     from pytest_llm.records import Benchmark, Subject
 
 
@@ -101,7 +101,7 @@ class Bench:
             return subject
         return replace(subject, build=self.settings.against) if self.settings.against else None
 
-    def measure(self, benchmark: Benchmark, watcher: Watcher) -> Finding:
+    def measure(self, benchmark: Benchmark, watcher: Preparing) -> Finding:
         """Return what was found for a benchmark; its campaigns run when its first test asks.
 
         Raises:
@@ -114,7 +114,7 @@ class Bench:
             raise
         return self.findings[benchmark.nodeid]
 
-    def _find(self, benchmark: Benchmark, watcher: Watcher) -> Finding:
+    def _find(self, benchmark: Benchmark, watcher: Preparing) -> Finding:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
         reference = self._reference_of(subject)
         if reference is None:
@@ -195,7 +195,7 @@ class Bench:
             rule_for(self.settings.effort, self.plan.family),
         )
 
-    def gguf_model(self, subject: Subject) -> GGUFModel:
+    def gguf_model(self, subject: Subject, watcher: Preparing) -> GGUFModel:
         """Return a loaded subject, the same one for every test that uses it.
 
         Raises:
@@ -207,7 +207,7 @@ class Bench:
         if kept is not None:
             kept.close()
         model = self.models.resolve(subject.model)
-        loaded = self._measuring.engine(subject).start_talking(subject, model)
+        loaded = self._measuring.engine(subject, watcher).start_talking(subject, model)
         try:
             loaded.load()
         except BaseException:

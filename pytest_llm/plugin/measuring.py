@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytest_llm import engines
 from pytest_llm.campaign import Side, run_alone, run_paired
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.providing import Provider
 from pytest_llm.surroundings import surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.protocols import Clock, Engine, Models, Watcher
+    from pytest_llm.protocols import Clock, Engine, Models, Preparing, Watcher
     from pytest_llm.records import PairedRun, Plan, Run, Subject, Workload
 
 Made = TypeVar("Made")
@@ -52,12 +52,13 @@ class Measuring:
         self._settings = settings
         self._models = models
         self._clock = clock
+        self._provider = Provider(settings.cache, settings.timeout)
         self._lock = MeasuringLock(lock_path(os.environ))
         self._refused: MachineBusyError | None = None
         self._alone: _Kept[Run] = _Kept()
         self._paired: _Kept[PairedRun] = _Kept()
 
-    def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Watcher) -> Run:
+    def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
         """Return the run of a subject on a workload.
 
         Raises:
@@ -65,7 +66,7 @@ class Measuring:
         """
 
         def run() -> Mapping[Workload, Run | LLMBenchError]:
-            side = self._side(subject)
+            side = self._side(subject, watcher)
             self._take_lock(watcher)
             campaign = plan.campaign_of(subject)
             return run_alone(campaign, side.model, side.engine, ProcessMemory(), self._clock, watcher)
@@ -73,7 +74,7 @@ class Measuring:
         return self._alone.get(subject, workload, run)
 
     def paired(
-        self, plan: Plan, subject: Subject, reference: Subject, workload: Workload, watcher: Watcher
+        self, plan: Plan, subject: Subject, reference: Subject, workload: Workload, watcher: Preparing
     ) -> PairedRun:
         """Return the runs of a subject and its reference on a workload.
 
@@ -82,7 +83,7 @@ class Measuring:
         """
 
         def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
-            sides = self._side(subject), self._side(reference)
+            sides = self._side(subject, watcher), self._side(reference, watcher)
             self._take_lock(watcher)
             rule = rule_for(self._settings.effort, plan.family)
             return run_paired(
@@ -94,16 +95,21 @@ class Measuring:
 
         return self._paired.get((subject, reference), workload, run)
 
-    def engine(self, subject: Subject) -> Engine:
-        """Return what starts a subject."""
-        return engines.engine_for(subject.build, self._settings.timeout)
+    def engine(self, subject: Subject, watcher: Preparing) -> Engine:
+        """Return what starts a subject, whose build is made first if need be.
+
+        Raises:
+            EngineError: It could not be made.
+        """
+        return self._provider.engine(subject.build, watcher.preparing)
 
     def close(self) -> None:
-        """Let others measure."""
+        """Let others measure, and remove builds."""
         self._lock.release()
+        self._provider.close()
 
-    def _side(self, subject: Subject) -> Side:
-        return Side(subject, self._models.resolve(subject.model), self.engine(subject))
+    def _side(self, subject: Subject, watcher: Preparing) -> Side:
+        return Side(subject, self._models.resolve(subject.model), self.engine(subject, watcher))
 
     def _take_lock(self, watcher: Watcher) -> None:
         if self._refused is not None:

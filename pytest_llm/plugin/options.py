@@ -49,8 +49,8 @@ OPTIONS = (
         "llm_candidate",
         "string",
         "llama-cpp-python",
-        "The build under test, ENGINE[@WHERE]: llama-cpp-python, or llama-cpp-python@venv:PATH (default: "
-        "the llama-cpp-python of this environment).",
+        "The build under test, ENGINE[@WHERE]: llama-cpp-python, a release such as 0.3.36 or "
+        "0.3.36[-DGGML_AVX2=OFF], venv:PATH or lib:PATH (default: the llama-cpp-python of this environment).",
         "BUILD",
     ),
     Option(
@@ -117,8 +117,8 @@ OPTIONS = (
         "llm_cache",
         "string",
         "",
-        "Where fetched models are kept (default: PYTEST_LLM_CACHE of the environment, else the user's cache "
-        "folder).",
+        "Where fetched models and builds are kept (default: PYTEST_LLM_CACHE of the environment, else the "
+        "user's cache folder).",
         "DIR",
     ),
     Option(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Tells a terminal, or a log, how far a campaign is; see :class:`pytest_llm.protocols.Watcher`."""
+    """Tells a terminal, or a log, how far a campaign is; see :class:`pytest_llm.protocols.Preparing`."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Write through pytest's own reporter, if there is one."""
@@ -49,6 +49,10 @@ class Progress:
         self._renew(line)
         self._write(line)
 
+    def preparing(self, doing: str) -> None:
+        """Say what is made before anything can be measured."""
+        self._write_line(f"  {doing}")
+
     def _renew(self, line: str) -> None:
         if self._reporter is not None and self._reporter.isatty:
             with self._uncaptured():
@@ -56,6 +60,10 @@ class Progress:
 
     def _write(self, line: str) -> None:
         if self._reporter is not None and not self._reporter.isatty:
+            self._write_line(line)
+
+    def _write_line(self, line: str) -> None:
+        if self._reporter is not None:
             with self._uncaptured():
                 self._reporter.ensure_newline()
                 self._reporter.write_line(line)

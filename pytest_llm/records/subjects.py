@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Union
@@ -59,15 +60,22 @@ class BuildReference:
     Attributes:
         engine: "llama-cpp-python".
         kind: What ``where`` is; "installed" is the build of pytest's own environment.
-        where: A path, or nothing.
+        where: The version of a release, a path, or nothing.
+        settings: What a release is compiled with: CMake's ``-DNAME=VALUE``, in the order of the names.
     """
 
     engine: str
-    kind: Literal["installed", "venv"] = "installed"
+    kind: Literal["installed", "release", "venv", "lib"] = "installed"
     where: str = ""
+    settings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.engine}@{self.kind}:{self.where}" if self.where else self.engine
+        if not self.where:
+            return self.engine
+        if self.kind == "release":
+            settings = f"[{shlex.join(self.settings)}]" if self.settings else ""
+            return f"{self.engine}@{self.where}{settings}"
+        return f"{self.engine}@{self.kind}:{self.where}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Build:
         version: The engine's own version.
         llama_cpp_commit: What ``ggml_commit()`` answers, or "" where it cannot be asked.
         where: The interpreter or program that ran.
-        compiled_with: CPU features and backends, from ``llama_print_system_info``.
+        compiled_with: CPU features and backends, from ``llama_print_system_info``, and the compiler's name.
         environment: The variables that change speed, as the worker saw them.
     """
 

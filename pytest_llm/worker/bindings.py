@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import ctypes
 import importlib
+import mmap
 import os
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .names import NEEDS, Need
@@ -30,6 +33,8 @@ _PROTOTYPES = {
     "ggml_commit": (ctypes.c_char_p, ()),
     "llama_kv_cache_seq_pos_max": (ctypes.c_int32, (ctypes.c_void_p, ctypes.c_int32)),
 }
+# What GCC and Clang leave in what they compile: "GCC: (Debian 12.2.0-14) 12.2.0".
+_COMPILER = re.compile(rb"GCC: \([^)\0]{0,80}\) [\d.]+|clang version [\d.]+")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,11 +87,14 @@ def _takes(function: Any, arguments: int | None) -> bool:
 def _unbound(module: Any, name: str) -> Callable[..., Any] | None:
     if name not in _PROTOTYPES:
         return None
-    library = getattr(getattr(module, "llama_cpp", None), "_lib", None)
-    function: Any = getattr(library, name, None)
+    function: Any = getattr(_library(module), name, None)
     if function is not None:
         function.restype, function.argtypes = _PROTOTYPES[name]
     return function  # type: ignore[no-any-return]
+
+
+def _library(module: Any) -> Any:
+    return getattr(getattr(module, "llama_cpp", None), "_lib", None)
 
 
 class _Newest:
@@ -127,6 +135,16 @@ class Bindings:
         """Whether the release has that function, under this name or an older one."""
         return find(self._module, name) is not None
 
+    def check_library(self, folder: str) -> None:
+        """Refuse to go on if the library is not the one in that folder.
+
+        Raises:
+            UnusableError: The release takes no notice of ``LLAMA_CPP_LIB_PATH``.
+        """
+        loaded = self._library_file()
+        if loaded is None or loaded.parent.resolve() != Path(folder).resolve():
+            raise UnusableError(f"this release of llama-cpp-python takes no library from {folder}")
+
     def describe(self) -> dict[str, Any]:
         """Return what the build says of itself, see ``records.Build``."""
         features = self.llama.llama_print_system_info()
@@ -135,7 +153,9 @@ class Bindings:
             "version": str(getattr(self._module, "__version__", "")),
             "llama_cpp_commit": commit.decode(errors="replace").partition("-")[0],
             "where": sys.executable,
-            "compiled_with": features.decode(errors="replace").strip(" |"),
+            "compiled_with": " | ".join(
+                each for each in (features.decode(errors="replace").strip(" |"), self._compiler()) if each
+            ),
             "environment": {
                 name: value for name, value in sorted(os.environ.items()) if name.startswith(_SPEED_VARIABLES)
             },
@@ -149,6 +169,22 @@ class Bindings:
     def vocabulary_of(self, model: Any) -> Any:
         """Return the handle that the text functions take for this model."""
         return self.llama.llama_model_get_vocab(model) if self.has("llama_model_get_vocab") else model
+
+    def _compiler(self) -> str:
+        """Return what compiled the library, "" where it does not tell."""
+        path = self._library_file()
+        try:
+            if path is None:
+                return ""
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                found = _COMPILER.search(content)
+                return found.group().decode(errors="replace").replace("GCC: ", "GCC ") if found else ""
+        except (OSError, ValueError):
+            return ""
+
+    def _library_file(self) -> Path | None:
+        name = getattr(_library(self._module), "_name", None)
+        return Path(name) if isinstance(name, str) else None
 
     def memory_of(self, context: Any) -> Any:
         """Return the handle that the memory functions take for this context."""

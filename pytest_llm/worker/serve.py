@@ -11,8 +11,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import introspection, text, timing
-from .bindings import Bindings, LackingError, UnusableError
+from . import introspection, layouts, text, timing
+from .bindings import Bindings, LackingError, UnusableError, import_llama
 from .subject import RefusedError, Subject
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Server:
             "names": introspection.names,
             "structs": introspection.structs,
             "defaults": introspection.defaults,
+            "layouts": self.layouts,
             "load": self.load,
             "resolved": self.resolved,
             "drag": self.drag,
@@ -55,6 +56,13 @@ class Server:
         """Import llama_cpp and describe the build."""
         self._bindings = Bindings()
         return self._bindings.describe()
+
+    def layouts(self, library: str | None) -> Answer:
+        """Say what is seen of the structs of a library, which must be the one in that folder."""
+        assert self._bindings is not None, "hello comes first"
+        if library is not None:
+            self._bindings.check_library(library)
+        return layouts.read_layouts(import_llama())
 
     def load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
         """Load the model and make a context; answers the seconds that took."""

@@ -58,6 +58,7 @@ def test_every_command_has_an_example_and_tells_its_exit_status(
 def test_every_command_is_in_the_readme() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     assert [name for name in COMMANDS if f"`pytest-llm baselines {name}" not in readme] == []
+    assert [each for each in ("list", "make", "remove") if f"`pytest-llm builds {each}" not in readme] == []
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     "gguf_model": {"errors", "protocols", "records", "talk"},
     "models": {"errors", "protocols", "records", "whole_file"},
     "engines": {"errors", "protocols", "records", "talk"},
-    "measuring_lock": {"errors"},
+    "builds": {"codec", "errors", "lock_holder", "records", "whole_file"},
+    "providing": {"builds", "engines", "protocols", "records"},
+    "lock_holder": set(),
+    "measuring_lock": {"errors", "lock_holder"},
     "probes": {"records"},
     "cache": set(),
     "qualification": {

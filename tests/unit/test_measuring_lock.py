@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
-from pytest_llm.measuring_lock import Holder, MeasuringLock, lock_path
+from pytest_llm.lock_holder import Holder
+from pytest_llm.measuring_lock import MeasuringLock, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,13 @@ seconds = st.floats(0, 1e9)
 
 models = st.builds(records.Model, *[texts] * 3, counts, *[texts] * 2, *[counts] * 7)
 builds = st.builds(records.Build, *[texts] * 5, st.dictionaries(texts, texts, max_size=3))
-references = st.builds(records.BuildReference, texts, st.sampled_from(["installed", "venv"]), texts)
+references = st.builds(
+    records.BuildReference,
+    texts,
+    st.sampled_from(["installed", "release", "venv", "lib"]),
+    texts,
+    st.lists(texts, max_size=2).map(tuple),
+)
 load_options = st.builds(
     records.LoadOptions,
     n_ctx=counts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +11,6 @@ from pytest_llm import qualification
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.shared import described
 from pytest_llm.codec import encode
-from pytest_llm.engines import engine_for
 from pytest_llm.errors import EngineError, LLMBenchError, MachineBusyError
 from pytest_llm.measuring_lock import MeasuringLock, lock_path
 from pytest_llm.metrics import METRICS
@@ -18,7 +18,7 @@ from pytest_llm.probes import machine
 from pytest_llm.probes.advice import Advice, advice
 from pytest_llm.probes.conditions import read_conditions
 from pytest_llm.probes.noise import find_noise
-from pytest_llm.records import LoadOptions, Model, Subject
+from pytest_llm.providing import Provider
 from pytest_llm.verdicts.words import ratio
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, Build, BuildReference
 
 ANSWER_SECONDS = 600.0
-# Starting a worker takes a model; as long as nothing is loaded, none is looked at.
-_NO_MODEL = Model("", "", "", 0, "", "", 0, 0, 0, 0, 0, 0, 0)
 
 
 class Seen(NamedTuple):
@@ -63,7 +61,7 @@ def look(reference: BuildReference, cache: Path) -> Seen:
     """Look at this machine; takes about a second."""
     noise, conditions = find_noise(machine.own_processes), read_conditions()
     standing = qualification.read(cache, machine.fingerprint())
-    build, no_build = describe_build(reference)
+    build, no_build = describe_build(reference, cache)
     holder = _holder()
     return Seen(
         fingerprint=machine.fingerprint(),
@@ -83,12 +81,11 @@ def tell(seen: Seen) -> command.Answer:
     return command.Answer(int(bool(seen.advice)), _lines(seen), _document(seen))
 
 
-def describe_build(reference: BuildReference) -> tuple[Build | None, list[Advice]]:
+def describe_build(reference: BuildReference, cache: Path) -> tuple[Build | None, list[Advice]]:
     """Start a build's worker; return how it describes itself, or what is to be changed."""
-    subject = Subject("", reference, LoadOptions())
     try:
-        with closing(engine_for(reference, ANSWER_SECONDS).start(subject, _NO_MODEL)) as started:
-            return started.build, []
+        with closing(Provider(cache, ANSWER_SECONDS)) as provider:
+            return provider.describe(reference, lambda line: print(line, file=sys.stderr, flush=True)), []
     except EngineError as error:
         return None, [
             Advice(str(error), "nothing can be measured with it", "repair it, or name another build")

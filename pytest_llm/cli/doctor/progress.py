@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Writes to standard error; see :class:`pytest_llm.protocols.Watcher`."""
+    """Writes to standard error; see :class:`pytest_llm.protocols.Preparing`."""
 
     def __init__(self, stream: TextIO, sessions: int) -> None:
         """Begin.
@@ -49,6 +49,10 @@ class Progress:
     def waiting(self, holder: str) -> None:
         """Say for whom this command waits."""
         self._write(f"waiting: {holder}")
+
+    def preparing(self, doing: str) -> None:
+        """Say what is made before anything can be measured."""
+        self._write(doing)
 
     def _left(self) -> str:
         if not self._spent:

@@ -16,11 +16,11 @@ from pytest_llm.cli import command, project
 from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
 from pytest_llm.cli.doctor.progress import Progress
 from pytest_llm.codec import encode
-from pytest_llm.engines import engine_for
 from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.metrics import METRICS
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.probes import machine
+from pytest_llm.providing import Provider
 from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.surroundings import surroundings
 from pytest_llm.verdicts.words import counted, percent, ratio, resting_on
@@ -44,8 +44,8 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     Raises:
         LLMBenchError: Another run measures, the model cannot be had, or a worker failed.
     """
-    side = _side(build, name, cache, start)
     progress = Progress(sys.stderr, qualification.SESSIONS * len(qualification.CHECKS))
+    side = _side(build, name, cache, start, progress)
     lock = MeasuringLock(lock_path(os.environ))
     lock.acquire(PATIENCE, progress.waiting)
     try:
@@ -80,14 +80,15 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     return command.Answer(int(not found.qualified), lines, document)
 
 
-def _side(build: BuildReference, name: str, cache: Path, start: Path) -> Side:
+def _side(build: BuildReference, name: str, cache: Path, start: Path, progress: Progress) -> Side:
     root = project.home(start)
     models = ModelStore(cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root)
     if "/" in name or name.lower().endswith(".gguf"):
         name = str(start / Path(name).expanduser())
     cores = machine.usable_cores()
     options = LoadOptions(n_ctx=_N_CTX, n_threads=cores, n_threads_batch=cores)
-    return Side(Subject(name, build, options), models.resolve(name), engine_for(build, ANSWER_SECONDS))
+    engine = Provider(cache, ANSWER_SECONDS).engine(build, progress.preparing)  # until this process ends
+    return Side(Subject(name, build, options), models.resolve(name), engine)
 
 
 def _result_lines(result: qualification.Result) -> list[str]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
 from pytest_llm.errors import EngineError, EngineMissingError, LoadRefusedError, ModelError
 from pytest_llm.plugin.telling import message
 from pytest_llm.records import LoadOptions, Subject
@@ -17,7 +16,7 @@ from pytest_llm.records import LoadOptions, Subject
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pytest_llm.engines.llama_cpp_python import LoadedModel
+    from pytest_llm.engines.llama_cpp_python import LlamaCppPython, LoadedModel
     from pytest_llm.protocols import Models
     from pytest_llm.records import Build, BuildReference, Model
 
@@ -71,17 +70,17 @@ class Refused:
 class Candidate:
     """A build of llama-cpp-python, looked at from another process."""
 
-    def __init__(self, reference: BuildReference, timeout: float, models: Models, model: str) -> None:
+    def __init__(self, engine: LlamaCppPython, reference: BuildReference, models: Models, model: str) -> None:
         """Remember what to ask; nothing is started yet.
 
         Args:
+            engine: What runs the build.
             reference: The build.
-            timeout: Seconds to wait for each answer.
             models: Where the model comes from.
             model: What to load: a small one will do.
         """
         self._reference = reference
-        self._engine = LlamaCppPython(reference, timeout)
+        self._engine = engine
         self._models = models
         self._model_name = model
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llm import engines, plugin
+from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.plugin.progress import Progress
 from pytest_llm.plugin.state import bench_of
-from pytest_llm.suite.contract.candidate import Candidate, not_covered
+from pytest_llm.providing import Provider
+from pytest_llm.suite.contract.candidate import Candidate, not_covered, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,14 +39,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def candidate(request: pytest.FixtureRequest) -> Candidate:
-    """The build under test."""
+def candidate(request: pytest.FixtureRequest) -> Iterator[Candidate]:
+    """The build under test, made first if need be."""
     bench = bench_of(request.config)
     reference = bench.settings.candidate
     if reference.engine != engines.DEFAULT:
         not_covered(f"the contract is one of {engines.DEFAULT}, the candidate is {reference}")
     model = (*bench.settings.models, _MODEL)[0]
-    return Candidate(reference, bench.settings.timeout, bench.models, model)
+    with closing(Provider(bench.settings.cache, bench.settings.timeout)) as provider:
+        with told():
+            engine = provider.engine(reference, Progress(request.config).preparing)
+        assert isinstance(engine, LlamaCppPython)
+        yield Candidate(engine, reference, bench.models, model)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

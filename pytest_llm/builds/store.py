@@ -1,0 +1,209 @@
+"""Finds, makes, keeps and removes builds in a cache folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pytest_llm.builds import locks, manifest
+from pytest_llm.builds.identity import identity_of
+from pytest_llm.builds.making import ENVIRONMENT, TELLING_SECONDS, make_environment
+from pytest_llm.builds.manifest import Manifest
+from pytest_llm.errors import BuildError, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llm.builds.identity import Identity
+    from pytest_llm.records import Build, BuildReference
+
+    Describe = Callable[[BuildReference, str], Build]
+    Tell = Callable[[str], None]
+
+
+_UNLOCKED = -1
+
+
+class Kept(NamedTuple):
+    """A folder of the store.
+
+    Attributes:
+        folder: Where.
+        state: "ready"; "unfinished", when nothing uses what was left there; or "being made".
+        manifest: What was made; None unless it is ready.
+        bytes: On the disk.
+    """
+
+    folder: Path
+    state: Literal["ready", "unfinished", "being made"]
+    manifest: Manifest | None
+    bytes: int
+
+
+class BuildStore:
+    """Builds in ``builds/`` of a cache: a folder for each, with a log and a lock beside it.
+
+    A folder is a build when its manifest says so, which is written last and removed first.
+    """
+
+    def __init__(self, cache: Path, describe: Describe, telling: float = TELLING_SECONDS) -> None:
+        """Remember where to look; nothing is read or made yet.
+
+        Args:
+            cache: The folder of the cache; need not exist.
+            describe: Runs a build's interpreter and returns what it says of itself.
+            telling: Seconds between two lines about a build that is being made.
+        """
+        self.folder = cache.absolute() / "builds"
+        self._describe = describe
+        self._telling = telling
+        self._in_use: dict[Identity, int] = {}
+        self._failed: dict[Identity, EngineError] = {}
+
+    def ready(self, reference: BuildReference, tell: Tell) -> str:
+        """Return the interpreter of a release, made first if need be, and safe from removal until ``close``.
+
+        What could not be made is not tried again.
+
+        Args:
+            reference: A release.
+            tell: Is given a line when there is something to wait for, and now and then.
+
+        Raises:
+            EngineError: It could not be made, or does not start.
+            UsageError: It is no release.
+        """
+        identity = identity_of(reference)
+        if identity in self._failed:
+            raise self._failed[identity]
+        try:
+            while identity not in self._in_use:
+                self.make(reference, tell)
+                self._use(identity, tell)
+        except EngineError as error:
+            self._failed[identity] = error
+            raise
+        return str(_interpreter(self._of(identity)))
+
+    def make(self, reference: BuildReference, tell: Tell) -> Manifest:
+        """Return the manifest of a build, which is made unless it is there.
+
+        Raises:
+            EngineError: It could not be made, or does not start.
+            UsageError: It is no release.
+        """
+        identity = identity_of(reference)
+        found = self._trusted(identity)
+        if found is not None:
+            return found
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locks.alone(self._beside(identity, ".lock"), str(reference), tell) as lock:
+                return self._trusted(identity) or self._made(identity, lock, tell)
+        except OSError as error:
+            raise BuildError(
+                f"{reference} cannot be kept in {self.folder}: {error.strerror or error}; make the folder "
+                "writable and its disk roomy, or choose another cache"
+            ) from None
+
+    def close(self) -> None:
+        """Let others remove what was used."""
+        while self._in_use:
+            _, handle = self._in_use.popitem()
+            if handle != _UNLOCKED:
+                os.close(handle)
+
+    def kept(self) -> list[Kept]:
+        """Return what there is, by name."""
+        if not self.folder.is_dir():
+            return []
+        return [self._seen(each) for each in sorted(self.folder.iterdir()) if each.is_dir()]
+
+    def remove(self, kept: Kept) -> None:
+        """Remove a build, or what is left of one.
+
+        Raises:
+            BuildError: Somebody makes or runs it.
+            OSError: It cannot be removed.
+        """
+        lock = self._lock_of(kept.folder)
+        with locks.alone(lock, kept.folder.name, lambda _: None, patience=0):
+            _clear(kept.folder)
+            lock.with_suffix(".log").unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+
+    def _use(self, identity: Identity, tell: Tell) -> None:
+        lock = self._beside(identity, ".lock")
+        if not os.access(self.folder, os.W_OK) and not lock.exists():
+            self._in_use[identity] = _UNLOCKED  # nobody can remove from a cache that can only be read
+            return
+        handle = locks.share(lock, str(identity.reference), tell)
+        if self._trusted(identity) is None:  # removed since it was made
+            os.close(handle)
+            return
+        self._in_use[identity] = handle
+
+    def _made(self, identity: Identity, lock: int, tell: Tell) -> Manifest:
+        folder = self._of(identity)
+        started = time.monotonic()
+        tell(f"building {identity.reference}: usually takes minutes")
+        _clear(folder)
+        folder.mkdir()
+        try:
+            uv = make_environment(identity, folder, self._beside(identity, ".log"), lock, tell, self._telling)
+            said = self._describe(identity.reference, str(_interpreter(folder)))
+            made = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            found = Manifest(identity, said, made, round(time.monotonic() - started, 1), uv)
+            os.sync()  # a manifest must not outlive, over a power cut, what it vouches for
+            manifest.write(folder, found)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return found
+
+    def _trusted(self, identity: Identity) -> Manifest | None:
+        folder = self._of(identity)
+        found = manifest.read(folder)
+        # An interpreter that was updated away leaves a link to nowhere.
+        return found if found is not None and os.access(_interpreter(folder), os.X_OK) else None
+
+    def _seen(self, folder: Path) -> Kept:
+        found = manifest.read(folder)
+        if found is not None:
+            return Kept(folder, "ready", found, _bytes_in(folder))
+        making = locks.is_held_alone(self._lock_of(folder))
+        return Kept(folder, "being made" if making else "unfinished", None, _bytes_in(folder))
+
+    def _of(self, identity: Identity) -> Path:
+        return self.folder / identity.key
+
+    def _beside(self, identity: Identity, suffix: str) -> Path:
+        return self.folder / f"{identity.key}{suffix}"
+
+    def _lock_of(self, folder: Path) -> Path:
+        return self.folder / f"{folder.name}.lock"
+
+
+def _interpreter(folder: Path) -> Path:
+    return folder / ENVIRONMENT / "bin" / "python"
+
+
+def _clear(folder: Path) -> None:
+    manifest.remove(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(Path(place, name)).st_size
+            except OSError:  # removed meanwhile
+                continue
+    return total

@@ -1,0 +1,56 @@
+"""``pytest-llm builds make``: have builds there before a run needs them."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.cli import command
+from pytest_llm.cli.builds.shared import BUILD_HELP, asked, made_document, said_line, store_of
+from pytest_llm.errors import EngineError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pytest_llm.builds import BuildStore, Identity
+
+_TEXT = command.Text(
+    summary="make builds, each in an environment of its own",
+    more="A build that is there already is left as it is. How far one is, is told on standard error.",
+    statuses="0; 1 if one could not be made",
+    example="pytest-llm builds make 0.3.35 '0.3.36[-DGGML_NATIVE=OFF]'",
+)
+
+
+def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
+    """Declare the command."""
+    parser = command.add(commands, "make", _TEXT, run)
+    parser.add_argument("builds", metavar="BUILD", nargs="+", help=BUILD_HELP)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """Make each build; one that cannot be made keeps no other from being made."""
+    store = store_of(arguments)
+    lines, documents = [], []
+    for each in asked(arguments.builds):
+        line, document = _make(store, each)
+        lines.append(line)
+        documents.append(document)
+    failed = any("error" in each for each in documents)
+    return command.Answer(int(failed), lines, {"folder": str(store.folder), "builds": documents})
+
+
+def _make(store: BuildStore, identity: Identity) -> tuple[str, dict[str, Any]]:
+    try:
+        made = store.make(identity.reference, _tell)
+    except EngineError as error:
+        for line in error.log:
+            _tell(f"  | {line}")
+        document = {"build": str(identity.reference), "error": str(error), "log": list(error.log)}
+        return str(error), document
+    return f"{identity.reference}: {said_line(made)}", made_document(made)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,111 @@
+"""How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
+
+A new kind of place is one function and one line in ``_PLACES``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.records import BuildReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Mapping
+
+# What a place alone looks like: "venv:PATH", or a release.
+_PLACE = re.compile(r"[A-Za-z]+:|v?\d")
+_RELEASE = re.compile(r"v?\d")
+_SETTING = re.compile(r"-D(?P<name>[A-Za-z_][\w.-]*)(:[A-Z]+)?=.*", re.ASCII)
+_LIBRARIES = ("libllama.so", "libllama.dylib")
+_FIX = "a build is ENGINE[@WHERE], or alone a release such as 0.3.36, venv:PATH or lib:PATH"
+
+
+def parse(text: str, start: Path, engines: Iterable[str], default: str) -> BuildReference:
+    """Read a build; ``str()`` of what is returned reads as the same one.
+
+    Args:
+        text: What the user wrote.
+        start: The folder that relative paths count from.
+        engines: Those that are known.
+        default: The engine of a place that is written alone.
+
+    Raises:
+        UnknownNameError: The engine is not known.
+        UsageError: WHERE is nothing that this engine has, or nothing lies there.
+    """
+    if not text.isprintable():
+        raise UsageError(f"build {text!r}: it holds characters that cannot be printed; {_FIX}")
+    engine, at, where = (default, "@", text) if _PLACE.match(text) else text.partition("@")
+    known = sorted(engines)
+    if engine not in known:
+        raise UnknownNameError("engine", engine, known, fix=_FIX)
+    if not at:
+        return BuildReference(engine)
+    kind, _, path = where.partition(":")
+    if kind in _PLACES and path:
+        return _PLACES[kind](text, engine, (start / Path(path).expanduser()).absolute())
+    if _RELEASE.match(where):
+        return _release(text, engine, where)
+    raise UsageError(
+        f"build {text!r}: {where!r} is not a place of {engine}; write {engine}@0.3.36 for a release, "
+        f"{engine}@venv:PATH, {engine}@lib:PATH, or {engine} alone for the one of this environment"
+    )
+
+
+def _venv(text: str, engine: str, folder: Path) -> BuildReference:
+    if not folder.is_dir():
+        raise UsageError(f"build {text!r}: there is no folder {folder}; make it with python -m venv")
+    return BuildReference(engine, "venv", str(folder))
+
+
+def _lib(text: str, engine: str, folder: Path) -> BuildReference:
+    if folder.name in _LIBRARIES:
+        raise UsageError(f"build {text!r}: name the folder of the library, {folder.parent}")
+    if not any((folder / name).is_file() for name in _LIBRARIES):
+        raise UsageError(f"build {text!r}: there is no {' or '.join(_LIBRARIES)} in {folder}")
+    return BuildReference(engine, "lib", str(folder))
+
+
+_PLACES: Mapping[str, Callable[[str, str, Path], BuildReference]] = {"venv": _venv, "lib": _lib}
+
+
+def _release(text: str, engine: str, where: str) -> BuildReference:
+    # Importing this package must stay cheap; pytest itself depends on packaging.
+    from packaging.version import InvalidVersion, Version
+
+    version, bracket, rest = where.partition("[")
+    if bracket and not rest.endswith("]"):
+        raise UsageError(f"build {text!r}: it must end with the bracket: {version}[-DNAME=VALUE …]")
+    try:
+        release = str(Version(version))
+    except InvalidVersion:
+        raise UsageError(
+            f"build {text!r}: {version!r} is no version of a release (PEP 440); write one whole, as 0.3.36"
+        ) from None
+    return BuildReference(engine, "release", release, _settings(text, rest[:-1]))
+
+
+def _settings(text: str, written: str) -> tuple[str, ...]:
+    """Return CMake's settings in the order of their names: in any other order they mean the same."""
+    try:
+        words = shlex.split(written)
+    except ValueError as error:
+        raise UsageError(f"build {text!r}: {written!r} cannot be read: {error}") from None
+    found: dict[str, str] = {}
+    for word in words:
+        name = _name(text, word, found)
+        found[name] = word
+    return tuple(found[name] for name in sorted(found))
+
+
+def _name(text: str, word: str, others: Container[str]) -> str:
+    match = _SETTING.fullmatch(word)
+    if match is None:
+        raise UsageError(f"build {text!r}: {word!r} is no setting; write -DNAME=VALUE, as -DGGML_AVX2=OFF")
+    if match["name"] in others:
+        raise UsageError(f"build {text!r}: {match['name']} is set twice; set it once")
+    return match["name"]

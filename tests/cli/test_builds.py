@@ -1,0 +1,176 @@
+"""``pytest-llm builds``: what there is, more of it, and less."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.cli import main
+from pytest_llm.engines import parse_build
+from pytest_llm.providing import build_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Releases
+
+
+class Builds:
+    """The commands of the group, with a cache of their own."""
+
+    def __init__(self, folder: Path, captured: pytest.CaptureFixture[str]) -> None:
+        self.cache = folder / "cache"
+        self._captured = captured
+
+    def __call__(self, *words: str) -> tuple[int, list[str], list[str]]:
+        """Return the exit status, and the lines on standard output and error."""
+        status = main(["builds", *words, "--cache", str(self.cache)])
+        out, err = self._captured.readouterr()
+        return status, out.splitlines(), err.splitlines()
+
+    def json(self, *words: str) -> tuple[int, Any]:
+        """Return the exit status and the document."""
+        status, out, _ = self(*words, "--json")
+        return status, json.loads("\n".join(out))
+
+
+@pytest.fixture
+def builds(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    releases: Releases,
+) -> Builds:
+    monkeypatch.chdir(tmp_path)
+    return Builds(tmp_path, capsys)
+
+
+@pytest.mark.parametrize("name", ["list", "make", "remove"])
+def test_every_command_has_an_example_and_tells_its_exit_status(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["builds", name, "--help"])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert f"example:\n  pytest-llm builds {name}" in out
+    assert "exit status: 0" in out
+    assert "--json" in out
+    assert "--cache DIR" in out
+
+
+def test_where_there_is_none_the_list_says_how_to_make_one(builds: Builds) -> None:
+    told = f"no builds in {builds.cache / 'builds'}: make one with pytest-llm builds make 0.3.36, say"
+    assert builds("list") == (0, [told], [])
+
+
+def test_what_is_made_is_told_listed_and_removed(builds: Builds) -> None:
+    status, out, err = builds("make", "9.0.1", "9.0.2[-DA=1]", "llama-cpp-python@9.0.1")
+
+    said = "llama-cpp-python 9.0.1 (llama.cpp 57a9d1234), CPU : BUILT ="
+    assert (status, len(out)) == (0, 2)
+    assert out[0] == f"llama-cpp-python@9.0.1: {said}"
+    assert err[0] == "building llama-cpp-python@9.0.1: usually takes minutes"
+
+    status, out, err = builds("list")
+    assert (status, err, out[0]) == (0, [], f"builds in {builds.cache / 'builds'}")
+    assert out[1].startswith("  llama-cpp-python@9.0.1: ")
+    assert out[2] == f"    {said}"
+    assert out[3].startswith("  llama-cpp-python@9.0.2[-DA=1]: ")
+
+    status, out, err = builds("remove", "9.0.1")
+    assert (status, len(out), err) == (0, 1, [])
+    assert out[0].startswith("removed llama-cpp-python-9.0.1-")
+    assert [each["build"] for each in builds.json("list")[1]["builds"]] == ["llama-cpp-python@9.0.2[-DA=1]"]
+
+    assert builds("remove", "--all")[0] == 0
+    assert list((builds.cache / "builds").iterdir()) == []
+
+
+def test_the_documents_hold_what_the_lines_say(builds: Builds) -> None:
+    status, made = builds.json("make", "9.0.1[-DA=1]")
+    (one,) = made["builds"]
+    assert (status, one["build"]) == (0, "llama-cpp-python@9.0.1[-DA=1]")
+    assert one["identity"]["settings"] == ["-DA=1"]
+    assert one["said"]["llama_cpp_commit"] == "57a9d1234"
+
+    status, listed = builds.json("list")
+    (kept,) = listed["builds"]
+    assert (status, kept["state"], kept["said"]) == (0, "ready", one["said"])
+    assert kept["bytes"] > 10_000
+
+    status, removed = builds.json("remove", "9.0.1[-DA=1]")
+    assert (status, removed["removed"], removed["problems"]) == (
+        0,
+        [{"folder": kept["folder"], "bytes": kept["bytes"]}],
+        [],
+    )
+
+
+def test_one_that_cannot_be_made_keeps_no_other_from_being_made(builds: Builds) -> None:
+    status, out, err = builds("make", "9.0.3", "9.0.1")
+
+    assert status == 1
+    assert "all of them are in" in out[0]
+    assert out[1].startswith("llama-cpp-python@9.0.1: ")
+    assert any("error: expected ';' before '}' token" in line for line in err)
+    assert [each["build"] for each in builds.json("list")[1]["builds"]] == ["llama-cpp-python@9.0.1"]
+
+
+def test_a_failure_is_in_the_document(builds: Builds) -> None:
+    status, made = builds.json("make", "9.0.3")
+    (one,) = made["builds"]
+    assert status == 1
+    assert "could not be made" in one["error"]
+    assert one["log"][-1].strip() == "ninja: build stopped: subcommand failed."
+
+
+def test_what_a_killed_maker_left_is_told_and_removed(builds: Builds) -> None:
+    left = builds.cache / "builds" / "llama-cpp-python-9.0.1-0123456789ab"
+    left.mkdir(parents=True)
+    (left / "file").write_bytes(b"x" * 2048)
+
+    assert builds("list")[1][1] == "  llama-cpp-python-9.0.1-0123456789ab: unfinished, 2.000 KiB"
+    assert builds("remove", "--all")[0] == 0
+    assert builds.json("list")[1]["builds"] == []
+
+
+def test_a_build_in_use_stays(builds: Builds) -> None:
+    store = build_store(builds.cache)
+    store.ready(parse_build("9.0.1", builds.cache), lambda _: None)
+
+    status, out, _ = builds("remove", "--all")
+
+    store.close()
+    assert status == 1
+    assert out[0].endswith(" is in use: try again when it has ended")
+    assert builds("remove", "--all")[0] == 0
+
+
+def test_one_that_is_not_there_is_told(builds: Builds) -> None:
+    assert builds("remove", "9.0.2") == (1, ["llama-cpp-python@9.0.2 is not there"], [])
+    assert builds("remove", "--all")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("make", "llama-cpp-python"), "llama-cpp-python is no release, so it is not ours to make"),
+        (("make", "0.3.x"), "'0.3.x' is no version of a release"),
+        (("make",), "required: BUILD"),
+        (("remove",), "name the builds to remove, or --all of them"),
+        (("remove", "--all", "9.0.1"), "name the builds to remove, or --all of them"),
+    ],
+)
+def test_bad_words_are_one_line(builds: Builds, words: tuple[str, ...], told: str) -> None:
+    status, out, err = builds(*words)
+    assert (status, out, len(err)) == (2, [], 1)
+    assert told in err[0]
+
+
+def test_the_cache_is_the_one_of_pytest(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_LLM_CACHE", str(builds.cache / "mine"))
+    assert main(["builds", "list"]) == 0
+    assert builds._captured.readouterr().out.startswith(f"no builds in {builds.cache / 'mine' / 'builds'}: ")

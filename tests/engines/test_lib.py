@@ -1,0 +1,129 @@
+"""``lib:PATH``: a library in the place of the binding's own, refused where it does not fit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.engines import describe, parse_build
+from pytest_llm.errors import BuildError
+
+from .conftest import PATIENCE
+
+if TYPE_CHECKING:
+    from pytest_llm.records import Build
+
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="links libraries as Linux does")
+
+OWN = "import json, llama_cpp; print(json.dumps(llama_cpp.llama_cpp._lib._name))"
+SIZE = "import ctypes, llama_cpp; print(ctypes.sizeof(llama_cpp.llama_context_params))"
+
+# All of the binding's own library, but for the context's defaults.
+SHIFTED = """
+#include <dlfcn.h>
+#include <string.h>
+struct own { char bytes[SIZE]; };
+struct changed { char bytes[SIZE + 8 * LONGER]; };
+struct changed llama_context_default_params(void) {
+    void *library = dlopen(OWN, RTLD_LAZY);
+    struct own (*real)(void) = (struct own (*)(void))dlsym(library, "llama_context_default_params");
+    struct own before = real();
+    struct changed after;
+    memset(&after, 0, sizeof after);
+    memcpy(after.bytes, before.bytes, SIZE);
+    if (MOVED) {
+        memset(after.bytes + 4, 0, 4);
+        memcpy(after.bytes + 8, before.bytes + 4, SIZE - 8);
+    }
+    return after;
+}
+"""
+
+
+def asked(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def own() -> Path:
+    return Path(json.loads(asked(OWN)))
+
+
+def say(folder: Path) -> Build:
+    return describe(parse_build(f"lib:{folder}", Path.cwd()), PATIENCE)
+
+
+def compiled(source: str, folder: Path, own: Path | None, **defines: Any) -> Path:
+    (folder / "library.c").write_text(source, encoding="utf-8")
+    command = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", "libllama.so", "library.c", "-ldl"]
+    command += [f"-D{name}={value}" for name, value in defines.items()]
+    if own is not None:
+        command += ["-Wl,--no-as-needed", str(own), f"-Wl,-rpath,{own.parent}"]
+    subprocess.run(command, cwd=folder, check=True)
+    return folder
+
+
+def shifted(folder: Path, own: Path, *, moved: int, longer: int) -> Path:
+    name = f'"{own}"'
+    return compiled(SHIFTED, folder, own, SIZE=asked(SIZE), MOVED=moved, LONGER=longer, OWN=name)
+
+
+def test_the_binding_s_own_library_fits(own: Path) -> None:
+    said = say(own.parent)
+
+    assert said.environment["LLAMA_CPP_LIB_PATH"] == str(own.parent)
+    assert said.llama_cpp_commit
+
+
+def test_a_copy_elsewhere_is_the_one_that_is_loaded(own: Path, tmp_path: Path) -> None:
+    shutil.copytree(own.parent, tmp_path / "lib", symlinks=True)
+
+    assert say(tmp_path / "lib").compiled_with
+
+
+@LINUX
+def test_a_library_that_defines_the_same_fits(own: Path, tmp_path: Path) -> None:
+    assert say(shifted(tmp_path, own, moved=0, longer=0)).compiled_with
+
+
+@LINUX
+def test_a_missing_symbol_is_named(tmp_path: Path) -> None:
+    folder = compiled("int llama_max_devices(void) { return 1; }", tmp_path, None)
+
+    with pytest.raises(BuildError, match=r"undefined symbol: llama_\w+.*give a library of the installed"):
+        say(folder)
+
+
+@LINUX
+def test_a_field_that_moved_is_named_with_what_is_read_of_it(own: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        say(shifted(tmp_path, own, moved=1, longer=0))
+
+    assert "the binding reads n_batch = 0 from its llama_context_default_params, and 2048" in str(
+        caught.value
+    )
+    assert "\n" not in str(caught.value)
+
+
+@LINUX
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="elsewhere the calling convention hides sizes")
+def test_a_struct_that_grew_at_its_end_is_seen(own: Path, tmp_path: Path) -> None:
+    size = int(asked(SIZE))
+    with pytest.raises(
+        BuildError, match=f"writes {size + 8} bytes, that of the binding's own library {size}"
+    ):
+        say(shifted(tmp_path, own, moved=0, longer=1))
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "libllama.so").write_text("no library", encoding="utf-8")
+    with pytest.raises(BuildError, match=r"libllama\.so"):
+        say(tmp_path)

@@ -1,0 +1,96 @@
+"""How a build is written, and that it reads back as itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_llm.engines import parse_build
+from pytest_llm.errors import UsageError
+from pytest_llm.records import BuildReference
+
+HERE = Path.cwd()
+
+versions = st.builds(
+    lambda numbers, suffix: ".".join(map(str, numbers)) + suffix,
+    st.lists(st.integers(0, 999), min_size=1, max_size=4),
+    st.sampled_from(["", "rc1", ".post2", ".dev3", "+cu124", "a0.post1+local.2"]),
+)
+printable = st.text(st.characters(exclude_categories=["C", "Z"]) | st.sampled_from(" ")).filter(
+    str.isprintable
+)
+names = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,8}\Z")
+settings = st.dictionaries(names, printable, max_size=4)
+
+
+@given(versions, settings)
+def test_a_release_reads_back_as_itself(version: str, chosen: dict[str, str]) -> None:
+    words = tuple(f"-D{name}={value}" for name, value in sorted(chosen.items()))
+    build = BuildReference("llama-cpp-python", "release", version, words)
+
+    assert parse_build(str(build), HERE) == build
+    assert parse_build(str(build).removeprefix("llama-cpp-python@"), HERE) == build
+
+
+@pytest.mark.parametrize("kind", ["venv", "lib"])
+@pytest.mark.parametrize("name", ["env", "a@b", "c:d", "with space", "[-DA=1]", "ünï"])
+def test_a_folder_reads_back_as_itself(kind: str, name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "libllama.so").touch()
+
+    build = parse_build(f"{kind}:{name}", tmp_path)
+
+    assert build == BuildReference("llama-cpp-python", kind, str(folder))  # type: ignore[arg-type]
+    assert parse_build(str(build), HERE) == build
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("0.3.36", "llama-cpp-python@0.3.36"),
+        ("llama-cpp-python@0.3.36", "llama-cpp-python@0.3.36"),
+        ("v0.3.36", "llama-cpp-python@0.3.36"),
+        ("0.3.36-rc1", "llama-cpp-python@0.3.36rc1"),
+        ("0.3.36[]", "llama-cpp-python@0.3.36"),
+        ("0.3.36[-DGGML_AVX2=OFF]", "llama-cpp-python@0.3.36[-DGGML_AVX2=OFF]"),
+        ("0.3.36[ -DB=2   -DA:BOOL=ON ]", "llama-cpp-python@0.3.36[-DA:BOOL=ON -DB=2]"),
+        ("0.3.36[-DA=x@y -DB=lib:/z]", "llama-cpp-python@0.3.36[-DA=x@y -DB=lib:/z]"),
+        ("0.3.36['-DFLAGS=-O3 -g']", "llama-cpp-python@0.3.36['-DFLAGS=-O3 -g']"),
+        ('0.3.36[-DFLAGS="-O3 -g"]', "llama-cpp-python@0.3.36['-DFLAGS=-O3 -g']"),
+    ],
+)
+def test_a_release_is_written_in_one_way(text: str, written: str) -> None:
+    assert str(parse_build(text, HERE)) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("0.3.x", "'0.3.x' is no version of a release (PEP 440); write one whole, as 0.3.36"),
+        ("llama-cpp-python@>=0.3", "is not a place of llama-cpp-python; write llama-cpp-python@0.3.36 for a"),
+        ("llama-cpp-python@latest", "is not a place of llama-cpp-python"),
+        ("latest", "a release such as 0.3.36, venv:PATH or lib:PATH"),
+        ("0.3.36[-DA=1", "it must end with the bracket: 0.3.36[-DNAME=VALUE …]"),
+        ("0.3.36[-DA=1]x", "it must end with the bracket"),
+        ("0.3.36[-DA]", "'-DA' is no setting; write -DNAME=VALUE, as -DGGML_AVX2=OFF"),
+        ("0.3.36[GGML_AVX2=OFF]", "'GGML_AVX2=OFF' is no setting"),
+        ("0.3.36[-G Ninja]", "'-G' is no setting"),
+        ("0.3.36[-D A=1]", "'-D' is no setting"),
+        ("0.3.36[-DA=1 -DA:BOOL=2]", "A is set twice; set it once"),
+        ("0.3.36[-DA='1]", "cannot be read: No closing quotation"),
+        ("0.3.36[-DA=\x1b]", "characters that cannot be printed"),
+        ("0.3.36\n", "characters that cannot be printed"),
+        ("lib:/nowhere", "there is no libllama.so or libllama.dylib in /nowhere"),
+        ("lib:/x/libllama.so", "name the folder of the library, /x"),
+        ("moon:/x", "'moon:/x' is not a place of llama-cpp-python"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_with_the_fix(text: str, reason: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_build(text, HERE)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
