@@ -104,5 +104,9 @@ sched_reserve:        CPU compute buffer size =     9.50 MiB
     assert read_log(log)["buffers_mib"] == {"CPU KV": 12.15, "CPU compute": 9.5}
 
 
+def test_what_the_model_was_trained_with_is_not_what_the_context_has() -> None:
+    assert read_log("print_info: freq_base_train = 1.0\nprint_info: freq_scale_train = 1") == {}
+
+
 def test_what_is_not_written_is_left_out() -> None:
     assert read_log("something else altogether") == {}
