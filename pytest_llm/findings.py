@@ -13,6 +13,7 @@ from pytest_llm.records import (
     Measurement,
     PairedRun,
     Run,
+    StoredFacts,
     StoredRun,
     Verdict,
 )
@@ -61,6 +62,45 @@ class Screening:
 
 
 @dataclass(frozen=True)
+class Difference:
+    """Something that a subject showed otherwise than what it is compared with.
+
+    Attributes:
+        name: The fact's or the option's.
+        before: What was stored, or what the reference shows; None where it has nothing of the kind.
+        now: What the candidate shows.
+        expected: Why it is no drift: "asked for", "other build settings"; "" where it is.
+    """
+
+    name: str
+    before: JSON
+    now: JSON
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How what a subject shows differs from what is stored of it, or from what a reference shows.
+
+    Attributes:
+        differences: Facts and options that are others now.
+        reason: Why nothing could be compared; "" if it was.
+        stored: What it was compared with, if not with a reference.
+    """
+
+    differences: tuple[Difference, ...] = ()
+    reason: str = ""
+    stored: StoredFacts | None = None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The answer: drift, or a pass; None where nothing could be compared."""
+        if self.reason:
+            return None
+        return Verdict.DRIFT if any(not each.expected for each in self.differences) else Verdict.PASS
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A verdict on one metric by a reference that was measured in the same sessions, and what it rests on.
 
@@ -80,6 +120,7 @@ class Comparison:
         mde: The loss that would have been called with 95 % power; None where nothing would have been.
         reason: Why nothing could be said; "" otherwise.
         confidence: Of the interval, 1 - alpha.
+        drift: Of a claim: how the two differ in more than was asked for. Gates of a finding share its own.
     """
 
     verdict: Verdict
@@ -97,28 +138,7 @@ class Comparison:
     mde: float | None = None
     reason: str = ""
     confidence: float = 0.99
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Something that a subject showed otherwise than before: a fact's name, then and now."""
-
-    name: str
-    before: JSON
-    now: JSON
-
-
-@dataclass(frozen=True)
-class Drift:
-    """How what a subject shows differs from what is stored of it.
-
-    Attributes:
-        differences: Facts that are others now.
-        reason: Why nothing could be compared; "" if it was.
-    """
-
-    differences: tuple[Difference, ...] = ()
-    reason: str = ""
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True)

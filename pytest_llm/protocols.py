@@ -122,6 +122,9 @@ class Talking(Protocol):
     ) -> Generator[Token, None, Completion]:
         """Yield tokens as they come; the return value says why it ended."""
 
+    def graphs_reused(self) -> int | None:
+        """Return how often a decode used the compute graph of the one before; None if nobody counts."""
+
     def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
         """Return what was likely at each position of a prompt."""
 

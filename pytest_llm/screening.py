@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Conditions, Missing
 from pytest_llm.findings import Drift
+from pytest_llm.records import StoredFacts
 from pytest_llm.verdicts import compare, screen_run
 
 if TYPE_CHECKING:
@@ -33,4 +34,6 @@ def drift_from(store: BaselineStore, key: TestKey, run: Run) -> Drift:
         BaselineError: A stored file cannot be used.
     """
     found = store.look_up_facts(key, Conditions.of_facts(run))
-    return Drift(reason=found.reason) if isinstance(found, Missing) else compare(found.facts, run.facts)
+    if isinstance(found, Missing):
+        return Drift(reason=found.reason)
+    return compare(StoredFacts(found.facts, found.provenance), run.facts)

@@ -77,9 +77,25 @@ def add_facts(
             kept[name] = value
             written.append(name)
         elif kept[name] != value:
-            refused.append((name, "another value is stored: replace it"))
+            grown = _grown(kept[name], value)
+            if grown is None:
+                refused.append((name, "another value is stored: replace it"))
+            elif grown != kept[name]:
+                kept[name] = grown
+                written.append(name)
     record = RecordedFacts(entry.conditions, kept, entry.provenance) if written else stored
     return record, written, refused
+
+
+def _grown(stored: JSON, now: JSON) -> JSON:
+    """Return a fact of several parts with those that are new; None where a part that both have is another.
+
+    Which parts there are depends on the release that tells them and on the version that reads them.
+    """
+    if not isinstance(stored, dict) or not isinstance(now, dict):
+        return None
+    both = stored.keys() & now.keys()
+    return {**stored, **now} if all(stored[name] == now[name] for name in both) else None
 
 
 def _differs(stored: Recorded | RecordedFacts | None, conditions: Conditions, mode: Mode) -> str:

@@ -64,5 +64,7 @@ def _fell_short(test: Mapping[str, Any]) -> bool:
         for part in ("limit", "baseline", "comparison", "claim")
         if metric[part] is not None
     }
-    open_questions = found & {Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED}
+    if test["drift"] is not None and test["drift"]["verdict"] is not None:
+        found.add(Verdict(test["drift"]["verdict"]))
+    open_questions = found & {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED}
     return bool(found & ALWAYS_FAILING) or (test["outcome"] != "passed" and not open_questions)

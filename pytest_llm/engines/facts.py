@@ -22,6 +22,7 @@ _PROMPT = "The capital of France is"
 _TOKENS = 12
 
 _MIB = 2**20
+_MOSTLY = 0.5
 # No options: how many threads this machine has, the buffers that its CPU features call for, and the size of a
 # graph, which every release builds otherwise.
 _NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes"}
@@ -32,15 +33,15 @@ def facts_of(subject: Talking) -> dict[str, JSON]:
 
     Returns:
         ``weights_bytes``, ``kv_bytes``, ``resolved`` (options by name), ``token_ids`` of a fixed text and
-        ``greedy_output``, the token ids after a fixed prompt.
+        ``greedy_output``, the token ids after a fixed prompt. Among the options is ``graph_reuse``: whether
+        the decodes of that output used the compute graph of the one before ("on", "off" or "partly").
 
     Raises:
         EngineError: The worker died or hung.
     """
     resolved = subject.resolved()
-    found: dict[str, JSON] = {
-        "resolved": {name: each for name, each in resolved.items() if name not in _NO_OPTIONS}
-    }
+    options = {name: each for name, each in resolved.items() if name not in _NO_OPTIONS}
+    found: dict[str, JSON] = {"resolved": options}
     if "weights_bytes" in resolved:
         found["weights_bytes"] = resolved["weights_bytes"]
     kv_bytes = _kv_bytes(resolved)
@@ -48,7 +49,9 @@ def facts_of(subject: Talking) -> dict[str, JSON]:
         found["kv_bytes"] = kv_bytes
     try:
         found["token_ids"] = list(subject.tokenize(_TEXT, add_special=True, parse_special=True))
-        found["greedy_output"] = _greedy(subject)
+        before = subject.graphs_reused()
+        output = found["greedy_output"] = _greedy(subject)
+        options |= _graph_reuse(before, subject.graphs_reused(), len(output) - 1)
     except RequestFailedError:
         pass  # no tokenizer, or no room for a few tokens: the workloads will tell
     return found
@@ -65,3 +68,11 @@ def _kv_bytes(resolved: Mapping[str, JSON]) -> int | None:
 def _greedy(subject: Talking) -> list[JSON]:
     tokens = subject.stream(_PROMPT, _TOKENS, Sampling(temperature=0.0))
     return [token.id for token in tokens]
+
+
+def _graph_reuse(before: int | None, after: int | None, decodes: int) -> dict[str, JSON]:
+    if before is None or after is None or decodes < 1:
+        return {}
+    # Some are always built, after a prompt say, and which ones depends on the release: so no exact count.
+    share = (after - before) / decodes
+    return {"graph_reuse": "on" if share >= _MOSTLY else "partly" if share else "off"}

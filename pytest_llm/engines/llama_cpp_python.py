@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.facts import facts_of
 from pytest_llm.engines.fitting import misfit
+from pytest_llm.engines.load_log import resolved_options
 from pytest_llm.engines.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError, LoadRefusedError
 from pytest_llm.records import Build
@@ -28,20 +28,8 @@ if TYPE_CHECKING:
     )
     from pytest_llm.talk import Sampling
 
-# What llama.cpp writes while it loads, where no function tells. Words change between releases: what is not
-# found is left out, never guessed. The worker's whole output stays available through `log`.
-_LOGGED = {
-    "flash_attn": re.compile(
-        r"(?:Flash Attention (?:was auto, set to )?|flash_attn\s*=\s*)(enabled|disabled|0|1)"
-    ),
-    "layers_offloaded": re.compile(r"offloaded (\d+/\d+) layers"),
-    "graph_nodes": re.compile(r"graph(?:: | )nodes\s*=\s*(\d+)"),
-    "graph_splits": re.compile(r"graph(?:: nodes.*| )splits\s*=\s*(\d+)"),
-}
 # Names the folder from which the binding takes its library instead of its own.
 _LIBRARY = "LLAMA_CPP_LIB_PATH"
-_ON_OFF = {"enabled": "on", "1": "on", "disabled": "off", "0": "off"}
-_BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
 
 
 class LlamaCppPython:
@@ -227,11 +215,8 @@ class LoadedModel:
 
     def resolved(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, with what llama.cpp wrote about the rest."""
-        return {
-            **asdict(self._subject.load_options),
-            **_mapping(self._worker.ask("resolved")),
-            **read_log(self.log()),
-        }
+        told = _mapping(self._worker.ask("resolved"))
+        return resolved_options(asdict(self._subject.load_options), told, self.log())
 
     def facts(self) -> Mapping[str, JSON]:
         """Return what the subject shows on every machine of its kind."""
@@ -289,6 +274,11 @@ class LoadedModel:
             tokens.append(Token(answer["token"], answer["text"]))
             yield tokens[-1]
 
+    def graphs_reused(self) -> int | None:
+        """Return how often a decode could use the compute graph of the one before; None if nobody counts."""
+        count: Any = self._worker.ask("graphs_reused")
+        return None if count is None else int(count)
+
     def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
         """Return what was likely at each position of a prompt."""
         answer: Any = self._worker.ask("top_logprobs", prompt=_prompt(prompt), top_k=top_k)
@@ -312,19 +302,6 @@ class LoadedModel:
     def close(self) -> None:
         """End the worker."""
         self._worker.close()
-
-
-def read_log(log: str) -> dict[str, JSON]:
-    """Return what llama.cpp's output tells of the configuration: the last word on each thing."""
-    found: dict[str, JSON] = {}
-    for name, pattern in _LOGGED.items():
-        matches = pattern.findall(log)
-        if matches:
-            found[name] = _ON_OFF.get(matches[-1], matches[-1]) if name == "flash_attn" else matches[-1]
-    buffers: dict[str, JSON] = {
-        f"{device} {kind}": float(size) for device, kind, size in _BUFFER.findall(log)
-    }
-    return {**found, "buffers_mib": buffers} if buffers else found
 
 
 def _prompt(prompt: str | Sequence[int]) -> JSON:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.findings import Finding
+from pytest_llm.findings import Drift, Finding
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.screening import drift_from, screen_by
-from pytest_llm.verdicts import compare, compare_runs, judge, screen_run
+from pytest_llm.verdicts import compare_runs, compare_sides, judge, screen_run
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.findings import Comparison, Screening
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, Claim, Gate, PairedRun, Run
+
+
+_REPLACED = "this run replaces it"
 
 
 class Judging:
@@ -35,7 +38,7 @@ class Judging:
             run,
             judgements=tuple(judge(run, benchmark.limits)),
             screenings=tuple(self._screen(benchmark, run, gate, family) for gate in benchmark.gates),
-            drift=drift_from(self._baselines, benchmark.key, run) if benchmark.gates else None,
+            drift=self._drift(benchmark, run) if benchmark.gates else None,
         )
 
     def paired(self, benchmark: Benchmark, run: PairedRun, family: int) -> Finding:
@@ -45,14 +48,19 @@ class Judging:
             run.candidate,
             judgements=tuple(judge(run.candidate, benchmark.limits)),
             comparisons=tuple(self.compare(run, gate, family) for gate in benchmark.gates),
-            drift=compare(run.reference.facts, run.candidate.facts),
+            drift=compare_sides(run),
         )
 
     def compare(self, run: PairedRun, asked: Gate | Claim, family: int) -> Comparison:
         """Judge one metric of a candidate by its reference."""
         return compare_runs(run, asked, rule_for(self._settings.effort, family))
 
+    def _drift(self, benchmark: Benchmark, run: Run) -> Drift:
+        if self._settings.update == "replace":
+            return Drift(reason=_REPLACED)
+        return drift_from(self._baselines, benchmark.key, run)
+
     def _screen(self, benchmark: Benchmark, run: Run, gate: Gate, family: int) -> Screening:
         if self._settings.update == "replace":
-            return screen_run(run, gate, (), family, missing="this run replaces it")
+            return screen_run(run, gate, (), family, missing=_REPLACED)
         return screen_by(self._baselines, benchmark.key, run, gate, family)

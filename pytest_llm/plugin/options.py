@@ -103,14 +103,15 @@ OPTIONS = (
         Option(
             f"llm_{name}",
             "string",
-            "warn",
-            f"What becomes of a test {of_which}: warn or fail (default: warn).",
+            default,
+            f"What becomes of a test {of_which}: warn or fail (default: {default}).",
             "warn|fail",
         )
-        for name, of_which in (
-            ("missing_baseline", "that has nothing to be compared with"),
-            ("inconclusive", "of which nothing certain can be said"),
-            ("uncovered", "that asks for what cannot be measured here"),
+        for name, of_which, default in (
+            ("missing_baseline", "that has nothing to be compared with", "warn"),
+            ("inconclusive", "of which nothing certain can be said", "warn"),
+            ("uncovered", "that asks for what cannot be measured here", "warn"),
+            ("drift", "whose configuration or output differs from what it is compared with", "fail"),
         )
     ),
     Option(

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from pytest_llm.records import BuildReference
 
 _CHOSEN = {
+    "llm_drift": Verdict.DRIFT,
     "llm_missing_baseline": Verdict.NO_BASELINE,
     "llm_inconclusive": Verdict.INCONCLUSIVE,
     "llm_uncovered": Verdict.NOT_COVERED,
 }
-_WHILE_RECORDING = {Verdict.NO_BASELINE, Verdict.INCONCLUSIVE}
+_WHILE_RECORDING = {Verdict.DRIFT, Verdict.NO_BASELINE, Verdict.INCONCLUSIVE}
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pytest_llm.records.runs import (
     Run,
     Series,
     Session,
+    StoredFacts,
     StoredRun,
     Verdict,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Series",
     "Session",
     "SplitMode",
+    "StoredFacts",
     "StoredRun",
     "Subject",
     "TestKey",

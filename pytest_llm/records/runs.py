@@ -142,6 +142,14 @@ class StoredRun:
     provenance: Provenance
 
 
+@dataclass(frozen=True)
+class StoredFacts:
+    """What a subject showed when it was recorded, by name, and where that comes from."""
+
+    facts: Mapping[str, JSON]
+    provenance: Provenance
+
+
 class Verdict(str, Enum):
     """What is said of a metric, worst first."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
 from pytest_llm.codec import decode
-from pytest_llm.records import Claim, Gate, Limit, PairedRun, Provenance, Run, StoredRun
+from pytest_llm.records import Claim, Gate, Limit, PairedRun, Provenance, Run, StoredFacts, StoredRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,14 @@ def gates(test: Mapping[str, Any]) -> list[tuple[Gate, tuple[StoredRun, ...]]]:
         (Gate(metrics.find(name), each["tolerance"]), tuple(_stored(**run) for run in each["runs"]))
         for name, each in baselines.items()
     ]
+
+
+def stored_facts(drift: Mapping[str, Any]) -> StoredFacts | None:
+    """Return the facts that a test of a results file was compared with, by its drift; None without any."""
+    if drift["stored"] is None:
+        return None
+    provenance = {name: each for name, each in drift["stored"].items() if name != "facts"}
+    return StoredFacts(drift["stored"]["facts"], Provenance(**provenance))
 
 
 def pairs(results: Mapping[str, Any], made: Mapping[str, Run] | None = None) -> dict[str, PairedRun]:

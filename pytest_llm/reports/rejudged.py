@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.findings import Difference, Drift, Finding
+from pytest_llm.findings import Drift, Finding
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.paired import Rule
 from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Workload
 from pytest_llm.reports import recorded, results
-from pytest_llm.verdicts import compare_runs, judge, screen_run
+from pytest_llm.verdicts import compare, compare_runs, compare_sides, judge, screen_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,9 +41,19 @@ def differences(document: Mapping[str, Any]) -> list[str]:
     return [
         f"{test['nodeid']}: {name}"
         for test, anew in zip(document["tests"], again["tests"], strict=True)
-        for name in sorted({*test["metrics"], *anew["metrics"]})
-        if test["metrics"].get(name) != anew["metrics"].get(name)
+        for name in [*_metrics_apart(test, anew), *(["drift"] if _said(test) != _said(anew) else [])]
     ]
+
+
+def _metrics_apart(test: Mapping[str, Any], anew: Mapping[str, Any]) -> list[str]:
+    names = sorted({*test["metrics"], *anew["metrics"]})
+    return [name for name in names if test["metrics"].get(name) != anew["metrics"].get(name)]
+
+
+def _said(test: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what is said of a test's drift, but for the name of its pair, which is no finding."""
+    drift = test["drift"]
+    return drift and {name: each for name, each in drift.items() if name != "pair"}
 
 
 def _rule(rule: Mapping[str, Any]) -> Rule:
@@ -72,12 +82,15 @@ def _finding(
             for gate, stored in recorded.gates(test)
         ),
         comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in recorded.questions(test, pairs)),
-        drift=_drift(test["drift"]),
+        drift=_drift(test["drift"], run, pairs),
         outcome=test["outcome"],
     )
 
 
-def _drift(drift: Mapping[str, Any] | None) -> Drift | None:
+def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:
     if drift is None:
         return None
-    return Drift(tuple(Difference(**each) for each in drift["differences"]), drift["reason"])
+    if drift["pair"] is not None:
+        return compare_sides(pairs[drift["pair"]])
+    stored = recorded.stored_facts(drift)
+    return Drift(reason=drift["reason"]) if stored is None else compare(stored, run.facts)

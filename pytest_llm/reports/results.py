@@ -125,7 +125,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         "workload": encode(benchmark.workload),
         "run": _name_of(run, runs) if run else None,
         "metrics": _metrics(run, finding, pairs) if run else {},
-        "drift": _drift(finding.drift),
+        "drift": _drift(finding, pairs),
         "memory": None,
         "notes": notes(finding),
     }
@@ -143,13 +143,22 @@ def _model(run: Run) -> dict[str, Any]:
     }
 
 
-def _drift(drift: Drift | None) -> dict[str, Any] | None:
-    if drift is None:
+def _drift(finding: Finding, pairs: Mapping[str, PairedRun]) -> dict[str, Any] | None:
+    if finding.drift is None:
         return None
+    shared = [each.run for each in finding.comparisons if isinstance(each.asked, Gate)]
+    stored = finding.drift.stored
     return {
-        "differences": [
-            {"name": each.name, "before": each.before, "now": each.now} for each in drift.differences
-        ],
+        **_compared(finding.drift),
+        "pair": _name_of(shared[0], pairs) if shared else None,
+        "stored": {"facts": dict(stored.facts), **vars(stored.provenance)} if stored else None,
+    }
+
+
+def _compared(drift: Drift) -> dict[str, Any]:
+    return {
+        "verdict": drift.verdict.value if drift.verdict else None,
+        "differences": [dict(vars(each)) for each in drift.differences],
         "reason": drift.reason,
     }
 
@@ -207,7 +216,7 @@ def _comparison(comparison: Comparison, pairs: Mapping[str, PairedRun]) -> dict[
     assert reference is not None
     return {
         "verdict": comparison.verdict.value,
-        **({"tolerance": asked.tolerance} if isinstance(asked, Gate) else {"by": asked.by}),
+        **_asked(comparison),
         "pair": _name_of(run, pairs),
         "reference_value": reference.value,
         "reference_samples": list(reference.samples),
@@ -222,6 +231,13 @@ def _comparison(comparison: Comparison, pairs: Mapping[str, PairedRun]) -> dict[
         "mde": comparison.mde,
         "reason": comparison.reason,
     }
+
+
+def _asked(comparison: Comparison) -> dict[str, Any]:
+    if isinstance(comparison.asked, Gate):
+        return {"tolerance": comparison.asked.tolerance}
+    assert comparison.drift is not None, "a claim has its own"
+    return {"by": comparison.asked.by, "drift": _compared(comparison.drift)}
 
 
 def _pair(pair: PairedRun, runs: Mapping[str, Run]) -> dict[str, Any]:

@@ -94,5 +94,12 @@ def _gates(test: Mapping[str, Any]) -> list[str]:
     ]
     if not verdicts:
         return []
+    verdicts += [drift["verdict"] for drift in _drifts(test)]
     worst = next(each.value for each in Verdict if each.value in verdicts)
     return ["no regression" if worst == Verdict.PASS.value else worst]
+
+
+def _drifts(test: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    claims = [metric["claim"] for metric in test["metrics"].values()]
+    found = [test["drift"], *(claim["drift"] for claim in claims if claim)]
+    return [each for each in found if each]

@@ -1,6 +1,6 @@
 """From a run and what was asked of it to verdicts, each able to explain itself."""
 
-from pytest_llm.verdicts.drift import compare
+from pytest_llm.verdicts.drift import compare, compare_sides
 from pytest_llm.verdicts.limits import judge
 from pytest_llm.verdicts.paired import compare_runs
 from pytest_llm.verdicts.stored import screen_run
@@ -11,6 +11,7 @@ __all__ = [
     "NOT_QUALIFIED",
     "compare",
     "compare_runs",
+    "compare_sides",
     "explain",
     "failing",
     "judge",

@@ -1,54 +1,162 @@
-"""What a subject shows before any timing, against what is stored of it."""
+"""What a subject shows before any timing, against what is stored of it or what a reference shows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pytest_llm.findings import Difference, Drift
+from pytest_llm.records.forms import canonical
+from pytest_llm.verdicts.consequences import BUFFERS, expected, features_apart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from pytest_llm.records import JSON
+    from pytest_llm.records import JSON, PairedRun, Run, StoredFacts
 
-# The fact that holds the resolved options, told one by one; and the one that is what the model says.
+# The fact that holds the resolved options, told one by one; and those that are what the model says.
 _OPTIONS = "resolved"
-OUTPUT = "greedy_output"
+OUTPUT = {"token_ids": "other token ids", "greedy_output": "other output"}
+COMPILED_WITH = "compiled_with"
+
+# Every release builds another graph: its size is in the results, and says nothing of the configuration. The
+# same holds for the buffers that it is computed in.
+_TOLD_ALONE = {"graph_nodes"}
+_BUFFERS = "buffers_mib"
+_COMPARED_BUFFERS = ("model", "KV", "RS", "output")
+
+_MIB = 2**20
+# Sizes are written to 0.01 MiB, and each tensor of hundreds is rounded up to what its device aligns to, 128
+# bytes at most: less than a tenth of a MiB, or, of a large model, than half a percent. The smallest change of
+# a cache that anybody asks for is 256 tokens of it.
+_SLACK_MIB = 0.1
+_SLACK = 0.005
+
+# Option -> the load option that states it, and the values with which it is left to llama.cpp.
+_STATED: dict[str, tuple[str, tuple[JSON, ...]]] = {
+    "flash_attn": ("flash_attn", ("auto",)),
+    "load_mode": ("load_mode", ("auto",)),
+    "freq_base": ("rope_freq_base", (0.0,)),
+    "freq_scale": ("rope_freq_scale", (0.0,)),
+}
 
 
-def compare(stored: Mapping[str, JSON], now: Mapping[str, JSON]) -> Drift:
+def compare(stored: StoredFacts, now: Mapping[str, JSON]) -> Drift:
     """Compare facts that both sides have; a fact that only one of them has says nothing."""
-    return Drift(
-        tuple(
-            Difference(name, before, after)
-            for name in sorted(stored.keys() & now.keys())
-            for name, before, after in _apart(name, stored[name], now[name])
-            if before != after
-        )
+    return Drift(tuple(_differences(stored.facts, now, {})), stored=stored)
+
+
+def compare_sides(run: PairedRun) -> Drift:
+    """Compare everything that both sides of a pair show; what was asked for is told, and is no drift."""
+    theirs, ours = (
+        {**each.facts, _OPTIONS: {**each.resolved, **_mapping(each.facts.get(_OPTIONS))}}
+        for each in (run.reference, run.candidate)
     )
+    reasons = expected(run)
+    lost, gained = features_apart(run.reference.build, run.candidate.build)
+    features = [Difference(COMPILED_WITH, list(lost), list(gained), reasons[COMPILED_WITH])]
+    return Drift((*_differences(theirs, ours, reasons), *(features if lost or gained else ())))
 
 
-def _apart(name: str, before: JSON, now: JSON) -> list[tuple[str, JSON, JSON]]:
-    if name != _OPTIONS or not isinstance(before, dict) or not isinstance(now, dict):
-        return [(name, before, now)]
-    return [(option, before[option], now[option]) for option in sorted(before.keys() & now.keys())]
+def _differences(
+    before: Mapping[str, JSON], now: Mapping[str, JSON], reasons: Mapping[str, str]
+) -> Iterator[Difference]:
+    for name in sorted(before.keys() & now.keys()):
+        for part, first, second in _apart(name, before[name], now[name]):
+            if not _same(part, first, second):
+                yield Difference(part, first, second, reasons.get(_kind(part), ""))
+
+
+def _apart(name: str, before: JSON, now: JSON) -> Iterator[tuple[str, JSON, JSON]]:
+    if name != _OPTIONS:
+        yield name, before, now
+        return
+    first, second = canonical(_mapping(before)), canonical(_mapping(now))
+    for option in sorted((first.keys() & second.keys()) - _TOLD_ALONE - {_BUFFERS}):
+        yield option, first[option], second[option]
+    yield from _buffers_apart(_mapping(first.get(_BUFFERS)), _mapping(second.get(_BUFFERS)))
+
+
+def _buffers_apart(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> Iterator[tuple[str, JSON, JSON]]:
+    for kind in _COMPARED_BUFFERS:
+        first, second = ({name for name in each if name.endswith(f" {kind}")} for each in (before, now))
+        if first and second:  # otherwise a release does not tell of this kind
+            for name in sorted(first | second):
+                yield f"{name} buffer", before.get(name), now.get(name)
+
+
+def _mapping(value: JSON) -> dict[str, JSON]:
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _kind(name: str) -> str:
+    return BUFFERS if name.endswith(" buffer") else name
+
+
+def _same(name: str, before: JSON, now: JSON) -> bool:
+    if before == now:
+        return True
+    unit = _MIB if name == "kv_bytes" else 1 if _kind(name) == BUFFERS else None
+    if unit is None or not isinstance(before, (int, float)) or not isinstance(now, (int, float)):
+        return False
+    return abs(now - before) <= max(_SLACK_MIB * unit, _SLACK * abs(before))
 
 
 def sentence(drift: Drift) -> str:
     """Say in one line whether output and configuration are what they were."""
     if drift.reason:
         return f"output and configuration not compared: {drift.reason}"
-    outputs = [each for each in drift.differences if each.name == OUTPUT]
-    others = [each for each in drift.differences if each.name != OUTPUT]
-    told = ", ".join(_told(each) for each in others)
-    return (
-        f"{'other' if outputs else 'same'} output; "
-        f"{f'configuration differs: {told}' if told else 'same configuration'}"
-    )
+    outputs = [f"{OUTPUT[each.name]}{_why(each)}" for each in drift.differences if each.name in OUTPUT]
+    others = [_told(each) for each in drift.differences if each.name not in OUTPUT]
+    configuration = f"configuration differs: {', '.join(others)}" if others else "same configuration"
+    return f"{', '.join(outputs) or 'same output'}; {configuration}"
 
 
 def _told(difference: Difference) -> str:
-    before, now = (str(each) for each in (difference.before, difference.now))
-    if len(before) + len(now) > 60:  # token ids, say: the results file has them
-        return difference.name
-    return f"{difference.name} {before} → {now}"
+    name, values = difference.name, (difference.before, difference.now)
+    if name == COMPILED_WITH:
+        return _features_told(*(each if isinstance(each, list) else [] for each in values))
+    before, now = (_size(each) if _kind(name) == BUFFERS else str(each) for each in values)
+    if len(before) + len(now) > 60:  # the results file has them
+        return f"{name}{_why(difference)}"
+    return f"{name} {before} → {now}{_why(difference)}"
+
+
+def _features_told(lost: list[JSON], gained: list[JSON]) -> str:
+    parts = [f"{', '.join(map(str, lost))} → without"] if lost else []
+    parts += [f"without {', '.join(map(str, gained))} → with"] if gained else []
+    return f"compiled with {'; '.join(parts)}" if lost else f"compiled {parts[0]}"
+
+
+def _size(mebibytes: JSON) -> str:
+    return "none" if mebibytes is None else f"{mebibytes} MiB"
+
+
+def _why(difference: Difference) -> str:
+    return f" ({difference.expected})" if difference.expected else ""
+
+
+def context(drift: Drift) -> list[str]:
+    """Say where the facts are from that a run was compared with."""
+    if drift.stored is None:
+        return []
+    source = drift.stored.provenance
+    commit = f" (llama.cpp {source.llama_cpp_commit})" if source.llama_cpp_commit else ""
+    when = f", recorded {source.recorded[:10]}" if source.recorded else ""
+    return [f"facts of {source.build or 'a build that was not written down'}{commit}{when}"]
+
+
+def next_step(drift: Drift, run: Run, nodeid: str) -> str:
+    """Say how a drift is undone where that is possible, and how it is accepted."""
+    asked = run.subject.load_options
+    stated = [
+        f"{option}={each.before!r}"
+        for each in drift.differences
+        for option, left_open in (_STATED.get(each.name, ("", ())),)
+        if not each.expected and option and getattr(asked, option) in left_open
+    ]
+    undone = f"state {', '.join(stated)} in llm_model, so that every build gets it; " if stated else ""
+    if drift.stored is None:
+        meant = "--llm-drift=warn judges the speed all the same"
+    else:
+        meant = f"if it is meant to be so: pytest {nodeid} --llm-bench --llm-update-baselines=replace"
+    return f"next: {undone}{meant}"

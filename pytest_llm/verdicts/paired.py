@@ -8,6 +8,7 @@ from pytest_llm.findings import Comparison
 from pytest_llm.inference.paired import change_of, conclude, interval_of
 from pytest_llm.inference.pairing import ask, log_ratios
 from pytest_llm.records import Claim, Verdict
+from pytest_llm.verdicts.drift import compare_sides
 from pytest_llm.verdicts.measured import measured, not_covered
 from pytest_llm.verdicts.words import counted, moved, percent, ratio, resting_on
 
@@ -49,6 +50,7 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
         decision.mde,
         _why(run, asked, decision.sessions) if decision.verdict is Verdict.INCONCLUSIVE else "",
         1 - rule.alpha,
+        compare_sides(run) if isinstance(asked, Claim) else None,
     )
 
 

@@ -9,17 +9,24 @@ from pytest_llm.verdicts import drift, limits, paired, stored
 from pytest_llm.verdicts.words import NOT_QUALIFIED
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from pytest_llm.findings import Finding
+    from pytest_llm.findings import Comparison, Drift, Finding, Screening
     from pytest_llm.records import Run
 
 
 def verdicts(finding: Finding) -> list[Verdict]:
-    """Return every verdict of a finding."""
+    """Return every verdict of a finding; that nothing drifted is none."""
     found = [each.verdict for each in finding.judgements]
     found += [each.verdict for each in finding.screenings]
-    return found + [each.verdict for each in finding.comparisons]
+    found += [each.verdict for each in finding.comparisons]
+    return found + [Verdict.DRIFT for each in drifts(finding) if each.verdict is Verdict.DRIFT]
+
+
+def drifts(finding: Finding) -> list[Drift]:
+    """Return the drift that all gates of a finding share, and those of its claims."""
+    found = [finding.drift, *(each.drift for each in finding.comparisons)]
+    return [each for each in found if each is not None]
 
 
 def worst(found: Collection[Verdict]) -> Verdict | None:
@@ -43,9 +50,7 @@ def notes(finding: Finding) -> list[str]:
     step = stored.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
     lines += [paired.headline(each) for each in finding.comparisons]
-    if finding.comparisons and finding.drift is not None and finding.drift.differences:
-        lines.append(drift.sentence(finding.drift))
-    return lines
+    return lines + _sentences(each for each in drifts(finding) if each.differences)
 
 
 def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool = True) -> str:
@@ -60,24 +65,50 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
     screened = [each for each in finding.screenings if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
-    lines = context(finding.run)
-    # The candidate first, then what it was compared with.
-    beside = [line for each in screened for line in stored.context(each)]
-    beside += [line for each in compared for line in paired.context(each)]
-    lines[1:1] = dict.fromkeys(beside)
-    if (screened or compared) and finding.drift is not None:
-        lines.append(drift.sentence(finding.drift))
-    step = stored.next_step(screened, finding.run, finding.benchmark.nodeid)
-    if step:
-        lines.append(step)
-    if compared and not qualified:
-        lines.append(NOT_QUALIFIED)
+    drifted = [each for each in drifts(finding) if each.verdict in that_fail]
     heads = [
         *broken,
         *(stored.headline(each) for each in screened),
         *(paired.headline(each) for each in compared),
     ]
-    return "\n".join([*heads, *(f"  {line}" for line in lines)])
+    told = _sentences([*_beside(finding, screened, compared), *drifted])
+    lines = context(finding.run)
+    # The candidate first, then what it was compared with.
+    lines[1:1] = dict.fromkeys(_compared_with(finding, screened, compared, drifted))
+    lines += told if heads else []
+    lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
+    step = stored.next_step(screened, finding.run, finding.benchmark.nodeid)
+    if step:
+        lines.append(step)
+    if compared and not qualified:
+        lines.append(NOT_QUALIFIED)
+    return "\n".join([*(heads or told), *(f"  {line}" for line in lines)])
+
+
+def _sentences(found: Iterable[Drift]) -> list[str]:
+    return list(dict.fromkeys(drift.sentence(each) for each in found))
+
+
+def _beside(finding: Finding, screened: Sequence[Screening], compared: Sequence[Comparison]) -> list[Drift]:
+    """Return what is told beside speed, although it fails nothing."""
+    shared = [finding.drift] if screened or any(each.drift is None for each in compared) else []
+    return [each for each in (*shared, *(each.drift for each in compared)) if each is not None]
+
+
+def _compared_with(
+    finding: Finding,
+    screened: Sequence[Screening],
+    compared: Sequence[Comparison],
+    drifted: Sequence[Drift],
+) -> Iterator[str]:
+    for screening in screened:
+        yield from stored.context(screening)
+    for comparison in finding.comparisons:
+        of_drift = comparison.drift if comparison.drift is not None else finding.drift
+        if comparison in compared or of_drift in drifted:
+            yield from paired.context(comparison)
+    for each in drifted:
+        yield from drift.context(each)
 
 
 def context(run: Run) -> list[str]:

@@ -6,6 +6,7 @@ Every difference between releases is found by asking for a name, never by compar
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import importlib
 import mmap
 import os
@@ -185,6 +186,27 @@ class Bindings:
     def _library_file(self) -> Path | None:
         name = getattr(_library(self._module), "_name", None)
         return Path(name) if isinstance(name, str) else None
+
+    def vocabulary_type(self, vocabulary: Any) -> str:
+        """Return what kind of tokenizer a vocabulary is for: "bpe", or its number where it has no name."""
+        number = self.llama.llama_vocab_type(vocabulary)
+        prefix = "LLAMA_VOCAB_TYPE_"
+        values = {name: value for name, value in vars(self._module).items() if name.startswith(prefix)}
+        names = (name[len(prefix) :].lower() for name, value in values.items() if value == number)
+        return next(names, str(number))
+
+    def chat_template(self, model: Any) -> dict[str, str]:
+        """Return ``chat_template``, the beginning of the SHA-256 of a model's own, or "none" without one."""
+        if not self.has("llama_model_chat_template"):
+            return {}
+        template = self.llama.llama_model_chat_template(model, None)
+        return {"chat_template": hashlib.sha256(template).hexdigest()[:12] if template else "none"}
+
+    def graphs_reused(self, context: Any) -> int | None:
+        """Return how many decodes used the compute graph of the one before; None where nobody counts."""
+        if not self.has("llama_perf_context"):
+            return None
+        return getattr(self.llama.llama_perf_context(context), "n_reused", None)
 
     def memory_of(self, context: Any) -> Any:
         """Return the handle that the memory functions take for this context."""

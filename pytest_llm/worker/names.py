@@ -53,6 +53,7 @@ NEEDS = {
     "llama_decode": Need(),
     "llama_synchronize": Need(),
     "llama_get_logits_ith": Need(lost="top_logprobs"),
+    "llama_perf_context": Need(lost="whether compute graphs are used again"),
     # Memory. The older functions take the context where the newest take the context's memory.
     "llama_get_memory": Need(lost=""),
     "llama_memory_clear": Need(("llama_kv_self_clear", "llama_kv_cache_clear")),

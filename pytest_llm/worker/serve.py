@@ -40,6 +40,7 @@ class Server:
             "layouts": self.layouts,
             "load": self.load,
             "resolved": self.resolved,
+            "graphs_reused": self.graphs_reused,
             "drag": self.drag,
             "rehearse": self.rehearse,
             "prompt_slice": self.prompt_slice,
@@ -74,6 +75,11 @@ class Server:
         """Say what the load options really are, and whether the subject is slower than it is."""
         found = self._loaded().resolved()
         return {**found, "drag": self._drag} if self._drag else found
+
+    def graphs_reused(self) -> Answer:
+        """Count the decodes that used the graph of the one before; null where the release does not."""
+        subject = self._loaded()
+        return subject.bindings.graphs_reused(subject.context)
 
     def drag(self, share: float = 0.0) -> Answer:
         """From now on, make every decode of a slice or a request take 1 + ``share`` times as long."""

@@ -141,6 +141,8 @@ class Subject:
             "n_threads": llama.llama_n_threads(context),
             "n_threads_batch": llama.llama_n_threads_batch(context),
             "weights_bytes": llama.llama_model_size(self.model),
+            "vocabulary_type": self.bindings.vocabulary_type(self.vocabulary),
+            **self.bindings.chat_template(self.model),
         }
 
     def offloads(self) -> bool:

@@ -131,6 +131,16 @@ def test_another_fact_is_refused_and_the_run_is_stored_where_it_can_be(baselines
     assert f"not stored: {NAME}, weights_bytes: another value is stored: replace it" in out
 
 
+def test_a_test_that_drifted_is_stored_but_for_what_drifted(baselines: Command) -> None:
+    before, now = ({"resolved": {"flash_attn": each}} for each in ("off", "on"))
+    baselines.accept(100.0, facts=before, gated=False)
+    drifted = Test(speed=101.0, gated=False, outcome="failed", facts=now, stored_facts=before)
+    status, out = baselines("accept", baselines.file(results_of(drifted, hours=1)))
+    assert status == 1
+    assert f"not stored: {NAME}, resolved: another value is stored: replace it" in out
+    assert speeds(baselines) == [100.0, 101.0]
+
+
 def test_only_tests_that_are_named_are_taken(baselines: Command) -> None:
     file = baselines.file(results_of(Test("test_a"), Test("test_b[x]"), Test("test_c")))
     assert baselines("accept", "--test=b[x]", "--test", f"{MODULE}::test_c", file)[0] == 0

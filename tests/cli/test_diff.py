@@ -143,9 +143,10 @@ def test_drift_of_facts_is_told(baselines: Command) -> None:
     baselines.accept(*STORED, facts={"resolved": {"flash_attn": "off"}, "greedy_output": "a"})
     now = Test(facts={"resolved": {"flash_attn": "on"}, "greedy_output": "b"})
     _, (test,) = compared(baselines, now)
+    assert test["drift"]["verdict"] == "drift"
     assert test["drift"]["differences"] == [
-        {"name": "greedy_output", "before": "a", "now": "b"},
-        {"name": "flash_attn", "before": "off", "now": "on"},
+        {"name": "greedy_output", "before": "a", "now": "b", "expected": ""},
+        {"name": "flash_attn", "before": "off", "now": "on", "expected": ""},
     ]
     assert "  other output; configuration differs: flash_attn off → on" in lines_of(baselines, now)
 

@@ -49,6 +49,37 @@ def test_a_file_that_says_otherwise_is_found_out(
     assert f"not what its series say: {document['tests'][0]['nodeid']}: {place}" in out
 
 
+DRIFTED = Test(facts={"resolved": {"flash_attn": "on"}}, stored_facts={"resolved": {"flash_attn": "off"}})
+
+
+def test_drift_follows_from_the_facts_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = results_of(DRIFTED)
+    drift = document["tests"][0]["drift"]
+    assert (drift["verdict"], drift["stored"]["build"]) == ("drift", "llama-cpp-python 0.3.35")
+    status, out = report(tmp_path / "r.json", document, capsys)
+    assert status == 0
+    assert "  drift" in out
+    assert "same output; configuration differs: flash_attn off → on" in out
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda drift: drift.update(verdict="pass"),
+        lambda drift: drift["differences"].clear(),
+        lambda drift: drift["stored"]["facts"]["resolved"].update(flash_attn="on"),
+    ],
+)
+def test_a_drift_that_does_not_follow_is_found_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any
+) -> None:
+    document = results_of(DRIFTED)
+    change(document["tests"][0]["drift"])
+    status, out = report(tmp_path / "r.json", document, capsys)
+    assert status == 1
+    assert f"not what its series say: {document['tests'][0]['nodeid']}: drift" in out
+
+
 def test_a_file_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "r.json"
     path.write_text("{", encoding="utf-8")

@@ -20,15 +20,17 @@ from pytest_llm.records import (
     Gate,
     LoadOptions,
     Model,
+    Provenance,
     Run,
     Series,
     Session,
+    StoredFacts,
     Subject,
     TestKey,
     Workload,
 )
 from pytest_llm.reports import results
-from pytest_llm.verdicts import screen_run
+from pytest_llm.verdicts import compare, screen_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +57,7 @@ class Test:
     options: LoadOptions = LoadOptions()  # noqa: RUF009 - frozen
     problem: str = ""
     facts: dict[str, Any] = field(default_factory=lambda: {"weights_bytes": 91_000_000})
+    stored_facts: dict[str, Any] | None = None
 
     __test__ = False
 
@@ -78,7 +81,10 @@ class Test:
         )
         run = replace(run, measurements=measure_all(run.sessions))
         screenings = tuple(screen_run(run, gate, (), 1, "never recorded") for gate in gates)
-        return Finding(benchmark, run, screenings=screenings, outcome=self.outcome)
+        drift = None
+        if self.stored_facts is not None:
+            drift = compare(StoredFacts(self.stored_facts, Provenance("llama-cpp-python 0.3.35")), run.facts)
+        return Finding(benchmark, run, screenings=screenings, drift=drift, outcome=self.outcome)
 
 
 def _split(name: str) -> tuple[str, str]:

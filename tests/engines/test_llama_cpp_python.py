@@ -55,6 +55,26 @@ def test_resolved_options_are_what_the_context_really_has(start: Start) -> None:
     assert set(asdict(LoadOptions())) <= set(resolved)
 
 
+def test_what_the_model_brings_along_is_told_as_well(start: Start, loaded: LoadedModel) -> None:
+    resolved = loaded.resolved()
+    assert re.fullmatch("[0-9a-f]{12}", str(resolved["chat_template"]))
+    told = {"vocabulary_type": "bpe", "freq_base": 100000.0, "freq_scale": 1.0, "load_mode": "mmap"}
+    assert {name: resolved[name] for name in told} == told
+    other = start(rope_freq_base=5000.0, rope_freq_scale=0.5, load_mode="direct_io", type_k="q8_0").resolved()
+    told = {"freq_base": 5000.0, "freq_scale": 0.5, "load_mode": "direct_io", "type_k": "q8_0"}
+    assert {name: other[name] for name in told} == told
+
+
+def test_decodes_that_use_the_graph_of_the_one_before_are_counted(start: Start) -> None:
+    loaded = start()
+    assert loaded.graphs_reused() == 0
+    facts: dict[str, Any] = dict(loaded.facts())
+    assert facts["resolved"]["graph_reuse"] == "on"
+    counted = loaded.graphs_reused()
+    assert counted is not None
+    assert 6 <= counted <= 11
+
+
 def test_flash_attention_left_to_llama_cpp_is_resolved_to_what_it_chose(loaded: LoadedModel) -> None:
     assert "flash_attn            = auto" in loaded.log()
     assert loaded.resolved()["flash_attn"] in {"on", "off"}

@@ -54,7 +54,8 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
     stand_in.set_reference(token_seconds=1 / 128, flash_attention="enabled", first_letter="b")
     project.write(TESTS)
 
-    result = project.measure(against, "--llm-json=results.json", "--junitxml=junit.xml")
+    options = ("--llm-drift=warn", "--llm-json=results.json", "--junitxml=junit.xml")
+    result = project.measure(against, *options)
 
     result.assert_outcomes(passed=3, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -73,8 +74,8 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
             "candidate llama-cpp-python 0.0.1 (57a9d1234)",
             "reference llama-cpp-python 0.0.1 (57a9d1234)",
             "test_it.py::test_ungated *  regressed",
-            "test_it.py::test_tolerant *  no regression",
-            "test_it.py::test_by_other_metrics *  1 limit kept, no regression",
+            "test_it.py::test_tolerant *  drift",
+            "test_it.py::test_by_other_metrics *  1 limit kept, drift",
             "test_it.py::test_tolerant: prompt speed fell *: pass, where a loss of * would have been called",
             "test_it.py::test_tolerant: other output; configuration differs: flash_attn on → off",
         ]
@@ -138,7 +139,7 @@ def test_equal_speed_passes_and_a_wrong_answer_beside_it_is_told(
     stand_in.set_reference(first_letter="b")
     project.write(ONE)
 
-    result = project.measure(against)
+    result = project.measure(against, "--llm-drift=warn")
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(

@@ -8,7 +8,6 @@ import pytest
 
 from pytest_llm import engines
 from pytest_llm.engines import process
-from pytest_llm.engines.llama_cpp_python import read_log
 from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.records import BuildReference
 
@@ -79,37 +78,3 @@ def test_the_cause_of_an_end_is_told_with_its_fix(
     returncode: int | None, out_of_memory: bool, words: str
 ) -> None:
     assert words in process._cause(returncode, out_of_memory=out_of_memory)
-
-
-NEW_LOG = """
-llama_context: flash_attn            = auto
-llama_kv_cache:        CPU KV buffer size =    45.00 MiB
-resolve_fused_ops: Flash Attention enabled
-load_tensors: offloaded 31/31 layers to GPU
-load_tensors:   CPU_Mapped model buffer size =    92.10 MiB
-sched_reserve:        CPU compute buffer size =   102.51 MiB
-sched_reserve: graph: nodes = 936, splits = 1, input objects = 4, input tensors = 6
-"""
-OLD_LOG = """
-llama_context: flash_attn    = 0
-llama_context: graph nodes  = 1056
-llama_context: graph splits = 2
-"""
-
-
-def test_what_llama_cpp_wrote_of_its_configuration_is_read() -> None:
-    assert read_log(NEW_LOG) == {
-        "flash_attn": "on",
-        "layers_offloaded": "31/31",
-        "graph_nodes": "936",
-        "graph_splits": "1",
-        "buffers_mib": {"CPU KV": 45.0, "CPU_Mapped model": 92.1, "CPU compute": 102.51},
-    }
-
-
-def test_the_words_of_older_releases_are_read_as_well() -> None:
-    assert read_log(OLD_LOG) == {"flash_attn": "off", "graph_nodes": "1056", "graph_splits": "2"}
-
-
-def test_what_is_not_written_is_left_out() -> None:
-    assert read_log("something else altogether") == {}

@@ -20,12 +20,21 @@ if TYPE_CHECKING:
 class Subject:
     """Tells what it was made to tell."""
 
-    def __init__(self, resolved: Mapping[str, JSON], refusal: Exception | None = None) -> None:
+    def __init__(
+        self,
+        resolved: Mapping[str, JSON],
+        refusal: Exception | None = None,
+        reused: tuple[int | None, ...] = (None, None),
+    ) -> None:
         self._resolved = resolved
         self._refusal = refusal
+        self._reused = iter(reused)
 
     def resolved(self) -> Mapping[str, JSON]:
         return self._resolved
+
+    def graphs_reused(self) -> int | None:
+        return next(self._reused)
 
     def tokenize(self, content: str, **how: bool) -> list[int]:
         return [1, 2, 3]
@@ -59,6 +68,18 @@ def test_sizes_that_a_release_does_not_tell_are_left_out(resolved: dict[str, JSO
 def test_what_depends_on_the_machine_is_no_fact() -> None:
     found = facts({"n_threads": 2, "n_threads_batch": 2, "graph_nodes": "936", "flash_attn": "on"})
     assert found["resolved"] == {"flash_attn": "on"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reuse"),
+    [(3, 13, "on"), (0, 6, "on"), (3, 5, "partly"), (3, 3, "off")],
+)
+def test_graphs_are_reused_where_most_decodes_of_the_output_do(before: int, after: int, reuse: str) -> None:
+    assert facts({}, None, (before, after))["resolved"] == {"graph_reuse": reuse}
+
+
+def test_where_nobody_counts_graphs_nothing_is_said_of_them() -> None:
+    assert facts({})["resolved"] == {}
 
 
 def test_a_model_that_refuses_to_talk_has_no_output() -> None:

@@ -62,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         "whole_file",
     },
     "worker": set(),
-    "suite": {"engines", "errors", "plugin", "protocols", "records", "talk", "worker"},
+    "suite": {"engines", "errors", "plugin", "protocols", "providing", "records", "talk", "worker"},
 }
 PLACES_THAT_PUT_PARTS_TOGETHER = {"cli", "plugin"}
 

@@ -187,6 +187,16 @@ def test_a_failure_shows_candidate_reference_model_workload_and_what_differs() -
     assert text[-1] == "  other output; configuration differs: flash_attn off → on"
 
 
+def test_a_drift_that_fails_as_well_says_what_to_do() -> None:
+    drift = Drift((Difference("greedy_output", [1], [2]),))
+    text = explain(a_finding("regressed", drift), ALWAYS_FAILING | {Verdict.DRIFT}).splitlines()
+    assert text[0].startswith("generation speed fell")
+    assert text[-2:] == [
+        "  other output; same configuration",
+        "  next: --llm-drift=warn judges the speed all the same",
+    ]
+
+
 def test_what_differs_is_told_with_a_pass_as_well() -> None:
     drift = Drift((Difference("flash_attn", "off", "on"),))
     assert notes(a_finding("pass", drift))[-1] == "same output; configuration differs: flash_attn off → on"

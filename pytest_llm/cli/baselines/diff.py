@@ -151,6 +151,7 @@ def _test_document(test: TestDiff) -> dict[str, Any]:
         "new": test.new,
         "metrics": {each.screening.gate.metric.name: _metric_document(each) for each in test.metrics},
         "drift": {
+            "verdict": test.drift.verdict.value if test.drift.verdict else None,
             "differences": [dict(vars(each)) for each in test.drift.differences],
             "reason": test.drift.reason,
         },

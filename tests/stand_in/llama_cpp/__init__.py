@@ -11,6 +11,16 @@ LLAMA_STAND_IN_LOAD_SECONDS
     What loading takes on the virtual clock.
 LLAMA_STAND_IN_DECODE_SLEEP
     Real seconds that each decode takes besides.
+LLAMA_STAND_IN_FLASH_ATTENTION
+    What it writes of flash attention, ``disabled`` or ``enabled``; without it, what it was asked for.
+LLAMA_STAND_IN_LOG
+    What else it writes when a context is made.
+LLAMA_STAND_IN_FEATURES
+    What it was compiled with: names with spaces between them.
+LLAMA_STAND_IN_TEMPLATE
+    The model's chat template.
+LLAMA_STAND_IN_REUSES
+    ``no``: it builds every graph anew.
 LLAMA_STAND_IN_FAULT
     ``WHERE=WHAT``. WHERE is ``import``, ``load``, ``context``, ``decode:N`` (the N-th) or ``tokens:N`` (a
     batch of that many tokens). WHAT is a signal's name, ``hang``, ``refuse``, or the code a decode answers.

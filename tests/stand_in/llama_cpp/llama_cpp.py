@@ -19,6 +19,10 @@ _FIRST_LETTER = os.environ.get("LLAMA_STAND_IN_FIRST_LETTER") or "a"
 _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
 _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
 _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
+_LOG = os.environ.get("LLAMA_STAND_IN_LOG") or ""
+_FEATURES = os.environ.get("LLAMA_STAND_IN_FEATURES") or "PRETENDED"
+_TEMPLATE = os.environ.get("LLAMA_STAND_IN_TEMPLATE") or "stand-in"
+_REUSES = os.environ.get("LLAMA_STAND_IN_REUSES") != "no"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
 
@@ -105,6 +109,10 @@ class llama_chat_message(ctypes.Structure):  # noqa: N801
     _fields_ = (("role", ctypes.c_char_p), ("content", ctypes.c_char_p))
 
 
+class llama_perf_context_data(ctypes.Structure):  # noqa: N801
+    _fields_ = (("n_reused", ctypes.c_int32),)
+
+
 class _Context:
     """A context: for each sequence, how many tokens it holds."""
 
@@ -131,7 +139,7 @@ def llama_backend_init() -> None: ...
 
 
 def llama_print_system_info() -> bytes:
-    return b"CPU : PRETENDED = 1 | "
+    return f"CPU : {' | '.join(f'{each} = 1' for each in _FEATURES.split())} | ".encode()
 
 
 def llama_supports_gpu_offload() -> bool:
@@ -170,7 +178,7 @@ def llama_init_from_model(model: str, params: llama_context_params) -> _Context 
         print("llama_init_from_model: failed to initialize the context", file=sys.stderr, flush=True)
         return None
     flash_attention = _FLASH_ATTENTION or ("enabled" if params.flash_attn_type == 1 else "disabled")
-    print(f"llama_context: flash_attn    = {flash_attention}", file=sys.stderr, flush=True)
+    print(f"llama_context: flash_attn    = {flash_attention}\n{_LOG}", file=sys.stderr, flush=True)
     return _Context(params)
 
 
@@ -252,7 +260,7 @@ def llama_detokenize(
 
 
 def llama_model_chat_template(model: str, name: bytes | None) -> bytes:
-    return b"stand-in"
+    return _TEMPLATE.encode()
 
 
 def llama_chat_apply_template(
@@ -293,6 +301,10 @@ def llama_decode(ctx: _Context, batch: llama_batch) -> int:
     jitter = 1 + _JITTER * (ctx.decodes * 7919 % 101) / 101
     _clock.advance(_TOKEN_SECONDS * batch.n_tokens * jitter / faster)
     return 0
+
+
+def llama_perf_context(ctx: _Context) -> llama_perf_context_data:
+    return llama_perf_context_data(ctx.decodes if _REUSES else 0)
 
 
 def llama_synchronize(ctx: _Context) -> None: ...

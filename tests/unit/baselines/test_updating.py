@@ -354,6 +354,21 @@ def test_new_facts_are_added_equal_ones_stay_others_are_refused(store: BaselineS
     assert found.facts == {"a": 1, "b": [1, 2], "c": "new"}
 
 
+@pytest.mark.parametrize("mode", ["new", "append"])
+def test_a_fact_of_parts_grows_by_new_ones_unless_an_old_one_is_another(
+    store: BaselineStore, mode: Mode
+) -> None:
+    store.update_facts([facts_entry({"resolved": {"a": 1, "b": 2}})], "new")
+    assert store.update_facts([facts_entry({"resolved": {"a": 1}})], mode) == Updated()
+    grown = store.update_facts([facts_entry({"resolved": {"a": 1, "c": 3}})], mode)
+    assert grown == Updated(written=((KEY, "resolved"),))
+    done = store.update_facts([facts_entry({"resolved": {"a": 9, "d": 4}})], mode)
+    assert done.refused == (Refusal(KEY, "another value is stored: replace it", "resolved"),)
+    found = store.look_up_facts(KEY, CONDITIONS)
+    assert isinstance(found, FoundFacts)
+    assert found.facts == {"resolved": {"a": 1, "b": 2, "c": 3}}
+
+
 def test_replacing_facts_drops_the_old_ones(store: BaselineStore) -> None:
     store.update_facts([facts_entry({"a": 1, "b": 2})], "new")
     later = replace(PROVENANCE, plugin="0.2.0")
