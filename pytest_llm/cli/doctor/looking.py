@@ -85,14 +85,23 @@ def tell(seen: Seen) -> command.Answer:
 
 def describe_build(reference: BuildReference) -> tuple[Build | None, list[Advice]]:
     """Start a build's worker; return how it describes itself, or what is to be changed."""
-    subject = Subject("", reference, LoadOptions())
     try:
-        with closing(engine_for(reference, ANSWER_SECONDS).start(subject, _NO_MODEL)) as started:
-            return started.build, []
+        return build_of(reference), []
     except EngineError as error:
         return None, [
             Advice(str(error), "nothing can be measured with it", "repair it, or name another build")
         ]
+
+
+def build_of(reference: BuildReference) -> Build:
+    """Start a build's worker and return how it describes itself.
+
+    Raises:
+        EngineError: It does not start.
+    """
+    subject = Subject("", reference, LoadOptions())
+    with closing(engine_for(reference, ANSWER_SECONDS).start(subject, _NO_MODEL)) as started:
+        return started.build
 
 
 def _holder() -> str:
