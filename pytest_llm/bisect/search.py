@@ -140,10 +140,9 @@ def search(count: int, compare: Compare, negligible: float) -> Found:
     splitting.explore(Stretch(0, count - 1, ends))
     return Found(
         ends,
-        *(
-            tuple(sorted(each, key=_place))
-            for each in (splitting.steps, splitting.rests, splitting.unsearched)
-        ),
+        _in_order(splitting.steps),
+        _in_order(splitting.rests),
+        _in_order(splitting.unsearched),
         tuple(sorted(splitting.untestable)),
     )
 
@@ -218,5 +217,5 @@ class _Splitting:
         self.rests = [each for each in self.rests if each not in inside] + [whole]
 
 
-def _place(stretch: Stretch) -> int:
-    return stretch.first
+def _in_order(stretches: Sequence[Stretch]) -> tuple[Stretch, ...]:
+    return tuple(sorted(stretches, key=lambda each: each.first))

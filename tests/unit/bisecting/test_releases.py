@@ -14,10 +14,10 @@ LISTED = ["0.3.10", "0.3.9", "0.3.2", "0.3.9rc1", "0.3.1", "0.2.90", "0.3"]
 
 
 def row(good: str, bad: str) -> list[str]:
-    ends = parse(good), parse(bad)
-    assert ends[0] is not None
-    assert ends[1] is not None
-    return between(*ends, LISTED)
+    first, last = parse(good), parse(bad)
+    assert first is not None
+    assert last is not None
+    return between(first, last, LISTED)
 
 
 def test_numbers_order_them_and_both_ends_are_in() -> None:

@@ -17,7 +17,7 @@ from pytest_llm.records import Gate, LoadOptions, Workload
 PROMPT, GENERATION, LOAD = "prompt_tokens_per_second", "generation_tokens_per_second", "load_time"
 
 
-def results(output: bool = False, **verdicts: str) -> dict[str, Any]:
+def results(verdicts: dict[str, str], *, output: bool = False) -> dict[str, Any]:
     differences = [{"name": "greedy_output", "before": [1], "now": [2]}] if output else []
     metrics = {name: {"comparison": comparison(verdict)} for name, verdict in verdicts.items()}
     return {
@@ -45,33 +45,33 @@ def planned(*names: str) -> Planned:
     ],
 )
 def test_a_verdict_is_a_relation(verdict: str, relation: Relation) -> None:
-    assert reading.answer(results(**{PROMPT: verdict}), PROMPT).relation is relation
+    assert reading.answer(results({PROMPT: verdict}), PROMPT).relation is relation
 
 
 def test_a_rate_that_falls_is_a_positive_log_ratio() -> None:
-    found = reading.answer(results(**{PROMPT: "regressed"}), PROMPT)
+    found = reading.answer(results({PROMPT: "regressed"}), PROMPT)
     assert (found.size, found.low, found.high) == (-math.log(0.9), -math.log(0.95), -math.log(0.8))
 
 
 def test_a_latency_that_falls_is_a_negative_one() -> None:
-    found = reading.answer(results(**{LOAD: "improved"}), LOAD)
+    found = reading.answer(results({LOAD: "improved"}), LOAD)
     assert (found.size, found.low, found.high) == (math.log(0.9), math.log(0.8), math.log(0.95))
 
 
 def test_too_few_sessions_for_an_interval_bound_nothing() -> None:
-    document = results(**{PROMPT: "inconclusive"})
+    document = results({PROMPT: "inconclusive"})
     document["tests"][0]["metrics"][PROMPT]["comparison"]["interval"] = None
     found = reading.answer(document, PROMPT)
     assert (found.low, found.high) == (-math.inf, math.inf)
 
 
 def test_a_metric_that_was_not_measured_is_inconclusive() -> None:
-    assert reading.answer(results(), PROMPT).relation is Relation.INCONCLUSIVE
+    assert reading.answer(results({}), PROMPT).relation is Relation.INCONCLUSIVE
 
 
 def test_another_output_is_worse_and_as_large_as_any_other() -> None:
-    assert reading.answer(results(output=True), "output").relation is Relation.WORSE
-    assert reading.answer(results(), "output").relation is Relation.SAME
+    assert reading.answer(results({}, output=True), "output").relation is Relation.WORSE
+    assert reading.answer(results({}), "output").relation is Relation.SAME
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_another_output_is_worse_and_as_large_as_any_other() -> None:
 def test_what_the_ends_show_decides_what_is_followed(
     prompt: str, generation: str, output: bool, followed: str
 ) -> None:
-    document = results(output, **{PROMPT: prompt, GENERATION: generation})
+    document = results({PROMPT: prompt, GENERATION: generation}, output=output)
     assert reading.choose(document, planned(PROMPT, GENERATION)) == followed
 
 
