@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llm import whole_file
@@ -18,7 +19,6 @@ from pytest_llm.reports import results_schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from pytest_llm.records import Build
 
@@ -129,8 +129,6 @@ _TELLING = (
 
 
 def _stamps(build: Build) -> list[list[Any]]:
-    from pathlib import Path
-
     environment = Path(build.where).parent.parent
     found = {path for pattern in _TELLING for path in environment.glob(pattern)}
     stats = [(path, path.lstat()) for path in sorted(found)]

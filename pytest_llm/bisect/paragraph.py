@@ -96,6 +96,7 @@ def _reproduce(found: Bisected, step: Stretch, options: Sequence[str], command: 
     sides = (f"--llm-candidate={found.builds[step.last]}", f"--llm-against={found.builds[step.first]}")
     pair = ["pytest", found.planned.nodeid, "--llm-bench", *options, *sides]
     return [
+        *(f"# {found.builds[place]}: {found.described[place]}" for place in (step.first, step.last)),
         f"$ pip install pytest-llm-bench=={plugin}",
         f"$ {shlex.join(pair)}",
         f"$ pytest-llm {shlex.join(command)}",

@@ -26,8 +26,6 @@ _ALWAYS = (
     "-q",
     "--color=no",
     "-p",
-    "no:cacheprovider",
-    "-p",
     "pytest_llm.plugin.bisecting",
     "-o",
     "llm_aa=false",
@@ -105,8 +103,8 @@ class Runner:
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / "results.json"
             done = self._run(*options, f"--llm-json={file}")
-            if done.returncode == _INTERRUPTED:
-                raise KeyboardInterrupt
+            if done.returncode == _INTERRUPTED and "KeyboardInterrupt" in done.stdout:
+                raise KeyboardInterrupt  # of this process, too
             if not file.exists():
                 raise UsageError(f"pytest cannot run {self.nodeid}: {_last_words(done)}")
             results = results_schema.read(file)

@@ -101,14 +101,18 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     )
     progress = Progress(sys.stderr, pairs, planned, cost)
     progress.begin()
-    found = bisect(
-        pairs,
-        planned,
-        share,
-        target=arguments.metric,
-        neighbours=arguments.neighbours,
-        watch=progress.compared,
-    )
+    try:
+        found = bisect(
+            pairs,
+            planned,
+            share,
+            target=arguments.metric,
+            neighbours=arguments.neighbours,
+            watch=progress.compared,
+        )
+    except KeyboardInterrupt:
+        progress.interrupted()
+        raise
     return _answer(found, options, _words(arguments, builds))
 
 

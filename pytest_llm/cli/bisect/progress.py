@@ -58,6 +58,10 @@ class Progress:
             f"{telling.change(found, target)}; {took}; {self._left()}"
         )
 
+    def interrupted(self) -> None:
+        """Say that nothing is lost."""
+        self._write("interrupted: what was compared is kept; the same command goes on from there")
+
     def _left(self) -> str:
         spent = [each.seconds for each in self._pairs.compared if each.seconds is not None]
         each = sum(spent) / len(spent) if spent else self._planned.seconds
