@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import main
+from pytest_llm.inference.paired import rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,6 +177,9 @@ def test_two_guilty_builds_are_named_beside_one_that_is_not_built_and_one_that_d
     }
     assert unfit == {2: "cannot be built", 3: "cannot run"}
     assert len(document["texts"]) == 2
+    # Nine comparisons of one metric may come, and share alpha.
+    assert document["sharing_the_error_rate"] == 9
+    assert {each["sessions"] for each in document["comparisons"]} == {rule_for("quick", 9).looks[0]}
     assert "In between, not tested: " in document["texts"][1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -12,13 +13,15 @@ from hypothesis import strategies as st
 
 from pytest_llm.bisect.search import (
     Answer,
-    Compare,
     Found,
     Relation,
     bill,
     compare_neighbours,
     search,
 )
+
+if TYPE_CHECKING:
+    from pytest_llm.bisect.search import Compare
 
 TOLERANCE = math.log1p(0.05)
 NEGLIGIBLE = TOLERANCE / 5
