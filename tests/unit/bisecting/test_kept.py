@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEST = {"nodeid": "test_it.py::test"}
-MACHINE = {"fingerprint": "0123", "cpu": "a CPU", "cores": 2, "memory_gib": 24, "qualified": None}
+MACHINE = {
+    "fingerprint": "0123",
+    "cpu": "a CPU",
+    "cores": 2,
+    "memory_gib": 24,
+    "system": "s",
+    "qualified": None,
+}
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 

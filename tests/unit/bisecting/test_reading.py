@@ -50,12 +50,14 @@ def test_a_verdict_is_a_relation(verdict: str, relation: Relation) -> None:
 
 def test_a_rate_that_falls_is_a_positive_log_ratio() -> None:
     found = reading.answer(results({PROMPT: "regressed"}), PROMPT)
-    assert (found.size, found.low, found.high) == (-math.log(0.9), -math.log(0.95), -math.log(0.8))
+    told = (found.size, found.low, found.high)
+    assert told == pytest.approx((-math.log(0.9), -math.log(0.95), -math.log(0.8)))
 
 
 def test_a_latency_that_falls_is_a_negative_one() -> None:
     found = reading.answer(results({LOAD: "improved"}), LOAD)
-    assert (found.size, found.low, found.high) == (math.log(0.9), math.log(0.8), math.log(0.95))
+    told = (found.size, found.low, found.high)
+    assert told == pytest.approx((math.log(0.9), math.log(0.8), math.log(0.95)))
 
 
 def test_too_few_sessions_for_an_interval_bound_nothing() -> None:
