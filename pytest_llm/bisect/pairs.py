@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llm.bisect.kept import Unfit, identity
 from pytest_llm.errors import EngineError, EngineMissingError, LLMBenchError, UsageError
@@ -119,11 +119,16 @@ class Pairs:
             self.described[place] = self._describe(self.builds[place])
         except LLMBenchError as error:
             runs = isinstance(error, EngineError) and not isinstance(error, EngineMissingError)
-            self.unfit[place] = Unfit("cannot run" if runs else "cannot be built", str(error))
+            what: Literal["cannot run", "cannot be built"] = "cannot run" if runs else "cannot be built"
+            self.unfit[place] = Unfit(what, self._said_of(place, str(error)))
             return
         known = self._kept.unfit(self._identity(place))
         if known is not None:
             self.unfit[place] = known
+
+    def _said_of(self, place: int, reason: str) -> str:
+        """Return a reason without the build's name, which whoever tells of it says."""
+        return reason.removeprefix(f"{self.builds[place]}: ")
 
     def _blame(self, first: int, last: int, reason: str) -> None:
         """Find out which of two builds cannot be measured: only where another one can be, is it the build."""
@@ -131,7 +136,7 @@ class Pairs:
         failed = {place: outcome.reason for place, outcome in alone.items() if outcome.results is None}
         if len(failed) == 1:
             ((place, why),) = failed.items()
-            self.unfit[place] = Unfit("cannot run", why)
+            self.unfit[place] = Unfit("cannot run", self._said_of(place, why))
             self._kept.keep_unfit(self._identity(place), self.unfit[place])
             return
         which = "neither can be measured alone" if failed else "each of them can be measured alone"

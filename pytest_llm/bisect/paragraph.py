@@ -84,10 +84,14 @@ def _compiled(found: Bisected, step: Stretch) -> list[str]:
     first, last = found.described[step.first], found.described[step.last]
     told = [f"compiled with: {last.compiled_with.strip(' |')}"]
     if first.compiled_with != last.compiled_with:
-        told = [f"compiled with: {each.compiled_with.strip(' |')} ({each})" for each in (first, last)]
-    for each in (first, last) if first.environment != last.environment else (last,):
-        set_there = ", ".join(f"{name}={value}" for name, value in sorted(each.environment.items()))
-        told += [f"environment of {each}: {set_there}"] if set_there else []
+        told = [
+            f"compiled with: {found.described[place].compiled_with.strip(' |')} ({found.builds[place]})"
+            for place in (step.first, step.last)
+        ]
+    for place in (step.first, step.last) if first.environment != last.environment else (step.last,):
+        variables = sorted(found.described[place].environment.items())
+        set_there = ", ".join(f"{name}={value}" for name, value in variables)
+        told += [f"environment of {found.builds[place]}: {set_there}"] if set_there else []
     return told
 
 

@@ -129,7 +129,7 @@ def _step(found: Bisected, step: Stretch) -> list[str]:
         head = f"better: {last}: {headline(compared, found.target)}"
     told = [head, f"  compared with {first}"]
     told += [f"  {sentence(reading.drift(compared.results))}"]
-    told += [f"  or one before it: {each}" for each in passed_over(found, step)]
+    told += [f"  it may be this one as well: {each}" for each in passed_over(found, step)]
     return told
 
 

@@ -122,7 +122,7 @@ def _answer(found: Bisected, options: Sequence[str], words: Sequence[str]) -> co
     for text in texts:
         lines += ["", "─── to paste into an issue " + "─" * 20, "", *text]
     if found.compared:
-        lines += ["", telling.error_rate(found)]
+        lines += ["", f"{telling.error_rate(found)}."]
     document = {**telling.document(found), "texts": ["\n".join(text) for text in texts]}
     return command.Answer(int(not texts), lines, document)
 

@@ -49,7 +49,7 @@ class Nothing(Kept):
 
 def describe(text: str) -> Build:
     if text == "unbuilt":
-        raise EngineMissingError("unbuilt has no llama_cpp")
+        raise EngineMissingError("unbuilt: no llama_cpp")
     if text == "dying":
         raise EngineError("dying dies while it is imported")
     return Build("llama-cpp-python", text, "", f"/nowhere/{text}/bin/python")
@@ -70,7 +70,7 @@ def test_a_build_without_the_engine_cannot_be_built_and_is_not_measured(tmp_path
     machine = Machine()
     row = pairs(machine, tmp_path, ["old", "unbuilt", "new"])
     assert row.compare(0, 1) is None
-    assert row.unfit == {1: Unfit("cannot be built", "unbuilt has no llama_cpp")}
+    assert row.unfit == {1: Unfit("cannot be built", "no llama_cpp")}
     assert machine.asked == []
 
 
