@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "baselines": "show, compare, accept and prune stored baselines",
+    "bisect": "find every build of a row that made a test slower, or its output another one",
     "builds": "list, make and remove builds of llama.cpp that stand side by side",
     "doctor": "say whether this machine is fit to measure, what it can see, and what to change",
     "report": "judge results files again, from their series alone, and tell what they hold",

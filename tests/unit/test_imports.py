@@ -49,6 +49,17 @@ ALLOWED: dict[str, set[str]] = {
         "records",
         "whole_file",
     },
+    "bisect": {
+        "codec",
+        "errors",
+        "findings",
+        "inference",
+        "metrics",
+        "records",
+        "reports",
+        "verdicts",
+        "whole_file",
+    },
     "baselines": {"codec", "errors", "metrics", "records", "whole_file"},
     "reports": {
         "__init__",

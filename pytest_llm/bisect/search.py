@@ -1,0 +1,221 @@
+"""Every step along a row of builds at which something changed: pure, over whatever compares two of them.
+
+Sizes are log ratios, so that they add: what lies between two builds is what lies between the first and one in
+the middle, and between that one and the second.
+
+1. The two ends are compared first.
+2. A stretch is split at its middle build, and both halves are compared. Halves whose ends *differ*, for worse
+   or for better, are split in turn, until the two builds of one are neighbours: that is a step.
+3. A half whose ends do not differ is left alone, unless the halves that do leave part of the whole
+   *unexplained*: the least that the whole may be, less the most that they may be, is more than is
+   negligible. Then it is split as well. So a step that one comparison missed is found by the next, and losses
+   too small to be called one by one are told as the rest that they are.
+4. The whole row is split at least once, whatever its ends say: somebody thinks that there is a step in it.
+
+A build that cannot be tested is passed over for the nearest one that can. What no comparison of ends can see
+is a loss and a gain of equal size within a half that is left alone: ``compare_neighbours`` sees those.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Relation(str, Enum):
+    """What the later one of two builds is, beside the earlier one."""
+
+    WORSE = "worse"
+    BETTER = "better"
+    SAME = "same"
+    INCONCLUSIVE = "inconclusive"
+    UNTESTABLE = "cannot be tested"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What comparing two builds came to.
+
+    Attributes:
+        relation: In a word.
+        size: The estimate, as a log ratio: positive is worse.
+        low: The lower end of its interval.
+        high: The upper end.
+    """
+
+    relation: Relation
+    size: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two were told apart."""
+        return self.relation in (Relation.WORSE, Relation.BETTER)
+
+
+if TYPE_CHECKING:
+    # Compares the build at the first place with the later one at the second.
+    Compare = Callable[[int, int], Answer]
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """From one build to a later one.
+
+    Attributes:
+        first: The place of the earlier build.
+        last: The place of the later one.
+        answer: How the later one compares with the earlier one.
+    """
+
+    first: int
+    last: int
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        ends: How the last build compares with the first.
+        steps: In order: neighbours, but for builds that cannot be tested, that were told apart.
+        rests: Stretches with a change that their steps do not account for.
+        unsearched: Halves with builds in them that were not split, as their ends do not differ.
+        untestable: The places of builds that were tried and cannot be tested.
+    """
+
+    ends: Answer
+    steps: tuple[Stretch, ...] = ()
+    rests: tuple[Stretch, ...] = ()
+    unsearched: tuple[Stretch, ...] = ()
+    untestable: tuple[int, ...] = ()
+
+    @property
+    def guilty(self) -> tuple[Stretch, ...]:
+        """The steps for the worse."""
+        return tuple(each for each in self.steps if each.answer.relation is Relation.WORSE)
+
+
+class Bill(NamedTuple):
+    """How many comparisons a search makes.
+
+    Attributes:
+        usual: At most, where one step is to blame and every build can be tested.
+        most: At most, whatever there is, besides one try for each build that cannot be tested.
+    """
+
+    usual: int
+    most: int
+
+
+def bill(count: int, *, neighbours: bool = False) -> Bill:
+    """Return how many comparisons a row of so many builds takes, at least 2.
+
+    Each split adds two, and n builds are split n - 2 times at most.
+    """
+    if neighbours:
+        return Bill(*[1 if count == 2 else count] * 2)
+    return Bill(1 + 2 * math.ceil(math.log2(count - 1)) if count > 2 else 1, max(1, 2 * count - 3))
+
+
+def search(count: int, compare: Compare, negligible: float) -> Found:
+    """Find the steps along a row of builds; see the module's docstring.
+
+    Args:
+        count: How many builds there are, at least 2.
+        compare: Asked at most once for each pair; answers ``UNTESTABLE`` where one of them cannot be tested.
+        negligible: A change too small to matter, as a log ratio above 0.
+    """
+    ends = compare(0, count - 1)
+    if ends.relation is Relation.UNTESTABLE:
+        return Found(ends)
+    splitting = _Splitting(compare, negligible)
+    splitting.explore(Stretch(0, count - 1, ends))
+    return Found(
+        ends,
+        _in_order(splitting.steps),
+        _in_order(splitting.rests),
+        _in_order(splitting.unsearched),
+        tuple(sorted(splitting.untestable)),
+    )
+
+
+def compare_neighbours(count: int, compare: Compare) -> Found:
+    """Find the steps by comparing every build with the one before it that can be tested, after the ends."""
+    ends = compare(0, count - 1)
+    if ends.relation is Relation.UNTESTABLE:
+        return Found(ends)
+    steps, untestable, before = [], [], 0
+    for place in range(1, count):
+        answer = ends if (before, place) == (0, count - 1) else compare(before, place)
+        if answer.relation is Relation.UNTESTABLE:
+            untestable.append(place)
+            continue
+        if answer.differs:
+            steps.append(Stretch(before, place, answer))
+        before = place
+    return Found(ends, tuple(steps), untestable=tuple(untestable))
+
+
+@dataclass
+class _Splitting:
+    compare: Compare
+    negligible: float
+    steps: list[Stretch] = field(default_factory=list)
+    rests: list[Stretch] = field(default_factory=list)
+    unsearched: list[Stretch] = field(default_factory=list)
+    untestable: set[int] = field(default_factory=set)
+
+    def explore(self, whole: Stretch) -> bool:
+        """Note what is in a stretch; return whether there is a step."""
+        halves = self._halves(whole)
+        if not halves:
+            if whole.answer.differs:
+                self.steps.append(whole)
+            return whole.answer.differs
+        apart = [each for each in halves if each.answer.differs]
+        alike = [each for each in halves if not each.answer.differs]
+        found = [self.explore(each) for each in apart]
+        if alike and self._unexplained(whole.answer, [each.answer for each in apart]):
+            more = [self.explore(each) for each in alike]
+            if not any(more):
+                self._note_rest(whole)
+            found += more
+        else:
+            self.unsearched += [each for each in alike if self._untried(each)]
+        return any(found)
+
+    def _halves(self, whole: Stretch) -> list[Stretch]:
+        middle = (whole.first + whole.last) / 2
+        for place in sorted(self._untried(whole), key=lambda each: abs(each - middle)):
+            before = self.compare(whole.first, place)
+            after = before if before.relation is Relation.UNTESTABLE else self.compare(place, whole.last)
+            if after.relation is not Relation.UNTESTABLE:
+                return [Stretch(whole.first, place, before), Stretch(place, whole.last, after)]
+            self.untestable.add(place)
+        return []
+
+    def _untried(self, whole: Stretch) -> list[int]:
+        return [each for each in range(whole.first + 1, whole.last) if each not in self.untestable]
+
+    def _unexplained(self, whole: Answer, parts: Sequence[Answer]) -> bool:
+        if whole.relation is Relation.WORSE:
+            return whole.low - sum(each.high for each in parts) > self.negligible
+        if whole.relation is Relation.BETTER:
+            return -whole.high + sum(each.low for each in parts) > self.negligible
+        return False
+
+    def _note_rest(self, whole: Stretch) -> None:
+        inside = [each for each in self.rests if whole.first <= each.first and each.last <= whole.last]
+        self.rests = [each for each in self.rests if each not in inside] + [whole]
+
+
+def _in_order(stretches: Sequence[Stretch]) -> tuple[Stretch, ...]:
+    return tuple(sorted(stretches, key=lambda each: each.first))

@@ -1,0 +1,160 @@
+"""``pytest-llm bisect``: which of a row of builds made a test slower, or its output another one."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm import __version__
+from pytest_llm.bisect import reading, telling
+from pytest_llm.bisect.bisecting import bisect
+from pytest_llm.bisect.kept import Kept
+from pytest_llm.bisect.pairs import Pairs
+from pytest_llm.bisect.paragraph import paragraph
+from pytest_llm.bisect.running import Runner
+from pytest_llm.bisect.search import bill
+from pytest_llm.cli import command, project
+from pytest_llm.cli.bisect import row
+from pytest_llm.cli.bisect.progress import Progress
+from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
+from pytest_llm.codec import encode
+from pytest_llm.engines import parse_build
+from pytest_llm.plan import SESSIONS
+from pytest_llm.probes import machine
+from pytest_llm.providing import Provider
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from pytest_llm.bisect.bisecting import Bisected
+    from pytest_llm.bisect.planned import Planned
+    from pytest_llm.records import Build
+
+_TEXT = command.Text(
+    summary="find every build of a row that made a test slower, or its output another one",
+    more="Compares pairs of builds, as pytest --llm-against does: the two ends first, then halves, until "
+    "neighbours are left; a build that cannot be tested is passed over. All comparisons share one error "
+    "rate. Every answer is kept: started again, a bisect goes on where it stopped. Ends with a text for an "
+    "issue.",
+    statuses="0 if a guilty build was found; 1 if none was: the ends are alike, the good end is the bad one, "
+    "or an end cannot be tested",
+    example="pytest-llm bisect tests/test_speed.py::test_chat --good 0.3.16 --bad 0.3.36\n"
+    "  pytest-llm bisect tests/test_speed.py::test_chat --builds venv:old,venv:mid,venv:new",
+)
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Declare the command."""
+    command.describe(parser, _TEXT, run)
+    parser.add_argument("nodeid", metavar="NODEID", help="the one test to measure, as pytest takes it")
+    ends = parser.add_argument_group(
+        "builds", "two releases, with all that lie between them, or the whole row"
+    )
+    ends.add_argument("--good", metavar="BUILD", help="the earlier end")
+    ends.add_argument("--bad", metavar="BUILD", help="the later end")
+    ends.add_argument("--builds", metavar="BUILD,BUILD,...", help="all builds, in order")
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        default="",
+        help="what to follow: a metric that the test gates, or output (default: the first metric in which "
+        "the ends show a loss, else the output)",
+    )
+    parser.add_argument(
+        "--neighbours",
+        action="store_true",
+        help="compare every build with the one before it, so that no gain can hide a loss (default: halves)",
+    )
+    parser.add_argument("--effort", choices=SESSIONS, default="normal", help="as of pytest (normal)")
+    parser.add_argument(
+        "--model", metavar="NAME_OR_FILE", action="append", default=[], help="pytest's --llm-model"
+    )
+    parser.add_argument("--time-limit", metavar="TIME", help="of one comparison: pytest's --llm-time-limit")
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="where models and answers are kept (default: as for pytest: the ini key llm_cache, else "
+        "PYTEST_LLM_CACHE, else the user's cache)",
+    )
+    parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """Bisect."""
+    start = Path.cwd()
+    builds = row.builds(arguments, start)
+    options = _options(arguments)
+    with closing(Provider(project.cache(arguments.cache, start), ANSWER_SECONDS)) as provider:
+        found = _bisect(
+            arguments, builds, options, lambda text: provider.describe(parse_build(text, start), _tell)
+        )
+    return _answer(found, options, _words(arguments, builds))
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _bisect(
+    arguments: argparse.Namespace,
+    builds: Sequence[str],
+    options: Sequence[str],
+    describe: Callable[[str], Build],
+) -> Bisected:
+    cost = bill(len(builds), neighbours=arguments.neighbours)
+    share = bill(len(builds)).most  # the most that either way takes
+    cache = project.cache(arguments.cache, Path.cwd())
+    runner = Runner(arguments.nodeid, Path.cwd(), (*options, f"--llm-cache={cache}"))
+    planned = runner.plan(builds[0], builds[-1], share)
+    if arguments.metric:
+        reading.check(arguments.metric, planned)
+    kept = Kept(cache / "bisect", _conditions(planned, options), fresh=arguments.fresh)
+    pairs = Pairs(builds, describe, runner, kept, share, len(planned.gates))
+    progress = Progress(sys.stderr, pairs, planned, cost)
+    progress.begin()
+    try:
+        return bisect(
+            pairs,
+            planned,
+            share,
+            target=arguments.metric,
+            neighbours=arguments.neighbours,
+            watch=progress.compared,
+        )
+    except KeyboardInterrupt:
+        progress.interrupted()
+        raise
+
+
+def _answer(found: Bisected, options: Sequence[str], words: Sequence[str]) -> command.Answer:
+    texts = [paragraph(found, step, options, words) for step in found.found.guilty]
+    lines = telling.lines(found)
+    for text in texts:
+        lines += ["", "─── to paste into an issue " + "─" * 20, "", *text]
+    if found.compared:
+        lines += ["", f"{telling.error_rate(found)}."]
+    document = {**telling.document(found), "texts": ["\n".join(text) for text in texts]}
+    return command.Answer(int(not texts), lines, document)
+
+
+def _options(arguments: argparse.Namespace) -> list[str]:
+    options = [f"--llm-effort={arguments.effort}", *(f"--llm-model={each}" for each in arguments.model)]
+    return options + ([f"--llm-time-limit={arguments.time_limit}"] if arguments.time_limit else [])
+
+
+def _conditions(planned: Planned, options: Sequence[str]) -> dict[str, object]:
+    """Return what answers depend on besides the builds."""
+    asked = encode(planned)
+    test = {name: asked[name] for name in ("nodeid", "model_sha256", "load_options", "workload", "gates")}
+    return {"test": test, "options": list(options), "machine": machine.fingerprint(), "plugin": __version__}
+
+
+def _words(arguments: argparse.Namespace, builds: Sequence[str]) -> list[str]:
+    words = ["bisect", arguments.nodeid, f"--builds={','.join(builds)}", f"--effort={arguments.effort}"]
+    words += [f"--model={each}" for each in arguments.model]
+    words += [f"--metric={arguments.metric}"] if arguments.metric else []
+    words += [f"--time-limit={arguments.time_limit}"] if arguments.time_limit else []
+    return words + (["--neighbours"] if arguments.neighbours else [])

@@ -1,0 +1,46 @@
+"""Which builds a bisect goes through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.bisect import releases
+from pytest_llm.engines import parse_build
+from pytest_llm.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def builds(
+    arguments: argparse.Namespace, start: Path, listed: Callable[[], list[str]] = releases.listed
+) -> list[str]:
+    """Return the builds that the arguments name, in order, paths absolute.
+
+    Args:
+        arguments: With ``good``, ``bad`` and ``builds``.
+        start: The folder that relative paths count from.
+        listed: Lists the releases that there are.
+
+    Raises:
+        UsageError: They name none, one, or one twice, or one of them is no build.
+    """
+    row = [str(parse_build(text, start)) for text in _row(arguments, listed)]
+    if len(row) < 2:
+        raise UsageError("a bisect takes two builds at least: --builds BUILD,BUILD or --good and --bad")
+    twice = [each for index, each in enumerate(row) if each in row[:index]]
+    if twice:
+        raise UsageError(f"{twice[0]} is in the row twice")
+    return row
+
+
+def _row(arguments: argparse.Namespace, listed: Callable[[], list[str]]) -> list[str]:
+    good, bad, row = arguments.good, arguments.bad, arguments.builds
+    if row and not (good or bad):
+        return [each.strip() for each in row.split(",") if each.strip()]
+    if row or not (good and bad):
+        raise UsageError("name the builds with --good and --bad, or with --builds alone")
+    ends = releases.parse(good), releases.parse(bad)
+    return releases.between(ends[0], ends[1], listed()) if ends[0] and ends[1] else [good, bad]

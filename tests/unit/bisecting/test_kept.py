@@ -1,0 +1,87 @@
+"""Which kept answers are used again."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.bisect.kept import Kept, Unfit, identity
+from pytest_llm.inference.paired import rule_for
+from pytest_llm.records import Build
+from pytest_llm.reports import results
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TEST = {"nodeid": "test_it.py::test"}
+MACHINE = {
+    "fingerprint": "0123",
+    "cpu": "a CPU",
+    "cores": 2,
+    "memory_gib": 24,
+    "system": "s",
+    "qualified": None,
+}
+NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
+
+
+def document(family: int = 7) -> dict[str, Any]:
+    return results.document([], NOW, NOW, MACHINE, rule_for("quick", family))
+
+
+def test_what_was_kept_is_there_for_whoever_comes_next(tmp_path: Path) -> None:
+    Kept(tmp_path / "new", TEST).keep_comparison("a", "b", document())
+    assert Kept(tmp_path / "new", TEST).comparison("a", "b", 7) == document()
+
+
+def test_the_other_way_round_is_another_comparison(tmp_path: Path) -> None:
+    Kept(tmp_path, TEST).keep_comparison("a", "b", document())
+    assert Kept(tmp_path, TEST).comparison("b", "a", 7) is None
+
+
+def test_other_conditions_are_another_comparison(tmp_path: Path) -> None:
+    Kept(tmp_path, TEST).keep_comparison("a", "b", document())
+    assert Kept(tmp_path, {**TEST, "plugin": "2"}).comparison("a", "b", 7) is None
+
+
+def test_an_answer_is_used_if_it_was_judged_as_strictly(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, TEST)
+    kept.keep_comparison("a", "b", document(family=7))
+    assert kept.comparison("a", "b", 6) is not None
+    assert kept.comparison("a", "b", 8) is None
+
+
+def test_a_damaged_file_is_as_none(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, TEST)
+    kept.keep_comparison("a", "b", document())
+    kept.keep_unfit("c", Unfit("cannot run", "it died"))
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:20])
+    assert kept.comparison("a", "b", 7) is None
+    assert kept.unfit("c") is None
+
+
+def test_a_fresh_bisect_uses_only_its_own(tmp_path: Path) -> None:
+    Kept(tmp_path, TEST).keep_comparison("a", "b", document())
+    fresh = Kept(tmp_path, TEST, fresh=True)
+    assert fresh.comparison("a", "b", 7) is None
+    fresh.keep_comparison("a", "b", document())
+    assert fresh.comparison("a", "b", 7) is not None
+
+
+def test_a_build_is_another_one_once_its_files_are(tmp_path: Path) -> None:
+    library = tmp_path / "lib" / "python3.11" / "site-packages" / "llama_cpp" / "lib" / "libllama.so"
+    library.parent.mkdir(parents=True)
+    library.write_bytes(b"1")
+    build = Build("llama-cpp-python", "0.3.36", "", str(tmp_path / "bin" / "python"))
+    before = identity("venv", build)
+    assert identity("venv", build) == before
+    os.utime(library, (1, 1))
+    assert identity("venv", build) != before
+
+
+def test_a_build_is_another_one_under_another_environment() -> None:
+    plain = Build("llama-cpp-python", "0.3.36", "", "/nowhere/bin/python")
+    slow = Build("llama-cpp-python", "0.3.36", "", "/nowhere/bin/python", environment={"LD_PRELOAD": "x"})
+    assert identity("venv", plain) != identity("venv", slow)
