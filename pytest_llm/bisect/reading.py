@@ -10,7 +10,7 @@ from pytest_llm.bisect.search import Answer, Relation
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.findings import Difference, Drift
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts.drift import OUTPUT as _GREEDY_OUTPUT
+from pytest_llm.verdicts.drift import OUTPUT as _OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +96,7 @@ def _test(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _output_is_other(results: Mapping[str, Any]) -> bool:
-    return any(each.name == _GREEDY_OUTPUT for each in drift(results).differences)
+    return any(each.name in _OUTPUTS for each in drift(results).differences)
 
 
 def _log_ratio(change: float | None, higher: bool, otherwise: float) -> float:
