@@ -11,6 +11,8 @@ from pytest_llm.records import (
     Gate,
     Limit,
     Measurement,
+    OutputGate,
+    OutputPair,
     PairedRun,
     Run,
     StoredRun,
@@ -122,6 +124,23 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class OutputJudgement:
+    """A verdict on what a candidate says, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        gate: What was asked.
+        found: What was measured of both; None where there was no reference.
+        reasons: Why it is no pass, the worst first.
+    """
+
+    verdict: Verdict
+    gate: OutputGate
+    found: OutputPair | None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """What became of one benchmark.
 
@@ -133,6 +152,7 @@ class Finding:
         comparisons: One for each gate and claim that a reference was measured for.
         drift: From the facts that are stored of the test, or that the reference showed; None where no gate
             asked.
+        output: Where it was asked and a reference was there. Wrong output ends a benchmark: nothing is timed.
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped".
     """
@@ -143,5 +163,6 @@ class Finding:
     screenings: tuple[Screening, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     drift: Drift | None = None
+    output: OutputJudgement | None = None
     problem: str = ""
     outcome: str = ""

@@ -11,11 +11,12 @@ from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.paired import Rule
 from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Workload
 from pytest_llm.reports import recorded, results
-from pytest_llm.verdicts import compare_runs, judge, screen_run
+from pytest_llm.verdicts import compare_runs, judge, judge_output, screen_run, without_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_llm.findings import OutputJudgement
     from pytest_llm.records import PairedRun, Run
 
 
@@ -41,9 +42,13 @@ def differences(document: Mapping[str, Any]) -> list[str]:
     return [
         f"{test['nodeid']}: {name}"
         for test, anew in zip(document["tests"], again["tests"], strict=True)
-        for name in sorted({*test["metrics"], *anew["metrics"]})
-        if test["metrics"].get(name) != anew["metrics"].get(name)
+        for name in (*sorted({*test["metrics"], *anew["metrics"]}), "output")
+        if _entry(test, name) != _entry(anew, name)
     ]
+
+
+def _entry(test: Mapping[str, Any], name: str) -> Any:
+    return test.get("output") if name == "output" else test["metrics"].get(name)
 
 
 def _rule(rule: Mapping[str, Any]) -> Rule:
@@ -73,8 +78,16 @@ def _finding(
         ),
         comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in recorded.questions(test, pairs)),
         drift=_drift(test["drift"]),
+        output=_output(test.get("output")),
         outcome=test["outcome"],
     )
+
+
+def _output(output: Mapping[str, Any] | None) -> OutputJudgement | None:
+    if output is None:
+        return None
+    asked, found = recorded.output(output)
+    return without_reference(asked) if found is None else judge_output(asked, found)
 
 
 def _drift(drift: Mapping[str, Any] | None) -> Drift | None:

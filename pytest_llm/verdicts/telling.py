@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts import drift, limits, paired, stored
+from pytest_llm.verdicts import drift, limits, output, paired, stored
 from pytest_llm.verdicts.words import NOT_QUALIFIED
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def verdicts(finding: Finding) -> list[Verdict]:
     """Return every verdict of a finding."""
-    found = [each.verdict for each in finding.judgements]
+    found = [finding.output.verdict] if finding.output is not None else []
+    found += [each.verdict for each in finding.judgements]
     found += [each.verdict for each in finding.screenings]
     return found + [each.verdict for each in finding.comparisons]
 
@@ -39,7 +40,8 @@ def notes(finding: Finding) -> list[str]:
         return [finding.problem]
     if finding.run is None:
         return []
-    lines = stored.notes(finding.screenings)
+    lines = [output.headline(finding.output)] if finding.output is not None else []
+    lines += stored.notes(finding.screenings)
     step = stored.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
     lines += [paired.headline(each) for each in finding.comparisons]
@@ -57,22 +59,27 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
         qualified: Whether the machine showed that its verdicts by a reference may be believed.
     """
     assert finding.run is not None
+    said = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
     broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
     screened = [each for each in finding.screenings if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     lines = context(finding.run)
     # The candidate first, then what it was compared with.
-    beside = [line for each in screened for line in stored.context(each)]
+    beside = [line for each in said for line in output.context(each)]
+    beside += [line for each in screened for line in stored.context(each)]
     beside += [line for each in compared for line in paired.context(each)]
     lines[1:1] = dict.fromkeys(beside)
     if (screened or compared) and finding.drift is not None:
         lines.append(drift.sentence(finding.drift))
+    if finding.output is not None and not said:
+        lines.append(output.headline(finding.output))
     step = stored.next_step(screened, finding.run, finding.benchmark.nodeid)
     if step:
         lines.append(step)
     if compared and not qualified:
         lines.append(NOT_QUALIFIED)
     heads = [
+        *(output.headline(each) for each in said),  # first: the speed of nonsense is worth nothing
         *broken,
         *(stored.headline(each) for each in screened),
         *(paired.headline(each) for each in compared),
