@@ -152,9 +152,9 @@ class Finding:
         comparisons: One for each gate and claim that a reference was measured for.
         drift: From the facts that are stored of the test, or that the reference showed; None where no gate
             asked.
-        output: Where it was asked and a reference was there. Wrong output ends a benchmark: nothing is timed.
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped".
+        output: Where a marker asked for it. Wrong output ends a benchmark: nothing is timed.
     """
 
     benchmark: Benchmark
@@ -163,6 +163,11 @@ class Finding:
     screenings: tuple[Screening, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     drift: Drift | None = None
-    output: OutputJudgement | None = None
     problem: str = ""
     outcome: str = ""
+    output: OutputJudgement | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether anything was timed: not where nothing could be measured, or wrong output ended it."""
+        return self.run is not None and bool(self.run.sessions)

@@ -124,7 +124,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
-    if finding.run.sessions:
+    if finding.timed:
         benchmark_record.prepare(item)
     else:
         benchmark_record.leave(item)
@@ -150,7 +150,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     from pytest_llm.verdicts import explain, failing
 
     bench = bench_of(item.config)
-    if not finding.run.sessions:  # wrong output: nothing was timed that the test could look at
+    if not finding.timed:  # wrong output: there is nothing that the test could look at
         pytest.fail(explain(finding, bench.settings.failing), pytrace=False)
     with benchmark_record.recorded(item, finding):
         yield

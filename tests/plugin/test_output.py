@@ -139,6 +139,7 @@ def test_the_same_output_passes_is_told_and_took_two_looks(
 def test_other_rounding_is_no_error(project: Project, against: str, stand_in: StandIn) -> None:
     """The candidate rounds as the reference does with another option."""
     stand_in.set(rounding=1)
+    stand_in.set_reference(rounding=0)
     project.write(ONE)
 
     result = project.measure(against, f"--llm-cache={project.path / 'cache'}")
