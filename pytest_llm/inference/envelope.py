@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llm.records import Contrast
 
-# How many times as far as the reference's furthest benign variant: docs/output.md has the measurements.
-MARGIN = 2.0
+# How many times as far as the reference's furthest benign variant. A variant changes how one thing is rounded;
+# two builds that round independently of each other are twice as far apart, and the rest is for luck.
+# docs/output.md has the measurements.
+MARGIN = 4.0
 
 
 def allowed(contrast: Contrast) -> tuple[float, float]:

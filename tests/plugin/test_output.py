@@ -91,7 +91,7 @@ def test_a_small_error_that_quantisation_hides_shows_in_a_copy_with_f32_weights(
     first, second = found["found"]["contrasts"]
     assert (first["weights"], second["weights"]) == ("unknown weights", "F32 weights")
     assert first["candidate"]["mean_kl"] > 100 * second["variants"][0]["divergence"]["mean_kl"]
-    names = ["flash_attn=on", "n_ubatch=32", "n_ubatch=100", "use_extra_bufts=False"]
+    names = ["flash_attn=on", "n_ubatch=32", "type_k=type_v=f32", "use_extra_bufts=False"]
     assert [each["name"] for each in first["variants"]] == names
     assert results["tests"][0]["metrics"] == {}
     assert results["pairs"] == {}

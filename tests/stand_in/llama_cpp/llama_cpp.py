@@ -319,7 +319,7 @@ def llama_get_logits_ith(ctx: _Context, i: int) -> Any:
     """Follow from token and position; round otherwise with other options, and coarsely if quantised."""
     token, position = ctx.rows[i]
     options = max(ctx.params.flash_attn_type, 0) + 2 * ctx.params.n_ubatch + ctx.model.params.use_extra_bufts
-    options += _ROUNDING
+    options += _ROUNDING + 3 * ctx.params.type_k
     rounding = 1e-4 if ctx.model.endswith(".f32.gguf") else 1e-2
     logits = [
         (token * 31 + position * 17 + each * each * 7) % 97 / 16
