@@ -41,7 +41,7 @@ BENIGN: dict[str, dict[str, Any]] = {
     "n_ubatch=500": {"n_ubatch": 500},
     "n_threads=2": {"n_threads": 2, "n_threads_batch": 2},
     "use_extra_bufts=False": {"use_extra_bufts": False},
-    "n_batch=512": {"n_batch": 512},
+    "type_k=type_v=f32": {"type_k": "f32", "type_v": "f32"},
 }
 WRONG = ("rope 2 %", "rope 0.2 %", "KV in q8_0")
 # What the rows start from: the file as it is, its copy of 32-bit floats, and that without flash attention.

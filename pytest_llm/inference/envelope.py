@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llm.records import Contrast
 
-# How many times as far as the reference's furthest benign variant. A variant changes how one thing is rounded;
-# two builds that round independently of each other are twice as far apart, and the rest is for luck.
-# docs/output.md has the measurements.
+# How many times as far as the reference's furthest benign variant. Each variant rounds one thing otherwise.
+# Two builds that round independently of each other are twice as far apart, and the rest is for luck; for
+# measurements see docs/output.md.
 MARGIN = 4.0
 
 
