@@ -160,9 +160,11 @@ def test_nan_is_wrong(project: Project, against: str, stand_in: StandIn) -> None
     stand_in.set_reference(nan_at=-1)
     project.write(ONE)
 
-    ((_, text),) = project.failures(against).items()
+    results = project.results(against)
 
-    assert text.startswith(f"wrong output: NaN or infinite logits at 1 of {SEEN} positions\n")
+    (test,) = results["tests"]
+    assert test["notes"] == [f"wrong output: NaN or infinite logits at 1 of {SEEN} positions"]
+    assert test["output"]["found"]["contrasts"] == []
 
 
 @pytest.mark.parametrize(

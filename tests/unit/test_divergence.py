@@ -130,4 +130,4 @@ def test_bits_are_the_same_or_not(tmp_path: Path) -> None:
     other = logits.copy()
     other[129, 3] = np.nextafter(other[129, 3], np.float32(np.inf))
     assert not same_bits(read, other)
-    assert not same_bits(read, logits[:129])
+    assert not same_bits(np.zeros((130, 4), np.float32), np.zeros((129, 4), np.float32))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llm.findings import Finding
-from pytest_llm.inference.envelope import MARGIN
+from pytest_llm.inference.envelope import MARGIN, outside
 from pytest_llm.records import (
     ALWAYS_FAILING,
     Benchmark,
@@ -64,6 +64,15 @@ def test_as_far_as_the_margin_is_inclusive_and_further_is_wrong() -> None:
     assert verdict(differing(contrast(furthest * 1.001))) is Verdict.WRONG_OUTPUT
     assert verdict(differing(contrast(1e-9, p99=5 * furthest))) is Verdict.PASS
     assert verdict(differing(contrast(1e-9, p99=5.01 * furthest))) is Verdict.WRONG_OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("mean", "p99", "expected"), [(1.0, 1.0, False), (1.01, 0.0, True), (0.0, 1.01, True)]
+)
+def test_the_campaign_goes_no_further_once_either_is_outside(mean: float, p99: float, expected: bool) -> None:
+    furthest = MARGIN * FURTHEST
+    assert outside(contrast(mean * furthest, 5 * p99 * furthest)) is expected
+    assert not outside(replace(contrast(1.0), variants=()))
 
 
 def test_every_kind_of_weights_counts() -> None:
