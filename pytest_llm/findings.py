@@ -11,6 +11,8 @@ from pytest_llm.records import (
     Gate,
     Limit,
     Measurement,
+    OutputGate,
+    OutputPair,
     PairedRun,
     Run,
     StoredFacts,
@@ -142,6 +144,23 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class OutputJudgement:
+    """A verdict on what a candidate says, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        gate: What was asked.
+        found: What was measured of both; None where there was no reference.
+        reasons: Why it is no pass, the worst first.
+    """
+
+    verdict: Verdict
+    gate: OutputGate
+    found: OutputPair | None
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Finding:
     """What became of one benchmark.
 
@@ -155,6 +174,7 @@ class Finding:
             asked.
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped".
+        output: Where a marker asked for it. Wrong output ends a benchmark: nothing is timed.
     """
 
     benchmark: Benchmark
@@ -165,3 +185,9 @@ class Finding:
     drift: Drift | None = None
     problem: str = ""
     outcome: str = ""
+    output: OutputJudgement | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether anything was timed: not where nothing could be measured, or wrong output ended it."""
+        return self.run is not None and bool(self.run.sessions)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from pytest_llm.records import (
         JSON,
         Build,
         Model,
+        Passage,
         Series,
         Subject,
         Workload,
@@ -127,6 +129,22 @@ class Talking(Protocol):
 
     def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
         """Return what was likely at each position of a prompt."""
+
+    def token_ids(self, contents: Sequence[bytes]) -> Sequence[Sequence[int]]:
+        """Return the token ids of texts that need not be UTF-8, special tokens added and recognised."""
+
+    def render_chat(self, content: str) -> str:
+        """Return the model's chat template around a user's message, "" where there is none."""
+
+    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Sequence[int]:
+        """Write the logits of every position to a file, one row of native 32-bit floats each.
+
+        Rows follow the passages, then a passage's steps, then its sequences. After the first passage so many
+        tokens are generated greedily, and returned.
+        """
+
+    def write_f32(self, target: Path) -> None:
+        """Write a copy of the model whose weights are 32-bit floats; may be called before ``load``."""
 
     def close(self) -> None:
         """End the process, whatever it is doing."""

@@ -42,7 +42,7 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
     runs, facts, left_out = [], [], []
     for test in results["tests"]:
         key = TestKey(**test["key"])
-        if test["run"] is None:
+        if test["run"] is None or not test["metrics"]:
             left_out.append(Refusal(key, "was not measured"))
         elif mode != "replace" and _fell_short(test):
             left_out.append(Refusal(key, "did not pass: replace its baseline if this is as it should be"))

@@ -5,7 +5,17 @@ a session is the unit that may be called independent.
 """
 
 from pytest_llm.campaign.alone import Outcome, run_alone
+from pytest_llm.campaign.outputs import OutputRun, compare_outputs
 from pytest_llm.campaign.paired import PairedOutcome, Side, run_paired
 from pytest_llm.campaign.rounds import Surroundings
 
-__all__ = ["Outcome", "PairedOutcome", "Side", "Surroundings", "run_alone", "run_paired"]
+__all__ = [
+    "Outcome",
+    "OutputRun",
+    "PairedOutcome",
+    "Side",
+    "Surroundings",
+    "compare_outputs",
+    "run_alone",
+    "run_paired",
+]

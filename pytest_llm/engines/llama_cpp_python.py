@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         JSON,
         BuildReference,
         Model,
+        Passage,
         Subject,
         Workload,
     )
@@ -286,6 +287,29 @@ class LoadedModel:
             Position(entry["token"], entry["logprob"], tuple(Likely(*likely) for likely in entry["top"]))
             for entry in answer
         ]
+
+    def token_ids(self, contents: Sequence[bytes]) -> list[list[int]]:
+        """Return the token ids of texts that need not be UTF-8, special tokens added and recognised."""
+        answer: Any = self._worker.ask("token_ids", contents=[each.hex() for each in contents])
+        return [list(each) for each in answer]
+
+    def render_chat(self, content: str) -> str:
+        """Return the rendered chat template, "" where llama.cpp's own renderer knows none."""
+        return str(self._worker.ask("render_chat", content=content))
+
+    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> list[int]:
+        """Write the logits of every position to a file; return tokens generated after the first passage."""
+        asked: list[JSON] = [
+            {"sequences": [list(ids) for ids in each.sequences], "start": each.start, "singly": each.singly}
+            for each in passages
+        ]
+        tokens: Any = self._worker.ask("write_logits", path=str(path), passages=asked, generate=generate)
+        return list(tokens)
+
+    def write_f32(self, target: Path) -> None:
+        """Write a copy of the model whose weights are 32-bit floats; nothing need be loaded."""
+        threads = self._subject.load_options.n_threads
+        self._worker.ask("write_f32", source=self._model.path, target=str(target), threads=threads)
 
     def suspend(self) -> None:
         """Stop every thread of the worker until :meth:`resume`."""

@@ -45,7 +45,8 @@ def measure_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
     measured = [
         measure(metric, [session.series[metric.series] for session in sessions])
         for metric in METRICS.values()
-        if all(
+        if sessions
+        and all(
             metric.series in session.series and session.series[metric.series].values for session in sessions
         )
     ]

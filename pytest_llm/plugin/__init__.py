@@ -124,7 +124,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
-    benchmark_record.prepare(item)
+    if finding.timed:
+        benchmark_record.prepare(item)
+    else:
+        benchmark_record.leave(item)
 
 
 @pytest.hookimpl(specname="pytest_runtest_setup", trylast=True)
@@ -146,9 +149,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     from pytest_llm.plugin import benchmark_record
     from pytest_llm.verdicts import explain, failing
 
+    bench = bench_of(item.config)
+    if not finding.timed:  # wrong output: there is nothing that the test could look at
+        pytest.fail(explain(finding, bench.settings.failing), pytrace=False)
     with benchmark_record.recorded(item, finding):
         yield
-    bench = bench_of(item.config)
     that_fail = bench.settings.failing
     if failing(finding, that_fail):
         text = explain(finding, that_fail, qualified=bench.qualified_since is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -19,13 +20,15 @@ from pytest_llm.plan import make_plan
 from pytest_llm.plugin.judging import Judging
 from pytest_llm.plugin.measuring import Measuring
 from pytest_llm.probes import machine
-from pytest_llm.records import LoadOptions, Plan, Run
+from pytest_llm.records import LoadOptions, Plan, Run, Verdict
 from pytest_llm.reports import results
+from pytest_llm.verdicts import judge_output, without_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.baselines import Mode
+    from pytest_llm.findings import OutputJudgement
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.protocols import Clock, Preparing
     from pytest_llm.records import Benchmark, Subject
@@ -92,7 +95,9 @@ class Bench:
 
     def _asked(self, benchmark: Benchmark) -> Benchmark:
         """Return what is really asked for: nothing is judged where pytest-benchmark is disabled."""
-        return replace(benchmark, limits=(), gates=(), claims=()) if self.settings.disabled else benchmark
+        if not self.settings.disabled:
+            return benchmark
+        return replace(benchmark, limits=(), gates=(), claims=(), output=None)
 
     def _reference_of(self, subject: Subject) -> Subject | None:
         if self.settings.disabled:
@@ -117,10 +122,15 @@ class Bench:
     def _find(self, benchmark: Benchmark, watcher: Preparing) -> Finding:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
         reference = self._reference_of(subject)
+        output, said = self._output(benchmark, reference, watcher)
+        if said is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
+            # The speed of a model that talks nonsense is worth nothing.
+            return Finding(benchmark, said, output=output)
         if reference is None:
             run = self._measuring.alone(plan, subject, workload, watcher)
             finding = self._judging.alone(benchmark, run, plan.family)
         else:
+            self._look_at_outputs(subject, reference, watcher)
             pair = self._measuring.paired(plan, subject, reference, workload, watcher)
             finding = self._judging.paired(benchmark, pair, plan.family)
         claimed = tuple(
@@ -129,7 +139,28 @@ class Bench:
             )
             for claim in benchmark.claims
         )
-        return replace(finding, comparisons=finding.comparisons + claimed)
+        return replace(finding, comparisons=finding.comparisons + claimed, output=output)
+
+    def _look_at_outputs(self, subject: Subject, reference: Subject, watcher: Watcher) -> None:
+        """Compare what any benchmark of a pair asks for before the pair is timed for all of them."""
+        for each in self.plan.benchmarks:
+            if each.output is not None and each.subject == subject:
+                with suppress(LLMBenchError):  # kept, and told to the benchmark whose it is
+                    self._output(each, reference, watcher)
+
+    def _output(
+        self, benchmark: Benchmark, reference: Subject | None, watcher: Watcher
+    ) -> tuple[OutputJudgement | None, Run | None]:
+        """Judge what the candidate says, before anything is timed, and return its run so far."""
+        if benchmark.output is None:
+            return None, None
+        if reference is None:
+            return without_reference(benchmark.output), None
+        found = self._measuring.outputs(
+            benchmark.subject, reference, benchmark.output, benchmark.workload.parallel, watcher
+        )
+        run = replace(found.candidate, workload=benchmark.workload)
+        return judge_output(benchmark.output, found.pair), run
 
     def check_baselines(self, benchmark: Benchmark) -> None:
         """Read what a benchmark will be compared with, or added to.

@@ -104,6 +104,13 @@ def join(item: pytest.Item, measuring: bool) -> None:
         item.stash[_ADDED] = True
 
 
+def leave(item: pytest.Item) -> None:
+    """Take back :func:`join` of a benchmark that was not timed, before its fixtures are set up."""
+    if item.stash.get(_ADDED, False):
+        assert isinstance(item, pytest.Function)
+        item.fixturenames = [name for name in item.fixturenames if name != _FIXTURE]
+
+
 def prepare(item: pytest.Item) -> None:
     """Give a benchmark's record our timer, before its fixtures are set up; the user's other settings stay."""
     if not _is_loaded(item.config) or _FIXTURE not in getattr(item, "fixturenames", ()):

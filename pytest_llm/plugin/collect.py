@@ -93,7 +93,14 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
     faster: markers.FasterMark | None = declared.get("llm_faster_than")
     claims = (_claim(faster, subject, workload),) if faster else ()
     item.stash[BENCHMARK] = Benchmark(
-        item.nodeid, key_of(item), subject, workload, tuple(limits), gates, claims
+        item.nodeid,
+        key_of(item),
+        subject,
+        workload,
+        tuple(limits),
+        gates,
+        claims,
+        declared.get("llm_output"),
     )
 
 

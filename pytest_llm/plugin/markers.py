@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_llm.records import Gate, Limit
+    from pytest_llm.records import Gate, Limit, OutputGate
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,24 @@ def llm_no_regression(*metrics: str, tolerance: str | float = "5%") -> tuple[Gat
     return tuple(Gate(find(name), ratio) for name in dict.fromkeys(names))
 
 
+def llm_output(
+    prompts: Sequence[str] | str | None = None, top_k: int = 20, max_kl: float | None = None
+) -> OutputGate:
+    """Fail, before any timing, if the model says other things than with the reference of --llm-against."""
+    from pytest_llm.errors import UsageError
+    from pytest_llm.records import OutputGate
+
+    texts = [prompts] if isinstance(prompts, str) else list(prompts) if prompts is not None else []
+    if (prompts is not None and not texts) or not all(isinstance(text, str) and text for text in texts):
+        raise UsageError(f"llm_output: prompts={prompts!r} is neither a text nor a list of texts")
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+        raise UsageError(f"llm_output: top_k={top_k!r} is not a whole number above 0")
+    number = isinstance(max_kl, (int, float)) and not isinstance(max_kl, bool)
+    if max_kl is not None and not (number and 0 <= max_kl < float("inf")):
+        raise UsageError(f"llm_output: max_kl={max_kl!r} is not a number of nats, 0 or more")
+    return OutputGate(tuple(texts), top_k, None if max_kl is None else float(max_kl))
+
+
 @dataclass(frozen=True)
 class FasterMark:
     """What ``llm_faster_than`` declares: a metric, by how much, and the other load options."""
@@ -149,6 +167,7 @@ _DECLARING: tuple[Callable[..., Any], ...] = (
     llm_workload,
     *LIMITS,
     llm_no_regression,
+    llm_output,
     llm_faster_than,
 )
 MARKERS = {function.__name__: function for function in _DECLARING}

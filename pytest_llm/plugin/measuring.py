@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytest_llm.campaign import Side, run_alone, run_paired
+from pytest_llm.campaign import OutputRun, Side, compare_outputs, run_alone, run_paired
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.providing import Provider
+from pytest_llm.records import Workload
 from pytest_llm.surroundings import surroundings
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.protocols import Clock, Engine, Models, Preparing, Watcher
-    from pytest_llm.records import PairedRun, Plan, Run, Subject, Workload
+    from pytest_llm.records import OutputGate, PairedRun, Plan, Run, Subject
 
 Made = TypeVar("Made")
 
@@ -57,6 +58,7 @@ class Measuring:
         self._refused: MachineBusyError | None = None
         self._alone: _Kept[Run] = _Kept()
         self._paired: _Kept[PairedRun] = _Kept()
+        self._outputs: _Kept[OutputRun] = _Kept()
 
     def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
         """Return the run of a subject on a workload.
@@ -94,6 +96,23 @@ class Measuring:
             )
 
         return self._paired.get((subject, reference), workload, run)
+
+    def outputs(
+        self, subject: Subject, reference: Subject, gate: OutputGate, parallel: int, watcher: Preparing
+    ) -> OutputRun:
+        """Return how what a subject says compares with what its reference says.
+
+        Raises:
+            LLMBenchError: They could not be compared.
+        """
+        shape = Workload(parallel=parallel)
+
+        def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
+            sides = self._side(subject, watcher), self._side(reference, watcher)
+            self._take_lock(watcher)
+            return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32")}
+
+        return self._outputs.get((subject, reference, gate, parallel), shape, run)
 
     def engine(self, subject: Subject, watcher: Preparing) -> Engine:
         """Return what starts a subject, whose build is made first if need be.

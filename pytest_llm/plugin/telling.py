@@ -43,5 +43,7 @@ def properties(finding: Finding) -> list[tuple[str, object]]:
         ("llm_comparison_verdicts", asked[Gate]),
         ("llm_claim_verdicts", asked[Claim]),
     ]
+    if finding.output is not None:
+        found.append(("llm_output_verdict", finding.output.verdict.value))
     said = worst(verdicts_of(finding))
     return found if said is None else [*found, (WORST, said.value)]

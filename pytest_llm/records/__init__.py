@@ -4,6 +4,7 @@ Nothing here computes. Records compare by value, so that equal subjects share a 
 workloads share a measurement.
 """
 
+from pytest_llm.records.outputs import Contrast, Divergence, OutputGate, OutputPair, Passage, Variant
 from pytest_llm.records.plans import Benchmark, Campaign, Claim, Gate, Limit, Plan, Question, TestKey
 from pytest_llm.records.runs import (
     ALWAYS_FAILING,
@@ -40,6 +41,8 @@ __all__ = [
     "CacheType",
     "Campaign",
     "Claim",
+    "Contrast",
+    "Divergence",
     "FlashAttention",
     "Gate",
     "Limit",
@@ -47,7 +50,10 @@ __all__ = [
     "LoadOptions",
     "Measurement",
     "Model",
+    "OutputGate",
+    "OutputPair",
     "PairedRun",
+    "Passage",
     "Plan",
     "Provenance",
     "Question",
@@ -59,6 +65,7 @@ __all__ = [
     "StoredRun",
     "Subject",
     "TestKey",
+    "Variant",
     "Verdict",
     "Workload",
 ]

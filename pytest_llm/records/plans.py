@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_llm import metrics
+from pytest_llm.records.outputs import OutputGate
 from pytest_llm.records.subjects import Subject, Workload
 
 
@@ -66,6 +67,7 @@ class Benchmark:
     limits: tuple[Limit, ...] = ()
     gates: tuple[Gate, ...] = ()
     claims: tuple[Claim, ...] = ()
+    output: OutputGate | None = None
 
 
 @dataclass(frozen=True)

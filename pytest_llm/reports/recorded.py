@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
 from pytest_llm.codec import decode
-from pytest_llm.records import Claim, Gate, Limit, PairedRun, Provenance, Run, StoredFacts, StoredRun
+from pytest_llm.records import (
+    Claim,
+    Gate,
+    Limit,
+    OutputGate,
+    OutputPair,
+    PairedRun,
+    Provenance,
+    Run,
+    StoredFacts,
+    StoredRun,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +97,12 @@ def questions(
             pair = paired[entry["claim"]["pair"]]
             found.append((Claim(metric, entry["claim"]["by"], pair.reference.subject), pair))
     return found
+
+
+def output(entry: Mapping[str, Any]) -> tuple[OutputGate, OutputPair | None]:
+    """Return what a test of a results file asked of a candidate's output, and what was found."""
+    found = entry["found"]
+    return decode(OutputGate, entry["asked"]), None if found is None else decode(OutputPair, found)
 
 
 def _stored(value: float, **provenance: str) -> StoredRun:

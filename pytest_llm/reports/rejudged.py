@@ -11,11 +11,20 @@ from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.paired import Rule
 from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Workload
 from pytest_llm.reports import recorded, results
-from pytest_llm.verdicts import compare, compare_runs, compare_sides, judge, screen_run
+from pytest_llm.verdicts import (
+    compare,
+    compare_runs,
+    compare_sides,
+    judge,
+    judge_output,
+    screen_run,
+    without_reference,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_llm.findings import OutputJudgement
     from pytest_llm.records import PairedRun, Run
 
 
@@ -41,7 +50,11 @@ def differences(document: Mapping[str, Any]) -> list[str]:
     return [
         f"{test['nodeid']}: {name}"
         for test, anew in zip(document["tests"], again["tests"], strict=True)
-        for name in [*_metrics_apart(test, anew), *(["drift"] if _said(test) != _said(anew) else [])]
+        for name in [
+            *_metrics_apart(test, anew),
+            *(["drift"] if _said(test) != _said(anew) else []),
+            *(["output"] if test.get("output") != anew.get("output") else []),
+        ]
     ]
 
 
@@ -83,8 +96,16 @@ def _finding(
         ),
         comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in recorded.questions(test, pairs)),
         drift=_drift(test["drift"], run, pairs),
+        output=_output(test.get("output")),
         outcome=test["outcome"],
     )
+
+
+def _output(output: Mapping[str, Any] | None) -> OutputJudgement | None:
+    if output is None:
+        return None
+    asked, found = recorded.output(output)
+    return without_reference(asked) if found is None else judge_output(asked, found)
 
 
 def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:

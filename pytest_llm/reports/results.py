@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.findings import Comparison, Drift, Finding, Screening
+    from pytest_llm.findings import Comparison, Drift, Finding, OutputJudgement, Screening
     from pytest_llm.inference.paired import Rule
     from pytest_llm.records import Measurement, PairedRun, Run
 
@@ -46,7 +46,9 @@ def document(
     """
     runs = _named("run", [run for each in findings for run in _runs(each)])
     pairs = _named("pair", [each.run for finding in findings for each in finding.comparisons])
-    against = next((pair.reference.build for pair in pairs.values() if _other_build(pair)), None)
+    references = [pair.reference.build for pair in pairs.values() if _other_build(pair)]
+    references += [each.output.found.reference for each in findings if each.output and each.output.found]
+    against = next(iter(references), None)
     return {
         "schema_version": results_schema.VERSION,
         "plugin_version": __version__,
@@ -126,6 +128,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         "run": _name_of(run, runs) if run else None,
         "metrics": _metrics(run, finding, pairs) if run else {},
         "drift": _drift(finding, pairs),
+        "output": _output(finding.output),
         "memory": None,
         "notes": notes(finding),
     }
@@ -160,6 +163,17 @@ def _compared(drift: Drift) -> dict[str, Any]:
         "verdict": drift.verdict.value if drift.verdict else None,
         "differences": [dict(vars(each)) for each in drift.differences],
         "reason": drift.reason,
+    }
+
+
+def _output(output: OutputJudgement | None) -> dict[str, Any] | None:
+    if output is None:
+        return None
+    return {
+        "verdict": output.verdict.value,
+        "reasons": list(output.reasons),
+        "asked": encode(output.gate),
+        "found": encode(output.found) if output.found is not None else None,
     }
 
 

@@ -25,7 +25,7 @@ _COLUMNS = {
 
 def summary(results: Mapping[str, Any]) -> list[str]:
     """Return the lines of the summary: the candidate, the machine, one row a test, what was not covered."""
-    measured = [test for test in results["tests"] if test["metrics"]]
+    measured = [test for test in results["tests"] if test["metrics"] or test.get("output")]
     rows = [["", *_COLUMNS.values(), ""], *(_row(test) for test in measured)]
     return [
         *_heading(results),
@@ -73,8 +73,18 @@ def _cell(found: Mapping[str, Any], name: str) -> str:
 
 
 def _verdict(test: Mapping[str, Any]) -> str:
-    told = [*_limits(test), *_gates(test)]
+    told = [*_output(test), *_limits(test), *_gates(test)]
     return ", ".join(told) if told else "measured"
+
+
+def _output(test: Mapping[str, Any]) -> list[str]:
+    output = test.get("output")
+    if output is None:
+        return []
+    said = output["verdict"]
+    if said == Verdict.PASS.value:
+        return ["same output" if output["found"]["same"] else "output within rounding"]
+    return [said if said == Verdict.WRONG_OUTPUT.value else f"output: {said}"]
 
 
 def _limits(test: Mapping[str, Any]) -> list[str]:

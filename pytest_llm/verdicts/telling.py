@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts import drift, limits, paired, stored
+from pytest_llm.verdicts import drift, limits, output, paired, stored
 from pytest_llm.verdicts.words import NOT_QUALIFIED
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def verdicts(finding: Finding) -> list[Verdict]:
     """Return every verdict of a finding; that nothing drifted is none."""
-    found = [each.verdict for each in finding.judgements]
+    found = [finding.output.verdict] if finding.output is not None else []
+    found += [each.verdict for each in finding.judgements]
     found += [each.verdict for each in finding.screenings]
     found += [each.verdict for each in finding.comparisons]
     return found + [Verdict.DRIFT for each in drifts(finding) if each.verdict is Verdict.DRIFT]
@@ -46,7 +47,8 @@ def notes(finding: Finding) -> list[str]:
         return [finding.problem]
     if finding.run is None:
         return []
-    lines = stored.notes(finding.screenings)
+    lines = [output.headline(finding.output)] if finding.output is not None else []
+    lines += stored.notes(finding.screenings)
     step = stored.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
     lines += [paired.headline(each) for each in finding.comparisons]
@@ -62,11 +64,13 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
         qualified: Whether the machine showed that its verdicts by a reference may be believed.
     """
     assert finding.run is not None
+    said = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
     broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
     screened = [each for each in finding.screenings if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     drifted = [each for each in drifts(finding) if each.verdict in that_fail]
     heads = [
+        *(output.headline(each) for each in said),  # first: the speed of nonsense is worth nothing
         *broken,
         *(stored.headline(each) for each in screened),
         *(paired.headline(each) for each in compared),
@@ -74,8 +78,11 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     told = _sentences([*_beside(finding, screened, compared), *drifted])
     lines = context(finding.run)
     # The candidate first, then what it was compared with.
-    lines[1:1] = dict.fromkeys(_compared_with(finding, screened, compared, drifted))
+    beside = [line for each in said for line in output.context(each)]
+    lines[1:1] = dict.fromkeys([*beside, *_compared_with(finding, screened, compared, drifted)])
     lines += told if heads else []
+    if finding.output is not None and not said:
+        lines.append(output.headline(finding.output))
     lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
     step = stored.next_step(screened, finding.run, finding.benchmark.nodeid)
     if step:

@@ -26,6 +26,7 @@ class Need(NamedTuple):
 
 _DEPTH = "workloads at a depth, on models that cannot forget single tokens"
 _TEMPLATE = "the chat template as a part of requests"
+_COPIES = "telling a wrong output from rounding by a copy of the model with weights of 32 bits"
 _SAMPLING = "sampling at a temperature"
 
 NEEDS = {
@@ -54,6 +55,9 @@ NEEDS = {
     "llama_synchronize": Need(),
     "llama_get_logits_ith": Need(lost="top_logprobs"),
     "llama_perf_context": Need(lost="whether compute graphs are used again"),
+    # Copies with weights of 32 bits.
+    "llama_model_quantize_default_params": Need(lost=_COPIES),
+    "llama_model_quantize": Need(lost=_COPIES),
     # Memory. The older functions take the context where the newest take the context's memory.
     "llama_get_memory": Need(lost=""),
     "llama_memory_clear": Need(("llama_kv_self_clear", "llama_kv_cache_clear")),

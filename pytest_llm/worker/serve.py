@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import introspection, layouts, text, timing
+from . import distributions, introspection, layouts, text, timing
 from .bindings import Bindings, LackingError, UnusableError, import_llama
 from .subject import RefusedError, Subject
 
@@ -51,6 +51,10 @@ class Server:
             "stream_open": self.stream_open,
             "stream_next": self.stream_next,
             "top_logprobs": self.top_logprobs,
+            "token_ids": self.token_ids,
+            "render_chat": self.render_chat,
+            "write_logits": self.write_logits,
+            "write_f32": self.write_f32,
         }
 
     def hello(self) -> Answer:
@@ -133,6 +137,25 @@ class Server:
     def top_logprobs(self, prompt: str | list[int], top_k: int) -> Answer:
         """Say for each position of a prompt which tokens were likely to follow."""
         return text.top_logprobs(self._loaded(), prompt, top_k)
+
+    def token_ids(self, contents: list[str]) -> Answer:
+        """Turn texts into token ids, each given as the hexadecimal digits of its bytes."""
+        subject = self._loaded()
+        return [text.tokenize_bytes(subject, bytes.fromhex(each), True, True) for each in contents]
+
+    def render_chat(self, content: str) -> Answer:
+        """Render the model's chat template around a user's message, "" where there is none."""
+        template = text.chat_template(self._loaded())
+        return text.render_chat(self._loaded(), template, content) if template else ""
+
+    def write_logits(self, path: str, passages: list[dict[str, Any]], generate: int) -> Answer:
+        """Write the logits of every position of some passages to a file."""
+        return distributions.write_logits(self._loaded(), path, passages, generate)
+
+    def write_f32(self, source: str, target: str, threads: int) -> Answer:
+        """Write a copy of a model with weights of 32 bits."""
+        assert self._bindings is not None, "hello comes first"
+        distributions.write_f32(self._bindings, source, target, threads)
 
     def _loaded(self) -> Subject:
         assert self._subject is not None, "load comes first"

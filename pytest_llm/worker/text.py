@@ -34,6 +34,11 @@ def tokenize(subject: Subject, content: str, add_special: bool, parse_special: b
         data = content.encode()
     except UnicodeEncodeError as error:
         raise RefusedError("request", f"the text is no Unicode: {error}") from None
+    return tokenize_bytes(subject, data, add_special, parse_special)
+
+
+def tokenize_bytes(subject: Subject, data: bytes, add_special: bool, parse_special: bool) -> list[int]:
+    """Return the token ids of bytes, which need not be UTF-8."""
     capacity = len(data) + 8
     for _ in range(2):
         tokens = (ctypes.c_int32 * capacity)()
@@ -64,7 +69,7 @@ def detokenize(subject: Subject, tokens: Sequence[int]) -> str:
     Raises:
         RefusedError: An id is not in the vocabulary.
     """
-    _check_tokens(subject, tokens)
+    check_tokens(subject, tokens)
     array = (ctypes.c_int32 * len(tokens))(*tokens)
     capacity = 16 * len(tokens) + 16
     for _ in range(2):
@@ -86,13 +91,7 @@ class PromptWriter:
         self._random = source
         vocabulary_type = subject.llama.llama_vocab_type(subject.vocabulary)
         self._has_vocabulary = vocabulary_type != _NO_VOCABULARY
-        self._template = self._renderable_template()
-
-    def _renderable_template(self) -> bytes | None:
-        if not self._subject.bindings.renders_templates:
-            return None
-        template: bytes | None = self._subject.llama.llama_model_chat_template(self._subject.model, None)
-        return template if template and self._render(template, "x") else None
+        self._template = chat_template(subject)
 
     def write(self, tokens: int) -> str | list[int]:
         """Return a text of at least so many tokens, or just token ids where there is no vocabulary."""
@@ -110,18 +109,27 @@ class PromptWriter:
         if isinstance(content, list):
             return content
         if self._template is not None:
-            content = self._render(self._template, content)
+            content = render_chat(self._subject, self._template, content)
         return tokenize(self._subject, content, True, True)[:tokens]
 
-    def _render(self, template: bytes, content: str) -> str:
-        """Return the rendered chat, or "" where llama.cpp's own renderer does not know the template."""
-        llama = self._subject.llama
-        data = content.encode()
-        message = llama.llama_chat_message(role=b"user", content=data)
-        capacity = 2 * len(data) + 1024
-        buffer = ctypes.create_string_buffer(capacity)
-        count = llama.llama_chat_apply_template(template, ctypes.pointer(message), 1, True, buffer, capacity)
-        return buffer.raw[:count].decode(errors="replace") if 0 < count <= capacity else ""
+
+def render_chat(subject: Subject, template: bytes, content: str) -> str:
+    """Return the rendered chat, or "" where llama.cpp's own renderer does not know the template."""
+    llama = subject.llama
+    data = content.encode()
+    message = llama.llama_chat_message(role=b"user", content=data)
+    capacity = 2 * len(data) + 1024
+    buffer = ctypes.create_string_buffer(capacity)
+    count = llama.llama_chat_apply_template(template, ctypes.pointer(message), 1, True, buffer, capacity)
+    return buffer.raw[:count].decode(errors="replace") if 0 < count <= capacity else ""
+
+
+def chat_template(subject: Subject) -> bytes | None:
+    """Return the model's chat template, where it has one that llama.cpp's own renderer knows."""
+    if not subject.bindings.renders_templates:
+        return None
+    template: bytes | None = subject.llama.llama_model_chat_template(subject.model, None)
+    return template if template and render_chat(subject, template, "x") else None
 
 
 class Sampler:
@@ -263,11 +271,16 @@ def _prompt_tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
     tokens = tokenize(subject, prompt, True, True) if isinstance(prompt, str) else prompt
     if not tokens:
         raise RefusedError("request", "the prompt is empty")
-    _check_tokens(subject, tokens)
+    check_tokens(subject, tokens)
     return tokens
 
 
-def _check_tokens(subject: Subject, tokens: Sequence[int]) -> None:
+def check_tokens(subject: Subject, tokens: Sequence[int]) -> None:
+    """Raise unless every id is in the vocabulary.
+
+    Raises:
+        RefusedError: One is not.
+    """
     for token in tokens:
         if not 0 <= token < subject.n_vocabulary:
             # llama.cpp would read outside its tables.

@@ -108,6 +108,38 @@ drifts = st.builds(
     st.lists(st.builds(findings.Difference, texts, plain, plain), max_size=2).map(tuple),
     texts,
 )
+divergences = st.builds(records.Divergence, counts, seconds, seconds, seconds, counts, seconds, seconds)
+contrasts = st.builds(
+    records.Contrast,
+    texts,
+    divergences,
+    st.lists(st.builds(records.Variant, texts, divergences), max_size=2).map(tuple),
+)
+output_gates = st.builds(
+    records.OutputGate, st.lists(texts, max_size=2).map(tuple), counts, st.none() | seconds
+)
+outputs = st.builds(
+    findings.OutputJudgement,
+    st.sampled_from(records.Verdict),
+    output_gates,
+    st.none()
+    | st.builds(
+        records.OutputPair,
+        builds,
+        builds,
+        counts,
+        st.booleans(),
+        counts,
+        counts,
+        st.lists(contrasts, max_size=2).map(tuple),
+        texts,
+        st.lists(texts, max_size=2).map(tuple),
+        st.booleans(),
+        st.none() | counts,
+        st.booleans(),
+    ),
+    st.lists(texts, max_size=2).map(tuple),
+)
 keys = st.builds(records.TestKey, texts, texts, texts)
 benchmarks = st.builds(
     records.Benchmark,
@@ -118,6 +150,7 @@ benchmarks = st.builds(
     st.lists(limits, max_size=2).map(tuple),
     st.lists(gates, max_size=2).map(tuple),
     st.lists(claims, max_size=2).map(tuple),
+    st.none() | output_gates,
 )
 whole_findings = st.builds(
     findings.Finding,
@@ -129,6 +162,7 @@ whole_findings = st.builds(
     st.none() | drifts,
     texts,
     texts,
+    st.none() | outputs,
 )
 
 

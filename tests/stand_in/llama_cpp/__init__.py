@@ -21,8 +21,19 @@ LLAMA_STAND_IN_TEMPLATE
     The model's chat template.
 LLAMA_STAND_IN_REUSES
     ``no``: it builds every graph anew.
+LLAMA_STAND_IN_ROUNDING
+    In which of eleven ways logits are rounded.
+LLAMA_STAND_IN_LOGIT_ERROR
+    By how much logits are wrong, in steps up to six times that.
+LLAMA_STAND_IN_NAN_AT
+    The position whose logits hold NaN.
+LLAMA_STAND_IN_TOKEN_SHIFT
+    What is added to every token id of a text.
+LLAMA_STAND_IN_ASKER
+    What the chat template calls who asks.
 LLAMA_STAND_IN_FAULT
-    ``WHERE=WHAT``. WHERE is ``import``, ``load``, ``context``, ``decode:N`` (the N-th) or ``tokens:N`` (a
+    ``WHERE=WHAT``. WHERE is ``import``, ``load``, ``context``, ``quantize``,
+    ``decode:N`` (the N-th) or ``tokens:N`` (a
     batch of that many tokens). WHAT is a signal's name, ``hang``, ``refuse``, or the code a decode answers.
 LLAMA_STAND_IN_DIARY
     A file to which each process that imports this adds a line of JSON: ``pid`` and ``environment``.

@@ -6,6 +6,7 @@ import ctypes
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -16,6 +17,11 @@ _TOKEN_SECONDS = float(os.environ.get("LLAMA_STAND_IN_TOKEN_SECONDS") or 1 / 128
 _JITTER = float(os.environ.get("LLAMA_STAND_IN_JITTER") or 0)
 _FLASH_GAIN = float(os.environ.get("LLAMA_STAND_IN_FLASH_GAIN") or 0)
 _FIRST_LETTER = os.environ.get("LLAMA_STAND_IN_FIRST_LETTER") or "a"
+_ROUNDING = int(os.environ.get("LLAMA_STAND_IN_ROUNDING") or 0)
+_LOGIT_ERROR = float(os.environ.get("LLAMA_STAND_IN_LOGIT_ERROR") or 0)
+_NAN_AT = int(os.environ.get("LLAMA_STAND_IN_NAN_AT") or -1)
+_TOKEN_SHIFT = int(os.environ.get("LLAMA_STAND_IN_TOKEN_SHIFT") or 0)
+_ASKER = os.environ.get("LLAMA_STAND_IN_ASKER") or "user"
 _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
 _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
 _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
@@ -90,6 +96,14 @@ class llama_context_params(ctypes.Structure):  # noqa: N801
     )
 
 
+class llama_model_quantize_params(ctypes.Structure):  # noqa: N801
+    _fields_ = (
+        ("nthread", ctypes.c_int32),
+        ("ftype", ctypes.c_int),
+        ("allow_requantize", ctypes.c_bool),
+    )
+
+
 class llama_batch(ctypes.Structure):  # noqa: N801
     _fields_ = (
         ("n_tokens", ctypes.c_int32),
@@ -113,11 +127,19 @@ class llama_perf_context_data(ctypes.Structure):  # noqa: N801
     _fields_ = (("n_reused", ctypes.c_int32),)
 
 
-class _Context:
-    """A context: for each sequence, how many tokens it holds."""
+class _Model(str):
+    """A model: its path, and how it was loaded."""
 
-    def __init__(self, params: llama_context_params) -> None:
+    params: llama_model_params
+
+
+class _Context:
+    """A context: for each sequence, how many tokens it holds; and the tokens of the last batch."""
+
+    def __init__(self, model: _Model, params: llama_context_params) -> None:
+        self.model = model
         self.params = params
+        self.rows: list[tuple[int, int]] = []
         self.held: dict[int, int] = {}
         self.decodes = 0
 
@@ -165,21 +187,34 @@ def _filled(struct: Struct, **values: int) -> Struct:
     return struct
 
 
-def llama_model_load_from_file(path_model: bytes, params: llama_model_params) -> str | None:
+def llama_model_load_from_file(path_model: bytes, params: llama_model_params) -> _Model | None:
     if _fault("load"):
         print("llama_model_load: error loading model: it is only a stand-in", file=sys.stderr, flush=True)
         return None
     _clock.advance(_LOAD_SECONDS)
-    return path_model.decode()
+    model = _Model(path_model.decode())
+    model.params = params
+    return model
 
 
-def llama_init_from_model(model: str, params: llama_context_params) -> _Context | None:
+def llama_init_from_model(model: _Model, params: llama_context_params) -> _Context | None:
     if _fault("context"):
         print("llama_init_from_model: failed to initialize the context", file=sys.stderr, flush=True)
         return None
     flash_attention = _FLASH_ATTENTION or ("enabled" if params.flash_attn_type == 1 else "disabled")
     print(f"llama_context: flash_attn    = {flash_attention}\n{_LOG}", file=sys.stderr, flush=True)
-    return _Context(params)
+    return _Context(model, params)
+
+
+def llama_model_quantize_default_params() -> llama_model_quantize_params:
+    return llama_model_quantize_params()
+
+
+def llama_model_quantize(fname_inp: bytes, fname_out: bytes, params: Any) -> int:
+    if _fault("quantize"):
+        return 1
+    shutil.copy(fname_inp.decode(), fname_out.decode())
+    return 0
 
 
 def llama_n_ctx(ctx: _Context) -> int:
@@ -237,7 +272,7 @@ def llama_tokenize(
 ) -> int:
     if text_len > n_tokens_max:
         return -text_len
-    tokens[:text_len] = list(text)
+    tokens[:text_len] = [(byte + _TOKEN_SHIFT) % 256 for byte in text]
     return text_len
 
 
@@ -266,7 +301,7 @@ def llama_model_chat_template(model: str, name: bytes | None) -> bytes:
 def llama_chat_apply_template(
     tmpl: bytes, chat: Any, n_msg: int, add_ass: bool, buf: Any, length: int
 ) -> int:
-    text: bytes = b"user: " + chat[0].content + b"\nassistant: "
+    text: bytes = _ASKER.encode() + b": " + chat[0].content + b"\nassistant: "
     buf[: len(text)] = text
     return len(text)
 
@@ -292,8 +327,10 @@ def llama_decode(ctx: _Context, batch: llama_batch) -> int:
         return int(failure)
     for index in range(batch.n_tokens):
         sequence = batch.seq_id[index][0]
-        assert batch.pos[index] == ctx.held.get(sequence, 0), "tokens follow each other without a gap"
+        held = ctx.held.get(sequence, 0)
+        assert held in (0, batch.pos[index]), "tokens follow each other without a gap"
         ctx.held[sequence] = batch.pos[index] + 1
+    ctx.rows = [(batch.token[index], batch.pos[index]) for index in range(batch.n_tokens)]
     if sum(ctx.held.values()) > ctx.params.n_ctx:
         return 1
     time.sleep(_DECODE_SLEEP)
@@ -305,6 +342,23 @@ def llama_decode(ctx: _Context, batch: llama_batch) -> int:
 
 def llama_perf_context(ctx: _Context) -> llama_perf_context_data:
     return llama_perf_context_data(ctx.decodes if _REUSES else 0)
+
+
+def llama_get_logits_ith(ctx: _Context, i: int) -> Any:
+    """Follow from token and position; round otherwise with other options, and coarsely if quantised."""
+    token, position = ctx.rows[i]
+    options = max(ctx.params.flash_attn_type, 0) + 2 * ctx.params.n_ubatch + ctx.model.params.use_extra_bufts
+    options += _ROUNDING + 3 * ctx.params.type_k
+    rounding = 1e-4 if ctx.model.endswith(".f32.gguf") else 1e-2
+    logits = [
+        (token * 31 + position * 17 + each * each * 7) % 97 / 16
+        + rounding * ((each * 5 + position * 3 + options) % 11)
+        + _LOGIT_ERROR * ((each * 13 + position) % 7)
+        for each in range(_END + 1)
+    ]
+    if position == _NAN_AT:
+        logits[0] = float("nan")
+    return (ctypes.c_float * len(logits))(*logits)
 
 
 def llama_synchronize(ctx: _Context) -> None: ...

@@ -1,0 +1,117 @@
+"""Logits of every position of given token ids, written to a file as they are.
+
+No position is lost and nothing is rounded, so that two builds can be compared to the last bit. What the
+logits mean is worked out elsewhere, where there is numpy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import text
+from .subject import RefusedError, Row
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .bindings import Bindings
+    from .subject import Subject
+
+_ALL_F32 = 0  # LLAMA_FTYPE_ALL_F32
+
+
+def write_logits(subject: Subject, path: str, passages: list[dict[str, Any]], generate: int = 0) -> list[int]:
+    """Decode passages and write the logits of each position, one row of native 32-bit floats each.
+
+    Rows follow the passages; within one of several sequences they follow its steps, and within a step its
+    sequences.
+
+    Args:
+        subject: Loaded with room for the logits of every token.
+        path: The file; it is overwritten.
+        passages: See ``records.Passage``.
+        generate: After the first passage, generate so many tokens greedily.
+
+    Returns:
+        The generated tokens; fewer where an end-of-generation token came.
+
+    Raises:
+        RefusedError: llama.cpp refuses a batch, or the file cannot be written.
+    """
+    generated: list[int] = []
+    size = subject.n_vocabulary * ctypes.sizeof(ctypes.c_float)
+    try:
+        with open(path, "wb") as out:  # noqa: PTH123 - as the rest of the worker
+            for number, passage in enumerate(passages):
+                for sequence in passage["sequences"]:
+                    text.check_tokens(subject, sequence)
+                subject.clear()
+                rows: list[Row] = []
+                for rows in _batches(subject, **passage):
+                    subject.decode(rows)
+                    for index in range(len(rows)):
+                        row = subject.llama.llama_get_logits_ith(subject.context, index)
+                        out.write(ctypes.string_at(row, size))
+                if number == 0:
+                    generated = _generate(subject, rows, generate)
+    except OSError as error:
+        raise RefusedError("request", f"logits cannot be written to {path}: {error.strerror}") from None
+    return generated
+
+
+def _batches(subject: Subject, sequences: list[list[int]], start: int, singly: int) -> Iterator[list[Row]]:
+    longest = len(sequences[0])
+    step = subject.n_ubatch if len(sequences) == 1 else 1
+    at = 0
+    while at < longest:
+        end = min(at + step, max(longest - singly, at + 1))
+        yield [
+            Row(token, start + at + index, number, True)
+            for number, sequence in enumerate(sequences)
+            for index, token in enumerate(sequence[at:end])
+        ]
+        at = end
+
+
+def _generate(subject: Subject, last: list[Row], count: int) -> list[int]:
+    sampler = text.Sampler(subject)
+    tokens: list[int] = []
+    index, position = len(last) - 1, last[-1].position
+    try:
+        while len(tokens) < count:
+            token = sampler.sample(index)
+            if subject.llama.llama_vocab_is_eog(subject.vocabulary, token):
+                break
+            tokens.append(token)
+            position += 1
+            subject.decode([Row(token, position, 0, True)])
+            index = 0
+    finally:
+        sampler.free()
+    return tokens
+
+
+def write_f32(bindings: Bindings, source: str, target: str, threads: int) -> None:
+    """Write a copy of a model whose weights are 32-bit floats; ``target`` is there whole or not at all.
+
+    Raises:
+        RefusedError: llama.cpp cannot make one of this file, or there is no room for it.
+    """
+    llama = bindings.llama
+    params = llama.llama_model_quantize_default_params()
+    params.ftype = _ALL_F32
+    params.allow_requantize = True
+    params.nthread = threads
+    partial = f"{target}.{os.getpid()}"
+    try:
+        code = llama.llama_model_quantize(source.encode(), partial.encode(), ctypes.pointer(params))
+        if code:
+            raise RefusedError("request", "llama.cpp can make no F32 copy of the model")
+        os.replace(partial, target)  # noqa: PTH105 - as the rest of the worker
+    except OSError as error:
+        raise RefusedError("request", f"no F32 copy can be written to {target}: {error.strerror}") from None
+    finally:
+        if os.path.exists(partial):  # noqa: PTH110 - as the rest of the worker
+            os.unlink(partial)  # noqa: PTH108 - as the rest of the worker

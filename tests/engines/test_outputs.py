@@ -1,0 +1,94 @@
+"""The real engine: an error in what a model computes is seen, and rounding is not taken for one."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.campaign import Side, compare_outputs
+from pytest_llm.campaign.texts import PROMPT
+from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.records import LoadOptions, OutputGate, Subject, Verdict, Workload
+from pytest_llm.verdicts import judge_output
+
+from .conftest import BUILD, PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llm.records import Model
+
+# About 360 tokens: the error of a rotation grows with the distance.
+GATE = OutputGate(prompts=(PROMPT[:1200],))
+SHORT = OutputGate(prompts=(PROMPT[:300],))
+ONE = Workload()
+ROPE_KEY = b"llama.rope.freq_base" + struct.pack("<I", 6)  # a 32-bit float
+
+
+def side(model: Model, **options: object) -> Side:
+    chosen = replace(
+        LoadOptions(n_ctx=512, n_threads=1, n_threads_batch=1, flash_attn="off"),
+        **options,  # type: ignore[arg-type]
+    )
+    return Side(Subject(model.name, BUILD, chosen), model, LlamaCppPython(BUILD, PATIENCE))
+
+
+@pytest.fixture(scope="module")
+def exact(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """SmolLM2 with 32-bit floats for weights, as the steps after the first have it."""
+    path = tmp_path_factory.mktemp("f32") / "exact.gguf"
+    quantised = side(smollm2)
+    with closing(quantised.engine.start_talking(quantised.subject, smollm2)) as started:
+        started.write_f32(path)
+    return replace(smollm2, path=str(path), quantization="F32")
+
+
+@pytest.fixture
+def doctored(exact: Model, tmp_path: Path) -> Model:
+    """The same with a RoPE base that is 2 % too large."""
+    path = tmp_path / "doctored.gguf"
+    shutil.copy(exact.path, path)
+    with path.open("r+b") as file:
+        at = file.read(2**16).index(ROPE_KEY) + len(ROPE_KEY)
+        file.seek(at)
+        (base,) = struct.unpack("<f", file.read(4))
+        file.seek(at)
+        file.write(struct.pack("<f", base * 1.02))
+    return replace(exact, path=str(path))
+
+
+def test_a_rope_base_that_is_2_percent_off_is_wrong_output(
+    exact: Model, doctored: Model, tmp_path: Path
+) -> None:
+    pair = compare_outputs(side(doctored), side(exact), GATE, ONE, tmp_path).pair
+
+    judged = judge_output(GATE, pair)
+    assert judged.verdict is Verdict.WRONG_OUTPUT
+    (contrast,) = pair.contrasts
+    assert (contrast.weights, len(contrast.variants)) == ("F32 weights", 2)
+
+
+def test_another_rounding_of_the_cache_is_not_accused(exact: Model, tmp_path: Path) -> None:
+    run = compare_outputs(side(exact, type_v="f32"), side(exact), SHORT, ONE, tmp_path)
+
+    assert not run.pair.same
+    assert judge_output(SHORT, run.pair).verdict is Verdict.PASS
+    assert run.candidate.resolved["flash_attn"] == "off"
+
+
+def test_the_same_build_says_the_same_to_the_last_bit(smollm2: Model, tmp_path: Path) -> None:
+    both = {"n_seq_max": 2, "n_ctx": 1024, "flash_attn": "auto"}
+
+    pair = compare_outputs(
+        side(smollm2, **both), side(smollm2, **both, n_threads=2), SHORT, Workload(parallel=2), tmp_path
+    ).pair
+
+    assert pair.same
+    assert (pair.not_finite, pair.tokenized, pair.template) == (0, (), False)
+    assert (pair.greedy, pair.loops) == (None, False)
+    assert pair.positions > 2 * 16 + 64 + 64

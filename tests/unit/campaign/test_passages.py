@@ -1,0 +1,51 @@
+"""At which positions outputs are compared."""
+
+from __future__ import annotations
+
+from pytest_llm.campaign.passages import plan_course
+from pytest_llm.records import Passage
+
+
+def test_a_long_prompt_is_one_passage_of_more_than_two_ubatches_and_its_end_goes_token_by_token() -> None:
+    course = plan_course([list(range(3000))], room=4096, parallel=1)
+
+    first, second, third, end = course.passages
+    assert first.sequences == (tuple(range(1280)),)
+    assert (first.start, first.singly) == (0, 32)
+    assert second.sequences + third.sequences == (tuple(range(1280, 2560)), tuple(range(2560, 3000)))
+    assert course.positions() == 3000 + 64
+    assert end == Passage((tuple(range(64)),), start=4096 - 64)  # the last positions that there are
+
+
+def test_passages_leave_room_to_generate() -> None:
+    course = plan_course([list(range(500))], room=256, parallel=1)
+
+    assert course.generate == 48
+    assert [len(each.sequences[0]) for each in course.passages] == [208, 208, 84, 64]
+    assert all(each.start + len(each.sequences[0]) <= 256 for each in course.passages)
+
+
+def test_the_smallest_context_and_the_shortest_prompt_will_do() -> None:
+    course = plan_course([[7]], room=4, parallel=1)
+    assert [each.sequences for each in course.passages] == [((7,),), ((7,),)]
+    assert course.generate == 1
+
+
+def test_every_prompt_counts() -> None:
+    course = plan_course([[1, 2], [3, 4, 5]], room=100, parallel=1)
+    assert [each.sequences for each in course.passages] == [((1, 2),), ((3, 4, 5),), ((1, 2),)]
+
+
+def test_parallel_sequences_go_beside_each_other_with_tokens_of_their_own() -> None:
+    course = plan_course([list(range(40))], room=200, parallel=3)
+    beside = course.passages[-1]
+    assert beside.sequences == (tuple(range(16)), tuple(range(16, 32)), (*range(32, 40), *range(8)))
+
+
+def test_what_follows_each_row_is_the_next_token_of_its_own_sequence() -> None:
+    course = plan_course([list(range(40))], room=40, parallel=2)
+    rows = course.following()
+    assert len(rows) == course.positions()
+    assert rows[:30] == [*range(1, 30), None]
+    assert rows[-32:-28] == [1, 17, 2, 18]  # step by step
+    assert rows[-2:] == [None, None]
