@@ -187,6 +187,10 @@ def test_alike_ends_are_split_once() -> None:
     assert [(each.first, each.last) for each in found.unsearched] == [(0, 4), (4, 8)]
 
 
+def test_neighbours_hide_nothing() -> None:
+    assert Row([0.2, 0.0]).search().unsearched == ()
+
+
 def test_a_loss_behind_a_gain_of_the_same_size_is_found_where_the_middle_tells_them_apart() -> None:
     found = Row([-0.2, 0.0, 0.0, 0.2]).search()
     assert found.ends.relation is Relation.SAME
