@@ -141,7 +141,7 @@ class Bench:
         )
         return replace(finding, comparisons=finding.comparisons + claimed, output=output)
 
-    def _look_at_outputs(self, subject: Subject, reference: Subject, watcher: Watcher) -> None:
+    def _look_at_outputs(self, subject: Subject, reference: Subject, watcher: Preparing) -> None:
         """Compare what any benchmark of a pair asks for before the pair is timed for all of them."""
         for each in self.plan.benchmarks:
             if each.output is not None and each.subject == subject:
@@ -149,7 +149,7 @@ class Bench:
                     self._output(each, reference, watcher)
 
     def _output(
-        self, benchmark: Benchmark, reference: Subject | None, watcher: Watcher
+        self, benchmark: Benchmark, reference: Subject | None, watcher: Preparing
     ) -> tuple[OutputJudgement | None, Run | None]:
         """Judge what the candidate says, before anything is timed, and return its run so far."""
         if benchmark.output is None:

@@ -171,14 +171,14 @@ def test_nan_is_wrong(project: Project, against: str, stand_in: StandIn) -> None
     ("values", "told"),
     [
         ({"token_shift": 1}, "output: drift: other token ids for 15 texts: *"),
-        ({"template": "person"}, "output: drift: the chat template is rendered otherwise"),
+        ({"asker": "person"}, "output: drift: the chat template is rendered otherwise"),
     ],
 )
 def test_other_tokens_and_templates_are_told_as_drift(
     project: Project, against: str, stand_in: StandIn, values: dict[str, object], told: str
 ) -> None:
     stand_in.set(**values)
-    stand_in.set_reference(token_shift=0, template="user")
+    stand_in.set_reference(token_shift=0, asker="user")
     project.write(ONE)
 
     result = project.measure(against)
