@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
 
 from pytest_llm.findings import Comparison
 from pytest_llm.inference.paired import change_of, conclude, interval_of
 from pytest_llm.inference.pairing import ask, log_ratios
-from pytest_llm.records import Claim, Verdict
+from pytest_llm.records import Claim, Gate, Verdict
 from pytest_llm.verdicts.drift import compare_sides
 from pytest_llm.verdicts.measured import measured, not_covered
 from pytest_llm.verdicts.words import counted, moved, percent, ratio, resting_on
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_llm.inference.paired import Rule
-    from pytest_llm.records import Gate, PairedRun
+    from pytest_llm.records import PairedRun, Run
 
 
 def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
@@ -86,6 +91,27 @@ def _remark(comparison: Comparison) -> str:
     if comparison.verdict is Verdict.PASS and mde is not None:
         return f": pass, where a loss of {ratio(mde)} would have been called"
     return ""
+
+
+def next_step(comparisons: Sequence[Comparison], nodeid: str) -> str:
+    """Say what finds the guilty release, "" where nothing regressed from one release to a later one."""
+    for each in comparisons:
+        if each.verdict is Verdict.REGRESSED and isinstance(each.asked, Gate):
+            good, bad = _release(each.run.reference), _release(each.run.candidate)
+            if good is not None and bad is not None and good < bad:
+                return f"next: pytest-llm bisect {shlex.quote(nodeid)} --good {good} --bad {bad}"
+    return ""
+
+
+def _release(side: Run) -> Version | None:
+    """Return which release of llama-cpp-python was measured, None where it is not just a release."""
+    asked = side.subject.build
+    if asked.kind not in ("installed", "release") or asked.settings:
+        return None
+    try:
+        return Version(side.build.version)
+    except InvalidVersion:
+        return None
 
 
 def context(comparison: Comparison) -> list[str]:

@@ -101,11 +101,8 @@ def next_step(screenings: Sequence[Screening], run: Run, nodeid: str) -> str:
             f"pytest {nodeid} --llm-bench --llm-aa"
         )
     # The newest one: the last that was thought to be fine.
-    release = others[-1].replace(" ", "==")
-    return (
-        f"next: pytest {nodeid} --llm-bench --llm-against {run.build.engine}@venv:PATH settles it, with "
-        f"{release} installed in the environment PATH"
-    )
+    release = others[-1].replace(" ", "@")
+    return f"next: pytest {nodeid} --llm-bench --llm-against {release} settles it"
 
 
 def context(screening: Screening) -> list[str]:

@@ -84,9 +84,9 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     if finding.output is not None and not said:
         lines.append(output.headline(finding.output))
     lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
-    step = stored.next_step(screened, finding.run, finding.benchmark.nodeid)
-    if step:
-        lines.append(step)
+    nodeid = finding.benchmark.nodeid
+    steps = (stored.next_step(screened, finding.run, nodeid), paired.next_step(compared, nodeid))
+    lines += [step for step in steps if step]
     if compared and not qualified:
         lines.append(NOT_QUALIFIED)
     return "\n".join([*(heads or told), *(f"  {line}" for line in lines)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,7 +31,7 @@ from pytest_llm.records import (
     Workload,
 )
 from pytest_llm.verdicts import compare_runs, explain, notes
-from pytest_llm.verdicts.paired import context, headline
+from pytest_llm.verdicts.paired import context, headline, next_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,17 +183,53 @@ def test_a_failure_shows_candidate_reference_model_workload_and_what_differs() -
         "model",
         "workload",
         "other",
+        "next:",
     ]
-    assert text[-1] == "  other output; configuration differs: flash_attn off → on"
+    assert text[-2] == "  other output; configuration differs: flash_attn off → on"
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "step"),
+    [
+        ("release", "installed", "next: pytest-llm bisect 't.py::a[1]' --good 0.3.35 --bad 0.3.36"),
+        ("release", "release", "next: pytest-llm bisect 't.py::a[1]' --good 0.3.35 --bad 0.3.36"),
+        ("venv", "installed", ""),
+        ("release", "lib", ""),
+    ],
+)
+def test_a_loss_between_two_releases_can_be_bisected(reference: Any, candidate: Any, step: str) -> None:
+    pair = a_pair(QUIET, 0.063)
+    old, new = (
+        replace(run, subject=replace(SUBJECT, build=BuildReference("llama-cpp-python", kind, "there")))
+        for run, kind in ((pair.reference, reference), (pair.candidate, candidate))
+    )
+    assert next_step([compare_runs(PairedRun(new, old), SPEED, RULE)], "t.py::a[1]") == step
+
+
+@pytest.mark.parametrize("name", ["pass", "improved", "claim not kept"])
+def test_only_a_regression_is_bisected(name: str) -> None:
+    assert next_step([judged(name)], "t.py::a") == ""
+
+
+def test_a_row_of_releases_goes_onwards_and_has_one_kind_of_settings() -> None:
+    pair = a_pair(QUIET, 0.063)
+    older = replace(
+        pair, candidate=replace(pair.candidate, build=OLD), reference=replace(pair.reference, build=NEW)
+    )
+    build = BuildReference("llama-cpp-python", "release", "0.3.35", ("-DGGML_AVX2=OFF",))
+    other = replace(pair, reference=replace(pair.reference, subject=replace(SUBJECT, build=build)))
+    for each in (back, other):
+        assert next_step([compare_runs(each, SPEED, RULE)], "t.py::a") == ""
 
 
 def test_a_drift_that_fails_as_well_says_what_to_do() -> None:
     drift = Drift((Difference("greedy_output", [1], [2]),))
     text = explain(a_finding("regressed", drift), ALWAYS_FAILING | {Verdict.DRIFT}).splitlines()
     assert text[0].startswith("generation speed fell")
-    assert text[-2:] == [
+    assert text[-3:] == [
         "  other output; same configuration",
         "  next: --llm-drift=warn judges the speed all the same",
+        "  next: pytest-llm bisect t.py::a --good 0.3.35 --bad 0.3.36",
     ]
 
 
