@@ -213,9 +213,7 @@ def test_only_a_regression_is_bisected(name: str) -> None:
 
 def test_a_row_of_releases_goes_onwards_and_has_one_kind_of_settings() -> None:
     pair = a_pair(QUIET, 0.063)
-    older = replace(
-        pair, candidate=replace(pair.candidate, build=OLD), reference=replace(pair.reference, build=NEW)
-    )
+    back = PairedRun(replace(pair.candidate, build=OLD), replace(pair.reference, build=NEW))
     build = BuildReference("llama-cpp-python", "release", "0.3.35", ("-DGGML_AVX2=OFF",))
     other = replace(pair, reference=replace(pair.reference, subject=replace(SUBJECT, build=build)))
     for each in (back, other):
