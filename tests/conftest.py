@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import tarfile
 import time
 from pathlib import Path
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]
+
+
+def pytest_configure() -> None:
+    """Have interrupts end what tests start, although a shell in whose background this runs ignores them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which children do not inherit
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import codecs
 import ctypes
 from typing import TYPE_CHECKING, Any
 
+from .bindings import UnusableError
 from .subject import RefusedError, Row, Subject
 
 if TYPE_CHECKING:
@@ -242,8 +243,14 @@ def top_logprobs(subject: Subject, prompt: str | list[int], top_k: int) -> list[
 
     Raises:
         RefusedError: The prompt does not fit the context, is empty, or is not in the vocabulary.
+        UnusableError: There is no numpy.
     """
-    import numpy as np  # a dependency of llama_cpp itself
+    try:
+        import numpy as np
+    except ImportError:
+        raise UnusableError(
+            "log-probabilities need numpy, which llama-cpp-python depends on: pip install numpy"
+        ) from None
 
     tokens = _prompt_tokens(subject, prompt)
     _check_room(subject, len(tokens), "the prompt takes")

@@ -186,7 +186,7 @@ def test_a_maker_that_is_interrupted_tidies_up(
     started = psutil.Process(maker.process.pid).children(recursive=True)
 
     maker.process.send_signal(signal.SIGINT)
-    maker.process.communicate()
+    maker.process.communicate(timeout=60)
 
     wait_until_gone(started)
     assert store.kept() == []

@@ -234,8 +234,6 @@ def test_an_interrupt_is_quiet_and_ends_what_was_started(baselines: Command) -> 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell that starts this run in the background has it ignore interrupts, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     deadline = time.monotonic() + 60
     while not (pid.exists() and pid.read_text()):

@@ -181,12 +181,15 @@ def test_other_tokens_and_templates_are_told_as_drift(
     stand_in.set_reference(token_shift=0, asker="user")
     project.write(ONE)
 
-    result = project.measure(against)
+    result = project.measure(against, "--llm-drift=warn")
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         ["test_it.py::test_speed *  output: drift*", f"test_it.py::test_speed: {told}"]
     )
+    failed = project.measure(against)
+    failed.assert_outcomes(failed=1)
+    failed.stdout.fnmatch_lines([told])
 
 
 def test_where_no_copy_can_be_made_that_is_told(project: Project, against: str, stand_in: StandIn) -> None:

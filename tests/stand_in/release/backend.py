@@ -33,7 +33,7 @@ def build_wheel(
         sys.exit("ninja: build stopped: subcommand failed.")
     name = f"llama_cpp_python-{_VERSION}"
     with zipfile.ZipFile(Path(wheel_directory, f"{name}-py3-none-any.whl"), "w") as wheel:
-        for path in ("llama_cpp/__init__.py", "llama_cpp/llama_cpp.py", "virtual_clock.py"):
+        for path in [*sorted(map(str, Path("llama_cpp").glob("*.py"))), "virtual_clock.py"]:
             wheel.writestr(path, _altered(path, arguments))
         wheel.writestr("stand_in.pth", "import virtual_clock; virtual_clock.install()\n")
         wheel.writestr(f"{name}.dist-info/METADATA", _METADATA)
@@ -44,7 +44,10 @@ def build_wheel(
 
 def _altered(path: str, arguments: str) -> str:
     text = Path(path).read_text(encoding="utf-8").replace("0.0.1", _VERSION)
-    return text.replace('b"CPU : PRETENDED = 1 | "', repr(f"CPU : BUILT = {arguments} | ".encode()))
+    if not path.endswith("llama_cpp.py"):
+        return text
+    said = f"CPU : BUILT = {arguments} | ".encode()
+    return f"{text}\n\ndef llama_print_system_info() -> bytes:\n    return {said!r}\n"
 
 
 def _note(arguments: str) -> None:
