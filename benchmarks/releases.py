@@ -1,0 +1,139 @@
+"""What SmolLM2 loses or gains with each release of llama-cpp-python, beside the installed one.
+
+    uv run python -m benchmarks.releases 0.3.0 0.3.4 0.3.8 0.3.16
+
+Each release is made, measured beside the installed build as ``--llm-against`` does, and becomes one line of a
+file, so that an interrupted run goes on where it stopped; one that cannot be made or run is a line with the
+reason. The table can be had again from the file alone: name no release. The file beside this one holds what
+is in ``docs/releases.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import Version
+
+from pytest_llm.metrics import METRICS
+from pytest_llm.reports import results_schema
+from pytest_llm.verdicts.words import percent, span
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Line = Mapping[str, Any]
+
+TEST = "tests/regression/test_speed.py::test_short_chat"
+SPEEDS = ("prompt_tokens_per_second", "generation_tokens_per_second")
+MEMORY = "peak_ram"
+# Facts of every pair of releases that say nothing of what their users see.
+_TOLD_ALONE = {"compiled_with", "graph_nodes"}
+
+
+def measure(release: str, settings: str, effort: str) -> dict[str, Any]:
+    """Compare the installed build with a release and return the line of the file.
+
+    Raises:
+        SystemExit: Pytest did not come as far as the test.
+    """
+    build = f"{release}[{settings}]" if settings else release
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "results.json"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", TEST, "-q", "--llm-bench", f"--llm-effort={effort}"),
+                *(f"--llm-against={build}", "--llm-drift=warn", f"--llm-json={file}"),
+            ],
+            check=False,
+        )
+        if not file.exists():
+            sys.exit(f"{build}: pytest ended with {done.returncode}")
+        return _line(release, results_schema.read(file))
+
+
+def _line(release: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    (test,) = results["tests"]
+    line = {"release": release, "machine": results["machine"]["parts"]}
+    if test["run"] is None:
+        return {**line, "reason": "; ".join(test["notes"])}
+    (pair,) = results["pairs"].values()
+    sides = {side: results["runs"][pair[side]] for side in ("candidate", "reference")}
+    return {
+        **line,
+        "reason": "",
+        "builds": {
+            side: {name: run["build"][name] for name in ("version", "llama_cpp_commit", "compiled_with")}
+            for side, run in sides.items()
+        },
+        "speeds": {name: test["metrics"][name]["comparison"] for name in SPEEDS},
+        MEMORY: {side: _peak(run) for side, run in sides.items()},
+        "drift": test["drift"]["differences"],
+    }
+
+
+def _peak(run: Mapping[str, Any]) -> float:
+    peak: float = max(value for each in run["sessions"] for value in each["series"][MEMORY]["values"])
+    return peak
+
+
+def table(lines: Sequence[Line]) -> list[str]:
+    """Return the table, oldest release first."""
+    told = [
+        "| release | llama.cpp | prompt since | generation since | peak RAM | what else changed |",
+        "| --- | --- | ---: | ---: | ---: | --- |",
+    ]
+    return told + [_row(each) for each in sorted(lines, key=lambda each: Version(each["release"]))]
+
+
+def _row(line: Line) -> str:
+    if line["reason"]:
+        return f"| {line['release']} | | | | | {line['reason']} |"
+    ram = METRICS[MEMORY].unit.format
+    sides = line[MEMORY]
+    apart = [each["name"] for each in line["drift"] if each["name"] not in _TOLD_ALONE]
+    return " | ".join(
+        [
+            f"| {line['release']}",
+            line["builds"]["reference"]["llama_cpp_commit"] or "not told",
+            *(_speed(line["speeds"][name]) for name in SPEEDS),
+            f"{ram(sides['reference'])} → {ram(sides['candidate'])}",
+            f"{', '.join(apart) or 'nothing'} |",
+        ]
+    )
+
+
+def _speed(comparison: Mapping[str, Any]) -> str:
+    interval = f" ({span(comparison['interval'])})" if comparison["interval"] else ""
+    return f"{comparison['verdict']}: {percent(comparison['change'])}{interval}"
+
+
+def main() -> None:
+    """Measure what is missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("releases", nargs="*", metavar="RELEASE")
+    parser.add_argument("--settings", default="", help="what releases are compiled with: -DGGML_NATIVE=OFF")
+    parser.add_argument("--effort", default="normal", help="as of pytest")
+    parser.add_argument("--data", type=Path, default=Path(__file__).with_suffix(".jsonl"))
+    arguments = parser.parse_args()
+    for release in arguments.releases:
+        if release not in {each["release"] for each in _read(arguments.data)}:
+            line = measure(release, arguments.settings, arguments.effort)
+            with arguments.data.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    print("\n".join(table(_read(arguments.data))))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+if __name__ == "__main__":
+    main()
