@@ -22,7 +22,7 @@ from pytest_llm.records import LoadOptions, Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_llm.engines.llama_cpp_python import LoadedModel
+    from pytest_llm.engines.loaded_model import LoadedModel
     from pytest_llm.gguf_model import GGUFModel
     from pytest_llm.records import Model
 

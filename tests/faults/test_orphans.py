@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytest_llm.engines.llama_cpp_python import LoadedModel
+    from pytest_llm.engines.loaded_model import LoadedModel
     from pytest_llm.records import Model
 
     from .conftest import Start

@@ -16,7 +16,8 @@ from pytest_llm.records import LoadOptions, Subject
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pytest_llm.engines.llama_cpp_python import LlamaCppPython, LoadedModel
+    from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+    from pytest_llm.engines.loaded_model import LoadedModel
     from pytest_llm.protocols import Models
     from pytest_llm.records import Build, BuildReference, Model
 

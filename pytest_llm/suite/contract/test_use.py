@@ -15,7 +15,7 @@ from pytest_llm.talk import Sampling
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.engines.llama_cpp_python import LoadedModel
+    from pytest_llm.engines.loaded_model import LoadedModel
     from pytest_llm.suite.contract.candidate import Candidate
 
 _TEXT = "The capital of France is"
