@@ -4,7 +4,8 @@
 
 Compares the installed build with itself, made slower by so many per cent (``tests/faults/graph_compute.c``),
 as often as asked, and prints what was said. Every campaign is one line of a file, so that an interrupted run
-goes on where it stopped, and the table can be had again from the file alone (``--report``).
+goes on where it stopped, and the table can be had again from the file alone (``--report``). The file beside
+this one holds the campaigns of the table in ``docs/comparing.md``; name another (``--data``) to begin anew.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
         "injected": injected,
         "seconds": time.monotonic() - started,
         "threads": threads,
-        "build": encode(run.reference.build),
+        "build": f"{run.reference.build}, {run.reference.build.compiled_with}",
         "machine": machine.parts(),
         "load": os.getloadavg()[0],
         "dropped": [dict(each) for each in run.dropped],
@@ -103,7 +104,7 @@ def main() -> None:
     """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--campaigns", default="0:20,3:10,5:20,10:5", help="PER_CENT:HOW_MANY,…")
-    parser.add_argument("--data", type=Path, default=Path("error-rates.jsonl"))
+    parser.add_argument("--data", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     parser.add_argument("--threads", type=int, default=machine.usable_cores())
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no campaign after these")
     parser.add_argument("--report", action="store_true", help="measure nothing")
