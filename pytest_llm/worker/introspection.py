@@ -105,16 +105,16 @@ def _file_names(folder: Path, base: str) -> list[Path]:
     return [folder / f"lib{base}{suffix}" for suffix in (".so", ".dylib")]
 
 
-def _declared(tree: ast.Module) -> Iterator[str]:
+def _declared(node: ast.AST) -> Iterator[str]:
     """Yield the functions that a decorator takes from the library, and those that are taken directly."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
-            for decorator in node.decorator_list:
-                name = _of_decorator(decorator)
-                if name is not None:
-                    yield name
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "_lib":
-            yield node.attr
+    if isinstance(node, ast.FunctionDef):
+        # What stands inside is left out: a function may call something of its own ``_lib``.
+        yield from (name for name in map(_of_decorator, node.decorator_list) if name is not None)
+        return
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "_lib":
+        yield node.attr
+    for inner in ast.iter_child_nodes(node):
+        yield from _declared(inner)
 
 
 def _of_decorator(node: ast.expr) -> str | None:

@@ -254,6 +254,9 @@ def binding(tmp_path: Path) -> Binding:
 
 @needs_compiler
 def test_a_binding_that_fits_its_library_and_headers_passes(project: Project, binding: Binding) -> None:
+    with binding.module.open("a", encoding="utf-8") as file:
+        file.write("\ndef folder_of(_lib):\n    return _lib.parent.resolve()  # a path, as in 0.3.0\n")
+
     result = contract(project, "-k", "declared or context_params or other", candidate=binding.candidate)
 
     assert result.parseoutcomes()["passed"] == 4
