@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm import engines
 from pytest_llm.builds import BuildStore
-from pytest_llm.builds.making import TELLING_SECONDS
+from pytest_llm.builds.running import TELLING_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_llm.builds import locks, manifest
 from pytest_llm.builds.identity import identity_of
-from pytest_llm.builds.making import ENVIRONMENT, TELLING_SECONDS, make_environment
+from pytest_llm.builds.making import ENVIRONMENT, make_environment
 from pytest_llm.builds.manifest import Manifest
+from pytest_llm.builds.running import TELLING_SECONDS
 from pytest_llm.errors import BuildError, EngineError
 
 if TYPE_CHECKING:
