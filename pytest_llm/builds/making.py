@@ -54,7 +54,7 @@ def make_environment(
     install = [uv, "pip", "install", *common, "--verbose", "--python", str(python), "--link-mode", "copy"]
     # A wheel that somebody else compiled knows nothing of the settings.
     source = ["--no-binary", identity.engine] if identity.settings else []
-    run = Running(str(identity.reference), log, lock, tell, telling)
+    run = Running(identity.title, log, lock, tell, telling)
     for command in (make, [*install, *source, identity.requirement]):
         code = run(command)
         if code:

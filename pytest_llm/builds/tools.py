@@ -1,4 +1,4 @@
-"""The programs that compile: cmake and ninja of the path, else of an environment that uv makes for a build."""
+"""The programs that compile: cmake and ninja of the path, else of an environment that uv makes for it."""
 
 from __future__ import annotations
 
