@@ -81,8 +81,8 @@ class Provider:
         if other is not None:
             raise BuildError(
                 f"{unfit} and {other} cannot be compared: only llama-bench measures the first, which does "
-                f"not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second has none: "
-                "name both as git:REF:CHECKOUT"
+                f"not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second has "
+                "none: name both as git:REF:CHECKOUT"
             )
         return engines.llama_bench(build, self._timeout, self._builds.ready(build, tell))
 
