@@ -76,7 +76,7 @@ class Checkout:
         """Write files and commit all; return the commit."""
         for name, text in files.items():
             path = self.path / name
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", subject)
