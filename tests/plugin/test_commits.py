@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,21 @@ import pytest
 
 from pytest_llm.cli import main
 
-from .test_bisect import BENCHMARK, FAST, NODEID, SLOW, environments  # noqa: F401 - a fixture among them
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.checkouts import Checkout
     from tests.plugin.conftest import Project
 
+BENCHMARK = """
+    @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
+    @pytest.mark.llm_no_regression("generation_tokens_per_second")
+    def test_speed():
+        pass
+"""
+NODEID = "test_it.py::test_speed"
+FAST = 1 / 128
+SLOW = FAST * 1.25
 STAND_IN = Path(__file__).parent.parent / "stand_in"
 # The installed binding is the stand-in, in workers alone: only they are given a library.
 SITE = """
@@ -44,6 +53,17 @@ def words(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         return ["bisect", NODEID, f"--model={project.model}", "--effort=quick", cache, *more]
 
     return composed
+
+
+def environment(folder: Path, **variables: object) -> Path:
+    """Return an environment in which the stand-in heeds variables of its own."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    given = {f"LLAMA_STAND_IN_{name.upper()}": str(value) for name, value in variables.items()}
+    lines = [f"import os; os.environ.update({given!r})", str(STAND_IN)]
+    start = "\n".join([*lines, "import virtual_clock; virtual_clock.install()", ""])
+    (packages / "stand_in.pth").write_text(start, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture
@@ -82,11 +102,11 @@ def test_a_guilty_build_is_followed_into_its_commits(
     words: Callable[..., list[str]],
     checkout: Checkout,
     commits: list[str],
-    environments: Callable[..., Path],  # noqa: F811
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    good = environments("good", token_seconds=FAST, commit=commits[0][:9])
-    bad = environments("bad", token_seconds=SLOW, commit=commits[-1][:9])
+    good = environment(tmp_path / "good", token_seconds=FAST, commit=commits[0][:9])
+    bad = environment(tmp_path / "bad", token_seconds=SLOW, commit=commits[-1][:9])
 
     status = main(words(f"--builds=venv:{good},venv:{bad}", f"--checkout={checkout.path}", "--json"))
 
