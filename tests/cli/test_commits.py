@@ -142,7 +142,7 @@ def test_each_guilty_step_is_a_bisect_of_its_own(checkout: Checkout) -> None:
 
     def bisected(row: Sequence[str]) -> command.Answer:
         rows.append(row)
-        return command.Answer(0, ["second"], {"steps": 2})
+        return command.Answer(0, ["second"], {"ends": "worse", "steps": 2})
 
     answer, told = onwards(checkout, Found(checkout.first, last), bisected)
 
@@ -151,8 +151,18 @@ def test_each_guilty_step_is_a_bisect_of_its_own(checkout: Checkout) -> None:
     assert answer.lines[0] == "first"
     assert "second" in answer.lines
     assert answer.lines[-1] == "the commits are a bisect of their own: the two error rates add up"
-    expected = [{"from": 0, "to": 1, "left_out": 0, "steps": 2}]
+    expected = [{"from": 0, "to": 1, "left_out": 0, "ends": "worse", "steps": 2}]
     assert answer.document == {"steps": 1, "commits": expected}
+
+
+def test_a_loss_that_the_commits_do_not_show_lies_elsewhere(checkout: Checkout) -> None:
+    last = checkout.commit("more", {"llama.c": "int x;\n"})
+    second = command.Answer(1, ["second"], {"ends": "same"})
+
+    answer, _ = onwards(checkout, Found(checkout.first, last), lambda _: second)
+
+    told = "no commit is guilty: what is left is the binding, or how the two builds were compiled"
+    assert (answer.status, answer.lines[-2]) == (0, told)
 
 
 def test_what_was_found_is_not_lost_where_the_checkout_lacks_a_commit(checkout: Checkout) -> None:

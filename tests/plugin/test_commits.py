@@ -106,7 +106,7 @@ def test_a_guilty_build_is_followed_into_its_commits(
     tmp_path: Path,
 ) -> None:
     good = environment(tmp_path / "good", token_seconds=FAST, commit=commits[0][:9])
-    bad = environment(tmp_path / "bad", token_seconds=SLOW, commit=commits[-1][:9])
+    bad = environment(tmp_path / "bad", token_seconds=SLOW, commit=commits[2][:9])
 
     status = main(words(f"--builds=venv:{good},venv:{bad}", f"--checkout={checkout.path}", "--json"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from pytest_llm.bisect.search import Relation
 from pytest_llm.cli import command
 from pytest_llm.cli.bisect import commits
 from pytest_llm.engines import parse_build
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     Tell = Callable[[str], None]
 
+_ELSEWHERE = "no commit is guilty: what is left is the binding, or how the two builds were compiled"
 _RATE = "the commits are a bisect of their own: the two error rates add up"
 
 
@@ -77,7 +79,8 @@ class Onwards:
             answer = told(bisect(row.builds))
         except UsageError as error:
             return [f"not looked into: {error}"], {"reason": str(error)}
-        return [str(row), *answer.lines, _RATE], {"left_out": row.left_out, **_plain(answer)}
+        elsewhere = [_ELSEWHERE] if _plain(answer)["ends"] == Relation.SAME.value else []
+        return [str(row), *answer.lines, *elsewhere, _RATE], {"left_out": row.left_out, **_plain(answer)}
 
 
 def _plain(answer: command.Answer) -> dict[str, Any]:
