@@ -8,12 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from pytest_llm.builds import identity_of
+from pytest_llm.builds import identity_of, tools
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import BuildError
 from pytest_llm.providing import build_store
@@ -240,6 +240,48 @@ def test_without_cmake_and_uv_the_fix_is_told(
 
 def exec_missing() -> str:
     raise BuildError("there is no uv")
+
+
+class Run:
+    """Notes what would be run, and how it would have ended."""
+
+    name = "llama.cpp@1"
+    log = Path("the.log")
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.commands: list[list[str]] = []
+
+    def __call__(self, command: list[str]) -> int:
+        self.commands.append(command)
+        return self.code
+
+
+@pytest.fixture
+def only_uv(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "uv").touch(mode=0o755)
+    return {"PATH": str(tmp_path / "bin")}
+
+
+def test_uv_gets_cmake_and_ninja_where_the_path_lacks_one(tmp_path: Path, only_uv: dict[str, str]) -> None:
+    (tmp_path / "bin" / "cmake").touch(mode=0o755)
+    run: Any = Run(0)
+
+    cmake, ninja = tools.get_tools(tmp_path, run, only_uv)
+
+    assert (cmake, ninja) == tuple(str(tmp_path / "tools" / "bin" / each) for each in ("cmake", "ninja"))
+    assert [each[:2] for each in run.commands] == [
+        [str(tmp_path / "bin" / "uv"), "venv"],
+        [str(tmp_path / "bin" / "uv"), "pip"],
+    ]
+    assert run.commands[1][-2:] == ["cmake", "ninja"]
+
+
+def test_where_uv_cannot_get_them_the_fix_is_told(tmp_path: Path, only_uv: dict[str, str]) -> None:
+    run: Any = Run(1)
+    with pytest.raises(BuildError, match=r"uv cannot get them: pip install cmake ninja \(the log: "):
+        tools.get_tools(tmp_path, run, only_uv)
 
 
 # ── killed ───────────────────────────────────────────────────────────────────────────────────────
