@@ -74,17 +74,19 @@ class Provider:
         self, build: BuildReference, tell: Callable[[str], None], beside: BuildReference | None
     ) -> Any:
         sides = [build] if beside is None else [build, beside]
-        unfit = next((each for each in sides if each.kind == "git" and self._misfit(each, tell)), None)
-        if unfit is None:
-            return engines.engine_for(build, self._timeout, self._made(build, tell))
-        other = next((each for each in sides if each.kind != "git"), None)
-        if other is not None:
+        benches = [each for each in sides if each.engine == engines.LLAMA_BENCH]
+        commits = [each for each in sides if each.kind == "git" and each not in benches]
+        unfit = next((each for each in commits if self._misfit(each, tell)), None)
+        others = [each for each in sides if each not in (*benches, *commits)]
+        if unfit is not None and others:
             raise BuildError(
-                f"{unfit} and {other} cannot be compared: only llama-bench measures the first, which does "
+                f"{unfit} and {others[0]} cannot be compared: only llama-bench measures the first, which does "
                 f"not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second has "
                 "none: name both as git:REF:CHECKOUT"
             )
-        return engines.llama_bench(build, self._timeout, self._builds.ready(build, tell))
+        if build.kind == "git" and (benches or unfit is not None):
+            return engines.llama_bench(build, self._timeout, self._builds.ready(build, tell))
+        return engines.engine_for(build, self._timeout, self._made(build, tell))
 
     def _misfit(self, build: BuildReference, tell: Callable[[str], None]) -> str:
         if build not in self._misfits:

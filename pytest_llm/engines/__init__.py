@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference
 
 DEFAULT = "llama-cpp-python"
+LLAMA_BENCH = "llama-bench"
 
 # Engine -> module and class. The class is called with the build reference, the seconds to wait, and what runs
 # a build that had to be made.

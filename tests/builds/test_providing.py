@@ -12,11 +12,11 @@ from pytest_llm.engines import parse_build
 from pytest_llm.engines.llama_cpp_python import LlamaCppPython
 from pytest_llm.errors import BuildError, EngineError
 from pytest_llm.providing import Provider
+from pytest_llm.records import BuildReference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.records import BuildReference
     from tests.checkouts import Checkout
 
 INSTALLED = parse_build("llama-cpp-python", Path.cwd())
@@ -80,6 +80,12 @@ def test_one_that_does_not_fit_has_both_measured_by_llama_bench(
 
     assert isinstance(provider.engine(fits, ignore, other), Bench)
     assert isinstance(provider.engine(other, ignore, fits), Bench)
+
+
+def test_beside_a_llama_bench_each_is_measured_by_its_own(provider: Provider, checkout: Checkout) -> None:
+    bench = BuildReference(engines.LLAMA_BENCH)
+    for ref in ("fits", "fits~1"):
+        assert isinstance(provider.engine(build_of(checkout, ref), ignore, bench), Bench)
 
 
 def test_beside_a_build_without_llama_bench_it_is_one_line(provider: Provider, checkout: Checkout) -> None:
