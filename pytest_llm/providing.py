@@ -80,8 +80,8 @@ class Provider:
         others = [each for each in sides if each not in (*benches, *commits)]
         if unfit is not None and others:
             raise BuildError(
-                f"{unfit} and {others[0]} cannot be compared: only llama-bench measures the first, which does "
-                f"not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second has "
+                f"{unfit} and {others[0]} cannot be compared: only llama-bench measures the first, which "
+                f"does not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second has "
                 "none: name both as git:REF:CHECKOUT"
             )
         if build.kind == "git" and (benches or unfit is not None):
