@@ -81,8 +81,8 @@ class Provider:
         if unfit is not None and others:
             raise BuildError(
                 f"{unfit} and {others[0]} cannot be compared: only llama-bench measures the first, which "
-                f"does not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second has "
-                "none: name both as git:REF:CHECKOUT"
+                f"does not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second "
+                "has none: name both as git:REF:CHECKOUT"
             )
         if build.kind == "git" and (benches or unfit is not None):
             return engines.llama_bench(build, self._timeout, self._builds.ready(build, tell))
