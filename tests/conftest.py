@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import platformdirs
 import pytest
 
+from tests.checkouts import checkout  # noqa: F401 - a fixture
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 _MACHINE_OWN = {"fingerprint", "qualified"}
 
 
-def paragraph(found: Bisected, step: Stretch, options: Sequence[str], command: Sequence[str]) -> list[str]:
+def paragraph(
+    found: Bisected,
+    step: Stretch,
+    options: Sequence[str],
+    command: Sequence[str],
+    commits: Sequence[str] = (),
+) -> list[str]:
     """Return the lines that tell of one guilty step.
 
     Args:
@@ -27,6 +33,7 @@ def paragraph(found: Bisected, step: Stretch, options: Sequence[str], command: S
         step: The one to tell of.
         options: What pytest was given besides the test and the builds.
         command: The bisect's own words.
+        commits: What is known of the commit that it leads to, if it is one.
     """
     compared = found.between(step.first, step.last)
     results = compared.results
@@ -35,6 +42,7 @@ def paragraph(found: Bisected, step: Stretch, options: Sequence[str], command: S
     return [
         f"**{_capital(telling.headline(compared, found.target))}, from {first} to {last}.**",
         "",
+        *(f"- {_capital(each)}." for each in commits),
         f"- {_capital(sentence(reading.drift(results)))}.",
         *([f"- In between, not tested: {'; '.join(inside)}."] if inside else []),
         *(f"- {_capital(each)}." for each in _work(results)),

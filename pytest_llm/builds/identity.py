@@ -12,18 +12,20 @@ from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference
 
 _LONGEST_SETTINGS = 48  # characters, in the name of a folder
+_LONGEST_COMMIT = 12  # of a name, too; the rest is in the hash
+_LLAMA_CPP = "llama.cpp"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A release, what it is compiled with, and where it runs.
+    """A release, or a commit of llama.cpp; what it is compiled with, and where it runs.
 
     Attributes:
-        engine: "llama-cpp-python".
-        version: Of the release.
+        engine: "llama-cpp-python" of a release, "llama.cpp" of a commit.
+        version: Of the release; the commit in full.
         settings: CMake's ``-DNAME=VALUE``, in the order of the names.
         platform: "linux-x86_64".
-        python: The interpreter's kind: "cpython-311-x86_64-linux-gnu".
+        python: The interpreter's kind: "cpython-311-x86_64-linux-gnu"; "" of a commit, which knows none.
     """
 
     engine: str
@@ -33,9 +35,15 @@ class Identity:
     python: str
 
     @property
-    def reference(self) -> BuildReference:
-        """The build as a user writes it."""
-        return BuildReference(self.engine, "release", self.version, self.settings)
+    def is_commit(self) -> bool:
+        """Whether it is compiled from a checkout."""
+        return self.engine == _LLAMA_CPP
+
+    @property
+    def title(self) -> str:
+        """What it is called: "llama-cpp-python@0.3.36", "llama.cpp@0c1e57098f3a[-DGGML_NATIVE=OFF]"."""
+        version = self.version[:_LONGEST_COMMIT] if self.is_commit else self.version
+        return str(BuildReference(self.engine, "release", version, self.settings))
 
     @property
     def requirement(self) -> str:
@@ -48,19 +56,22 @@ class Identity:
         settings = re.sub(r"[^\w.=]+", "_", " ".join(each[2:] for each in self.settings), flags=re.ASCII)
         whole = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
-        return "-".join(
-            each for each in (self.engine, self.version, settings[:_LONGEST_SETTINGS], digest) if each
-        )
+        version = self.version[:_LONGEST_COMMIT] if self.is_commit else self.version
+        return "-".join(each for each in (self.engine, version, settings[:_LONGEST_SETTINGS], digest) if each)
 
 
 def identity_of(reference: BuildReference) -> Identity:
-    """Return what a release is on this platform, under this interpreter.
+    """Return what a release is on this platform, under this interpreter; or a commit, wherever it was found.
 
     Raises:
-        UsageError: It is no release, so that there is nothing to make.
+        UsageError: It is neither, so that there is nothing to make.
     """
+    if reference.kind == "git":
+        return Identity(_LLAMA_CPP, reference.commit, reference.settings, sysconfig.get_platform(), "")
     if reference.kind != "release":
-        raise UsageError(f"{reference} is no release, so it is not ours to make: name one, as 0.3.36")
+        raise UsageError(
+            f"{reference} is no release, so it is not ours to make: name one, as 0.3.36, or git:REF:CHECKOUT"
+        )
     python = sysconfig.get_config_var("SOABI") or sysconfig.get_python_version()
     return Identity(
         reference.engine, reference.where, reference.settings, sysconfig.get_platform(), str(python)

@@ -27,7 +27,7 @@ class Manifest:
         said: What it said of itself when it first ran.
         made: When, in UTC.
         seconds: How long that took.
-        uv: What made it: "uv 0.9.0".
+        uv: What made it: "uv 0.9.0", "cmake 3.25.1".
         schema_version: Of this file.
     """
 

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_llm.builds import locks, manifest
+from pytest_llm.builds.compiling import PROGRAM, is_whole, make_tree, tree_in
 from pytest_llm.builds.identity import identity_of
-from pytest_llm.builds.making import ENVIRONMENT, TELLING_SECONDS, make_environment
+from pytest_llm.builds.making import ENVIRONMENT, make_environment
 from pytest_llm.builds.manifest import Manifest
+from pytest_llm.builds.running import TELLING_SECONDS
 from pytest_llm.errors import BuildError, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llm.builds.identity import Identity
+    from pytest_llm.builds.trees import SourceTree
     from pytest_llm.records import Build, BuildReference
 
     Describe = Callable[[BuildReference, str], Build]
@@ -55,7 +58,7 @@ class BuildStore:
 
         Args:
             cache: The folder of the cache; need not exist.
-            describe: Runs a build's interpreter and returns what it says of itself.
+            describe: Runs a release's interpreter and returns what it says of itself.
             telling: Seconds between two lines about a build that is being made.
         """
         self.folder = cache.absolute() / "builds"
@@ -65,17 +68,19 @@ class BuildStore:
         self._failed: dict[Identity, EngineError] = {}
 
     def ready(self, reference: BuildReference, tell: Tell) -> str:
-        """Return the interpreter of a release, made first if need be, and safe from removal until ``close``.
+        """Return the program that runs a build, made first if need be, and safe from removal until ``close``.
+
+        Of a release that is its interpreter, of a commit its llama-bench, beside which its libraries are.
 
         What could not be made is not tried again.
 
         Args:
-            reference: A release.
+            reference: A release, or a commit.
             tell: Is given a line when there is something to wait for, and now and then.
 
         Raises:
             EngineError: It could not be made, or does not start.
-            UsageError: It is no release.
+            UsageError: It is neither.
         """
         identity = identity_of(reference)
         if identity in self._failed:
@@ -87,14 +92,22 @@ class BuildStore:
         except EngineError as error:
             self._failed[identity] = error
             raise
-        return str(_interpreter(self._of(identity)))
+        return str(_program(identity, self._of(identity)))
+
+    def tree(self, reference: BuildReference, tell: Tell) -> SourceTree | None:
+        """Return the sources of a commit, made first as ``ready`` does; None of any other kind of build."""
+        if reference.kind != "git":
+            return None
+        self.ready(reference, tell)
+        identity = identity_of(reference)
+        return tree_in(self._of(identity), identity)
 
     def make(self, reference: BuildReference, tell: Tell) -> Manifest:
         """Return the manifest of a build, which is made unless it is there.
 
         Raises:
             EngineError: It could not be made, or does not start.
-            UsageError: It is no release.
+            UsageError: It is neither a release nor a commit.
         """
         identity = identity_of(reference)
         found = self._trusted(identity)
@@ -102,8 +115,8 @@ class BuildStore:
             return found
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with locks.alone(self._beside(identity, ".lock"), str(reference), tell) as lock:
-                return self._trusted(identity) or self._made(identity, lock, tell)
+            with locks.alone(self._beside(identity, ".lock"), identity.title, tell) as lock:
+                return self._trusted(identity) or self._made(reference, lock, tell)
         except OSError as error:
             raise BuildError(
                 f"{reference} cannot be kept in {self.folder}: {error.strerror or error}; make the folder "
@@ -141,23 +154,23 @@ class BuildStore:
         if not os.access(self.folder, os.W_OK) and not lock.exists():
             self._in_use[identity] = _UNLOCKED  # nobody can remove from a cache that can only be read
             return
-        handle = locks.share(lock, str(identity.reference), tell)
+        handle = locks.share(lock, identity.title, tell)
         if self._trusted(identity) is None:  # removed since it was made
             os.close(handle)
             return
         self._in_use[identity] = handle
 
-    def _made(self, identity: Identity, lock: int, tell: Tell) -> Manifest:
+    def _made(self, reference: BuildReference, lock: int, tell: Tell) -> Manifest:
+        identity = identity_of(reference)
         folder = self._of(identity)
         started = time.monotonic()
-        tell(f"building {identity.reference}: usually takes minutes")
+        tell(f"building {identity.title}: usually takes minutes")
         _clear(folder)
         folder.mkdir()
         try:
-            uv = make_environment(identity, folder, self._beside(identity, ".log"), lock, tell, self._telling)
-            said = self._describe(identity.reference, str(_interpreter(folder)))
+            said, tools = self._made_in(folder, reference, lock, tell)
             made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            found = Manifest(identity, said, made, round(time.monotonic() - started, 1), uv)
+            found = Manifest(identity, said, made, round(time.monotonic() - started, 1), tools)
             os.sync()  # a manifest must not outlive, over a power cut, what it vouches for
             manifest.write(folder, found)
         except BaseException:
@@ -165,11 +178,22 @@ class BuildStore:
             raise
         return found
 
+    def _made_in(self, folder: Path, reference: BuildReference, lock: int, tell: Tell) -> tuple[Build, str]:
+        identity = identity_of(reference)
+        log = self._beside(identity, ".log")
+        if identity.is_commit:
+            checkout = Path(reference.checkout)
+            return make_tree(identity, checkout, folder, log, lock, tell, self._telling)
+        uv = make_environment(identity, folder, log, lock, tell, self._telling)
+        return self._describe(reference, str(_program(identity, folder))), uv
+
     def _trusted(self, identity: Identity) -> Manifest | None:
         folder = self._of(identity)
         found = manifest.read(folder)
+        if found is None or (identity.is_commit and not is_whole(tree_in(folder, identity))):
+            return None
         # An interpreter that was updated away leaves a link to nowhere.
-        return found if found is not None and os.access(_interpreter(folder), os.X_OK) else None
+        return found if os.access(_program(identity, folder), os.X_OK) else None
 
     def _seen(self, folder: Path) -> Kept:
         found = manifest.read(folder)
@@ -188,7 +212,9 @@ class BuildStore:
         return self.folder / f"{folder.name}.lock"
 
 
-def _interpreter(folder: Path) -> Path:
+def _program(identity: Identity, folder: Path) -> Path:
+    if identity.is_commit:
+        return tree_in(folder, identity).binary / "bin" / PROGRAM
     return folder / ENVIRONMENT / "bin" / "python"
 
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import grammar
+from pytest_llm.errors import EngineMissingError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,12 +15,15 @@ if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference
 
 DEFAULT = "llama-cpp-python"
+LLAMA_BENCH = "llama-bench"
 
-# Engine -> module and class. The class is called with the build reference, the seconds to wait, and the
-# interpreter of a release.
+# Engine -> module and class. The class is called with the build reference, the seconds to wait, and what runs
+# a build that had to be made.
 _REGISTRY = {
     "llama-cpp-python": ("pytest_llm.engines.llama_cpp_python", "LlamaCppPython"),
 }
+# What measures a commit of llama.cpp whose library fits no installed binding; called alike.
+_LLAMA_BENCH = ("pytest_llm.engines.llama_bench", "LlamaBench")
 
 
 def parse_build(text: str, start: Path) -> BuildReference:
@@ -36,31 +40,56 @@ def parse_build(text: str, start: Path) -> BuildReference:
     return grammar.parse(text, start, _REGISTRY, DEFAULT)
 
 
-def engine_for(build: BuildReference, timeout: float, interpreter: str = "") -> Engine:
+def engine_for(build: BuildReference, timeout: float, made: str = "") -> Engine:
     """Return the engine of a build.
 
     Args:
         build: Which one.
         timeout: The seconds that it waits for each answer.
-        interpreter: That of a release, which has to be made before; the others have their own.
+        made: A release's interpreter, or the folder of a checkout's library, which have to be made before.
     """
-    engine: Engine = _class_of(build)(build, timeout, interpreter)
+    engine: Engine = _class_of(build)(build, timeout, made)
     return engine
 
 
-def describe(build: BuildReference, timeout: float, interpreter: str = "") -> Build:
+def describe(build: BuildReference, timeout: float, made: str = "") -> Build:
     """Return what a build says of itself, asked in a process of its own.
 
     Args:
         build: Which one.
         timeout: The seconds to wait for the answer.
-        interpreter: That of a release, which has to be made before.
+        made: As of :func:`engine_for`.
 
     Raises:
         EngineError: It does not start.
     """
-    said: Build = _class_of(build)(build, timeout, interpreter).describe()
+    said: Build = _class_of(build)(build, timeout, made).describe()
     return said
+
+
+def misfit(build: BuildReference, timeout: float, folder: str) -> str:
+    """Return why the installed binding cannot take its library from a folder, "" if it can.
+
+    Args:
+        build: Whose library it is.
+        timeout: The seconds to wait for each answer.
+        folder: Where the library is.
+
+    Raises:
+        EngineError: The binding is there and does not start with its own library.
+    """
+    try:
+        reason: str = _class_of(build)(build, timeout, folder).misfit()
+    except EngineMissingError as error:
+        return str(error)
+    return reason
+
+
+def llama_bench(build: BuildReference, timeout: float, program: str) -> Engine:
+    """Return the engine that measures a build by a llama-bench of its own."""
+    module, name = _LLAMA_BENCH
+    engine: Engine = getattr(import_module(module), name)(build, timeout, program)
+    return engine
 
 
 def _class_of(build: BuildReference) -> Any:

@@ -1,6 +1,6 @@
 """How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
 
-A new kind of place is one function and one line in ``_PLACES``.
+A new kind of place is one function, and one line in ``_PLACES`` if all there is of it is a folder.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llm.engines.checkouts import commit_of
 from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.records import BuildReference
 
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"[A-Za-z]+:|v?\d")
 _RELEASE = re.compile(r"v?\d")
 _SETTING = re.compile(r"-D(?P<name>[A-Za-z_][\w.-]*)(:[A-Z]+)?=.*", re.ASCII)
+# "master~3:" of "master~3:../llama.cpp": a colon may be within braces, as in "HEAD@{12:00}:".
+_REF = re.compile(r"(?P<ref>(?:[^:{}]|\{[^{}]*\}|[{}])+):")
 _LIBRARIES = ("libllama.so", "libllama.dylib")
-_FIX = "a build is ENGINE[@WHERE], or alone a release such as 0.3.36, venv:PATH or lib:PATH"
+_FIX = "a build is ENGINE[@WHERE], or alone a release such as 0.3.36, venv:PATH, lib:PATH or git:REF:CHECKOUT"
 
 
 def parse(text: str, start: Path, engines: Iterable[str], default: str) -> BuildReference:
@@ -48,11 +51,14 @@ def parse(text: str, start: Path, engines: Iterable[str], default: str) -> Build
     kind, _, path = where.partition(":")
     if kind in _PLACES and path:
         return _PLACES[kind](text, engine, (start / Path(path).expanduser()).absolute())
+    if kind == "git" and path:
+        return _git(text, engine, path, start)
     if _RELEASE.match(where):
         return _release(text, engine, where)
     raise UsageError(
         f"build {text!r}: {where!r} is not a place of {engine}; write {engine}@0.3.36 for a release, "
-        f"{engine}@venv:PATH, {engine}@lib:PATH, or {engine} alone for the one of this environment"
+        f"{engine}@venv:PATH, {engine}@lib:PATH, "
+        f"{engine}@git:REF:CHECKOUT, or {engine} alone for the one of this environment"
     )
 
 
@@ -71,6 +77,28 @@ def _lib(text: str, engine: str, folder: Path) -> BuildReference:
 
 
 _PLACES: Mapping[str, Callable[[str, str, Path], BuildReference]] = {"venv": _venv, "lib": _lib}
+
+
+def _git(text: str, engine: str, where: str, start: Path) -> BuildReference:
+    found = _REF.match(where)
+    if found is None or found.end() == len(where):
+        raise UsageError(f"build {text!r}: write git:REF:CHECKOUT, as git:master~3:../llama.cpp")
+    folder, settings = _checkout(where[found.end() :], start)
+    try:
+        commit = commit_of(folder, found["ref"])
+    except UsageError as error:
+        raise UsageError(f"build {text!r}: {error}") from None
+    return BuildReference(engine, "git", f"{commit}:{folder}", _settings(text, settings))
+
+
+def _checkout(written: str, start: Path) -> tuple[Path, str]:
+    """Return the folder, and what is written between the brackets after it: folders may have some as well."""
+    ends = [len(written)]
+    if written.endswith("]"):
+        ends += [match.start() for match in reversed(list(re.finditer(r"\[", written)))]
+    folders = {end: (start / Path(written[:end]).expanduser()).absolute() for end in ends}
+    end = next((end for end in ends if end and folders[end].is_dir()), ends[-1])
+    return folders[end], written[end + 1 : -1]
 
 
 def _release(text: str, engine: str, where: str) -> BuildReference:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,17 @@ _LIBRARY = "LLAMA_CPP_LIB_PATH"
 class LlamaCppPython:
     """The engine: starts one worker a subject."""
 
-    def __init__(self, build: BuildReference, timeout: float, interpreter: str = "") -> None:
-        """Take the build, the seconds to wait for each answer of a worker, and a release's interpreter."""
+    def __init__(self, build: BuildReference, timeout: float, made: str = "") -> None:
+        """Take the build, and what runs it where that had to be made first.
+
+        Args:
+            build: The library of one of kind "git" fits: whoever makes the engine has asked :meth:`misfit`.
+            timeout: The seconds to wait for each answer of a worker.
+            made: A release's interpreter; the folder of a checkout's library.
+        """
         self._build = build
         self._timeout = timeout
-        self._made = interpreter
+        self._made = made
         self._fits = build.kind != "lib"
 
     def describe(self) -> Build:
@@ -65,6 +72,19 @@ class LlamaCppPython:
         """
         return self._start(subject, model, all_logits=True)
 
+    def misfit(self) -> str:
+        """Return why the library cannot stand in for that of the installed binding, "" if it can.
+
+        Raises:
+            EngineMissingError: No binding is installed.
+            EngineError: The binding does not start with its own library.
+        """
+        own = self._layouts(own=True)
+        try:
+            return misfit(own, self._layouts())
+        except EngineError as error:
+            return " ".join([str(error).removeprefix(f"{self._build}: "), *error.log[-1:]])
+
     def ask_once(self, operation: str, **arguments: JSON) -> JSON:
         """Return the answer of a fresh process that loads no model; see ``worker/introspection.py``.
 
@@ -89,7 +109,10 @@ class LlamaCppPython:
             self._fits = True
         worker = self._worker(self._environment())
         try:
-            return worker, Build(engine=self._build.engine, **mapping(self._ask(worker, "hello")))
+            build = Build(engine=self._build.engine, **mapping(self._ask(worker, "hello")))
+            # A library that cannot tell its commit was made of one that is known.
+            commit = build.llama_cpp_commit or self._build.commit[:12]
+            return worker, replace(build, llama_cpp_commit=commit)
         except BaseException:
             worker.close()
             raise
@@ -106,20 +129,19 @@ class LlamaCppPython:
     def _environment(self) -> dict[str, str]:
         kind = self._build.kind
         # PYTHONPATH is part of what "this environment" means, and of no other one.
-        also = ("PYTHONPATH",) if kind in ("installed", "lib") else ()
+        also = ("PYTHONPATH",) if kind in ("installed", "lib", "git") else ()
         environment = worker_environment(os.environ, also)
         if kind == "release":
             environment.pop(_LIBRARY, None)  # it would not be that release
-        if kind == "lib":
-            environment[_LIBRARY] = self._build.where
+        if kind in ("lib", "git"):
+            environment[_LIBRARY] = self._made or self._build.where
         return environment
 
     def _check_library(self) -> None:
         """Refuse a library that the installed binding would misread; in processes of their own."""
-        environment = self._environment()
-        own = self._layouts({name: each for name, each in environment.items() if name != _LIBRARY})
+        own = self._layouts(own=True)
         try:
-            reason = misfit(own, self._layouts(environment))
+            reason = misfit(own, self._layouts())
         except EngineError as error:
             raise BuildError(f"{error} ({self._how_to_install()})", error.log) from None
         if reason:
@@ -128,7 +150,11 @@ class LlamaCppPython:
                 f"({self._how_to_install()})"
             )
 
-    def _layouts(self, environment: Mapping[str, str]) -> dict[str, Any]:
+    def _layouts(self, *, own: bool = False) -> dict[str, Any]:
+        """Return what the worker sees of a library's structs: of this one, or of the binding's own."""
+        environment = self._environment()
+        if own:
+            environment.pop(_LIBRARY, None)
         worker = self._worker(environment)
         try:
             worker.ask("hello")

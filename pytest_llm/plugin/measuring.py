@@ -85,7 +85,7 @@ class Measuring:
         """
 
         def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
-            sides = self._side(subject, watcher), self._side(reference, watcher)
+            sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
             self._take_lock(watcher)
             rule = rule_for(self._settings.effort, plan.family)
             return run_paired(
@@ -108,7 +108,7 @@ class Measuring:
         shape = Workload(parallel=parallel)
 
         def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
-            sides = self._side(subject, watcher), self._side(reference, watcher)
+            sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
             self._take_lock(watcher)
             return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32")}
 
@@ -127,8 +127,10 @@ class Measuring:
         self._lock.release()
         self._provider.close()
 
-    def _side(self, subject: Subject, watcher: Preparing) -> Side:
-        return Side(subject, self._models.resolve(subject.model), self.engine(subject, watcher))
+    def _side(self, subject: Subject, watcher: Preparing, beside: Subject | None = None) -> Side:
+        other = None if beside is None else beside.build
+        engine = self._provider.engine(subject.build, watcher.preparing, other)
+        return Side(subject, self._models.resolve(subject.model), engine)
 
     def _take_lock(self, watcher: Watcher) -> None:
         if self._refused is not None:

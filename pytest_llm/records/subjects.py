@@ -17,6 +17,9 @@ FlashAttention = Literal["auto", "on", "off"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io"]
 SplitMode = Literal["none", "layer", "row"]
 
+# Characters of a commit: enough for any repository that there is.
+_SHORT = 12
+
 
 @dataclass(frozen=True)
 class Model:
@@ -60,22 +63,33 @@ class BuildReference:
     Attributes:
         engine: "llama-cpp-python".
         kind: What ``where`` is; "installed" is the build of pytest's own environment.
-        where: The version of a release, a path, or nothing.
-        settings: What a release is compiled with: CMake's ``-DNAME=VALUE``, in the order of the names.
+        where: The version of a release, a path, "COMMIT:PATH" of a git checkout, or nothing.
+        settings: What it is compiled with: CMake's ``-DNAME=VALUE``, in the order of the names.
     """
 
     engine: str
-    kind: Literal["installed", "release", "venv", "lib"] = "installed"
+    kind: Literal["installed", "release", "venv", "lib", "git"] = "installed"
     where: str = ""
     settings: tuple[str, ...] = ()
+
+    @property
+    def commit(self) -> str:
+        """The commit of a git checkout, in full; "" of any other kind."""
+        return self.where.partition(":")[0] if self.kind == "git" else ""
+
+    @property
+    def checkout(self) -> str:
+        """The folder of a git checkout; "" of any other kind."""
+        return self.where.partition(":")[2] if self.kind == "git" else ""
 
     def __str__(self) -> str:
         if not self.where:
             return self.engine
+        settings = f"[{shlex.join(self.settings)}]" if self.settings else ""
         if self.kind == "release":
-            settings = f"[{shlex.join(self.settings)}]" if self.settings else ""
             return f"{self.engine}@{self.where}{settings}"
-        return f"{self.engine}@{self.kind}:{self.where}"
+        where = f"{self.commit[:_SHORT]}:{self.checkout}{settings}" if self.kind == "git" else self.where
+        return f"{self.engine}@{self.kind}:{where}"
 
 
 @dataclass(frozen=True)

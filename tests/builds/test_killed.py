@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pytest_llm.builds import making
+from pytest_llm.builds import tools
 from pytest_llm.engines import parse_build
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def uv_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, releases: Releases
     """Have uv stop for good after ``uv venv``, or before ``uv pip``."""
 
     def stop(command: str) -> None:
-        uv = making.find_uv()
+        uv = tools.find_uv()
         script = tmp_path / "uv"
         before = uv if command == "venv" else "true"
         script.write_text(UV.format(before=before, here=tmp_path / "here", uv=uv), encoding="utf-8")

@@ -14,6 +14,7 @@ from pytest_llm.providing import build_store
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.checkouts import Checkout
     from tests.conftest import Releases
 
 
@@ -107,6 +108,29 @@ def test_the_documents_hold_what_the_lines_say(builds: Builds) -> None:
         [{"folder": kept["folder"], "bytes": kept["bytes"]}],
         [],
     )
+
+
+def test_a_commit_is_made_listed_and_removed_as_well(builds: Builds, checkout: Checkout) -> None:
+    name = f"git:HEAD:{checkout.path}[-DA=1]"
+
+    status, out, err = builds("make", name, f"git:master:{checkout.path}[-DA=1]")
+
+    title = f"llama.cpp@{checkout.first[:12]}[-DA=1]"
+    said = (
+        f"llama.cpp {checkout.git('rev-parse', '--short', 'HEAD')} (llama.cpp {checkout.first[:12]}), -DA=1"
+    )
+    assert (status, out) == (0, [f"{title}: {said}"])
+    assert err == [f"building {title}: usually takes minutes"]
+    status, out, _ = builds("list")
+    assert out[1].startswith(f"  {title}: ")
+    assert out[2] == f"    {said}"
+    assert builds("remove", f"git:HEAD:{checkout.path}") == (
+        1,
+        [f"llama.cpp@{checkout.first[:12]} is not there"],
+        [],
+    )
+    assert builds("remove", name)[0] == 0
+    assert list((builds.cache / "builds").iterdir()) == []
 
 
 def test_one_that_cannot_be_made_keeps_no_other_from_being_made(builds: Builds) -> None:

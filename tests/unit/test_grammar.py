@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference
+
+if TYPE_CHECKING:
+    from tests.checkouts import Checkout
 
 HERE = Path.cwd()
 
@@ -48,6 +52,55 @@ def test_a_folder_reads_back_as_itself(kind: str, name: str, tmp_path: Path) -> 
     assert parse_build(str(build), HERE) == build
 
 
+@pytest.mark.parametrize("name", ["llama.cpp", "a:b", "with space", "a@b", "x[1]", "ünï]"])
+@pytest.mark.parametrize("ref", ["HEAD", "master", "v1", "master~0", "HEAD@{0}", "HEAD^{/tiny: begin}"])
+def test_a_ref_is_the_commit_that_it_means_now(checkout: Checkout, ref: str, name: str) -> None:
+    checkout.git("tag", "v1")
+    folder = checkout.path.parent / name
+    checkout.path.rename(folder)
+
+    build = parse_build(f"git:{ref}:{name}", folder.parent)
+    built = parse_build(f"llama-cpp-python@git:{ref}:{name}[-DB=2 -DA=[1]]", folder.parent)
+
+    assert build == BuildReference("llama-cpp-python", "git", f"{checkout.first}:{folder}")
+    assert (build.commit, build.checkout) == (checkout.first, str(folder))
+    assert built.settings == ("-DA=[1]", "-DB=2")
+    assert [parse_build(str(each), HERE) for each in (build, built)] == [build, built]
+    assert str(build) == f"llama-cpp-python@git:{checkout.first[:12]}:{folder}"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("git:moon:llama.cpp", "has no commit 'moon': look for a misprint, or git -C "),
+        ("git:--all:llama.cpp", "'--all' is no ref: none begins with a dash"),
+        ("git:HEAD:{checkout.first}", "there is no folder"),
+        ("git:HEAD:llama.cpp/sources", "is no git repository that can be read: fatal: not a git repository"),
+        ("git:HEAD:tiny", "is no git repository that can be read: fatal: not a git repository"),
+        ("git:HEAD:llama.cpp[A=1]", "'A=1' is no setting"),
+        ("git:HEAD:llama.cpp[-DA=1", "there is no folder"),
+        ("git:HEAD:nowhere[-DA=1]", "there is no folder"),
+        ("git:HEAD", "write git:REF:CHECKOUT, as git:master~3:../llama.cpp"),
+        ("git:HEAD:", "write git:REF:CHECKOUT"),
+        ("git::llama.cpp", "write git:REF:CHECKOUT"),
+        ("git:", "git:REF:CHECKOUT"),
+    ],
+)
+def test_what_is_no_commit_is_one_line(checkout: Checkout, text: str, reason: str) -> None:
+    (checkout.path / "sources").mkdir()
+    with pytest.raises(UsageError) as caught:
+        parse_build(text, checkout.path.parent)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_git_s_variables_name_no_other_repository(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_DIR", "/nowhere")
+    assert parse_build("git:HEAD:llama.cpp", checkout.path.parent).commit == checkout.first
+
+
 @pytest.mark.parametrize(
     ("text", "written"),
     [
@@ -73,7 +126,7 @@ def test_a_release_is_written_in_one_way(text: str, written: str) -> None:
         ("0.3.x", "'0.3.x' is no version of a release (PEP 440); write one whole, as 0.3.36"),
         ("llama-cpp-python@>=0.3", "is not a place of llama-cpp-python; write llama-cpp-python@0.3.36 for a"),
         ("llama-cpp-python@latest", "is not a place of llama-cpp-python"),
-        ("latest", "a release such as 0.3.36, venv:PATH or lib:PATH"),
+        ("latest", "a release such as 0.3.36, venv:PATH, lib:PATH or git:REF:CHECKOUT"),
         ("0.3.36[-DA=1", "it must end with the bracket: 0.3.36[-DNAME=VALUE …]"),
         ("0.3.36[-DA=1]x", "it must end with the bracket"),
         ("0.3.36[-DA]", "'-DA' is no setting; write -DNAME=VALUE, as -DGGML_AVX2=OFF"),

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"errors", "protocols", "records", "whole_file"},
     "engines": {"errors", "protocols", "records", "talk"},
     "builds": {"codec", "errors", "lock_holder", "records", "whole_file"},
-    "providing": {"builds", "engines", "protocols", "records"},
+    "providing": {"builds", "engines", "errors", "protocols", "records"},
     "lock_holder": set(),
     "measuring_lock": {"errors", "lock_holder"},
     "probes": {"records"},

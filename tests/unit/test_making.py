@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_llm.builds import Identity, making
+from pytest_llm.builds import Identity, making, running
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -55,13 +55,15 @@ def test_what_would_change_what_is_compiled_is_left_out_of_the_environment() -> 
         "UV_PYTHON",
         "UV_NO_CONFIG",
         "VIRTUAL_ENV",
+        "GIT_DIR",
+        "GIT_INDEX_FILE",
     }
-    assert set(making.environment_of(dict.fromkeys(kept | dropped, "1"))) == kept
+    assert set(running.environment_of(dict.fromkeys(kept | dropped, "1"))) == kept
 
 
 def test_the_last_lines_are_those_that_were_written_without_uv_s_own_words() -> None:
     log = "\n".join([*(f"DEBUG line {n}" for n in range(30)), "", "  at the end  ", "hint: look elsewhere"])
-    assert making.last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
+    assert running.last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
 
 
 NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: Because "

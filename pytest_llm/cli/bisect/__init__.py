@@ -16,7 +16,8 @@ from pytest_llm.bisect.paragraph import paragraph
 from pytest_llm.bisect.running import Runner
 from pytest_llm.bisect.search import bill
 from pytest_llm.cli import command, project
-from pytest_llm.cli.bisect import row
+from pytest_llm.cli.bisect import commits, row
+from pytest_llm.cli.bisect.onwards import Onwards
 from pytest_llm.cli.bisect.progress import Progress
 from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
 from pytest_llm.codec import encode
@@ -38,12 +39,16 @@ _TEXT = command.Text(
     more="Compares pairs of builds, as pytest --llm-against does: the two ends first, then halves, until "
     "neighbours are left; a build that cannot be tested is passed over. All comparisons share one error "
     "rate. Every answer is kept: started again, a bisect goes on where it stopped. Ends with a text for an "
-    "issue.",
+    "issue. With --checkout, each guilty step is then bisected over the commits of llama.cpp between its two "
+    "builds, at an error rate of its own.",
     statuses="0 if a guilty build was found; 1 if none was: the ends are alike, the good end is the bad one, "
     "or an end cannot be tested",
     example="pytest-llm bisect tests/test_speed.py::test_chat --good 0.3.16 --bad 0.3.36\n"
-    "  pytest-llm bisect tests/test_speed.py::test_chat --builds venv:old,venv:mid,venv:new",
+    "  pytest-llm bisect tests/test_speed.py::test_chat --builds venv:old,venv:mid,venv:new\n"
+    "  pytest-llm bisect tests/test_speed.py::test_chat --good 0.3.35 --bad 0.3.36 --checkout ../llama.cpp",
 )
+
+_COMMIT = "git:"
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +56,17 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     command.describe(parser, _TEXT, run)
     parser.add_argument("nodeid", metavar="NODEID", help="the one test to measure, as pytest takes it")
     ends = parser.add_argument_group(
-        "builds", "two releases, with all that lie between them, or the whole row"
+        "builds",
+        "two releases, or two commits (git:REF:CHECKOUT), with all that lie between them; or the whole row",
     )
     ends.add_argument("--good", metavar="BUILD", help="the earlier end")
     ends.add_argument("--bad", metavar="BUILD", help="the later end")
     ends.add_argument("--builds", metavar="BUILD,BUILD,...", help="all builds, in order")
+    ends.add_argument(
+        "--checkout",
+        metavar="PATH",
+        help="a checkout of llama.cpp, over whose commits each guilty step is bisected further",
+    )
     parser.add_argument(
         "--metric",
         metavar="NAME",
@@ -85,13 +96,22 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> command.Answer:
     """Bisect."""
     start = Path.cwd()
-    builds = row.builds(arguments, start)
+    builds = row.builds(arguments, start, tell=_tell)
+    onwards = Onwards(arguments.checkout, builds, start) if arguments.checkout else None
     options = _options(arguments)
     with closing(Provider(project.cache(arguments.cache, start), ANSWER_SECONDS)) as provider:
-        found = _bisect(
-            arguments, builds, options, lambda text: provider.describe(parse_build(text, start), _tell)
-        )
-    return _answer(found, options, _words(arguments, builds))
+
+        def bisected(builds: Sequence[str]) -> Bisected:
+            return _bisect(
+                arguments, builds, options, lambda text: provider.describe(parse_build(text, start), _tell)
+            )
+
+        def told(found: Bisected) -> command.Answer:
+            return _answer(found, options, _words(arguments, found.builds), start)
+
+        found = bisected(builds)
+        answer = told(found)
+        return answer if onwards is None else onwards.answer(found, answer, bisected, told, _tell)
 
 
 def _tell(line: str) -> None:
@@ -129,9 +149,11 @@ def _bisect(
         raise
 
 
-def _answer(found: Bisected, options: Sequence[str], words: Sequence[str]) -> command.Answer:
-    texts = [paragraph(found, step, options, words) for step in found.found.guilty]
+def _answer(found: Bisected, options: Sequence[str], words: Sequence[str], start: Path) -> command.Answer:
+    guilty = {step: commits.titles(found, step, start) for step in found.found.guilty}
+    texts = [paragraph(found, step, options, words, title) for step, title in guilty.items()]
     lines = telling.lines(found)
+    lines += [f"guilty {line}" for title in guilty.values() for line in title]
     for text in texts:
         lines += ["", "─── to paste into an issue " + "─" * 20, "", *text]
     if found.compared:
@@ -153,7 +175,9 @@ def _conditions(planned: Planned, options: Sequence[str]) -> dict[str, object]:
 
 
 def _words(arguments: argparse.Namespace, builds: Sequence[str]) -> list[str]:
-    words = ["bisect", arguments.nodeid, f"--builds={','.join(builds)}", f"--effort={arguments.effort}"]
+    of_commits = all(f"@{_COMMIT}" in each for each in builds) and _COMMIT not in (arguments.builds or "")
+    row = [f"--good={builds[0]}", f"--bad={builds[-1]}"] if of_commits else [f"--builds={','.join(builds)}"]
+    words = ["bisect", arguments.nodeid, *row, f"--effort={arguments.effort}"]
     words += [f"--model={each}" for each in arguments.model]
     words += [f"--metric={arguments.metric}"] if arguments.metric else []
     words += [f"--time-limit={arguments.time_limit}"] if arguments.time_limit else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.bisect import releases
+from pytest_llm.cli.bisect import commits
 from pytest_llm.engines import parse_build
 from pytest_llm.errors import UsageError
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def builds(
-    arguments: argparse.Namespace, start: Path, listed: Callable[[], list[str]] = releases.listed
+    arguments: argparse.Namespace,
+    start: Path,
+    listed: Callable[[], list[str]] = releases.listed,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Return the builds that the arguments name, in order, paths absolute.
 
@@ -23,11 +27,12 @@ def builds(
         arguments: With ``good``, ``bad`` and ``builds``.
         start: The folder that relative paths count from.
         listed: Lists the releases that there are.
+        tell: Is given a line if commits are left out.
 
     Raises:
         UsageError: They name none, one, or one twice, or one of them is no build.
     """
-    row = [str(parse_build(text, start)) for text in _row(arguments, listed)]
+    row = [str(parse_build(text, start)) for text in _row(arguments, start, listed, tell)]
     if len(row) < 2:
         raise UsageError("a bisect takes two builds at least: --builds BUILD,BUILD or --good and --bad")
     twice = [each for index, each in enumerate(row) if each in row[:index]]
@@ -36,11 +41,23 @@ def builds(
     return row
 
 
-def _row(arguments: argparse.Namespace, listed: Callable[[], list[str]]) -> list[str]:
+def _row(
+    arguments: argparse.Namespace,
+    start: Path,
+    listed: Callable[[], list[str]],
+    tell: Callable[[str], None],
+) -> list[str]:
     good, bad, row = arguments.good, arguments.bad, arguments.builds
     if row and not (good or bad):
         return [each.strip() for each in row.split(",") if each.strip()]
     if row or not (good and bad):
         raise UsageError("name the builds with --good and --bad, or with --builds alone")
     ends = releases.parse(good), releases.parse(bad)
-    return releases.between(ends[0], ends[1], listed()) if ends[0] and ends[1] else [good, bad]
+    if ends[0] and ends[1]:
+        return releases.between(ends[0], ends[1], listed())
+    first, last = parse_build(good, start), parse_build(bad, start)
+    if (first.kind, last.kind) != ("git", "git"):
+        return [good, bad]
+    row = commits.between(first, last)
+    tell(str(row))
+    return row.builds

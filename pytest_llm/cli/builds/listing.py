@@ -43,7 +43,8 @@ def _lines(kept: Kept) -> list[str]:
     if kept.manifest is None:
         return [f"  {kept.folder.name}: {kept.state}, {size}"]
     identity = kept.manifest.identity
+    python = f"{identity.python}, " if identity.python else ""
     return [
-        f"  {identity.reference}: {size}, {identity.python}, made {kept.manifest.made[:10]}",
+        f"  {identity.title}: {size}, {python}made {kept.manifest.made[:10]}",
         f"    {said_line(kept.manifest)}",
     ]

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     store, wanted = store_of(arguments), asked(arguments.builds)
     kept = store.kept()
     going = [each for each in kept if arguments.all or any(_is(each, one) for one in wanted)]
-    staying = [f"{one.reference} is not there" for one in wanted if not any(_is(each, one) for each in kept)]
+    staying = [f"{one.title} is not there" for one in wanted if not any(_is(each, one) for each in kept)]
     lines, removed = [], []
     for each in going:
         try:
@@ -56,4 +56,4 @@ def run(arguments: argparse.Namespace) -> command.Answer:
 def _is(kept: Kept, identity: Identity) -> bool:
     if kept.manifest is None:
         return kept.folder.name == identity.key
-    return kept.manifest.identity.reference == identity.reference
+    return kept.manifest.identity.title == identity.title

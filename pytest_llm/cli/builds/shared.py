@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.builds import BuildStore, Identity, Kept, Manifest
+    from pytest_llm.records import BuildReference
 
-BUILD_HELP = "a release, with CMake's settings if need be: 0.3.36, or '0.3.36[-DGGML_AVX2=OFF]'"
+BUILD_HELP = (
+    "a release, or a commit of a checkout of llama.cpp; with CMake's settings if need be: 0.3.36, "
+    "'0.3.36[-DGGML_AVX2=OFF]', git:master~3:../llama.cpp"
+)
 
 
 def store_of(arguments: argparse.Namespace) -> BuildStore:
@@ -29,19 +33,19 @@ def store_of(arguments: argparse.Namespace) -> BuildStore:
     return build_store(project.cache(arguments.cache, Path.cwd()))
 
 
-def asked(texts: Sequence[str]) -> list[Identity]:
-    """Return which releases are meant, each once.
+def asked(texts: Sequence[str]) -> dict[Identity, BuildReference]:
+    """Return which builds are meant, each once.
 
     Raises:
-        UsageError: One of them is none.
+        UsageError: One of them is none that can be made.
     """
-    found = [identity_of(parse_build(each, Path.cwd())) for each in texts]
-    return list(dict.fromkeys(found))
+    found = [parse_build(each, Path.cwd()) for each in texts]
+    return {identity_of(each): each for each in found}
 
 
 def made_document(manifest: Manifest) -> dict[str, Any]:
     """Return what there is to say of a build that was made."""
-    return {"build": str(manifest.identity.reference), **encode(manifest)}
+    return {"build": manifest.identity.title, **encode(manifest)}
 
 
 def kept_document(kept: Kept) -> dict[str, Any]:

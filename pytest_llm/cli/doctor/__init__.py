@@ -29,8 +29,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--candidate",
         metavar="BUILD",
         default=DEFAULT,
-        help="the build: llama-cpp-python (of this environment), a release such as 0.3.36, venv:PATH, or "
-        "lib:PATH",
+        help="the build: llama-cpp-python (of this environment), a release such as 0.3.36, venv:PATH, "
+        "lib:PATH or git:REF:CHECKOUT",
     )
     parser.add_argument(
         "--model",

@@ -5,6 +5,10 @@ that reach the worker set what it does:
 
 LLAMA_STAND_IN_TOKEN_SECONDS
     What decoding a token takes on the virtual clock.
+LLAMA_STAND_IN_COMMIT
+    The commit that it says it was made of.
+LLAMA_CPP_LIB_PATH
+    A folder in which a file ``token_seconds`` says what decoding a token takes, whatever else does.
 LLAMA_STAND_IN_JITTER
     By what share of that, at most, decodes differ from each other.
 LLAMA_STAND_IN_LOAD_SECONDS

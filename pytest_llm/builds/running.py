@@ -1,0 +1,120 @@
+"""Runs the programs that make one build, tells how far they are, and ends them with this process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# Seconds between two lines about how far it is.
+TELLING_SECONDS = 30.0
+
+_TIED = Path(__file__).with_name("tied.py")
+_LAST_LINES = 15
+_TAIL_BYTES = 2**16
+# What would change what is compiled, and is no part of a build's name; what would change what uv and git do.
+_DROPPED = re.compile(
+    r"CMAKE_(?!BUILD_PARALLEL_LEVEL$).*|SKBUILD_.*|FORCE_CMAKE"
+    r"|(C|CXX|CPP|CUDA|HIP|ISPC|LD|AS|OBJC|OBJCXX)FLAGS|CC|CXX|CUDACXX|HIPCXX|CUDAHOSTCXX"
+    r"|PYTHON(PATH|HOME)|VIRTUAL_ENV|CONDA_PREFIX"
+    r"|UV_(NO_CONFIG|CONFIG_FILE|PYTHON|SYSTEM_PYTHON|PROJECT|PROJECT_ENVIRONMENT)"
+    r"|GIT_(?!EXEC_PATH$).*"
+)
+# "[12/345] Building CXX object": ninja's.
+_STEP = re.compile(r"\[\s*(\d+)/(\d+)\]")
+
+
+def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the part of an environment in which builds are made."""
+    return {name: value for name, value in environ.items() if not _DROPPED.fullmatch(name)}
+
+
+def last_lines(log: str) -> tuple[str, ...]:
+    """Return the lines at the end of a log that say why a build failed."""
+    lines = [line.removeprefix("DEBUG ").rstrip() for line in log.splitlines()]
+    told = [line for line in lines if line.strip() and not line.startswith("hint: ")]
+    return tuple(told[-_LAST_LINES:])
+
+
+class Running:
+    """Runs commands for one build, one after the other.
+
+    Attributes:
+        name: The build, for messages.
+        log: The file for all that they write; emptied first.
+    """
+
+    def __init__(
+        self, name: str, log: Path, lock: int, tell: Callable[[str], None], telling: float = TELLING_SECONDS
+    ) -> None:
+        """Begin.
+
+        Args:
+            name: The build, for messages.
+            log: The file for all that the commands write.
+            lock: An open file that everything that is started inherits.
+            tell: Is given a line now and then.
+            telling: Seconds between two of them.
+
+        Raises:
+            OSError: The log cannot be written.
+        """
+        self.name = name
+        self.log = log
+        self._lock = lock
+        self._tell = tell
+        self._telling = telling
+        self._started = time.monotonic()
+        log.write_bytes(b"")
+
+    def __call__(self, command: list[str]) -> int:
+        """Run a command to its end; return its exit status."""
+        reading, writing = os.pipe()
+        try:
+            with self.log.open("ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(_TIED), str(reading), str(self._lock), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment_of(os.environ),
+                    pass_fds=(reading, self._lock),
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        try:
+            return self._wait(process)
+        finally:
+            os.close(writing)  # ends what still runs
+            process.wait()
+
+    @property
+    def seconds(self) -> float:
+        """Since this began."""
+        return time.monotonic() - self._started
+
+    def tail(self) -> str:
+        """Return the end of the log."""
+        with self.log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            return file.read().decode(errors="replace")
+
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return process.wait(timeout=self._telling)
+            step = _STEP.findall(self.tail())
+            done = f", step {step[-1][0]} of {step[-1][1]}" if step else ""
+            self._tell(f"building {self.name}: {self.seconds:.0f} s{done}")

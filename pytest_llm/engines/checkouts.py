@@ -1,0 +1,65 @@
+"""Asks git about a checkout of llama.cpp; changes nothing in it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class GitError(UsageError):
+    """Git was asked for something that it has not got."""
+
+
+def ask(folder: Path, *words: str) -> str:
+    """Return what git prints of a repository that begins in this very folder.
+
+    Raises:
+        GitError: It refuses, or is not there; the message is its last line.
+    """
+    # Were this folder no repository, one around it must not answer.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise GitError(f"git cannot be started ({error.strerror}): install it") from None
+    if done.returncode:
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise GitError((said or [f"git {words[0]} ended with {done.returncode}"])[0])
+    return done.stdout
+
+
+def commit_of(folder: Path, ref: str) -> str:
+    """Return the commit that a ref means now, in full.
+
+    Raises:
+        UsageError: The folder is no git repository, or has no such commit.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    if ref.startswith("-"):
+        raise UsageError(f"{ref!r} is no ref: none begins with a dash")
+    try:
+        ask(folder, "rev-parse", "--git-dir")
+    except GitError as error:
+        raise UsageError(f"{folder} is no git repository that can be read: {error}") from None
+    try:
+        return ask(folder, "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}").strip()
+    except GitError:
+        raise UsageError(
+            f"{folder} has no commit {ref!r}: look for a misprint, or git -C {folder} fetch"
+        ) from None
