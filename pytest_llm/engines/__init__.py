@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 DEFAULT = "llama-cpp-python"
 
-# Engine -> module and class. The class is called with the build reference, the seconds to wait, and the
-# interpreter of a release.
+# Engine -> module and class. The class is called with the build reference, the seconds to wait, and what runs
+# a build that was made: an interpreter or a program.
 _REGISTRY = {
     "llama-cpp-python": ("pytest_llm.engines.llama_cpp_python", "LlamaCppPython"),
+    "llama-bench": ("pytest_llm.engines.llama_bench", "LlamaBench"),
 }
 
 

@@ -1,10 +1,12 @@
 """How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
 
-A new kind of place is one function and one line in ``_PLACES``.
+A new kind of place is one function, and a line in ``_PLACES``, in ``_WRITTEN``, and for its engines in
+``_KINDS``.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -45,14 +47,15 @@ def parse(text: str, start: Path, engines: Iterable[str], default: str) -> Build
         raise UnknownNameError("engine", engine, known, fix=_FIX)
     if not at:
         return BuildReference(engine)
+    kinds, alone = _KINDS[engine]
     kind, _, path = where.partition(":")
-    if kind in _PLACES and path:
+    if kind in kinds and path:
         return _PLACES[kind](text, engine, (start / Path(path).expanduser()).absolute())
-    if _RELEASE.match(where):
+    if _RELEASE.match(where) and _RELEASES in kinds:
         return _release(text, engine, where)
+    places = ", ".join(f"{engine}@{_WRITTEN[each]}" for each in kinds)
     raise UsageError(
-        f"build {text!r}: {where!r} is not a place of {engine}; write {engine}@0.3.36 for a release, "
-        f"{engine}@venv:PATH, {engine}@lib:PATH, or {engine} alone for the one of this environment"
+        f"build {text!r}: {where!r} is not a place of {engine}; write {places}, or {engine} alone for {alone}"
     )
 
 
@@ -70,7 +73,35 @@ def _lib(text: str, engine: str, folder: Path) -> BuildReference:
     return BuildReference(engine, "lib", str(folder))
 
 
-_PLACES: Mapping[str, Callable[[str, str, Path], BuildReference]] = {"venv": _venv, "lib": _lib}
+def _bin(text: str, engine: str, path: Path) -> BuildReference:
+    program = path
+    if path.is_dir():
+        inside = (path / engine, path / "bin" / engine)
+        program = next((each for each in inside if each.is_file()), inside[0])
+    if not program.is_file():
+        raise UsageError(f"build {text!r}: there is no program {program}; name it, or its folder")
+    if not os.access(program, os.X_OK):
+        raise UsageError(f"build {text!r}: {program} is no program; name the one that was compiled")
+    return BuildReference(engine, "bin", str(program))
+
+
+_PLACES: Mapping[str, Callable[[str, str, Path], BuildReference]] = {
+    "venv": _venv,
+    "lib": _lib,
+    "bin": _bin,
+}
+_RELEASES = "release"
+_WRITTEN = {
+    _RELEASES: "0.3.36 for a release",
+    "venv": "venv:PATH",
+    "lib": "lib:PATH",
+    "bin": "bin:PATH for the program or its folder",
+}
+# Engine -> the kinds of places that it has, and what its name alone means.
+_KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "llama-cpp-python": ((_RELEASES, "venv", "lib"), "the one of this environment"),
+    "llama-bench": (("bin",), "the one on PATH"),
+}
 
 
 def _release(text: str, engine: str, where: str) -> BuildReference:
