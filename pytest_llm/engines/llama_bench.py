@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 _NAME = "llama-bench"
 _ONLY = "llama-bench measures prompt and generation speed only"
 _NEEDED = ("-m", "-o", "-r", "-p", "-n", "-b", "-t", "-ngl")
-_VERSION = re.compile(r"version: (\d+) \((\w+)\)")
+# "version: 6097 (9515c613)", later "version: 0.5.0 (build 9915, commit 0c1e570)".
+_VERSION = re.compile(r"version: (?:(?P<number>\d+) \(|.*\(build (?P<build>\d+), commit )(?P<commit>\w+)\)")
 # One token generated: it loads, makes a context, and says what it is.
 _LOOK = Asked(prompt=0, generate=1, depth=0, repetitions=1)
 # At a depth, most programs take the depth in again for each repetition; without one, loading the model costs
@@ -77,11 +78,13 @@ class LlamaBench:
             EngineError: It does not start, or is no llama-bench.
         """
         program = self._asked()
-        said = None
+        told: dict[str, JSON] = {}
         if "--version" in program.flags:
             ended = program.run(["--version"], "saying its version")
             said = _VERSION.search(ended.output + ended.log)
-        told = {"build_number": int(said[1]), "build_commit": said[2]} if said else {}
+            if said:
+                number = int(said["number"] or said["build"])
+                told = {"build_number": number, "build_commit": said["commit"]}
         return _build(told, self._build, program)
 
     def start(self, subject: Subject, model: Model) -> LoadedBench:

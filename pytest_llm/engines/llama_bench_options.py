@@ -57,8 +57,8 @@ def read_help(text: str) -> dict[str, Flag]:
     """Return every flag of a program by each of its names, from what ``--help`` writes."""
     found: dict[str, Flag] = {}
     lines = list(_LINE.finditer(text))
-    ends = [each.start() for each in lines[1:]] + [len(text)]
-    for line, end in zip(lines, ends, strict=True):
+    edges = [*(each.start() for each in lines), len(text)]
+    for line, end in zip(lines, edges[1:], strict=True):
         default = _DEFAULT.search(text, line.end(), end)
         values = (line["values"] or "").split("|")
         flag = Flag(tuple(values) if len(values) > 1 else (), default[1] if default else "")

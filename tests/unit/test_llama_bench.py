@@ -120,6 +120,19 @@ def test_a_program_that_does_not_know_its_number_goes_by_its_place(
     assert commit({"build_commit": "unknown"}) == commit({}) == ""
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["{number} ({commit})", "0.5.0-dev (build {number}, commit {commit})", "0.5 (build {number}, commit x)"],
+)
+def test_without_a_model_it_tells_its_version(bench_program: Write, said: str) -> None:
+    program = bench_program(version=said, answer={"build_number": 6097, "build_commit": "9515c613"})
+    build = describe(BuildReference("llama-bench", "bin", str(program)), 60.0)
+    assert build.release == "llama-bench b6097"
+    assert build.llama_cpp_commit == "9515c613"
+    old = bench_program("0.3.16")  # which has no --version
+    assert describe(BuildReference("llama-bench", "bin", str(old)), 60.0).release == f"llama-bench {old}"
+
+
 def test_layers_are_on_a_gpu_where_there_is_one_and_it_was_to_have_some(
     bench_program: Write, model: Model
 ) -> None:
@@ -161,7 +174,7 @@ def test_nobody_talks_with_it_and_it_is_never_slower_than_it_is(bench_program: W
 def test_an_old_program_without_depth_measures_what_has_none(bench_program: Write, model: Model) -> None:
     loaded = ready(bench_program("0.3.16", without=("-d",)), model)
     assert loaded.generation_slice(4)[0] == 20
-    with pytest.raises(RequestFailedError, match="depth=1024 cannot be had: .* has no flag -d; take"):
+    with pytest.raises(RequestFailedError, match=r"depth=1024 cannot be had: .* has no flag -d; take"):
         loaded.rehearse(DEEP)
 
 

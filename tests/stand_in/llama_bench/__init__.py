@@ -1,7 +1,7 @@
 """A stand-in for llama-bench that looks like the real one of a release: flags, answers, refusals.
 
 ``said/RELEASE`` holds what the real program wrote: ``help.txt`` is ``llama-bench --help``, and
-``answer.jsonl`` what ``llama-bench -m SmolLM2-135M-Instruct.Q4_1.gguf -o jsonl -r 2 -p 0 -n 4 -d 8 -t 2`` did,
+``answer.jsonl`` is ``llama-bench -m SmolLM2-135M-Instruct.Q4_1.gguf -o jsonl -r 2 -p 0 -n 4 -d 8 -t 2``,
 compiled from the llama.cpp in the source archive of llama-cpp-python with ``-DGGML_NATIVE=OFF``; fields that
 tell of a machine or a time were made up. Times are pretended: nothing is computed. The fixture
 ``bench_program`` writes a program, and says what it does.
@@ -36,6 +36,7 @@ class _Program:
         trouble: "crash", "hang", "garbage" or "silence".
         when: While doing what: "load", "prompt" or "generation".
         diary: A file that gets one line for each command line.
+        version: How it says its version.
         answer: Fields of its answers that are others.
     """
 
@@ -48,6 +49,7 @@ class _Program:
         trouble: str = "",
         when: str = "load",
         diary: str = "",
+        version: str = "0.5.0-dev (build {number}, commit {commit})",
         answer: dict[str, object] | None = None,
     ) -> None:
         self.help = (SAID / release / "help.txt").read_text(encoding="utf-8")
@@ -58,7 +60,7 @@ class _Program:
             **(answer or {}),
         }
         self.speeds = {"n_prompt": prompt, "n_gen": generation}
-        self.trouble, self.when, self.diary = trouble, when, diary
+        self.trouble, self.when, self.diary, self.version = trouble, when, diary, version
 
     def main(self, arguments: list[str]) -> int:
         if self.diary:
@@ -66,6 +68,10 @@ class _Program:
                 file.write(json.dumps(arguments) + "\n")
         if "--help" in arguments:
             print(self.help, end="")
+            return 0
+        if "--version" in arguments and "--version" in self.help:
+            number, commit = self.answer["build_number"], self.answer["build_commit"]
+            print(f"version: {self.version.format(number=number, commit=commit)}", file=sys.stderr)
             return 0
         flags = set(
             re.findall(r"(?<![\w-])--?[a-z][\w-]*", "\n".join(re.findall(r"^  -.*", self.help, re.M)))
