@@ -48,25 +48,26 @@ def test_speeds_are_judged_by_limits(measure: Callable[..., pytest.RunResult]) -
     measure(f'{limits}@pytest.mark.llm_tokens_per_second(min=199, phase="prompt")').assert_outcomes(passed=1)
     failed = measure("@pytest.mark.llm_tokens_per_second(min=51)")
     failed.assert_outcomes(failed=1)
-    failed.stdout.fnmatch_lines(["*generation speed is 50 tok/s, the limit is at least 51 tok/s*"])
+    failed.stdout.fnmatch_lines(["*generation speed is 50.00 tok/s, the limit is at least 51.00 tok/s*"])
 
 
-@pytest.mark.parametrize(
-    "marker",
-    [
+def test_what_it_does_not_measure_is_not_covered_and_no_pass(
+    measure: Callable[..., pytest.RunResult],
+) -> None:
+    asked = (
         'llm_first_token_latency(max="900 s")',
         'llm_inter_token_latency(max="900 s")',
         'llm_load_time(max="900 s")',
         'llm_ram(max="900 GiB")',
         'llm_tokens_per_second(min=0.001, phase="total")',
-    ],
-)
-def test_what_it_does_not_measure_is_not_covered_and_no_pass(
-    measure: Callable[..., pytest.RunResult], marker: str
-) -> None:
-    result = measure(f"@pytest.mark.{marker}", "--llm-uncovered=fail")
+    )
+    result = measure("\n".join(f"@pytest.mark.{each}" for each in asked), "--llm-uncovered=fail")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"*cannot be had: {ONLY}, of one sequence*", f"not covered: *{ONLY}*"])
+    titles = ("first-token latency", "inter-token latency p50", "load time", "peak RAM", "total speed")
+    for title in titles:
+        line = f"{title} cannot be had: {ONLY}, of one sequence"
+        assert any(each.startswith(line) for each in result.outlines), line
+        assert f"not covered: test_it.py::test_speed: {line}" in result.outlines
 
 
 def test_what_is_not_covered_is_told_where_it_does_not_fail(
@@ -111,7 +112,8 @@ def test_two_programs_are_compared_slice_by_slice(
     faster: dict[str, object] = {"generation": 60.0}
     result = measure("@pytest.mark.llm_no_regression()", reference=faster)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*generation speed fell from 60 tok/s to 50 tok/s, −16.7 %*"])
+    result.stdout.fnmatch_lines(["*generation speed fell from 60.00 tok/s to 50.00 tok/s, −16.7 %*"])
+    result.stdout.fnmatch_lines(["*output not compared; same configuration*"])
     report = project.pytester.run("pytest-llm", "report", "results.json")
     assert report.ret == 0, report.stdout.str()
 
