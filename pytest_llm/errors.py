@@ -18,6 +18,7 @@
     ├── BaselineError            stored baselines cannot be read as such, or not be written
     └── EngineError              the system that runs models failed
         ├── EngineMissingError   it is not installed where it was looked for
+        ├── NotCoveredError      it has nothing of what was asked for, in any build
         ├── BuildError           a build cannot be made, or its library does not fit
         ├── LoadRefusedError     it refused to load the model
         ├── RequestFailedError   it loaded the model, then refused the work
@@ -133,6 +134,10 @@ class EngineError(LLMBenchError):
 
 class EngineMissingError(EngineError):
     """The engine is not installed where it was looked for."""
+
+
+class NotCoveredError(EngineError):
+    """The engine has nothing of what was asked for, in any build; what else it can do goes on."""
 
 
 class BuildError(EngineError):

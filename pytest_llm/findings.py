@@ -88,11 +88,13 @@ class Drift:
         differences: Facts and options that are others now.
         reason: Why nothing could be compared; "" if it was.
         stored: What it was compared with, if not with a reference.
+        output: Whether what the model says was among what both showed.
     """
 
     differences: tuple[Difference, ...] = ()
     reason: str = ""
     stored: StoredFacts | None = None
+    output: bool = True
 
     @property
     def verdict(self) -> Verdict | None:

@@ -6,7 +6,7 @@ of its package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -32,6 +32,20 @@ class Clock(Protocol):
         """Return seconds since some fixed moment; never goes back."""
 
 
+class Coverage(NamedTuple):
+    """What can be measured of a workload; nobody asks for the rest.
+
+    Attributes:
+        slices: Prompt and generation.
+        requests: Whole requests, with their first token and what lies between tokens.
+        load: The seconds of ``load``.
+    """
+
+    slices: bool = True
+    requests: bool = True
+    load: bool = True
+
+
 class Loaded(Protocol):
     """A subject in a process of its own, to be measured.
 
@@ -40,7 +54,7 @@ class Loaded(Protocol):
 
     @property
     def pid(self) -> int:
-        """The process whose memory counts."""
+        """The process whose memory counts; 0 where none stays."""
 
     @property
     def build(self) -> Build:
@@ -49,6 +63,9 @@ class Loaded(Protocol):
     @property
     def on_gpu(self) -> bool:
         """Whether layers were put on a GPU; known after ``load``."""
+
+    def coverage(self, workload: Workload) -> Coverage:
+        """Return what can be measured of a workload."""
 
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from tests.checkouts import checkout  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytest_plugins = ["pytester"]
 
@@ -120,3 +121,26 @@ def releases(_package_index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = Releases(folder, monkeypatch)
     yield found
     found.let_go()  # nothing that a failed test left behind waits for ever
+
+
+# ── programs that stand in for llama-bench ──────────────────────────────────────────────────────────
+
+BENCH_RELEASES = ("0.3.16", "0.3.36")
+
+
+@pytest.fixture
+def bench_program(tmp_path: Path) -> Callable[..., Path]:
+    """Write a program that looks like the llama-bench of a release; see ``stand_in/llama_bench``."""
+
+    def write(release: str = BENCH_RELEASES[-1], name: str = "llama-bench", **does: object) -> Path:
+        program = tmp_path / "programs" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(
+            f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(_STAND_IN)!r})\n"
+            f"from llama_bench import run\nrun({release!r}, {does!r})\n",
+            encoding="utf-8",
+        )
+        program.chmod(0o755)
+        return program
+
+    return write

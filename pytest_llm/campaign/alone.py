@@ -10,6 +10,7 @@ from pytest_llm.campaign.slices import (
     Budget,
     generation_steps,
     larger,
+    load_series,
     request_series,
     slice_series,
     within,
@@ -17,13 +18,13 @@ from pytest_llm.campaign.slices import (
 from pytest_llm.campaign.workloads import through
 from pytest_llm.errors import EngineError
 from pytest_llm.inference.estimates import measure_all
-from pytest_llm.records import Run, Series, Session
+from pytest_llm.records import Run, Session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llm.protocols import Clock, Engine, Loaded, Probe, Watcher
-    from pytest_llm.records import JSON, Build, Campaign, Model, Workload
+    from pytest_llm.records import JSON, Build, Campaign, Model, Series, Workload
 
 Outcome = Run | EngineError
 
@@ -84,7 +85,7 @@ def _run_session(
             loaded.rehearse(workload)
         series = measure_workload(loaded, workload, clock)
         peaks = larger(at_load, at_work)
-        records.add(workload, {**series, **peaks, "load": Series((seconds,))})
+        records.add(workload, {**series, **peaks, **load_series(loaded, workload, seconds)})
 
     through(waiting, work, records.fail)
 
@@ -95,6 +96,9 @@ def measure_workload(loaded: Loaded, workload: Workload, clock: Clock) -> dict[s
     Raises:
         EngineError: The worker refused, died or hung.
     """
+    coverage = loaded.coverage(workload)
+    if not coverage.slices:
+        return {}
     steps = generation_steps(loaded, workload)
     _warm_up(loaded, steps)
     prompt: list[tuple[int, float]] = []
@@ -102,7 +106,7 @@ def measure_workload(loaded: Loaded, workload: Workload, clock: Clock) -> dict[s
     for _ in within(ROUNDS, clock):
         prompt.append(loaded.prompt_slice())
         generation.append(loaded.generation_slice(steps))
-    requests = [loaded.request() for _ in within(REQUESTS, clock)]
+    requests = [loaded.request() for _ in within(REQUESTS, clock)] if coverage.requests else []
     return {
         "prompt": slice_series(prompt),
         "generation": slice_series(generation),

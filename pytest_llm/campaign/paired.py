@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.campaign.paired_records import PairedRecords
 from pytest_llm.campaign.rounds import PLACES, Disturbances, awake, measure_one, measure_pair, order
-from pytest_llm.campaign.slices import generation_steps, larger
+from pytest_llm.campaign.slices import generation_steps, larger, load_series
 from pytest_llm.campaign.workloads import through
 from pytest_llm.errors import EngineError
-from pytest_llm.records import PairedRun, Series
+from pytest_llm.records import PairedRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llm.campaign.rounds import Pair, Surroundings
     from pytest_llm.inference.paired import Rule
     from pytest_llm.protocols import Engine, Loaded
-    from pytest_llm.records import Campaign, Model, Subject, Workload
+    from pytest_llm.records import Campaign, Model, Series, Subject, Workload
 
     Sides = tuple["Side", "Side"]
     Seen = tuple[Mapping[str, Series], Mapping[str, Series]]
@@ -98,8 +98,10 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
                     with around.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
                     records.needs(place, at_work)
-                    # Equal work for both: what is long enough for the faster one.
-                    steps[workload] = max(generation_steps(loaded, workload), steps.get(workload, 0))
+                    steps.setdefault(workload, 0)
+                    if loaded.coverage(workload).slices:
+                        # Equal work for both: what is long enough for the faster one.
+                        steps[workload] = max(generation_steps(loaded, workload), steps[workload])
 
                 through(waiting, look, records.fail)
     return steps
@@ -112,14 +114,23 @@ def _together(
     waiting = records.waiting()
     while waiting:
         with ExitStack() as stack:
-            pair, at_load = _start_both(sides, stack, around)
+            pair, at_load, seconds = _start_both(sides, stack, around)
 
-            def work(workload: Workload, pair: Pair = pair, at_load: Seen = at_load) -> None:
+            def work(
+                workload: Workload,
+                pair: Pair = pair,
+                at_load: Seen = at_load,
+                seconds: tuple[float, float] = seconds,
+            ) -> None:
                 peaks = _rehearse_both(pair, workload, around)
                 disturbances = Disturbances()
                 series = measure_pair(pair, workload, steps[workload], around, disturbances)
                 found = tuple(
-                    {**series[place], **larger(at_load[place], peaks[place]), "load": at_load[place]["load"]}
+                    {
+                        **series[place],
+                        **larger(at_load[place], peaks[place]),
+                        **load_series(pair[place], workload, seconds[place]),
+                    }
                     for place in PLACES
                 )
                 records.add(workload, (found[0], found[1]), disturbances)
@@ -127,16 +138,19 @@ def _together(
             through(waiting, work, records.fail)
 
 
-def _start_both(sides: Sides, stack: ExitStack, around: Surroundings) -> tuple[Pair, Seen]:
+def _start_both(
+    sides: Sides, stack: ExitStack, around: Surroundings
+) -> tuple[Pair, Seen, tuple[float, float]]:
     pair: dict[int, Loaded] = {}
     seen: dict[int, Mapping[str, Series]] = {}
+    seconds: dict[int, float] = {}
     for place in order(around):
         pair[place] = stack.enter_context(closing(sides[place].start()))
         with around.probe.watch(pair[place].pid) as peaks:
-            seconds = pair[place].load()
+            seconds[place] = pair[place].load()
         pair[place].suspend()
-        seen[place] = {**peaks, "load": Series((seconds,))}
-    return (pair[0], pair[1]), (seen[0], seen[1])
+        seen[place] = peaks
+    return (pair[0], pair[1]), (seen[0], seen[1]), (seconds[0], seconds[1])
 
 
 def _rehearse_both(pair: Pair, workload: Workload, around: Surroundings) -> Seen:
@@ -172,7 +186,7 @@ def _in_turn(
                     halves[workload][place] = {
                         **measure_one(loaded, workload, steps[workload], around),
                         **larger(at_load, at_work),
-                        "load": Series((load,)),
+                        **load_series(loaded, workload, load),
                     }
 
                 through(waiting, work, records.fail)

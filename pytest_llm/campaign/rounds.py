@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 from pytest_llm.campaign.slices import Budget, request_series, slice_series, within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_llm.protocols import Clock, Loaded, Noise, Probe, Watcher
     from pytest_llm.records import Series, Workload
 
     Pair = tuple[Loaded, Loaded]
+    Request = tuple[float, Sequence[float]]
 
 # The candidate's and the reference's place in every pair.
 PLACES = (0, 1)
@@ -78,10 +79,15 @@ def measure_pair(
     Raises:
         EngineError: A worker refused, died or hung.
     """
+    coverages = [each.coverage(workload) for each in pair]
+    if not all(each.slices for each in coverages):
+        return {}, {}
     _warm_up(pair, steps, around)
     prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, around, seen)
     generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, around, seen)
-    requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, around, seen)
+    requests: tuple[list[Request], list[Request]] = ([], [])
+    if all(each.requests for each in coverages):
+        requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, around, seen)
     ours, theirs = (
         {
             "prompt": slice_series(prompt[place]),
@@ -99,10 +105,13 @@ def measure_one(loaded: Loaded, workload: Workload, steps: int, around: Surround
     Raises:
         EngineError: The worker refused, died or hung.
     """
+    coverage = loaded.coverage(workload)
+    if not coverage.slices:
+        return {}
     loaded.generation_slice(steps)
     prompt = [loaded.prompt_slice() for _ in within(PROMPT_ROUNDS, around.clock)]
     generation = [loaded.generation_slice(steps) for _ in within(GENERATION_ROUNDS, around.clock)]
-    requests = [loaded.request() for _ in within(REQUEST_ROUNDS, around.clock)]
+    requests = [loaded.request() for _ in within(REQUEST_ROUNDS, around.clock)] if coverage.requests else []
     return {
         "prompt": slice_series(prompt),
         "generation": slice_series(generation),

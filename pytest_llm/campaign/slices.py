@@ -65,12 +65,19 @@ def request_series(
     requests: Sequence[tuple[float, Sequence[float]]], workload: Workload
 ) -> dict[str, Series]:
     """Return what whole requests say: each as a whole, its first token, and what lies between tokens."""
+    if not requests:
+        return {}
     tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
     return {
         "request": Series(tuple(first + math.fsum(gaps) for first, gaps in requests), tokens),
         "first_token": Series(tuple(first for first, _ in requests)),
         "inter_token": Series(tuple(gap for _, gaps in requests for gap in gaps)),
     }
+
+
+def load_series(loaded: Loaded, workload: Workload, seconds: float) -> dict[str, Series]:
+    """Return the seconds of a subject's ``load``, where that tells how long loading takes."""
+    return {"load": Series((seconds,))} if loaded.coverage(workload).load else {}
 
 
 def larger(first: Mapping[str, Series], second: Mapping[str, Series]) -> dict[str, Series]:

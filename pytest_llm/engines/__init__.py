@@ -18,12 +18,11 @@ DEFAULT = "llama-cpp-python"
 LLAMA_BENCH = "llama-bench"
 
 # Engine -> module and class. The class is called with the build reference, the seconds to wait, and what runs
-# a build that had to be made.
+# a build that had to be made: an interpreter or a program.
 _REGISTRY = {
     "llama-cpp-python": ("pytest_llm.engines.llama_cpp_python", "LlamaCppPython"),
+    LLAMA_BENCH: ("pytest_llm.engines.llama_bench", "LlamaBench"),
 }
-# What measures a commit of llama.cpp whose library fits no installed binding; called alike.
-_LLAMA_BENCH = ("pytest_llm.engines.llama_bench", "LlamaBench")
 
 
 def parse_build(text: str, start: Path) -> BuildReference:
@@ -86,8 +85,8 @@ def misfit(build: BuildReference, timeout: float, folder: str) -> str:
 
 
 def llama_bench(build: BuildReference, timeout: float, program: str) -> Engine:
-    """Return the engine that measures a build by a llama-bench of its own."""
-    module, name = _LLAMA_BENCH
+    """Return the engine that measures a commit by its own llama-bench, where no installed binding fits it."""
+    module, name = _REGISTRY[LLAMA_BENCH]
     engine: Engine = getattr(import_module(module), name)(build, timeout, program)
     return engine
 

@@ -1,10 +1,12 @@
 """How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
 
-A new kind of place is one function, and one line in ``_PLACES`` if all there is of it is a folder.
+A new kind of place is one function, a line in ``_WRITTEN`` and in ``_KINDS`` for its engines, and one in
+``_PLACES`` if all there is of it is a folder.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -48,17 +50,17 @@ def parse(text: str, start: Path, engines: Iterable[str], default: str) -> Build
         raise UnknownNameError("engine", engine, known, fix=_FIX)
     if not at:
         return BuildReference(engine)
+    kinds, alone = _KINDS[engine]
     kind, _, path = where.partition(":")
-    if kind in _PLACES and path:
+    if kind in kinds and path:
         return _PLACES[kind](text, engine, (start / Path(path).expanduser()).absolute())
-    if kind == "git" and path:
+    if kind == "git" and kind in kinds and path:
         return _git(text, engine, path, start)
-    if _RELEASE.match(where):
+    if _RELEASE.match(where) and _RELEASES in kinds:
         return _release(text, engine, where)
+    places = ", ".join(f"{engine}@{_WRITTEN[each]}" for each in kinds)
     raise UsageError(
-        f"build {text!r}: {where!r} is not a place of {engine}; write {engine}@0.3.36 for a release, "
-        f"{engine}@venv:PATH, {engine}@lib:PATH, "
-        f"{engine}@git:REF:CHECKOUT, or {engine} alone for the one of this environment"
+        f"build {text!r}: {where!r} is not a place of {engine}; write {places}, or {engine} alone for {alone}"
     )
 
 
@@ -76,7 +78,36 @@ def _lib(text: str, engine: str, folder: Path) -> BuildReference:
     return BuildReference(engine, "lib", str(folder))
 
 
-_PLACES: Mapping[str, Callable[[str, str, Path], BuildReference]] = {"venv": _venv, "lib": _lib}
+def _bin(text: str, engine: str, path: Path) -> BuildReference:
+    program = path
+    if path.is_dir():
+        inside = (path / engine, path / "bin" / engine)
+        program = next((each for each in inside if each.is_file()), inside[0])
+    if not program.is_file():
+        raise UsageError(f"build {text!r}: there is no program {program}; name it, or its folder")
+    if not os.access(program, os.X_OK):
+        raise UsageError(f"build {text!r}: {program} is no program; name the one that was compiled")
+    return BuildReference(engine, "bin", str(program))
+
+
+_PLACES: Mapping[str, Callable[[str, str, Path], BuildReference]] = {
+    "venv": _venv,
+    "lib": _lib,
+    "bin": _bin,
+}
+_RELEASES = "release"
+_WRITTEN = {
+    _RELEASES: "0.3.36 for a release",
+    "venv": "venv:PATH",
+    "lib": "lib:PATH",
+    "git": "git:REF:CHECKOUT for a commit of llama.cpp",
+    "bin": "bin:PATH for the program or its folder",
+}
+# Engine -> the kinds of places that it has, and what its name alone means.
+_KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "llama-cpp-python": ((_RELEASES, "venv", "lib", "git"), "the one of this environment"),
+    "llama-bench": (("bin",), "the one on PATH"),
+}
 
 
 def _git(text: str, engine: str, where: str, start: Path) -> BuildReference:

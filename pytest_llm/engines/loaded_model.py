@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.facts import facts_of
 from pytest_llm.engines.load_log import resolved_options
 from pytest_llm.errors import LoadRefusedError
+from pytest_llm.protocols import Coverage
 from pytest_llm.talk import Completion, Likely, Position, Token
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class LoadedModel:
     def alive(self) -> bool:
         """Whether the worker still runs."""
         return self._worker.alive
+
+    def coverage(self, workload: Workload) -> Coverage:  # noqa: ARG002
+        """Return what can be measured of a workload: everything."""
+        return Coverage()
 
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took.

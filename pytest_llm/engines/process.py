@@ -120,7 +120,7 @@ class WorkerProcess:
         self._unread = b""
         self._doing = "starting"
         self._ended: EngineError | None = None
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
         try:
@@ -252,13 +252,19 @@ class WorkerProcess:
         # Its pipe closes a moment before it can be waited for.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
-        cause = _cause(self._process.returncode, out_of_memory=_oom_kills() > self._oom_kills)
+        cause = cause_of_end(self._process.returncode, out_of_memory=oom_kills() > self._oom_kills)
         return WorkerDiedError(
             f"{self.name}: the worker ended while {self._doing}: {cause}", self.last_lines()
         )
 
 
-def _cause(returncode: int | None, *, out_of_memory: bool) -> str:
+def cause_of_end(returncode: int | None, *, out_of_memory: bool) -> str:
+    """Say why a process ended, with the fix where one is known.
+
+    Args:
+        returncode: Its exit status, less than 0 for a signal; None while it runs.
+        out_of_memory: Whether the kernel killed something for want of memory meanwhile.
+    """
     if returncode is None:
         return "it closed its pipes and goes on"
     if returncode >= 0:
@@ -272,7 +278,7 @@ def _cause(returncode: int | None, *, out_of_memory: bool) -> str:
     return f"{name}, {_MEANING.get(name, 'sent by someone')}"
 
 
-def _oom_kills() -> int:
+def oom_kills() -> int:
     """Return how many processes the kernel has killed for want of memory, 0 where it does not say."""
     if not sys.platform.startswith("linux"):
         return 0

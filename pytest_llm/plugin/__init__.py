@@ -124,7 +124,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
-    if finding.timed:
+    if benchmark_record.has_one(finding):
         benchmark_record.prepare(item)
     else:
         benchmark_record.leave(item)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import qualification
 from pytest_llm.baselines import BaselineStore, Updated, take, update_lines
-from pytest_llm.errors import LLMBenchError, UsageError
+from pytest_llm.errors import LLMBenchError, NotCoveredError, UsageError
 from pytest_llm.findings import Finding
 from pytest_llm.gguf_model import GGUFModel
 from pytest_llm.inference.paired import rule_for
@@ -22,7 +22,7 @@ from pytest_llm.plugin.measuring import Measuring
 from pytest_llm.probes import machine
 from pytest_llm.records import LoadOptions, Plan, Run, Verdict
 from pytest_llm.reports import results
-from pytest_llm.verdicts import judge_output, without_reference
+from pytest_llm.verdicts import judge_output, not_to_be_had, without_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -156,9 +156,12 @@ class Bench:
             return None, None
         if reference is None:
             return without_reference(benchmark.output), None
-        found = self._measuring.outputs(
-            benchmark.subject, reference, benchmark.output, benchmark.workload.parallel, watcher
-        )
+        try:
+            found = self._measuring.outputs(
+                benchmark.subject, reference, benchmark.output, benchmark.workload.parallel, watcher
+            )
+        except NotCoveredError as error:
+            return not_to_be_had(benchmark.output, str(error)), None
         run = replace(found.candidate, workload=benchmark.workload)
         return judge_output(benchmark.output, found.pair), run
 

@@ -111,6 +111,11 @@ def leave(item: pytest.Item) -> None:
         item.fixturenames = [name for name in item.fixturenames if name != _FIXTURE]
 
 
+def has_one(finding: Finding) -> bool:
+    """Whether there is something to record: whole requests, which not every engine goes through."""
+    return finding.run is not None and any(_SERIES in each.series for each in finding.run.sessions)
+
+
 def prepare(item: pytest.Item) -> None:
     """Give a benchmark's record our timer, before its fixtures are set up; the user's other settings stay."""
     if not _is_loaded(item.config) or _FIXTURE not in getattr(item, "fixturenames", ()):

@@ -50,8 +50,8 @@ OPTIONS = (
         "string",
         "llama-cpp-python",
         "The build under test, ENGINE[@WHERE]: llama-cpp-python, a release such as 0.3.36 or "
-        "0.3.36[-DGGML_AVX2=OFF], venv:PATH, lib:PATH or git:REF:CHECKOUT (default: the llama-cpp-python of "
-        "this environment).",
+        "0.3.36[-DGGML_AVX2=OFF], venv:PATH, lib:PATH, git:REF:CHECKOUT, or llama-bench@bin:PATH (default: "
+        "the llama-cpp-python of this environment).",
         "BUILD",
     ),
     Option(

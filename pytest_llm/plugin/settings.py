@@ -86,6 +86,13 @@ def read(config: pytest.Config) -> Settings:
     aa = value(config, "llm_aa")
     if against and aa:
         raise UsageError("--llm-aa is the candidate against itself: leave --llm-against out, or --llm-aa")
+    candidate = parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate"))
+    reference = parse_build(against, _folder(config, "llm_against")) if against else None
+    if reference is not None and reference.engine != candidate.engine:
+        raise UsageError(
+            f"--llm-against {reference}: {reference.engine} does not time what {candidate.engine}, the "
+            "candidate's engine, does, so their speeds cannot be compared: give two builds of one engine"
+        )
     update = _update(config)
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
@@ -97,8 +104,8 @@ def read(config: pytest.Config) -> Settings:
         bench=bench,
         disabled=is_disabled(config),
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
-        candidate=parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate")),
-        against=parse_build(against, _folder(config, "llm_against")) if against else None,
+        candidate=candidate,
+        against=reference,
         aa=aa,
         time_limit=_seconds(config, "llm_time_limit", "would measure nothing"),
         effort=effort,

@@ -62,13 +62,13 @@ class BuildReference:
 
     Attributes:
         engine: "llama-cpp-python".
-        kind: What ``where`` is; "installed" is the build of pytest's own environment.
+        kind: What ``where`` is; "installed" is the build of pytest's own environment, or the program on PATH.
         where: The version of a release, a path, "COMMIT:PATH" of a git checkout, or nothing.
         settings: What it is compiled with: CMake's ``-DNAME=VALUE``, in the order of the names.
     """
 
     engine: str
-    kind: Literal["installed", "release", "venv", "lib", "git"] = "installed"
+    kind: Literal["installed", "release", "venv", "lib", "git", "bin"] = "installed"
     where: str = ""
     settings: tuple[str, ...] = ()
 

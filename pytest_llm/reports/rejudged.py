@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.findings import Drift, Finding
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.paired import Rule
-from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Workload
+from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Verdict, Workload
 from pytest_llm.reports import recorded, results
 from pytest_llm.verdicts import (
     compare,
@@ -17,6 +17,7 @@ from pytest_llm.verdicts import (
     compare_sides,
     judge,
     judge_output,
+    not_to_be_had,
     screen_run,
     without_reference,
 )
@@ -105,7 +106,11 @@ def _output(output: Mapping[str, Any] | None) -> OutputJudgement | None:
     if output is None:
         return None
     asked, found = recorded.output(output)
-    return without_reference(asked) if found is None else judge_output(asked, found)
+    if found is not None:
+        return judge_output(asked, found)
+    if output["verdict"] == Verdict.NOT_COVERED.value:
+        return not_to_be_had(asked, "; ".join(output["reasons"]))
+    return without_reference(asked)
 
 
 def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:

@@ -53,7 +53,8 @@ def _heading(results: Mapping[str, Any]) -> list[str]:
 
 
 def _build(build: Mapping[str, Any]) -> str:
-    return f"{build['engine']} {build['version']} ({build['llama_cpp_commit']})"
+    commit = f" ({build['llama_cpp_commit']})" if build["llama_cpp_commit"] else ""
+    return f"{build['engine']} {build['version']}{commit}"
 
 
 def _row(test: Mapping[str, Any]) -> list[str]:

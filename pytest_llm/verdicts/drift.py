@@ -42,7 +42,8 @@ _STATED: dict[str, tuple[str, tuple[JSON, ...]]] = {
 
 def compare(stored: StoredFacts, now: Mapping[str, JSON]) -> Drift:
     """Compare facts that both sides have; a fact that only one of them has says nothing."""
-    return Drift(tuple(_differences(stored.facts, now, {})), stored=stored)
+    output = _has_output(stored.facts, now)
+    return Drift(tuple(_differences(stored.facts, now, {})), stored=stored, output=output)
 
 
 def compare_sides(run: PairedRun) -> Drift:
@@ -54,7 +55,12 @@ def compare_sides(run: PairedRun) -> Drift:
     reasons = expected(run)
     lost, gained = features_apart(run.reference.build, run.candidate.build)
     features = [Difference(COMPILED_WITH, list(lost), list(gained), reasons[COMPILED_WITH])]
-    return Drift((*_differences(theirs, ours, reasons), *(features if lost or gained else ())))
+    differences = (*_differences(theirs, ours, reasons), *(features if lost or gained else ()))
+    return Drift(differences, output=_has_output(theirs, ours))
+
+
+def _has_output(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> bool:
+    return bool(OUTPUT.keys() & before.keys() & now.keys())
 
 
 def _differences(
@@ -108,7 +114,8 @@ def sentence(drift: Drift) -> str:
     outputs = [f"{OUTPUT[each.name]}{_why(each)}" for each in drift.differences if each.name in OUTPUT]
     others = [_told(each) for each in drift.differences if each.name not in OUTPUT]
     configuration = f"configuration differs: {', '.join(others)}" if others else "same configuration"
-    return f"{', '.join(outputs) or 'same output'}; {configuration}"
+    same = "same output" if drift.output else "output not compared"
+    return f"{', '.join(outputs) or same}; {configuration}"
 
 
 def _told(difference: Difference) -> str:

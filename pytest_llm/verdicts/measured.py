@@ -18,6 +18,12 @@ def measured(run: Run, metric: Metric) -> Measurement | None:
     return measure(metric, found) if found and len(found) == len(series) else None
 
 
+# Engine -> what it measures, where that is not everything.
+_ONLY = {"llama-bench": "llama-bench measures prompt and generation speed only, of one sequence"}
+
+
 def not_covered(run: Run, metric: Metric) -> str:
     """Say that there is nothing of a metric."""
+    if run.build.engine in _ONLY:
+        return f"{metric.title} cannot be had: {_ONLY[run.build.engine]}"
     return f"{metric.title} cannot be had from {run.build} on this system"

@@ -37,6 +37,11 @@ def without_reference(gate: OutputGate) -> OutputJudgement:
     return OutputJudgement(Verdict.NO_BASELINE, gate, None, (reason,))
 
 
+def not_to_be_had(gate: OutputGate, reason: str) -> OutputJudgement:
+    """Say that an engine does not tell what a model says, and why."""
+    return OutputJudgement(Verdict.NOT_COVERED, gate, None, (reason,))
+
+
 def _wrong(gate: OutputGate, found: OutputPair) -> Iterator[str]:
     if found.not_finite:
         yield f"NaN or infinite logits at {found.not_finite} of {counted(found.positions, 'position')}"

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import Gate, Run, StoredRun
 
+# The engine of which any release can be had again.
+_WITH_RELEASES = "llama-cpp-python"
+
 
 def screen_run(
     run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = ""
@@ -101,7 +104,10 @@ def next_step(screenings: Sequence[Screening], run: Run, nodeid: str) -> str:
             f"pytest {nodeid} --llm-bench --llm-aa"
         )
     # The newest one: the last that was thought to be fine.
-    release = others[-1].replace(" ", "@")
+    engine, _, version = others[-1].partition(" ")
+    if engine != _WITH_RELEASES:
+        return ""  # a number of a program says nothing of where it lies
+    release = f"{engine}@{version}"
     return f"next: pytest {nodeid} --llm-bench --llm-against {release} settles it"
 
 

@@ -137,7 +137,7 @@ def test_a_kill_that_the_kernel_counted_is_a_kill_for_memory(
 ) -> None:
     # The same where no control group can be made: the kernel's count is made up, the death is real.
     counts = iter([7, 8])
-    monkeypatch.setattr(process, "_oom_kills", lambda: next(counts))
+    monkeypatch.setattr(process, "oom_kills", lambda: next(counts))
     loaded = start(Fault(signal=signal.SIGKILL, begin=MIDDLE))
     error = ending_of(loaded, lambda: loaded.rehearse(WORKLOAD))
     assert "killed by the out-of-memory killer" in str(error)

@@ -77,4 +77,4 @@ def test_a_worker_gets_what_a_program_needs_and_what_changes_speed() -> None:
 def test_the_cause_of_an_end_is_told_with_its_fix(
     returncode: int | None, out_of_memory: bool, words: str
 ) -> None:
-    assert words in process._cause(returncode, out_of_memory=out_of_memory)
+    assert words in process.cause_of_end(returncode, out_of_memory=out_of_memory)

@@ -15,6 +15,7 @@ import pytest
 from pytest_llm import qualification
 from pytest_llm.campaign import Side, Surroundings
 from pytest_llm.errors import UsageError, WorkerDiedError
+from pytest_llm.protocols import Coverage
 from pytest_llm.qualification import CHECKS, GATES, SESSIONS, Check, Qualification, Result
 from pytest_llm.qualification.checks import judge
 from pytest_llm.qualification.duet import duet_log_ratios
@@ -99,6 +100,9 @@ class PretendedModel:
         seconds *= math.exp(machine.random.gauss(0, machine.spread))
         machine.now += seconds
         return seconds
+
+    def coverage(self, workload: Workload) -> Coverage:
+        return Coverage()
 
     def load(self) -> float:
         if self._machine.dies:

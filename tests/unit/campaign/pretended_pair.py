@@ -14,6 +14,7 @@ from pytest_llm.errors import (
 )
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.metrics import METRICS
+from pytest_llm.protocols import Coverage
 from pytest_llm.records import (
     Build,
     BuildReference,
@@ -137,6 +138,9 @@ class PretendedModel:
         taken = self._build.machine.spend(seconds * self._build.factor(self._number, self._workload))
         self._note(what, steps, taken)
         return taken
+
+    def coverage(self, workload: Workload) -> Coverage:
+        return Coverage()
 
     def load(self) -> float:
         if 0 < self._build.refuses_to_load <= self._number:

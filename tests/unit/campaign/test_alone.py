@@ -17,6 +17,7 @@ from pytest_llm.errors import (
     RequestFailedError,
     WorkerDiedError,
 )
+from pytest_llm.protocols import Coverage
 from pytest_llm.records import (
     Build,
     BuildReference,
@@ -77,6 +78,9 @@ class PretendedModel:
     @property
     def on_gpu(self) -> bool:
         return self._machine.on_gpu
+
+    def coverage(self, workload: Workload) -> Coverage:
+        return Coverage()
 
     def load(self) -> float:
         if self._machine.refuses_to_load:
