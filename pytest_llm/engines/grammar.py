@@ -1,7 +1,7 @@
 """How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
 
-A new kind of place is one function, a line in ``_WRITTEN`` and in ``_KINDS`` for its engines, and one in
-``_PLACES`` if all there is of it is a folder.
+A new kind of place is one function, and a line in ``_PLACES``, in ``_WRITTEN``, and for its engines in
+``_KINDS``.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def parse(text: str, start: Path, engines: Iterable[str], default: str) -> Build
     kinds, alone = _KINDS[engine]
     kind, _, path = where.partition(":")
     if kind in kinds and path:
-        return _PLACES[kind](text, engine, (start / Path(path).expanduser()).absolute())
-    if kind == "git" and kind in kinds and path:
-        return _git(text, engine, path, start)
+        return _PLACES[kind](text, engine, path, start)
     if _RELEASE.match(where) and _RELEASES in kinds:
         return _release(text, engine, where)
     places = ", ".join(f"{engine}@{_WRITTEN[each]}" for each in kinds)
@@ -64,13 +62,15 @@ def parse(text: str, start: Path, engines: Iterable[str], default: str) -> Build
     )
 
 
-def _venv(text: str, engine: str, folder: Path) -> BuildReference:
+def _venv(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    folder = _path(written, start)
     if not folder.is_dir():
         raise UsageError(f"build {text!r}: there is no folder {folder}; make it with python -m venv")
     return BuildReference(engine, "venv", str(folder))
 
 
-def _lib(text: str, engine: str, folder: Path) -> BuildReference:
+def _lib(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    folder = _path(written, start)
     if folder.name in _LIBRARIES:
         raise UsageError(f"build {text!r}: name the folder of the library, {folder.parent}")
     if not any((folder / name).is_file() for name in _LIBRARIES):
@@ -78,8 +78,8 @@ def _lib(text: str, engine: str, folder: Path) -> BuildReference:
     return BuildReference(engine, "lib", str(folder))
 
 
-def _bin(text: str, engine: str, path: Path) -> BuildReference:
-    program = path
+def _bin(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    program = path = _path(written, start)
     if path.is_dir():
         inside = (path / engine, path / "bin" / engine)
         program = next((each for each in inside if each.is_file()), inside[0])
@@ -90,9 +90,36 @@ def _bin(text: str, engine: str, path: Path) -> BuildReference:
     return BuildReference(engine, "bin", str(program))
 
 
-_PLACES: Mapping[str, Callable[[str, str, Path], BuildReference]] = {
+def _git(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    found = _REF.match(written)
+    if found is None or found.end() == len(written):
+        raise UsageError(f"build {text!r}: write git:REF:CHECKOUT, as git:master~3:../llama.cpp")
+    folder, settings = _checkout(written[found.end() :], start)
+    try:
+        commit = commit_of(folder, found["ref"])
+    except UsageError as error:
+        raise UsageError(f"build {text!r}: {error}") from None
+    return BuildReference(engine, "git", f"{commit}:{folder}", _settings(text, settings))
+
+
+def _checkout(written: str, start: Path) -> tuple[Path, str]:
+    """Return the folder, and what is written between the brackets after it: folders may have some as well."""
+    ends = [len(written)]
+    if written.endswith("]"):
+        ends += [match.start() for match in reversed(list(re.finditer(r"\[", written)))]
+    folders = {end: _path(written[:end], start) for end in ends}
+    end = next((end for end in ends if end and folders[end].is_dir()), ends[-1])
+    return folders[end], written[end + 1 : -1]
+
+
+def _path(written: str, start: Path) -> Path:
+    return (start / Path(written).expanduser()).absolute()
+
+
+_PLACES: Mapping[str, Callable[[str, str, str, Path], BuildReference]] = {
     "venv": _venv,
     "lib": _lib,
+    "git": _git,
     "bin": _bin,
 }
 _RELEASES = "release"
@@ -108,28 +135,6 @@ _KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "llama-cpp-python": ((_RELEASES, "venv", "lib", "git"), "the one of this environment"),
     "llama-bench": (("bin",), "the one on PATH"),
 }
-
-
-def _git(text: str, engine: str, where: str, start: Path) -> BuildReference:
-    found = _REF.match(where)
-    if found is None or found.end() == len(where):
-        raise UsageError(f"build {text!r}: write git:REF:CHECKOUT, as git:master~3:../llama.cpp")
-    folder, settings = _checkout(where[found.end() :], start)
-    try:
-        commit = commit_of(folder, found["ref"])
-    except UsageError as error:
-        raise UsageError(f"build {text!r}: {error}") from None
-    return BuildReference(engine, "git", f"{commit}:{folder}", _settings(text, settings))
-
-
-def _checkout(written: str, start: Path) -> tuple[Path, str]:
-    """Return the folder, and what is written between the brackets after it: folders may have some as well."""
-    ends = [len(written)]
-    if written.endswith("]"):
-        ends += [match.start() for match in reversed(list(re.finditer(r"\[", written)))]
-    folders = {end: (start / Path(written[:end]).expanduser()).absolute() for end in ends}
-    end = next((end for end in ends if end and folders[end].is_dir()), ends[-1])
-    return folders[end], written[end + 1 : -1]
 
 
 def _release(text: str, engine: str, where: str) -> BuildReference:
