@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.facts import facts_of
 from pytest_llm.engines.load_log import resolved_options
 from pytest_llm.errors import LoadRefusedError
-from pytest_llm.talk import Completion, Likely, Position, Token
+from pytest_llm.talk import Completion, Greedy, Likely, Position, Token
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -156,14 +156,18 @@ class LoadedModel:
         """Return the rendered chat template, "" where llama.cpp's own renderer knows none."""
         return str(self._worker.ask("render_chat", content=content))
 
-    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> list[int]:
-        """Write the logits of every position to a file; return tokens generated after the first passage."""
+    def greedy(self, prompt: str, count: int) -> Greedy:
+        """Return the tokens that follow a prompt greedily, and how clear each choice was."""
+        answer = mapping(self._worker.ask("greedy", prompt=prompt, count=count))
+        return Greedy(tuple(answer["tokens"]), tuple(answer["leads"]))
+
+    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
+        """Write the logits of every position to a file; return what was generated after the first passage."""
         asked: list[JSON] = [
-            {"sequences": [list(ids) for ids in each.sequences], "start": each.start, "singly": each.singly}
-            for each in passages
+            {name: _listed(value) for name, value in vars(each).items()} for each in passages
         ]
-        tokens: Any = self._worker.ask("write_logits", path=str(path), passages=asked, generate=generate)
-        return list(tokens)
+        answer = mapping(self._worker.ask("write_logits", path=str(path), passages=asked, generate=generate))
+        return Greedy(tuple(answer["tokens"]), tuple(answer["leads"]))
 
     def write_f32(self, target: Path) -> None:
         """Write a copy of the model whose weights are 32-bit floats; nothing need be loaded."""
@@ -189,6 +193,10 @@ class LoadedModel:
 
 def _prompt(prompt: str | Sequence[int]) -> JSON:
     return prompt if isinstance(prompt, str) else list(prompt)
+
+
+def _listed(value: Any) -> JSON:
+    return [_listed(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _slice(answer: JSON) -> tuple[int, float]:

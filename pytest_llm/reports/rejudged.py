@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.findings import Drift, Finding
+from pytest_llm.findings import Drift, Finding, OutputJudgement
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.paired import Rule
-from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Workload
+from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Verdict, Workload
 from pytest_llm.reports import recorded, results
 from pytest_llm.verdicts import (
     compare,
@@ -17,14 +17,13 @@ from pytest_llm.verdicts import (
     compare_sides,
     judge,
     judge_output,
+    judge_said,
     screen_run,
-    without_reference,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.findings import OutputJudgement
     from pytest_llm.records import PairedRun, Run
 
 
@@ -105,7 +104,13 @@ def _output(output: Mapping[str, Any] | None) -> OutputJudgement | None:
     if output is None:
         return None
     asked, found = recorded.output(output)
-    return without_reference(asked) if found is None else judge_output(asked, found)
+    if found is not None:
+        return judge_output(asked, found)
+    said, stored = recorded.said(output)
+    reason = next(iter(output["reasons"]), "")  # why there is nothing is no finding
+    if said is None:
+        return OutputJudgement(Verdict.NO_BASELINE, asked, None, (reason,))
+    return judge_said(asked, said, stored, reason)
 
 
 def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:

@@ -10,8 +10,9 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import text
-from .subject import RefusedError, Row
+from . import answers, text
+from .bindings import RefusedError
+from .subject import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 _ALL_F32 = 0  # LLAMA_FTYPE_ALL_F32
 
 
-def write_logits(subject: Subject, path: str, passages: list[dict[str, Any]], generate: int = 0) -> list[int]:
+def write_logits(
+    subject: Subject, path: str, passages: list[dict[str, Any]], generate: int = 0
+) -> dict[str, Any]:
     """Decode passages and write the logits of each position, one row of native 32-bit floats each.
 
     Rows follow the passages; within one of several sequences they follow its steps, and within a step its
@@ -35,12 +38,12 @@ def write_logits(subject: Subject, path: str, passages: list[dict[str, Any]], ge
         generate: After the first passage, generate so many tokens greedily.
 
     Returns:
-        The generated tokens; fewer where an end-of-generation token came.
+        ``tokens``, fewer where an end-of-generation token came, and by how much the logit of each led.
 
     Raises:
         RefusedError: llama.cpp refuses a batch, or the file cannot be written.
     """
-    generated: list[int] = []
+    generated: dict[str, Any] = {"tokens": [], "leads": []}
     size = subject.n_vocabulary * ctypes.sizeof(ctypes.c_float)
     try:
         with open(path, "wb") as out:  # noqa: PTH123 - as the rest of the worker
@@ -48,6 +51,9 @@ def write_logits(subject: Subject, path: str, passages: list[dict[str, Any]], ge
                 for sequence in passage["sequences"]:
                     text.check_tokens(subject, sequence)
                 subject.clear()
+                before = passage.pop("before", [])
+                text.check_tokens(subject, before)
+                subject.prefill([before])
                 rows: list[Row] = []
                 for rows in _batches(subject, **passage):
                     subject.decode(rows)
@@ -55,7 +61,7 @@ def write_logits(subject: Subject, path: str, passages: list[dict[str, Any]], ge
                         row = subject.llama.llama_get_logits_ith(subject.context, index)
                         out.write(ctypes.string_at(row, size))
                 if number == 0:
-                    generated = _generate(subject, rows, generate)
+                    generated = answers.follow(subject, rows[-1].position, len(rows) - 1, generate)
     except OSError as error:
         raise RefusedError("request", f"logits cannot be written to {path}: {error.strerror}") from None
     return generated
@@ -73,24 +79,6 @@ def _batches(subject: Subject, sequences: list[list[int]], start: int, singly: i
             for index, token in enumerate(sequence[at:end])
         ]
         at = end
-
-
-def _generate(subject: Subject, last: list[Row], count: int) -> list[int]:
-    sampler = text.Sampler(subject)
-    tokens: list[int] = []
-    index, position = len(last) - 1, last[-1].position
-    try:
-        while len(tokens) < count:
-            token = sampler.sample(index)
-            if subject.llama.llama_vocab_is_eog(subject.vocabulary, token):
-                break
-            tokens.append(token)
-            position += 1
-            subject.decode([Row(token, position, 0, True)])
-            index = 0
-    finally:
-        sampler.free()
-    return tokens
 
 
 def write_f32(bindings: Bindings, source: str, target: str, threads: int) -> None:
