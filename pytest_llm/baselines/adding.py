@@ -77,7 +77,7 @@ def add_facts(
     written, refused = [], []
     for name, value in sorted(facts.items()):
         owner = _BELONGS_TO.get(name)
-        if owner is not None and (name in kept or kept.get(owner) != facts.get(owner)):
+        if owner is not None and (name in kept or kept.get(owner, facts.get(owner)) != facts.get(owner)):
             continue
         if name not in kept:
             kept[name] = value

@@ -92,7 +92,8 @@ def _lead(before: Said) -> float | None:
 
 
 def _drifted(said: Said, before: Said) -> Iterator[str]:
-    others = [text for text, ids in before.token_ids.items() if said.token_ids.get(text) != ids]
+    then, now = before.token_ids, said.token_ids  # stored ones are sorted, and not by how plain they are
+    others = [text for text in {**now, **then} if now.get(text) != then.get(text)]
     if others:
         yield f"other token ids for {counted(len(others), 'text')}, the first of which is '{others[0]}'"
     elif said.prompts != before.prompts:

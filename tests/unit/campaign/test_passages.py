@@ -11,7 +11,7 @@ from pytest_llm.records import Passage
 def test_a_long_prompt_is_one_passage_of_more_than_two_ubatches_and_its_end_goes_token_by_token() -> None:
     course = plan_course([list(range(3000))], room=4096, parallel=1)
 
-    first, second, third, end, full = course.passages
+    first, second, third, end, _ = course.passages
     assert first.sequences == (tuple(range(1280)),)
     assert (first.start, first.singly) == (0, 32)
     assert second.sequences + third.sequences == (tuple(range(1280, 2560)), tuple(range(2560, 3000)))
