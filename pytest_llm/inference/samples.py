@@ -136,7 +136,7 @@ def _row_apart(stored: str, now: str) -> Apart:
 def rounding(name: str, stored: Sampled, variant: Sampled) -> Rounding:
     """Return how far a benign variant is from what it is a variant of."""
     found = apart(stored, variant)
-    return Rounding(name, found.mean_kl, found.max_kl, found.lead)
+    return Rounding(name, *(float(f"{each:.3g}") for each in found[:3]))
 
 
 def allowed(stored: Sampled) -> Allowed | None:

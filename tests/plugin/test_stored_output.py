@@ -177,8 +177,8 @@ def test_the_plan_and_the_progress_know_of_looks_at_outputs(project: Project, re
     alone = project.plan(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
     assert alone[0].endswith("about 61 s where the model is small")
     assert alone[-1] == (
-        f"  output of {project.model} against what is stored: 1 look at 1024 tokens, up to 2 where it differs "
-        "or is new"
+        f"  output of {project.model} against what is stored: 1 look at 1024 tokens, up to 2 where it "
+        "differs or is new"
     )
     paired = project.plan(f"--llm-against={reference}", f"--llm-model={project.model}")
     assert paired[-1] == (
