@@ -163,10 +163,32 @@ class LoadedModel:
 
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
         """Write the logits of every position to a file; return what was generated after the first passage."""
-        asked: list[JSON] = [
-            {name: _listed(value) for name, value in vars(each).items()} for each in passages
+        made = [
+            self._write(path, each, 0 if number else generate, more=number > 0)
+            for number, each in enumerate(passages)
         ]
-        answer = mapping(self._worker.ask("write_logits", path=str(path), passages=asked, generate=generate))
+        return made[0]
+
+    def _write(self, path: Path, passage: Passage, generate: int, *, more: bool) -> Greedy:
+        # One request an ubatch: the timeout is for an answer, and a full context may take many times as long.
+        piece = self._subject.load_options.n_ubatch
+        for start in range(0, len(passage.before), piece):
+            self._worker.ask("fill", tokens=list(passage.before[start : start + piece]), start=start)
+        asked: dict[str, JSON] = {
+            "sequences": [list(ids) for ids in passage.sequences],
+            "start": passage.start,
+            "singly": passage.singly,
+        }
+        answer = mapping(
+            self._worker.ask(
+                "write_logits",
+                path=str(path),
+                passage=asked,
+                generate=generate,
+                more=more,
+                filled=bool(passage.before),
+            )
+        )
         return Greedy(tuple(answer["tokens"]), tuple(answer["leads"]))
 
     def write_f32(self, target: Path) -> None:
@@ -193,10 +215,6 @@ class LoadedModel:
 
 def _prompt(prompt: str | Sequence[int]) -> JSON:
     return prompt if isinstance(prompt, str) else list(prompt)
-
-
-def _listed(value: Any) -> JSON:
-    return [_listed(each) for each in value] if isinstance(value, tuple) else value
 
 
 def _slice(answer: JSON) -> tuple[int, float]:

@@ -54,6 +54,7 @@ class Server:
             "top_logprobs": self.top_logprobs,
             "token_ids": self.token_ids,
             "render_chat": self.render_chat,
+            "fill": self.fill,
             "write_logits": self.write_logits,
             "write_f32": self.write_f32,
         }
@@ -153,9 +154,13 @@ class Server:
         template = text.chat_template(self._loaded())
         return text.render_chat(self._loaded(), template, content) if template else ""
 
-    def write_logits(self, path: str, passages: list[dict[str, Any]], generate: int) -> Answer:
-        """Write the logits of every position of some passages to a file."""
-        return distributions.write_logits(self._loaded(), path, passages, generate)
+    def fill(self, tokens: list[int], start: int) -> Answer:
+        """Put tokens into the cache before logits are written."""
+        distributions.fill(self._loaded(), tokens, start)
+
+    def write_logits(self, **arguments: Any) -> Answer:
+        """Write the logits of every position of a passage to a file."""
+        return distributions.write_logits(self._loaded(), **arguments)
 
     def write_f32(self, source: str, target: str, threads: int) -> Answer:
         """Write a copy of a model with weights of 32 bits."""
