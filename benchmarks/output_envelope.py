@@ -89,7 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
         return side if options.weights == "own" else copy_of(side, cache / "f32")
 
     reference = side_of(options.build, base)
-    course = course_of(reference, OutputGate(), Workload())
+    # Without the full cache: it costs more than the rest, and only the model's own weights are asked for it.
+    course = course_of(reference, OutputGate(), Workload()).again().unfilled()
     rows = list(changes(model, base))
     if options.to:
         rows = [(options.to, base)]

@@ -15,8 +15,10 @@ from pytest_llm.records import (
     OutputPair,
     PairedRun,
     Run,
+    Said,
     StoredFacts,
     StoredRun,
+    StoredSaid,
     Verdict,
 )
 
@@ -71,7 +73,7 @@ class Difference:
         name: The fact's or the option's.
         before: What was stored, or what the reference shows; None where it has nothing of the kind.
         now: What the candidate shows.
-        expected: Why it is no drift: "asked for", "other build settings"; "" where it is.
+        expected: Why it is no drift: "asked for", "other build settings", "rounding"; "" where it is.
     """
 
     name: str
@@ -154,12 +156,16 @@ class OutputJudgement:
         gate: What was asked.
         found: What was measured of both; None where there was no reference.
         reasons: Why it is no pass, the worst first.
+        said: What the candidate says where there was no reference; None where nothing was asked of it.
+        stored: What that was compared with; None where nothing is stored.
     """
 
     verdict: Verdict
     gate: OutputGate
     found: OutputPair | None
     reasons: tuple[str, ...] = ()
+    said: Said | None = None
+    stored: StoredSaid | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 
 from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
 from pytest_llm.inference.paired import rule_for
-from pytest_llm.records import Campaign, LoadOptions, Plan, Question, Subject, Workload
+from pytest_llm.records import FILLED_MOST, Campaign, LoadOptions, Looks, Plan, Question, Subject, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +24,12 @@ _CONTEXT_STEP = 256
 # What starting and loading take, and what the budgets of `campaign` add up to with the rehearsal.
 _SESSION_SECONDS = 1.5
 _WORKLOAD_SECONDS = 6.0
+# Of the prompt that outputs are compared on, with what else there is of it.
+_LOOK_TOKENS = 1536
+_TOKEN_SECONDS = 0.01
+# With a reference: both, its variants, and both once more with each copy that rounds less, and its variants.
+# Alone: the same of the subject and of one copy, where they are recorded.
+_LOOKS_MOST, _LOOKS_RECORDING, _LOOKS_STORED = 15, 8, 2
 # The least value of load options that are numbers, where it is not 1.
 _LEAST = {"n_gpu_layers": -1, "main_gpu": 0}
 _LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 1, "depth": 0, "parallel": 1}
@@ -184,6 +190,8 @@ def make_plan(
     benchmarks: Sequence[Benchmark],
     effort: str,
     reference_of: Callable[[Subject], Subject | None] = alone,
+    *,
+    records_output: bool = False,
 ) -> Plan:
     """Group benchmarks by subject, in the order in which the subjects first appear.
 
@@ -191,6 +199,7 @@ def make_plan(
         benchmarks: In the order of the tests.
         effort: "quick", "normal" or "thorough".
         reference_of: What a subject is compared with now; None where it is measured alone.
+        records_output: Whether output is looked at that nothing is stored of.
     """
     family = _family(benchmarks)
     sessions = {True: rule_for(effort, family).looks[-1], False: SESSIONS[effort]}
@@ -212,7 +221,31 @@ def make_plan(
             for (subject, reference), found in workloads.items()
         ),
         family,
+        _looks(benchmarks, reference_of, records_output),
     )
+
+
+def _looks(
+    benchmarks: Sequence[Benchmark], reference_of: Callable[[Subject], Subject | None], records: bool
+) -> tuple[Looks, ...]:
+    """Return the looks at outputs; tests that ask the same share them."""
+    found: dict[object, Looks] = {}
+    for each in benchmarks:
+        if each.output is None:
+            continue
+        reference, options = reference_of(each.subject), each.subject.load_options
+        room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
+        least = 1 if reference is None else 2
+        most = _LOOKS_MOST if reference is not None else _LOOKS_RECORDING if records else _LOOKS_STORED
+        key = (each.subject, each.output, each.workload.parallel)
+        found[key] = Looks(
+            each.subject,
+            reference,
+            least,
+            least if each.output.max_kl is not None else most,
+            min(room, _LOOK_TOKENS) + min(room, FILLED_MOST),
+        )
+    return tuple(found.values())
 
 
 def _questions(found: Mapping[Workload, Sequence[Gate | Claim]]) -> tuple[Question, ...]:
@@ -234,8 +267,11 @@ def _family(benchmarks: Sequence[Benchmark]) -> int:
 
 def estimate(plan: Plan) -> float:
     """Return about how many seconds measuring takes where a token costs no more than 10 ms."""
-    return sum(
+    measuring = sum(
         # Most pairs need half their sessions, and each has two subjects.
         campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))
         for campaign in plan.campaigns
     )
+    # Alone it takes as many as it may; a pair is mostly the same.
+    looks = ((each.most if each.reference is None else each.least, each.tokens) for each in plan.looks)
+    return measuring + sum(count * (_SESSION_SECONDS + _TOKEN_SECONDS * tokens) for count, tokens in looks)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         Subject,
         Workload,
     )
-    from pytest_llm.talk import Completion, Position, Sampling, Token
+    from pytest_llm.talk import Completion, Greedy, Position, Sampling, Token
 
 
 class Clock(Protocol):
@@ -153,7 +153,10 @@ class Talking(Protocol):
     def render_chat(self, content: str) -> str:
         """Return the model's chat template around a user's message, "" where there is none."""
 
-    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Sequence[int]:
+    def greedy(self, prompt: str, count: int) -> Greedy:
+        """Return the tokens that follow a prompt greedily, and how clear each choice was."""
+
+    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
         """Write the logits of every position to a file, one row of native 32-bit floats each.
 
         Rows follow the passages, then a passage's steps, then its sequences. After the first passage so many
@@ -252,3 +255,6 @@ class Preparing(Watcher, Protocol):
 
     def preparing(self, doing: str) -> None:
         """Something takes long that has to be there first: a build."""
+
+    def looking(self, subject: Subject, at: str) -> None:
+        """A process of the subject, or of its reference, goes through the texts of outputs."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Conditions, Missing
+from pytest_llm.codec import decode
 from pytest_llm.findings import Drift
-from pytest_llm.records import StoredFacts
+from pytest_llm.records import SAID, Said, StoredFacts, StoredSaid
 from pytest_llm.verdicts import compare, screen_run
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.findings import Screening
     from pytest_llm.records import Gate, Run, TestKey
+
+
+NEVER_RECORDED = "what this test says was never recorded"
 
 
 def screen_by(store: BaselineStore, key: TestKey, run: Run, gate: Gate, family: int) -> Screening:
@@ -36,4 +40,20 @@ def drift_from(store: BaselineStore, key: TestKey, run: Run) -> Drift:
     found = store.look_up_facts(key, Conditions.of_facts(run))
     if isinstance(found, Missing):
         return Drift(reason=found.reason)
-    return compare(StoredFacts(found.facts, found.provenance), run.facts)
+    # What was said is judged by itself, and of a test that asks for it.
+    facts = {name: each for name, each in found.facts.items() if name != SAID}
+    return compare(StoredFacts(facts, found.provenance), run.facts)
+
+
+def said_by(store: BaselineStore, key: TestKey, run: Run) -> StoredSaid | str:
+    """Return what is stored of a test's output, or why there is none.
+
+    Raises:
+        BaselineError: A stored file cannot be used.
+    """
+    found = store.look_up_facts(key, Conditions.of_facts(run))
+    if isinstance(found, Missing):
+        return found.reason
+    if SAID not in found.facts:
+        return NEVER_RECORDED
+    return StoredSaid(decode(Said, found.facts[SAID]), found.provenance)

@@ -42,6 +42,19 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Greedy:
+    """Tokens that were the likeliest each time.
+
+    Attributes:
+        tokens: Their ids.
+        leads: By how many nats each was likelier than the next one; none of a release that does not tell.
+    """
+
+    tokens: tuple[int, ...]
+    leads: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Likely:
     """A token that could follow, with the natural logarithm of its probability."""
 

@@ -105,6 +105,14 @@ class BaselineStore:
             return Missing(difference)
         return FoundFacts(test.facts, test.provenance, test.conditions)
 
+    def has_facts(self, key: TestKey) -> bool:
+        """Whether facts of a test are stored, under whatever conditions.
+
+        Raises:
+            BaselineError: The file is there and cannot be used.
+        """
+        return key in (self._facts.read(key.module) or {})
+
     def recorded(self, module: str) -> Mapping[TestKey, Recorded]:
         """Return everything that this machine's file holds of a module; nothing if there is no file.
 

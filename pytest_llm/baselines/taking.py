@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines.kept import Conditions, Entry, FactsEntry, Refusal
 from pytest_llm.codec import decode
-from pytest_llm.records import ALWAYS_FAILING, Provenance, Run, TestKey, Verdict
+from pytest_llm.records import ALWAYS_FAILING, SAID, Provenance, Run, TestKey, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,9 +51,19 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
             source = Provenance.of(run.build, started, results["plugin_version"])
             values = {name: float(metric["value"]) for name, metric in test["metrics"].items()}
             runs.append(Entry(key, Conditions.of(run), source, values))
-            if run.facts:
-                facts.append(FactsEntry(key, Conditions.of_facts(run), source, run.facts))
+            told = {**run.facts, **_said(test, mode)}
+            if told:
+                facts.append(FactsEntry(key, Conditions.of_facts(run), source, told))
     return Taken(tuple(runs), tuple(facts), tuple(left_out))
+
+
+def _said(test: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
+    """Return what the test said, unless that is as far as may be from what is stored already."""
+    output = test.get("output") or {}
+    said = output.get("said")
+    if not said or (mode != "replace" and output["verdict"] == Verdict.PASS.value):
+        return {}
+    return {SAID: said}
 
 
 def _fell_short(test: Mapping[str, Any]) -> bool:
@@ -66,5 +76,7 @@ def _fell_short(test: Mapping[str, Any]) -> bool:
     }
     if test["drift"] is not None and test["drift"]["verdict"] is not None:
         found.add(Verdict(test["drift"]["verdict"]))
+    if test.get("output") is not None:
+        found.add(Verdict(test["output"]["verdict"]))
     open_questions = found & {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED}
     return bool(found & ALWAYS_FAILING) or (test["outcome"] != "passed" and not open_questions)

@@ -8,14 +8,17 @@ from pytest_llm.campaign.alone import Outcome, run_alone
 from pytest_llm.campaign.outputs import OutputRun, compare_outputs
 from pytest_llm.campaign.paired import PairedOutcome, Side, run_paired
 from pytest_llm.campaign.rounds import Surroundings
+from pytest_llm.campaign.saying import SaidRun, say
 
 __all__ = [
     "Outcome",
     "OutputRun",
     "PairedOutcome",
+    "SaidRun",
     "Side",
     "Surroundings",
     "compare_outputs",
     "run_alone",
     "run_paired",
+    "say",
 ]

@@ -31,6 +31,7 @@ class Seen(NamedTuple):
     tokenized: Sequence[Sequence[int]]
     chat: str
     generated: Sequence[int]
+    leads: Sequence[float]
     logits: Path
 
 
@@ -68,7 +69,9 @@ def look(side: Side, course: Course, logits: Path) -> Seen:
         loaded.load()
         tokenized, chat = _words(loaded)
         generated = loaded.write_logits(logits, course.passages, course.generate)
-        return Seen(loaded.build, loaded.resolved(), tokenized, chat, generated, logits)
+        return Seen(
+            loaded.build, loaded.resolved(), tokenized, chat, generated.tokens, generated.leads, logits
+        )
 
 
 def _words(loaded: Talking) -> tuple[Sequence[Sequence[int]], str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.records import Passage
+from pytest_llm.records import FILLED_MOST, Passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,19 +16,48 @@ _LONGEST = 1280
 _SINGLY = 32
 _AT_THE_END = 64
 _IN_PARALLEL = 16
+_SINGLY_IN_FULL = 16
 # A phrase has to come three times to be called a repetition.
 _GENERATED = 48
 
 
 class Course(NamedTuple):
-    """What a subject goes through: passages, and how many tokens to generate after the first."""
+    """What a subject goes through.
+
+    Attributes:
+        passages: What is decoded.
+        generate: How many tokens to generate after the first passage.
+        room: How many tokens of context a sequence has.
+    """
 
     passages: tuple[Passage, ...]
     generate: int
+    room: int = 0
 
     def positions(self) -> int:
         """Return how many positions have logits."""
         return sum(each.positions() for each in self.passages)
+
+    def again(self) -> Course:
+        """Return the course with nothing generated."""
+        return self._replace(generate=0)
+
+    def unfilled(self) -> Course:
+        """Return the course without passages in a full cache, for subjects that round less.
+
+        Filling costs more than the rest, and what breaks there is no matter of rounding.
+        """
+        return self._replace(passages=tuple(each for each in self.passages if not each.before))
+
+    def ends(self) -> list[int]:
+        """Return the last row of logits of each passage."""
+        return [end - 1 for end in itertools.accumulate(each.positions() for each in self.passages)]
+
+    def uncovered(self) -> str:
+        """Say which positions no full cache was seen at, or "" where there are none."""
+        if self.room <= FILLED_MOST:
+            return ""
+        return f"with a full cache, positions from {FILLED_MOST} of {self.room} on are not looked at"
 
     def following(self) -> list[int | None]:
         """Return, for each row of logits, the token that does follow it; None where none does."""
@@ -37,7 +67,9 @@ class Course(NamedTuple):
 def plan_course(prompts: Sequence[Sequence[int]], room: int, parallel: int) -> Course:
     """Cut prompts into passages, and add those of which a long prompt alone says nothing.
 
-    Those are the last positions of the context, and sequences beside each other where there will be any.
+    Those are the last positions of the context, in an empty cache and in one that is filled up to them, and
+    sequences beside each other where there will be any. Of a large context, only the first 4096 tokens are
+    filled.
 
     Args:
         prompts: Token ids, at least one of each.
@@ -58,7 +90,18 @@ def plan_course(prompts: Sequence[Sequence[int]], room: int, parallel: int) -> C
     if parallel > 1:
         length = min(_IN_PARALLEL, room)
         passages.append(Passage(tuple(_taken(first, length, number) for number in range(parallel))))
-    return Course(tuple(passages), generate)
+    return Course((*passages, *_in_a_full_cache(prompts, room)), generate, room)
+
+
+def _in_a_full_cache(prompts: Sequence[Sequence[int]], room: int) -> list[Passage]:
+    """Return the last positions of the context with every one before them taken; none where it is tiny."""
+    end = min(room, FILLED_MOST)
+    if end <= 2 * _AT_THE_END:
+        return []
+    text = [token for prompt in prompts for token in prompt]
+    tokens = tuple(itertools.islice(itertools.cycle(text), end))
+    start = end - _AT_THE_END
+    return [Passage((tokens[start:],), start, _SINGLY_IN_FULL, tokens[:start])]
 
 
 def _taken(tokens: Sequence[int], length: int, number: int) -> tuple[int, ...]:

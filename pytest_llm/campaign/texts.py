@@ -97,3 +97,8 @@ TORTURE = (
 )
 
 CHAT = "Which of these two is larger, 9.11 or 9.9?\nAnswer in one word."
+
+
+def name_of(text: bytes) -> str:
+    """Return a text of the torture set as it is told: escaped, since it may be no text at all."""
+    return ascii(text)[2:-1]

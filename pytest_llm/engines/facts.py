@@ -5,21 +5,24 @@ Facts that a release does not tell are left out, never guessed.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import RequestFailedError
-from pytest_llm.talk import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llm.protocols import Talking
     from pytest_llm.records import JSON
+    from pytest_llm.talk import Greedy
 
 # Accents, other scripts, an emoji of two code points, digits, runs of spaces: where tokenizers went apart.
 _TEXT = "Naïve café, 東京の天気、Привет! 🦙👍🏽 3.14159 == 22/7\n\n\tdef f(x):   return x ** 2\n"
 _PROMPT = "The capital of France is"
 _TOKENS = 12
+# Of a lead in nats.
+_DIGITS = 3
 
 _MIB = 2**20
 _MOSTLY = 0.5
@@ -33,8 +36,9 @@ def facts_of(subject: Talking) -> dict[str, JSON]:
 
     Returns:
         ``weights_bytes``, ``kv_bytes``, ``resolved`` (options by name), ``token_ids`` of a fixed text and
-        ``greedy_output``, the token ids after a fixed prompt. Among the options is ``graph_reuse``: whether
-        the decodes of that output used the compute graph of the one before ("on", "off" or "partly").
+        ``greedy_output``, the token ids after a fixed prompt, with ``greedy_leads``, by how many nats each
+        was likelier than the next one. Among the options is ``graph_reuse``: whether the decodes of that
+        output used the compute graph of the one before ("on", "off" or "partly").
 
     Raises:
         EngineError: The worker died or hung.
@@ -50,8 +54,10 @@ def facts_of(subject: Talking) -> dict[str, JSON]:
     try:
         found["token_ids"] = list(subject.tokenize(_TEXT, add_special=True, parse_special=True))
         before = subject.graphs_reused()
-        output = found["greedy_output"] = _greedy(subject)
-        options |= _graph_reuse(before, subject.graphs_reused(), len(output) - 1)
+        output = subject.greedy(_PROMPT, _TOKENS)
+        found["greedy_output"] = list(output.tokens)
+        options |= _graph_reuse(before, subject.graphs_reused(), len(output.tokens) - 1)
+        found |= _leads(output)
     except RequestFailedError:
         pass  # no tokenizer, or no room for a few tokens: the workloads will tell
     return found
@@ -65,9 +71,11 @@ def _kv_bytes(resolved: Mapping[str, JSON]) -> int | None:
     return round(sum(sizes) * _MIB) if sizes else None
 
 
-def _greedy(subject: Talking) -> list[JSON]:
-    tokens = subject.stream(_PROMPT, _TOKENS, Sampling(temperature=0.0))
-    return [token.id for token in tokens]
+def _leads(output: Greedy) -> dict[str, JSON]:
+    """Say how clear each choice was: where two tokens are as good as equal, rounding picks one."""
+    if not output.leads or not all(map(math.isfinite, output.leads)):
+        return {}
+    return {"greedy_leads": [round(each, _DIGITS) for each in output.leads]}
 
 
 def _graph_reuse(before: int | None, after: int | None, decodes: int) -> dict[str, JSON]:

@@ -9,7 +9,7 @@ from pytest_llm.engines.facts import facts_of
 from pytest_llm.engines.load_log import resolved_options
 from pytest_llm.errors import LoadRefusedError
 from pytest_llm.protocols import Coverage
-from pytest_llm.talk import Completion, Likely, Position, Token
+from pytest_llm.talk import Completion, Greedy, Likely, Position, Token
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -161,14 +161,40 @@ class LoadedModel:
         """Return the rendered chat template, "" where llama.cpp's own renderer knows none."""
         return str(self._worker.ask("render_chat", content=content))
 
-    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> list[int]:
-        """Write the logits of every position to a file; return tokens generated after the first passage."""
-        asked: list[JSON] = [
-            {"sequences": [list(ids) for ids in each.sequences], "start": each.start, "singly": each.singly}
-            for each in passages
+    def greedy(self, prompt: str, count: int) -> Greedy:
+        """Return the tokens that follow a prompt greedily, and how clear each choice was."""
+        answer = mapping(self._worker.ask("greedy", prompt=prompt, count=count))
+        return Greedy(tuple(answer["tokens"]), tuple(answer["leads"]))
+
+    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
+        """Write the logits of every position to a file; return what was generated after the first passage."""
+        made = [
+            self._write(path, each, 0 if number else generate, more=number > 0)
+            for number, each in enumerate(passages)
         ]
-        tokens: Any = self._worker.ask("write_logits", path=str(path), passages=asked, generate=generate)
-        return list(tokens)
+        return made[0]
+
+    def _write(self, path: Path, passage: Passage, generate: int, *, more: bool) -> Greedy:
+        # One request an ubatch: the timeout is for an answer, and a full context may take many times as long.
+        piece = self._subject.load_options.n_ubatch
+        for start in range(0, len(passage.before), piece):
+            self._worker.ask("fill", tokens=list(passage.before[start : start + piece]), start=start)
+        asked: dict[str, JSON] = {
+            "sequences": [list(ids) for ids in passage.sequences],
+            "start": passage.start,
+            "singly": passage.singly,
+        }
+        answer = mapping(
+            self._worker.ask(
+                "write_logits",
+                path=str(path),
+                passage=asked,
+                generate=generate,
+                more=more,
+                filled=bool(passage.before),
+            )
+        )
+        return Greedy(tuple(answer["tokens"]), tuple(answer["leads"]))
 
     def write_f32(self, target: Path) -> None:
         """Write a copy of the model whose weights are 32-bit floats; nothing need be loaded."""

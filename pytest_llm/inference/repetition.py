@@ -21,7 +21,7 @@ def loops(tokens: Sequence[int]) -> bool:
     )
 
 
-def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
+def first_difference(one: Sequence[object], other: Sequence[object]) -> int | None:
     """Return the first index at which two sequences differ; None where they are equal."""
     if list(one) == list(other):
         return None

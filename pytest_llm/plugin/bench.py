@@ -22,7 +22,8 @@ from pytest_llm.plugin.measuring import Measuring
 from pytest_llm.probes import machine
 from pytest_llm.records import LoadOptions, Plan, Run, Verdict
 from pytest_llm.reports import results
-from pytest_llm.verdicts import judge_output, not_to_be_had, without_reference
+from pytest_llm.screening import NEVER_RECORDED
+from pytest_llm.verdicts import judge_output, judge_said, not_to_be_had, without_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_llm.findings import OutputJudgement
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.protocols import Clock, Preparing
-    from pytest_llm.records import Benchmark, Subject
+    from pytest_llm.records import Benchmark, OutputGate, Subject
 
 
 class Bench:
@@ -85,10 +86,17 @@ class Bench:
         """Whether every benchmark is compared with a reference."""
         return self.settings.aa or self.settings.against is not None
 
+    @property
+    def _keeps_output(self) -> bool:
+        """Whether what is said can be stored, now or from the results file."""
+        return self.settings.update is not None or self.settings.json is not None
+
     def make_plan(self, benchmarks: list[Benchmark]) -> None:
         """Take in what collection found."""
         asked = [self._asked(each) for each in benchmarks]
-        self.plan = make_plan(asked, self.settings.effort, self._reference_of)
+        self.plan = make_plan(
+            asked, self.settings.effort, self._reference_of, records_output=self._keeps_output
+        )
         if self.settings.disabled:
             campaigns = tuple(replace(each, sessions=1) for each in self.plan.campaigns)
             self.plan = replace(self.plan, campaigns=campaigns)
@@ -152,18 +160,37 @@ class Bench:
         self, benchmark: Benchmark, reference: Subject | None, watcher: Preparing
     ) -> tuple[OutputJudgement | None, Run | None]:
         """Judge what the candidate says, before anything is timed, and return its run so far."""
-        if benchmark.output is None:
+        gate = benchmark.output
+        if gate is None:
             return None, None
-        if reference is None:
-            return without_reference(benchmark.output), None
         try:
+            if reference is None:
+                return self._said(benchmark, gate, watcher)
             found = self._measuring.outputs(
-                benchmark.subject, reference, benchmark.output, benchmark.workload.parallel, watcher
+                benchmark.subject, reference, gate, benchmark.workload.parallel, watcher
             )
         except NotCoveredError as error:
-            return not_to_be_had(benchmark.output, str(error)), None
-        run = replace(found.candidate, workload=benchmark.workload)
-        return judge_output(benchmark.output, found.pair), run
+            return not_to_be_had(gate, str(error)), None
+        return judge_output(gate, found.pair), replace(found.candidate, workload=benchmark.workload)
+
+    def _said(
+        self, benchmark: Benchmark, gate: OutputGate, watcher: Preparing
+    ) -> tuple[OutputJudgement, Run | None]:
+        """Judge what the candidate says by what is stored of the test, or record it."""
+        subject, workload = benchmark.subject, benchmark.workload
+        keeps = self._keeps_output
+        if not keeps and not self.baselines.has_facts(benchmark.key):
+            return without_reference(gate, NEVER_RECORDED), None
+        presented = self._measuring.presented(subject, workload, watcher)
+        stored = self._judging.stored_output(benchmark.key, presented)
+        if isinstance(stored, str) and not keeps:
+            return without_reference(gate, stored), None
+        before = None if isinstance(stored, str) else stored
+        found = self._measuring.said(
+            subject, gate, workload.parallel, before.said if before is not None else None, watcher
+        )
+        judged = judge_said(gate, found.said, before, stored if isinstance(stored, str) else "")
+        return judged, replace(found.candidate, workload=workload)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
         """Read what a benchmark will be compared with, or added to.
@@ -171,7 +198,7 @@ class Bench:
         Raises:
             BaselineError: It is there and cannot be used.
         """
-        compared = benchmark.gates and self._reference_of(benchmark.subject) is None
+        compared = (benchmark.gates or benchmark.output) and self._reference_of(benchmark.subject) is None
         if compared or self.settings.update:
             self.baselines.check(benchmark.key.module)
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.findings import Drift, Finding
 from pytest_llm.inference.paired import rule_for
-from pytest_llm.screening import drift_from, screen_by
+from pytest_llm.screening import drift_from, said_by, screen_by
 from pytest_llm.verdicts import compare_runs, compare_sides, judge, screen_run
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.findings import Comparison, Screening
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Benchmark, Claim, Gate, PairedRun, Run
+    from pytest_llm.records import Benchmark, Claim, Gate, PairedRun, Run, StoredSaid, TestKey
 
 
 _REPLACED = "this run replaces it"
@@ -54,6 +54,14 @@ class Judging:
     def compare(self, run: PairedRun, asked: Gate | Claim, family: int) -> Comparison:
         """Judge one metric of a candidate by its reference."""
         return compare_runs(run, asked, rule_for(self._settings.effort, family))
+
+    def stored_output(self, key: TestKey, run: Run) -> StoredSaid | str:
+        """Return what is stored of a test's output, or why there is none to compare with.
+
+        Raises:
+            BaselineError: A file of baselines cannot be used.
+        """
+        return _REPLACED if self._settings.update == "replace" else said_by(self._baselines, key, run)
 
     def _drift(self, benchmark: Benchmark, run: Run) -> Drift:
         if self._settings.update == "replace":

@@ -109,7 +109,7 @@ def llm_no_regression(*metrics: str, tolerance: str | float = "5%") -> tuple[Gat
 def llm_output(
     prompts: Sequence[str] | str | None = None, top_k: int = 20, max_kl: float | None = None
 ) -> OutputGate:
-    """Fail, before any timing, if the model says other things than with the reference of --llm-against."""
+    """Fail, before any timing, if the model says other things than its reference, or what is stored of it."""
     from pytest_llm.errors import UsageError
     from pytest_llm.records import OutputGate
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytest_llm.campaign import OutputRun, Side, compare_outputs, run_alone, run_paired
+from pytest_llm.campaign import OutputRun, SaidRun, Side, compare_outputs, run_alone, run_paired, say
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.providing import Provider
-from pytest_llm.records import Workload
+from pytest_llm.records import Run, Workload
 from pytest_llm.surroundings import surroundings
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.protocols import Clock, Engine, Models, Preparing, Watcher
-    from pytest_llm.records import OutputGate, PairedRun, Plan, Run, Subject
+    from pytest_llm.records import OutputGate, PairedRun, Plan, Said, Subject
 
 Made = TypeVar("Made")
 
@@ -59,6 +61,7 @@ class Measuring:
         self._alone: _Kept[Run] = _Kept()
         self._paired: _Kept[PairedRun] = _Kept()
         self._outputs: _Kept[OutputRun] = _Kept()
+        self._said: _Kept[SaidRun] = _Kept()
 
     def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
         """Return the run of a subject on a workload.
@@ -110,9 +113,38 @@ class Measuring:
         def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
             sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
             self._take_lock(watcher)
-            return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32")}
+            tell = partial(watcher.looking, subject)
+            return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32", tell)}
 
         return self._outputs.get((subject, reference, gate, parallel), shape, run)
+
+    def presented(self, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
+        """Return a run of which nothing is known but what was to run, and on which build.
+
+        Raises:
+            LLMBenchError: There is no such build or model.
+        """
+        side = self._side(subject, watcher)
+        with closing(side.engine.start_talking(subject, side.model)) as started:
+            return Run(subject, workload, side.model, started.build, {}, (), {})
+
+    def said(
+        self, subject: Subject, gate: OutputGate, parallel: int, stored: Said | None, watcher: Preparing
+    ) -> SaidRun:
+        """Return what a subject says, as far as it is to be stored or compared with what is.
+
+        Raises:
+            LLMBenchError: It could not be asked.
+        """
+        shape = Workload(parallel=parallel)
+
+        def run() -> Mapping[Workload, SaidRun | LLMBenchError]:
+            side = self._side(subject, watcher)
+            self._take_lock(watcher)
+            tell = partial(watcher.looking, subject)
+            return {shape: say(side, gate, shape, self._settings.cache / "f32", stored, tell)}
+
+        return self._said.get((subject, gate, parallel, repr(stored)), shape, run)
 
     def engine(self, subject: Subject, watcher: Preparing) -> Engine:
         """Return what starts a subject, whose build is made first if need be.

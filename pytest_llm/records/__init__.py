@@ -4,8 +4,16 @@ Nothing here computes. Records compare by value, so that equal subjects share a 
 workloads share a measurement.
 """
 
-from pytest_llm.records.outputs import Contrast, Divergence, OutputGate, OutputPair, Passage, Variant
-from pytest_llm.records.plans import Benchmark, Campaign, Claim, Gate, Limit, Plan, Question, TestKey
+from pytest_llm.records.outputs import (
+    FILLED_MOST,
+    Contrast,
+    Divergence,
+    OutputGate,
+    OutputPair,
+    Passage,
+    Variant,
+)
+from pytest_llm.records.plans import Benchmark, Campaign, Claim, Gate, Limit, Looks, Plan, Question, TestKey
 from pytest_llm.records.runs import (
     ALWAYS_FAILING,
     Measurement,
@@ -18,6 +26,7 @@ from pytest_llm.records.runs import (
     StoredRun,
     Verdict,
 )
+from pytest_llm.records.said import SAID, Rounding, Said, Sampled, StoredSaid
 from pytest_llm.records.subjects import (
     JSON,
     Build,
@@ -34,7 +43,9 @@ from pytest_llm.records.subjects import (
 
 __all__ = [
     "ALWAYS_FAILING",
+    "FILLED_MOST",
     "JSON",
+    "SAID",
     "Benchmark",
     "Build",
     "BuildReference",
@@ -48,6 +59,7 @@ __all__ = [
     "Limit",
     "LoadMode",
     "LoadOptions",
+    "Looks",
     "Measurement",
     "Model",
     "OutputGate",
@@ -57,12 +69,16 @@ __all__ = [
     "Plan",
     "Provenance",
     "Question",
+    "Rounding",
     "Run",
+    "Said",
+    "Sampled",
     "Series",
     "Session",
     "SplitMode",
     "StoredFacts",
     "StoredRun",
+    "StoredSaid",
     "Subject",
     "TestKey",
     "Variant",

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pytest_llm.records.subjects import Build
 
+# So many tokens of context are filled before the last ones are looked at: what that costs grows with them.
+FILLED_MOST = 4096
+
 
 @dataclass(frozen=True)
 class OutputGate:
@@ -30,11 +33,14 @@ class Passage:
         sequences: Token ids of equal length; several are decoded side by side, one token of each at a time.
         start: The position of the first token.
         singly: How many tokens at the end are decoded one at a time, as generated ones are.
+        before: Token ids that fill the cache from position 0 up to ``start``, and whose logits nobody keeps;
+            without any, the cache is empty there.
     """
 
     sequences: tuple[tuple[int, ...], ...]
     start: int = 0
     singly: int = 0
+    before: tuple[int, ...] = ()
 
     def positions(self) -> int:
         """Return how many positions have logits."""
@@ -105,6 +111,7 @@ class OutputPair:
         template: Whether the chat template is rendered otherwise.
         greedy: The first greedily generated token, from 0, that is another; None where all are the same.
         loops: Whether the candidate ends up repeating itself where the reference does not.
+        uncovered: Which positions of the context were not looked at; "" where all were.
     """
 
     candidate: Build
@@ -119,3 +126,4 @@ class OutputPair:
     template: bool = False
     greedy: int | None = None
     loops: bool = False
+    uncovered: str = ""

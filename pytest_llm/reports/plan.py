@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.verdicts.words import counted
 
 if TYPE_CHECKING:
-    from pytest_llm.records import Campaign, Plan
+    from pytest_llm.records import Campaign, Looks, Plan
 
 
 def lines(plan: Plan, seconds: float) -> list[str]:
@@ -35,7 +35,14 @@ def lines(plan: Plan, seconds: float) -> list[str]:
                 f"    {work.prompt_tokens} prompt tokens, {work.generate_tokens} generated, "
                 f"depth {work.depth}{parallel}"
             )
-    return found
+    return found + [_output(each) for each in plan.looks]
+
+
+def _output(looks: Looks) -> str:
+    against = "what is stored" if looks.reference is None else str(looks.reference.build)
+    count = counted(looks.least, "look")
+    more = f", up to {looks.most} where it differs or is new" if looks.most > looks.least else ""
+    return f"  output of {looks.subject.model} against {against}: {count} at {looks.tokens} tokens{more}"
 
 
 def _against(campaign: Campaign) -> str:

@@ -15,8 +15,10 @@ from pytest_llm.records import (
     PairedRun,
     Provenance,
     Run,
+    Said,
     StoredFacts,
     StoredRun,
+    StoredSaid,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +105,15 @@ def output(entry: Mapping[str, Any]) -> tuple[OutputGate, OutputPair | None]:
     """Return what a test of a results file asked of a candidate's output, and what was found."""
     found = entry["found"]
     return decode(OutputGate, entry["asked"]), None if found is None else decode(OutputPair, found)
+
+
+def said(entry: Mapping[str, Any]) -> tuple[Said | None, StoredSaid | None]:
+    """Return what a candidate of a results file said alone, and what is stored of it."""
+    now, stored = entry.get("said"), entry.get("stored")
+    return (
+        None if now is None else decode(Said, now),
+        None if stored is None else decode(StoredSaid, stored),
+    )
 
 
 def _stored(value: float, **provenance: str) -> StoredRun:

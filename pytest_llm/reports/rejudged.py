@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.findings import Drift, Finding
+from pytest_llm.findings import Drift, Finding, OutputJudgement
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.paired import Rule
 from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Verdict, Workload
@@ -17,15 +17,14 @@ from pytest_llm.verdicts import (
     compare_sides,
     judge,
     judge_output,
+    judge_said,
     not_to_be_had,
     screen_run,
-    without_reference,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.findings import OutputJudgement
     from pytest_llm.records import PairedRun, Run
 
 
@@ -110,7 +109,11 @@ def _output(output: Mapping[str, Any] | None) -> OutputJudgement | None:
         return judge_output(asked, found)
     if output["verdict"] == Verdict.NOT_COVERED.value:
         return not_to_be_had(asked, "; ".join(output["reasons"]))
-    return without_reference(asked)
+    said, stored = recorded.said(output)
+    reason = next(iter(output["reasons"]), "")  # why there is nothing is no finding
+    if said is None:
+        return OutputJudgement(Verdict.NO_BASELINE, asked, None, (reason,))
+    return judge_said(asked, said, stored, reason)
 
 
 def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:

@@ -110,9 +110,15 @@ def _name_of(thing: Thing, named: Mapping[str, Thing]) -> str:
 def _not_covered(finding: Finding) -> dict[str, str]:
     reasons = {each.limit.metric.name: each.reason for each in finding.judgements if not each.measurement}
     reasons |= {each.gate.metric.name: each.reason for each in finding.screenings if not each.measurement}
+    reasons |= _unlooked_at(finding.output)
     return reasons | {
         each.asked.metric.name: each.reason for each in finding.comparisons if not each.candidate
     }
+
+
+def _unlooked_at(output: OutputJudgement | None) -> dict[str, str]:
+    seen = output and (output.found or output.said)
+    return {"output": seen.uncovered} if seen and seen.uncovered else {}
 
 
 def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun]) -> dict[str, Any]:
@@ -174,6 +180,8 @@ def _output(output: OutputJudgement | None) -> dict[str, Any] | None:
         "reasons": list(output.reasons),
         "asked": encode(output.gate),
         "found": encode(output.found) if output.found is not None else None,
+        "said": encode(output.said) if output.said is not None else None,
+        "stored": encode(output.stored) if output.stored is not None else None,
     }
 
 

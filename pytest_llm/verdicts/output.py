@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.findings import OutputJudgement
 from pytest_llm.inference.envelope import allowed
 from pytest_llm.records import Verdict
+from pytest_llm.verdicts import said
 from pytest_llm.verdicts.words import counted
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def judge_output(gate: OutputGate, found: OutputPair) -> OutputJudgement:
     return OutputJudgement(Verdict.INCONCLUSIVE if unsaid else Verdict.PASS, gate, found, unsaid)
 
 
-def without_reference(gate: OutputGate) -> OutputJudgement:
-    """Say that there was nothing to compare with."""
-    reason = "what it says is compared with a reference beside it: give --llm-against"
+def without_reference(gate: OutputGate, missing: str) -> OutputJudgement:
+    """Say that there was nothing to compare with, and why nothing is stored."""
+    reason = f"{missing}: give --llm-against, or record it with --llm-update-baselines"
     return OutputJudgement(Verdict.NO_BASELINE, gate, None, (reason,))
 
 
@@ -86,7 +87,8 @@ def headline(judgement: OutputJudgement) -> str:
         kind = "" if judgement.verdict is Verdict.WRONG_OUTPUT else "output: "
         return f"{kind}{judgement.verdict.value}: {'; '.join(judgement.reasons)}"
     found = judgement.found
-    assert found is not None, "a pass rests on something"
+    if found is None:
+        return said.headline(judgement)
     if found.same:
         return f"same output, to the last bit, at {counted(found.positions, 'position')}"
     told = "; ".join(_inside(judgement.gate, each) for each in found.contrasts)
@@ -99,7 +101,7 @@ def context(judgement: OutputJudgement) -> list[str]:
     """Say what it was compared with, and what points the same way without proving anything."""
     found = judgement.found
     if found is None:
-        return []
+        return said.context(judgement)
     lines = [f"reference {found.reference}"]
     for each in found.contrasts:
         divergence = each.candidate

@@ -49,6 +49,14 @@ class LackingError(Exception):
     """The release lacks a function that was needed."""
 
 
+class RefusedError(Exception):
+    """llama.cpp refused; ``kind`` says what: "load" or "request"."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class Found(NamedTuple):
     """A function, and the name that this release has for it."""
 

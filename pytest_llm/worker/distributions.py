@@ -10,8 +10,9 @@ import ctypes
 import os
 from typing import TYPE_CHECKING, Any
 
-from . import text
-from .subject import RefusedError, Row
+from . import answers, text
+from .bindings import RefusedError
+from .subject import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,43 +23,55 @@ if TYPE_CHECKING:
 _ALL_F32 = 0  # LLAMA_FTYPE_ALL_F32
 
 
-def write_logits(subject: Subject, path: str, passages: list[dict[str, Any]], generate: int = 0) -> list[int]:
-    """Decode passages and write the logits of each position, one row of native 32-bit floats each.
+def fill(subject: Subject, tokens: list[int], start: int) -> None:
+    """Put tokens into the cache from a position on, which they all have to stand before; 0 empties it first.
 
-    Rows follow the passages; within one of several sequences they follow its steps, and within a step its
-    sequences.
+    Raises:
+        RefusedError: A token is not in the vocabulary, or llama.cpp refuses a batch.
+    """
+    text.check_tokens(subject, tokens)
+    if start == 0:
+        subject.clear()
+    subject.prefill([tokens], start)
+
+
+def write_logits(
+    subject: Subject, path: str, passage: dict[str, Any], generate: int, more: bool, filled: bool
+) -> dict[str, Any]:
+    """Decode a passage and write the logits of each position, one row of native 32-bit floats each.
+
+    Rows follow the passage's steps, and within a step its sequences.
 
     Args:
         subject: Loaded with room for the logits of every token.
-        path: The file; it is overwritten.
-        passages: See ``records.Passage``.
-        generate: After the first passage, generate so many tokens greedily.
+        path: The file.
+        passage: See ``records.Passage``; without what comes before it.
+        generate: After it, generate so many tokens greedily.
+        more: Append to the file instead of overwriting it.
+        filled: Leave in the cache what :func:`fill` put there.
 
     Returns:
-        The generated tokens; fewer where an end-of-generation token came.
+        ``tokens``, fewer where an end-of-generation token came, and by how much the logit of each led.
 
     Raises:
         RefusedError: llama.cpp refuses a batch, or the file cannot be written.
     """
-    generated: list[int] = []
     size = subject.n_vocabulary * ctypes.sizeof(ctypes.c_float)
+    for sequence in passage["sequences"]:
+        text.check_tokens(subject, sequence)
+    if not filled:
+        subject.clear()
+    rows: list[Row] = []
     try:
-        with open(path, "wb") as out:  # noqa: PTH123 - as the rest of the worker
-            for number, passage in enumerate(passages):
-                for sequence in passage["sequences"]:
-                    text.check_tokens(subject, sequence)
-                subject.clear()
-                rows: list[Row] = []
-                for rows in _batches(subject, **passage):
-                    subject.decode(rows)
-                    for index in range(len(rows)):
-                        row = subject.llama.llama_get_logits_ith(subject.context, index)
-                        out.write(ctypes.string_at(row, size))
-                if number == 0:
-                    generated = _generate(subject, rows, generate)
+        with open(path, "ab" if more else "wb") as out:  # noqa: PTH123 - as the rest of the worker
+            for rows in _batches(subject, **passage):
+                subject.decode(rows)
+                for index in range(len(rows)):
+                    row = subject.llama.llama_get_logits_ith(subject.context, index)
+                    out.write(ctypes.string_at(row, size))
     except OSError as error:
         raise RefusedError("request", f"logits cannot be written to {path}: {error.strerror}") from None
-    return generated
+    return answers.follow(subject, rows[-1].position, len(rows) - 1, generate)
 
 
 def _batches(subject: Subject, sequences: list[list[int]], start: int, singly: int) -> Iterator[list[Row]]:
@@ -73,24 +86,6 @@ def _batches(subject: Subject, sequences: list[list[int]], start: int, singly: i
             for index, token in enumerate(sequence[at:end])
         ]
         at = end
-
-
-def _generate(subject: Subject, last: list[Row], count: int) -> list[int]:
-    sampler = text.Sampler(subject)
-    tokens: list[int] = []
-    index, position = len(last) - 1, last[-1].position
-    try:
-        while len(tokens) < count:
-            token = sampler.sample(index)
-            if subject.llama.llama_vocab_is_eog(subject.vocabulary, token):
-                break
-            tokens.append(token)
-            position += 1
-            subject.decode([Row(token, position, 0, True)])
-            index = 0
-    finally:
-        sampler.free()
-    return tokens
 
 
 def write_f32(bindings: Bindings, source: str, target: str, threads: int) -> None:

@@ -11,9 +11,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import distributions, introspection, layouts, text, timing
-from .bindings import Bindings, LackingError, UnusableError, import_llama
-from .subject import RefusedError, Subject
+from . import answers, distributions, introspection, layouts, text, timing
+from .bindings import Bindings, LackingError, RefusedError, UnusableError, import_llama
+from .subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ class Server:
         self._bindings: Bindings | None = None
         self._subject: Subject | None = None
         self._timed: timing.Timed | None = None
-        self._stream: text.Stream | None = None
+        self._stream: answers.Stream | None = None
         self._drag = 0.0
         self.operations: dict[str, Callable[..., Answer]] = {
             "hello": self.hello,
@@ -50,9 +50,11 @@ class Server:
             "detokenize": self.detokenize,
             "stream_open": self.stream_open,
             "stream_next": self.stream_next,
+            "greedy": self.greedy,
             "top_logprobs": self.top_logprobs,
             "token_ids": self.token_ids,
             "render_chat": self.render_chat,
+            "fill": self.fill,
             "write_logits": self.write_logits,
             "write_f32": self.write_f32,
         }
@@ -127,16 +129,20 @@ class Server:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
-        self._stream = text.Stream(self._loaded(), **arguments)
+        self._stream = answers.Stream(self._loaded(), **arguments)
 
     def stream_next(self) -> Answer:
         """Generate one token, or say why there is none."""
         assert self._stream is not None, "stream_open comes first"
         return self._stream.next()
 
+    def greedy(self, prompt: str, count: int) -> Answer:
+        """Generate greedily, and say by how much each token led."""
+        return answers.greedy(self._loaded(), prompt, count)
+
     def top_logprobs(self, prompt: str | list[int], top_k: int) -> Answer:
         """Say for each position of a prompt which tokens were likely to follow."""
-        return text.top_logprobs(self._loaded(), prompt, top_k)
+        return answers.top_logprobs(self._loaded(), prompt, top_k)
 
     def token_ids(self, contents: list[str]) -> Answer:
         """Turn texts into token ids, each given as the hexadecimal digits of its bytes."""
@@ -148,9 +154,13 @@ class Server:
         template = text.chat_template(self._loaded())
         return text.render_chat(self._loaded(), template, content) if template else ""
 
-    def write_logits(self, path: str, passages: list[dict[str, Any]], generate: int) -> Answer:
-        """Write the logits of every position of some passages to a file."""
-        return distributions.write_logits(self._loaded(), path, passages, generate)
+    def fill(self, tokens: list[int], start: int) -> Answer:
+        """Put tokens into the cache before logits are written."""
+        distributions.fill(self._loaded(), tokens, start)
+
+    def write_logits(self, **arguments: Any) -> Answer:
+        """Write the logits of every position of a passage to a file."""
+        return distributions.write_logits(self._loaded(), **arguments)
 
     def write_f32(self, source: str, target: str, threads: int) -> Answer:
         """Write a copy of a model with weights of 32 bits."""

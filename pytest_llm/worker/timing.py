@@ -14,8 +14,10 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import text
-from .subject import Batch, Calls, RefusedError, Row, Subject
+from .answers import Sampler
+from .bindings import RefusedError
+from .subject import Batch, Calls, Row, Subject
+from .text import PromptWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,8 +102,8 @@ class Timed:
         self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else _LEAD_IN_STEPS_CPU
         self._prompt_batch = Batch(subject.bindings, subject.n_ubatch)
         self._step_batches: list[Batch] = []
-        self._writer = text.PromptWriter(subject, self._random)
-        self._sampler = text.Sampler(subject)
+        self._writer = PromptWriter(subject, self._random)
+        self._sampler = Sampler(subject)
 
     def rehearse(self) -> None:
         """Fill the context to the depth, go through one whole request, and come back to the depth.

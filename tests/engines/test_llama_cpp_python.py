@@ -201,10 +201,10 @@ UNSEEN = {
 STRUCTS = """
 import json, sys
 from pytest_llm.worker.bindings import Bindings
-from pytest_llm.worker.subject import _context_params, _model_params
+from pytest_llm.worker.params import context_params, model_params
 
 options, llama = json.loads(sys.argv[1]), Bindings().llama
-structs = _model_params(llama, options), _context_params(llama, options, False)
+structs = model_params(llama, options), context_params(llama, options, False)
 names = sys.argv[2:]
 print(json.dumps({name: getattr(each, name) for each in structs for name in names if hasattr(each, name)}))
 """

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign import Side, compare_outputs
+from pytest_llm.campaign import Side, compare_outputs, say
 from pytest_llm.campaign.texts import PROMPT
 from pytest_llm.engines.llama_cpp_python import LlamaCppPython
-from pytest_llm.records import LoadOptions, OutputGate, Subject, Verdict, Workload
-from pytest_llm.verdicts import judge_output
+from pytest_llm.inference.divergence import read_logits
+from pytest_llm.records import (
+    LoadOptions,
+    OutputGate,
+    Passage,
+    Provenance,
+    StoredSaid,
+    Subject,
+    Verdict,
+    Workload,
+)
+from pytest_llm.verdicts import judge_output, judge_said
 
 from .conftest import BUILD, PATIENCE
 
@@ -81,11 +91,54 @@ def test_another_rounding_of_the_cache_is_not_accused(exact: Model, tmp_path: Pa
     assert run.candidate.resolved["flash_attn"] == "off"
 
 
+def test_what_is_stored_tells_a_wrong_rope_base_and_not_the_same_again(
+    exact: Model, doctored: Model, tmp_path: Path
+) -> None:
+    before = say(side(exact), GATE, ONE, tmp_path, None).said
+    stored = StoredSaid(before, Provenance())
+
+    again = say(side(exact), GATE, ONE, tmp_path, before).said
+    wrong = say(side(doctored), GATE, ONE, tmp_path, before).said
+
+    assert judge_said(GATE, again, stored).verdict is Verdict.PASS
+    judged = judge_said(GATE, wrong, stored)
+    assert judged.verdict is Verdict.WRONG_OUTPUT
+    assert "KL divergence" in judged.reasons[0]
+
+
+def test_the_last_positions_see_everything_before_them(smollm2: Model, tmp_path: Path) -> None:
+    subject = side(smollm2)
+    tokens = tuple(range(1000, 1512))
+    end = Passage((tokens[448:],), start=448, singly=16, before=tokens[:448])
+    logits = []
+    with closing(subject.engine.start_talking(subject.subject, smollm2)) as loaded:
+        loaded.load()
+        for number, passages in enumerate([[end], [replace(end, before=())], [Passage((tokens,))]]):
+            path = tmp_path / str(number)
+            loaded.write_logits(path, passages, 0)
+            logits.append(read_logits(path, passages[0].positions()))
+    full, alone, whole = logits
+    assert abs(full - alone).max() > 1
+    assert abs(full - whole[448:]).max() < 1  # the same tokens, in other batches
+
+
+def test_a_greedy_token_that_leads_is_the_likeliest(smollm2: Model) -> None:
+    subject = side(smollm2)
+    with closing(subject.engine.start_talking(subject.subject, smollm2)) as loaded:
+        loaded.load()
+        greedy = loaded.greedy("The capital of France is", 4)
+        likely = loaded.top_logprobs("The capital of France is", 2)[-1].top
+    assert greedy.tokens[0] == likely[0].id
+    assert greedy.leads[0] == pytest.approx(likely[0].logprob - likely[1].logprob, abs=0.5)
+    assert len(greedy.leads) == 4
+    assert min(greedy.leads) >= 0
+
+
 def test_the_same_build_says_the_same_to_the_last_bit(smollm2: Model, tmp_path: Path) -> None:
     both = {"n_seq_max": 2, "n_ctx": 1024, "flash_attn": "auto"}
 
     pair = compare_outputs(
-        side(smollm2, **both), side(smollm2, **both, n_threads=2), SHORT, Workload(parallel=2), tmp_path
+        side(smollm2, **both), side(smollm2, **both), SHORT, Workload(parallel=2), tmp_path
     ).pair
 
     assert pair.same

@@ -33,7 +33,8 @@ PAIRED = """
     def test_two():
         pass
 """
-SEEN = 40 + 40  # the prompt, one byte a token, and its beginning once more at the context's end
+# The prompt, one byte a token; its beginning once more at the context's end, and that end in a full cache.
+SEEN = 40 + 40 + 64
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_the_same_output_passes_is_told_and_took_two_looks(
         assert test["output"]["found"]["same"]
         assert test["output"]["found"]["contrasts"] == []
         assert test["output"]["asked"] == {"prompts": ["Three herons."], "top_k": 5, "max_kl": None}
-        assert test["notes"][0] == "same output, to the last bit, at 58 positions"  # 13 + 13 + 2 * 16
+        assert test["notes"][0] == "same output, to the last bit, at 122 positions"  # 13 + 13 + 2 * 16 + 64
         assert test["metrics"]["generation_tokens_per_second"]["comparison"]["verdict"] == "pass"
     looks = 3  # the prompt's tokens, and one of each
     sessions = max(len(run["sessions"]) for run in results["runs"].values())

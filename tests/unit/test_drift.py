@@ -253,6 +253,44 @@ def test_a_claim_knows_what_differs_beside_what_it_asked_for() -> None:
     assert compare_runs(PairedRun(candidate, than), GATE, rule).drift is None
 
 
+# ── rounding ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [
+        ([3, 4, 9], Verdict.PASS),  # led by 0.9
+        ([3, 9, 5], Verdict.DRIFT),  # by 1.1
+        ([9, 4, 9], Verdict.PASS),  # by 1.0: what follows a token that may be another says nothing
+        ([3, 4], Verdict.PASS),
+        ([3, 4, 5, 6], Verdict.DRIFT),  # no lead is stored of what was not there
+    ],
+)
+def test_a_greedy_token_that_hardly_led_may_be_another_and_one_that_led_clearly_may_not(
+    now: list[Any], verdict: Verdict
+) -> None:
+    stored: dict[str, Any] = {"greedy_output": [3, 4, 5], "greedy_leads": [1.0, 1.1, 0.9]}
+    facts: dict[str, Any] = {"greedy_output": now, "greedy_leads": [1.2, 1.0, 0.1]}
+    drift = compare(StoredFacts(stored, Provenance()), facts)
+    assert drift.verdict is verdict
+    assert [each.name for each in drift.differences] == ["greedy_output"]
+    assert apart(a_run(facts=facts), a_run(OLD, facts=stored)) == {
+        "greedy_output": "rounding" if verdict is Verdict.PASS else ""
+    }
+
+
+def test_leads_alone_are_no_difference_and_without_them_nothing_is_excused() -> None:
+    leads = StoredFacts({"greedy_output": [3], "greedy_leads": [0.2]}, Provenance())
+    assert compare(leads, {"greedy_output": [3], "greedy_leads": [0.3]}).differences == ()
+    older = StoredFacts({"greedy_output": [3]}, Provenance())
+    assert compare(older, {"greedy_output": [4], "greedy_leads": [0.3]}).verdict is Verdict.DRIFT
+
+
+def test_other_output_by_rounding_is_told() -> None:
+    drift = Drift((Difference("greedy_output", [1], [2], "rounding"),))
+    assert sentence(drift) == "other output (rounding); same configuration"
+
+
 # ── the words ────────────────────────────────────────────────────────────────────────────────────
 
 DIFFERENCES: dict[str, tuple[Difference, ...]] = {

@@ -8,10 +8,10 @@ import pytest
 
 from pytest_llm.engines.facts import facts_of
 from pytest_llm.errors import RequestFailedError, WorkerDiedError
-from pytest_llm.talk import Completion, Token
+from pytest_llm.talk import Greedy
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Mapping
 
     from pytest_llm.protocols import Talking
     from pytest_llm.records import JSON
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class Subject:
     """Tells what it was made to tell."""
+
+    leads: tuple[float, ...] = ()
 
     def __init__(
         self,
@@ -39,12 +41,10 @@ class Subject:
     def tokenize(self, content: str, **how: bool) -> list[int]:
         return [1, 2, 3]
 
-    def stream(self, prompt: str, count: int, sampling: Any) -> Generator[Token, None, Completion]:
+    def greedy(self, prompt: str, count: int) -> Greedy:
         if self._refusal is not None:
             raise self._refusal
-        for each in range(count):
-            yield Token(each, "x")
-        return Completion("x" * count, (), "length", 1)
+        return Greedy(tuple(range(count)), self.leads)
 
 
 def facts(*arguments: Any) -> dict[str, JSON]:
@@ -89,3 +89,13 @@ def test_a_model_that_refuses_to_talk_has_no_output() -> None:
 def test_a_worker_that_dies_is_not_mistaken_for_one_that_refuses() -> None:
     with pytest.raises(WorkerDiedError):
         facts({}, WorkerDiedError("it died", ()))
+
+
+@pytest.mark.parametrize(
+    ("leads", "told"), [((0.12345, 3.0), [0.123, 3.0]), ((1.0, float("nan")), None), ((), None)]
+)
+def test_how_clear_each_token_was_is_told_with_the_output(
+    monkeypatch: pytest.MonkeyPatch, leads: tuple[float, ...], told: list[float] | None
+) -> None:
+    monkeypatch.setattr(Subject, "leads", leads)
+    assert facts({}).get("greedy_leads") == told

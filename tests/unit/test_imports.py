@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "findings": {"metrics", "records"},
     "talk": set(),
     "whole_file": set(),
-    "screening": {"baselines", "findings", "records", "verdicts"},
+    "screening": {"baselines", "codec", "findings", "records", "verdicts"},
     "surroundings": {"campaign", "probes", "protocols"},
     "codec": {"errors", "metrics", "records"},
     "protocols": {"records", "talk"},

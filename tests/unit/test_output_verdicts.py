@@ -130,7 +130,7 @@ def test_other_text_and_repetition_are_told_and_prove_nothing() -> None:
 
 
 def test_without_a_reference_there_is_no_baseline() -> None:
-    found = without_reference(GATE)
+    found = without_reference(GATE, "never recorded")
     assert found.verdict is Verdict.NO_BASELINE
     assert "--llm-against" in headline(found)
 

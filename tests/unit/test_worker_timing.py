@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.worker import subject as worker_subject
-from pytest_llm.worker.subject import RefusedError, Subject
+from pytest_llm.worker import params as worker_params
+from pytest_llm.worker.bindings import RefusedError
+from pytest_llm.worker.subject import Subject
 from pytest_llm.worker.timing import Timed, Workload, checked_share
 
 DECODE_A_TOKEN = 100
@@ -310,7 +311,7 @@ def test_the_load_options_of_the_worker_are_those_of_the_records() -> None:
 
     from pytest_llm import records
 
-    assert set(get_args(records.CacheType)) == set(worker_subject._CACHE_TYPES)
-    assert set(get_args(records.LoadMode)) == set(worker_subject._LOAD_MODES)
-    assert set(get_args(records.SplitMode)) == set(worker_subject._SPLIT_MODES)
-    assert set(get_args(records.FlashAttention)) == set(worker_subject._FLASH_ATTENTION)
+    assert set(get_args(records.CacheType)) == set(worker_params._CACHE_TYPES)
+    assert set(get_args(records.LoadMode)) == set(worker_params._LOAD_MODES)
+    assert set(get_args(records.SplitMode)) == set(worker_params._SPLIT_MODES)
+    assert set(get_args(records.FlashAttention)) == set(worker_params._FLASH_ATTENTION)

@@ -24,6 +24,7 @@ _FLASH_GAIN = float(os.environ.get("LLAMA_STAND_IN_FLASH_GAIN") or 0)
 _FIRST_LETTER = os.environ.get("LLAMA_STAND_IN_FIRST_LETTER") or "a"
 _ROUNDING = int(os.environ.get("LLAMA_STAND_IN_ROUNDING") or 0)
 _LOGIT_ERROR = float(os.environ.get("LLAMA_STAND_IN_LOGIT_ERROR") or 0)
+_LEAD = float(os.environ.get("LLAMA_STAND_IN_LEAD") or 8)
 _NAN_AT = int(os.environ.get("LLAMA_STAND_IN_NAN_AT") or -1)
 _TOKEN_SHIFT = int(os.environ.get("LLAMA_STAND_IN_TOKEN_SHIFT") or 0)
 _ASKER = os.environ.get("LLAMA_STAND_IN_ASKER") or "user"
@@ -147,6 +148,7 @@ class _Context:
         self.rows: list[tuple[int, int]] = []
         self.held: dict[int, int] = {}
         self.decodes = 0
+        self.alone = False  # whether one row of the last batch asked for logits, as where tokens are picked
 
 
 class _Library:
@@ -338,6 +340,7 @@ def llama_decode(ctx: _Context, batch: llama_batch) -> int:
         assert held in (0, batch.pos[index]), "tokens follow each other without a gap"
         ctx.held[sequence] = batch.pos[index] + 1
     ctx.rows = [(batch.token[index], batch.pos[index]) for index in range(batch.n_tokens)]
+    ctx.alone = sum(batch.logits[: batch.n_tokens]) == 1
     if sum(ctx.held.values()) > ctx.params.n_ctx:
         return 1
     time.sleep(_DECODE_SLEEP)
@@ -363,6 +366,9 @@ def llama_get_logits_ith(ctx: _Context, i: int) -> Any:
         + _LOGIT_ERROR * ((each * 13 + position) % 7)
         for each in range(_END + 1)
     ]
+    if ctx.alone:
+        picked = llama_sampler_sample([], ctx, i)
+        logits[picked] = max(logits) + _LEAD
     if position == _NAN_AT:
         logits[0] = float("nan")
     return (ctypes.c_float * len(logits))(*logits)

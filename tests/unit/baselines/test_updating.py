@@ -369,6 +369,17 @@ def test_a_fact_of_parts_grows_by_new_ones_unless_an_old_one_is_another(
     assert found.facts == {"resolved": {"a": 1, "b": 2, "c": 3}}
 
 
+def test_how_clear_greedy_tokens_were_stays_as_it_was_recorded_with_them(store: BaselineStore) -> None:
+    def add(**facts: Any) -> tuple[list[str], list[str]]:
+        found = store.update_facts([facts_entry(facts)], "append")
+        return [name for _, name in found.written], [each.name for each in found.refused]
+
+    assert add(greedy_output=[1, 2]) == (["greedy_output"], [])
+    assert add(greedy_output=[1, 3], greedy_leads=[0.5, 0.1]) == ([], ["greedy_output"])
+    assert add(greedy_output=[1, 2], greedy_leads=[0.5, 0.1]) == (["greedy_leads"], [])
+    assert add(greedy_output=[1, 2], greedy_leads=[0.4, 0.2]) == ([], [])
+
+
 def test_replacing_facts_drops_the_old_ones(store: BaselineStore) -> None:
     store.update_facts([facts_entry({"a": 1, "b": 2})], "new")
     later = replace(PROVENANCE, plugin="0.2.0")

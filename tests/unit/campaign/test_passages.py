@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pytest_llm.campaign.passages import plan_course
 from pytest_llm.records import Passage
 
@@ -9,19 +11,47 @@ from pytest_llm.records import Passage
 def test_a_long_prompt_is_one_passage_of_more_than_two_ubatches_and_its_end_goes_token_by_token() -> None:
     course = plan_course([list(range(3000))], room=4096, parallel=1)
 
-    first, second, third, end = course.passages
+    first, second, third, end, _ = course.passages
     assert first.sequences == (tuple(range(1280)),)
     assert (first.start, first.singly) == (0, 32)
     assert second.sequences + third.sequences == (tuple(range(1280, 2560)), tuple(range(2560, 3000)))
-    assert course.positions() == 3000 + 64
+    assert course.positions() == 3000 + 64 + 64
     assert end == Passage((tuple(range(64)),), start=4096 - 64)  # the last positions that there are
+    assert course.ends() == [1279, 2559, 2999, 3063, 3127]
+
+
+@pytest.mark.parametrize(
+    ("room", "end", "told"),
+    [
+        (256, 256, ""),
+        (4096, 4096, ""),
+        (8192, 4096, "with a full cache, positions from 4096 of 8192 on are not looked at"),
+    ],
+)
+def test_the_last_positions_come_after_a_full_cache_as_far_as_it_is_bounded(
+    room: int, end: int, told: str
+) -> None:
+    course = plan_course([[1, 2, 3], [4, 5, 6, 7]], room, parallel=1)
+
+    full = course.passages[-1]
+    assert len(full.before) == full.start == end - 64
+    assert full.start + len(full.sequences[0]) == end
+    assert [*full.before, *full.sequences[0]] == [1 + index % 7 for index in range(end)]
+    assert (full.singly, full.positions()) == (16, 64)
+    assert course.uncovered() == told
+
+
+def test_subjects_that_round_less_are_spared_the_full_cache() -> None:
+    course = plan_course([list(range(300))], room=512, parallel=1)
+    assert course.unfilled().passages == course.passages[:-1]
+    assert course.again() == course._replace(generate=0)
 
 
 def test_passages_leave_room_to_generate() -> None:
     course = plan_course([list(range(500))], room=256, parallel=1)
 
     assert course.generate == 48
-    assert [len(each.sequences[0]) for each in course.passages] == [208, 208, 84, 64]
+    assert [len(each.sequences[0]) for each in course.passages] == [208, 208, 84, 64, 64]
     assert all(each.start + len(each.sequences[0]) <= 256 for each in course.passages)
 
 
@@ -38,7 +68,7 @@ def test_every_prompt_counts() -> None:
 
 def test_parallel_sequences_go_beside_each_other_with_tokens_of_their_own() -> None:
     course = plan_course([list(range(40))], room=200, parallel=3)
-    beside = course.passages[-1]
+    beside = course.passages[-2]
     assert beside.sequences == (tuple(range(16)), tuple(range(16, 32)), (*range(32, 40), *range(8)))
 
 
