@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from pytest_llm.protocols import Engine
+    from pytest_llm.protocols import Engine, Programs
     from pytest_llm.records import Build, BuildReference
 
 # Far above what importing llama_cpp takes on a busy machine.
@@ -46,6 +46,10 @@ class Provider:
             EngineError: It could not be made, or does not start.
         """
         return engines.describe(build, self._timeout, self._interpreter(build, tell))
+
+    def sources(self, build: BuildReference, tell: Callable[[str], None]) -> Programs | None:  # noqa: ARG002
+        """Return the sources that a build was made of, and more programs of them; None where it has none."""
+        return None
 
     def close(self) -> None:
         """Let builds be removed."""

@@ -4,6 +4,7 @@ Nothing here computes. Records compare by value, so that equal subjects share a 
 workloads share a measurement.
 """
 
+from pytest_llm.records.operators import OperatorCase, OperatorRun, OperatorTimes, Phase, Weight
 from pytest_llm.records.outputs import Contrast, Divergence, OutputGate, OutputPair, Passage, Variant
 from pytest_llm.records.plans import Benchmark, Campaign, Claim, Gate, Limit, Plan, Question, TestKey
 from pytest_llm.records.runs import (
@@ -50,10 +51,14 @@ __all__ = [
     "LoadOptions",
     "Measurement",
     "Model",
+    "OperatorCase",
+    "OperatorRun",
+    "OperatorTimes",
     "OutputGate",
     "OutputPair",
     "PairedRun",
     "Passage",
+    "Phase",
     "Plan",
     "Provenance",
     "Question",
@@ -67,5 +72,6 @@ __all__ = [
     "TestKey",
     "Variant",
     "Verdict",
+    "Weight",
     "Workload",
 ]

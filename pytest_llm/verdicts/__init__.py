@@ -2,6 +2,7 @@
 
 from pytest_llm.verdicts.drift import compare, compare_sides
 from pytest_llm.verdicts.limits import judge
+from pytest_llm.verdicts.operators import slower_phases
 from pytest_llm.verdicts.output import judge_output, without_reference
 from pytest_llm.verdicts.paired import compare_runs
 from pytest_llm.verdicts.stored import screen_run
@@ -19,6 +20,7 @@ __all__ = [
     "judge_output",
     "notes",
     "screen_run",
+    "slower_phases",
     "verdicts",
     "without_reference",
     "worst",
