@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_llm.campaign import OutputRun, Side, compare_outputs, run_alone, run_paired
 from pytest_llm.errors import LLMBenchError, MachineBusyError
-from pytest_llm.inference.paired import rule_for
 from pytest_llm.explaining import compare_builds, operators_around
+from pytest_llm.inference.paired import rule_for
 from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.operators import Work
 from pytest_llm.probes.process_memory import ProcessMemory
@@ -120,7 +120,7 @@ class Measuring:
     def operators(
         self, pair: PairedRun, phases: Sequence[Phase], watcher: Preparing
     ) -> tuple[OperatorRun, ...]:
-        """Return which operations take how long in both builds of a pair; raises nothing: it decides nothing."""
+        """Return which operations take how long in both builds of a pair; raises nothing of ours."""
         return tuple(self._operators_of(pair, phase, watcher) for phase in phases)
 
     def _operators_of(self, pair: PairedRun, phase: Phase, watcher: Preparing) -> OperatorRun:

@@ -10,6 +10,7 @@ from pytest_llm.records import (
     Claim,
     Gate,
     Limit,
+    OperatorRun,
     OutputGate,
     OutputPair,
     PairedRun,
@@ -103,6 +104,15 @@ def output(entry: Mapping[str, Any]) -> tuple[OutputGate, OutputPair | None]:
     """Return what a test of a results file asked of a candidate's output, and what was found."""
     found = entry["found"]
     return decode(OutputGate, entry["asked"]), None if found is None else decode(OutputPair, found)
+
+
+def operators(test: Mapping[str, Any]) -> tuple[OperatorRun, ...]:
+    """Return what was measured of operators for a test of a results file."""
+    entries = test.get("operators", [])
+    return tuple(
+        decode(OperatorRun, {name: each for name, each in entry.items() if name != "found"})
+        for entry in entries
+    )
 
 
 def _stored(value: float, **provenance: str) -> StoredRun:

@@ -17,6 +17,7 @@ from pytest_llm.bisect.running import Runner
 from pytest_llm.bisect.search import bill
 from pytest_llm.cli import command, project
 from pytest_llm.cli.bisect import row
+from pytest_llm.cli.bisect.operators import operators_of
 from pytest_llm.cli.bisect.progress import Progress
 from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
 from pytest_llm.codec import encode
@@ -24,6 +25,7 @@ from pytest_llm.engines import parse_build
 from pytest_llm.plan import SESSIONS
 from pytest_llm.probes import machine
 from pytest_llm.providing import Provider
+from pytest_llm.reports.results import operators_entry
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.bisect.bisecting import Bisected
     from pytest_llm.bisect.planned import Planned
-    from pytest_llm.records import Build
+    from pytest_llm.records import Build, BuildReference, OperatorRun
 
 _TEXT = command.Text(
     summary="find every build of a row that made a test slower, or its output another one",
@@ -79,6 +81,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="where models and answers are kept (default: as for pytest: the ini key llm_cache, else "
         "PYTEST_LLM_CACHE, else the user's cache)",
     )
+    parser.add_argument(
+        "--no-operators",
+        dest="operators",
+        action="store_false",
+        help="do not look for the operation that got slower; for builds made from sources, that is up to two "
+        "minutes for each guilty step, and the compilation of upstream's benchmark for both of its builds",
+    )
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
 
 
@@ -87,11 +96,17 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     start = Path.cwd()
     builds = row.builds(arguments, start)
     options = _options(arguments)
+
+    def parse(text: str) -> BuildReference:
+        return parse_build(text, start)
+
     with closing(Provider(project.cache(arguments.cache, start), ANSWER_SECONDS)) as provider:
-        found = _bisect(
-            arguments, builds, options, lambda text: provider.describe(parse_build(text, start), _tell)
-        )
-    return _answer(found, options, _words(arguments, builds))
+        found = _bisect(arguments, builds, options, lambda text: provider.describe(parse(text), _tell))
+        operators = [
+            operators_of(found, step, provider, parse, _tell) if arguments.operators else ()
+            for step in found.found.guilty
+        ]
+    return _answer(found, options, _words(arguments, builds), operators)
 
 
 def _tell(line: str) -> None:
@@ -129,14 +144,24 @@ def _bisect(
         raise
 
 
-def _answer(found: Bisected, options: Sequence[str], words: Sequence[str]) -> command.Answer:
-    texts = [paragraph(found, step, options, words) for step in found.found.guilty]
+def _answer(
+    found: Bisected,
+    options: Sequence[str],
+    words: Sequence[str],
+    operators: Sequence[Sequence[OperatorRun]],
+) -> command.Answer:
+    guilty = zip(found.found.guilty, operators, strict=True)
+    texts = [paragraph(found, step, options, words, its) for step, its in guilty]
     lines = telling.lines(found)
     for text in texts:
         lines += ["", "─── to paste into an issue " + "─" * 20, "", *text]
     if found.compared:
         lines += ["", f"{telling.error_rate(found)}."]
-    document = {**telling.document(found), "texts": ["\n".join(text) for text in texts]}
+    document = {
+        **telling.document(found),
+        "operators": [[operators_entry(each) for each in its] for its in operators],
+        "texts": ["\n".join(text) for text in texts],
+    }
     return command.Answer(int(not texts), lines, document)
 
 
@@ -157,4 +182,5 @@ def _words(arguments: argparse.Namespace, builds: Sequence[str]) -> list[str]:
     words += [f"--model={each}" for each in arguments.model]
     words += [f"--metric={arguments.metric}"] if arguments.metric else []
     words += [f"--time-limit={arguments.time_limit}"] if arguments.time_limit else []
+    words += [] if arguments.operators else ["--no-operators"]
     return words + (["--neighbours"] if arguments.neighbours else [])
