@@ -73,6 +73,7 @@ class Around:
         tell: Is given a line when there is something to wait for.
         cores: Logical ones of the machine, of which upstream's benchmark takes half.
         seconds: The budget.
+        perf: Runs a benchmark, as :func:`~pytest_llm.operators.programs.perf` does.
     """
 
     coin: Callable[[], bool]
@@ -80,6 +81,7 @@ class Around:
     tell: Callable[[str], None]
     cores: int
     seconds: float = BUDGET
+    perf: Callable[[Path, str, Sequence[str], int, float], list[Timed]] = programs.perf
 
 
 def without(phase: Phase, reason: str) -> OperatorRun:
@@ -211,7 +213,7 @@ class _Bench:
         who = "the candidate" if side == _CANDIDATE else "the reference"
         left = self._around.seconds - self.spent()
         try:
-            timed = programs.perf(
+            timed = self._around.perf(
                 self._programs[side],
                 self._work.backend,
                 words,

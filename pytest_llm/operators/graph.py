@@ -152,14 +152,15 @@ def _shape(node: Node, operation: str) -> str:
 
 
 def _count(node: Node, operation: str, weights: Sequence[Weight], layers: int) -> int:
+    each_layer = max(layers, 1) if _OF_A_LAYER.search(node.name) else 1
     if operation in _SPARSE:
-        return max(layers, 1) if _OF_A_LAYER.search(node.name) else 1
+        return each_layer if operation == "SET_ROWS" else 1
     tied = all(each.name != _HEAD for each in weights)
     used = Counter((each.type, each.shape) for each in weights if tied or each.name != _EMBEDDING)
     read = node.sources[:1] if operation in _MATMULS else node.sources
     counts = [used[source.type, source.shape] for source in read]
     found = next((count for count in counts if count), 0)
-    return found or (max(layers, 1) if _OF_A_LAYER.search(node.name) else 1)
+    return found or each_layer
 
 
 def bytes_moved(node: Node, operation: str) -> int:
