@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BUDGET = 120.0  # seconds of measuring; making the programs comes before
 _LOOKING = 1 / 3  # of the budget
+_CAUTION = 0.9  # of what is left after it: repetitions take longer than the look said, at times
 _ONE = 30.0  # seconds, that no case takes
 _CANDIDATE, _REFERENCE = 0, 1
 _REPACKED = (
@@ -176,11 +177,12 @@ class _Bench:
         times = [each for _, each, _ in looked]
         if not looked:
             return times
-        chosen = affordable([cost for _, _, cost in looked], self._around.seconds - self.spent())
+        costs = [cost for _, _, cost in looked]
+        chosen = affordable(costs, (self._around.seconds - self.spent()) * _CAUTION)
         broken: set[int] = set()
         for _ in range(repetitions(chosen)):
             for place in range(chosen):
-                if place in broken or self.spent() > self._around.seconds:
+                if place in broken or self.spent() + costs[place] > self._around.seconds:
                     continue
                 try:
                     pair = self._pair(looked[place][0])
@@ -211,15 +213,9 @@ class _Bench:
     def _one(self, asked: Asked, side: int) -> Timed:
         words = asked.candidate if side == _CANDIDATE else asked.reference
         who = "the candidate" if side == _CANDIDATE else "the reference"
-        left = self._around.seconds - self.spent()
+        program, threads = self._programs[side], self._work.options.n_threads
         try:
-            timed = self._around.perf(
-                self._programs[side],
-                self._work.backend,
-                words,
-                self._work.options.n_threads,
-                max(1.0, min(_ONE, left)),
-            )
+            timed = self._around.perf(program, self._work.backend, words, threads, _ONE)
         except EngineError as error:
             raise self._uncovered(asked, f"{error} ({who})") from None
         if not timed:

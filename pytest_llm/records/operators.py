@@ -49,14 +49,14 @@ class OperatorTimes:
 
     Attributes:
         case: Which one.
-        first: Of the candidate and of the reference, at the first look: it says which cases are worth a
+        first: Two, of the candidate and of the reference, at the first look: it says which cases are worth a
             comparison, and takes no part in it.
         candidate: One a repetition; empty where the first look was the only one.
         reference: The same; equal places were measured one after the other.
     """
 
     case: OperatorCase
-    first: tuple[float, float]
+    first: tuple[float, ...]
     candidate: tuple[float, ...] = ()
     reference: tuple[float, ...] = ()
 

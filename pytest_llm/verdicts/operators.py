@@ -67,15 +67,19 @@ def _part(share: float) -> str:
 
 
 def _rest(compared: Sequence[OperatorChange], told: int) -> str:
-    others = [each for each in compared if not each.differs]
+    others = [each.interval for each in compared if not each.differs]
     if not others:
         return "no other was compared"
-    which = counted(len(others), "other operator" if told else "operator")
-    known = [each.interval for each in others if each.interval is not None]
+    noun = "other operator" if told else "operator"
+    known = [each for each in others if each is not None]
+    parts = []
+    if known:
+        within = span((min(low for low, _ in known), max(high for _, high in known)))
+        parts.append(f"of {counted(len(known), noun)} none differs ({within})")
     if len(known) < len(others):
-        return f"of {which} nothing can be told in the time there was"
-    within = span((min(low for low, _ in known), max(high for _, high in known)))
-    return f"of {which} none differs ({within})"
+        unknown = counted(len(others) - len(known), noun)
+        parts.append(f"of {unknown} nothing can be told in the time there was")
+    return "; ".join(parts)
 
 
 def _resting(run: OperatorRun) -> list[str]:

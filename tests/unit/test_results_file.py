@@ -402,10 +402,11 @@ def test_a_file_from_the_future_says_so(tmp_path: Path) -> None:
 
 
 def test_what_is_said_of_operators_follows_from_their_times() -> None:
-    document = results.document(findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
-    (entry,) = document["tests"][0]["operators"]
+    document = results.document(findings()[:1], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+    (test,) = document["tests"]
+    (entry,) = test["operators"]
 
-    assert recorded.operators(document["tests"][0]) == (OPERATORS,)
+    assert recorded.operators(test) == (OPERATORS,)
     assert [each["operator"] for each in entry["found"] if each["differs"]] == ["MUL_MAT q4_1 576×1536, n=1"]
     assert differences(document) == []
     entry["times"][0]["candidate"][0] = 2e-5

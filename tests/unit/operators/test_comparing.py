@@ -48,7 +48,7 @@ def test_nothing_is_named_where_a_build_is_compared_with_itself(
     run = compare(desk.tree("b"), desk.tree("a", seed=1), work, around)
 
     assert named(run) == []
-    assert len(changes(run)) == 5
+    assert len(changes(run)) == 4
     assert lines(run)[0].startswith("generation: of ")
 
 
@@ -77,8 +77,22 @@ def test_the_time_is_kept_and_used(desk: Desk, work: Work, around: Around, secon
     assert {len(each.candidate) for each in repeated} == {repetitions(len(repeated))}
     assert run.seconds <= seconds
     more = len(repeated) + 1
-    longer = 2 * SECONDS * (len(run.times) + more * repetitions(more))
-    assert more > len(run.times) or longer > seconds
+    look = 2 * SECONDS * len(run.times)
+    longer = 2 * SECONDS * more * repetitions(more)
+    assert more > len(run.times) or longer > 0.9 * (seconds - look)
+
+
+def test_a_comparison_that_takes_longer_than_it_looked_is_cut_off(
+    desk: Desk, work: Work, around: Around
+) -> None:
+    # Each process takes longer than the one before.
+    slowing = replace(around, clock=lambda: 0.02 * len(desk.asked) ** 2)
+
+    run = compare(desk.tree("b"), desk.tree("a"), work, slowing)
+
+    assert run.seconds < around.seconds + 5.0  # no case is begun that is not expected to fit
+    assert changes(run)
+    assert "nothing can be told in the time there was" in lines(run)[0]
 
 
 def test_what_there_was_no_time_to_look_at_is_told(desk: Desk, work: Work, around: Around) -> None:
