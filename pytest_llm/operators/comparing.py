@@ -169,7 +169,7 @@ class _Bench:
                 case = replace(each.case, operator=operator, told=told)
                 looked.append((each, OperatorTimes(case, first), self.spent() - began))
         if left_out:
-            self.problems.append(f"{left_out} cheaper cases: no time was left for them")
+            self.problems.append(f"no time was left for cheaper ones ({left_out})")
         return sorted(looked, key=lambda each: -max(each[1].case.nodes, 1) * max(each[1].first))
 
     def repeat(self, looked: Sequence[tuple[Asked, OperatorTimes, float]]) -> list[OperatorTimes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from pytest_llm.verdicts.operators import lines
 from .conftest import SECONDS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llm.operators.output import Timed
     from pytest_llm.records import OperatorRun
 
     from .conftest import Desk
@@ -98,7 +101,7 @@ def test_a_comparison_that_takes_longer_than_it_looked_is_cut_off(
 def test_what_there_was_no_time_to_look_at_is_told(desk: Desk, work: Work, around: Around) -> None:
     run = compare(desk.tree("b"), desk.tree("a"), work, replace(around, seconds=20.0))
 
-    assert any("cheaper cases: no time was left for them" in each for each in run.not_covered)
+    assert run.not_covered == ("no time was left for cheaper ones (7)",)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,19 @@ def test_operations_that_are_numbered_otherwise_are_renumbered(
 
     assert [str(each.case) for each in run.times[:2]] == [HEAD, MATMUL]
     assert run.not_covered == ()
+
+
+def test_what_the_builds_take_for_different_operations_is_left_out(
+    desk: Desk, work: Work, around: Around
+) -> None:
+    def perf(program: Path, *others: Any) -> list[Timed]:
+        timed = desk.perf(program, *others)
+        one = program.parent.parent.name == "a"
+        return [each._replace(operator="DUP") if one and each.operator == "ADD" else each for each in timed]
+
+    run = compare(desk.tree("b"), desk.tree("a"), work, replace(around, perf=perf))
+
+    assert run.not_covered == ("ADD f32 576: the builds take it for ADD and DUP",)
 
 
 def test_a_benchmark_that_reads_no_file_is_measured_on_built_in_shapes(
