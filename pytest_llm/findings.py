@@ -11,6 +11,7 @@ from pytest_llm.records import (
     Gate,
     Limit,
     Measurement,
+    OperatorRun,
     OutputGate,
     OutputPair,
     PairedRun,
@@ -183,6 +184,7 @@ class Finding:
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped".
         output: Where a marker asked for it. Wrong output ends a benchmark: nothing is timed.
+        operators: Where it got slower, if an option asked.
     """
 
     benchmark: Benchmark
@@ -194,6 +196,7 @@ class Finding:
     problem: str = ""
     outcome: str = ""
     output: OutputJudgement | None = None
+    operators: tuple[OperatorRun, ...] = ()
 
     @property
     def timed(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -185,6 +185,25 @@ class Engine(Protocol):
 
         Raises:
             EngineError: The engine is not there, or does not start.
+        """
+
+
+class Programs(Protocol):
+    """A build with its sources, from which more of upstream's programs can be made."""
+
+    @property
+    def source(self) -> Path:
+        """The folder of llama.cpp's sources."""
+
+    @property
+    def commit(self) -> str:
+        """Of the sources."""
+
+    def program(self, name: str, tell: Callable[[str], None]) -> Path:
+        """Return one of upstream's programs, made first if need be.
+
+        Raises:
+            BuildError: It could not be made; old sources may lack it.
         """
 
 

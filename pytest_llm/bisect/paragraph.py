@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.bisect import reading, telling
 from pytest_llm.records import LoadOptions
 from pytest_llm.verdicts.drift import sentence
+from pytest_llm.verdicts.operators import lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_llm.bisect.bisecting import Bisected
     from pytest_llm.bisect.pairs import Compared
     from pytest_llm.bisect.search import Stretch
+    from pytest_llm.records import OperatorRun
 
 _MACHINE_OWN = {"fingerprint", "qualified"}
 
@@ -25,6 +27,7 @@ def paragraph(
     options: Sequence[str],
     command: Sequence[str],
     commits: Sequence[str] = (),
+    operators: Sequence[OperatorRun] = (),
 ) -> list[str]:
     """Return the lines that tell of one guilty step.
 
@@ -34,6 +37,7 @@ def paragraph(
         options: What pytest was given besides the test and the builds.
         command: The bisect's own words.
         commits: What is known of the commit that it leads to, if it is one.
+        operators: Where it got slower, if that was looked into.
     """
     compared = found.between(step.first, step.last)
     results = compared.results
@@ -45,6 +49,7 @@ def paragraph(
         *(f"- {_capital(each)}." for each in commits),
         f"- {_capital(sentence(reading.drift(results)))}.",
         *([f"- In between, not tested: {'; '.join(inside)}."] if inside else []),
+        *(f"- {_capital(line)}." for each in operators for line in lines(each)),
         *(f"- {_capital(each)}." for each in _work(results)),
         f"- Machine: {_machine(results['machine'])}.",
         *(f"- {_capital(each)}." for each in _compiled(found, step)),

@@ -62,6 +62,8 @@ TENSOR_TYPES = {
     42: TensorType("Q2_0", 64, 18),
 }
 
+_NUMBERS = {kind: number for number, kind in TENSOR_TYPES.items()}
+
 _FILE_TYPES = {
     0: "F32",
     1: "F16",
@@ -108,3 +110,8 @@ _GUESSED = 1024
 def file_type_name(number: int) -> str:
     """Return the name of a ``general.file_type``; one that is not known here keeps its number."""
     return _FILE_TYPES.get(number & ~_GUESSED, f"file type {number}")
+
+
+def type_number(kind: TensorType) -> int:
+    """Return the number of a tensor type in ``enum ggml_type``."""
+    return _NUMBERS[kind]

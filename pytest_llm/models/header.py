@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.errors import ModelHeaderError, ModelMissingError
 from pytest_llm.models.cursor import Cursor
-from pytest_llm.models.ggml_types import file_type_name
+from pytest_llm.models.ggml_types import file_type_name, type_number
 from pytest_llm.models.metadata import MAX_LAYERS, Metadata, Scalar, read_metadata, shown
 from pytest_llm.models.tensors import Tensor, read_tensors
+from pytest_llm.records import Weight
 
 if TYPE_CHECKING:
     import os
@@ -51,6 +52,7 @@ class Header:
         alignment: Bytes to whose multiples tensors are aligned.
         tensors: How many tensors the file holds.
         metadata: Every value that is not an array, by key.
+        weights: What each tensor is called, packed as, and how long it is.
     """
 
     version: int
@@ -66,6 +68,7 @@ class Header:
     alignment: int
     tensors: int
     metadata: Mapping[str, Scalar] = field(repr=False, hash=False)
+    weights: tuple[Weight, ...] = field(default=(), repr=False)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -117,7 +120,13 @@ def _read(cursor: Cursor) -> Header:
         alignment=alignment,
         tensors=len(tensors),
         metadata=metadata.scalars(),
+        weights=tuple(_weight(tensor) for tensor in tensors),
     )
+
+
+def _weight(tensor: Tensor) -> Weight:
+    first, second, third, fourth = (*tensor.shape, 1, 1, 1, 1)[:4]
+    return Weight(tensor.name, type_number(tensor.type), (first, second, third, fourth))
 
 
 def _read_version(cursor: Cursor) -> int:

@@ -35,6 +35,7 @@ class Tensor(NamedTuple):
         name: As in the file.
         type: How its elements are packed.
         elements: How many elements it has.
+        shape: Its lengths, the row's first.
         begin: Its first byte, counted from the start of the data.
         at: Where in the file its entry stands.
     """
@@ -42,6 +43,7 @@ class Tensor(NamedTuple):
     name: str
     type: TensorType
     elements: int
+    shape: tuple[int, ...]
     begin: int
     at: int
 
@@ -103,7 +105,7 @@ def _read_tensor(cursor: Cursor, alignment: int) -> Tensor:
     if begin % alignment:
         reason = f"the tensor {shown(name)} has the offset {begin}, no multiple of {alignment}"
         raise cursor.refusal(reason, type_at + 4)
-    return Tensor(name, tensor_type, math.prod(shape), begin, at)
+    return Tensor(name, tensor_type, math.prod(shape), tuple(shape), begin, at)
 
 
 def _check_data(cursor: Cursor, tensors: Sequence[Tensor], alignment: int) -> None:

@@ -23,7 +23,7 @@ from pytest_llm.probes import machine
 from pytest_llm.records import LoadOptions, Plan, Run, Verdict
 from pytest_llm.reports import results
 from pytest_llm.screening import NEVER_RECORDED
-from pytest_llm.verdicts import judge_output, judge_said, not_to_be_had, without_reference
+from pytest_llm.verdicts import judge_output, judge_said, not_to_be_had, slower_phases, without_reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,6 +141,9 @@ class Bench:
             self._look_at_outputs(subject, reference, watcher)
             pair = self._measuring.paired(plan, subject, reference, workload, watcher)
             finding = self._judging.paired(benchmark, pair, plan.family)
+            if self.settings.operators:
+                found = self._measuring.operators(pair, slower_phases(finding.comparisons), watcher)
+                finding = replace(finding, operators=found)
         claimed = tuple(
             self._judging.compare(
                 self._measuring.paired(plan, subject, claim.than, workload, watcher), claim, plan.family

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_llm.campaign import OutputRun, SaidRun, Side, compare_outputs, run_alone, run_paired, say
 from pytest_llm.errors import LLMBenchError, MachineBusyError
+from pytest_llm.explaining import compare_builds, operators_around
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
+from pytest_llm.operators import Work
 from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.providing import Provider
 from pytest_llm.records import Run, Workload
 from pytest_llm.surroundings import surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.protocols import Clock, Engine, Models, Preparing, Watcher
-    from pytest_llm.records import OutputGate, PairedRun, Plan, Said, Subject
+    from pytest_llm.records import OperatorRun, OutputGate, PairedRun, Phase, Plan, Said, Subject
 
 Made = TypeVar("Made")
 
@@ -62,6 +64,7 @@ class Measuring:
         self._paired: _Kept[PairedRun] = _Kept()
         self._outputs: _Kept[OutputRun] = _Kept()
         self._said: _Kept[SaidRun] = _Kept()
+        self._operators: dict[Hashable, OperatorRun] = {}
 
     def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
         """Return the run of a subject on a workload.
@@ -145,6 +148,21 @@ class Measuring:
             return {shape: say(side, gate, shape, self._settings.cache / "f32", stored, tell)}
 
         return self._said.get((subject, gate, parallel, repr(stored)), shape, run)
+
+    def operators(
+        self, pair: PairedRun, phases: Sequence[Phase], watcher: Preparing
+    ) -> tuple[OperatorRun, ...]:
+        """Return which operations take how long in both builds of a pair; raises nothing of ours."""
+        return tuple(self._operators_of(pair, phase, watcher) for phase in phases)
+
+    def _operators_of(self, pair: PairedRun, phase: Phase, watcher: Preparing) -> OperatorRun:
+        key = (pair.candidate.subject, pair.reference.subject, pair.candidate.workload, phase)
+        if key not in self._operators:
+            builds = pair.candidate.subject.build, pair.reference.subject.build
+            around = operators_around(watcher.preparing, self._clock)
+            work = Work.of(pair.candidate, phase)
+            self._operators[key] = compare_builds(self._provider, builds, work, around)
+        return self._operators[key]
 
     def engine(self, subject: Subject, watcher: Preparing) -> Engine:
         """Return what starts a subject, whose build is made first if need be.

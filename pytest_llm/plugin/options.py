@@ -83,6 +83,14 @@ OPTIONS = (
         "unit (default: 20 min).",
         "TIME",
     ),
+    Option(
+        "llm_operators",
+        "bool",
+        False,
+        "Where a pair of builds that were made from sources got slower, compare their operators too: up to "
+        "two minutes for prompt and for generation each, and the compilation of upstream's benchmark "
+        "(default: do not).",
+    ),
     Option("llm_json", "string", "", "Write the results to this file, as JSON (default: none).", "FILE"),
     Option(
         "llm_baselines",

@@ -47,6 +47,7 @@ class Settings:
         aa: The candidate is its own reference.
         time_limit: Seconds for a pair.
         effort: "quick", "normal" or "thorough".
+        operators: Say which operation got slower.
         json: Where results go, or None.
         baselines: The folder of baselines.
         update: How to write baselines, or None.
@@ -63,6 +64,7 @@ class Settings:
     aa: bool
     time_limit: float
     effort: str
+    operators: bool
     json: Path | None
     baselines: Path
     update: Mode | None
@@ -109,6 +111,7 @@ def read(config: pytest.Config) -> Settings:
         aa=aa,
         time_limit=_seconds(config, "llm_time_limit", "would measure nothing"),
         effort=effort,
+        operators=value(config, "llm_operators"),
         json=_json(config),
         baselines=_folder_of(config, "llm_baselines") or _beside_ini_file(config) / "baselines",
         update=update,

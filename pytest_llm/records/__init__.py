@@ -4,6 +4,7 @@ Nothing here computes. Records compare by value, so that equal subjects share a 
 workloads share a measurement.
 """
 
+from pytest_llm.records.operators import OperatorCase, OperatorRun, OperatorTimes, Phase, Weight
 from pytest_llm.records.outputs import (
     FILLED_MOST,
     Contrast,
@@ -62,10 +63,14 @@ __all__ = [
     "Looks",
     "Measurement",
     "Model",
+    "OperatorCase",
+    "OperatorRun",
+    "OperatorTimes",
     "OutputGate",
     "OutputPair",
     "PairedRun",
     "Passage",
+    "Phase",
     "Plan",
     "Provenance",
     "Question",
@@ -83,5 +88,6 @@ __all__ = [
     "TestKey",
     "Variant",
     "Verdict",
+    "Weight",
     "Workload",
 ]

@@ -10,6 +10,7 @@ from pytest_llm.records import (
     Claim,
     Gate,
     Limit,
+    OperatorRun,
     OutputGate,
     OutputPair,
     PairedRun,
@@ -113,6 +114,15 @@ def said(entry: Mapping[str, Any]) -> tuple[Said | None, StoredSaid | None]:
     return (
         None if now is None else decode(Said, now),
         None if stored is None else decode(StoredSaid, stored),
+    )
+
+
+def operators(test: Mapping[str, Any]) -> tuple[OperatorRun, ...]:
+    """Return what was measured of operators for a test of a results file."""
+    entries = test.get("operators", [])
+    return tuple(
+        decode(OperatorRun, {name: each for name, each in entry.items() if name != "found"})
+        for entry in entries
     )
 
 

@@ -54,6 +54,7 @@ def differences(document: Mapping[str, Any]) -> list[str]:
             *_metrics_apart(test, anew),
             *(["drift"] if _said(test) != _said(anew) else []),
             *(["output"] if test.get("output") != anew.get("output") else []),
+            *(["operators"] if test.get("operators", []) != anew["operators"] else []),
         ]
     ]
 
@@ -97,6 +98,7 @@ def _finding(
         comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in recorded.questions(test, pairs)),
         drift=_drift(test["drift"], run, pairs),
         output=_output(test.get("output")),
+        operators=recorded.operators(test),
         outcome=test["outcome"],
     )
 

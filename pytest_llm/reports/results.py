@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_llm import __version__, whole_file
 from pytest_llm.codec import encode
 from pytest_llm.errors import UsageError
+from pytest_llm.inference.operators import changes
 from pytest_llm.records import Gate
 from pytest_llm.reports import results_schema
 from pytest_llm.verdicts import notes
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.findings import Comparison, Drift, Finding, OutputJudgement, Screening
     from pytest_llm.inference.paired import Rule
-    from pytest_llm.records import Measurement, PairedRun, Run
+    from pytest_llm.records import Measurement, OperatorRun, PairedRun, Run
 
 Thing = TypeVar("Thing")
 
@@ -135,6 +136,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         "metrics": _metrics(run, finding, pairs) if run else {},
         "drift": _drift(finding, pairs),
         "output": _output(finding.output),
+        "operators": [operators_entry(each) for each in finding.operators],
         "memory": None,
         "notes": notes(finding),
     }
@@ -183,6 +185,21 @@ def _output(output: OutputJudgement | None) -> dict[str, Any] | None:
         "said": encode(output.said) if output.said is not None else None,
         "stored": encode(output.stored) if output.stored is not None else None,
     }
+
+
+def operators_entry(run: OperatorRun) -> dict[str, Any]:
+    """Return what was measured of operators, and what follows from it."""
+    found = [
+        {
+            "operator": str(each.case),
+            "change": each.change,
+            "interval": None if each.interval is None else list(each.interval),
+            "share": each.share,
+            "differs": each.differs,
+        }
+        for each in changes(run)
+    ]
+    return {**encode(run), "found": found}
 
 
 def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from pytest_llm.verdicts.drift import compare, compare_sides
 from pytest_llm.verdicts.limits import judge
+from pytest_llm.verdicts.operators import slower_phases
 from pytest_llm.verdicts.output import judge_output, not_to_be_had, without_reference
 from pytest_llm.verdicts.paired import compare_runs
 from pytest_llm.verdicts.said import judge_said
@@ -22,6 +23,7 @@ __all__ = [
     "not_to_be_had",
     "notes",
     "screen_run",
+    "slower_phases",
     "verdicts",
     "without_reference",
     "worst",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts import drift, limits, output, paired, stored
+from pytest_llm.verdicts import drift, limits, operators, output, paired, stored
 from pytest_llm.verdicts.words import NOT_QUALIFIED
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def notes(finding: Finding) -> list[str]:
     step = stored.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
     lines += [paired.headline(each) for each in finding.comparisons]
+    lines += _operators(finding)
     return lines + _sentences(each for each in drifts(finding) if each.differences)
 
 
@@ -81,6 +82,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     beside = [line for each in said for line in output.context(each)]
     lines[1:1] = dict.fromkeys([*beside, *_compared_with(finding, screened, compared, drifted)])
     lines += told if heads else []
+    lines += _operators(finding) if compared else []
     if finding.output is not None and not said:
         lines.append(output.headline(finding.output))
     lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
@@ -90,6 +92,10 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     if compared and not qualified:
         lines.append(NOT_QUALIFIED)
     return "\n".join([*(heads or told), *(f"  {line}" for line in lines)])
+
+
+def _operators(finding: Finding) -> list[str]:
+    return [line for run in finding.operators for line in operators.lines(run)]
 
 
 def _sentences(found: Iterable[Drift]) -> list[str]:

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import main
+from pytest_llm.errors import BuildError
 from pytest_llm.inference.paired import rule_for
+from pytest_llm.providing import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,6 +210,33 @@ def test_another_output_is_a_step_of_its_own_kind(bisect: Bisect) -> None:
 
 
 # ── refused, or over at once ─────────────────────────────────────────────────────────────────────
+
+
+class Unmakeable:
+    """Sources of which nothing can be made."""
+
+    source = Path()
+    commit = "abc"
+
+    def program(self, name: str, tell: object) -> Path:
+        raise BuildError("there is no compiler")
+
+
+def test_a_step_between_builds_with_sources_tells_of_operators(
+    bisect: Bisect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Provider, "sources", lambda *_: Unmakeable())
+    row = bisect.row(speed(FAST), speed(SLOW))
+
+    _, told = bisect.json(row)
+    _, silent = bisect.json(row, "--no-operators")
+
+    (of_the_step,) = told["operators"]
+    assert [each["not_covered"] for each in of_the_step] == [["there is no compiler"]]
+    line = f"- {of_the_step[0]['phase'].capitalize()}: operators not compared: there is no compiler."
+    assert line in told["texts"][0].splitlines()
+    assert silent["operators"] == [[]]
+    assert "operators" not in silent["texts"][0].replace("--no-operators", "")
 
 
 def refused(bisect: Bisect, *words: str) -> str:

@@ -26,6 +26,9 @@ from pytest_llm.records import (
     Limit,
     LoadOptions,
     Model,
+    OperatorCase,
+    OperatorRun,
+    OperatorTimes,
     PairedRun,
     Provenance,
     Run,
@@ -37,6 +40,7 @@ from pytest_llm.records import (
     Workload,
 )
 from pytest_llm.reports import recorded, results, results_schema
+from pytest_llm.reports.rejudged import differences
 from pytest_llm.verdicts import compare_runs, judge, screen_run
 
 if TYPE_CHECKING:
@@ -95,6 +99,21 @@ GATES = (
 )
 FAMILY = 7
 
+OPERATORS = OperatorRun(
+    "generation",
+    times=(
+        OperatorTimes(
+            OperatorCase("MUL_MAT", "q4_1 576×1536, n=1", 60, "name=ffn_gate-0"),
+            (3e-5, 2e-5),
+            (3e-5, 3.1e-5, 2.9e-5, 3e-5, 3.05e-5, 3e-5),
+            (2e-5,) * 6,
+        ),
+        OperatorTimes(OperatorCase("ADD", "f32 576", 61, "name=ffn_inp-0"), (1e-6, 1e-6)),
+    ),
+    not_covered=("ROPE f32 64: the candidate does not support it",),
+    seconds=60.0,
+)
+
 
 def findings() -> list[Finding]:
     run = a_run()
@@ -109,7 +128,7 @@ def findings() -> list[Finding]:
     two = Benchmark("t.py::b", TestKey("t", "b", "x=1"), run.subject, run.workload, gates=GATES)
     dead = Benchmark("t.py::c", TestKey("t", "c"), run.subject, Workload(depth=9))
     return [
-        Finding(one, run, tuple(judge(run, one.limits)), outcome="failed"),
+        Finding(one, run, tuple(judge(run, one.limits)), outcome="failed", operators=(OPERATORS,)),
         Finding(two, run, screenings=screenings, drift=drift, outcome="passed"),
         Finding(dead, problem="the worker ended", outcome="error"),
     ]
@@ -380,3 +399,15 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_file_from_the_future_says_so(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"version 2.*upgrade pytest-llm-bench"):
         results_schema.read(written({**a_document(), "schema_version": 2}, tmp_path))
+
+
+def test_what_is_said_of_operators_follows_from_their_times() -> None:
+    document = results.document(findings()[:1], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+    (test,) = document["tests"]
+    (entry,) = test["operators"]
+
+    assert recorded.operators(test) == (OPERATORS,)
+    assert [each["operator"] for each in entry["found"] if each["differs"]] == ["MUL_MAT q4_1 576×1536, n=1"]
+    assert differences(document) == []
+    entry["times"][0]["candidate"][0] = 2e-5
+    assert differences(document) == ["t.py::a: operators"]

@@ -18,6 +18,7 @@ from pytest_llm.bisect.search import bill
 from pytest_llm.cli import command, project
 from pytest_llm.cli.bisect import commits, row
 from pytest_llm.cli.bisect.onwards import Onwards
+from pytest_llm.cli.bisect.operators import operators_of
 from pytest_llm.cli.bisect.progress import Progress
 from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
 from pytest_llm.codec import encode
@@ -25,6 +26,7 @@ from pytest_llm.engines import parse_build
 from pytest_llm.plan import SESSIONS
 from pytest_llm.probes import machine
 from pytest_llm.providing import Provider
+from pytest_llm.reports.results import operators_entry
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.bisect.bisecting import Bisected
     from pytest_llm.bisect.planned import Planned
-    from pytest_llm.records import Build
+    from pytest_llm.records import Build, BuildReference, OperatorRun
 
 _TEXT = command.Text(
     summary="find every build of a row that made a test slower, or its output another one",
@@ -90,6 +92,13 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         help="where models and answers are kept (default: as for pytest: the ini key llm_cache, else "
         "PYTEST_LLM_CACHE, else the user's cache)",
     )
+    parser.add_argument(
+        "--no-operators",
+        dest="operators",
+        action="store_false",
+        help="do not look for the operation that got slower; for builds made from sources, that is up to two "
+        "minutes for each guilty step, and the compilation of upstream's benchmark for both of its builds",
+    )
     parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
 
 
@@ -99,15 +108,21 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     builds = row.builds(arguments, start, tell=_tell)
     onwards = Onwards(arguments.checkout, builds, start) if arguments.checkout else None
     options = _options(arguments)
+
+    def parse(text: str) -> BuildReference:
+        return parse_build(text, start)
+
     with closing(Provider(project.cache(arguments.cache, start), ANSWER_SECONDS)) as provider:
 
         def bisected(builds: Sequence[str]) -> Bisected:
-            return _bisect(
-                arguments, builds, options, lambda text: provider.describe(parse_build(text, start), _tell)
-            )
+            return _bisect(arguments, builds, options, lambda text: provider.describe(parse(text), _tell))
 
         def told(found: Bisected) -> command.Answer:
-            return _answer(found, options, _words(arguments, found.builds), start)
+            operators = [
+                operators_of(found, step, provider, parse, _tell) if arguments.operators else ()
+                for step in found.found.guilty
+            ]
+            return _answer(found, options, _words(arguments, found.builds), start, operators)
 
         found = bisected(builds)
         answer = told(found)
@@ -149,16 +164,29 @@ def _bisect(
         raise
 
 
-def _answer(found: Bisected, options: Sequence[str], words: Sequence[str], start: Path) -> command.Answer:
+def _answer(
+    found: Bisected,
+    options: Sequence[str],
+    words: Sequence[str],
+    start: Path,
+    operators: Sequence[Sequence[OperatorRun]],
+) -> command.Answer:
     guilty = {step: commits.titles(found, step, start) for step in found.found.guilty}
-    texts = [paragraph(found, step, options, words, title) for step, title in guilty.items()]
+    texts = [
+        paragraph(found, step, options, words, title, its)
+        for (step, title), its in zip(guilty.items(), operators, strict=True)
+    ]
     lines = telling.lines(found)
     lines += [f"guilty {line}" for title in guilty.values() for line in title]
     for text in texts:
         lines += ["", "─── to paste into an issue " + "─" * 20, "", *text]
     if found.compared:
         lines += ["", f"{telling.error_rate(found)}."]
-    document = {**telling.document(found), "texts": ["\n".join(text) for text in texts]}
+    document = {
+        **telling.document(found),
+        "operators": [[operators_entry(each) for each in its] for its in operators],
+        "texts": ["\n".join(text) for text in texts],
+    }
     return command.Answer(int(not texts), lines, document)
 
 
@@ -181,4 +209,5 @@ def _words(arguments: argparse.Namespace, builds: Sequence[str]) -> list[str]:
     words += [f"--model={each}" for each in arguments.model]
     words += [f"--metric={arguments.metric}"] if arguments.metric else []
     words += [f"--time-limit={arguments.time_limit}"] if arguments.time_limit else []
+    words += [] if arguments.operators else ["--no-operators"]
     return words + (["--neighbours"] if arguments.neighbours else [])

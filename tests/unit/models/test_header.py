@@ -18,6 +18,7 @@ from pytest_llm.errors import ModelHeaderError, ModelMissingError
 from pytest_llm.models import cursor, header
 from pytest_llm.models.ggml_types import TENSOR_TYPES, file_type_name
 from pytest_llm.models.header import read_header
+from pytest_llm.records import Weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +65,7 @@ def test_every_fact_of_a_small_file_is_read(gguf_path: Path) -> None:
             "tiny.attention.head_count": 4,
             "tiny.rope.freq_base": 10000.0,
         },
+        weights=(Weight("norm", 0, (8, 1, 1, 1)), Weight("weights", 3, (32, 3, 1, 1))),
     )
 
 

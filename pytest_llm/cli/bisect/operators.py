@@ -1,0 +1,66 @@
+"""Where a guilty step got slower, if both of its builds were made from sources."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pytest_llm import metrics
+from pytest_llm.bisect import reading
+from pytest_llm.errors import EngineError, MachineBusyError
+from pytest_llm.explaining import compare_builds, operators_around
+from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
+from pytest_llm.operators import Work, without
+from pytest_llm.reports import recorded
+from pytest_llm.verdicts.operators import phases
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llm.bisect.bisecting import Bisected
+    from pytest_llm.bisect.search import Stretch
+    from pytest_llm.providing import Provider
+    from pytest_llm.records import BuildReference, OperatorRun
+
+
+def operators_of(
+    found: Bisected,
+    step: Stretch,
+    provider: Provider,
+    parse: Callable[[str], BuildReference],
+    tell: Callable[[str], None],
+) -> tuple[OperatorRun, ...]:
+    """Return which operations take how long on both sides of a step; nothing where a side has no sources.
+
+    Args:
+        found: The bisect.
+        step: The guilty one.
+        provider: Knows where sources are.
+        parse: Makes a build of what the user wrote.
+        tell: Is given a line where there is something to wait for.
+    """
+    if found.target == reading.OUTPUT:
+        return ()
+    asked = phases(metrics.find(found.target))
+    builds = parse(found.builds[step.last]), parse(found.builds[step.first])
+    if not asked or not all(_has_sources(provider, build, tell) for build in builds):
+        return ()
+    results = found.between(step.first, step.last).results
+    run = recorded.runs(results)[results["tests"][0]["run"]]
+    lock = MeasuringLock(lock_path(os.environ))
+    try:
+        lock.acquire(PATIENCE, tell)
+        return tuple(
+            compare_builds(provider, builds, Work.of(run, phase), operators_around(tell)) for phase in asked
+        )
+    except MachineBusyError as error:
+        return tuple(without(phase, str(error)) for phase in asked)
+    finally:
+        lock.release()
+
+
+def _has_sources(provider: Provider, build: BuildReference, tell: Callable[[str], None]) -> bool:
+    with suppress(EngineError):
+        return provider.tree(build, tell) is not None
+    return False
