@@ -116,6 +116,12 @@ def test_where_the_build_is_the_same_the_machine_is_asked() -> None:
     assert next_step([found], run, NODEID).endswith(f"pytest {NODEID} --llm-bench --llm-aa")
 
 
+def test_a_program_whose_place_nobody_wrote_down_is_not_asked_for_again() -> None:
+    found = screen_run(a_run(), GATE, stored(120, 121, 119, 120, 120, build="llama-bench b6097"), 1)
+    assert found.verdict is Verdict.REGRESSED
+    assert next_step([found], a_run(), NODEID) == ""
+
+
 def test_where_nothing_is_in_doubt_there_is_no_next_step() -> None:
     def step(run: Run, *values: float) -> str:
         return next_step([screen_run(run, GATE, stored(*values), 1)], run, NODEID)
