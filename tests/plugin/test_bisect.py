@@ -225,7 +225,7 @@ class Unmakeable:
 def test_a_step_between_builds_with_sources_tells_of_operators(
     bisect: Bisect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Provider, "sources", lambda *_: Unmakeable())
+    monkeypatch.setattr(Provider, "tree", lambda *_: Unmakeable())
     row = bisect.row(speed(FAST), speed(SLOW))
 
     _, told = bisect.json(row)

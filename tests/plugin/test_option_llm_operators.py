@@ -66,7 +66,7 @@ def test_nothing_is_measured_where_nothing_got_slower(project: Project, referenc
 def test_the_failure_tells_it_and_keeps_its_verdict(
     project: Project, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Provider, "sources", lambda *_: Unmakeable())
+    monkeypatch.setattr(Provider, "tree", lambda *_: Unmakeable())
 
     text = project.failures(f"--llm-against={reference}", "--llm-operators")["test_speed"]
 
