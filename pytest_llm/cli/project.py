@@ -1,13 +1,19 @@
-"""Where a project's baselines and cache are, found as pytest finds them and without importing it."""
+"""Where a project's baselines and cache are and how it makes builds, found as pytest finds it."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_llm import ini_file
 from pytest_llm.cache import default_cache
+from pytest_llm.engines import parse_build
+from pytest_llm.engines.grammar import read_settings
 from pytest_llm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pytest_llm.records import BuildReference
 
 
 def home(start: Path) -> Path:
@@ -54,13 +60,30 @@ def cache(given: str | None, start: Path) -> Path:
     return named or default_cache(os.environ)
 
 
+def build(text: str, start: Path) -> BuildReference:
+    """Return the build that is meant; the ini key ``llm_build_settings`` holds for those that are made.
+
+    Args:
+        text: What the user wrote.
+        start: The current folder.
+
+    Raises:
+        UsageError: It is no build, the settings are none, or the ini file cannot be read.
+    """
+    settings = read_settings(_said("llm_build_settings", start), "llm_build_settings")
+    return parse_build(text, start, settings)
+
+
 def _by_default(start: Path) -> Path:
     return _ini_folder("llm_baselines", start) or home(start) / "baselines"
 
 
 def _ini_folder(key: str, start: Path) -> Path | None:
+    said = _said(key, start)
+    return home(start) / Path(said).expanduser() if said else None
+
+
+def _said(key: str, start: Path) -> str:
     ini = ini_file.find(start)
     said = (ini_file.read_section(ini) or {}).get(key) if ini is not None else None
-    if ini is None or not isinstance(said, str) or not said:
-        return None
-    return home(start) / Path(said).expanduser()
+    return said if isinstance(said, str) else ""

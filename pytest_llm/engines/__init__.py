@@ -9,6 +9,7 @@ from pytest_llm.engines import grammar
 from pytest_llm.errors import EngineMissingError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pytest_llm.protocols import Engine
@@ -25,18 +26,19 @@ _REGISTRY = {
 }
 
 
-def parse_build(text: str, start: Path) -> BuildReference:
+def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildReference:
     """Read ``ENGINE[@WHERE]``, or ``WHERE`` alone, which then means llama-cpp-python.
 
     Args:
         text: What the user wrote.
         start: The folder that relative paths count from.
+        settings: CMake's ``-DNAME=VALUE``, of releases and commits that say nothing else of the same names.
 
     Raises:
         UnknownNameError: The engine is not known.
         UsageError: WHERE is nothing that this engine has, or nothing lies there.
     """
-    return grammar.parse(text, start, _REGISTRY, DEFAULT)
+    return grammar.parse(text, start, _REGISTRY, DEFAULT, settings)
 
 
 def engine_for(build: BuildReference, timeout: float, made: str = "") -> Engine:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.records import BuildReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 # What a place alone looks like: "venv:PATH", or a release.
 _PLACE = re.compile(r"[A-Za-z]+:|v?\d")
@@ -29,7 +30,9 @@ _LIBRARIES = ("libllama.so", "libllama.dylib")
 _FIX = "a build is ENGINE[@WHERE], or alone a release such as 0.3.36, venv:PATH, lib:PATH or git:REF:CHECKOUT"
 
 
-def parse(text: str, start: Path, engines: Iterable[str], default: str) -> BuildReference:
+def parse(
+    text: str, start: Path, engines: Iterable[str], default: str, settings: Sequence[str] = ()
+) -> BuildReference:
     """Read a build; ``str()`` of what is returned reads as the same one.
 
     Args:
@@ -37,6 +40,7 @@ def parse(text: str, start: Path, engines: Iterable[str], default: str) -> Build
         start: The folder that relative paths count from.
         engines: Those that are known.
         default: The engine of a place that is written alone.
+        settings: CMake's, of builds that are to be made; what is written with a build goes before them.
 
     Raises:
         UnknownNameError: The engine is not known.
@@ -53,9 +57,9 @@ def parse(text: str, start: Path, engines: Iterable[str], default: str) -> Build
     kinds, alone = _KINDS[engine]
     kind, _, path = where.partition(":")
     if kind in kinds and path:
-        return _PLACES[kind](text, engine, path, start)
+        return _with(_PLACES[kind](text, engine, path, start), settings)
     if _RELEASE.match(where) and _RELEASES in kinds:
-        return _release(text, engine, where)
+        return _with(_release(text, engine, where), settings)
     places = ", ".join(f"{engine}@{_WRITTEN[each]}" for each in kinds)
     raise UsageError(
         f"build {text!r}: {where!r} is not a place of {engine}; write {places}, or {engine} alone for {alone}"
@@ -99,7 +103,7 @@ def _git(text: str, engine: str, written: str, start: Path) -> BuildReference:
         commit = commit_of(folder, found["ref"])
     except UsageError as error:
         raise UsageError(f"build {text!r}: {error}") from None
-    return BuildReference(engine, "git", f"{commit}:{folder}", _settings(text, settings))
+    return BuildReference(engine, "git", f"{commit}:{folder}", read_settings(settings, f"build {text!r}"))
 
 
 def _checkout(written: str, start: Path) -> tuple[Path, str]:
@@ -123,6 +127,7 @@ _PLACES: Mapping[str, Callable[[str, str, str, Path], BuildReference]] = {
     "bin": _bin,
 }
 _RELEASES = "release"
+_MADE = (_RELEASES, "git")
 _WRITTEN = {
     _RELEASES: "0.3.36 for a release",
     "venv": "venv:PATH",
@@ -150,26 +155,42 @@ def _release(text: str, engine: str, where: str) -> BuildReference:
         raise UsageError(
             f"build {text!r}: {version!r} is no version of a release (PEP 440); write one whole, as 0.3.36"
         ) from None
-    return BuildReference(engine, "release", release, _settings(text, rest[:-1]))
+    return BuildReference(engine, "release", release, read_settings(rest[:-1], f"build {text!r}"))
 
 
-def _settings(text: str, written: str) -> tuple[str, ...]:
-    """Return CMake's settings in the order of their names: in any other order they mean the same."""
+def read_settings(written: str, whose: str) -> tuple[str, ...]:
+    """Return CMake's settings in the order of their names: in any other order they mean the same.
+
+    Args:
+        written: As in a shell: "-DGGML_AVX2=OFF -DNAME=VALUE".
+        whose: What error messages begin with.
+
+    Raises:
+        UsageError: They are none.
+    """
     try:
         words = shlex.split(written)
     except ValueError as error:
-        raise UsageError(f"build {text!r}: {written!r} cannot be read: {error}") from None
+        raise UsageError(f"{whose}: {written!r} cannot be read: {error}") from None
     found: dict[str, str] = {}
     for word in words:
-        name = _name(text, word, found)
+        name = _name(word)
+        if not name:
+            raise UsageError(f"{whose}: {word!r} is no setting; write -DNAME=VALUE, as -DGGML_AVX2=OFF")
+        if name in found:
+            raise UsageError(f"{whose}: {name} is set twice; set it once")
         found[name] = word
     return tuple(found[name] for name in sorted(found))
 
 
-def _name(text: str, word: str, others: Container[str]) -> str:
-    match = _SETTING.fullmatch(word)
-    if match is None:
-        raise UsageError(f"build {text!r}: {word!r} is no setting; write -DNAME=VALUE, as -DGGML_AVX2=OFF")
-    if match["name"] in others:
-        raise UsageError(f"build {text!r}: {match['name']} is set twice; set it once")
-    return match["name"]
+def _name(setting: str) -> str:
+    match = _SETTING.fullmatch(setting)
+    return match["name"] if match else ""
+
+
+def _with(build: BuildReference, settings: Sequence[str]) -> BuildReference:
+    """Add settings to a build that is to be made, but for those that it has already."""
+    if build.kind not in _MADE:
+        return build
+    named = {_name(each): each for each in (*settings, *build.settings)}
+    return replace(build, settings=tuple(named[name] for name in sorted(named)))

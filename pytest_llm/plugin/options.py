@@ -62,6 +62,14 @@ OPTIONS = (
         "BUILD",
     ),
     Option(
+        "llm_build_settings",
+        "string",
+        "",
+        "What releases and commits are compiled with, CMake's -DNAME=VALUE, as in a shell; what a build says "
+        "itself of the same names goes before it (default: nothing, which is llama.cpp's own choice).",
+        "SETTINGS",
+    ),
+    Option(
         "llm_aa",
         "bool",
         False,

@@ -14,6 +14,7 @@ import pytest
 from pytest_llm.baselines import Mode
 from pytest_llm.cache import default_cache
 from pytest_llm.engines import parse_build
+from pytest_llm.engines.grammar import read_settings
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.plan import SESSIONS
 from pytest_llm.plugin import reruns
@@ -88,8 +89,8 @@ def read(config: pytest.Config) -> Settings:
     aa = value(config, "llm_aa")
     if against and aa:
         raise UsageError("--llm-aa is the candidate against itself: leave --llm-against out, or --llm-aa")
-    candidate = parse_build(value(config, "llm_candidate"), _folder(config, "llm_candidate"))
-    reference = parse_build(against, _folder(config, "llm_against")) if against else None
+    candidate = _build(config, "llm_candidate")
+    reference = _build(config, "llm_against") if against else None
     if reference is not None and reference.engine != candidate.engine:
         raise UsageError(
             f"--llm-against {reference}: {reference.engine} does not time what {candidate.engine}, the "
@@ -119,6 +120,11 @@ def read(config: pytest.Config) -> Settings:
         cache=_cache(config),
         timeout=_seconds(config, "llm_timeout", "would end every worker"),
     )
+
+
+def _build(config: pytest.Config, name: str) -> BuildReference:
+    settings = read_settings(value(config, "llm_build_settings"), "--llm-build-settings")
+    return parse_build(value(config, name), _folder(config, name), settings)
 
 
 def _seconds(config: pytest.Config, name: str, nothing: str) -> float:

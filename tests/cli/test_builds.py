@@ -198,3 +198,12 @@ def test_the_cache_is_the_one_of_pytest(builds: Builds, monkeypatch: pytest.Monk
     monkeypatch.setenv("PYTEST_LLM_CACHE", str(builds.cache / "mine"))
     assert main(["builds", "list"]) == 0
     assert builds._captured.readouterr().out.startswith(f"no builds in {builds.cache / 'mine' / 'builds'}: ")
+
+
+def test_the_ini_file_says_what_is_compiled_with(builds: Builds, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nllm_build_settings = -DA=1\n", encoding="utf-8")
+
+    assert builds.json("make", "9.0.1")[0] == 0
+
+    (kept,) = builds.json("list")[1]["builds"]
+    assert kept["build"] == "llama-cpp-python@9.0.1[-DA=1]"

@@ -147,3 +147,14 @@ def test_what_cannot_be_read_is_one_line_with_the_fix(text: str, reason: str) ->
         parse_build(text, HERE)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_of_the_project_are_added_to_what_is_to_be_made(checkout: Checkout, tmp_path: Path) -> None:
+    def read(text: str) -> BuildReference:
+        return parse_build(text, checkout.path.parent, ("-DA=1", "-DC=3"))
+
+    assert read("0.3.36").settings == ("-DA=1", "-DC=3")
+    assert read("0.3.36[-DB=2 -DA=9]").settings == ("-DA=9", "-DB=2", "-DC=3")
+    assert read(f"git:HEAD:{checkout.path}[-DC=]").settings == ("-DA=1", "-DC=")
+    assert read(f"venv:{tmp_path}").settings == ()
+    assert read(str(read("0.3.36[-DA=9]"))) == read("0.3.36[-DA=9]")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.bisect import releases
+from pytest_llm.cli import project
 from pytest_llm.cli.bisect import commits
-from pytest_llm.engines import parse_build
 from pytest_llm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def builds(
     Raises:
         UsageError: They name none, one, or one twice, or one of them is no build.
     """
-    row = [str(parse_build(text, start)) for text in _row(arguments, start, listed, tell)]
+    row = [str(project.build(text, start)) for text in _row(arguments, start, listed, tell)]
     if len(row) < 2:
         raise UsageError("a bisect takes two builds at least: --builds BUILD,BUILD or --good and --bad")
     twice = [each for index, each in enumerate(row) if each in row[:index]]
@@ -55,7 +55,7 @@ def _row(
     ends = releases.parse(good), releases.parse(bad)
     if ends[0] and ends[1]:
         return releases.between(ends[0], ends[1], listed())
-    first, last = parse_build(good, start), parse_build(bad, start)
+    first, last = project.build(good, start), project.build(bad, start)
     if (first.kind, last.kind) != ("git", "git"):
         return [good, bad]
     row = commits.between(first, last)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.builds import identity_of
 from pytest_llm.cli import project
 from pytest_llm.codec import encode
-from pytest_llm.engines import parse_build
 from pytest_llm.providing import build_store
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def asked(texts: Sequence[str]) -> dict[Identity, BuildReference]:
     Raises:
         UsageError: One of them is none that can be made.
     """
-    found = [parse_build(each, Path.cwd()) for each in texts]
+    found = [project.build(each, Path.cwd()) for each in texts]
     return {identity_of(each): each for each in found}
 
 

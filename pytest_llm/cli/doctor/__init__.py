@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.cli import command, project
 from pytest_llm.cli.doctor import looking, qualifying
-from pytest_llm.engines import DEFAULT, parse_build
+from pytest_llm.engines import DEFAULT
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +49,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> command.Answer:
     """Look at the machine, or qualify it."""
     start = Path.cwd()
-    build = parse_build(arguments.candidate, start)
+    build = project.build(arguments.candidate, start)
     cache = project.cache(arguments.cache, start)
     if not arguments.qualify:
         return looking.tell(looking.look(build, cache))
