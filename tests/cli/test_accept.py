@@ -44,7 +44,12 @@ def test_json_names_everything_that_was_written_and_refused(baselines: Command) 
     status, document = baselines.json("accept", file)
     assert status == 1
     (machine,) = document["machines"]
-    assert [each["name"] for each in machine["written"]] == [SPEED, "load_time", "weights_bytes"]
+    assert [each["name"] for each in machine["written"]] == [
+        SPEED,
+        "load_time",
+        "greedy_output",
+        "weights_bytes",
+    ]
     (refused,) = machine["refused"]
     assert refused["key"]["name"] == "test_slow"
     assert refused["reason"] == "did not pass: replace its baseline if this is as it should be"

@@ -59,7 +59,7 @@ def test_drift_follows_from_the_facts_in_the_file(tmp_path: Path, capsys: pytest
     status, out = report(tmp_path / "r.json", document, capsys)
     assert status == 0
     assert "  drift" in out
-    assert "same output; configuration differs: flash_attn off → on" in out
+    assert "output not compared; configuration differs: flash_attn off → on" in out
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ class Test:
     outcome: str = "passed"
     options: LoadOptions = LoadOptions()  # noqa: RUF009 - frozen
     problem: str = ""
-    facts: dict[str, Any] = field(default_factory=lambda: {"weights_bytes": 91_000_000})
+    facts: dict[str, Any] = field(
+        default_factory=lambda: {"weights_bytes": 91_000_000, "greedy_output": [1, 2]}
+    )
     stored_facts: dict[str, Any] | None = None
 
     __test__ = False
