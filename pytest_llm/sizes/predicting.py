@@ -1,0 +1,80 @@
+"""Everything that is predicted of a file under load options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from pytest_llm.models import read_header
+from pytest_llm.sizes.cache import UnpredictedError, layers_of
+from pytest_llm.sizes.weights import Placed, block_bytes, offloaded, weights
+
+if TYPE_CHECKING:
+    from pytest_llm.models import Header
+    from pytest_llm.records import LoadOptions
+
+# Of a file that is split, the header of one part does not say what is in the others.
+_PARTS = "split.count"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Bytes that a model takes.
+
+    Attributes:
+        weights: Of all tensors; None where the file does not hold all of them.
+        kv: The KV cache; None where it is not predicted.
+        recurrent: The recurrent state; None where it is not predicted.
+        layers: How many layers go to devices, the output counted as one.
+        layer_bytes: The weights of the smallest of them, 0 where none does.
+        reasons: Why something is not predicted.
+    """
+
+    weights: Placed | None
+    kv: Placed | None
+    recurrent: Placed | None
+    layers: int
+    layer_bytes: int
+    reasons: tuple[str, ...] = ()
+
+
+def of_file(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
+    """Return what is predicted of a file.
+
+    Args:
+        path: The file; it is read once.
+        options: How it is loaded.
+        on_device: Whether there is a device to put layers on.
+
+    Raises:
+        ModelError: The file's header cannot be read.
+    """
+    return predict(_header(path), options, on_device=on_device)
+
+
+@lru_cache(maxsize=4)  # a vocabulary takes a moment to be passed over, and every session asks
+def _header(path: str) -> Header:
+    return read_header(path)
+
+
+def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predicted:
+    """Return what is predicted of a header; arguments as of :func:`of_file`."""
+    on_devices = offloaded(header.layers, options, on_device=on_device)
+    reasons: list[str] = []
+    placed: Placed | None = weights(header, on_devices)
+    parts = header.metadata.get(_PARTS, 1)
+    if isinstance(parts, int) and parts > 1:
+        placed = None
+        reasons.append(f"the weights are in {parts} files, of which one was read")
+    kv: Placed | None = Placed()
+    recurrent: Placed | None = Placed()
+    try:
+        for index, layer in enumerate(layers_of(header, options)):
+            there = options.offload_kqv and index in on_devices
+            kv += Placed(0, layer.kv) if there else Placed(layer.kv, 0)
+            recurrent += Placed(0, layer.recurrent) if there else Placed(layer.recurrent, 0)
+    except UnpredictedError as error:
+        kv = recurrent = None
+        reasons.append(str(error))
+    return Predicted(placed, kv, recurrent, len(on_devices), block_bytes(header, on_devices), tuple(reasons))
