@@ -224,7 +224,7 @@ class Probe(Protocol):
 class Held(Protocol):
     """Tells what a process holds on to, apart from what is only mapped."""
 
-    def __call__(self, pid: int) -> float | None:
+    def __call__(self, pid: int, /) -> float | None:
         """Return the bytes of anonymous memory, swapped or not, and of devices; None where nothing tells."""
 
 
