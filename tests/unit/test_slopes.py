@@ -9,12 +9,36 @@ import pytest
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.slopes import interval, slopes
 from pytest_llm.metrics import METRICS
-from pytest_llm.records import Limit, Series, Session, Verdict
+from pytest_llm.records import (
+    Build,
+    BuildReference,
+    Limit,
+    LoadOptions,
+    Model,
+    Run,
+    Series,
+    Session,
+    Subject,
+    Verdict,
+    Workload,
+)
 from pytest_llm.verdicts import judge
-
-from .test_verdicts import a_run
+from pytest_llm.verdicts.limits import headline
 
 LEAK = METRICS["leaked_bytes_per_token"]
+
+
+def a_run(*sessions: Session) -> Run:
+    """A run of which nothing is known but what its sessions noted."""
+    return Run(
+        Subject("m", BuildReference("llama-cpp-python"), LoadOptions()),
+        Workload(),
+        Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
+        Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
+        {},
+        sessions,
+        measure_all(sessions),
+    )
 
 
 def rising(per_token: float, readings: int = 33, tokens: int = 16, spread: float = 0.0) -> Series:
@@ -82,13 +106,7 @@ def test_readings_that_never_change_have_an_interval_without_width() -> None:
 
 
 def test_a_limit_is_judged_on_the_slope_and_told_with_its_interval() -> None:
-    from pytest_llm.verdicts.limits import headline
-
-    run = a_run()
-    sessions = (*run.sessions[:-1], Session({**run.sessions[-1].series, "held": rising(100_000.0)}))
-    from dataclasses import replace
-
-    found = replace(run, sessions=sessions)
+    found = a_run(Session({}), Session({"held": rising(100_000.0)}))
     (over,) = judge(found, [Limit(LEAK, 10_000.0)])
     assert over.verdict is Verdict.OVER_LIMIT
     assert headline(over) == (
@@ -100,5 +118,5 @@ def test_a_limit_is_judged_on_the_slope_and_told_with_its_interval() -> None:
 
 
 def test_a_run_without_readings_is_not_covered() -> None:
-    (found,) = judge(a_run(), [Limit(LEAK, 1.0)])
+    (found,) = judge(a_run(Session({})), [Limit(LEAK, 1.0)])
     assert found.verdict is Verdict.NOT_COVERED

@@ -14,7 +14,7 @@ from .headers import header
 if TYPE_CHECKING:
     from pytest_llm.models import Header
 
-ATTENTION = {"attention__head_count": 4, "attention__head_count_kv": 2}
+ATTENTION: dict[str, Any] = {"attention__head_count": 4, "attention__head_count_kv": 2}
 # Of one layer of such a header with 64 wide states: heads of 16, two of them, K and V, two bytes each.
 TOKEN = 16 * 2 * 2 * 2
 
@@ -90,7 +90,7 @@ def test_k_and_v_have_types_of_their_own() -> None:
 
 # --- Windows --------------------------------------------------------------------------------------------
 
-SLIDING = {**ATTENTION, "layers": 6, "attention__sliding_window": 300}
+SLIDING: dict[str, Any] = {**ATTENTION, "layers": 6, "attention__sliding_window": 300}
 
 
 def test_layers_that_slide_keep_their_window_and_an_ubatch() -> None:
@@ -138,7 +138,7 @@ def test_a_window_that_a_header_has_to_tell_is_not_guessed() -> None:
 
 # --- Recurrent states -----------------------------------------------------------------------------------
 
-SSM = {"ssm__conv_kernel": 4, "ssm__inner_size": 128, "ssm__state_size": 16}
+SSM: dict[str, Any] = {"ssm__conv_kernel": 4, "ssm__inner_size": 128, "ssm__state_size": 16}
 
 
 def test_mamba_keeps_a_state_for_each_sequence_and_no_kv() -> None:
@@ -193,7 +193,7 @@ def test_an_architecture_with_a_memory_of_its_own_is_not_covered_by_name(archite
 )
 def test_what_changes_a_known_architecture_s_cache_is_named(key: str, reason: str) -> None:
     with pytest.raises(UnpredictedError, match=f"the cache of llama with {reason} is not predicted"):
-        kv(header(**ATTENTION, **{key: 1}))
+        kv(header(**{**ATTENTION, key: 1}))
 
 
 def test_fewer_heads_than_layers_are_refused() -> None:
