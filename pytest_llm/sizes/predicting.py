@@ -67,14 +67,19 @@ def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predict
     if isinstance(parts, int) and parts > 1:
         placed = None
         reasons.append(f"the weights are in {parts} files, of which one was read")
-    kv: Placed | None = Placed()
-    recurrent: Placed | None = Placed()
+    kv: Placed | None = None
+    recurrent: Placed | None = None
     try:
-        for index, layer in enumerate(layers_of(header, options)):
-            there = options.offload_kqv and index in on_devices
-            kv += Placed(0, layer.kv) if there else Placed(layer.kv, 0)
-            recurrent += Placed(0, layer.recurrent) if there else Placed(layer.recurrent, 0)
+        layers = layers_of(header, options)
     except UnpredictedError as error:
-        kv = recurrent = None
         reasons.append(str(error))
+    else:
+        moved = on_devices if options.offload_kqv else range(0)
+        kv = _placed([each.kv for each in layers], moved)
+        recurrent = _placed([each.recurrent for each in layers], moved)
     return Predicted(placed, kv, recurrent, len(on_devices), block_bytes(header, on_devices), tuple(reasons))
+
+
+def _placed(layers: list[int], on_devices: range) -> Placed:
+    there = sum(size for index, size in enumerate(layers) if index in on_devices)
+    return Placed(sum(layers) - there, there)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,7 @@ def model(tmp_path: Path) -> Path:
 def outcome(project: Project, model: Path, options: str = "") -> str:
     """What the benchmark shows for its failure, "" if it passed."""
     project.write(TEST.format(options=options))
-    texts = project.failures(f"--llm-model={model}")
+    texts = replace(project, model=model).failures()
     return texts["test_it"] if texts else ""
 
 
@@ -113,7 +114,7 @@ def test_predicted_bytes_are_beside_the_logged_ones_in_results_and_summary(
     stand_in.set(log=written(3.0, 0.0, kv=0.5).partition("\n")[2])
     project.write(TEST.format(options=""))
 
-    result = project.measure(f"--llm-model={model}", "--llm-json=results.json")
+    result = replace(project, model=model).measure("--llm-json=results.json")
 
     found: dict[str, Any] = json.loads((project.path / "results.json").read_text())["tests"][0]["memory"]
     both = {"host": 3 * 2**20, "device": 0}
