@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # llama_model_load_from_file_impl, once for each device: "using device CUDA0 (NVIDIA H100) - 80000 MiB free".
 _USING = re.compile(r"\busing device (\S+) \(")
+# llama_model_loader::create_tensor: layers that predict further tokens, say.
+_UNUSED = re.compile(r"unused tensor \S+ \(size = (\d+) bytes\)")
 _TELLING = re.compile(r"using device|offload|(?:model|KV) buffer size")
 _LAST_LINES = 12
 
@@ -45,7 +47,8 @@ class Devices:
             reason = self._no_device(on_gpu=on_gpu)
         elif on_gpu and seen:
             predicted = self._predicted(on_device=True)
-            reason = shortfall(predicted, _buffers(log), self._options) if predicted else ""
+            unused = sum(map(int, _UNUSED.findall(log)))
+            reason = shortfall(predicted, _buffers(log), self._options, unused) if predicted else ""
         else:
             return
         if reason:

@@ -16,7 +16,7 @@ PLAIN = frozenset(
         *("gemma", "phi2", "phi3", "phimoe", "command-r", "olmo", "olmoe", "granite", "granitemoe"),
         *("falcon", "gpt2", "gptneox", "mpt", "bloom", "stablelm", "starcoder", "starcoder2", "refact"),
         *("codeshell", "plamo", "nemotron", "exaone", "seed_oss", "openelm", "deci", "dbrx", "arctic"),
-        *("chatglm", "bitnet", "jais", "deepseek", "ernie4_5", "apertus"),
+        *("chatglm", "jais", "deepseek", "ernie4_5", "apertus"),
     }
 )
 
@@ -48,3 +48,5 @@ RWKV = frozenset({"rwkv6", "rwkv7"})
 HYBRID = frozenset({"jamba", "granitehybrid"})
 # Every layer has both.
 BOTH = frozenset({"falcon-h1"})
+
+KNOWN = PLAIN | SLIDING.keys() | STATE_SPACE | RWKV | HYBRID | BOTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.models import type_called
-from pytest_llm.sizes.architectures import BOTH, HYBRID, PLAIN, RWKV, SLIDING, STATE_SPACE
+from pytest_llm.sizes.architectures import BOTH, HYBRID, KNOWN, PLAIN, RWKV, SLIDING, STATE_SPACE
 
 if TYPE_CHECKING:
     from pytest_llm.models import Header
@@ -73,7 +73,7 @@ class _Shape:
         self._header = header
         self.name = header.architecture
         self.layers = header.layers
-        if self.name not in {*PLAIN, *SLIDING, *STATE_SPACE, *RWKV, *HYBRID, *BOTH}:
+        if self.name not in KNOWN:
             raise UnpredictedError(f"the cache of the architecture {self.name} is not predicted")
         for key, what in (
             ("attention.key_length_mla", "latent attention"),

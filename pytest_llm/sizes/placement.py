@@ -37,19 +37,22 @@ def beside(predicted: Predicted, buffers: Mapping[str, JSON]) -> dict[str, JSON]
     return {**found, "reasons": list(predicted.reasons)}
 
 
-def shortfall(predicted: Predicted, buffers: Mapping[str, JSON], options: LoadOptions) -> str:
+def shortfall(
+    predicted: Predicted, buffers: Mapping[str, JSON], options: LoadOptions, unused: int = 0
+) -> str:
     """Return why layers that should be on a device are not there, "" if they are, or nobody can tell.
 
     Args:
         predicted: With a device that layers can go to.
         buffers: As of :func:`pytest_llm.sizes.logged`.
         options: What was asked for.
+        unused: The bytes of tensors that llama.cpp said it ignores, wherever they would have gone.
     """
     if not predicted.layers:
         return ""
     there = logged(buffers, WEIGHTS)
     if predicted.weights is not None and there is not None:
-        missing = predicted.weights.device - there.device
+        missing = predicted.weights.device - there.device - unused
         # Half a layer is more than what formats and alignment make, however many layers there are.
         allowed = predicted.layer_bytes / 2 or _SLACK * predicted.weights.device
         if missing > allowed:

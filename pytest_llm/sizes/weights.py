@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.models import bytes_of
+from pytest_llm.sizes.architectures import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_llm.models import Header
     from pytest_llm.records import LoadOptions, Weight
 
-_LAYER = re.compile(r"blk\.(\d+)\.")
+_LAYER = re.compile(r"(?:enc\.|dec\.)?blk\.(\d+)\.")
 # LLM_TENSOR_LAYER_INPUT in llama-arch.cpp: always on the CPU (llama_model_base::load_tensors, dev_input).
 _INPUT = ("token_embd.", "position_embd.", "token_types.", "per_layer_token_embd.")
 _EMBEDDINGS, _OUTPUT = "token_embd.weight", "output.weight"
@@ -53,7 +54,8 @@ def weights(header: Header, on_devices: range) -> Placed:
     """Return the bytes of all weights.
 
     A model without ``output.weight`` uses its token embeddings as such. They are read on the host by row, so
-    that a device that has the output gets a copy (``TENSOR_DUPLICATED`` of ``llama_model_loader``).
+    that a device that has the output gets a copy (``TENSOR_DUPLICATED`` of ``llama_model_loader``). What has
+    no output at all, as models of embeddings, gets none; so a copy is predicted for known architectures alone.
     """
     placed = Placed()
     for weight in header.weights:
@@ -78,6 +80,8 @@ def bytes_of_weight(weight: Weight) -> int:
 
 
 def _copied(header: Header, on_devices: range) -> Iterator[Weight]:
+    if header.architecture not in KNOWN:
+        return
     if header.layers in on_devices and not any(each.name == _OUTPUT for each in header.weights):
         yield from (each for each in header.weights if each.name == _EMBEDDINGS)
 

@@ -74,8 +74,9 @@ def test_a_cache_that_stayed_on_the_cpu_is_seen(project: Project, stand_in: Stan
         ("n_gpu_layers=2", written(1.5, 1.5, kv=0.25, device_kv=0.25)),
         ("n_gpu_layers=0", written(3.0, 0.0, kv=0.5)),
         ("", "no device is named"),
+        ("", f"{written(0.5, 1.5)}\nmodel has unused tensor blk.1.x (size = 1048576 bytes) -- ignoring"),
     ],
-    ids=["all", "cache on the host", "two", "none", "no device"],
+    ids=["all", "cache on the host", "two", "none", "no device", "ignored"],
 )
 def test_what_is_where_it_should_be_passes(
     options: str, log: str, project: Project, stand_in: StandIn, model: Path

@@ -49,6 +49,15 @@ def test_embeddings_that_are_the_output_as_well_are_copied_to_the_device() -> No
     assert placed(tied, n_gpu_layers=0) == (9 * MIB, 0)
 
 
+def test_what_is_not_known_to_have_an_output_gets_no_copy() -> None:
+    assert placed(header("bert", weights=WEIGHTS[:3])) == (MIB, 8 * MIB)
+
+
+def test_layers_of_an_encoder_and_a_decoder_go_by_their_number() -> None:
+    both = (weight("enc.blk.0.attn_q.weight", 1024, 1024), weight("dec.blk.1.attn_q.weight", 1024, 1024))
+    assert placed(header("t5", weights=both), n_gpu_layers=2) == (4 * MIB, 4 * MIB)
+
+
 def test_blocks_count_as_what_they_take() -> None:
     found = header(weights=(weight("blk.0.ffn_up.weight", 64, 10, Q4_0),), attention__head_count=4)
     assert placed(found, on_device=False) == (10 * 2 * 18, 0)
@@ -113,6 +122,13 @@ def test_what_is_missing_is_told_in_layers_and_bytes() -> None:
 @pytest.mark.parametrize(("there", "told"), [(8.0, False), (7.99, True)])
 def test_half_a_layer_may_be_missing_and_no_more(there: float, told: bool) -> None:
     assert bool(missing({"CUDA0 model": there})) is told
+
+
+def test_what_llama_cpp_ignores_is_not_missing() -> None:
+    chosen = LoadOptions(n_ctx=256)
+    predicted = predict(HEADER, chosen, on_device=True)
+    assert shortfall(predicted, {"CUDA0 model": 6.0}, chosen) != ""
+    assert shortfall(predicted, {"CUDA0 model": 6.0}, chosen, unused=4 * MIB) == ""
 
 
 def test_a_cache_that_is_not_there_is_told_as_well() -> None:
