@@ -54,8 +54,8 @@ def weights(header: Header, on_devices: range) -> Placed:
     """Return the bytes of all weights.
 
     A model without ``output.weight`` uses its token embeddings as such. They are read on the host by row, so
-    that a device that has the output gets a copy (``TENSOR_DUPLICATED`` of ``llama_model_loader``). What has
-    no output at all, as models of embeddings, gets none; so a copy is predicted for known architectures alone.
+    that a device that has the output gets a copy (``TENSOR_DUPLICATED`` of ``llama_model_loader``). Models of
+    embeddings have no output at all, so a copy is predicted for known architectures alone.
     """
     placed = Placed()
     for weight in header.weights:
