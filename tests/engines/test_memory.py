@@ -12,6 +12,7 @@ import pytest
 from pytest_llm.engines.llama_cpp_python import LlamaCppPython
 from pytest_llm.errors import CPUFallbackError
 from pytest_llm.records import LoadOptions, Subject
+from pytest_llm.sizes import of_file
 
 from .conftest import BUILD, PATIENCE
 
@@ -62,6 +63,16 @@ def test_the_cache_of_a_real_model_is_predicted_within_two_percent(
     assert memory["kv"]["logged"]["host"] == pytest.approx(memory["kv"]["predicted"]["host"], rel=0.02)
     assert memory["weights"]["predicted"]["host"] == pytest.approx(92.1 * 2**20, rel=0.02)
     assert memory["reasons"] == []
+
+
+def test_what_a_device_takes_of_a_real_model_is_predicted(smollm2: Model) -> None:
+    found = of_file(smollm2.path, LoadOptions(n_ctx=512), on_device=True)
+    assert found.weights is not None
+    assert found.kv is not None
+    # As a build with Vulkan logged on a device: model 92.10 MiB, KV 11.25 MiB, 31 layers.
+    assert found.weights.device / 2**20 == pytest.approx(92.10, rel=0.001)
+    assert found.kv == (0, 11.25 * 2**20)
+    assert found.layers == 31
 
 
 def test_layers_asked_for_of_a_build_without_a_gpu_backend_are_an_error(smollm2: Model) -> None:
