@@ -39,7 +39,9 @@ def test_a_layer_keeps_k_and_v_of_every_token_of_the_context() -> None:
         ({"n_ctx": 257}, 512),
         ({"n_ctx": 1024, "n_seq_max": 4}, 4 * 256),
         ({"n_ctx": 1000, "n_seq_max": 3}, 3 * 512),  # 1024 // 3 = 341
+        ({"n_ctx": 513, "n_seq_max": 2}, 2 * 512),  # 768 // 2 = 384
         ({"n_ctx": 1024, "n_seq_max": 4, "kv_unified": True}, 1024),
+        ({"n_ctx": 257, "n_seq_max": 4, "kv_unified": True}, 512),
     ],
 )
 def test_tokens_are_padded_to_256_in_each_stream(options: dict[str, Any], cells: int) -> None:
