@@ -33,12 +33,14 @@ class Judgement:
         limit: What was asked.
         measurement: What was found; None if nothing could be.
         reason: Why nothing could be found.
+        interval: Of a slope; None of anything else, or where there are too few readings.
     """
 
     verdict: Verdict
     limit: Limit
     measurement: Measurement | None
     reason: str = ""
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

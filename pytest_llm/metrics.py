@@ -33,6 +33,8 @@ class Metric:
         rate: The observations are tokens divided by seconds, not the seconds themselves.
         percentile: Which percentile of the observations, 0 to 100.
         pooled: The value is taken over all observations of a run, not over the sessions' samples.
+        slope: The series is what was held after equal steps, and is noted once a campaign, at its end. Its
+            observations are the slopes between all pairs of its values, for each token.
     """
 
     name: str
@@ -45,11 +47,12 @@ class Metric:
     rate: bool = False
     percentile: float = 50
     pooled: bool = False
+    slope: bool = False
 
 
 _LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
 _NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"
-_PROC = "Linux, Documentation/filesystems/proc.rst: VmHWM, RssAnon"
+_PROC = "Linux, Documentation/filesystems/proc.rst: VmHWM, RssAnon, RssFile"
 
 _FIRST_TOKEN = Metric(
     "first_token_latency",
@@ -150,6 +153,28 @@ _DECLARED = (
         "The largest anonymous part of the worker's resident set over load and one whole request, sampled "
         "every 10 ms: what mapped weights do not count into.",
         _PROC,
+    ),
+    Metric(
+        "peak_ram_file",
+        "peak file-backed RAM",
+        BYTES,
+        "lower",
+        "peak_ram_file",
+        "The largest file-backed part of the worker's resident set over load and one whole request, sampled "
+        "every 10 ms: mapped weights, and the programs themselves.",
+        _PROC,
+    ),
+    Metric(
+        "leaked_bytes_per_token",
+        "memory leaked per token",
+        BYTES,
+        "lower",
+        "held",
+        "The slope of anonymous and device memory over generated tokens, at a context that is taken back to "
+        "the same depth again and again, so that the KV cache is not what grows: the median of the slopes "
+        "between all pairs of readings.",
+        "Sen (1968), Journal of the American Statistical Association 63(324), 1379-1389",
+        slope=True,
     ),
 )
 

@@ -94,6 +94,9 @@ class Loaded(Protocol):
     def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time ``steps`` decodes of one token a sequence at the workload's depth: tokens and seconds."""
 
+    def generate(self, steps: int) -> int:
+        """Generate ``steps`` tokens a sequence, untimed, and go back to the depth; return how many in all."""
+
     def request(self) -> tuple[float, Sequence[float]]:
         """Run one whole request: seconds to the first token, then between neighbouring tokens."""
 
@@ -115,6 +118,10 @@ class Talking(Protocol):
 
     Every method but ``close`` may raise :class:`~pytest_llm.errors.EngineError`.
     """
+
+    @property
+    def pid(self) -> int:
+        """The process whose memory counts."""
 
     @property
     def alive(self) -> bool:
@@ -212,6 +219,13 @@ class Probe(Protocol):
 
     def watch(self, pid: int) -> AbstractContextManager[Mapping[str, Series]]:
         """Read until the context ends; the mapping then holds the series that were seen."""
+
+
+class Held(Protocol):
+    """Tells what a process holds on to, apart from what is only mapped."""
+
+    def __call__(self, pid: int, /) -> float | None:
+        """Return the bytes of anonymous memory, swapped or not, and of devices; None where nothing tells."""
 
 
 class Noise(Protocol):

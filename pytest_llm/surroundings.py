@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.campaign import Surroundings
 from pytest_llm.probes import machine
+from pytest_llm.probes.held import HeldMemory
 from pytest_llm.probes.noise import find_noise
 from pytest_llm.probes.process_memory import ProcessMemory
 
@@ -31,4 +32,5 @@ def surroundings(watcher: Watcher, patience: float, clock: Clock = time.monotoni
         coin=lambda: random.random() < 0.5,
         room=machine.available_bytes,
         patience=patience,
+        held=HeldMemory(),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines.kept import Conditions, Entry, FactsEntry, Refusal
 from pytest_llm.codec import decode
+from pytest_llm.metrics import find
 from pytest_llm.records import ALWAYS_FAILING, SAID, Provenance, Run, TestKey, Verdict
 
 if TYPE_CHECKING:
@@ -49,7 +50,11 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
         else:
             run = made[test["run"]]
             source = Provenance.of(run.build, started, results["plugin_version"])
-            values = {name: float(metric["value"]) for name, metric in test["metrics"].items()}
+            values = {
+                name: float(metric["value"])
+                for name, metric in test["metrics"].items()
+                if not find(name).slope  # about 0: there is no share of it that could be a tolerance
+            }
             runs.append(Entry(key, Conditions.of(run), source, values))
             told = {**run.facts, **_said(test, mode)}
             if told:

@@ -6,6 +6,7 @@ import math
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from pytest_llm.campaign.leaks import watch_for_leaks
 from pytest_llm.campaign.slices import (
     Budget,
     generation_steps,
@@ -23,7 +24,7 @@ from pytest_llm.records import Run, Session
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.protocols import Clock, Engine, Loaded, Probe, Watcher
+    from pytest_llm.protocols import Clock, Engine, Held, Loaded, Probe, Watcher
     from pytest_llm.records import JSON, Build, Campaign, Model, Series, Workload
 
 Outcome = Run | EngineError
@@ -41,6 +42,7 @@ def run_alone(
     probe: Probe,
     clock: Clock,
     watcher: Watcher,
+    held: Held = lambda _: None,
 ) -> dict[Workload, Outcome]:
     """Run every session of one subject.
 
@@ -51,6 +53,7 @@ def run_alone(
         probe: Watches their memory.
         clock: For budgets alone.
         watcher: Is told of each session.
+        held: Tells what a process holds, for workloads that are watched for leaks.
 
     Returns:
         For each workload its run, or the error that ended its measuring; the others went on.
@@ -68,6 +71,13 @@ def run_alone(
             with closing(engine.start(campaign.subject, model)) as loaded:
                 _run_session(loaded, waiting, records, probe, clock)
         watcher.session_ended(campaign.subject, number, campaign.sessions, clock() - started)
+    watch_for_leaks(
+        [each for each in campaign.leaks if each in records.unfailed()],
+        lambda: engine.start(campaign.subject, model),
+        held,
+        records.add_to_last,
+        records.fail,
+    )
     watcher.campaign_ended()
     return records.outcomes()
 
@@ -144,6 +154,10 @@ class _Records:
 
     def add(self, workload: Workload, series: Mapping[str, Series]) -> None:
         self._sessions[workload].append(Session(series))
+
+    def add_to_last(self, workload: Workload, series: Mapping[str, Series]) -> None:
+        last = self._sessions[workload][-1]
+        self._sessions[workload][-1] = Session({**last.series, **series})
 
     def fail(self, workload: Workload, error: EngineError) -> None:
         self._errors[workload] = error

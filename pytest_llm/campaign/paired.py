@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.campaign.leaks import watch_for_leaks
 from pytest_llm.campaign.paired_records import PairedRecords
 from pytest_llm.campaign.rounds import PLACES, Disturbances, awake, measure_one, measure_pair, order
 from pytest_llm.campaign.slices import generation_steps, larger, load_series
@@ -72,6 +73,13 @@ def run_paired(
         before = around.clock()
         (_in_turn if records.in_turn else _together)(sides, records, steps, around)
         around.watcher.session_ended(campaign.subject, number, rule.looks[-1], around.clock() - before)
+    watch_for_leaks(
+        [each for each in campaign.leaks if records.was_measured(each)],
+        candidate.start,
+        around.held,
+        records.add_to_last,
+        records.fail,
+    )
     around.watcher.campaign_ended()
     return records.outcomes()
 

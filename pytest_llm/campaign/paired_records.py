@@ -72,6 +72,15 @@ class PairedRecords:
         self._sessions[workload].append((Session(series[0]), Session(series[1])))
         self._disturbances[workload].append(disturbances)
 
+    def was_measured(self, workload: Workload) -> bool:
+        """Whether there are sessions of a workload, and no error."""
+        return bool(self._sessions[workload]) and workload not in self._errors
+
+    def add_to_last(self, workload: Workload, series: Mapping[str, Series]) -> None:
+        """Take in what the candidate showed after all sessions."""
+        ours, theirs = self._sessions[workload][-1]
+        self._sessions[workload][-1] = Session({**ours.series, **series}), theirs
+
     def fail(self, workload: Workload, error: EngineError) -> None:
         """Take in that a workload cannot be measured."""
         self._errors[workload] = error

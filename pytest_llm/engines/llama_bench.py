@@ -222,6 +222,14 @@ class LoadedBench:
         work = self._rehearsed()
         return self._slice(Asked(0, steps, work.depth, 1 if work.depth else _REPETITIONS), "generating")
 
+    def generate(self, steps: int) -> NoReturn:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            NotCoveredError: Always: after each of its programs, nothing is held any more.
+        """
+        raise NotCoveredError(f"{self._program.name}: it generates nothing that stays: {_ONLY}")
+
     def request(self) -> NoReturn:
         """Refuse.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.devices import Devices
 from pytest_llm.engines.facts import facts_of
 from pytest_llm.engines.load_log import resolved_options
 from pytest_llm.errors import LoadRefusedError
@@ -37,6 +38,7 @@ class LoadedModel:
         self._model = model
         self._all_logits = all_logits
         self._seed = 0
+        self._devices = Devices(model.path, subject.load_options)
         self.build = build
         self.on_gpu = False
 
@@ -59,6 +61,7 @@ class LoadedModel:
 
         Raises:
             LoadRefusedError: llama.cpp refused; its last lines are in ``log``.
+            CPUFallbackError: Layers that were to go to a device are on the CPU.
         """
         try:
             answer = self._worker.ask(
@@ -76,12 +79,18 @@ class LoadedModel:
             ) from None
         fields = mapping(answer)
         self.on_gpu = bool(fields["on_gpu"])
+        self._devices.check(self.log(), str(self.build), on_gpu=self.on_gpu)
         return float(fields["seconds"])
 
     def resolved(self) -> Mapping[str, JSON]:
-        """Return the load options as they really are, with what llama.cpp wrote about the rest."""
+        """Return the load options as they really are, with what llama.cpp wrote about the rest.
+
+        Under ``memory`` is what was predicted of weights and cache, beside what llama.cpp wrote of it.
+        """
         told = mapping(self._worker.ask("resolved"))
-        return resolved_options(asdict(self._subject.load_options), told, self.log())
+        log = self.log()
+        found = resolved_options(asdict(self._subject.load_options), told, log)
+        return {**found, "memory": self._devices.memory(log, on_gpu=self.on_gpu)}
 
     def facts(self) -> Mapping[str, JSON]:
         """Return what the subject shows on every machine of its kind."""
@@ -107,6 +116,11 @@ class LoadedModel:
     def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time ``steps`` decodes of one token a sequence: tokens and seconds."""
         return _slice(self._worker.ask("generation_slice", steps=steps))
+
+    def generate(self, steps: int) -> int:
+        """Generate so many tokens a sequence, untimed, and go back to the depth; return how many in all."""
+        tokens: Any = self._worker.ask("generate", steps=steps)
+        return int(tokens)
 
     def request(self) -> tuple[float, Sequence[float]]:
         """Run one whole request: seconds to the first token, then between neighbouring tokens."""

@@ -6,6 +6,7 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pytest_llm.inference.slopes import slopes
 from pytest_llm.metrics import METRICS
 from pytest_llm.records import Measurement
 
@@ -34,7 +35,9 @@ def percentile(values: Sequence[float], rank: float) -> float:
 
 
 def observations(metric: Metric, series: Series) -> list[float]:
-    """Return what a series says of a metric, in the metric's unit: tokens per second, or the values."""
+    """Return what a series says of a metric, in its unit: tokens per second, slopes, or the values."""
+    if metric.slope:
+        return slopes(series)
     if metric.rate:
         return [series.tokens / seconds for seconds in series.values]
     return list(series.values)
@@ -42,15 +45,18 @@ def observations(metric: Metric, series: Series) -> list[float]:
 
 def measure_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
     """Return every declared metric that each of the sessions has something of, by name."""
-    measured = [
-        measure(metric, [session.series[metric.series] for session in sessions])
-        for metric in METRICS.values()
-        if sessions
-        and all(
-            metric.series in session.series and session.series[metric.series].values for session in sessions
-        )
-    ]
-    return {measurement.metric.name: measurement for measurement in measured}
+    found = {name: series_of(metric, sessions) for name, metric in METRICS.items()}
+    return {name: measure(METRICS[name], series) for name, series in found.items() if series}
+
+
+def series_of(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
+    """Return the series that a metric is read from, one a session; none where one of them has nothing of it.
+
+    A slope is noted in one session only.
+    """
+    found = [session.series[metric.series] for session in sessions if metric.series in session.series]
+    found = [each for each in found if len(each.values) > metric.slope]
+    return found if metric.slope or len(found) == len(sessions) else []
 
 
 def measure(metric: Metric, sessions: Sequence[Series]) -> Measurement:

@@ -22,10 +22,10 @@ _INTERVAL = 0.01  # seconds
 
 
 class ProcessMemory:
-    """Watches one process; the series are ``peak_ram`` and ``peak_ram_anonymous``, in bytes.
+    """Watches one process; series are ``peak_ram``, ``peak_ram_anonymous`` and ``peak_ram_file``, in bytes.
 
-    Where there is no ``/proc/PID/status``, psutil's resident set is sampled and ``peak_ram_anonymous`` is
-    left out, since nothing there tells it.
+    Where there is no ``/proc/PID/status``, psutil's resident set is sampled and the other two are left out,
+    since nothing there tells them.
     """
 
     def __init__(self, proc: Path = Path("/proc"), interval: float = _INTERVAL) -> None:
@@ -73,9 +73,9 @@ class ProcessMemory:
 
 
 def parse_status(text: str) -> dict[str, float]:
-    """Return the peak resident set and the present anonymous set of ``/proc/PID/status``, in bytes."""
+    """Return what ``/proc/PID/status`` tells, in bytes: the peak resident set, two parts of the present."""
     fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    wanted = {"peak_ram": "VmHWM", "peak_ram_anonymous": "RssAnon"}
+    wanted = {"peak_ram": "VmHWM", "peak_ram_anonymous": "RssAnon", "peak_ram_file": "RssFile"}
     return {
         name: float(fields[field].split()[0]) * 1024
         for name, field in wanted.items()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.findings import Comparison, Drift, Finding, OutputJudgement, Screening
+    from pytest_llm.findings import Comparison, Drift, Finding, Judgement, OutputJudgement, Screening
     from pytest_llm.inference.paired import Rule
     from pytest_llm.records import Measurement, OperatorRun, PairedRun, Run
 
@@ -137,7 +137,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         "drift": _drift(finding, pairs),
         "output": _output(finding.output),
         "operators": [operators_entry(each) for each in finding.operators],
-        "memory": None,
+        "memory": run.resolved.get("memory") if run else None,
         "notes": notes(finding),
     }
 
@@ -208,7 +208,7 @@ def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict
     for judgement in finding.judgements:
         if judgement.measurement is not None:
             entry = entries.setdefault(judgement.limit.metric.name, _metric(judgement.measurement))
-            entry["limit"] = {"bound": judgement.limit.bound, "verdict": judgement.verdict.value}
+            entry["limit"] = _limit(judgement)
     for screening in finding.screenings:
         if screening.measurement is not None:
             entry = entries.setdefault(screening.gate.metric.name, _metric(screening.measurement))
@@ -219,6 +219,11 @@ def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict
             kind = "comparison" if isinstance(comparison.asked, Gate) else "claim"
             entry[kind] = _comparison(comparison, pairs)
     return entries
+
+
+def _limit(judgement: Judgement) -> dict[str, Any]:
+    entry = {"bound": judgement.limit.bound, "verdict": judgement.verdict.value}
+    return entry if judgement.interval is None else {**entry, "interval": list(judgement.interval)}
 
 
 def _baseline(screening: Screening) -> dict[str, Any]:

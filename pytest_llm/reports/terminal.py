@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
 from pytest_llm.records import Verdict
+from pytest_llm.reports import memory
 from pytest_llm.reports.table import aligned
 from pytest_llm.verdicts import NOT_QUALIFIED
 
@@ -31,6 +32,7 @@ def summary(results: Mapping[str, Any]) -> list[str]:
         *_heading(results),
         *(aligned(rows) if measured else []),
         *(f"{_short(test)}: {note}" for test in measured for note in test["notes"]),
+        *memory.lines(measured),
         *(f"not covered: {each['nodeid']}: {each['reason']}" for each in results["not_covered"]),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.inference.estimates import measure
+from pytest_llm.inference.estimates import measure, series_of
 
 if TYPE_CHECKING:
     from pytest_llm.metrics import Metric
@@ -13,9 +13,8 @@ if TYPE_CHECKING:
 
 def measured(run: Run, metric: Metric) -> Measurement | None:
     """Return a metric over all sessions; None if one of them has nothing of it."""
-    series = [session.series.get(metric.series) for session in run.sessions]
-    found = [each for each in series if each is not None and each.values]
-    return measure(metric, found) if found and len(found) == len(series) else None
+    found = series_of(metric, run.sessions)
+    return measure(metric, found) if found else None
 
 
 # Engine -> what it measures, where that is not everything.

@@ -45,6 +45,7 @@ class Server:
             "rehearse": self.rehearse,
             "prompt_slice": self.prompt_slice,
             "generation_slice": self.generation_slice,
+            "generate": self.generate,
             "request": self.request,
             "tokenize": self.tokenize,
             "detokenize": self.detokenize,
@@ -111,6 +112,10 @@ class Server:
     def generation_slice(self, steps: int) -> Answer:
         """Time some decodes of one token a sequence."""
         return self._rehearsed().generation_slice(steps)
+
+    def generate(self, steps: int) -> Answer:
+        """Generate some tokens a sequence, untimed; answers how many there were in all."""
+        return self._rehearsed().generate(steps)
 
     def request(self) -> Answer:
         """Time one whole request."""

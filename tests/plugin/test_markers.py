@@ -24,6 +24,7 @@ INTER_TOKEN = 1 / 128
 LOAD = 0.25
 RAM = 64 * 2**20
 ANONYMOUS_RAM = 8 * 2**20
+FILE_RAM = 48 * 2**20
 
 
 class SteadyMemory:
@@ -31,7 +32,11 @@ class SteadyMemory:
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
-        yield {"peak_ram": Series((RAM,)), "peak_ram_anonymous": Series((ANONYMOUS_RAM,))}
+        yield {
+            "peak_ram": Series((RAM,)),
+            "peak_ram_anonymous": Series((ANONYMOUS_RAM,)),
+            "peak_ram_file": Series((FILE_RAM,)),
+        }
 
 
 def test_each_is_listed_with_its_true_signature(project: Project) -> None:
@@ -46,6 +51,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
             "@pytest.mark.llm_inter_token_latency(max, percentile=50): Fail if *",
             "@pytest.mark.llm_load_time(max): Fail if *",
             "@pytest.mark.llm_ram(max, kind='total'): Fail if *",
+            "@pytest.mark.llm_leak(max): Fail if *",
             "@pytest.mark.llm_bench: On every benchmark*",
         ],
         consecutive=False,
@@ -65,6 +71,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
         ("llm_load_time(max={})", LOAD, 0),
         ("llm_ram(max={})", RAM, 0),
         ("llm_ram(max={}, kind='anonymous')", ANONYMOUS_RAM, 0),
+        ("llm_ram(max={}, kind='file')", FILE_RAM, 0),
     ],
 )
 def test_a_limit_is_kept_at_exactly_its_bound_and_not_beyond(

@@ -25,7 +25,11 @@ RssFile:\t  118784 kB
 
 
 def test_the_peak_and_the_anonymous_part_are_read_in_bytes() -> None:
-    assert parse_status(STATUS) == {"peak_ram": 200 * 2**20, "peak_ram_anonymous": 64 * 2**20}
+    assert parse_status(STATUS) == {
+        "peak_ram": 200 * 2**20,
+        "peak_ram_anonymous": 64 * 2**20,
+        "peak_ram_file": 116 * 2**20,
+    }
 
 
 def test_a_process_that_just_ended_has_no_memory() -> None:

@@ -28,6 +28,8 @@ def test_names_are_those_of_the_results_format() -> None:
         "load_time",
         "peak_ram",
         "peak_ram_anonymous",
+        "peak_ram_file",
+        "leaked_bytes_per_token",
     }
 
 

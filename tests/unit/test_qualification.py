@@ -127,6 +127,9 @@ class PretendedModel:
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._take(0.01 * steps)
 
+    def generate(self, steps: int) -> int:
+        raise NotImplementedError
+
     def request(self) -> tuple[float, Sequence[float]]:
         return self._take(0.5), [self._take(0.01)] * 31
 

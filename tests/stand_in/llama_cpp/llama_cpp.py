@@ -34,6 +34,7 @@ _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
 _LOG = os.environ.get("LLAMA_STAND_IN_LOG") or ""
 _FEATURES = os.environ.get("LLAMA_STAND_IN_FEATURES") or "PRETENDED"
 _TEMPLATE = os.environ.get("LLAMA_STAND_IN_TEMPLATE") or "stand-in"
+_GPU = os.environ.get("LLAMA_STAND_IN_GPU") == "yes"
 _REUSES = os.environ.get("LLAMA_STAND_IN_REUSES") != "no"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
@@ -174,7 +175,7 @@ def llama_print_system_info() -> bytes:
 
 
 def llama_supports_gpu_offload() -> bool:
-    return False
+    return _GPU
 
 
 def llama_model_default_params() -> llama_model_params:

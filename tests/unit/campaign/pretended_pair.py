@@ -173,6 +173,10 @@ class PretendedModel:
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._work("generation", steps * self._build.token_seconds, steps)
 
+    def generate(self, steps: int) -> int:
+        self._work("generate", steps * self._build.token_seconds, steps)
+        return steps
+
     def request(self) -> tuple[float, Sequence[float]]:
         first = self._work("request", self._build.prompt_seconds)
         return first, [self._build.token_seconds] * (self._workload.generate_tokens - 1)

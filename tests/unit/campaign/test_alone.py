@@ -56,6 +56,7 @@ class Machine:
     events: list[str] = field(default_factory=list)
     asked_steps: list[int] = field(default_factory=list)
     asked_for_facts: int = 0
+    generated: int = 0
 
     def clock(self) -> float:
         return self.now
@@ -118,6 +119,10 @@ class PretendedModel:
         seconds = steps * self._machine.token_seconds
         self._machine.now += seconds
         return steps, seconds
+
+    def generate(self, steps: int) -> int:
+        self._machine.generated += steps * self._workload.parallel
+        return steps * self._workload.parallel
 
     def request(self) -> tuple[float, Sequence[float]]:
         gaps = [self._machine.token_seconds] * (self._workload.generate_tokens - 1)
