@@ -33,12 +33,14 @@ class Judgement:
         limit: What was asked.
         measurement: What was found; None if nothing could be.
         reason: Why nothing could be found.
+        how: How it was found, where there is more than one way; "" otherwise.
     """
 
     verdict: Verdict
     limit: Limit
     measurement: Measurement | None
     reason: str = ""
+    how: str = ""
 
 
 @dataclass(frozen=True)

@@ -42,15 +42,21 @@ def observations(metric: Metric, series: Series) -> list[float]:
 
 def measure_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
     """Return every declared metric that each of the sessions has something of, by name."""
-    measured = [
-        measure(metric, [session.series[metric.series] for session in sessions])
-        for metric in METRICS.values()
-        if sessions
-        and all(
-            metric.series in session.series and session.series[metric.series].values for session in sessions
-        )
-    ]
-    return {measurement.metric.name: measurement for measurement in measured}
+    found = [(metric, readable(metric, sessions)) for metric in METRICS.values()]
+    return {metric.name: measure(metric, series) for metric, series in found if series}
+
+
+def readable(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
+    """Return the series that a metric is read from, one a session; none unless all of them tell it alike.
+
+    A session without it counts against it, unless one is enough; an empty series always does.
+    """
+    found = [session.series.get(metric.series) for session in sessions]
+    there = [each for each in found if each is not None]
+    if len(there) < len(found) and not metric.once:
+        return []
+    alike = len({each.note for each in there}) == 1
+    return there if alike and all(each.values for each in there) else []
 
 
 def measure(metric: Metric, sessions: Sequence[Series]) -> Measurement:

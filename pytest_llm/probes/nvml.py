@@ -1,14 +1,16 @@
-"""NVIDIA's management library, as far as noise is concerned; nothing else here touches ``pynvml``."""
+"""NVIDIA's management library; nothing else here touches ``pynvml``."""
 
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.probes.absent import Absent
+from pytest_llm.probes.devices import UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Bits of ``nvmlDeviceGetCurrentClocksEventReasons``, in nvml.h. These come and go, and slow a device down
 # by much: what ran meanwhile does not count.
@@ -45,11 +47,9 @@ class Nvml:
     def clock_reasons(self, device: int) -> int:
         """Return why the clocks are not higher now, as NVML's bits; 0 if the device does not tell."""
         # Drivers before 535 and bindings of their time know the second name only; the first is the future's.
-        for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
-            try:
-                return int(getattr(self._library, name)(self._handles[device]))
-            except (AttributeError, self._library.NVMLError):
-                continue
+        names = "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"
+        with suppress(UnreadableError):
+            return int(self.ask(device, names))
         return 0
 
     def computing(self, device: int) -> frozenset[int]:
@@ -59,6 +59,27 @@ class Nvml:
         except self._library.NVMLError:
             return frozenset()
         return frozenset(process.pid for process in processes)
+
+    def ask(self, device: int, functions: Sequence[str], *arguments: object) -> Any:
+        """Return what the first of some functions answers of a device.
+
+        Args:
+            device: Its index.
+            functions: Newest first; one that the binding or the library lacks is passed over.
+            arguments: For each of them, after the device.
+
+        Raises:
+            UnreadableError: None of them answers; the text is what the library said first.
+        """
+        troubles = []
+        for name in functions:
+            try:
+                return getattr(self._library, name)(self._handles[device], *arguments)
+            except AttributeError:
+                troubles.append(f"this binding has no {name}")
+            except self._library.NVMLError as error:
+                troubles.append(str(error))
+        raise UnreadableError(troubles[0])
 
 
 def open_nvml(load: Callable[[], Any] = lambda: importlib.import_module("pynvml")) -> Nvml | Absent:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.findings import Judgement
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts.measured import measured, not_covered
+from pytest_llm.verdicts.measured import how_read, measured, not_covered
 from pytest_llm.verdicts.words import counted, percent
 
 if TYPE_CHECKING:
@@ -24,9 +24,10 @@ def _judge(run: Run, limit: Limit) -> Judgement:
     measurement = measured(run, limit.metric)
     if measurement is None:
         return Judgement(Verdict.NOT_COVERED, limit, None, not_covered(run, limit.metric))
+    how = how_read(run, limit.metric)
     higher = limit.metric.better == "higher"
     kept = measurement.value >= limit.bound if higher else measurement.value <= limit.bound
-    return Judgement(Verdict.PASS if kept else Verdict.OVER_LIMIT, limit, measurement)
+    return Judgement(Verdict.PASS if kept else Verdict.OVER_LIMIT, limit, measurement, how=how)
 
 
 def headline(judgement: Judgement) -> str:
@@ -47,7 +48,7 @@ def headline(judgement: Judgement) -> str:
         sessions += ","
     return (
         f"{metric.title} is {value}, the limit is {side} {bound}: {_percent(share)} "
-        f"({sessions} {lowest} … {highest})"
+        f"({sessions} {lowest} … {highest}{judgement.how and f'; {judgement.how}'})"
     )
 
 
