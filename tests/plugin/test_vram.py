@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.nvml.conftest import Script, nvml_folder, script  # noqa: F401 - fixtures
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.nvml_library import Script
     from tests.plugin.conftest import Project
 
 HELD = 6_000_000
@@ -57,8 +56,8 @@ def measure(project: Project) -> Callable[..., pytest.RunResult]:
 def test_a_ceiling_passes_at_its_own_value_and_fails_one_byte_above(
     project: Project,
     measure: Callable[..., pytest.RunResult],
-    nvml_folder: Callable[[str], Path],  # noqa: F811
-    script: Script,  # noqa: F811
+    nvml_folder: Callable[[str], Path],
+    nvml_script: Script,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{nvml_folder('NEW')}:{os.environ.get('LD_LIBRARY_PATH', '')}")
@@ -81,7 +80,7 @@ def test_a_ceiling_passes_at_its_own_value_and_fails_one_byte_above(
 def test_where_nothing_tells_it_is_not_covered_and_no_pass(
     project: Project,
     measure: Callable[..., pytest.RunResult],
-    nvml_folder: Callable[[str], Path],  # noqa: F811
+    nvml_folder: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("NVML_STUB", raising=False)  # then the library has no driver

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -12,13 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.probes import nvml_memory
-from pytest_llm.probes.device_memory import DeviceMemory
-from pytest_llm.probes.devices import find_devices
-from pytest_llm.probes.nvml import open_nvml
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_llm.probes.device_memory import DeviceMemory
 
 _SOURCE = Path(__file__).with_name("nvml_stub.c")
 SONAME = "libnvidia-ml.so.1"
@@ -55,7 +51,8 @@ class Script:
 
 
 @pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+def nvml_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    """What the library answers here, and in processes that are started from here."""
     path = tmp_path / "nvml-script"
     monkeypatch.setenv("NVML_STUB", str(path))
     return Script(path)
@@ -80,26 +77,20 @@ class Library:
 
     def memory(self, exists: Callable[[int], bool] | None = None) -> DeviceMemory:
         """Return the probe that watches its devices."""
+        from pytest_llm.probes import nvml_memory
+        from pytest_llm.probes.device_memory import DeviceMemory
+        from pytest_llm.probes.devices import find_devices
+        from pytest_llm.probes.nvml import open_nvml
+
         found = find_devices([lambda: nvml_memory.find(lambda: open_nvml(lambda: self.binding))])
         return DeviceMemory(found) if exists is None else DeviceMemory(found, exists=exists)
 
 
 @pytest.fixture
-def open_library(nvml_folder: Callable[[str], Path], script: Script) -> Callable[..., Library]:
+def nvml_library(nvml_folder: Callable[[str], Path], nvml_script: Script) -> Callable[..., Library]:
     """Open the newest library, or the "OLD" one."""
 
     def opened(variant: str = "NEW") -> Library:
         return Library(nvml_folder(variant))
 
     return opened
-
-
-@pytest.fixture
-def library(open_library: Callable[..., Library]) -> Library:
-    return open_library()
-
-
-@pytest.fixture
-def ours() -> int:
-    """The process that is watched: this one."""
-    return os.getpid()

@@ -14,20 +14,26 @@ from pytest_llm.probes.memory import Together
 from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.records import Workload
 from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS
-from tests.engines.conftest import smollm2, start  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_llm.engines.loaded_model import LoadedModel
     from pytest_llm.records import Model, Series
-    from tests.engines.conftest import Start
+    from tests.nvml_library import Library, Script
 
-    from .conftest import Library, Script
+    from .conftest import Start
 
 SMALL = Workload(prompt_tokens=16, generate_tokens=8)
 UNTOLD = [
     f"error nvmlDeviceGetComputeRunningProcesses_v{version} {pynvml.NVML_ERROR_NO_PERMISSION}"
     for version in (2, 3)
 ]
+
+
+@pytest.fixture
+def library(nvml_library: Callable[..., Library]) -> Library:
+    return nvml_library()
 
 
 def seen_of(loaded: LoadedModel, library: Library) -> dict[str, Series]:
@@ -43,13 +49,13 @@ def seen_of(loaded: LoadedModel, library: Library) -> dict[str, Series]:
 @pytest.mark.parametrize("by_process", [True, False])
 def test_the_load_of_a_real_model_moves_the_figure(
     library: Library,
-    script: Script,
+    nvml_script: Script,
     start: Start,
     smollm2: Model,
-    by_process: bool,  # noqa: F811
+    by_process: bool,
 ) -> None:
     loaded = start(load=False, load_mode="none")  # its weights are then memory of its own
-    script.write("devices 1", f"process 0 {loaded.pid} rss", *([] if by_process else UNTOLD))
+    nvml_script.write("devices 1", f"process 0 {loaded.pid} rss", *([] if by_process else UNTOLD))
     found = seen_of(loaded, library)
     assert found["peak_vram"].note == (PER_PROCESS if by_process else DEVICE_CHANGE)
     peak, anonymous = found["peak_vram"].values[0], found["peak_ram_anonymous"].values[0]
@@ -60,11 +66,11 @@ def test_the_load_of_a_real_model_moves_the_figure(
 
 def test_a_model_on_the_cpu_beside_a_gpu_has_no_vram(
     library: Library,
-    script: Script,
-    start: Start,  # noqa: F811
+    nvml_script: Script,
+    start: Start,
 ) -> None:
     loaded = start(load=False)
-    script.write("devices 1", "used 0 5000", "process 0 1 5000")
+    nvml_script.write("devices 1", "used 0 5000", "process 0 1 5000")
     assert seen_of(loaded, library)["peak_vram"].note == "nothing of the model lies on a GPU"
 
 
@@ -74,11 +80,11 @@ TOLERATED = 0.01
 
 def test_sampling_does_not_move_the_speed_of_generation(
     library: Library,
-    script: Script,
-    start: Start,  # noqa: F811
+    nvml_script: Script,
+    start: Start,
 ) -> None:
     loaded = start()
-    script.write("devices 1", f"process 0 {loaded.pid} rss")
+    nvml_script.write("devices 1", f"process 0 {loaded.pid} rss")
     probe = library.memory()
     loaded.rehearse(SMALL)
 

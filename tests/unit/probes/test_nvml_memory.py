@@ -14,14 +14,13 @@ import pytest
 from pytest_llm.probes import device_memory
 from pytest_llm.records import Series
 from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS, is_untold
-
-from .conftest import SONAME
+from tests.nvml_library import SONAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from .conftest import Library, Script
+    from tests.nvml_library import Library, Script
 
 MIB = 2**20
 NOT_SUPPORTED = pynvml.NVML_ERROR_NOT_SUPPORTED
@@ -46,6 +45,22 @@ def seen(
             script.write(*lines)
             time.sleep(A_LOOK)
     return found
+
+
+@pytest.fixture
+def script(nvml_script: Script) -> Script:
+    return nvml_script
+
+
+@pytest.fixture
+def library(nvml_library: Callable[..., Library]) -> Library:
+    return nvml_library()
+
+
+@pytest.fixture
+def ours() -> int:
+    """The process that is watched: this one."""
+    return os.getpid()
 
 
 @pytest.fixture
@@ -225,9 +240,9 @@ def test_a_machine_without_a_device_tells_nothing(library: Library, script: Scri
 
 
 def test_a_library_without_our_newest_functions_tells_by_its_older_ones(
-    open_library: Callable[..., Library], script: Script, ours: int
+    nvml_library: Callable[..., Library], script: Script, ours: int
 ) -> None:
-    old = open_library("OLD")
+    old = nvml_library("OLD")
     assert not hasattr(old.library, f"{COMPUTE}_v3")
     lines = one(f"process 0 {ours} 700", "tell nvmlDeviceGetCurrentClocksThrottleReasons 4")
     found = seen(old, script, lines, lines)
