@@ -43,7 +43,10 @@ def memory_series(
         if name.startswith(_OF_A_DEVICE):
             found[name] = _of_a_device(name, [each[name] for each in (at_load, at_work) if name in each])
     if VRAM in found:
-        found[VRAM] = believed(found[VRAM], allocated(resolved))
+        buffers = allocated(resolved)
+        found[VRAM] = believed(found[VRAM], None if buffers is None else sum(buffers.values()))
+        if buffers is not None and found[VRAM].note == ALLOCATED:
+            found |= {f"gpu_{device}_vram": Series((size,)) for device, size in buffers.items()}
     energy = at_work.get("energy")
     if energy is not None and not workload.depth:
         tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
@@ -89,21 +92,21 @@ def believed(seen: Series, buffers: float | None) -> Series:
     return seen
 
 
-def allocated(resolved: Mapping[str, JSON]) -> float | None:
-    """Return how many bytes llama.cpp says it allocated on devices; None if it says nothing of buffers."""
+def allocated(resolved: Mapping[str, JSON]) -> dict[str, float] | None:
+    """Return how many bytes llama.cpp says it allocated, by device; None if it says nothing of buffers."""
     buffers = resolved.get("buffers_mib")
     if not isinstance(buffers, dict) or not buffers:
         return None
-    return sum(
-        float(size) * _MIB
-        for name, size in buffers.items()
-        if isinstance(size, (int, float)) and _on_a_device(name)
-    )
+    found: dict[str, float] = {}
+    for name, size in buffers.items():
+        device = name.rpartition(" ")[0]
+        if isinstance(size, (int, float)) and not _of_the_machine(device):
+            found[device] = found.get(device, 0.0) + size * _MIB
+    return found
 
 
-def _on_a_device(buffer: str) -> bool:
-    place = buffer.rpartition(" ")[0]
-    return not place.startswith(_OF_THE_CPU) and not place.endswith(_OF_THE_HOST)
+def _of_the_machine(device: str) -> bool:
+    return device.startswith(_OF_THE_CPU) or device.endswith(_OF_THE_HOST)
 
 
 def _is_peak(name: str, at_work: Mapping[str, Series]) -> bool:

@@ -81,10 +81,20 @@ def test_at_a_depth_no_energy_is_told_since_filling_it_takes_some() -> None:
 # --- llama.cpp's own word -------------------------------------------------------------------------------
 
 
-def test_buffers_on_devices_are_summed_and_those_of_the_machine_s_memory_are_not() -> None:
-    assert allocated(ON_VULKAN) == pytest.approx((92.10 + 11.25 + 11.76) * MIB)
-    assert allocated(ON_CPU) == 0
+def test_buffers_count_by_device_and_those_in_the_machine_s_own_memory_do_not() -> None:
+    assert allocated(ON_VULKAN) == {"Vulkan0": pytest.approx((92.10 + 11.25 + 11.76) * MIB)}
+    assert allocated(ON_CPU) == {}
     assert allocated({}) is allocated({"buffers_mib": {}}) is None
+
+
+def test_what_llama_cpp_allocated_on_several_devices_is_summed_and_listed() -> None:
+    buffers: Mapping[str, JSON] = {"buffers_mib": {"SYCL0 model": 2.0, "SYCL1 model": 3.0, "SYCL1 KV": 1.0}}
+    seen = {"peak_vram": untold("none")}
+    assert memory_series(seen, seen, CHAT, buffers) == {
+        "peak_vram": Series((6.0 * MIB,), note=ALLOCATED),
+        "gpu_SYCL0_vram": Series((2.0 * MIB,)),
+        "gpu_SYCL1_vram": Series((4.0 * MIB,)),
+    }
 
 
 def test_without_a_library_the_buffers_are_told_as_such() -> None:
