@@ -1,6 +1,6 @@
 /* Stands in for NVIDIA's management library: what the real pynvml asks of it is answered from a script.
  *
- * The file that the variable NVML_STUB names is read anew at every call. A line is one of
+ * The file that the variable NVML_STUB names is read anew whenever it changed. A line is one of
  *
  *   devices COUNT
  *   zero NANOSECONDS            when the script begins, on CLOCK_MONOTONIC
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, MOST = 16 };
@@ -63,16 +64,26 @@ static void list(state *found, int device, int drawing, unsigned pid, const char
 
 /* Returns 0 without a script: then there is no driver. */
 static int read_script(state *found) {
+    static state kept;
+    static struct stat as_kept;
+    struct stat as_is;
     const char *path = getenv("NVML_STUB");
+    if (path && !stat(path, &as_is) && as_is.st_ino == as_kept.st_ino &&
+        !memcmp(&as_is.st_mtim, &as_kept.st_mtim, sizeof as_is.st_mtim)) {
+        *found = kept;
+        return 1;
+    }
     FILE *file = path ? fopen(path, "r") : NULL;
     char line[256], text[64];
     number zero = 0, value;
     unsigned device, pid;
+    int timed = 0;
     memset(found, 0, sizeof *found);
     if (!file) return 0;
     while (fgets(line, sizeof line, file)) {
         if (sscanf(line, "zero %llu", &zero) == 1) continue;
         if (sscanf(line, "at %llu", &value) == 1) {
+            timed = 1;
             if (now() < zero + value * 1000000) break;
         } else if (sscanf(line, "devices %llu", &value) == 1) found->devices = (int)value;
         else if (sscanf(line, "used %u %llu", &device, &value) == 2 && device < MOST) found->used[device] = value;
@@ -82,7 +93,13 @@ static int read_script(state *found) {
         else if (sscanf(line, "tell %63s %llu", text, &value) == 2) put(found->told, &found->told_count, text, value);
         else if (line[0] != '\n') abort();
     }
+    fstat(fileno(file), &as_is);
     fclose(file);
+    memset(&as_kept, 0, sizeof as_kept);
+    if (!timed) {
+        kept = *found;
+        as_kept = as_is;
+    }
     return 1;
 }
 

@@ -46,6 +46,7 @@ def memory_series(
         buffers = allocated(resolved)
         found[VRAM] = believed(found[VRAM], None if buffers is None else sum(buffers.values()))
         if buffers is not None and found[VRAM].note == ALLOCATED:
+            found = {name: each for name, each in found.items() if not name.startswith(_OF_A_DEVICE)}
             found |= {f"gpu_{device}_vram": Series((size,)) for device, size in buffers.items()}
     energy = at_work.get("energy")
     if energy is not None and not workload.depth:

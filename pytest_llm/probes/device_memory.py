@@ -120,7 +120,8 @@ class _Watching:
         due = time.monotonic()
         looks = 0
         while True:
-            due = max(due + self._interval, time.monotonic())
+            # A library that takes its time gets a rest all the same.
+            due = max(due + self._interval, time.monotonic() + self._interval / 2)
             if self._stop.wait(due - time.monotonic()):
                 return
             self._gathered.add(self._look())

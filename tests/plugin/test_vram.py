@@ -38,7 +38,7 @@ LISTING = f"""
             lines = ["devices 1", *(f"process 0 {{pid}} {HELD}" for pid in pids[:9]), ""]
             path.with_name("next").write_text("\\n".join(lines))
             path.with_name("next").replace(path)
-            time.sleep(0.005)
+            time.sleep(0.02)
 
     threading.Thread(target=follow, daemon=True).start()
 """
