@@ -141,7 +141,7 @@ _DECLARED = (
         BYTES,
         "lower",
         "peak_vram",
-        "The most memory of all GPUs together over load and one whole request, sampled every 15 ms: what the "
+        "The most memory of all GPUs together over load and one whole request, sampled every 20 ms: what the "
         "worker and its children hold, the backend's context included, where the driver tells it by process; "
         "else by how much more of the devices is in use than before the load. Where no driver's library "
         "is there, the sum of the buffers that llama.cpp allocated on devices.",

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pytest_llm.probes.device_figures import Figures
 
-INTERVAL = 0.015  # seconds: a peak of 30 ms is seen, though a look may come late by as much again
-_LOOKS_A_CONDITION = 20  # clocks and temperatures move slowly, and take many calls
+INTERVAL = 0.02  # seconds: a peak of 30 ms is seen, though a look may come late by half as much
+_LOOKS_A_CONDITION = 16  # clocks and temperatures move slowly, and take many calls
 
 
 class DeviceMemory:
@@ -91,7 +91,7 @@ class _Watching:
         self._look = look
         self._interval = interval
         self._conditions: list[list[Condition]] = []
-        self._stop = threading.Event()
+        self._stopped = False
         self._broken = ""
         self._thread = threading.Thread(target=self._run, name="llm-device-memory", daemon=True)
 
@@ -101,7 +101,7 @@ class _Watching:
         self._thread.start()
 
     def stop(self) -> dict[str, Series]:
-        self._stop.set()
+        self._stopped = True
         self._thread.join()
         if self._broken:
             return {"peak_vram": Series((), note=self._broken)}
@@ -122,7 +122,10 @@ class _Watching:
         while True:
             # A library that takes its time gets a rest all the same.
             due = max(due + self._interval, time.monotonic() + self._interval / 2)
-            if self._stop.wait(due - time.monotonic()):
+            time.sleep(
+                max(0.0, due - time.monotonic())
+            )  # waiting for an event would cost as much as the looks
+            if self._stopped:
                 return
             self._gathered.add(self._look())
             looks += 1

@@ -28,6 +28,9 @@ LASTING_LIMITS = {
     0x100: "display clock setting",
 }
 
+# Newest first: a library older than the binding lacks the first.
+COMPUTING = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetComputeRunningProcesses_v2")
+
 
 class Nvml:
     """Devices, by index. A question that a device does not answer is answered with nothing."""
@@ -35,6 +38,8 @@ class Nvml:
     def __init__(self, library: Any) -> None:
         """Take pynvml's module, after ``nvmlInit``."""
         self._library = library
+        # Where the library is older than the binding, the binding may raise an error of another family.
+        self._errors = (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
         self._handles = [
             library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())
         ]
@@ -54,11 +59,9 @@ class Nvml:
 
     def computing(self, device: int) -> frozenset[int]:
         """Return the ids of processes that compute on the device; a desktop that draws is none."""
-        try:
-            processes = self._library.nvmlDeviceGetComputeRunningProcesses(self._handles[device])
-        except self._library.NVMLError:
-            return frozenset()
-        return frozenset(process.pid for process in processes)
+        with suppress(UnreadableError):
+            return frozenset(process.pid for process in self.ask(device, COMPUTING))
+        return frozenset()
 
     def ask(self, device: int, functions: Sequence[str], *arguments: object) -> Any:
         """Return what the first of some functions answers of a device.
@@ -77,7 +80,7 @@ class Nvml:
                 return getattr(self._library, name)(self._handles[device], *arguments)
             except AttributeError:
                 troubles.append(f"this binding has no {name}")
-            except self._library.NVMLError as error:
+            except self._errors as error:
                 troubles.append(str(error))
         raise UnreadableError(troubles[0])
 

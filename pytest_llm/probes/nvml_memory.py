@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.probes.absent import Absent
 from pytest_llm.probes.devices import Condition, UnreadableError
-from pytest_llm.probes.nvml import LASTING_LIMITS, SLOWDOWNS, Nvml, open_nvml, words
+from pytest_llm.probes.nvml import COMPUTING, LASTING_LIMITS, SLOWDOWNS, Nvml, open_nvml, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 _SM_CLOCK = 1
 _GPU_SENSOR = 0
 
-# Newest first: a library older than the binding lacks the first.
-_COMPUTING = "nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetComputeRunningProcesses_v2"
 _DRAWING = "nvmlDeviceGetGraphicsRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses_v2"
 
 
@@ -42,7 +40,7 @@ class NvmlDevice:
 
     def processes(self) -> dict[int, int | None]:
         """Return the processes that compute or draw on the device; one that does both counts once."""
-        listed = list(self._ask(*_COMPUTING))
+        listed = list(self._ask(*COMPUTING))
         with suppress(UnreadableError):  # what computes through Vulkan is there, and desktops are
             listed += self._ask(*_DRAWING)
         found: dict[int, int | None] = {}

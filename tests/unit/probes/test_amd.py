@@ -93,7 +93,7 @@ def test_processes_that_are_not_told_are_unreadable(processes: object) -> None:
 
 def test_a_function_that_a_release_lacks_is_unreadable() -> None:
     class Older(Library):
-        amdsmi_get_gpu_memory_usage = property()  # type: ignore[assignment]
+        amdsmi_get_gpu_memory_usage = property()
 
     with pytest.raises(UnreadableError, match="amdsmi_get_gpu_memory_usage"):
         the_device(Older()).used()

@@ -12,6 +12,7 @@ import pynvml  # type: ignore[import-untyped]
 import pytest
 
 from pytest_llm.probes import device_memory
+from pytest_llm.probes.nvml import Nvml, open_nvml
 from pytest_llm.records import Series
 from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS, is_untold
 from tests.nvml_library import SONAME
@@ -66,7 +67,7 @@ def ours() -> int:
 @pytest.fixture
 def stranger() -> Iterator[int]:
     """A process that is none of the watched one's children, though it is one of ours."""
-    code = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True)"
+    code = "import subprocess as s; print(s.Popen(['sleep', '60'], stdout=s.DEVNULL).pid)"
     made = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     pid = int(made.stdout)
     yield pid
@@ -248,6 +249,16 @@ def test_a_library_without_our_newest_functions_tells_by_its_older_ones(
     found = seen(old, script, lines, lines)
     assert found["peak_vram"] == Series((700.0,), note=PER_PROCESS)
     assert found["gpu_0_clock"].note == "power cap"
+
+
+def test_a_library_without_our_newest_functions_tells_who_computes(
+    nvml_library: Callable[..., Library], script: Script, ours: int
+) -> None:
+    binding = nvml_library("OLD").binding
+    script.write(*one(f"process 0 {ours} 700"))
+    found = open_nvml(lambda: binding)
+    assert isinstance(found, Nvml)
+    assert found.computing(0) == {ours}
 
 
 # --- How the device stood -------------------------------------------------------------------------------
