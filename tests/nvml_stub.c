@@ -42,6 +42,12 @@ static number now(void) {
     return time.tv_sec * 1000000000ull + time.tv_nsec;
 }
 
+static void note_look(void) {
+    number time = now();
+    if (last_look && time - last_look > longest_gap) longest_gap = time - last_look;
+    last_look = time;
+}
+
 static void put(named *all, int *count, const char *name, number value) {
     int place = 0;
     while (place < *count && strcmp(all[place].name, name)) place++;
@@ -150,9 +156,6 @@ int nvmlDeviceGetName(void *device, char *name, unsigned length) {
 int nvmlDeviceGetMemoryInfo(void *device, memory *told) {
     state found;
     int code = enter("nvmlDeviceGetMemoryInfo", &found);
-    number time = now();
-    if (last_look && !place_of(device) && time - last_look > longest_gap) longest_gap = time - last_look;
-    if (!place_of(device)) last_look = time;
     told->total = 24ull << 30;
     told->used = found.used[place_of(device)];
     for (int each = 0; each < found.listed_count; each++)  /* who is listed by its RssAnon uses it, too */
@@ -166,6 +169,7 @@ static int processes(const char *function, int drawing, void *device, unsigned *
     state found;
     unsigned room = *count;
     int code = enter(function, &found);
+    if (!drawing && !room && !place_of(device)) note_look();
     if (code) return code;
     *count = 0;
     for (int each = 0; each < found.listed_count; each++) {

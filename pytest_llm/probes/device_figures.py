@@ -14,7 +14,7 @@ class Look(NamedTuple):
     """What one device told at one moment.
 
     Attributes:
-        used: Bytes in use; None if it did not tell.
+        used: Bytes in use; None if it did not tell, or was not asked since it told those of our processes.
         processes: Bytes by process, None where those are not told; None if it did not tell who is there.
         trouble: Why it did not tell the bytes in use.
     """
@@ -127,6 +127,8 @@ class Gathered:
                 ids = ", ".join(map(str, strangers))
                 kind = "process" if len(strangers) == 1 else "processes"
                 return f"{name} is used by {kind} {ids} as well, and does not tell how much each takes"
+            if any(used[device] is None for used in self._used):
+                return f"{name} told memory by process, but not all the time or not every device did"
         return ""
 
     def _change(self, devices: Iterable[int]) -> Figures:

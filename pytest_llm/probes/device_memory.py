@@ -60,20 +60,17 @@ class DeviceMemory:
             seen["peak_vram"] = untold(self._absent or "no process stays that holds it")
             yield seen
             return
-        looks = self._look()
+        looks = [_look_at(device) for device in self._devices]
         before = self._before.setdefault(_identity(pid), looks)
         names = [f"GPU {place}" for place in range(len(self._devices))]
-        watching = _Watching(
-            self._devices, Gathered(names, before, _Family(pid), self._exists), self._look, self._interval
-        )
+        family = _Family(pid)
+        gathered = Gathered(names, before, family, self._exists)
+        watching = _Watching(self._devices, gathered, family, self._interval)
         watching.start(looks)
         try:
             yield seen
         finally:
             seen.update(watching.stop())
-
-    def _look(self) -> list[Look]:
-        return [_look_at(device) for device in self._devices]
 
 
 class _Watching:
@@ -83,12 +80,12 @@ class _Watching:
         self,
         devices: Sequence[Device],
         gathered: Gathered,
-        look: Callable[[], Sequence[Look]],
+        ours: Callable[[int], bool],
         interval: float,
     ) -> None:
         self._devices = devices
         self._gathered = gathered
-        self._look = look
+        self._ours = ours
         self._interval = interval
         self._conditions: list[list[Condition]] = []
         self._stopped = False
@@ -120,17 +117,19 @@ class _Watching:
         due = time.monotonic()
         looks = 0
         while True:
-            # A library that takes its time gets a rest all the same.
+            # A library that takes its time gets a rest all the same. Waiting for an event would cost as much
+            # as the looks do.
             due = max(due + self._interval, time.monotonic() + self._interval / 2)
-            time.sleep(
-                max(0.0, due - time.monotonic())
-            )  # waiting for an event would cost as much as the looks
+            time.sleep(max(0.0, due - time.monotonic()))
             if self._stopped:
                 return
             self._gathered.add(self._look())
             looks += 1
             if looks % _LOOKS_A_CONDITION == 0:
                 self._note_conditions()
+
+    def _look(self) -> list[Look]:
+        return [_look_at(device, self._ours) for device in self._devices]
 
     def _note_conditions(self) -> None:
         self._conditions.append([device.condition() for device in self._devices])
@@ -163,15 +162,23 @@ def _identity(pid: int) -> tuple[int, float]:
         return pid, 0.0
 
 
-def _look_at(device: Device) -> Look:
+def _look_at(device: Device, ours: Callable[[int], bool] | None = None) -> Look:
+    """Ask a device; not for all that is in use, where it tells what our own processes take."""
     used, processes, trouble = None, None, ""
+    with suppress(UnreadableError):  # else the change of the device has to do
+        processes = device.processes()
+    if ours is not None and processes is not None and _told(processes, ours):
+        return Look(None, processes)
     try:
         used = device.used()
     except UnreadableError as error:
         trouble = str(error)
-    with suppress(UnreadableError):  # else the change of the device has to do
-        processes = device.processes()
     return Look(used, processes, trouble)
+
+
+def _told(processes: Mapping[int, int | None], ours: Callable[[int], bool]) -> bool:
+    sizes = [size for pid, size in processes.items() if ours(pid)]
+    return bool(sizes) and None not in sizes
 
 
 def _memory(devices: Sequence[Device], figures: Figures) -> dict[str, Series]:
@@ -195,9 +202,9 @@ def _standing(conditions: Sequence[Sequence[Condition]], figures: Figures) -> di
     for place in figures.by_device:
         stood = [each[place] for each in conditions]
         held_down = dict.fromkeys(reason for each in stood for reason in each.held_down)
-        found[f"gpu_{place}_clock"] = _told([each.clock for each in stood], ", ".join(held_down))
-        found[f"gpu_{place}_temperature"] = _told([each.temperature for each in stood])
-        found[f"gpu_{place}_power"] = _told([each.power for each in stood])
+        found[f"gpu_{place}_clock"] = _series([each.clock for each in stood], ", ".join(held_down))
+        found[f"gpu_{place}_temperature"] = _series([each.temperature for each in stood])
+        found[f"gpu_{place}_power"] = _series([each.power for each in stood])
         first, last = stood[0].energy, stood[-1].energy
         energies.append(None if first is None or last is None else last - first)
     taken = [each for each in energies if each is not None]
@@ -206,5 +213,5 @@ def _standing(conditions: Sequence[Sequence[Condition]], figures: Figures) -> di
     return {name: series for name, series in found.items() if series.values or series.note}
 
 
-def _told(values: Sequence[float | None], note: str = "") -> Series:
+def _series(values: Sequence[float | None], note: str = "") -> Series:
     return Series(tuple(value for value in values if value is not None), note=note)

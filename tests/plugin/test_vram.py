@@ -69,7 +69,7 @@ def test_a_ceiling_passes_at_its_own_value_and_fails_one_byte_above(
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "peak VRAM is 5.7220459 MiB, the limit is at most 5.7220449 MiB: off by less than 0.1 % "
+            "peak VRAM is 5.72205 MiB, the limit is at most 5.72204 MiB: off by less than 0.1 % "
             "(3 sessions, 5.722 MiB … 5.722 MiB; per process)",
             "*peak VRAM*",
             "FAILED test_it.py::test_one_byte_above*",
