@@ -74,7 +74,7 @@ def test_a_model_on_the_cpu_beside_a_gpu_has_no_vram(
     assert seen_of(loaded, library)["peak_vram"].note == "nothing of the model lies on a GPU"
 
 
-ROUNDS = 16
+ROUNDS = 40
 TOLERATED = 0.01
 
 
