@@ -34,6 +34,7 @@ class Judgement:
         measurement: What was found; None if nothing could be.
         reason: Why nothing could be found.
         interval: Of a slope; None of anything else, or where there are too few readings.
+        how: How it was found, where there is more than one way; "" otherwise.
     """
 
     verdict: Verdict
@@ -41,6 +42,7 @@ class Judgement:
     measurement: Measurement | None
     reason: str = ""
     interval: tuple[float, float] | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True)

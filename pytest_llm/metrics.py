@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_llm.errors import UnknownNameError, UsageError
-from pytest_llm.units import BYTES, SECONDS, TOKENS_PER_SECOND, Unit
+from pytest_llm.units import BYTES, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,10 @@ class Metric:
         rate: The observations are tokens divided by seconds, not the seconds themselves.
         percentile: Which percentile of the observations, 0 to 100.
         pooled: The value is taken over all observations of a run, not over the sessions' samples.
-        slope: The series is what was held after equal steps, and is noted once a campaign, at its end. Its
-            observations are the slopes between all pairs of its values, for each token.
+        slope: The series is what was held after equal steps, and its observations are the slopes between all
+            pairs of its values, for each token.
+        once: One session may be all that has it: it was read at the end of a campaign, or, of a pair, while a
+            subject was alone.
     """
 
     name: str
@@ -48,10 +50,12 @@ class Metric:
     percentile: float = 50
     pooled: bool = False
     slope: bool = False
+    once: bool = False
 
 
 _LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
 _NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"
+_NVML = "NVIDIA, NVML API reference: nvmlProcessInfo_t, nvmlMemory_t, nvmlDeviceGetTotalEnergyConsumption"
 _PROC = "Linux, Documentation/filesystems/proc.rst: VmHWM, RssAnon, RssFile"
 
 _FIRST_TOKEN = Metric(
@@ -136,6 +140,30 @@ _DECLARED = (
         "llama_perf_context of llama.cpp: t_load_ms, with the context added",
     ),
     Metric(
+        "peak_vram",
+        "peak VRAM",
+        BYTES,
+        "lower",
+        "peak_vram",
+        "The most memory of all GPUs together over load and one whole request, sampled every 20 ms: what the "
+        "worker and its children hold, the backend's context included, where the driver tells it by process; "
+        "else by how much more of the devices is in use than before the load. Where no driver's library "
+        "is there, the sum of the buffers that llama.cpp allocated on devices.",
+        _NVML,
+        once=True,
+    ),
+    Metric(
+        "energy_per_token",
+        "energy per token",
+        JOULES,
+        "lower",
+        "energy_per_token",
+        "What the GPUs that the worker is on took over one whole request, whoever else used them, divided by "
+        "the tokens of its prompts and answers; at depth 0 only.",
+        _NVML,
+        once=True,
+    ),
+    Metric(
         "peak_ram",
         "peak RAM",
         BYTES,
@@ -175,6 +203,7 @@ _DECLARED = (
         "between all pairs of readings.",
         "Sen (1968), Journal of the American Statistical Association 63(324), 1379-1389",
         slope=True,
+        once=True,
     ),
 )
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pytest_llm.campaign import Surroundings
 from pytest_llm.probes import machine
 from pytest_llm.probes.held import HeldMemory
+from pytest_llm.probes.memory import memory_probe
 from pytest_llm.probes.noise import find_noise
-from pytest_llm.probes.process_memory import ProcessMemory
 
 if TYPE_CHECKING:
     from pytest_llm.protocols import Clock, Watcher
@@ -25,7 +25,7 @@ def surroundings(watcher: Watcher, patience: float, clock: Clock = time.monotoni
         clock: For budgets.
     """
     return Surroundings(
-        probe=ProcessMemory(),
+        probe=memory_probe(),
         noise=find_noise(machine.own_processes),
         clock=clock,
         watcher=watcher,

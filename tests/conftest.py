@@ -15,6 +15,7 @@ import platformdirs
 import pytest
 
 from tests.checkouts import checkout  # noqa: F401 - a fixture
+from tests.nvml_library import nvml_folder, nvml_library, nvml_script  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

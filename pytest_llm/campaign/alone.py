@@ -7,10 +7,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pytest_llm.campaign.leaks import watch_for_leaks
+from pytest_llm.campaign.memory import memory_series
 from pytest_llm.campaign.slices import (
     Budget,
     generation_steps,
-    larger,
     load_series,
     request_series,
     slice_series,
@@ -88,14 +88,15 @@ def _run_session(
     with probe.watch(loaded.pid) as at_load:
         seconds = loaded.load()
     # Once a campaign and before any timing: what a subject shows is the same in every session.
-    records.loaded(loaded.build, loaded.resolved(), records.facts or loaded.facts())
+    resolved = loaded.resolved()
+    records.loaded(loaded.build, resolved, records.facts or loaded.facts())
 
     def work(workload: Workload) -> None:
         with probe.watch(loaded.pid) as at_work:
             loaded.rehearse(workload)
         series = measure_workload(loaded, workload, clock)
-        peaks = larger(at_load, at_work)
-        records.add(workload, {**series, **peaks, **load_series(loaded, workload, seconds)})
+        memory = memory_series(at_load, at_work, workload, resolved)
+        records.add(workload, {**series, **memory, **load_series(loaded, workload, seconds)})
 
     through(waiting, work, records.fail)
 

@@ -6,9 +6,10 @@ from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.campaign.leaks import watch_for_leaks
+from pytest_llm.campaign.memory import memory_series
 from pytest_llm.campaign.paired_records import PairedRecords
 from pytest_llm.campaign.rounds import PLACES, Disturbances, awake, measure_one, measure_pair, order
-from pytest_llm.campaign.slices import generation_steps, larger, load_series
+from pytest_llm.campaign.slices import generation_steps, load_series
 from pytest_llm.campaign.workloads import through
 from pytest_llm.errors import EngineError
 from pytest_llm.records import PairedRun
@@ -102,10 +103,17 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
                     records.loaded(place, loaded.build, loaded.resolved(), loaded.facts())
                 records.needs(place, at_load)
 
-                def look(workload: Workload, place: int = place, loaded: Loaded = loaded) -> None:
+                def look(
+                    workload: Workload,
+                    place: int = place,
+                    loaded: Loaded = loaded,
+                    at_load: Mapping[str, Series] = at_load,
+                ) -> None:
                     with around.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
                     records.needs(place, at_work)
+                    memory = memory_series(at_load, at_work, workload, records.resolved(place))
+                    records.alone(place, workload, memory)
                     steps.setdefault(workload, 0)
                     if loaded.coverage(workload).slices:
                         # Equal work for both: what is long enough for the faster one.
@@ -136,7 +144,7 @@ def _together(
                 found = tuple(
                     {
                         **series[place],
-                        **larger(at_load[place], peaks[place]),
+                        **records.memory(place, workload, at_load[place], peaks[place]),
                         **load_series(pair[place], workload, seconds[place]),
                     }
                     for place in PLACES
@@ -193,7 +201,7 @@ def _in_turn(
                         loaded.rehearse(workload)
                     halves[workload][place] = {
                         **measure_one(loaded, workload, steps[workload], around),
-                        **larger(at_load, at_work),
+                        **memory_series(at_load, at_work, workload, records.resolved(place)),
                         **load_series(loaded, workload, load),
                     }
 

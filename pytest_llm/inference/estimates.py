@@ -45,18 +45,21 @@ def observations(metric: Metric, series: Series) -> list[float]:
 
 def measure_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
     """Return every declared metric that each of the sessions has something of, by name."""
-    found = {name: series_of(metric, sessions) for name, metric in METRICS.items()}
-    return {name: measure(METRICS[name], series) for name, series in found.items() if series}
+    found = [(metric, readable(metric, sessions)) for metric in METRICS.values()]
+    return {metric.name: measure(metric, series) for metric, series in found if series}
 
 
-def series_of(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
-    """Return the series that a metric is read from, one a session; none where one of them has nothing of it.
+def readable(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
+    """Return the series that a metric is read from, one a session; none unless all of them tell it alike.
 
-    A slope is noted in one session only.
+    A session without it counts against it, unless one is enough; a series that is too short always does.
     """
-    found = [session.series[metric.series] for session in sessions if metric.series in session.series]
-    found = [each for each in found if len(each.values) > metric.slope]
-    return found if metric.slope or len(found) == len(sessions) else []
+    found = [session.series.get(metric.series) for session in sessions]
+    there = [each for each in found if each is not None]
+    if len(there) < len(found) and not metric.once:
+        return []
+    alike = len({each.note for each in there}) == 1
+    return there if alike and all(len(each.values) > metric.slope for each in there) else []
 
 
 def measure(metric: Metric, sessions: Sequence[Series]) -> Measurement:

@@ -80,6 +80,11 @@ def llm_load_time(max: str | float) -> Limit:  # noqa: A002
     return _limit("load_time", max)
 
 
+def llm_vram(max: str | float) -> Limit:  # noqa: A002
+    """Fail if the process that runs the model holds more memory of all GPUs together at its peak."""
+    return _limit("peak_vram", max)
+
+
 def llm_ram(
     max: str | float,  # noqa: A002
     kind: Literal["total", "anonymous", "file"] = "total",
@@ -175,6 +180,7 @@ LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_first_token_latency,
     llm_inter_token_latency,
     llm_load_time,
+    llm_vram,
     llm_ram,
     llm_leak,
 )

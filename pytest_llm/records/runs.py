@@ -17,12 +17,14 @@ class Series:
     """What was noted in one session, in the order in which it was noted.
 
     Attributes:
-        values: Seconds or bytes.
+        values: Seconds, bytes, or what else is read; none where it should have been read and could not be.
         tokens: Tokens that each of the values stands for, where it is a time of work.
+        note: How it was read, where there is more than one way, or why it could not be; "" otherwise.
     """
 
     values: tuple[float, ...]
     tokens: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,11 @@ def _comparison(comparison: Comparison, pairs: Mapping[str, PairedRun]) -> dict[
         "reference_value": reference.value,
         "reference_samples": list(reference.samples),
         "log_ratios": list(comparison.log_ratios),
-        "rounds": [len(each.series[asked.metric.series].values) for each in run.candidate.sessions],
+        "rounds": [
+            len(each.series[asked.metric.series].values)
+            for each in run.candidate.sessions
+            if asked.metric.series in each.series  # of some, one session has all that there is
+        ],
         "sessions": comparison.sessions,
         "change": comparison.change,
         "interval": None if comparison.interval is None else list(comparison.interval),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.findings import Judgement
-from pytest_llm.inference.estimates import series_of
+from pytest_llm.inference.estimates import readable
 from pytest_llm.inference.slopes import CONFIDENCE, interval
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts.measured import measured, not_covered
+from pytest_llm.verdicts.measured import how_read, measured, not_covered
 from pytest_llm.verdicts.words import counted, percent
 
 if TYPE_CHECKING:
@@ -27,14 +27,15 @@ def _judge(run: Run, limit: Limit) -> Judgement:
     measurement = measured(run, limit.metric)
     if measurement is None:
         return Judgement(Verdict.NOT_COVERED, limit, None, not_covered(run, limit.metric))
+    how = how_read(run, limit.metric)
     higher = limit.metric.better == "higher"
     kept = measurement.value >= limit.bound if higher else measurement.value <= limit.bound
     verdict = Verdict.PASS if kept else Verdict.OVER_LIMIT
-    return Judgement(verdict, limit, measurement, interval=_interval(run, limit.metric))
+    return Judgement(verdict, limit, measurement, interval=_interval(run, limit.metric), how=how)
 
 
 def _interval(run: Run, metric: Metric) -> tuple[float, float] | None:
-    return interval(series_of(metric, run.sessions)[-1]) if metric.slope else None
+    return interval(readable(metric, run.sessions)[-1]) if metric.slope else None
 
 
 def headline(judgement: Judgement) -> str:
@@ -47,7 +48,7 @@ def headline(judgement: Judgement) -> str:
     share = measurement.value / judgement.limit.bound - 1 if judgement.limit.bound else 0.0
     return (
         f"{metric.title} is {value}, the limit is {side} {bound}: {_percent(share)} "
-        f"({_range(judgement, measurement)})"
+        f"({_range(judgement, measurement)}{judgement.how and f'; {judgement.how}'})"
     )
 
 

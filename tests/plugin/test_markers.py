@@ -22,6 +22,7 @@ TOTAL = (16 + 17) / 0.25
 FIRST_TOKEN = 0.125
 INTER_TOKEN = 1 / 128
 LOAD = 0.25
+VRAM = 6 * 2**30
 RAM = 64 * 2**20
 ANONYMOUS_RAM = 8 * 2**20
 FILE_RAM = 48 * 2**20
@@ -33,6 +34,7 @@ class SteadyMemory:
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
         yield {
+            "peak_vram": Series((VRAM,), note="per process"),
             "peak_ram": Series((RAM,)),
             "peak_ram_anonymous": Series((ANONYMOUS_RAM,)),
             "peak_ram_file": Series((FILE_RAM,)),
@@ -50,6 +52,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
             "@pytest.mark.llm_first_token_latency(max, percentile=50): Fail if *",
             "@pytest.mark.llm_inter_token_latency(max, percentile=50): Fail if *",
             "@pytest.mark.llm_load_time(max): Fail if *",
+            "@pytest.mark.llm_vram(max): Fail if *",
             "@pytest.mark.llm_ram(max, kind='total'): Fail if *",
             "@pytest.mark.llm_leak(max): Fail if *",
             "@pytest.mark.llm_bench: On every benchmark*",
@@ -69,6 +72,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
         ("llm_inter_token_latency(max={})", INTER_TOKEN, 0),
         ("llm_inter_token_latency(max={}, percentile=99)", INTER_TOKEN, 0),
         ("llm_load_time(max={})", LOAD, 0),
+        ("llm_vram(max={})", VRAM, 0),
         ("llm_ram(max={})", RAM, 0),
         ("llm_ram(max={}, kind='anonymous')", ANONYMOUS_RAM, 0),
         ("llm_ram(max={}, kind='file')", FILE_RAM, 0),
@@ -77,7 +81,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
 def test_a_limit_is_kept_at_exactly_its_bound_and_not_beyond(
     project: Project, monkeypatch: pytest.MonkeyPatch, marker: str, bound: float, beyond: float
 ) -> None:
-    monkeypatch.setattr("pytest_llm.plugin.measuring.ProcessMemory", SteadyMemory)
+    monkeypatch.setattr("pytest_llm.plugin.measuring.memory_probe", SteadyMemory)
     project.write(
         f"""
         pytestmark = pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=17)

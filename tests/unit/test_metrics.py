@@ -26,6 +26,8 @@ def test_names_are_those_of_the_results_format() -> None:
         "inter_token_latency_p90",
         "inter_token_latency_p99",
         "load_time",
+        "peak_vram",
+        "energy_per_token",
         "peak_ram",
         "peak_ram_anonymous",
         "peak_ram_file",

@@ -32,7 +32,7 @@ from pytest_llm.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_llm.protocols import Talking
+    from pytest_llm.protocols import Probe, Talking
     from pytest_llm.records import JSON
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
@@ -250,6 +250,7 @@ class Pair:
     room: float = 1e9
     patience: float = 1e9
     told: Told = field(default_factory=Told)
+    probe: Probe = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         self.candidate = PretendedBuild("candidate", self.machine)
@@ -261,7 +262,7 @@ class Pair:
         asked = tuple(questions) if questions is not None else tuple(Question(w, GATE) for w in workloads)
         campaign = Campaign(CANDIDATE, workloads, RULE.looks[-1], REFERENCE, asked)
         around = Surroundings(
-            probe=Memory(),
+            probe=self.probe,
             noise=self.noise,
             clock=self.machine.clock,
             watcher=self.told,

@@ -1,0 +1,217 @@
+"""The VRAM of a worker: sampled by a thread of this process while the worker loads and works."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pytest_llm.probes.device_figures import Gathered, Look
+from pytest_llm.probes.devices import Condition, Device, Found, UnreadableError
+from pytest_llm.records import Series
+from pytest_llm.records.devices import untold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pytest_llm.probes.device_figures import Figures
+
+INTERVAL = 0.02  # seconds: a peak of 30 ms is seen, though a look may come late by half as much
+_LOOKS_A_CONDITION = 16  # clocks and temperatures move slowly, and take many calls
+
+
+class DeviceMemory:
+    """Watches one process and its children; the series are ``peak_vram``, in bytes, and what belongs to it.
+
+    ``peak_vram`` is always there: empty, with the reason as its note, where it cannot be told. For each
+    device that is used there are ``gpu_N_vram`` (bytes, its name as the note), ``gpu_N_clock`` (hertz; what
+    held the clocks down as the note), ``gpu_N_temperature`` (degrees Celsius), ``gpu_N_power`` (watts); and
+    ``energy`` (joules) of all of them. A process is watched more than once: the change of a device counts
+    from the first time on, before anything was loaded.
+    """
+
+    def __init__(
+        self,
+        found: Found,
+        interval: float = INTERVAL,
+        exists: Callable[[int], bool] = psutil.pid_exists,
+    ) -> None:
+        """Take the devices.
+
+        Args:
+            found: The devices of this machine.
+            interval: Seconds between two looks.
+            exists: Whether a process can be seen from here.
+        """
+        self._devices = found.devices
+        self._absent = found.absent
+        self._interval = interval
+        self._exists = exists
+        self._before: dict[tuple[int, float], Sequence[Look]] = {}
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        """Sample until the context ends; the mapping is filled then."""
+        seen: dict[str, Series] = {}
+        if not self._devices or not pid:
+            seen["peak_vram"] = untold(self._absent or "no process stays that holds it")
+            yield seen
+            return
+        looks = [_look_at(device) for device in self._devices]
+        before = self._before.setdefault(_identity(pid), looks)
+        names = [f"GPU {place}" for place in range(len(self._devices))]
+        family = _Family(pid)
+        gathered = Gathered(names, before, family, self._exists)
+        watching = _Watching(self._devices, gathered, family, self._interval)
+        watching.start(looks)
+        try:
+            yield seen
+        finally:
+            seen.update(watching.stop())
+
+
+class _Watching:
+    """A thread that looks, and what it saw."""
+
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        gathered: Gathered,
+        ours: Callable[[int], bool],
+        interval: float,
+    ) -> None:
+        self._devices = devices
+        self._gathered = gathered
+        self._ours = ours
+        self._interval = interval
+        self._conditions: list[list[Condition]] = []
+        self._stopped = False
+        self._broken = ""
+        self._thread = threading.Thread(target=self._run, name="llm-device-memory", daemon=True)
+
+    def start(self, first: Sequence[Look]) -> None:
+        self._gathered.add(first)
+        self._note_conditions()
+        self._thread.start()
+
+    def stop(self) -> dict[str, Series]:
+        self._stopped = True
+        self._thread.join()
+        if self._broken:
+            return {"peak_vram": Series((), note=self._broken)}
+        self._gathered.add(self._look())
+        self._note_conditions()
+        figures = self._gathered.figures()
+        return {**_memory(self._devices, figures), **_standing(self._conditions, figures)}
+
+    def _run(self) -> None:
+        try:
+            self._sample()
+        except Exception as error:  # a peak of which a part is missing is none
+            self._broken = f"the library failed: {type(error).__name__}: {error}"
+
+    def _sample(self) -> None:
+        due = time.monotonic()
+        looks = 0
+        while True:
+            # A library that takes its time gets a rest all the same. Waiting for an event would cost as much
+            # as the looks do.
+            due = max(due + self._interval, time.monotonic() + self._interval / 2)
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self._stopped:
+                return
+            self._gathered.add(self._look())
+            looks += 1
+            if looks % _LOOKS_A_CONDITION == 0:
+                self._note_conditions()
+
+    def _look(self) -> list[Look]:
+        return [_look_at(device, self._ours) for device in self._devices]
+
+    def _note_conditions(self) -> None:
+        self._conditions.append([device.condition() for device in self._devices])
+
+
+class _Family:
+    """A process and its children; each id is looked up once."""
+
+    def __init__(self, pid: int) -> None:
+        self._known = {pid: True}
+        self._pid = pid
+
+    def __call__(self, pid: int) -> bool:
+        if pid not in self._known:
+            self._known[pid] = self._descends(pid)
+        return self._known[pid]
+
+    def _descends(self, pid: int) -> bool:
+        try:
+            return any(parent.pid == self._pid for parent in psutil.Process(pid).parents())
+        except psutil.Error:
+            return False
+
+
+def _identity(pid: int) -> tuple[int, float]:
+    """Return what tells a process from a later one with the same id."""
+    try:
+        return pid, psutil.Process(pid).create_time()
+    except psutil.Error:
+        return pid, 0.0
+
+
+def _look_at(device: Device, ours: Callable[[int], bool] | None = None) -> Look:
+    """Ask a device; not for all that is in use, where it tells what our own processes take."""
+    used, processes, trouble = None, None, ""
+    with suppress(UnreadableError):  # else the change of the device has to do
+        processes = device.processes()
+    if ours is not None and processes is not None and _told(processes, ours):
+        return Look(None, processes)
+    try:
+        used = device.used()
+    except UnreadableError as error:
+        trouble = str(error)
+    return Look(used, processes, trouble)
+
+
+def _told(processes: Mapping[int, int | None], ours: Callable[[int], bool]) -> bool:
+    sizes = [size for pid, size in processes.items() if ours(pid)]
+    return bool(sizes) and None not in sizes
+
+
+def _memory(devices: Sequence[Device], figures: Figures) -> dict[str, Series]:
+    if figures.total is None:
+        return {"peak_vram": Series((), note=figures.note)}
+    listed = {
+        f"gpu_{place}_vram": Series((peak,), note=_described(devices[place]))
+        for place, peak in figures.by_device.items()
+    }
+    return {"peak_vram": Series((figures.total,), note=figures.note), **listed}
+
+
+def _described(device: Device) -> str:
+    return f"{device.name}, {device.total / 2**30:.1f} GiB" if device.total else device.name
+
+
+def _standing(conditions: Sequence[Sequence[Condition]], figures: Figures) -> dict[str, Series]:
+    """Return how the devices that were used stood, and what they took."""
+    found: dict[str, Series] = {}
+    energies: list[float | None] = []
+    for place in figures.by_device:
+        stood = [each[place] for each in conditions]
+        held_down = dict.fromkeys(reason for each in stood for reason in each.held_down)
+        found[f"gpu_{place}_clock"] = _series([each.clock for each in stood], ", ".join(held_down))
+        found[f"gpu_{place}_temperature"] = _series([each.temperature for each in stood])
+        found[f"gpu_{place}_power"] = _series([each.power for each in stood])
+        first, last = stood[0].energy, stood[-1].energy
+        energies.append(None if first is None or last is None else last - first)
+    taken = [each for each in energies if each is not None]
+    if taken and len(taken) == len(energies):
+        found["energy"] = Series((sum(taken),))
+    return {name: series for name, series in found.items() if series.values or series.note}
+
+
+def _series(values: Sequence[float | None], note: str = "") -> Series:
+    return Series(tuple(value for value in values if value is not None), note=note)
