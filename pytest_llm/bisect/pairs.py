@@ -128,7 +128,8 @@ class Pairs:
 
     def _said_of(self, place: int, reason: str) -> str:
         """Return a reason without the build's name, which whoever tells of it says."""
-        return reason.removeprefix(f"{self.builds[place]}: ")
+        build = self.builds[place]
+        return reason.removeprefix(f"{build}: ").removeprefix(f"{build} cannot be made: ")
 
     def _blame(self, first: int, last: int, reason: str) -> None:
         """Find out which of two builds cannot be measured: only where another one can be, is it the build."""

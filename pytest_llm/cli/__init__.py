@@ -12,14 +12,16 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, NoReturn
 
 from pytest_llm import __version__
 from pytest_llm.errors import LLMBenchError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pytest_llm.cli.command import Answer
 
@@ -33,8 +35,8 @@ GROUPS = {
 
 PROGRAM = "pytest-llm"
 _USAGE_ERROR = 2
-# As a shell tells of a process that SIGINT or SIGPIPE ended.
-_INTERRUPTED, _NOBODY_READS = 130, 141
+# As a shell tells of a process that SIGINT, SIGPIPE or SIGTERM ended.
+_INTERRUPTED, _NOBODY_READS, _TERMINATED = 130, 141, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Without the program's name; of the command line, if not given.
     """
     try:
-        return _run(sys.argv[1:] if arguments is None else list(arguments))
+        with _terminable():
+            return _run(sys.argv[1:] if arguments is None else list(arguments))
     except LLMBenchError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return _USAGE_ERROR
@@ -55,8 +58,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _forget_output()
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return _USAGE_ERROR
+    except _Terminated:
+        return _TERMINATED
     except KeyboardInterrupt:
         return _INTERRUPTED
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Have SIGTERM end the command as SIGINT does: what it started, such as pytest, is ended, too."""
+
+    def end(*_: object) -> NoReturn:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _forget_output() -> None:

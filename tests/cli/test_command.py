@@ -21,6 +21,8 @@ from pytest_llm.cli import GROUPS, main
 from .things import Test, results_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .things import Command
 
 SCRIPT = Path(sys.executable).with_name("pytest-llm")
@@ -221,7 +223,16 @@ def test_a_terminal_that_knows_few_letters_gets_others(baselines: Command) -> No
     assert "? 31.6 %" in done.stdout
 
 
-def test_an_interrupt_is_quiet_and_ends_what_was_started(baselines: Command) -> None:
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        pytest.param(lambda pid: os.killpg(pid, signal.SIGINT), 130, id="as a terminal does"),
+        pytest.param(lambda pid: os.kill(pid, signal.SIGTERM), 143, id="as a supervisor does"),
+    ],
+)
+def test_an_end_from_outside_is_quiet_and_ends_what_was_started(
+    baselines: Command, end: Callable[[int], None], status: int
+) -> None:
     baselines.accept(100.0)
     pid = baselines.folder / "pid"
     baselines.file(
@@ -239,9 +250,9 @@ def test_an_interrupt_is_quiet_and_ends_what_was_started(baselines: Command) -> 
     while not (pid.exists() and pid.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    end(command.pid)
     out, err = command.communicate(timeout=60)
-    assert (command.returncode, out, err) == (130, "", "")
+    assert (command.returncode, out, err) == (status, "", "")
     assert not psutil.pid_exists(started := int(pid.read_text())) or (
         psutil.Process(started).status() == psutil.STATUS_ZOMBIE  # where nobody waits for orphans
     )
