@@ -30,7 +30,8 @@ def test_each_metric_has_its_runs_mean_spread_dates_and_builds(baselines: Comman
         "2026-01-02 … 2026-01-03  llama-cpp-python 0.3.35, llama-cpp-python 0.3.36",
         "",
         "facts, the same on every machine",
-        f"  {MODULE}::test_chat[x]: weights 86.78 MiB (llama-cpp-python 0.3.35, 2026-01-02)",
+        f"  {MODULE}::test_chat[x]: 2 values of greedy_output, weights 86.78 MiB "
+        "(llama-cpp-python 0.3.35, 2026-01-02)",
     ]
 
 
@@ -54,7 +55,7 @@ def test_json_gives_every_run_and_fact(baselines: Command) -> None:
     assert speed["runs"][1]["recorded"] == "2026-01-02T04:04:05+00:00"
     assert (speed["unit"], speed["value"]) == ("tok/s", pytest.approx(100.0))
     (facts,) = document["facts"]
-    assert facts["facts"] == {"weights_bytes": 91_000_000}
+    assert facts["facts"] == {"weights_bytes": 91_000_000, "greedy_output": [1, 2]}
 
 
 def test_facts_are_told_in_short(baselines: Command) -> None:
