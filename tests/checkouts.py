@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.waiting import pid_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,12 +103,7 @@ class Checkout:
 
     def compiling(self) -> int:
         """Wait until a compilation waits; return its process."""
-        path = self._folder / "compiling"
-        deadline = time.monotonic() + 60
-        while not path.exists():
-            assert time.monotonic() < deadline, "nothing compiles"
-            time.sleep(0.02)
-        return int(path.read_text(encoding="utf-8"))
+        return pid_in(self._folder / "compiling")
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import tarfile
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import pytest
 
 from tests.checkouts import checkout  # noqa: F401 - a fixture
 from tests.nvml_library import nvml_folder, nvml_library, nvml_script  # noqa: F401 - fixtures
+from tests.waiting import pid_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -79,12 +79,7 @@ class Releases:
 
     def compiling(self) -> int:
         """Wait until a compilation waits; return its process."""
-        path = self._folder / "compiling"
-        deadline = time.monotonic() + 60
-        while not path.exists():
-            assert time.monotonic() < deadline, "nothing compiles"
-            time.sleep(0.02)
-        return int(path.read_text(encoding="utf-8"))
+        return pid_in(self._folder / "compiling")
 
 
 @pytest.fixture(scope="session")

@@ -10,17 +10,17 @@ import re
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.builds.running import TELLING_SECONDS, Running, environment_of, last_lines
+from pytest_llm.builds.running import environment_of, last_lines
 from pytest_llm.builds.tools import get_tools
 from pytest_llm.builds.trees import SourceTree
 from pytest_llm.errors import BuildError
 from pytest_llm.records import Build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_llm.builds.identity import Identity
+    from pytest_llm.builds.running import Running
 
 PROGRAM = "llama-bench"
 _TARGETS = ("llama", PROGRAM)
@@ -67,31 +67,19 @@ def is_whole(tree: SourceTree) -> bool:
     return (programs / PROGRAM).is_file() and any((programs / each).is_file() for each in _LIBRARIES)
 
 
-def make_tree(
-    identity: Identity,
-    checkout: Path,
-    folder: Path,
-    log: Path,
-    lock: int,
-    tell: Callable[[str], None],
-    telling: float = TELLING_SECONDS,
-) -> Compiled:
+def make_tree(identity: Identity, checkout: Path, folder: Path, run: Running) -> Compiled:
     """Have the library and llama-bench made.
 
     Args:
         identity: What to make.
         checkout: A repository that has the commit.
         folder: An empty folder.
-        log: The file for all that git, cmake and the compiler write.
-        lock: An open file that everything that is started inherits.
-        tell: Is given a line now and then.
-        telling: Seconds between two of them.
+        run: Runs git, cmake and the compiler.
 
     Raises:
         BuildError: It could not be made.
         OSError: Files cannot be written.
     """
-    run = Running(identity.title, log, lock, tell, telling)
     tree = tree_in(folder, identity)
     source = str(tree.source)
     clone = [*_QUIET_GIT, "clone", "--shared", "--no-checkout", "--template=", "--", str(checkout), source]

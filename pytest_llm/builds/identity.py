@@ -42,8 +42,7 @@ class Identity:
     @property
     def title(self) -> str:
         """What it is called: "llama-cpp-python@0.3.36", "llama.cpp@0c1e57098f3a[-DGGML_NATIVE=OFF]"."""
-        version = self.version[:_LONGEST_COMMIT] if self.is_commit else self.version
-        return str(BuildReference(self.engine, "release", version, self.settings))
+        return str(BuildReference(self.engine, "release", self._short, self.settings))
 
     @property
     def requirement(self) -> str:
@@ -56,8 +55,12 @@ class Identity:
         settings = re.sub(r"[^\w.=]+", "_", " ".join(each[2:] for each in self.settings), flags=re.ASCII)
         whole = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
-        version = self.version[:_LONGEST_COMMIT] if self.is_commit else self.version
-        return "-".join(each for each in (self.engine, version, settings[:_LONGEST_SETTINGS], digest) if each)
+        words = (self.engine, self._short, settings[:_LONGEST_SETTINGS], digest)
+        return "-".join(each for each in words if each)
+
+    @property
+    def _short(self) -> str:
+        return self.version[:_LONGEST_COMMIT] if self.is_commit else self.version
 
 
 def identity_of(reference: BuildReference) -> Identity:

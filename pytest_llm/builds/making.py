@@ -9,36 +9,26 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_llm.builds.running import TELLING_SECONDS, Running, last_lines
+from pytest_llm.builds.running import last_lines
 from pytest_llm.builds.tools import find_uv
 from pytest_llm.errors import BuildError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_llm.builds.identity import Identity
+    from pytest_llm.builds.running import Running
 
 ENVIRONMENT = "environment"
 
 
-def make_environment(
-    identity: Identity,
-    folder: Path,
-    log: Path,
-    lock: int,
-    tell: Callable[[str], None],
-    telling: float = TELLING_SECONDS,
-) -> str:
+def make_environment(identity: Identity, folder: Path, run: Running) -> str:
     """Have uv make the environment, in ``folder / ENVIRONMENT``; return which uv that was.
 
     Args:
         identity: What to make.
         folder: An empty folder.
-        log: The file for all that uv and the compiler write.
-        lock: An open file that everything that is started inherits.
-        tell: Is given a line now and then.
-        telling: Seconds between two of them.
+        run: Runs uv.
 
     Raises:
         BuildError: It could not be made.
@@ -54,7 +44,6 @@ def make_environment(
     install = [uv, "pip", "install", *common, "--verbose", "--python", str(python), "--link-mode", "copy"]
     # A wheel that somebody else compiled knows nothing of the settings.
     source = ["--no-binary", identity.engine] if identity.settings else []
-    run = Running(identity.title, log, lock, tell, telling)
     for command in (make, [*install, *source, identity.requirement]):
         code = run(command)
         if code:

@@ -14,7 +14,7 @@ from pytest_llm.builds.compiling import PROGRAM, is_whole, make_tree, tree_in
 from pytest_llm.builds.identity import identity_of
 from pytest_llm.builds.making import ENVIRONMENT, make_environment
 from pytest_llm.builds.manifest import Manifest
-from pytest_llm.builds.running import TELLING_SECONDS
+from pytest_llm.builds.running import TELLING_SECONDS, Running
 from pytest_llm.errors import BuildError, EngineError
 
 if TYPE_CHECKING:
@@ -180,11 +180,10 @@ class BuildStore:
 
     def _made_in(self, folder: Path, reference: BuildReference, lock: int, tell: Tell) -> tuple[Build, str]:
         identity = identity_of(reference)
-        log = self._beside(identity, ".log")
+        run = Running(identity.title, self._beside(identity, ".log"), lock, tell, self._telling)
         if identity.is_commit:
-            checkout = Path(reference.checkout)
-            return make_tree(identity, checkout, folder, log, lock, tell, self._telling)
-        uv = make_environment(identity, folder, log, lock, tell, self._telling)
+            return make_tree(identity, Path(reference.checkout), folder, run)
+        uv = make_environment(identity, folder, run)
         return self._describe(reference, str(_program(identity, folder))), uv
 
     def _trusted(self, identity: Identity) -> Manifest | None:

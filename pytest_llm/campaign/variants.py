@@ -26,7 +26,7 @@ def benign(reference: Side, seen: Seen) -> Iterator[tuple[str, LoadOptions]]:
     """Return load options that must not matter to what a model says, each with its name.
 
     Threads are not among them, and neither are prompts taken in token by token: where measured (see
-    docs/output.md), the former changed no bit, and the latter less than a small ubatch does.
+    docs/output.md), the former changed no bit but in a full cache, and both less than a small ubatch does.
     """
     options = reference.subject.load_options
     if options.flash_attn != "off":  # where it is off, that is on purpose

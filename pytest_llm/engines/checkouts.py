@@ -20,7 +20,7 @@ def ask(folder: Path, *words: str) -> str:
     """Return what git prints of a repository that begins in this very folder.
 
     Raises:
-        GitError: It refuses, or is not there; the message is its last line.
+        GitError: It refuses, or is not there; the message is its first line.
     """
     # Were this folder no repository, one around it must not answer.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}

@@ -91,7 +91,9 @@ def read(config: pytest.Config) -> Settings:
         raise UsageError("--llm-aa is the candidate against itself: leave --llm-against out, or --llm-aa")
     candidate = _build(config, "llm_candidate")
     reference = _build(config, "llm_against") if against else None
-    if reference is not None and reference.engine != candidate.engine:
+    # What measures a commit is chosen by what it is compared with.
+    fixed = {each.engine for each in (candidate, reference) if each is not None and each.kind != "git"}
+    if reference is not None and len(fixed) > 1:
         raise UsageError(
             f"--llm-against {reference}: {reference.engine} does not time what {candidate.engine}, the "
             "candidate's engine, does, so their speeds cannot be compared: give two builds of one engine"

@@ -41,7 +41,7 @@ def phases(metric: Metric) -> tuple[Phase, ...]:
 def lines(run: OperatorRun) -> list[str]:
     """Say which operations differ, what that rests on, and what could not be looked into."""
     compared = changes(run)
-    told = [*_found(run, compared), *_resting(run)] if compared else []
+    told = [*_found(run, compared), *_resting(run, compared)] if compared else []
     missing = "; ".join(run.not_covered)
     return [*told, f"{run.phase}: operators not compared: {missing}"] if missing else told
 
@@ -82,13 +82,13 @@ def _rest(compared: Sequence[OperatorChange], told: int) -> str:
     return "; ".join(parts)
 
 
-def _resting(run: OperatorRun) -> list[str]:
+def _resting(run: OperatorRun, compared: Sequence[OperatorChange]) -> list[str]:
     repeated = [len(each.candidate) for each in run.times if each.candidate]
     shapes = "the model's own shapes" if run.shapes == "model" else "shapes that upstream has built in"
     threads = counted(run.threads, "thread")
     if run.threads != run.asked_threads:
         threads += f" (upstream takes half of the machine's; the subject has {run.asked_threads})"
-    shares = [each.share for each in changes(run) if each.share is not None]
+    shares = [each.share for each in compared if each.share is not None]
     if shares:
         shapes += f", {_part(sum(shares))} of the time of all that were looked at"
     basis = [

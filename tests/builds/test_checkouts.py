@@ -51,11 +51,6 @@ build_store(Path(cache)).make(parse_build(build, Path.cwd()), lambda line: print
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def store(cache: Path, checkout: Checkout) -> Iterator[BuildStore]:
     found = build_store(cache)
     yield found

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from pytest_llm import __version__
 from pytest_llm.cli import GROUPS, main
+from tests.waiting import pid_in
 
 from .things import Test, results_of
 
@@ -246,13 +246,10 @@ def test_an_end_from_outside_is_quiet_and_ends_what_was_started(
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while not (pid.exists() and pid.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    started = pid_in(pid)
     end(command.pid)
     out, err = command.communicate(timeout=60)
     assert (command.returncode, out, err) == (status, "", "")
-    assert not psutil.pid_exists(started := int(pid.read_text())) or (
+    assert not psutil.pid_exists(started) or (
         psutil.Process(started).status() == psutil.STATUS_ZOMBIE  # where nobody waits for orphans
     )

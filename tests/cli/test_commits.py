@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 STEP = Stretch(0, 1, Answer(Relation.WORSE))
 
 
+@pytest.fixture(autouse=True)
+def _no_settings_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 def build(checkout: Checkout, ref: str, settings: str = "") -> BuildReference:
     return parse_build(f"git:{ref}:{checkout.path}{settings}", Path.cwd())
 
@@ -108,6 +113,17 @@ def test_the_commits_of_two_builds_may_be_short_and_dirty_and_the_settings_stay(
     found = Found(checkout.first[:7], f"{last[:9]}-dirty", settings="[-DA=1]")
 
     assert inside(found, checkout).builds == written(checkout, [checkout.first, last], "[-DA=1]")
+
+
+def test_commits_that_lead_to_a_build_of_no_settings_are_made_with_the_project_s(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nllm_build_settings = -DB=2\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    last = checkout.commit("more", {"llama.c": "int x;\n"})
+    found = Found(checkout.first, last)
+
+    assert inside(found, checkout).builds == written(checkout, [checkout.first, last], "[-DB=2]")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.checkouts import Checkout
     from tests.plugin.conftest import Project
 
 CHAT = """
@@ -155,3 +156,19 @@ def test_builds_of_two_engines_are_not_compared(project: Project, bench_program:
     line = project.usage_error(f"--llm-against=llama-bench@bin:{bench_program()}")
     assert "llama-bench does not time what llama-cpp-python, the candidate's engine, does" in line
     assert "give two builds of one engine" in line
+
+
+def test_a_commit_may_stand_beside_a_program_since_it_has_one_of_its_own(
+    project: Project, bench_program: Callable[..., Path], checkout: Checkout
+) -> None:
+    project.write(CHAT.format(markers="@pytest.mark.llm_no_regression()"))
+    candidate = f"llama-bench@bin:{bench_program()}"
+
+    plan = project.plan(
+        f"--llm-candidate={candidate}",
+        f"--llm-against=git:HEAD:{checkout.path}",
+        f"--llm-model={project.model}",
+    )
+
+    against = f"llama-cpp-python@git:{checkout.first[:12]}:{checkout.path}"
+    assert any(f" on {candidate} against {against}, " in line for line in plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.cli import project
 from pytest_llm.engines import parse_build
 from pytest_llm.engines.checkouts import GitError, ask, commit_of
 from pytest_llm.errors import UsageError
@@ -69,7 +70,8 @@ def inside(found: Bisected, step: Stretch, checkout: Path, start: Path) -> Row:
         raise UsageError(f"both are made of llama.cpp {commits[0][:12]}: what differs is not in its commits")
     build = parse_build(found.builds[step.last], start)
     ends = (BuildReference(build.engine, "git", f"{each}:{checkout}", build.settings) for each in commits)
-    return between(*ends)
+    # A build that was not made has none of the settings that the project has for those that are.
+    return between(*(project.build(str(each), start) for each in ends))
 
 
 def titles(found: Bisected, step: Stretch, start: Path) -> Sequence[str]:
