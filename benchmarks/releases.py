@@ -59,7 +59,7 @@ def measure(release: str, settings: str, effort: str) -> dict[str, Any]:
 
 def _line(release: str, results: Mapping[str, Any]) -> dict[str, Any]:
     (test,) = results["tests"]
-    line = {"release": release, "machine": results["machine"]["parts"]}
+    line = {"release": release, "machine": results["machine"]}
     if test["run"] is None:
         return {**line, "reason": "; ".join(test["notes"])}
     (pair,) = results["pairs"].values()
@@ -96,7 +96,7 @@ def _row(line: Line) -> str:
         return f"| {line['release']} | | | | | {line['reason']} |"
     ram = METRICS[MEMORY].unit.format
     sides = line[MEMORY]
-    apart = [each["name"] for each in line["drift"] if each["name"] not in _TOLD_ALONE]
+    apart = dict.fromkeys(each["name"] for each in line["drift"] if each["name"] not in _TOLD_ALONE)
     return " | ".join(
         [
             f"| {line['release']}",

@@ -56,15 +56,17 @@ def compare(stored: StoredFacts, now: Mapping[str, JSON]) -> Drift:
 
 def compare_sides(run: PairedRun) -> Drift:
     """Compare everything that both sides of a pair show; what was asked for is told, and is no drift."""
-    theirs, ours = (
-        {**each.facts, _OPTIONS: {**each.resolved, **_mapping(each.facts.get(_OPTIONS))}}
-        for each in (run.reference, run.candidate)
-    )
+    theirs, ours = _shown(run.reference), _shown(run.candidate)
     reasons = {**_rounded(theirs, ours), **expected(run)}
     lost, gained = features_apart(run.reference.build, run.candidate.build)
     features = [Difference(COMPILED_WITH, list(lost), list(gained), reasons[COMPILED_WITH])]
     differences = (*_differences(theirs, ours, reasons), *(features if lost or gained else ()))
     return Drift(differences, output=_has_output(theirs, ours))
+
+
+def _shown(run: Run) -> dict[str, JSON]:
+    options = {**run.resolved, **_mapping(run.facts.get(_OPTIONS))}
+    return {**run.facts, _OPTIONS: {name: options[name] for name in options.keys() - run.facts.keys()}}
 
 
 def _has_output(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> bool:

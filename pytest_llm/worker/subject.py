@@ -106,13 +106,19 @@ class Subject:
             "n_ctx": llama.llama_n_ctx(context),
             "n_batch": self.n_batch,
             "n_ubatch": self.n_ubatch,
-            "n_seq_max": llama.llama_n_seq_max(context),
+            **self._sequences(),
             "n_threads": llama.llama_n_threads(context),
             "n_threads_batch": llama.llama_n_threads_batch(context),
             "weights_bytes": llama.llama_model_size(self.model),
             "vocabulary_type": self.bindings.vocabulary_type(self.vocabulary),
             **self.bindings.chat_template(self.model),
         }
+
+    def _sequences(self) -> dict[str, Any]:
+        """Return the room for sequences; nothing where a release tells the cells of its cache instead."""
+        told = self.llama.llama_n_seq_max(self.context)
+        means_cells = told == self.llama.llama_n_ctx(self.context) and told != self.asked["n_seq_max"]
+        return {} if means_cells else {"n_seq_max": told}
 
     def offloads(self) -> bool:
         """Whether layers were to go to a GPU, and this build can put them there."""

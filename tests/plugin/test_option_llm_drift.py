@@ -57,6 +57,14 @@ def test_fails_by_default_and_says_what_drifted_then_on_what(
     )
 
 
+def test_a_release_that_tells_cells_for_sequences_does_not_differ(
+    project: Project, against: str, stand_in: StandIn
+) -> None:
+    stand_in.set_reference(sequences="cells")
+
+    assert _drift(project, against)["differences"] == []
+
+
 @pytest.mark.parametrize(
     ("differs", "told"),
     [

@@ -119,6 +119,12 @@ def test_whatever_both_sides_of_a_pair_show_is_compared(changed: Run, name: str)
     assert compare_sides(PairedRun(changed, a_run(OLD))).verdict is Verdict.DRIFT
 
 
+def test_what_is_a_fact_and_an_option_as_well_is_told_once() -> None:
+    heavier, lighter = (a_run(facts={"weights_bytes": size}, weights_bytes=size) for size in (2, 1))
+    drift = compare_sides(PairedRun(lighter, heavier))
+    assert [each.name for each in drift.differences] == ["weights_bytes"]
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -41,7 +41,7 @@ _UP_TO_THE_MACHINE = {
     ("load_mode", "mmap+mlock"),
     ("load_mode", "direct_io"),
 }
-# What the context itself tells.
+# What the context itself tells; the sequences not in every release.
 _TOLD = ("n_batch", "n_ubatch", "n_seq_max", "n_threads", "n_threads_batch")
 # What llama.cpp writes, where no function tells.
 _WRITTEN = {
@@ -83,7 +83,7 @@ def unseen(asked: Asked, accepted: Accepted) -> str:
     resolved = accepted.resolved
     if option == "n_ctx" and resolved["n_ctx"] < value:
         return f"the context has {resolved['n_ctx']} tokens"
-    if option in _TOLD and resolved[option] != value:
+    if option in _TOLD and resolved.get(option, value) != value:
         return f"the context has {option}={resolved[option]}"
     if option == "flash_attn" and value != "auto" and resolved["flash_attn"] != value:
         return f"llama.cpp writes that flash attention is {resolved['flash_attn']}"

@@ -36,6 +36,7 @@ _FEATURES = os.environ.get("LLAMA_STAND_IN_FEATURES") or "PRETENDED"
 _TEMPLATE = os.environ.get("LLAMA_STAND_IN_TEMPLATE") or "stand-in"
 _GPU = os.environ.get("LLAMA_STAND_IN_GPU") == "yes"
 _REUSES = os.environ.get("LLAMA_STAND_IN_REUSES") != "no"
+_TELLS_CELLS = os.environ.get("LLAMA_STAND_IN_SEQUENCES") == "cells"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
 
@@ -240,7 +241,7 @@ def llama_n_ubatch(ctx: _Context) -> int:
 
 
 def llama_n_seq_max(ctx: _Context) -> int:
-    return int(ctx.params.n_seq_max)
+    return int(ctx.params.n_ctx if _TELLS_CELLS else ctx.params.n_seq_max)
 
 
 def llama_n_threads(ctx: _Context) -> int:
