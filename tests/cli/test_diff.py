@@ -115,6 +115,37 @@ def test_what_cannot_be_compared_names_the_condition(baselines: Command) -> None
     assert f"{NAME}: cannot be compared: recorded with n_threads=1, now 4" in lines_of(baselines, other)
 
 
+CHANGE = "change of the device"
+
+
+@pytest.mark.parametrize(("read", "told"), [(CHANGE, CHANGE), ("", "nothing noted")])
+def test_a_value_that_was_read_otherwise_has_no_baseline(baselines: Command, read: str, told: str) -> None:
+    baselines.accept(*STORED, vram=6e9, vram_read=read)
+    now = Test(vram=9e9)
+    status, (test,) = compared(baselines, now)
+    metric = test["metrics"]["peak_vram"]
+    assert (status, metric["verdict"], metric["runs"], metric["new"]) == (0, "no baseline", 0, False)
+    reason = (
+        f"read otherwise: {told} when recorded, per process now; record it anew with "
+        "--llm-update-baselines=append"
+    )
+    assert metric["reason"] == reason
+    assert any(line.endswith(f"no baseline: {reason}") for line in lines_of(baselines, now))
+    assert test["metrics"][SPEED]["verdict"] == "pass"
+
+
+def test_stored_runs_that_were_read_otherwise_are_left_out_and_counted(baselines: Command) -> None:
+    baselines.accept(102.0, 103.0, vram=6e9, vram_read=CHANGE)
+    baselines.accept(*STORED, vram=9e9)
+    now = Test(vram=9e9)
+    status, (test,) = compared(baselines, now)
+    metric = test["metrics"]["peak_vram"]
+    assert (status, metric["verdict"], metric["runs"], metric["stored"]) == (0, "pass", 5, pytest.approx(9e9))
+    assert metric["left_out"] == f"2 more left out, read otherwise: {CHANGE}"
+    assert any(line.endswith(f"pass: {metric['left_out']}") for line in lines_of(baselines, now))
+    assert test["metrics"][SPEED]["runs"] == 7
+
+
 def test_new_tests_and_new_metrics_are_told(baselines: Command) -> None:
     document = results_of(Test())
     del document["tests"][0]["metrics"]["load_time"]
