@@ -89,6 +89,15 @@ def test_the_tolerance_is_the_gate_s_own(baselines: Command) -> None:
     assert test["metrics"]["load_time"]["tolerance"] == 0.05
 
 
+def test_what_no_gate_names_is_judged_by_the_metric_s_own_tolerance(baselines: Command) -> None:
+    baselines.accept(*STORED, ram=100e6)
+    _, (test,) = compared(baselines, Test(ram=100.7e6))
+    ram = test["metrics"]["peak_ram_anonymous"]
+    assert (ram["tolerance"], ram["gated"], ram["verdict"]) == (0.03, False, "regressed")
+    _, (test,) = compared(baselines, Test(ram=100.5e6))
+    assert test["metrics"]["peak_ram_anonymous"]["verdict"] == "pass"
+
+
 def test_the_error_rate_is_shared_as_in_the_file(baselines: Command) -> None:
     baselines.accept(*STORED)
     slow = Test(speed=95.5)

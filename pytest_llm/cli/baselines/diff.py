@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _TEXT = command.Text(
     summary="compare results files with what is stored of their machine",
     more="Every metric is judged as pytest judges gates: by the tolerance of the test's llm_no_regression, "
-    "by 5 % where it asks for none, at the error rate that the file's gates share. Metrics that no test "
-    "gates are told and decide nothing.",
+    "by the metric's own where it asks for none, at the error rate that the file's gates share. Metrics that "
+    "no test gates are told and decide nothing.",
     statuses="0; 1 if a gated metric regressed",
     example="pytest-llm baselines diff results.json",
 )
