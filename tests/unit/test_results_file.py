@@ -413,3 +413,11 @@ def test_what_is_said_of_operators_follows_from_their_times() -> None:
     assert differences(document) == []
     entry["times"][0]["candidate"][0] = 2e-5
     assert differences(document) == ["t.py::a: operators"]
+
+
+def test_which_stored_runs_were_left_out_is_told_again() -> None:
+    document = results.document(findings()[1:2], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+    baseline = document["tests"][0]["metrics"]["generation_tokens_per_second"]["baseline"]
+    assert baseline["left_out"] == "2 more left out, read otherwise: per process"
+    assert [each.get("note") for each in baseline["runs"]] == [None, None, "as told", None, None]
+    assert [each for each in differences(document) if "generation" in each] == []
