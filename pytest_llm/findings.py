@@ -58,6 +58,7 @@ class Screening:
         change: Of the metric itself, now by then, less 1; None without stored runs.
         interval: Of the change; None where there are too few.
         reason: Why nothing could be said, in words; "" otherwise.
+        left_out: Which stored runs it was not compared with, and why; "" if it was with all.
     """
 
     verdict: Verdict
@@ -68,6 +69,7 @@ class Screening:
     change: float | None = None
     interval: tuple[float, float] | None = None
     reason: str = ""
+    left_out: str = ""
 
 
 @dataclass(frozen=True)

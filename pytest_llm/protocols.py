@@ -282,12 +282,12 @@ class Watcher(Protocol):
     def waiting(self, holder: str) -> None:
         """Another run measures on this machine; this one waits for it."""
 
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        """A process of the subject, or of its reference, is looked at untimed; so many readings are made."""
+
 
 class Preparing(Watcher, Protocol):
     """Is told as well of what comes before a campaign."""
 
     def preparing(self, doing: str) -> None:
         """Something takes long that has to be there first: a build."""
-
-    def looking(self, subject: Subject, at: str) -> None:
-        """A process of the subject, or of its reference, goes through the texts of outputs."""

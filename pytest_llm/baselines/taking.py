@@ -55,7 +55,8 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
                 for name, metric in test["metrics"].items()
                 if not find(name).slope  # about 0: there is no share of it that could be a tolerance
             }
-            runs.append(Entry(key, Conditions.of(run), source, values))
+            notes = {name: note for name in values if (note := run.how_read(find(name)))}
+            runs.append(Entry(key, Conditions.of(run), source, values, notes))
             told = {**run.facts, **_said(test, mode)}
             if told:
                 facts.append(FactsEntry(key, Conditions.of_facts(run), source, told))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llm.campaign.leaks import watch_for_leaks
+from pytest_llm.campaign.leaks import WATCHING, watch_for_leaks
 from pytest_llm.campaign.memory import memory_series
 from pytest_llm.campaign.slices import (
     Budget,
@@ -77,6 +78,7 @@ def run_alone(
         held,
         records.add_to_last,
         records.fail,
+        partial(watcher.looking, campaign.subject, WATCHING),
     )
     watcher.campaign_ended()
     return records.outcomes()

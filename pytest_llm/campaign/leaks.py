@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_llm.protocols import Held, Loaded
     from pytest_llm.records import Workload
 
+WATCHING = "watching for leaks"
 # The name of the series: bytes held, read after equal numbers of tokens.
 SERIES = "held"
 # Tokens a sequence between two readings, where the workload has room for as many; readings after the first.
@@ -33,6 +34,7 @@ def watch_for_leaks(
     held: Held,
     add: Callable[[Workload, dict[str, Series]], None],
     fail: Callable[[Workload, EngineError], None],
+    tell: Callable[[int, int], None],
 ) -> None:
     """Watch a fresh process on each of some workloads.
 
@@ -42,16 +44,19 @@ def watch_for_leaks(
         held: Tells what it holds.
         add: Takes in the series of a workload; an empty one where nothing tells what is held.
         fail: Takes in why a workload could not be gone through.
+        tell: Is told how many readings there are of how many.
     """
     for workload in workloads:
         try:
             with closing(start()) as loaded:
-                add(workload, leak_series(loaded, workload, held))
+                add(workload, leak_series(loaded, workload, held, tell))
         except EngineError as error:
             fail(workload, error)
 
 
-def leak_series(loaded: Loaded, workload: Workload, held: Held) -> dict[str, Series]:
+def leak_series(
+    loaded: Loaded, workload: Workload, held: Held, tell: Callable[[int, int], None]
+) -> dict[str, Series]:
     """Load, rehearse, and read what is held after every few tokens.
 
     Returns:
@@ -62,6 +67,7 @@ def leak_series(loaded: Loaded, workload: Workload, held: Held) -> dict[str, Ser
     """
     if not loaded.coverage(workload).requests:
         return {}
+    tell(0, READINGS)
     loaded.load()
     loaded.rehearse(workload)
     steps = min(STEPS, workload.prompt_tokens + workload.generate_tokens)
@@ -69,8 +75,9 @@ def leak_series(loaded: Loaded, workload: Workload, held: Held) -> dict[str, Ser
     for _ in range(_WARM_UP):
         tokens = loaded.generate(steps)
     readings = [held(loaded.pid)]
-    for _ in range(READINGS):
+    for number in range(1, READINGS + 1):
         loaded.generate(steps)
         readings.append(held(loaded.pid))
+        tell(number, READINGS)
     told = tuple(each for each in readings if each is not None)
     return {SERIES: Series(told, tokens)} if len(told) == len(readings) else {}

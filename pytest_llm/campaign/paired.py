@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.campaign.leaks import watch_for_leaks
+from pytest_llm.campaign.leaks import WATCHING, watch_for_leaks
 from pytest_llm.campaign.memory import memory_series
 from pytest_llm.campaign.paired_records import PairedRecords
 from pytest_llm.campaign.rounds import PLACES, Disturbances, awake, measure_one, measure_pair, order
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     Sides = tuple["Side", "Side"]
     Seen = tuple[Mapping[str, Series], Mapping[str, Series]]
+
+_ALONE = ("the candidate alone, before any timing", "the reference alone, before any timing")
 
 PairedOutcome = PairedRun | EngineError
 
@@ -80,6 +83,7 @@ def run_paired(
         around.held,
         records.add_to_last,
         records.fail,
+        partial(around.watcher.looking, campaign.subject, WATCHING),
     )
     around.watcher.campaign_ended()
     return records.outcomes()
@@ -94,6 +98,7 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
     """See each subject alone before any timing: configuration, output, memory; return decodes a slice."""
     steps: dict[Workload, int] = {}
     for place in order(around):
+        around.watcher.looking(sides[place].subject, _ALONE[place])
         waiting = records.waiting()
         while waiting:
             with closing(sides[place].start()) as loaded:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines.load_log import read_log
@@ -53,6 +54,23 @@ class Devices:
             return
         if reason:
             raise CPUFallbackError(f"{build}: {reason}", _telling(log))
+
+    def check_weights(self, log: str, build: str, *, named: bool) -> None:
+        """Do the same for a program whose context is its own, and whose log may be empty.
+
+        Args:
+            log: What llama.cpp wrote while it loaded.
+            build: What messages call it.
+            named: Whether the program names a GPU; older ones know few kinds of them.
+
+        Raises:
+            CPUFallbackError: They are not on a device; of a program that names one and writes no log nobody
+                can tell.
+        """
+        on_gpu = named or bool(_USING.search(log))
+        if _buffers(log) or not on_gpu:
+            weights_alone = replace(self._options, offload_kqv=False)
+            Devices(self._path, weights_alone).check(log, build, on_gpu=on_gpu)
 
     def memory(self, log: str, *, on_gpu: bool) -> dict[str, JSON]:
         """Return what is predicted beside what llama.cpp wrote; see :func:`pytest_llm.sizes.beside`."""

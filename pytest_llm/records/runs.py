@@ -76,6 +76,11 @@ class Run:
     measurements: Mapping[str, Measurement]
     facts: Mapping[str, JSON] = field(default_factory=dict)
 
+    def how_read(self, metric: metrics.Metric) -> str:
+        """Return how a metric was read, where there is more than one way; "" otherwise."""
+        found = [each.series[metric.series] for each in self.sessions if metric.series in each.series]
+        return " and ".join(dict.fromkeys(each.note for each in found if each.values and each.note))
+
     def __getattr__(self, name: str) -> Measurement:
         # Only reached for names that are no fields. Copying and pickling ask for dunder names on
         # instances that have no fields yet.
@@ -138,10 +143,27 @@ class Provenance:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A metric's value in one run, in the metric's base unit."""
+    """A metric's value in one run.
+
+    Attributes:
+        value: In the metric's base unit.
+        provenance: Where it comes from.
+        note: How it was read, where there is more than one way; "" otherwise.
+    """
 
     value: float
     provenance: Provenance
+    note: str = ""
+
+    @classmethod
+    def of(cls, value: float, note: str = "", **provenance: str) -> StoredRun:
+        """Return the record of what :meth:`plain` returned."""
+        return cls(float(value), Provenance(**provenance), note)
+
+    def plain(self) -> dict[str, JSON]:
+        """Return one flat object, as files have it; where there is no note, it has none."""
+        noted: dict[str, JSON] = {"note": self.note} if self.note else {}
+        return {"value": self.value, **vars(self.provenance), **noted}
 
 
 @dataclass(frozen=True)

@@ -227,14 +227,16 @@ def _limit(judgement: Judgement) -> dict[str, Any]:
 
 
 def _baseline(screening: Screening) -> dict[str, Any]:
+    left_out = {"left_out": screening.left_out} if screening.left_out else {}
     return {
         "verdict": screening.verdict.value,
         "tolerance": screening.gate.tolerance,
-        "runs": [{"value": each.value, **vars(each.provenance)} for each in screening.stored],
+        "runs": [each.plain() for each in screening.stored],
         "value": screening.value,
         "change": screening.change,
         "interval": None if screening.interval is None else list(screening.interval),
         "reason": screening.reason,
+        **left_out,
     }
 
 

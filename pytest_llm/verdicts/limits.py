@@ -8,7 +8,7 @@ from pytest_llm.findings import Judgement
 from pytest_llm.inference.estimates import readable
 from pytest_llm.inference.slopes import CONFIDENCE, interval
 from pytest_llm.records import Verdict
-from pytest_llm.verdicts.measured import how_read, measured, not_covered
+from pytest_llm.verdicts.measured import measured, not_covered
 from pytest_llm.verdicts.words import counted, percent
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def _judge(run: Run, limit: Limit) -> Judgement:
     measurement = measured(run, limit.metric)
     if measurement is None:
         return Judgement(Verdict.NOT_COVERED, limit, None, not_covered(run, limit.metric))
-    how = how_read(run, limit.metric)
+    how = run.how_read(limit.metric)
     higher = limit.metric.better == "higher"
     kept = measurement.value >= limit.bound if higher else measurement.value <= limit.bound
     verdict = Verdict.PASS if kept else Verdict.OVER_LIMIT

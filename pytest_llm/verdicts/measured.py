@@ -8,20 +8,13 @@ from pytest_llm.inference.estimates import measure, readable
 
 if TYPE_CHECKING:
     from pytest_llm.metrics import Metric
-    from pytest_llm.records import Measurement, Run, Series
+    from pytest_llm.records import Measurement, Run
 
 
 def measured(run: Run, metric: Metric) -> Measurement | None:
     """Return a metric over all sessions; None if one cannot tell it, or told it in another way."""
     found = readable(metric, run.sessions)
     return measure(metric, found) if found else None
-
-
-def how_read(run: Run, metric: Metric) -> str:
-    """Return how a metric was read, where there is more than one way; "" otherwise."""
-    return " and ".join(
-        dict.fromkeys(each.note for each in _series(run, metric) if each.values and each.note)
-    )
 
 
 # Engine -> what it measures, where that is not everything.
@@ -32,14 +25,11 @@ def not_covered(run: Run, metric: Metric) -> str:
     """Say why there is nothing of a metric."""
     if run.build.engine in _ONLY:
         return f"{metric.title} cannot be had: {_ONLY[run.build.engine]}"
-    reasons = [each.note for each in _series(run, metric) if not each.values and each.note]
+    found = [each.series[metric.series] for each in run.sessions if metric.series in each.series]
+    reasons = [each.note for each in found if not each.values and each.note]
     if reasons:
         return f"{metric.title} cannot be had: {reasons[0]}"
-    how = how_read(run, metric)
+    how = run.how_read(metric)
     if " and " in how:
         return f"{metric.title} cannot be had: it was read in two ways, {how}"
     return f"{metric.title} cannot be had from {run.build} on this system"
-
-
-def _series(run: Run, metric: Metric) -> list[Series]:
-    return [each.series[metric.series] for each in run.sessions if metric.series in each.series]

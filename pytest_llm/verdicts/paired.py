@@ -12,7 +12,7 @@ from pytest_llm.inference.paired import change_of, conclude, interval_of
 from pytest_llm.inference.pairing import ask, log_ratios
 from pytest_llm.records import Claim, Gate, Verdict
 from pytest_llm.verdicts.drift import compare_sides
-from pytest_llm.verdicts.measured import how_read, measured, not_covered
+from pytest_llm.verdicts.measured import measured, not_covered
 from pytest_llm.verdicts.words import counted, moved, percent, ratio, resting_on
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     for side, found in ((run.candidate, ours), (run.reference, theirs)):
         if found is None:
             return Comparison(Verdict.NOT_COVERED, asked, run, reason=not_covered(side, metric))
-    ways = [how_read(side, metric) for side in (run.candidate, run.reference)]
+    ways = [side.how_read(metric) for side in (run.candidate, run.reference)]
     if ways[0] != ways[1]:
         reason = f"{metric.title} was read in two ways: {ways[0]} and, of the reference, {ways[1]}"
         return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)

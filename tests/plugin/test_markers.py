@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.records import Series
+from pytest_llm.errors import UsageError
+from pytest_llm.plugin.markers import read
+from pytest_llm.records import Gate, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,6 +57,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
             "@pytest.mark.llm_vram(max): Fail if *",
             "@pytest.mark.llm_ram(max, kind='total'): Fail if *",
             "@pytest.mark.llm_leak(max): Fail if *",
+            "@pytest.mark.llm_no_regression([*]metrics, tolerance=None): Fail if *",
             "@pytest.mark.llm_bench: On every benchmark*",
         ],
         consecutive=False,
@@ -484,3 +487,22 @@ def test_known_markers_are_known_where_markers_are_strict(project: Project) -> N
     )
 
     project.measure("--strict-markers", "-W", "error").assert_outcomes(passed=1)
+
+
+def tolerances(*arguments: str, **keywords: object) -> dict[str, float]:
+    gates: tuple[Gate, ...] = read("llm_no_regression", arguments, keywords)
+    return {gate.metric.name: gate.tolerance for gate in gates}
+
+
+def test_a_metric_has_its_own_tolerance_unless_the_marker_gives_one_for_all() -> None:
+    memory = ("peak_ram", "peak_vram", "load_time")
+    assert tolerances(*memory) == {"peak_ram": 0.03, "peak_vram": 0.05, "load_time": 0.05}
+    assert tolerances(*memory, tolerance=None) == tolerances(*memory)
+    assert tolerances(*memory, tolerance="10%") == dict.fromkeys(memory, pytest.approx(0.1))
+    assert set(tolerances().values()) == {0.05}
+
+
+@pytest.mark.parametrize("tolerance", [0, "0%", 1, "100%"])
+def test_a_tolerance_that_is_none_is_refused(tolerance: object) -> None:
+    with pytest.raises(UsageError, match="is not above 0 and below 100 %; write '5%'"):
+        tolerances("peak_ram", tolerance=tolerance)

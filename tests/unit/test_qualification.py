@@ -164,6 +164,9 @@ class Told:
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
 
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        pass
+
 
 class Calm:
     def mark(self) -> None:

@@ -152,6 +152,7 @@ class PretendedMemory:
 class Told:
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.looks: list[tuple[str, int, int]] = []
 
     def session_started(self, subject: Subject, number: int, of: int) -> None:
         self.lines.append(f"{number}/{of}")
@@ -164,6 +165,9 @@ class Told:
 
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
+
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        self.looks.append((at, number, of))
 
 
 def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:

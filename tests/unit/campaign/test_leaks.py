@@ -89,3 +89,16 @@ def test_where_nothing_tells_there_are_no_readings() -> None:
     found = run_alone(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told())[CHAT]
     assert isinstance(found, Run)
     assert LEAK not in measure_all(found.sessions)
+
+
+def test_each_reading_is_told() -> None:
+    machine, told = Machine(), Told()
+    run_alone(
+        Campaign(SUBJECT, (CHAT, DEEP), 2, leaks=(DEEP,)),
+        MODEL,
+        machine,
+        PretendedMemory(),
+        machine.clock,
+        told,
+    )
+    assert told.looks == [("watching for leaks", number, READINGS) for number in range(READINGS + 1)]

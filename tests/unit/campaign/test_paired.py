@@ -450,3 +450,12 @@ def test_the_watcher_hears_of_every_session_and_of_the_end() -> None:
     lines = [line.partition(" ")[0] for line in pair.told.lines]
     assert lines[:4] == ["1/20", "1", "2/20", "2"]
     assert lines[-2:] == ["10", "ended"]
+
+
+def test_the_watcher_hears_who_is_looked_at_alone() -> None:
+    pair = Pair()
+    pair.run_one()
+    assert sorted(pair.told.looks) == [
+        ("the candidate alone, before any timing", 0, 0),
+        ("the reference alone, before any timing", 0, 0),
+    ]
