@@ -179,7 +179,7 @@ _DECLARED = (
         "lower",
         "peak_ram_anonymous",
         "The largest anonymous part of the worker's resident set over load and one whole request, sampled "
-        "every 10 ms: what mapped weights do not count into.",
+        "every 20 ms: what mapped weights do not count into.",
         _PROC,
     ),
     Metric(
@@ -189,7 +189,7 @@ _DECLARED = (
         "lower",
         "peak_ram_file",
         "The largest file-backed part of the worker's resident set over load and one whole request, sampled "
-        "every 10 ms: mapped weights, and the programs themselves.",
+        "every 20 ms: mapped weights, and the programs themselves.",
         _PROC,
     ),
     Metric(
