@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Subject,
         Workload,
     )
+    from pytest_llm.records.devices import Holding
     from pytest_llm.talk import Completion, Greedy, Position, Sampling, Token
 
 
@@ -224,8 +225,8 @@ class Probe(Protocol):
 class Held(Protocol):
     """Tells what a process holds on to, apart from what is only mapped."""
 
-    def __call__(self, pid: int, /) -> float | None:
-        """Return the bytes of anonymous memory, swapped or not, and of devices; None where nothing tells."""
+    def __call__(self, pid: int, /) -> Holding | None:
+        """Return the anonymous memory, swapped or not, and that of devices; None where nothing tells."""
 
 
 class Noise(Protocol):

@@ -11,6 +11,7 @@ import psutil
 
 from pytest_llm.probes.device_figures import Gathered, Look
 from pytest_llm.probes.devices import Condition, Device, Found, UnreadableError
+from pytest_llm.probes.family import Family
 from pytest_llm.records import Series
 from pytest_llm.records.devices import untold
 
@@ -63,7 +64,7 @@ class DeviceMemory:
         looks = [_look_at(device) for device in self._devices]
         before = self._before.setdefault(_identity(pid), looks)
         names = [f"GPU {place}" for place in range(len(self._devices))]
-        family = _Family(pid)
+        family = Family(pid)
         gathered = Gathered(names, before, family, self._exists)
         watching = _Watching(self._devices, gathered, family, self._interval)
         watching.start(looks)
@@ -133,25 +134,6 @@ class _Watching:
 
     def _note_conditions(self) -> None:
         self._conditions.append([device.condition() for device in self._devices])
-
-
-class _Family:
-    """A process and its children; each id is looked up once."""
-
-    def __init__(self, pid: int) -> None:
-        self._known = {pid: True}
-        self._pid = pid
-
-    def __call__(self, pid: int) -> bool:
-        if pid not in self._known:
-            self._known[pid] = self._descends(pid)
-        return self._known[pid]
-
-    def _descends(self, pid: int) -> bool:
-        try:
-            return any(parent.pid == self._pid for parent in psutil.Process(pid).parents())
-        except psutil.Error:
-            return False
 
 
 def _identity(pid: int) -> tuple[int, float]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from pytest_llm.probes import amd, nvml_memory
 from pytest_llm.probes.device_memory import DeviceMemory
 from pytest_llm.probes.devices import find_devices
+from pytest_llm.probes.held import HeldMemory
+from pytest_llm.probes.held_devices import HeldOnDevices
 from pytest_llm.probes.process_memory import ProcessMemory
 
 if TYPE_CHECKING:
@@ -49,3 +51,8 @@ def memory_probe() -> Together:
     """Return what watches the memory of a worker on this machine."""
     devices = DeviceMemory(find_devices(VENDORS))
     return Together(ProcessMemory().watch, devices.watch)
+
+
+def held_memory() -> HeldMemory:
+    """Return what tells how much memory a worker holds on to, on this machine."""
+    return HeldMemory(devices=HeldOnDevices(lambda: find_devices(VENDORS)))
