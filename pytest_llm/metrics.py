@@ -148,7 +148,8 @@ _DECLARED = (
         "The most memory of all GPUs together over load and one whole request, sampled every 20 ms: what the "
         "worker and its children hold, the backend's context included, where the driver tells it by process; "
         "else by how much more of the devices is in use than before the load. Where no driver's library "
-        "is there, the sum of the buffers that llama.cpp allocated on devices.",
+        "is there, how much less of them ggml says is free after the load or the request, or the sum of the "
+        "buffers that llama.cpp allocated there.",
         _NVML,
         once=True,
     ),

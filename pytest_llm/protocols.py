@@ -89,6 +89,13 @@ class Loaded(Protocol):
         Must come before the other three, whenever the workload changes.
         """
 
+    def on_devices(self) -> Mapping[str, float]:
+        """Return how many bytes more of each device are in use than before the load, as the engine tells it.
+
+        The most of two moments, after ``load`` and after the latest ``rehearse``; nothing of devices of which
+        the engine tells nothing.
+        """
+
     def prompt_slice(self) -> tuple[int, float]:
         """Time one ubatch of fresh prompt at the workload's depth: tokens and seconds."""
 
