@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.inference.intervals import median_interval
-from pytest_llm.probes import device_memory, process_memory
 from pytest_llm.probes.device_memory import DeviceMemory
 from pytest_llm.probes.devices import find_devices
 from pytest_llm.probes.memory import VENDORS, Together
 from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.probes.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,12 +93,10 @@ def main() -> int:
         watched.stdout.readline()
         provide_library(Path(folder), watched.pid)
         tell_readings(watched.pid)
-        ram, devices = ProcessMemory(), DeviceMemory(find_devices(VENDORS))
-        probes: dict[str, Probe] = {
-            f"RAM, every {process_memory.INTERVAL * 1000:g} ms": ram,
-            f"one GPU, every {device_memory.INTERVAL * 1000:g} ms": devices,
-            "both": Together(ram.watch, devices.watch),
-        }
+        ticker = Ticker()
+        ram, devices = ProcessMemory(ticker=ticker), DeviceMemory(find_devices(VENDORS), ticker)
+        both = Together(ram.watch, devices.watch)
+        probes: dict[str, Probe] = {"RAM": ram, "one GPU": devices, "both": both}
         low = 0.0
         for name, probe in probes.items():
             found = [share(probe, watched.pid, arguments.seconds) for _ in range(arguments.times)]

@@ -11,6 +11,7 @@ from pytest_llm.probes.devices import find_devices
 from pytest_llm.probes.held import HeldMemory
 from pytest_llm.probes.held_devices import HeldOnDevices
 from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.probes.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,8 +50,9 @@ class Together:
 
 def memory_probe() -> Together:
     """Return what watches the memory of a worker on this machine."""
-    devices = DeviceMemory(find_devices(VENDORS))
-    return Together(ProcessMemory().watch, devices.watch)
+    ticker = Ticker()
+    devices = DeviceMemory(find_devices(VENDORS), ticker)
+    return Together(ProcessMemory(ticker=ticker).watch, devices.watch)
 
 
 def held_memory() -> HeldMemory:

@@ -7,19 +7,18 @@ PSS count like any other.
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
+from pytest_llm.probes.ticker import Ticker
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-INTERVAL = 0.02  # seconds
 _LARGER_THAN_STATUS = 1 << 14
 _LARGER_THAN_STATM = 1 << 8
 _FIELDS = ("VmHWM", "RssAnon", "RssFile", "RssShmem")
@@ -32,36 +31,25 @@ class ProcessMemory:
     since nothing there tells them.
     """
 
-    def __init__(self, proc: Path = Path("/proc"), interval: float = INTERVAL) -> None:
-        """Read below ``proc`` every ``interval`` seconds."""
+    def __init__(self, proc: Path = Path("/proc"), ticker: Ticker | None = None) -> None:
+        """Read below ``proc``, whenever the ticker says; its own, if none is given."""
         self._proc = proc
-        self._interval = interval
+        self._ticker = ticker or Ticker()
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
         """Sample until the context ends; the mapping is filled then."""
         folder = self._proc / str(pid)
-        # A lock that is waited for costs half of what an event does.
-        ended = threading.Lock()
         seen: dict[str, Series] = {}
-
-        def sample_until_ended() -> None:
-            while not ended.acquire(timeout=self._interval):
-                peaks.sample()
-
         with suppress(OSError):  # the kernel's own peak, VmHWM, starts anew
             (folder / "clear_refs").write_text("5")
         with ExitStack() as files:
             peaks = _peaks(folder, pid, files)
             peaks.look()
-            ended.acquire()
-            thread = threading.Thread(target=sample_until_ended, name="llm-process-memory", daemon=True)
-            thread.start()
             try:
-                yield seen
+                with self._ticker.calling(peaks.sample):
+                    yield seen
             finally:
-                ended.release()
-                thread.join()
                 peaks.look()
                 seen.update({name: Series((size,)) for name, size in peaks.found().items()})
 

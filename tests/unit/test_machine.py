@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import pytest
 
 from pytest_llm.probes import machine, process_memory
 from pytest_llm.probes.process_memory import ProcessMemory, parse_status
+from pytest_llm.probes.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,7 +63,7 @@ def peaks_of(seen: Mapping[str, Series]) -> dict[str, float]:
 
 def test_a_peak_between_two_looks_is_kept_though_it_went(tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=10, file=30)
-    probe = ProcessMemory(tmp_path, interval=0.001)
+    probe = ProcessMemory(tmp_path, ticker=Ticker(0.001))
     with probe.watch(7) as seen:
         status_of(tmp_path, peak=300, anonymous=90, file=20)
         wait_for_a_look()
@@ -77,7 +79,7 @@ def wait_for_a_look() -> None:
 
 def test_the_beginning_and_the_end_count_without_a_look_in_between(tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=90, file=10)
-    with ProcessMemory(tmp_path, interval=10).watch(7) as seen:
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(7) as seen:
         status_of(tmp_path, peak=200, anonymous=40, file=60)
     assert peaks_of(seen) == {"peak_ram": 200, "peak_ram_anonymous": 90, "peak_ram_file": 60}
 
@@ -85,7 +87,7 @@ def test_the_beginning_and_the_end_count_without_a_look_in_between(tmp_path: Pat
 @pytest.mark.parametrize(("before", "after"), [(8, 8), (0, 8), (8, 0)])
 def test_shared_memory_is_not_taken_for_a_file_s(before: int, after: int, tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=5, file=10, shared=before)
-    with ProcessMemory(tmp_path, interval=0.001).watch(7) as seen:
+    with ProcessMemory(tmp_path, ticker=Ticker(0.001)).watch(7) as seen:
         status_of(tmp_path, peak=100, anonymous=5, file=40, shared=8)
         wait_for_a_look()
         status_of(tmp_path, peak=100, anonymous=5, file=10, shared=after)
@@ -95,7 +97,7 @@ def test_shared_memory_is_not_taken_for_a_file_s(before: int, after: int, tmp_pa
 def test_what_was_seen_of_a_process_that_ends_meanwhile_is_kept() -> None:
     with (
         subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process,
-        ProcessMemory(interval=0.001).watch(process.pid) as seen,
+        ProcessMemory(ticker=Ticker(0.001)).watch(process.pid) as seen,
     ):
         wait_for_a_look()
         process.communicate(b"\n")
@@ -104,7 +106,7 @@ def test_what_was_seen_of_a_process_that_ends_meanwhile_is_kept() -> None:
 
 
 def test_samples_split_the_resident_set_as_the_status_does() -> None:
-    with ProcessMemory(interval=10).watch(os.getpid()) as by_status:
+    with ProcessMemory(ticker=Ticker(10)).watch(os.getpid()) as by_status:
         pass
     with Path(os.devnull).open("rb") as nothing, Path("/proc/self/statm").open("rb") as statm:
         peaks = process_memory._PeaksOfProc(nothing.fileno(), statm.fileno())
@@ -117,7 +119,7 @@ def test_samples_split_the_resident_set_as_the_status_does() -> None:
 
 def test_the_kernel_s_own_peak_is_reset_first(tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=10)
-    with ProcessMemory(tmp_path, interval=10).watch(7):
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(7):
         assert (tmp_path / "7" / "clear_refs").read_text() == "5"
 
 
@@ -135,14 +137,14 @@ def test_a_real_allocation_is_seen_as_anonymous() -> None:
 
 
 def test_without_proc_only_the_resident_set_is_told(tmp_path: Path) -> None:
-    with ProcessMemory(tmp_path, interval=10).watch(os.getpid()) as seen:
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(os.getpid()) as seen:
         pass
     assert set(seen) == {"peak_ram"}
     assert seen["peak_ram"].values[0] > 2**20
 
 
 def test_a_process_that_is_gone_has_no_series(tmp_path: Path) -> None:
-    with ProcessMemory(tmp_path, interval=10).watch(2**22 - 1) as seen:
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(2**22 - 1) as seen:
         pass
     assert seen == {}
 
@@ -184,5 +186,21 @@ def test_another_part_makes_another_fingerprint(monkeypatch: pytest.MonkeyPatch)
     assert machine.fingerprint() != before
 
 
-def test_the_probe_s_interval_is_20_ms() -> None:
-    assert process_memory.INTERVAL == 0.02
+@pytest.mark.parametrize("leaves_first", [0, 1])
+def test_samplers_share_a_thread_that_ends_with_the_last_of_them(leaves_first: int) -> None:
+    ticker = Ticker(0.001)
+    threads: list[set[threading.Thread]] = [set(), set()]
+    calls = [lambda of=of: of.add(threading.current_thread()) for of in threads]
+    for _ in range(2):
+        contexts = [ticker.calling(each) for each in calls]
+        for each in contexts:
+            each.__enter__()
+        wait_for_a_look()
+        contexts[leaves_first].__exit__(None, None, None)
+        threads[leaves_first].clear()
+        wait_for_a_look()
+        contexts[1 - leaves_first].__exit__(None, None, None)
+        assert not threads[leaves_first]
+        (sampling,) = threads[1 - leaves_first]
+        assert not sampling.is_alive()
+        threads[1 - leaves_first].clear()
