@@ -79,7 +79,7 @@ class MemoryWatch:
         watched.peak = peaks.get("peak_ram")
         watched.peak_anonymous = peaks.get("peak_ram_anonymous")
         watched.peak_file = peaks.get("peak_ram_file")
-        watched.grown = None if before is None or after is None else after - before
+        watched.grown = None if before is None or after is None else after.size - before.size
 
     def held(self, pid: int | None = None) -> float:
         """Return the bytes of anonymous memory, swapped or not, that a process holds now.
@@ -91,7 +91,7 @@ class MemoryWatch:
         found = self._held(pid)
         if found is None:
             raise UsageError(f"llm_memory: nothing tells what process {pid} holds; is it still there?")
-        return found
+        return found.size
 
     def leak(
         self, step: Callable[[], object], tokens: int = 1, steps: int = 32, pid: int | None = None

@@ -153,7 +153,8 @@ _DECLARED = (
         "The most memory of all GPUs together over load and one whole request, sampled every 20 ms: what the "
         "worker and its children hold, the backend's context included, where the driver tells it by process; "
         "else by how much more of the devices is in use than before the load. Where no driver's library "
-        "is there, the sum of the buffers that llama.cpp allocated on devices.",
+        "is there, how much less of them ggml says is free after the load or the request, or the sum of the "
+        "buffers that llama.cpp allocated there.",
         _NVML,
         once=True,
     ),
@@ -185,7 +186,7 @@ _DECLARED = (
         "lower",
         "peak_ram_anonymous",
         "The largest anonymous part of the worker's resident set over load and one whole request, sampled "
-        "every 10 ms: what mapped weights do not count into.",
+        "every 20 ms: what mapped weights do not count into.",
         _PROC,
         tolerance=_OF_RAM,
     ),
@@ -196,7 +197,7 @@ _DECLARED = (
         "lower",
         "peak_ram_file",
         "The largest file-backed part of the worker's resident set over load and one whole request, sampled "
-        "every 10 ms: mapped weights, and the programs themselves.",
+        "every 20 ms: mapped weights, and the programs themselves.",
         _PROC,
         tolerance=_OF_RAM,
     ),

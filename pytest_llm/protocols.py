@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Subject,
         Workload,
     )
+    from pytest_llm.records.devices import Holding
     from pytest_llm.talk import Completion, Greedy, Position, Sampling, Token
 
 
@@ -86,6 +87,13 @@ class Loaded(Protocol):
         """Go through one whole request untimed, then stand at the workload's depth.
 
         Must come before the other three, whenever the workload changes.
+        """
+
+    def on_devices(self) -> Mapping[str, float]:
+        """Return how many bytes more of each device are in use than before the load, as the engine tells it.
+
+        The most of two moments, after ``load`` and after the latest ``rehearse``; nothing of devices of which
+        the engine tells nothing.
         """
 
     def prompt_slice(self) -> tuple[int, float]:
@@ -224,8 +232,8 @@ class Probe(Protocol):
 class Held(Protocol):
     """Tells what a process holds on to, apart from what is only mapped."""
 
-    def __call__(self, pid: int, /) -> float | None:
-        """Return the bytes of anonymous memory, swapped or not, and of devices; None where nothing tells."""
+    def __call__(self, pid: int, /) -> Holding | None:
+        """Return the anonymous memory, swapped or not, and that of devices; None where nothing tells."""
 
 
 class Noise(Protocol):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.campaign import Surroundings
 from pytest_llm.probes import machine
-from pytest_llm.probes.held import HeldMemory
-from pytest_llm.probes.memory import memory_probe
+from pytest_llm.probes.memory import held_memory, memory_probe
 from pytest_llm.probes.noise import find_noise
 
 if TYPE_CHECKING:
@@ -32,5 +31,5 @@ def surroundings(watcher: Watcher, patience: float, clock: Clock = time.monotoni
         coin=lambda: random.random() < 0.5,
         room=machine.available_bytes,
         patience=patience,
-        held=HeldMemory(),
+        held=held_memory(),
     )

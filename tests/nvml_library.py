@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llm.probes.device_memory import DeviceMemory
+    from pytest_llm.probes.ticker import Ticker
 
 _SOURCE = Path(__file__).with_name("nvml_stub.c")
 SONAME = "libnvidia-ml.so.1"
@@ -79,7 +80,9 @@ class Library:
         self.library.stub_longest_gap.restype = ctypes.c_ulonglong
         return float(self.library.stub_longest_gap()) / 1e9
 
-    def memory(self, exists: Callable[[int], bool] | None = None) -> DeviceMemory:
+    def memory(
+        self, exists: Callable[[int], bool] | None = None, ticker: Ticker | None = None
+    ) -> DeviceMemory:
         """Return the probe that watches its devices."""
         from pytest_llm.probes import nvml_memory
         from pytest_llm.probes.device_memory import DeviceMemory
@@ -87,7 +90,7 @@ class Library:
         from pytest_llm.probes.nvml import open_nvml
 
         found = find_devices([lambda: nvml_memory.find(lambda: open_nvml(lambda: self.binding))])
-        return DeviceMemory(found) if exists is None else DeviceMemory(found, exists=exists)
+        return DeviceMemory(found, ticker) if exists is None else DeviceMemory(found, ticker, exists)
 
 
 @pytest.fixture

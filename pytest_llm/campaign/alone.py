@@ -97,7 +97,7 @@ def _run_session(
         with probe.watch(loaded.pid) as at_work:
             loaded.rehearse(workload)
         series = measure_workload(loaded, workload, clock)
-        memory = memory_series(at_load, at_work, workload, resolved)
+        memory = memory_series(at_load, at_work, workload, resolved, loaded.on_devices())
         records.add(workload, {**series, **memory, **load_series(loaded, workload, seconds)})
 
     through(waiting, work, records.fail)

@@ -26,6 +26,7 @@ STEPS = 16
 READINGS = 32
 # What is allocated by the first tokens alone is not what leaks.
 _WARM_UP = 2
+_NOT_ALWAYS = "what the process holds, or a device for it, was not told at every reading"
 
 
 def watch_for_leaks(
@@ -60,7 +61,8 @@ def leak_series(
     """Load, rehearse, and read what is held after every few tokens.
 
     Returns:
-        Nothing where no request can be gone through, or nothing tells what is held.
+        Nothing where no request can be gone through, or nothing tells what is held; an empty series, with the
+        reason as its note, where it was told for a while only.
 
     Raises:
         EngineError: The worker refused, died or hung.
@@ -79,5 +81,10 @@ def leak_series(
         loaded.generate(steps)
         readings.append(held(loaded.pid))
         tell(number, READINGS)
-    told = tuple(each for each in readings if each is not None)
-    return {SERIES: Series(told, tokens)} if len(told) == len(readings) else {}
+    told = [each for each in readings if each is not None]
+    notes = {each.note for each in told}
+    if not told:
+        return {}
+    if len(told) < len(readings) or len(notes) > 1:
+        return {SERIES: Series((), tokens, _NOT_ALWAYS)}
+    return {SERIES: Series(tuple(each.size for each in told), tokens, notes.pop())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Series
-from pytest_llm.records.devices import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, is_untold
+from pytest_llm.records.devices import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, TOLD_BY_GGML, is_untold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,7 @@ def memory_series(
     at_work: Mapping[str, Series],
     workload: Workload,
     resolved: Mapping[str, JSON],
+    on_devices: Mapping[str, float],
 ) -> dict[str, Series]:
     """Return what a session showed of memory: peaks over both, and how devices stood.
 
@@ -37,6 +38,7 @@ def memory_series(
         at_work: Seen during one whole request.
         workload: Whose request it was.
         resolved: The load options as they really are, with the buffers that llama.cpp wrote of.
+        on_devices: How much more of each device is in use than before the load, as ggml tells it.
     """
     found = {name: _peak(each, at_work[name]) for name, each in at_load.items() if _is_peak(name, at_work)}
     for name in sorted({*at_load, *at_work}):
@@ -44,10 +46,13 @@ def memory_series(
             found[name] = _of_a_device(name, [each[name] for each in (at_load, at_work) if name in each])
     if VRAM in found:
         buffers = allocated(resolved)
-        found[VRAM] = believed(found[VRAM], None if buffers is None else sum(buffers.values()))
-        if buffers is not None and found[VRAM].note == ALLOCATED:
+        taken = None if buffers is None else sum(buffers.values())
+        found[VRAM] = believed(found[VRAM], taken, sum(on_devices.values()))
+        sources: dict[str, Mapping[str, float] | None] = {ALLOCATED: buffers, TOLD_BY_GGML: on_devices}
+        by_device = sources.get(found[VRAM].note)
+        if by_device is not None:
             found = {name: each for name, each in found.items() if not name.startswith(_OF_A_DEVICE)}
-            found |= {f"gpu_{device}_vram": Series((size,)) for device, size in buffers.items()}
+            found |= {f"gpu_{name}_vram": Series((size,)) for name, size in by_device.items() if size}
     energy = at_work.get("energy")
     if energy is not None and not workload.depth:
         tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
@@ -76,18 +81,21 @@ def beside_another(
     return kept | {name: each for name, each in alone.items() if first and _is_of_devices(name)}
 
 
-def believed(seen: Series, buffers: float | None) -> Series:
+def believed(seen: Series, buffers: float | None, told: float) -> Series:
     """Return a peak of VRAM that llama.cpp's own word agrees with.
 
     Args:
         seen: What probes saw.
         buffers: What llama.cpp says that it allocated on devices; None if it says nothing of buffers.
+        told: How much more of the devices is in use than before the load, as ggml tells it.
     """
     peak = seen.values[0] if seen.values else 0.0
     if buffers is None:
         return seen if peak or not seen.values else Series((), note=_NOT_ON_A_DEVICE)
     if not buffers:
         return seen if peak else Series((), note=_NOT_ON_A_DEVICE)
+    if is_untold(seen) and told >= _LEAST_SEEN * buffers:
+        return Series((told,), note=TOLD_BY_GGML)
     if is_untold(seen) or (seen.values and peak < _LEAST_SEEN * buffers):
         return Series((buffers,), note=ALLOCATED)
     return seen

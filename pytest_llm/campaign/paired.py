@@ -117,7 +117,8 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
                     with around.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
                     records.needs(place, at_work)
-                    memory = memory_series(at_load, at_work, workload, records.resolved(place))
+                    resolved = records.resolved(place)
+                    memory = memory_series(at_load, at_work, workload, resolved, loaded.on_devices())
                     records.alone(place, workload, memory)
                     steps.setdefault(workload, 0)
                     if loaded.coverage(workload).slices:
@@ -204,9 +205,10 @@ def _in_turn(
                 ) -> None:
                     with around.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
+                    resolved = records.resolved(place)
                     halves[workload][place] = {
                         **measure_one(loaded, workload, steps[workload], around),
-                        **memory_series(at_load, at_work, workload, records.resolved(place)),
+                        **memory_series(at_load, at_work, workload, resolved, loaded.on_devices()),
                         **load_series(loaded, workload, load),
                     }
 

@@ -66,7 +66,8 @@ class PairedRecords:
         self, place: int, workload: Workload, at_load: Mapping[str, Series], at_work: Mapping[str, Series]
     ) -> Mapping[str, Series]:
         """Return what the session that is under way showed of a subject's memory."""
-        own = memory_series(at_load, at_work, workload, self.resolved(place))
+        # What ggml tells of a device may be both subjects', and is taken from the pass alone.
+        own = memory_series(at_load, at_work, workload, self.resolved(place), {})
         first = not self._sessions[workload]
         return beside_another(own, self._alone.get((place, workload), {}), first=first)
 

@@ -202,6 +202,10 @@ class LoadedBench:
         """Return what the program tells of the model and the options."""
         return answers.facts(self._told, self._resolved)
 
+    def on_devices(self) -> Mapping[str, float]:
+        """Return nothing: no process stays that could be asked."""
+        return {}
+
     def rehearse(self, workload: Workload) -> None:
         """Stand at the workload's depth from now on; each process warms up by itself.
 

@@ -38,6 +38,7 @@ class LoadedModel:
         self._model = model
         self._all_logits = all_logits
         self._seed = 0
+        self._free: list[dict[str, int]] = []
         self._devices = Devices(model.path, subject.load_options)
         self.build = build
         self.on_gpu = False
@@ -63,6 +64,7 @@ class LoadedModel:
             LoadRefusedError: llama.cpp refused; its last lines are in ``log``.
             CPUFallbackError: Layers that were to go to a device are on the CPU.
         """
+        self._free = [self._free_memory()]
         try:
             answer = self._worker.ask(
                 "load",
@@ -80,6 +82,7 @@ class LoadedModel:
         fields = mapping(answer)
         self.on_gpu = bool(fields["on_gpu"])
         self._devices.check(self.log(), str(self.build), on_gpu=self.on_gpu)
+        self._free.append(self._free_memory())
         return float(fields["seconds"])
 
     def resolved(self) -> Mapping[str, JSON]:
@@ -108,6 +111,18 @@ class LoadedModel:
         """Go through one whole request untimed, then stand at the workload's depth."""
         self._seed += 1
         self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
+        self._free[2:] = [self._free_memory()]
+
+    def on_devices(self) -> Mapping[str, float]:
+        """Return how many bytes more of each device are in use than before the load, as ggml tells it."""
+        before, *later = self._free
+        return {
+            name: float(max(0, free - min(each.get(name, free) for each in later)))
+            for name, free in before.items()
+        }
+
+    def _free_memory(self) -> dict[str, int]:
+        return {name: int(size) for name, size in mapping(self._worker.ask("free_memory")).items()}
 
     def prompt_slice(self) -> tuple[int, float]:
         """Time one ubatch of fresh prompt: tokens and seconds."""

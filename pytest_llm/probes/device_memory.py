@@ -1,9 +1,7 @@
-"""The VRAM of a worker: sampled by a thread of this process while the worker loads and works."""
+"""The VRAM of a worker: sampled while the worker loads and works."""
 
 from __future__ import annotations
 
-import threading
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,8 @@ import psutil
 
 from pytest_llm.probes.device_figures import Gathered, Look
 from pytest_llm.probes.devices import Condition, Device, Found, UnreadableError
+from pytest_llm.probes.family import Family
+from pytest_llm.probes.ticker import Ticker
 from pytest_llm.records import Series
 from pytest_llm.records.devices import untold
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from pytest_llm.probes.device_figures import Figures
 
-INTERVAL = 0.02  # seconds: a peak of 30 ms is seen, though a look may come late by half as much
 _LOOKS_A_CONDITION = 16  # clocks and temperatures move slowly, and take many calls
 
 
@@ -36,19 +35,19 @@ class DeviceMemory:
     def __init__(
         self,
         found: Found,
-        interval: float = INTERVAL,
+        ticker: Ticker | None = None,
         exists: Callable[[int], bool] = psutil.pid_exists,
     ) -> None:
         """Take the devices.
 
         Args:
             found: The devices of this machine.
-            interval: Seconds between two looks.
+            ticker: Says when to look; its own, if none is given.
             exists: Whether a process can be seen from here.
         """
         self._devices = found.devices
         self._absent = found.absent
-        self._interval = interval
+        self._ticker = ticker or Ticker()
         self._exists = exists
         self._before: dict[tuple[int, float], Sequence[Look]] = {}
 
@@ -63,43 +62,44 @@ class DeviceMemory:
         looks = [_look_at(device) for device in self._devices]
         before = self._before.setdefault(_identity(pid), looks)
         names = [f"GPU {place}" for place in range(len(self._devices))]
-        family = _Family(pid)
+        family = Family(pid)
         gathered = Gathered(names, before, family, self._exists)
-        watching = _Watching(self._devices, gathered, family, self._interval)
+        watching = _Watching(self._devices, gathered, family)
         watching.start(looks)
         try:
-            yield seen
+            with self._ticker.calling(watching.sample):
+                yield seen
         finally:
             seen.update(watching.stop())
 
 
 class _Watching:
-    """A thread that looks, and what it saw."""
+    """What was seen while a process is watched."""
 
-    def __init__(
-        self,
-        devices: Sequence[Device],
-        gathered: Gathered,
-        ours: Callable[[int], bool],
-        interval: float,
-    ) -> None:
+    def __init__(self, devices: Sequence[Device], gathered: Gathered, ours: Callable[[int], bool]) -> None:
         self._devices = devices
         self._gathered = gathered
         self._ours = ours
-        self._interval = interval
         self._conditions: list[list[Condition]] = []
-        self._stopped = False
+        self._looks = 0
         self._broken = ""
-        self._thread = threading.Thread(target=self._run, name="llm-device-memory", daemon=True)
 
     def start(self, first: Sequence[Look]) -> None:
         self._gathered.add(first)
         self._note_conditions()
-        self._thread.start()
+
+    def sample(self) -> None:
+        if self._broken:
+            return
+        try:
+            self._gathered.add(self._look())
+            self._looks += 1
+            if self._looks % _LOOKS_A_CONDITION == 0:
+                self._note_conditions()
+        except Exception as error:  # a peak of which a part is missing is none
+            self._broken = f"the library failed: {type(error).__name__}: {error}"
 
     def stop(self) -> dict[str, Series]:
-        self._stopped = True
-        self._thread.join()
         if self._broken:
             return {"peak_vram": Series((), note=self._broken)}
         self._gathered.add(self._look())
@@ -107,51 +107,11 @@ class _Watching:
         figures = self._gathered.figures()
         return {**_memory(self._devices, figures), **_standing(self._conditions, figures)}
 
-    def _run(self) -> None:
-        try:
-            self._sample()
-        except Exception as error:  # a peak of which a part is missing is none
-            self._broken = f"the library failed: {type(error).__name__}: {error}"
-
-    def _sample(self) -> None:
-        due = time.monotonic()
-        looks = 0
-        while True:
-            # A library that takes its time gets a rest all the same. Waiting for an event would cost as much
-            # as the looks do.
-            due = max(due + self._interval, time.monotonic() + self._interval / 2)
-            time.sleep(max(0.0, due - time.monotonic()))
-            if self._stopped:
-                return
-            self._gathered.add(self._look())
-            looks += 1
-            if looks % _LOOKS_A_CONDITION == 0:
-                self._note_conditions()
-
     def _look(self) -> list[Look]:
         return [_look_at(device, self._ours) for device in self._devices]
 
     def _note_conditions(self) -> None:
         self._conditions.append([device.condition() for device in self._devices])
-
-
-class _Family:
-    """A process and its children; each id is looked up once."""
-
-    def __init__(self, pid: int) -> None:
-        self._known = {pid: True}
-        self._pid = pid
-
-    def __call__(self, pid: int) -> bool:
-        if pid not in self._known:
-            self._known[pid] = self._descends(pid)
-        return self._known[pid]
-
-    def _descends(self, pid: int) -> bool:
-        try:
-            return any(parent.pid == self._pid for parent in psutil.Process(pid).parents())
-        except psutil.Error:
-            return False
 
 
 def _identity(pid: int) -> tuple[int, float]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pytest_llm.records.devices import HOST_ALONE, WITH_DEVICES, Holding
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -19,19 +21,29 @@ _WANTED = ("Anonymous", "Swap")
 
 
 class HeldMemory:
-    """Anonymous memory of a process, swapped out or not, with what devices hold for it."""
+    """Anonymous memory of a process, swapped out or not, with what devices hold for it where they tell."""
 
-    def __init__(self, proc: Path = _PROC, devices: Sequence[Callable[[int], float | None]] = ()) -> None:
-        """Read below ``proc``, and ask each of the ``devices`` for the bytes that a process holds there."""
+    def __init__(self, proc: Path = _PROC, devices: Callable[[int], float | None] = lambda _: None) -> None:
+        """Read below ``proc``, and ask ``devices`` for the bytes that a process holds there."""
         self._proc = proc
         self._devices = devices
+        self._on_devices: set[int] = set()
 
-    def __call__(self, pid: int) -> float | None:
-        """Return the bytes; None where the process is gone, or nothing tells."""
+    def __call__(self, pid: int) -> Holding | None:
+        """Return what is held now.
+
+        Returns:
+            None where the process is gone, nothing tells, or devices told before and no longer do: what is
+            held there is not gone because a device is.
+        """
         own = self._anonymous(pid)
         if own is None:
             return None
-        return own + sum(device(pid) or 0.0 for device in self._devices)
+        there = self._devices(pid)
+        if there is not None:
+            self._on_devices.add(pid)
+            return Holding(own + there, WITH_DEVICES)
+        return None if pid in self._on_devices else Holding(own, HOST_ALONE)
 
     def _anonymous(self, pid: int) -> float | None:
         folder = self._proc / str(pid)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from pytest_llm.probes import amd, nvml_memory
 from pytest_llm.probes.device_memory import DeviceMemory
 from pytest_llm.probes.devices import find_devices
+from pytest_llm.probes.held import HeldMemory
+from pytest_llm.probes.held_devices import HeldOnDevices
 from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.probes.ticker import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,5 +50,11 @@ class Together:
 
 def memory_probe() -> Together:
     """Return what watches the memory of a worker on this machine."""
-    devices = DeviceMemory(find_devices(VENDORS))
-    return Together(ProcessMemory().watch, devices.watch)
+    ticker = Ticker()
+    devices = DeviceMemory(find_devices(VENDORS), ticker)
+    return Together(ProcessMemory(ticker=ticker).watch, devices.watch)
+
+
+def held_memory() -> HeldMemory:
+    """Return what tells how much memory a worker holds on to, on this machine."""
+    return HeldMemory(devices=HeldOnDevices(lambda: find_devices(VENDORS)))

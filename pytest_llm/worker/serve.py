@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import answers, distributions, introspection, layouts, text, timing
+from . import answers, devices, distributions, introspection, layouts, text, timing
 from .bindings import Bindings, LackingError, RefusedError, UnusableError, import_llama
 from .subject import Subject
 
@@ -38,6 +38,7 @@ class Server:
             "structs": introspection.structs,
             "defaults": introspection.defaults,
             "layouts": self.layouts,
+            "free_memory": self.free_memory,
             "load": self.load,
             "resolved": self.resolved,
             "graphs_reused": self.graphs_reused,
@@ -71,6 +72,11 @@ class Server:
         if library is not None:
             self._bindings.check_library(library)
         return layouts.read_layouts(import_llama())
+
+    def free_memory(self) -> Answer:
+        """Say how much memory of each device is free."""
+        assert self._bindings is not None, "hello comes first"
+        return devices.free_memory(self._bindings)
 
     def load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
         """Load the model and make a context; answers the seconds that took."""

@@ -9,11 +9,13 @@ import pynvml  # type: ignore[import-untyped]
 import pytest
 
 from pytest_llm.campaign.memory import memory_series
+from pytest_llm.engines.loaded_model import mapping
 from pytest_llm.inference.signed_rank import interval
 from pytest_llm.probes.memory import Together
 from pytest_llm.probes.process_memory import ProcessMemory
 from pytest_llm.records import Workload
 from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS
+from pytest_llm.worker.names import NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ def seen_of(loaded: LoadedModel, library: Library) -> dict[str, Series]:
         loaded.load()
     with probe.watch(loaded.pid) as at_work:
         loaded.rehearse(SMALL)
-    return memory_series(at_load, at_work, SMALL, loaded.resolved())
+    return memory_series(at_load, at_work, SMALL, loaded.resolved(), loaded.on_devices())
 
 
 @pytest.mark.parametrize("by_process", [True, False])
@@ -72,6 +74,18 @@ def test_a_model_on_the_cpu_beside_a_gpu_has_no_vram(
     loaded = start(load=False)
     nvml_script.write("devices 1", "used 0 5000", "process 0 1 5000")
     assert seen_of(loaded, library)["peak_vram"].note == "nothing of the model lies on a GPU"
+
+
+def test_ggml_is_asked_of_devices_and_has_none_but_the_cpu(start: Start) -> None:
+    loaded = start(load=False)
+    names = mapping(loaded._worker.ask("names"))
+    asked = [name for name in NEEDS if name.startswith("ggml_backend_dev_")]
+    assert len(asked) == 5
+    assert [names[name] for name in asked] == asked
+    assert loaded._worker.ask("free_memory") == {}
+    loaded.load()
+    loaded.rehearse(SMALL)
+    assert loaded.on_devices() == {}
 
 
 ROUNDS = 40

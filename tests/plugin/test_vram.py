@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.nvml_library import Script
-    from tests.plugin.conftest import Project
+    from tests.plugin.conftest import Project, StandIn
 
 HELD = 6_000_000
 CEILINGS = f"""
@@ -91,3 +91,27 @@ def test_where_nothing_tells_it_is_not_covered_and_no_pass(
         ["not covered: *peak VRAM cannot be had: *NVML: Driver Not Loaded; amdsmi is not installed"]
     )
     measure("--llm-uncovered=fail").assert_outcomes(failed=2)
+
+
+@pytest.mark.parametrize(
+    ("device_mib", "size", "how"),
+    [("7", "7.000 MiB", "change told by ggml"), ("2", "6.000 MiB", "allocated by llama.cpp")],
+)
+def test_without_a_library_ggml_is_asked_and_believed_if_it_saw_what_was_allocated(
+    device_mib: str,
+    size: str,
+    how: str,
+    project: Project,
+    measure: Callable[..., pytest.RunResult],
+    stand_in: StandIn,
+    nvml_folder: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("NVML_STUB", raising=False)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_folder("NEW")))
+    stand_in.set(device_mib=device_mib, log="load_tensors: Vulkan0 model buffer size = 6.00 MiB")
+    project.write(CEILINGS.replace(str(HELD), "1000"))
+
+    result = measure("-rA")
+
+    result.stdout.fnmatch_lines([f"peak VRAM is {size}, the limit is *{how})"])

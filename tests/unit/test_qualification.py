@@ -118,6 +118,9 @@ class PretendedModel:
     def drag(self, share: float) -> None:
         self._drag = share
 
+    def on_devices(self) -> Mapping[str, float]:
+        return {}
+
     def rehearse(self, workload: Workload) -> None:
         pass
 

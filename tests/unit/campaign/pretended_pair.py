@@ -163,6 +163,9 @@ class PretendedModel:
     def resume(self) -> None:
         self._note("resume")
 
+    def on_devices(self) -> Mapping[str, float]:
+        return {}
+
     def rehearse(self, workload: Workload) -> None:
         self._workload = workload
         self._work("rehearse", 1.0)

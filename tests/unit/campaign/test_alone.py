@@ -105,6 +105,9 @@ class PretendedModel:
     def resume(self) -> None:
         self._machine.events.append("resume")
 
+    def on_devices(self) -> Mapping[str, float]:
+        return {}
+
     def rehearse(self, workload: Workload) -> None:
         self._workload = workload
         if workload in self._machine.errors:

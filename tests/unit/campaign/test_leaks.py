@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.campaign import run_alone
-from pytest_llm.campaign.leaks import READINGS, STEPS
+from pytest_llm.campaign.leaks import READINGS, STEPS, leak_series
 from pytest_llm.errors import WorkerDiedError
 from pytest_llm.inference.estimates import measure_all
-from pytest_llm.records import Campaign, Run, Workload
+from pytest_llm.records import Campaign, Run, Series, Workload
+from pytest_llm.records.devices import HOST_ALONE, WITH_DEVICES, Holding
 
 from .test_alone import CHAT, DEEP, MODEL, SUBJECT, Machine, PretendedMemory, PretendedModel, Told
 
@@ -23,8 +24,8 @@ LEAK = "leaked_bytes_per_token"
 def run(machine: Machine, *workloads: Workload, leaks: tuple[Workload, ...], per_token: float = 0.0) -> Run:
     """The run of the first workload, of a subject that keeps so many bytes of each generated token."""
 
-    def held(pid: int) -> float:
-        return 1e8 + per_token * machine.generated
+    def held(pid: int) -> Holding:
+        return Holding(1e8 + per_token * machine.generated, WITH_DEVICES)
 
     campaign = Campaign(SUBJECT, workloads, 3, leaks=leaks)
     outcomes = run_alone(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told(), held)
@@ -57,7 +58,7 @@ def test_a_process_of_its_own_is_watched_after_all_sessions_and_only_once() -> N
     assert machine.events == ["start", "close"] * 4
     assert [has_readings(each) for each in found.sessions] == [False, False, True]
     series = found.sessions[-1].series["held"]
-    assert (len(series.values), series.tokens) == (READINGS + 1, STEPS)
+    assert (len(series.values), series.tokens, series.note) == (READINGS + 1, STEPS, WITH_DEVICES)
 
 
 def test_only_the_workloads_that_ask_are_watched() -> None:
@@ -102,3 +103,12 @@ def test_each_reading_is_told() -> None:
         told,
     )
     assert told.looks == [("watching for leaks", number, READINGS) for number in range(READINGS + 1)]
+
+
+@pytest.mark.parametrize("odd", [None, Holding(5e8, HOST_ALONE)])
+def test_a_reading_that_is_not_like_the_others_leaves_none_to_judge_by(odd: Holding | None) -> None:
+    machine = Machine()
+    readings = iter([Holding(6e8, WITH_DEVICES)] * 9 + [odd] + [Holding(6e8, WITH_DEVICES)] * READINGS)
+    found = leak_series(machine.start(SUBJECT, MODEL), CHAT, lambda _: next(readings), lambda *_: None)
+    reason = "what the process holds, or a device for it, was not told at every reading"
+    assert found == {"held": Series((), STEPS, reason)}

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from pytest_llm.probes import device_memory
+from pytest_llm.probes.memory import Together
 from pytest_llm.probes.nvml import Nvml, open_nvml
+from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.probes.ticker import INTERVAL, Ticker
 from pytest_llm.records import Series
 from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS, is_untold
 from tests.nvml_library import SONAME
@@ -331,10 +333,14 @@ def test_without_the_library_nothing_is_told(tmp_path: Path, script: Script) -> 
 # --- What it costs --------------------------------------------------------------------------------------
 
 
-def test_sampling_costs_less_than_one_percent_of_a_core(library: Library, script: Script, ours: int) -> None:
+def test_sampling_ram_and_a_device_costs_less_than_one_percent_of_a_core(
+    library: Library, script: Script, ours: int
+) -> None:
     script.write(*one(f"process 0 {ours} 700"))
     spent = []
-    with library.memory().watch(ours):
+    ticker = Ticker()
+    ram = ProcessMemory(ticker=ticker)
+    with Together(ram.watch, library.memory(ticker=ticker).watch).watch(ours):
         for _ in range(8):  # neighbours only ever add to what it takes
             started = time.process_time()
             time.sleep(0.5)
@@ -353,4 +359,4 @@ def test_a_device_that_tells_by_process_beside_one_that_does_not_is_no_ground_fo
 
 
 def test_the_interval_is_between_10_and_20_ms() -> None:
-    assert 0.010 <= device_memory.INTERVAL <= 0.020
+    assert 0.010 <= INTERVAL <= 0.020
