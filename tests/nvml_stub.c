@@ -5,7 +5,7 @@
  *   devices COUNT
  *   zero NANOSECONDS            when the script begins, on CLOCK_MONOTONIC
  *   at MILLISECONDS             what follows holds from then on
- *   used DEVICE BYTES           in use, whoever uses it
+ *   used DEVICE BYTES           in use, whoever uses it; otherwise the sum of its processes'
  *   process DEVICE PID BYTES    computes there; "na" for bytes that are not told, "rss" for the RssAnon that
  *   drawing DEVICE PID BYTES    the process has now; "gone" takes it off the list
  *   error FUNCTION CODE         what the function answers instead
@@ -157,10 +157,14 @@ int nvmlDeviceGetMemoryInfo(void *device, memory *told) {
     state found;
     int code = enter("nvmlDeviceGetMemoryInfo", &found);
     told->total = 24ull << 30;
+    if (!place_of(device)) note_look();
     told->used = found.used[place_of(device)];
-    for (int each = 0; each < found.listed_count; each++)  /* who is listed by its RssAnon uses it, too */
-        if (found.processes[each].device == (int)place_of(device) && !strcmp(found.processes[each].bytes, "rss"))
-            told->used += anonymous(found.processes[each].pid);
+    for (int each = 0; each < found.listed_count; each++) {
+        const listed *one = &found.processes[each];
+        if (one->device != (int)place_of(device)) continue;
+        if (!strcmp(one->bytes, "rss")) told->used += anonymous(one->pid);
+        else if (!found.used[place_of(device)]) told->used += strtoull(one->bytes, NULL, 10);
+    }
     told->free = told->total - told->used;
     return code;
 }
@@ -169,7 +173,6 @@ static int processes(const char *function, int drawing, void *device, unsigned *
     state found;
     unsigned room = *count;
     int code = enter(function, &found);
-    if (!drawing && !room && !place_of(device)) note_look();
     if (code) return code;
     *count = 0;
     for (int each = 0; each < found.listed_count; each++) {

@@ -78,10 +78,11 @@ class _Watching:
 
     def __init__(self, devices: Sequence[Device], gathered: Gathered, ours: Callable[[int], bool]) -> None:
         self._devices = devices
+        self._looking = [_Looking(device, ours) for device in devices]
         self._gathered = gathered
-        self._ours = ours
         self._conditions: list[list[Condition]] = []
         self._looks = 0
+        self._last: list[Look] = []
         self._broken = ""
 
     def start(self, first: Sequence[Look]) -> None:
@@ -92,7 +93,10 @@ class _Watching:
         if self._broken:
             return
         try:
-            self._gathered.add(self._look())
+            looks = self._look()
+            if looks != self._last:
+                self._gathered.add(looks)
+                self._last = looks
             self._looks += 1
             if self._looks % _LOOKS_A_CONDITION == 0:
                 self._note_conditions()
@@ -108,10 +112,32 @@ class _Watching:
         return {**_memory(self._devices, figures), **_standing(self._conditions, figures)}
 
     def _look(self) -> list[Look]:
-        return [_look_at(device, self._ours) for device in self._devices]
+        return [each.look() for each in self._looking]
 
     def _note_conditions(self) -> None:
         self._conditions.append([device.condition() for device in self._devices])
+
+
+class _Looking:
+    """Looks at one device; asks who holds what only where the bytes in use are not those of the last look.
+
+    No process's share changes without them, and most looks find everything as it was.
+    """
+
+    def __init__(self, device: Device, ours: Callable[[int], bool]) -> None:
+        self._device = device
+        self._ours = ours
+        self._used: int | None = None
+        self._told: Look | None = None
+
+    def look(self) -> Look:
+        used, trouble = _used(self._device)
+        if self._told is None or used is None or used != self._used:
+            look = Look(used, _processes(self._device), trouble)
+            self._told = _by_process(look, self._ours)
+            self._used = used
+            return self._told or look
+        return self._told
 
 
 def _identity(pid: int) -> tuple[int, float]:
@@ -122,23 +148,28 @@ def _identity(pid: int) -> tuple[int, float]:
         return pid, 0.0
 
 
-def _look_at(device: Device, ours: Callable[[int], bool] | None = None) -> Look:
-    """Ask a device; not for all that is in use, where it tells what our own processes take."""
-    used, processes, trouble = None, None, ""
-    with suppress(UnreadableError):  # else the change of the device has to do
-        processes = device.processes()
-    if ours is not None and processes is not None and _told(processes, ours):
-        return Look(None, processes)
+def _look_at(device: Device) -> Look:
+    used, trouble = _used(device)
+    return Look(used, _processes(device), trouble)
+
+
+def _used(device: Device) -> tuple[int | None, str]:
     try:
-        used = device.used()
+        return device.used(), ""
     except UnreadableError as error:
-        trouble = str(error)
-    return Look(used, processes, trouble)
+        return None, str(error)
 
 
-def _told(processes: Mapping[int, int | None], ours: Callable[[int], bool]) -> bool:
-    sizes = [size for pid, size in processes.items() if ours(pid)]
-    return bool(sizes) and None not in sizes
+def _processes(device: Device) -> Mapping[int, int | None] | None:
+    with suppress(UnreadableError):  # else the change of the device has to do
+        return device.processes()
+    return None
+
+
+def _by_process(look: Look, ours: Callable[[int], bool]) -> Look | None:
+    """Return what a device told of our own processes, whatever is in use beside them; None if it did not."""
+    sizes = [size for pid, size in (look.processes or {}).items() if ours(pid)]
+    return Look(None, look.processes) if sizes and None not in sizes else None
 
 
 def _memory(devices: Sequence[Device], figures: Figures) -> dict[str, Series]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pynvml  # type: ignore[import-untyped]
@@ -333,6 +334,16 @@ def test_without_the_library_nothing_is_told(tmp_path: Path, script: Script) -> 
 # --- What it costs --------------------------------------------------------------------------------------
 
 
+@contextmanager
+def cores_at_work() -> Iterator[None]:
+    """Keep cores from sleeping, as a worker does: to wake one up costs as much as a look."""
+    command = [sys.executable, "-c", "while True: pass"]
+    with ExitStack() as stack:
+        for _ in range(os.cpu_count() or 1):
+            stack.callback(stack.enter_context(subprocess.Popen(command)).kill)
+        yield
+
+
 def test_sampling_ram_and_a_device_costs_less_than_one_percent_of_a_core(
     library: Library, script: Script, ours: int
 ) -> None:
@@ -340,7 +351,7 @@ def test_sampling_ram_and_a_device_costs_less_than_one_percent_of_a_core(
     spent = []
     ticker = Ticker()
     ram = ProcessMemory(ticker=ticker)
-    with Together(ram.watch, library.memory(ticker=ticker).watch).watch(ours):
+    with cores_at_work(), Together(ram.watch, library.memory(ticker=ticker).watch).watch(ours):
         for _ in range(8):  # neighbours only ever add to what it takes
             started = time.process_time()
             time.sleep(0.5)
