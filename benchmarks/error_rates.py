@@ -65,6 +65,8 @@ class Silent:
 
     def waiting(self, holder: str) -> None: ...
 
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None: ...
+
 
 def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     """Run one campaign and return its line of the file."""

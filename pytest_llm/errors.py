@@ -21,6 +21,7 @@
         ├── NotCoveredError      it has nothing of what was asked for, in any build
         ├── BuildError           a build cannot be made, or its library does not fit
         ├── LoadRefusedError     it refused to load the model
+        ├── CPUFallbackError     it loaded it, and left layers on the CPU that were to go to a device
         ├── RequestFailedError   it loaded the model, then refused the work
         ├── WorkerDiedError      its process ended without an answer
         └── WorkerHungError      its process did not answer in time
@@ -146,6 +147,10 @@ class BuildError(EngineError):
 
 class LoadRefusedError(EngineError):
     """The engine refused to load the model."""
+
+
+class CPUFallbackError(EngineError):
+    """Layers that were to go to a device are on the CPU; llama.cpp says so at most in its log."""
 
 
 class RequestFailedError(EngineError):

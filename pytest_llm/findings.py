@@ -33,12 +33,16 @@ class Judgement:
         limit: What was asked.
         measurement: What was found; None if nothing could be.
         reason: Why nothing could be found.
+        interval: Of a slope; None of anything else, or where there are too few readings.
+        how: How it was found, where there is more than one way; "" otherwise.
     """
 
     verdict: Verdict
     limit: Limit
     measurement: Measurement | None
     reason: str = ""
+    interval: tuple[float, float] | None = None
+    how: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Screening:
         change: Of the metric itself, now by then, less 1; None without stored runs.
         interval: Of the change; None where there are too few.
         reason: Why nothing could be said, in words; "" otherwise.
+        left_out: Which stored runs it was not compared with, and why; "" if it was with all.
     """
 
     verdict: Verdict
@@ -64,6 +69,7 @@ class Screening:
     change: float | None = None
     interval: tuple[float, float] | None = None
     reason: str = ""
+    left_out: str = ""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ class GGUFModel:
         return self._loaded.alive
 
     @property
+    def pid(self) -> int:
+        """The process that runs it: ``llm_memory.watch(gguf_model.pid)``."""
+        return self._loaded.pid
+
+    @property
     def resolved(self) -> Mapping[str, JSON]:
         """The load options as they really are, and what llama.cpp wrote about the rest."""
         return self._loaded.resolved()

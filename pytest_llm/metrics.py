@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_llm.errors import UnknownNameError, UsageError
-from pytest_llm.units import BYTES, SECONDS, TOKENS_PER_SECOND, Unit
+from pytest_llm.units import BYTES, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Metric:
         rate: The observations are tokens divided by seconds, not the seconds themselves.
         percentile: Which percentile of the observations, 0 to 100.
         pooled: The value is taken over all observations of a run, not over the sessions' samples.
+        slope: The series is what was held after equal steps, and its observations are the slopes between all
+            pairs of its values, for each token.
+        once: One session may be all that has it: it was read at the end of a campaign, or, of a pair, while a
+            subject was alone.
+        tolerance: The loss that must be called where nobody says otherwise, as a ratio above 0.
     """
 
     name: str
@@ -45,11 +50,18 @@ class Metric:
     rate: bool = False
     percentile: float = 50
     pooled: bool = False
+    slope: bool = False
+    once: bool = False
+    tolerance: float = 0.05
 
+
+# A fifth of it is called; one build differs from itself by a little less in A/A: docs/memory.md#tolerances.
+_OF_RAM = 0.03
 
 _LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
 _NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"
-_PROC = "Linux, Documentation/filesystems/proc.rst: VmHWM, RssAnon"
+_NVML = "NVIDIA, NVML API reference: nvmlProcessInfo_t, nvmlMemory_t, nvmlDeviceGetTotalEnergyConsumption"
+_PROC = "Linux, Documentation/filesystems/proc.rst: VmHWM, RssAnon, RssFile"
 
 _FIRST_TOKEN = Metric(
     "first_token_latency",
@@ -133,6 +145,31 @@ _DECLARED = (
         "llama_perf_context of llama.cpp: t_load_ms, with the context added",
     ),
     Metric(
+        "peak_vram",
+        "peak VRAM",
+        BYTES,
+        "lower",
+        "peak_vram",
+        "The most memory of all GPUs together over load and one whole request, sampled every 20 ms: what the "
+        "worker and its children hold, the backend's context included, where the driver tells it by process; "
+        "else by how much more of the devices is in use than before the load. Where no driver's library "
+        "is there, how much less of them ggml says is free after the load or the request, or the sum of the "
+        "buffers that llama.cpp allocated there.",
+        _NVML,
+        once=True,
+    ),
+    Metric(
+        "energy_per_token",
+        "energy per token",
+        JOULES,
+        "lower",
+        "energy_per_token",
+        "What the GPUs that the worker is on took over one whole request, whoever else used them, divided by "
+        "the tokens of its prompts and answers; at depth 0 only.",
+        _NVML,
+        once=True,
+    ),
+    Metric(
         "peak_ram",
         "peak RAM",
         BYTES,
@@ -140,6 +177,7 @@ _DECLARED = (
         "peak_ram",
         "The largest resident set of the worker over load and one whole request, file-backed pages included.",
         _PROC,
+        tolerance=_OF_RAM,
     ),
     Metric(
         "peak_ram_anonymous",
@@ -148,8 +186,33 @@ _DECLARED = (
         "lower",
         "peak_ram_anonymous",
         "The largest anonymous part of the worker's resident set over load and one whole request, sampled "
-        "every 10 ms: what mapped weights do not count into.",
+        "every 20 ms: what mapped weights do not count into.",
         _PROC,
+        tolerance=_OF_RAM,
+    ),
+    Metric(
+        "peak_ram_file",
+        "peak file-backed RAM",
+        BYTES,
+        "lower",
+        "peak_ram_file",
+        "The largest file-backed part of the worker's resident set over load and one whole request, sampled "
+        "every 20 ms: mapped weights, and the programs themselves.",
+        _PROC,
+        tolerance=_OF_RAM,
+    ),
+    Metric(
+        "leaked_bytes_per_token",
+        "memory leaked per token",
+        BYTES,
+        "lower",
+        "held",
+        "The slope of anonymous and device memory over generated tokens, at a context that is taken back to "
+        "the same depth again and again, so that the KV cache is not what grows: the median of the slopes "
+        "between all pairs of readings.",
+        "Sen (1968), Journal of the American Statistical Association 63(324), 1379-1389",
+        slope=True,
+        once=True,
     ),
 )
 

@@ -27,6 +27,8 @@ _WORKLOAD_SECONDS = 6.0
 # Of the prompt that outputs are compared on, with what else there is of it.
 _LOOK_TOKENS = 1536
 _TOKEN_SECONDS = 0.01
+# A process, a rehearsal, and the tokens of `campaign.leaks`.
+_LEAK_SECONDS = 9.0
 # With a reference: both, its variants, and both once more with each copy that rounds less, and its variants.
 # Alone: the same of the subject and of one copy, where they are recorded.
 _LOOKS_MOST, _LOOKS_RECORDING, _LOOKS_STORED = 15, 8, 2
@@ -217,7 +219,14 @@ def make_plan(
     return Plan(
         tuple(sorted(benchmarks, key=lambda benchmark: order[benchmark.subject])),
         tuple(
-            Campaign(subject, tuple(found), sessions[reference is not None], reference, _questions(found))
+            Campaign(
+                subject,
+                tuple(found),
+                sessions[reference is not None],
+                reference,
+                _questions(found),
+                _leaks(benchmarks, subject, reference, reference_of),
+            )
             for (subject, reference), found in workloads.items()
         ),
         family,
@@ -248,6 +257,23 @@ def _looks(
     return tuple(found.values())
 
 
+def _leaks(
+    benchmarks: Sequence[Benchmark],
+    subject: Subject,
+    reference: Subject | None,
+    reference_of: Callable[[Subject], Subject | None],
+) -> tuple[Workload, ...]:
+    """Return the workloads of a campaign on which a limit is set to what leaks."""
+    found = [
+        each.workload
+        for each in benchmarks
+        if each.subject == subject
+        and reference_of(subject) == reference
+        and any(limit.metric.slope for limit in each.limits)
+    ]
+    return tuple(dict.fromkeys(found))
+
+
 def _questions(found: Mapping[Workload, Sequence[Gate | Claim]]) -> tuple[Question, ...]:
     questions: list[Question] = []
     for workload, asked in found.items():
@@ -272,6 +298,7 @@ def estimate(plan: Plan) -> float:
         campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))
         for campaign in plan.campaigns
     )
+    measuring += sum(_LEAK_SECONDS * len(campaign.leaks) for campaign in plan.campaigns)
     # Alone it takes as many as it may; a pair is mostly the same.
     looks = ((each.most if each.reference is None else each.least, each.tokens) for each in plan.looks)
     return measuring + sum(count * (_SESSION_SECONDS + _TOKEN_SECONDS * tokens) for count, tokens in looks)

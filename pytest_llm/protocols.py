@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Subject,
         Workload,
     )
+    from pytest_llm.records.devices import Holding
     from pytest_llm.talk import Completion, Greedy, Position, Sampling, Token
 
 
@@ -88,11 +89,21 @@ class Loaded(Protocol):
         Must come before the other three, whenever the workload changes.
         """
 
+    def on_devices(self) -> Mapping[str, float]:
+        """Return how many bytes more of each device are in use than before the load, as the engine tells it.
+
+        The most of two moments, after ``load`` and after the latest ``rehearse``; nothing of devices of which
+        the engine tells nothing.
+        """
+
     def prompt_slice(self) -> tuple[int, float]:
         """Time one ubatch of fresh prompt at the workload's depth: tokens and seconds."""
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time ``steps`` decodes of one token a sequence at the workload's depth: tokens and seconds."""
+
+    def generate(self, steps: int) -> int:
+        """Generate ``steps`` tokens a sequence, untimed, and go back to the depth; return how many in all."""
 
     def request(self) -> tuple[float, Sequence[float]]:
         """Run one whole request: seconds to the first token, then between neighbouring tokens."""
@@ -115,6 +126,10 @@ class Talking(Protocol):
 
     Every method but ``close`` may raise :class:`~pytest_llm.errors.EngineError`.
     """
+
+    @property
+    def pid(self) -> int:
+        """The process whose memory counts."""
 
     @property
     def alive(self) -> bool:
@@ -214,6 +229,13 @@ class Probe(Protocol):
         """Read until the context ends; the mapping then holds the series that were seen."""
 
 
+class Held(Protocol):
+    """Tells what a process holds on to, apart from what is only mapped."""
+
+    def __call__(self, pid: int, /) -> Holding | None:
+        """Return the anonymous memory, swapped or not, and that of devices; None where nothing tells."""
+
+
 class Noise(Protocol):
     """Sees whether something from outside disturbed a stretch of measuring, such as a round.
 
@@ -268,12 +290,12 @@ class Watcher(Protocol):
     def waiting(self, holder: str) -> None:
         """Another run measures on this machine; this one waits for it."""
 
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        """A process of the subject, or of its reference, is looked at untimed; so many readings are made."""
+
 
 class Preparing(Watcher, Protocol):
     """Is told as well of what comes before a campaign."""
 
     def preparing(self, doing: str) -> None:
         """Something takes long that has to be there first: a build."""
-
-    def looking(self, subject: Subject, at: str) -> None:
-        """A process of the subject, or of its reference, goes through the texts of outputs."""

@@ -8,7 +8,7 @@ from pytest_llm.baselines import Conditions, Missing
 from pytest_llm.codec import decode
 from pytest_llm.findings import Drift
 from pytest_llm.records import SAID, Said, StoredFacts, StoredSaid
-from pytest_llm.verdicts import compare, screen_run
+from pytest_llm.verdicts import alike, compare, screen_run
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
@@ -28,7 +28,8 @@ def screen_by(store: BaselineStore, key: TestKey, run: Run, gate: Gate, family: 
     found = store.look_up(key, gate.metric.name, Conditions.of(run))
     if isinstance(found, Missing):
         return screen_run(run, gate, (), family, missing=found.reason)
-    return screen_run(run, gate, found.runs, family)
+    comparable, left_out = alike(found.runs, run.how_read(gate.metric))
+    return screen_run(run, gate, comparable, family, missing=left_out, left_out=left_out)
 
 
 def drift_from(store: BaselineStore, key: TestKey, run: Run) -> Drift:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.campaign import Surroundings
 from pytest_llm.probes import machine
+from pytest_llm.probes.memory import held_memory, memory_probe
 from pytest_llm.probes.noise import find_noise
-from pytest_llm.probes.process_memory import ProcessMemory
 
 if TYPE_CHECKING:
     from pytest_llm.protocols import Clock, Watcher
@@ -24,11 +24,12 @@ def surroundings(watcher: Watcher, patience: float, clock: Clock = time.monotoni
         clock: For budgets.
     """
     return Surroundings(
-        probe=ProcessMemory(),
+        probe=memory_probe(),
         noise=find_noise(machine.own_processes),
         clock=clock,
         watcher=watcher,
         coin=lambda: random.random() < 0.5,
         room=machine.available_bytes,
         patience=patience,
+        held=held_memory(),
     )

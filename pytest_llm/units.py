@@ -124,4 +124,5 @@ BYTES = Unit(
     ("B", "KiB", "MiB", "GiB"),
 )
 TOKENS_PER_SECOND = Unit("speed", "tok/s", {"tok/s": 1.0, "tokens/s": 1.0, "t/s": 1.0}, ("tok/s",))
+JOULES = Unit("energy", "J", {"mJ": 1e-3, "J": 1.0, "kJ": 1e3}, ("mJ", "J"))
 RATIO = Unit("ratio", "", {"%": 0.01}, ("%",))

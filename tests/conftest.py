@@ -14,6 +14,7 @@ import platformdirs
 import pytest
 
 from tests.checkouts import checkout  # noqa: F401 - a fixture
+from tests.nvml_library import nvml_folder, nvml_library, nvml_script  # noqa: F401 - fixtures
 from tests.waiting import pid_in
 
 if TYPE_CHECKING:

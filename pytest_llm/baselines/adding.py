@@ -49,7 +49,7 @@ def add_run(
         elif runs and kept[name].unit != unit:
             refused.append((name, f"recorded in {kept[name].unit!r}, now in {unit!r}: replace it"))
         else:
-            runs = (*runs, StoredRun(float(value), entry.provenance))
+            runs = (*runs, StoredRun(float(value), entry.provenance, entry.notes.get(name, "")))
             kept[name] = Series(unit, runs[-MAX_RUNS:])
             written.append(name)
     return (Recorded(entry.conditions, kept) if written else stored), written, refused

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pytest_llm.codec import encode
@@ -115,12 +115,21 @@ class RecordedFacts:
 
 @dataclass(frozen=True)
 class Entry:
-    """One new run of a test, to be stored: a value for each metric, by name."""
+    """One new run of a test, to be stored.
+
+    Attributes:
+        key: Of the test.
+        conditions: Under which it was made.
+        provenance: Where it comes from.
+        values: One for each metric, by name.
+        notes: How metrics were read, by name, where there is more than one way.
+    """
 
     key: TestKey
     conditions: Conditions
     provenance: Provenance
     values: Mapping[str, float]
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,7 @@ class MetricsCodec:
             "metrics": {
                 name: {
                     "unit": series.unit,
-                    "runs": [{"value": run.value, **vars(run.provenance)} for run in series.runs],
+                    "runs": [run.plain() for run in series.runs],
                 }
                 for name, series in test.metrics.items()
             },
@@ -181,7 +181,7 @@ class MetricsCodec:
         return Recorded(
             Conditions(**test["conditions"]),
             {
-                name: Series(metric["unit"], tuple(_run(**run) for run in metric["runs"]))
+                name: Series(metric["unit"], tuple(StoredRun.of(**run) for run in metric["runs"]))
                 for name, metric in test["metrics"].items()
             },
         )
@@ -203,10 +203,6 @@ class FactsCodec:
         return RecordedFacts(
             Conditions(**test["conditions"]), test["facts"], Provenance(**test["provenance"])
         )
-
-
-def _run(value: float, **provenance: str) -> StoredRun:
-    return StoredRun(float(value), Provenance(**provenance))
 
 
 def _other(part: str, found: Mapping[str, JSON], here: Mapping[str, JSON]) -> str:

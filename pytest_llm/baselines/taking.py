@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines.kept import Conditions, Entry, FactsEntry, Refusal
 from pytest_llm.codec import decode
+from pytest_llm.metrics import find
 from pytest_llm.records import ALWAYS_FAILING, SAID, Provenance, Run, TestKey, Verdict
 
 if TYPE_CHECKING:
@@ -49,8 +50,13 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
         else:
             run = made[test["run"]]
             source = Provenance.of(run.build, started, results["plugin_version"])
-            values = {name: float(metric["value"]) for name, metric in test["metrics"].items()}
-            runs.append(Entry(key, Conditions.of(run), source, values))
+            values = {
+                name: float(metric["value"])
+                for name, metric in test["metrics"].items()
+                if not find(name).slope  # about 0: there is no share of it that could be a tolerance
+            }
+            notes = {name: note for name in values if (note := run.how_read(find(name)))}
+            runs.append(Entry(key, Conditions.of(run), source, values, notes))
             told = {**run.facts, **_said(test, mode)}
             if told:
                 facts.append(FactsEntry(key, Conditions.of_facts(run), source, told))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
+from pytest_llm.campaign.leaks import WATCHING, watch_for_leaks
+from pytest_llm.campaign.memory import memory_series
 from pytest_llm.campaign.slices import (
     Budget,
     generation_steps,
-    larger,
     load_series,
     request_series,
     slice_series,
@@ -23,7 +25,7 @@ from pytest_llm.records import Run, Session
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.protocols import Clock, Engine, Loaded, Probe, Watcher
+    from pytest_llm.protocols import Clock, Engine, Held, Loaded, Probe, Watcher
     from pytest_llm.records import JSON, Build, Campaign, Model, Series, Workload
 
 Outcome = Run | EngineError
@@ -41,6 +43,7 @@ def run_alone(
     probe: Probe,
     clock: Clock,
     watcher: Watcher,
+    held: Held = lambda _: None,
 ) -> dict[Workload, Outcome]:
     """Run every session of one subject.
 
@@ -51,6 +54,7 @@ def run_alone(
         probe: Watches their memory.
         clock: For budgets alone.
         watcher: Is told of each session.
+        held: Tells what a process holds, for workloads that are watched for leaks.
 
     Returns:
         For each workload its run, or the error that ended its measuring; the others went on.
@@ -68,6 +72,14 @@ def run_alone(
             with closing(engine.start(campaign.subject, model)) as loaded:
                 _run_session(loaded, waiting, records, probe, clock)
         watcher.session_ended(campaign.subject, number, campaign.sessions, clock() - started)
+    watch_for_leaks(
+        [each for each in campaign.leaks if each in records.unfailed()],
+        lambda: engine.start(campaign.subject, model),
+        held,
+        records.add_to_last,
+        records.fail,
+        partial(watcher.looking, campaign.subject, WATCHING),
+    )
     watcher.campaign_ended()
     return records.outcomes()
 
@@ -78,14 +90,15 @@ def _run_session(
     with probe.watch(loaded.pid) as at_load:
         seconds = loaded.load()
     # Once a campaign and before any timing: what a subject shows is the same in every session.
-    records.loaded(loaded.build, loaded.resolved(), records.facts or loaded.facts())
+    resolved = loaded.resolved()
+    records.loaded(loaded.build, resolved, records.facts or loaded.facts())
 
     def work(workload: Workload) -> None:
         with probe.watch(loaded.pid) as at_work:
             loaded.rehearse(workload)
         series = measure_workload(loaded, workload, clock)
-        peaks = larger(at_load, at_work)
-        records.add(workload, {**series, **peaks, **load_series(loaded, workload, seconds)})
+        memory = memory_series(at_load, at_work, workload, resolved, loaded.on_devices())
+        records.add(workload, {**series, **memory, **load_series(loaded, workload, seconds)})
 
     through(waiting, work, records.fail)
 
@@ -144,6 +157,10 @@ class _Records:
 
     def add(self, workload: Workload, series: Mapping[str, Series]) -> None:
         self._sessions[workload].append(Session(series))
+
+    def add_to_last(self, workload: Workload, series: Mapping[str, Series]) -> None:
+        last = self._sessions[workload][-1]
+        self._sessions[workload][-1] = Session({**last.series, **series})
 
     def fail(self, workload: Workload, error: EngineError) -> None:
         self._errors[workload] = error

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.campaign.leaks import WATCHING, watch_for_leaks
+from pytest_llm.campaign.memory import memory_series
 from pytest_llm.campaign.paired_records import PairedRecords
 from pytest_llm.campaign.rounds import PLACES, Disturbances, awake, measure_one, measure_pair, order
-from pytest_llm.campaign.slices import generation_steps, larger, load_series
+from pytest_llm.campaign.slices import generation_steps, load_series
 from pytest_llm.campaign.workloads import through
 from pytest_llm.errors import EngineError
 from pytest_llm.records import PairedRun
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
     Sides = tuple["Side", "Side"]
     Seen = tuple[Mapping[str, Series], Mapping[str, Series]]
+
+_ALONE = ("the candidate alone, before any timing", "the reference alone, before any timing")
 
 PairedOutcome = PairedRun | EngineError
 
@@ -72,6 +77,14 @@ def run_paired(
         before = around.clock()
         (_in_turn if records.in_turn else _together)(sides, records, steps, around)
         around.watcher.session_ended(campaign.subject, number, rule.looks[-1], around.clock() - before)
+    watch_for_leaks(
+        [each for each in campaign.leaks if records.was_measured(each)],
+        candidate.start,
+        around.held,
+        records.add_to_last,
+        records.fail,
+        partial(around.watcher.looking, campaign.subject, WATCHING),
+    )
     around.watcher.campaign_ended()
     return records.outcomes()
 
@@ -85,6 +98,7 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
     """See each subject alone before any timing: configuration, output, memory; return decodes a slice."""
     steps: dict[Workload, int] = {}
     for place in order(around):
+        around.watcher.looking(sides[place].subject, _ALONE[place])
         waiting = records.waiting()
         while waiting:
             with closing(sides[place].start()) as loaded:
@@ -94,10 +108,18 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
                     records.loaded(place, loaded.build, loaded.resolved(), loaded.facts())
                 records.needs(place, at_load)
 
-                def look(workload: Workload, place: int = place, loaded: Loaded = loaded) -> None:
+                def look(
+                    workload: Workload,
+                    place: int = place,
+                    loaded: Loaded = loaded,
+                    at_load: Mapping[str, Series] = at_load,
+                ) -> None:
                     with around.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
                     records.needs(place, at_work)
+                    resolved = records.resolved(place)
+                    memory = memory_series(at_load, at_work, workload, resolved, loaded.on_devices())
+                    records.alone(place, workload, memory)
                     steps.setdefault(workload, 0)
                     if loaded.coverage(workload).slices:
                         # Equal work for both: what is long enough for the faster one.
@@ -128,7 +150,7 @@ def _together(
                 found = tuple(
                     {
                         **series[place],
-                        **larger(at_load[place], peaks[place]),
+                        **records.memory(place, workload, at_load[place], peaks[place]),
                         **load_series(pair[place], workload, seconds[place]),
                     }
                     for place in PLACES
@@ -183,9 +205,10 @@ def _in_turn(
                 ) -> None:
                     with around.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
+                    resolved = records.resolved(place)
                     halves[workload][place] = {
                         **measure_one(loaded, workload, steps[workload], around),
-                        **larger(at_load, at_work),
+                        **memory_series(at_load, at_work, workload, resolved, loaded.on_devices()),
                         **load_series(loaded, workload, load),
                     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.campaign.memory import beside_another, memory_series
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.pairing import ask, session_log_ratios
 from pytest_llm.records import PairedRun, Run, Session
@@ -37,6 +38,7 @@ class PairedRecords:
         self._errors: dict[Workload, EngineError] = {}
         self._loaded: dict[int, tuple[Build, Mapping[str, JSON], Mapping[str, JSON]]] = {}
         self._bytes = [0.0, 0.0]
+        self._alone: dict[tuple[int, Workload], Mapping[str, Series]] = {}
 
     def waiting(self) -> list[Workload]:
         """Return the workloads that another session has to measure."""
@@ -51,6 +53,23 @@ class PairedRecords:
     def has_seen(self, place: int) -> bool:
         """Whether a subject has said what it is."""
         return place in self._loaded
+
+    def resolved(self, place: int) -> Mapping[str, JSON]:
+        """Return what a subject said of its load options."""
+        return self._loaded[place][1]
+
+    def alone(self, place: int, workload: Workload, memory: Mapping[str, Series]) -> None:
+        """Take in what a subject showed of memory before the sessions, while its partner was not there."""
+        self._alone[place, workload] = memory
+
+    def memory(
+        self, place: int, workload: Workload, at_load: Mapping[str, Series], at_work: Mapping[str, Series]
+    ) -> Mapping[str, Series]:
+        """Return what the session that is under way showed of a subject's memory."""
+        # What ggml tells of a device may be both subjects', and is taken from the pass alone.
+        own = memory_series(at_load, at_work, workload, self.resolved(place), {})
+        first = not self._sessions[workload]
+        return beside_another(own, self._alone.get((place, workload), {}), first=first)
 
     def needs(self, place: int, peaks: Mapping[str, Series]) -> None:
         """Take in how much memory a subject took."""
@@ -71,6 +90,15 @@ class PairedRecords:
         """Take in a session of both."""
         self._sessions[workload].append((Session(series[0]), Session(series[1])))
         self._disturbances[workload].append(disturbances)
+
+    def was_measured(self, workload: Workload) -> bool:
+        """Whether there are sessions of a workload, and no error."""
+        return bool(self._sessions[workload]) and workload not in self._errors
+
+    def add_to_last(self, workload: Workload, series: Mapping[str, Series]) -> None:
+        """Take in what the candidate showed after all sessions."""
+        ours, theirs = self._sessions[workload][-1]
+        self._sessions[workload][-1] = Session({**ours.series, **series}), theirs
 
     def fail(self, workload: Workload, error: EngineError) -> None:
         """Take in that a workload cannot be measured."""

@@ -17,7 +17,7 @@ from pytest_llm.campaign.slices import Budget, request_series, slice_series, wit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_llm.protocols import Clock, Loaded, Noise, Probe, Watcher
+    from pytest_llm.protocols import Clock, Held, Loaded, Noise, Probe, Watcher
     from pytest_llm.records import Series, Workload
 
     Pair = tuple[Loaded, Loaded]
@@ -47,6 +47,7 @@ class Surroundings:
         coin: True or False, as likely.
         room: Bytes of memory that are free now.
         patience: Seconds after which no further session begins.
+        held: Tells what a process holds, for workloads that are watched for leaks.
     """
 
     probe: Probe
@@ -56,6 +57,7 @@ class Surroundings:
     coin: Callable[[], bool]
     room: Callable[[], float]
     patience: float
+    held: Held = lambda _: None
 
 
 @dataclass(frozen=True)

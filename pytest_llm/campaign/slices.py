@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from pytest_llm.protocols import Clock, Loaded
     from pytest_llm.records import Workload
@@ -78,11 +78,3 @@ def request_series(
 def load_series(loaded: Loaded, workload: Workload, seconds: float) -> dict[str, Series]:
     """Return the seconds of a subject's ``load``, where that tells how long loading takes."""
     return {"load": Series((seconds,))} if loaded.coverage(workload).load else {}
-
-
-def larger(first: Mapping[str, Series], second: Mapping[str, Series]) -> dict[str, Series]:
-    """Return the larger one of two peaks, for each that both have."""
-    return {
-        name: Series((max(first[name].values[0], second[name].values[0]),))
-        for name in first.keys() & second.keys()
-    }

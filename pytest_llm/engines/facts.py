@@ -28,7 +28,7 @@ _MIB = 2**20
 _MOSTLY = 0.5
 # No options: how many threads this machine has, the buffers that its CPU features call for, and the size of a
 # graph, which every release builds otherwise.
-_NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes"}
+_NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes", "memory"}
 
 
 def facts_of(subject: Talking) -> dict[str, JSON]:

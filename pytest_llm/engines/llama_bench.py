@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from pytest_llm.engines import llama_bench_answer as answers
+from pytest_llm.engines.devices import Devices
 from pytest_llm.engines.llama_bench_answer import Asked
 from pytest_llm.engines.llama_bench_options import Flag, arguments, read_help
 from pytest_llm.engines.one_shot import run_once
@@ -164,6 +165,7 @@ class LoadedBench:
 
         Raises:
             LoadRefusedError: It has no flag for a load option, or refuses the model.
+            CPUFallbackError: Layers that were asked for are not on a device.
             EngineError: It died or hung.
         """
         if "," in self._model.path:
@@ -179,6 +181,8 @@ class LoadedBench:
         self.build = _build(answer, self._reference, self._program)
         self.on_gpu = answers.on_gpu(answer)
         self._told, self._resolved = answer, answers.resolved(answer, ended.log)
+        devices = Devices(self._model.path, self._subject.load_options)
+        devices.check_weights(ended.log, str(self.build), named=self.on_gpu)
         return seconds
 
     def resolved(self) -> Mapping[str, JSON]:
@@ -197,6 +201,10 @@ class LoadedBench:
     def facts(self) -> Mapping[str, JSON]:
         """Return what the program tells of the model and the options."""
         return answers.facts(self._told, self._resolved)
+
+    def on_devices(self) -> Mapping[str, float]:
+        """Return nothing: no process stays that could be asked."""
+        return {}
 
     def rehearse(self, workload: Workload) -> None:
         """Stand at the workload's depth from now on; each process warms up by itself.
@@ -221,6 +229,14 @@ class LoadedBench:
         """Time ``steps`` decodes of one token, without a depth several times: tokens and seconds."""
         work = self._rehearsed()
         return self._slice(Asked(0, steps, work.depth, 1 if work.depth else _REPETITIONS), "generating")
+
+    def generate(self, steps: int) -> NoReturn:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            NotCoveredError: Always: after each of its programs, nothing is held any more.
+        """
+        raise NotCoveredError(f"{self._program.name}: it generates nothing that stays: {_ONLY}")
 
     def request(self) -> NoReturn:
         """Refuse.

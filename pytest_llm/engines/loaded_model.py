@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.devices import Devices
 from pytest_llm.engines.facts import facts_of
 from pytest_llm.engines.load_log import resolved_options
 from pytest_llm.errors import LoadRefusedError
@@ -37,6 +38,8 @@ class LoadedModel:
         self._model = model
         self._all_logits = all_logits
         self._seed = 0
+        self._free: list[dict[str, int]] = []
+        self._devices = Devices(model.path, subject.load_options)
         self.build = build
         self.on_gpu = False
 
@@ -59,7 +62,9 @@ class LoadedModel:
 
         Raises:
             LoadRefusedError: llama.cpp refused; its last lines are in ``log``.
+            CPUFallbackError: Layers that were to go to a device are on the CPU.
         """
+        self._free = [self._free_memory()]
         try:
             answer = self._worker.ask(
                 "load",
@@ -76,12 +81,19 @@ class LoadedModel:
             ) from None
         fields = mapping(answer)
         self.on_gpu = bool(fields["on_gpu"])
+        self._devices.check(self.log(), str(self.build), on_gpu=self.on_gpu)
+        self._free.append(self._free_memory())
         return float(fields["seconds"])
 
     def resolved(self) -> Mapping[str, JSON]:
-        """Return the load options as they really are, with what llama.cpp wrote about the rest."""
+        """Return the load options as they really are, with what llama.cpp wrote about the rest.
+
+        Under ``memory`` is what was predicted of weights and cache, beside what llama.cpp wrote of it.
+        """
         told = mapping(self._worker.ask("resolved"))
-        return resolved_options(asdict(self._subject.load_options), told, self.log())
+        log = self.log()
+        found = resolved_options(asdict(self._subject.load_options), told, log)
+        return {**found, "memory": self._devices.memory(log, on_gpu=self.on_gpu)}
 
     def facts(self) -> Mapping[str, JSON]:
         """Return what the subject shows on every machine of its kind."""
@@ -99,6 +111,18 @@ class LoadedModel:
         """Go through one whole request untimed, then stand at the workload's depth."""
         self._seed += 1
         self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
+        self._free[2:] = [self._free_memory()]
+
+    def on_devices(self) -> Mapping[str, float]:
+        """Return how many bytes more of each device are in use than before the load, as ggml tells it."""
+        before, *later = self._free
+        return {
+            name: float(max(0, free - min(each.get(name, free) for each in later)))
+            for name, free in before.items()
+        }
+
+    def _free_memory(self) -> dict[str, int]:
+        return {name: int(size) for name, size in mapping(self._worker.ask("free_memory")).items()}
 
     def prompt_slice(self) -> tuple[int, float]:
         """Time one ubatch of fresh prompt: tokens and seconds."""
@@ -107,6 +131,11 @@ class LoadedModel:
     def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time ``steps`` decodes of one token a sequence: tokens and seconds."""
         return _slice(self._worker.ask("generation_slice", steps=steps))
+
+    def generate(self, steps: int) -> int:
+        """Generate so many tokens a sequence, untimed, and go back to the depth; return how many in all."""
+        tokens: Any = self._worker.ask("generate", steps=steps)
+        return int(tokens)
 
     def request(self) -> tuple[float, Sequence[float]]:
         """Run one whole request: seconds to the first token, then between neighbouring tokens."""

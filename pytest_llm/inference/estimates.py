@@ -6,6 +6,7 @@ import math
 from statistics import median
 from typing import TYPE_CHECKING
 
+from pytest_llm.inference.slopes import slopes
 from pytest_llm.metrics import METRICS
 from pytest_llm.records import Measurement
 
@@ -34,7 +35,9 @@ def percentile(values: Sequence[float], rank: float) -> float:
 
 
 def observations(metric: Metric, series: Series) -> list[float]:
-    """Return what a series says of a metric, in the metric's unit: tokens per second, or the values."""
+    """Return what a series says of a metric, in its unit: tokens per second, slopes, or the values."""
+    if metric.slope:
+        return slopes(series)
     if metric.rate:
         return [series.tokens / seconds for seconds in series.values]
     return list(series.values)
@@ -42,15 +45,21 @@ def observations(metric: Metric, series: Series) -> list[float]:
 
 def measure_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
     """Return every declared metric that each of the sessions has something of, by name."""
-    measured = [
-        measure(metric, [session.series[metric.series] for session in sessions])
-        for metric in METRICS.values()
-        if sessions
-        and all(
-            metric.series in session.series and session.series[metric.series].values for session in sessions
-        )
-    ]
-    return {measurement.metric.name: measurement for measurement in measured}
+    found = [(metric, readable(metric, sessions)) for metric in METRICS.values()]
+    return {metric.name: measure(metric, series) for metric, series in found if series}
+
+
+def readable(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
+    """Return the series that a metric is read from, one a session; none unless all of them tell it alike.
+
+    A session without it counts against it, unless one is enough; a series that is too short always does.
+    """
+    found = [session.series.get(metric.series) for session in sessions]
+    there = [each for each in found if each is not None]
+    if len(there) < len(found) and not metric.once:
+        return []
+    alike = len({each.note for each in there}) == 1
+    return there if alike and all(len(each.values) > metric.slope for each in there) else []
 
 
 def measure(metric: Metric, sessions: Sequence[Series]) -> Measurement:

@@ -1,7 +1,17 @@
 """Which file a model's name stands for: the catalogue, the sources, and what headers say."""
 
 from pytest_llm.models.catalogue import Entry, builtin_entries, read_project
+from pytest_llm.models.ggml_types import bytes_of, type_called
 from pytest_llm.models.header import Header, read_header
 from pytest_llm.models.store import ModelStore
 
-__all__ = ["Entry", "Header", "ModelStore", "builtin_entries", "read_header", "read_project"]
+__all__ = [
+    "Entry",
+    "Header",
+    "ModelStore",
+    "builtin_entries",
+    "bytes_of",
+    "read_header",
+    "read_project",
+    "type_called",
+]

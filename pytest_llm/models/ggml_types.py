@@ -64,6 +64,8 @@ TENSOR_TYPES = {
 
 _NUMBERS = {kind: number for number, kind in TENSOR_TYPES.items()}
 
+_NAMED = {kind.name: kind for kind in TENSOR_TYPES.values()}
+
 _FILE_TYPES = {
     0: "F32",
     1: "F16",
@@ -115,3 +117,18 @@ def file_type_name(number: int) -> str:
 def type_number(kind: TensorType) -> int:
     """Return the number of a tensor type in ``enum ggml_type``."""
     return _NUMBERS[kind]
+
+
+def type_called(name: str) -> TensorType:
+    """Return the tensor type that a load option names: "q8_0".
+
+    Raises:
+        KeyError: There is none.
+    """
+    return _NAMED[name.upper()]
+
+
+def bytes_of(number: int, elements: int) -> int:
+    """Return how many bytes so many elements of a type of ``enum ggml_type`` take: ``ggml_row_size``."""
+    kind = TENSOR_TYPES[number]
+    return elements // kind.block * kind.block_bytes

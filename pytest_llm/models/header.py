@@ -53,6 +53,7 @@ class Header:
         tensors: How many tensors the file holds.
         metadata: Every value that is not an array, by key.
         weights: What each tensor is called, packed as, and how long it is.
+        for_layers: Every array of whole numbers or truths that is no longer than a model has layers, by key.
     """
 
     version: int
@@ -69,6 +70,7 @@ class Header:
     tensors: int
     metadata: Mapping[str, Scalar] = field(repr=False, hash=False)
     weights: tuple[Weight, ...] = field(default=(), repr=False)
+    for_layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False, hash=False)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
@@ -121,6 +123,7 @@ def _read(cursor: Cursor) -> Header:
         tensors=len(tensors),
         metadata=metadata.scalars(),
         weights=tuple(_weight(tensor) for tensor in tensors),
+        for_layers=metadata.for_layers(),
     )
 
 

@@ -108,11 +108,15 @@ class Metadata:
         if field.length > MAX_LAYERS:
             reason = f"the key {shown(key)} has {field.length} values, not {MAX_LAYERS} or less"
             raise self._cursor.refusal(reason, field.at)
-        layout = _LAYOUTS[field.items_kind]
-        resume, self._cursor.at = self._cursor.at, field.items_at
-        values = [int(self._cursor.unpack(layout, shown(key))[0]) for _ in range(field.length)]
-        self._cursor.at = resume
-        return max((self._natural(key, field, value) for value in values), default=default)
+        return max((self._natural(key, field, value) for value in self._numbers(key, field)), default=default)
+
+    def for_layers(self) -> dict[str, tuple[int, ...]]:
+        """Return every array of whole numbers or truths that has no more values than a model has layers."""
+        return {
+            key: self._numbers(key, field)
+            for key, field in self._fields.items()
+            if field.kind == _ARRAY and field.items_kind in {*_INTEGERS, _BOOL} and field.length <= MAX_LAYERS
+        }
 
     def text(self, key: str) -> str | None:
         """Return a string, or None where the key is missing.
@@ -160,6 +164,13 @@ class Metadata:
         """Return the error that points at a key's value, or behind the last key."""
         at = self._fields[key].at if key in self._fields else self._end
         return self._cursor.refusal(reason, at)
+
+    def _numbers(self, key: str, field: _Field) -> tuple[int, ...]:
+        layout = _LAYOUTS[field.items_kind]
+        resume, self._cursor.at = self._cursor.at, field.items_at
+        values = tuple(int(self._cursor.unpack(layout, shown(key))[0]) for _ in range(field.length))
+        self._cursor.at = resume
+        return values
 
     def _read_field(self, key: str) -> _Field:
         at = self._cursor.at

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.plugin import markers, options, status
-from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench
+from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench, llm_memory
 from pytest_llm.plugin.state import BENCHMARK, FINDING, PROBLEM, bench_of, existing_bench
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["_llm_choice", "gguf_model", "llm_bench"]
+__all__ = ["_llm_choice", "gguf_model", "llm_bench", "llm_memory"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,6 +10,7 @@ from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, bench_of
 
 if TYPE_CHECKING:
     from pytest_llm.gguf_model import GGUFModel
+    from pytest_llm.memory_watch import MemoryWatch
     from pytest_llm.plan import Choice
     from pytest_llm.records import Run
 
@@ -27,6 +28,14 @@ def llm_bench(request: pytest.FixtureRequest) -> Run:
     run = request.node.stash[FINDING].run
     assert run is not None
     return run  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def llm_memory() -> MemoryWatch:
+    """The memory of this process or any other: peaks by kind, what is held now, what leaks by the token."""
+    from pytest_llm.memory_watch import MemoryWatch
+
+    return MemoryWatch()
 
 
 @pytest.fixture

@@ -80,30 +80,54 @@ def llm_load_time(max: str | float) -> Limit:  # noqa: A002
     return _limit("load_time", max)
 
 
-def llm_ram(max: str | float, kind: Literal["total", "anonymous"] = "total") -> Limit:  # noqa: A002
+def llm_vram(max: str | float) -> Limit:  # noqa: A002
+    """Fail if the process that runs the model holds more memory of all GPUs together at its peak."""
+    return _limit("peak_vram", max)
+
+
+def llm_ram(
+    max: str | float,  # noqa: A002
+    kind: Literal["total", "anonymous", "file"] = "total",
+) -> Limit:
     """Fail if the process that runs the model holds more memory at its peak."""
     from pytest_llm.errors import UnknownNameError
 
-    kinds = {"total": "peak_ram", "anonymous": "peak_ram_anonymous"}
+    kinds = {"total": "peak_ram", "anonymous": "peak_ram_anonymous", "file": "peak_ram_file"}
     if kind not in kinds:
         raise UnknownNameError("kind of llm_ram", str(kind), kinds)
     return _limit(kinds[kind], max)
 
 
-def llm_no_regression(*metrics: str, tolerance: str | float = "5%") -> tuple[Gate, ...]:
-    """Fail if a metric (default: prompt and generation speed) is worse than the stored baselines."""
+def llm_leak(max: str | float) -> Limit:  # noqa: A002
+    """Fail if memory that is never given back grows by more bytes with each generated token."""
+    return _limit("leaked_bytes_per_token", max)
+
+
+def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tuple[Gate, ...]:
+    """Fail if a metric (default: prompt and generation speed) is worse than the stored baselines.
+
+    The tolerance is the loss that must be called, of every metric named; without one each metric has its own:
+    3 % of RAM, 5 % of all else.
+    """
     from pytest_llm.errors import UsageError
     from pytest_llm.metrics import find
     from pytest_llm.records import Gate
     from pytest_llm.units import RATIO
 
-    ratio = RATIO.parse(tolerance)
-    if not 0 < ratio < 1:
+    ratio = None if tolerance is None else RATIO.parse(tolerance)
+    if ratio is not None and not 0 < ratio < 1:
         raise UsageError(
             f"llm_no_regression: tolerance={tolerance!r} is not above 0 and below 100 %; write '5%'"
         )
     names = metrics or ("prompt_tokens_per_second", "generation_tokens_per_second")
-    return tuple(Gate(find(name), ratio) for name in dict.fromkeys(names))
+    found = [find(name) for name in dict.fromkeys(names)]
+    for metric in found:
+        if metric.slope:
+            raise UsageError(
+                f"llm_no_regression: {metric.name} is about 0, and may be below, so no share of it is a "
+                "tolerance; set a limit with llm_leak"
+            )
+    return tuple(Gate(metric, metric.tolerance if ratio is None else ratio) for metric in found)
 
 
 def llm_output(
@@ -160,7 +184,9 @@ LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_first_token_latency,
     llm_inter_token_latency,
     llm_load_time,
+    llm_vram,
     llm_ram,
+    llm_leak,
 )
 _DECLARING: tuple[Callable[..., Any], ...] = (
     llm_model,

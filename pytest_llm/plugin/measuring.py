@@ -13,7 +13,7 @@ from pytest_llm.explaining import compare_builds, operators_around
 from pytest_llm.inference.paired import rule_for
 from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.operators import Work
-from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.probes.memory import held_memory, memory_probe
 from pytest_llm.providing import Provider
 from pytest_llm.records import Run, Workload
 from pytest_llm.surroundings import surroundings
@@ -77,7 +77,9 @@ class Measuring:
             side = self._side(subject, watcher)
             self._take_lock(watcher)
             campaign = plan.campaign_of(subject)
-            return run_alone(campaign, side.model, side.engine, ProcessMemory(), self._clock, watcher)
+            return run_alone(
+                campaign, side.model, side.engine, memory_probe(), self._clock, watcher, held_memory()
+            )
 
         return self._alone.get(subject, workload, run)
 

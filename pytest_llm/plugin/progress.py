@@ -53,11 +53,12 @@ class Progress:
         """Say what is made before anything can be measured."""
         self._write_line(f"  {doing}")
 
-    def looking(self, subject: Subject, at: str) -> None:
-        """Show what is looked at: minutes may go by before anything is timed."""
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        """Show what is looked at: minutes may go by in which nothing is timed."""
         line = f"  {subject.model}: {at}"
-        self._renew(line)
-        self._write(line)
+        self._renew(f"{line}: {number} of {of} readings" if of else line)
+        if not number:
+            self._write(line)
 
     def _renew(self, line: str) -> None:
         if self._reporter is not None and self._reporter.isatty:

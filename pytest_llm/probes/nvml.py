@@ -1,14 +1,16 @@
-"""NVIDIA's management library, as far as noise is concerned; nothing else here touches ``pynvml``."""
+"""NVIDIA's management library; nothing else here touches ``pynvml``."""
 
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.probes.absent import Absent
+from pytest_llm.probes.devices import UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 # Bits of ``nvmlDeviceGetCurrentClocksEventReasons``, in nvml.h. These come and go, and slow a device down
 # by much: what ran meanwhile does not count.
@@ -26,6 +28,9 @@ LASTING_LIMITS = {
     0x100: "display clock setting",
 }
 
+# Newest first: a library older than the binding lacks the first.
+COMPUTING = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetComputeRunningProcesses_v2")
+
 
 class Nvml:
     """Devices, by index. A question that a device does not answer is answered with nothing."""
@@ -33,6 +38,8 @@ class Nvml:
     def __init__(self, library: Any) -> None:
         """Take pynvml's module, after ``nvmlInit``."""
         self._library = library
+        # Where the library is older than the binding, the binding may raise an error of another family.
+        self._errors = (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
         self._handles = [
             library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())
         ]
@@ -45,20 +52,37 @@ class Nvml:
     def clock_reasons(self, device: int) -> int:
         """Return why the clocks are not higher now, as NVML's bits; 0 if the device does not tell."""
         # Drivers before 535 and bindings of their time know the second name only; the first is the future's.
-        for name in ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"):
-            try:
-                return int(getattr(self._library, name)(self._handles[device]))
-            except (AttributeError, self._library.NVMLError):
-                continue
+        names = "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"
+        with suppress(UnreadableError):
+            return int(self.ask(device, names))
         return 0
 
     def computing(self, device: int) -> frozenset[int]:
         """Return the ids of processes that compute on the device; a desktop that draws is none."""
-        try:
-            processes = self._library.nvmlDeviceGetComputeRunningProcesses(self._handles[device])
-        except self._library.NVMLError:
-            return frozenset()
-        return frozenset(process.pid for process in processes)
+        with suppress(UnreadableError):
+            return frozenset(process.pid for process in self.ask(device, COMPUTING))
+        return frozenset()
+
+    def ask(self, device: int, functions: Sequence[str], *arguments: object) -> Any:
+        """Return what the first of some functions answers of a device.
+
+        Args:
+            device: Its index.
+            functions: Newest first; one that the binding or the library lacks is passed over.
+            arguments: For each of them, after the device.
+
+        Raises:
+            UnreadableError: None of them answers; the text is what the library said first.
+        """
+        troubles = []
+        for name in functions:
+            try:
+                return getattr(self._library, name)(self._handles[device], *arguments)
+            except AttributeError:
+                troubles.append(f"this binding has no {name}")
+            except self._errors as error:
+                troubles.append(str(error))
+        raise UnreadableError(troubles[0])
 
 
 def open_nvml(load: Callable[[], Any] = lambda: importlib.import_module("pynvml")) -> Nvml | Absent:

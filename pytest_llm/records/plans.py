@@ -88,6 +88,7 @@ class Campaign:
         sessions: How many; of a pair, how many at most.
         reference: The other one of a pair.
         questions: What decides when a pair's sessions end.
+        leaks: The workloads on which the subject is watched for leaks, once, after all sessions.
     """
 
     subject: Subject
@@ -95,6 +96,7 @@ class Campaign:
     sessions: int
     reference: Subject | None = None
     questions: tuple[Question, ...] = ()
+    leaks: tuple[Workload, ...] = ()
 
 
 @dataclass(frozen=True)

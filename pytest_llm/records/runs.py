@@ -17,12 +17,14 @@ class Series:
     """What was noted in one session, in the order in which it was noted.
 
     Attributes:
-        values: Seconds or bytes.
+        values: Seconds, bytes, or what else is read; none where it should have been read and could not be.
         tokens: Tokens that each of the values stands for, where it is a time of work.
+        note: How it was read, where there is more than one way, or why it could not be; "" otherwise.
     """
 
     values: tuple[float, ...]
     tokens: int = 1
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,11 @@ class Run:
     sessions: tuple[Session, ...]
     measurements: Mapping[str, Measurement]
     facts: Mapping[str, JSON] = field(default_factory=dict)
+
+    def how_read(self, metric: metrics.Metric) -> str:
+        """Return how a metric was read, where there is more than one way; "" otherwise."""
+        found = [each.series[metric.series] for each in self.sessions if metric.series in each.series]
+        return " and ".join(dict.fromkeys(each.note for each in found if each.values and each.note))
 
     def __getattr__(self, name: str) -> Measurement:
         # Only reached for names that are no fields. Copying and pickling ask for dunder names on
@@ -136,10 +143,27 @@ class Provenance:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A metric's value in one run, in the metric's base unit."""
+    """A metric's value in one run.
+
+    Attributes:
+        value: In the metric's base unit.
+        provenance: Where it comes from.
+        note: How it was read, where there is more than one way; "" otherwise.
+    """
 
     value: float
     provenance: Provenance
+    note: str = ""
+
+    @classmethod
+    def of(cls, value: float, note: str = "", **provenance: str) -> StoredRun:
+        """Return the record of what :meth:`plain` returned."""
+        return cls(float(value), Provenance(**provenance), note)
+
+    def plain(self) -> dict[str, JSON]:
+        """Return one flat object, as files have it; where there is no note, it has none."""
+        noted: dict[str, JSON] = {"note": self.note} if self.note else {}
+        return {"value": self.value, **vars(self.provenance), **noted}
 
 
 @dataclass(frozen=True)

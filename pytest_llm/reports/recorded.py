@@ -47,7 +47,7 @@ def gates(test: Mapping[str, Any]) -> list[tuple[Gate, tuple[StoredRun, ...]]]:
     """Return the gates of a test of a results file, each with the stored runs that it was judged by."""
     baselines = {name: metric["baseline"] for name, metric in test["metrics"].items() if metric["baseline"]}
     return [
-        (Gate(metrics.find(name), each["tolerance"]), tuple(_stored(**run) for run in each["runs"]))
+        (Gate(metrics.find(name), each["tolerance"]), tuple(StoredRun.of(**run) for run in each["runs"]))
         for name, each in baselines.items()
     ]
 
@@ -124,7 +124,3 @@ def operators(test: Mapping[str, Any]) -> tuple[OperatorRun, ...]:
         decode(OperatorRun, {name: each for name, each in entry.items() if name != "found"})
         for entry in entries
     )
-
-
-def _stored(value: float, **provenance: str) -> StoredRun:
-    return StoredRun(value, Provenance(**provenance))

@@ -86,14 +86,15 @@ def _finding(
     )
     if run is None or rule is None:
         return Finding(benchmark, run, problem="; ".join(test["notes"]), outcome=test["outcome"])
-    reasons = {name: each["baseline"]["reason"] for name, each in test["metrics"].items() if each["baseline"]}
+    baselines = {name: each["baseline"] for name, each in test["metrics"].items() if each["baseline"]}
     return Finding(
         benchmark,
         run,
         judgements=tuple(judge(run, recorded.limits(test))),
         screenings=tuple(
-            screen_run(run, gate, stored, rule.family, reasons[gate.metric.name])
+            screen_run(run, gate, stored, rule.family, was["reason"], was.get("left_out", ""))
             for gate, stored in recorded.gates(test)
+            for was in [baselines[gate.metric.name]]
         ),
         comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in recorded.questions(test, pairs)),
         drift=_drift(test["drift"], run, pairs),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.findings import Comparison, Drift, Finding, OutputJudgement, Screening
+    from pytest_llm.findings import Comparison, Drift, Finding, Judgement, OutputJudgement, Screening
     from pytest_llm.inference.paired import Rule
     from pytest_llm.records import Measurement, OperatorRun, PairedRun, Run
 
@@ -137,7 +137,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         "drift": _drift(finding, pairs),
         "output": _output(finding.output),
         "operators": [operators_entry(each) for each in finding.operators],
-        "memory": None,
+        "memory": run.resolved.get("memory") if run else None,
         "notes": notes(finding),
     }
 
@@ -208,7 +208,7 @@ def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict
     for judgement in finding.judgements:
         if judgement.measurement is not None:
             entry = entries.setdefault(judgement.limit.metric.name, _metric(judgement.measurement))
-            entry["limit"] = {"bound": judgement.limit.bound, "verdict": judgement.verdict.value}
+            entry["limit"] = _limit(judgement)
     for screening in finding.screenings:
         if screening.measurement is not None:
             entry = entries.setdefault(screening.gate.metric.name, _metric(screening.measurement))
@@ -221,15 +221,22 @@ def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict
     return entries
 
 
+def _limit(judgement: Judgement) -> dict[str, Any]:
+    entry = {"bound": judgement.limit.bound, "verdict": judgement.verdict.value}
+    return entry if judgement.interval is None else {**entry, "interval": list(judgement.interval)}
+
+
 def _baseline(screening: Screening) -> dict[str, Any]:
+    left_out = {"left_out": screening.left_out} if screening.left_out else {}
     return {
         "verdict": screening.verdict.value,
         "tolerance": screening.gate.tolerance,
-        "runs": [{"value": each.value, **vars(each.provenance)} for each in screening.stored],
+        "runs": [each.plain() for each in screening.stored],
         "value": screening.value,
         "change": screening.change,
         "interval": None if screening.interval is None else list(screening.interval),
         "reason": screening.reason,
+        **left_out,
     }
 
 
@@ -260,7 +267,11 @@ def _comparison(comparison: Comparison, pairs: Mapping[str, PairedRun]) -> dict[
         "reference_value": reference.value,
         "reference_samples": list(reference.samples),
         "log_ratios": list(comparison.log_ratios),
-        "rounds": [len(each.series[asked.metric.series].values) for each in run.candidate.sessions],
+        "rounds": [
+            len(each.series[asked.metric.series].values)
+            for each in run.candidate.sessions
+            if asked.metric.series in each.series  # of some, one session has all that there is
+        ],
         "sessions": comparison.sessions,
         "change": comparison.change,
         "interval": None if comparison.interval is None else list(comparison.interval),

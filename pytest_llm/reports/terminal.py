@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
 from pytest_llm.records import Verdict
+from pytest_llm.reports import memory
 from pytest_llm.reports.table import aligned
 from pytest_llm.verdicts import NOT_QUALIFIED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # What a reader wants at a glance; the results file has the rest.
 _COLUMNS = {
@@ -19,18 +20,23 @@ _COLUMNS = {
     "first_token_latency": "first token",
     "inter_token_latency_p50": "inter-token p50",
     "load_time": "load",
+    "peak_vram": "peak VRAM",
     "peak_ram": "peak RAM",
 }
+# Columns that most machines have nothing for.
+_IF_MEASURED = {"peak_vram"}
 
 
 def summary(results: Mapping[str, Any]) -> list[str]:
     """Return the lines of the summary: the candidate, the machine, one row a test, what was not covered."""
     measured = [test for test in results["tests"] if test["metrics"] or test.get("output")]
-    rows = [["", *_COLUMNS.values(), ""], *(_row(test) for test in measured)]
+    names = [name for name in _COLUMNS if name not in _IF_MEASURED or _has(measured, name)]
+    rows = [["", *(_COLUMNS[name] for name in names), ""], *(_row(test, names) for test in measured)]
     return [
         *_heading(results),
         *(aligned(rows) if measured else []),
         *(f"{_short(test)}: {note}" for test in measured for note in test["notes"]),
+        *memory.lines(measured),
         *(f"not covered: {each['nodeid']}: {each['reason']}" for each in results["not_covered"]),
     ]
 
@@ -57,8 +63,12 @@ def _build(build: Mapping[str, Any]) -> str:
     return f"{build['engine']} {build['version']}{commit}"
 
 
-def _row(test: Mapping[str, Any]) -> list[str]:
-    return [_short(test), *(_cell(test["metrics"], name) for name in _COLUMNS), _verdict(test)]
+def _has(tests: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(name in test["metrics"] for test in tests)
+
+
+def _row(test: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    return [_short(test), *(_cell(test["metrics"], name) for name in names), _verdict(test)]
 
 
 def _short(test: Mapping[str, Any]) -> str:

@@ -6,12 +6,13 @@ from pytest_llm.verdicts.operators import slower_phases
 from pytest_llm.verdicts.output import judge_output, not_to_be_had, without_reference
 from pytest_llm.verdicts.paired import compare_runs
 from pytest_llm.verdicts.said import judge_said
-from pytest_llm.verdicts.stored import screen_run
+from pytest_llm.verdicts.stored import alike, screen_run
 from pytest_llm.verdicts.telling import explain, failing, notes, verdicts, worst
 from pytest_llm.verdicts.words import NOT_QUALIFIED
 
 __all__ = [
     "NOT_QUALIFIED",
+    "alike",
     "compare",
     "compare_runs",
     "compare_sides",

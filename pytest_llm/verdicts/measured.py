@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.inference.estimates import measure
+from pytest_llm.inference.estimates import measure, readable
 
 if TYPE_CHECKING:
     from pytest_llm.metrics import Metric
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 def measured(run: Run, metric: Metric) -> Measurement | None:
-    """Return a metric over all sessions; None if one of them has nothing of it."""
-    series = [session.series.get(metric.series) for session in run.sessions]
-    found = [each for each in series if each is not None and each.values]
-    return measure(metric, found) if found and len(found) == len(series) else None
+    """Return a metric over all sessions; None if one cannot tell it, or told it in another way."""
+    found = readable(metric, run.sessions)
+    return measure(metric, found) if found else None
 
 
 # Engine -> what it measures, where that is not everything.
@@ -23,7 +22,14 @@ _ONLY = {"llama-bench": "llama-bench measures prompt and generation speed only, 
 
 
 def not_covered(run: Run, metric: Metric) -> str:
-    """Say that there is nothing of a metric."""
+    """Say why there is nothing of a metric."""
     if run.build.engine in _ONLY:
         return f"{metric.title} cannot be had: {_ONLY[run.build.engine]}"
+    found = [each.series[metric.series] for each in run.sessions if metric.series in each.series]
+    reasons = [each.note for each in found if not each.values and each.note]
+    if reasons:
+        return f"{metric.title} cannot be had: {reasons[0]}"
+    how = run.how_read(metric)
+    if " and " in how:
+        return f"{metric.title} cannot be had: it was read in two ways, {how}"
     return f"{metric.title} cannot be had from {run.build} on this system"

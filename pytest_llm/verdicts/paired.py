@@ -35,6 +35,10 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     for side, found in ((run.candidate, ours), (run.reference, theirs)):
         if found is None:
             return Comparison(Verdict.NOT_COVERED, asked, run, reason=not_covered(side, metric))
+    ways = [side.how_read(metric) for side in (run.candidate, run.reference)]
+    if ways[0] != ways[1]:
+        reason = f"{metric.title} was read in two ways: {ways[0]} and, of the reference, {ways[1]}"
+        return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)
     ratios = log_ratios(metric, run)
     decision = conclude(ask(rule, asked, ratios))
     assert decision.verdict is not None
@@ -61,6 +65,8 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
 
 def _why(run: PairedRun, asked: Gate | Claim, sessions: int) -> str:
     if sessions < len(run.candidate.sessions):
+        if asked.metric.once:
+            return "it was read once, while neither was beside the other: state a limit instead"
         return "a time or size of 0 has no ratio to another"
     if run.cut_off:
         return run.cut_off

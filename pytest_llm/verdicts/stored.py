@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 # The engine of which any release can be had again.
 _WITH_RELEASES = "llama-cpp-python"
+# How a value was read that says nothing of it.
+_UNNOTED = "nothing noted"
 
 
 def screen_run(
-    run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = ""
+    run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = "", left_out: str = ""
 ) -> Screening:
     """Judge one metric of a run by stored runs.
 
@@ -30,6 +32,7 @@ def screen_run(
         stored: Earlier runs of the test under the same conditions; empty if there is nothing to compare with.
         family: How many gates of this invocation share the error rate.
         missing: Why there are no stored runs.
+        left_out: Which ones are not among them, and why.
     """
     measurement = measured(run, gate.metric)
     if measurement is None:
@@ -50,6 +53,30 @@ def screen_run(
         found.change,
         found.interval,
         found.reason,
+        left_out,
+    )
+
+
+def alike(stored: Sequence[StoredRun], how: str) -> tuple[list[StoredRun], str]:
+    """Return the stored runs that were read as a new one was, and which others are left out, and why.
+
+    Args:
+        stored: Earlier runs of the test under the same conditions.
+        how: How the metric was read in the new run; "" where there is one way only.
+
+    Returns:
+        The runs, and "" where no other is left out. Where all are, the second says what to do about it.
+    """
+    found = [each for each in stored if each.note == how]
+    others = [each for each in stored if each.note != how]
+    if not others:
+        return found, ""
+    then = ", ".join(dict.fromkeys(each.note or _UNNOTED for each in others))
+    if found:
+        return found, f"{len(others)} more left out, read otherwise: {then}"
+    return found, (
+        f"read otherwise: {then} when recorded, {how or _UNNOTED} now; record it anew with "
+        "--llm-update-baselines=append"
     )
 
 
@@ -74,7 +101,8 @@ def headline(screening: Screening) -> str:
     if screening.value is None or screening.change is None:
         return f"{metric.title}: {screening.verdict.value}, {screening.reason}"
     movement = moved(metric, screening.value, screening.measurement.value, screening.change)
-    basis = resting_on(screening.interval, 1 - ALPHA, counted(len(screening.stored), "stored run"))
+    runs = counted(len(screening.stored), "stored run") + (screening.left_out and f", {screening.left_out}")
+    basis = resting_on(screening.interval, 1 - ALPHA, runs)
     return f"{movement}, {percent(screening.change)} ({basis}){_remark(screening)}"
 
 

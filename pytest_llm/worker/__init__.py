@@ -5,7 +5,7 @@ its modules import the standard library, ``llama_cpp`` and each other, and each 
 Requests and answers are JSON lines on two pipes of its own; standard output and error belong to llama.cpp.
 
 ``serve`` takes requests → ``subject`` holds the model → ``timing`` times it, ``text`` talks with it,
-``distributions`` writes down all that it holds likely;
+``distributions`` writes down all that it holds likely, ``devices`` asks ggml what memory is free;
 ``bindings`` is the one module that knows which names a release of llama-cpp-python has, from the table in
 ``names``. ``introspection`` looks at a build without any model.
 """

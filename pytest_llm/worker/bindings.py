@@ -29,9 +29,15 @@ _SPEED_VARIABLES = (
     "GOMP_",
     "KMP_",
 )
+_SIZE = ctypes.POINTER(ctypes.c_size_t)
 # What some releases have in the library and do not declare.
-_PROTOTYPES = {
+_PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_commit": (ctypes.c_char_p, ()),
+    "ggml_backend_dev_count": (ctypes.c_size_t, ()),
+    "ggml_backend_dev_get": (ctypes.c_void_p, (ctypes.c_size_t,)),
+    "ggml_backend_dev_type": (ctypes.c_int, (ctypes.c_void_p,)),
+    "ggml_backend_dev_name": (ctypes.c_char_p, (ctypes.c_void_p,)),
+    "ggml_backend_dev_memory": (None, (ctypes.c_void_p, _SIZE, _SIZE)),
     "llama_kv_cache_seq_pos_max": (ctypes.c_int32, (ctypes.c_void_p, ctypes.c_int32)),
 }
 # What GCC and Clang leave in what they compile: "GCC: (Debian 12.2.0-14) 12.2.0".

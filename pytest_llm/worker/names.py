@@ -36,6 +36,12 @@ NEEDS = {
     "llama_print_system_info": Need(),
     "llama_supports_gpu_offload": Need(),
     "ggml_commit": Need(lost="the build's llama.cpp commit"),
+    # Devices. What llama.cpp writes of its buffers leads there as well.
+    "ggml_backend_dev_count": Need(lost=""),
+    "ggml_backend_dev_get": Need(lost=""),
+    "ggml_backend_dev_type": Need(lost=""),
+    "ggml_backend_dev_name": Need(lost=""),
+    "ggml_backend_dev_memory": Need(lost=""),
     # Loading.
     "llama_model_default_params": Need(),
     "llama_model_load_from_file": Need(("llama_load_model_from_file",)),

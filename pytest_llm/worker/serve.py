@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import answers, distributions, introspection, layouts, text, timing
+from . import answers, devices, distributions, introspection, layouts, text, timing
 from .bindings import Bindings, LackingError, RefusedError, UnusableError, import_llama
 from .subject import Subject
 
@@ -38,6 +38,7 @@ class Server:
             "structs": introspection.structs,
             "defaults": introspection.defaults,
             "layouts": self.layouts,
+            "free_memory": self.free_memory,
             "load": self.load,
             "resolved": self.resolved,
             "graphs_reused": self.graphs_reused,
@@ -45,6 +46,7 @@ class Server:
             "rehearse": self.rehearse,
             "prompt_slice": self.prompt_slice,
             "generation_slice": self.generation_slice,
+            "generate": self.generate,
             "request": self.request,
             "tokenize": self.tokenize,
             "detokenize": self.detokenize,
@@ -70,6 +72,11 @@ class Server:
         if library is not None:
             self._bindings.check_library(library)
         return layouts.read_layouts(import_llama())
+
+    def free_memory(self) -> Answer:
+        """Say how much memory of each device is free."""
+        assert self._bindings is not None, "hello comes first"
+        return devices.free_memory(self._bindings)
 
     def load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
         """Load the model and make a context; answers the seconds that took."""
@@ -111,6 +118,10 @@ class Server:
     def generation_slice(self, steps: int) -> Answer:
         """Time some decodes of one token a sequence."""
         return self._rehearsed().generation_slice(steps)
+
+    def generate(self, steps: int) -> Answer:
+        """Generate some tokens a sequence, untimed; answers how many there were in all."""
+        return self._rehearsed().generate(steps)
 
     def request(self) -> Answer:
         """Time one whole request."""

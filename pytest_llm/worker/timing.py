@@ -148,6 +148,17 @@ class Timed:
             self._restore()
         return {"tokens": steps * self._workload.parallel, "seconds": nanoseconds / 1e9}
 
+    def generate(self, steps: int) -> int:
+        """Generate ``steps`` tokens a sequence from the depth on, untimed; return how many in all."""
+        subject, tokens = self._subject, self._tokens(self._workload.parallel)
+        try:
+            for step in range(steps):
+                subject.decode(self._step(step, tokens))
+                tokens = [self._sampler.sample(sequence) for sequence in range(self._workload.parallel)]
+        finally:
+            self._restore()
+        return steps * self._workload.parallel
+
     def request(self, *, restore: bool = True) -> dict[str, Any]:
         """Time one whole request: to the first token, then from token to token."""
         subject, work, sampler = self._subject, self._workload, self._sampler

@@ -89,6 +89,15 @@ def test_the_tolerance_is_the_gate_s_own(baselines: Command) -> None:
     assert test["metrics"]["load_time"]["tolerance"] == 0.05
 
 
+def test_what_no_gate_names_is_judged_by_the_metric_s_own_tolerance(baselines: Command) -> None:
+    baselines.accept(*STORED, ram=100e6)
+    _, (test,) = compared(baselines, Test(ram=100.7e6))
+    ram = test["metrics"]["peak_ram_anonymous"]
+    assert (ram["tolerance"], ram["gated"], ram["verdict"]) == (0.03, False, "regressed")
+    _, (test,) = compared(baselines, Test(ram=100.5e6))
+    assert test["metrics"]["peak_ram_anonymous"]["verdict"] == "pass"
+
+
 def test_the_error_rate_is_shared_as_in_the_file(baselines: Command) -> None:
     baselines.accept(*STORED)
     slow = Test(speed=95.5)
@@ -113,6 +122,37 @@ def test_what_cannot_be_compared_names_the_condition(baselines: Command) -> None
     assert test["new"] is False
     assert {each["reason"] for each in test["metrics"].values()} == {"recorded with n_threads=1, now 4"}
     assert f"{NAME}: cannot be compared: recorded with n_threads=1, now 4" in lines_of(baselines, other)
+
+
+CHANGE = "change of the device"
+
+
+@pytest.mark.parametrize(("read", "told"), [(CHANGE, CHANGE), ("", "nothing noted")])
+def test_a_value_that_was_read_otherwise_has_no_baseline(baselines: Command, read: str, told: str) -> None:
+    baselines.accept(*STORED, vram=6e9, vram_read=read)
+    now = Test(vram=9e9)
+    status, (test,) = compared(baselines, now)
+    metric = test["metrics"]["peak_vram"]
+    assert (status, metric["verdict"], metric["runs"], metric["new"]) == (0, "no baseline", 0, False)
+    reason = (
+        f"read otherwise: {told} when recorded, per process now; record it anew with "
+        "--llm-update-baselines=append"
+    )
+    assert metric["reason"] == reason
+    assert any(line.endswith(f"no baseline: {reason}") for line in lines_of(baselines, now))
+    assert test["metrics"][SPEED]["verdict"] == "pass"
+
+
+def test_stored_runs_that_were_read_otherwise_are_left_out_and_counted(baselines: Command) -> None:
+    baselines.accept(102.0, 103.0, vram=6e9, vram_read=CHANGE)
+    baselines.accept(*STORED, vram=9e9)
+    now = Test(vram=9e9)
+    status, (test,) = compared(baselines, now)
+    metric = test["metrics"]["peak_vram"]
+    assert (status, metric["verdict"], metric["runs"], metric["stored"]) == (0, "pass", 5, pytest.approx(9e9))
+    assert metric["left_out"] == f"2 more left out, read otherwise: {CHANGE}"
+    assert any(line.endswith(f"pass: {metric['left_out']}") for line in lines_of(baselines, now))
+    assert test["metrics"][SPEED]["runs"] == 7
 
 
 def test_new_tests_and_new_metrics_are_told(baselines: Command) -> None:

@@ -35,6 +35,20 @@ def test_each_metric_has_its_runs_mean_spread_dates_and_builds(baselines: Comman
     ]
 
 
+def test_runs_that_were_read_otherwise_have_a_row_of_their_own(baselines: Command) -> None:
+    baselines.accept(102.0, 103.0, vram=6 * 2**30, vram_read="change of the device")
+    baselines.accept(100.0, vram=9 * 2**30)
+    rows = [line.split("  ") for line in baselines("show")[1].splitlines() if "peak_vram" in line]
+    found = [[word.strip() for word in row if word.strip()][:3] for row in rows]
+    assert found == [
+        ["peak_vram (change of the device)", "2 runs", "6.000 GiB"],
+        ["peak_vram (per process)", "1 run", "9.000 GiB"],
+    ]
+    series = baselines.json("show")[1]["machines"][0]["tests"][0]["metrics"]["peak_vram"]
+    assert [each["note"] for each in series["runs"]] == ["change of the device"] * 2 + ["per process"]
+    assert (series["value"], series["spread"]) == (pytest.approx(9 * 2**30), None)
+
+
 def test_one_run_has_no_spread_and_one_date(baselines: Command) -> None:
     baselines.accept(100.0)
     line = next(line for line in baselines("show")[1].splitlines() if SPEED in line)

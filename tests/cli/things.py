@@ -51,6 +51,9 @@ class Test:
     name: str = "test_chat"
     speed: float = 100.0
     load: float = 0.5
+    ram: float = 0.0
+    vram: float = 0.0
+    vram_read: str = "per process"
     gated: bool = True
     tolerance: float = 0.05
     outcome: str = "passed"
@@ -70,7 +73,12 @@ class Test:
         benchmark = Benchmark(f"{MODULE}::{self.name}", key, subject, Workload(), gates=gates)
         if self.problem:
             return Finding(benchmark, problem=self.problem, outcome="error")
-        session = Session({"generation": Series((1 / self.speed,)), "load": Series((self.load,))})
+        series = {"generation": Series((1 / self.speed,)), "load": Series((self.load,))}
+        if self.ram:
+            series["peak_ram_anonymous"] = Series((self.ram,))
+        if self.vram:
+            series["peak_vram"] = Series((self.vram,), note=self.vram_read)
+        session = Session(series)
         run = Run(
             subject=subject,
             workload=Workload(),

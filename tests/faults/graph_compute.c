@@ -66,8 +66,9 @@ static double now(void) {
 }
 
 static void hold(size_t bytes) {
-    const size_t piece = 1 << 20; /* small pieces: a large one may be refused, which is not death */
-    for (size_t held = 0; held < bytes; held += piece) {
+    const size_t most = 1 << 20; /* small pieces: a large one may be refused, which is not death */
+    for (size_t held = 0; held < bytes; held += most) {
+        size_t piece = bytes - held < most ? bytes - held : most;
         void *memory = malloc(piece);
         if (!memory) die("malloc refused");
         memset(memory, 1, piece);

@@ -66,6 +66,8 @@ class Silent:
 
     def waiting(self, holder: str) -> None: ...
 
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None: ...
+
 
 def surroundings() -> Surroundings:
     drawn = random.Random(0)

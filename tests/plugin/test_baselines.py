@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llm.probes import machine
+from pytest_llm.records import Series
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tests.plugin.conftest import Project, StandIn
@@ -255,3 +258,36 @@ def test_junit_gets_the_verdicts(project: Project, stand_in: StandIn) -> None:
     project.measure("--junitxml=junit.xml")
 
     assert "llm_baseline_verdicts" in (project.path / "junit.xml").read_text(encoding="utf-8")
+
+
+class DriverMemory:
+    """A probe of a driver that may begin to tell by process."""
+
+    note = "change of the device"
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        yield {"peak_vram": Series((6e9,), note=self.note)}
+
+
+def test_a_driver_that_begins_to_tell_by_process_is_compared_with_its_own_word_only(
+    project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llm.plugin.measuring.memory_probe", DriverMemory)
+    _write(project, '"peak_vram"')
+    _record(project, stand_in)
+    assert _verdicts(project) == {"peak_vram": "pass"}
+
+    monkeypatch.setattr(DriverMemory, "note", "per process")
+    assert _verdicts(project) == {"peak_vram": "no baseline"}
+    project.measure("-rA").stdout.fnmatch_lines(
+        [
+            "*peak VRAM: no baseline, read otherwise: change of the device when recorded, per process now; "
+            "record it anew with --llm-update-baselines=append*"
+        ]
+    )
+    _record(project, stand_in)
+    (test,) = project.results()["tests"]
+    baseline = test["metrics"]["peak_vram"]["baseline"]
+    assert (baseline["verdict"], [each["note"] for each in baseline["runs"]]) == ("pass", ["per process"] * 5)
+    assert baseline["left_out"] == "5 more left out, read otherwise: change of the device"

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.records import Series
+from pytest_llm.errors import UsageError
+from pytest_llm.plugin.markers import read
+from pytest_llm.records import Gate, Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,8 +24,10 @@ TOTAL = (16 + 17) / 0.25
 FIRST_TOKEN = 0.125
 INTER_TOKEN = 1 / 128
 LOAD = 0.25
+VRAM = 6 * 2**30
 RAM = 64 * 2**20
 ANONYMOUS_RAM = 8 * 2**20
+FILE_RAM = 48 * 2**20
 
 
 class SteadyMemory:
@@ -31,7 +35,12 @@ class SteadyMemory:
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
-        yield {"peak_ram": Series((RAM,)), "peak_ram_anonymous": Series((ANONYMOUS_RAM,))}
+        yield {
+            "peak_vram": Series((VRAM,), note="per process"),
+            "peak_ram": Series((RAM,)),
+            "peak_ram_anonymous": Series((ANONYMOUS_RAM,)),
+            "peak_ram_file": Series((FILE_RAM,)),
+        }
 
 
 def test_each_is_listed_with_its_true_signature(project: Project) -> None:
@@ -45,7 +54,10 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
             "@pytest.mark.llm_first_token_latency(max, percentile=50): Fail if *",
             "@pytest.mark.llm_inter_token_latency(max, percentile=50): Fail if *",
             "@pytest.mark.llm_load_time(max): Fail if *",
+            "@pytest.mark.llm_vram(max): Fail if *",
             "@pytest.mark.llm_ram(max, kind='total'): Fail if *",
+            "@pytest.mark.llm_leak(max): Fail if *",
+            "@pytest.mark.llm_no_regression([*]metrics, tolerance=None): Fail if *",
             "@pytest.mark.llm_bench: On every benchmark*",
         ],
         consecutive=False,
@@ -63,14 +75,16 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
         ("llm_inter_token_latency(max={})", INTER_TOKEN, 0),
         ("llm_inter_token_latency(max={}, percentile=99)", INTER_TOKEN, 0),
         ("llm_load_time(max={})", LOAD, 0),
+        ("llm_vram(max={})", VRAM, 0),
         ("llm_ram(max={})", RAM, 0),
         ("llm_ram(max={}, kind='anonymous')", ANONYMOUS_RAM, 0),
+        ("llm_ram(max={}, kind='file')", FILE_RAM, 0),
     ],
 )
 def test_a_limit_is_kept_at_exactly_its_bound_and_not_beyond(
     project: Project, monkeypatch: pytest.MonkeyPatch, marker: str, bound: float, beyond: float
 ) -> None:
-    monkeypatch.setattr("pytest_llm.plugin.measuring.ProcessMemory", SteadyMemory)
+    monkeypatch.setattr("pytest_llm.plugin.measuring.memory_probe", SteadyMemory)
     project.write(
         f"""
         pytestmark = pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=17)
@@ -473,3 +487,22 @@ def test_known_markers_are_known_where_markers_are_strict(project: Project) -> N
     )
 
     project.measure("--strict-markers", "-W", "error").assert_outcomes(passed=1)
+
+
+def tolerances(*arguments: str, **keywords: object) -> dict[str, float]:
+    gates: tuple[Gate, ...] = read("llm_no_regression", arguments, keywords)
+    return {gate.metric.name: gate.tolerance for gate in gates}
+
+
+def test_a_metric_has_its_own_tolerance_unless_the_marker_gives_one_for_all() -> None:
+    memory = ("peak_ram", "peak_vram", "load_time")
+    assert tolerances(*memory) == {"peak_ram": 0.03, "peak_vram": 0.05, "load_time": 0.05}
+    assert tolerances(*memory, tolerance=None) == tolerances(*memory)
+    assert tolerances(*memory, tolerance="10%") == dict.fromkeys(memory, pytest.approx(0.1))
+    assert set(tolerances().values()) == {0.05}
+
+
+@pytest.mark.parametrize("tolerance", [0, "0%", 1, "100%"])
+def test_a_tolerance_that_is_none_is_refused(tolerance: object) -> None:
+    with pytest.raises(UsageError, match="is not above 0 and below 100 %; write '5%'"):
+        tolerances("peak_ram", tolerance=tolerance)

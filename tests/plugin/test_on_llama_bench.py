@@ -61,12 +61,20 @@ def test_what_it_does_not_measure_is_not_covered_and_no_pass(
         'llm_first_token_latency(max="900 s")',
         'llm_inter_token_latency(max="900 s")',
         'llm_load_time(max="900 s")',
+        'llm_vram(max="900 GiB")',
         'llm_ram(max="900 GiB")',
         'llm_tokens_per_second(min=0.001, phase="total")',
     )
     result = measure("\n".join(f"@pytest.mark.{each}" for each in asked), "--llm-uncovered=fail")
     result.assert_outcomes(failed=1)
-    titles = ("first-token latency", "inter-token latency p50", "load time", "peak RAM", "total speed")
+    titles = (
+        "first-token latency",
+        "inter-token latency p50",
+        "load time",
+        "peak VRAM",
+        "peak RAM",
+        "total speed",
+    )
     for title in titles:
         line = f"{title} cannot be had: {ONLY}, of one sequence"
         assert any(each.startswith(line) for each in result.outlines), line

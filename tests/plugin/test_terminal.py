@@ -31,6 +31,14 @@ BENCHMARKS = """
         pass
 """
 
+LEAK = """
+    @pytest.mark.llm_model(n_ctx=512)
+    @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=17)
+    @pytest.mark.llm_leak(max="1 GB")
+    def test_it():
+        pass
+"""
+
 
 @pytest.fixture(autouse=True)
 def _benchmarks(project: Project) -> None:
@@ -135,6 +143,20 @@ def test_on_a_terminal_one_line_is_renewed_and_taken_away(project: Project) -> N
     last = text.index(renewed[2][0]) + len(renewed[2][0])
     assert re.match(r"\s*\r\s*\r?|\x1b\[2?K", text[last:])
     assert "session 3 of 3" not in _as_seen(text)
+
+
+def test_a_pass_that_watches_for_leaks_is_one_plain_line(project: Project) -> None:
+    project.write(LEAK)
+    told = [line for line in project.measure().outlines if "leaks" in line and line.startswith("  ")]
+    assert told == [f"  {project.model}: watching for leaks"]
+
+
+def test_on_a_terminal_each_reading_of_what_is_held_renews_the_line(project: Project) -> None:
+    project.write(LEAK)
+    text = _on_a_terminal(project)
+    renewed = re.findall(r"\r[^\r\n]*: watching for leaks: (\d+) of 32 readings", text)
+    assert [int(number) for number in renewed] == list(range(33))
+    assert "watching" not in _as_seen(text)
 
 
 def _on_a_terminal(project: Project) -> str:

@@ -13,6 +13,7 @@ from pytest_llm.engines import describe, engine_for, parse_build
 from pytest_llm.engines.llama_bench import LlamaBench
 from pytest_llm.engines.llama_bench_answer import Asked, UnreadableError, commit, read_answer, timed, version
 from pytest_llm.errors import (
+    CPUFallbackError,
     EngineError,
     EngineMissingError,
     LoadRefusedError,
@@ -24,6 +25,8 @@ from pytest_llm.errors import (
 )
 from pytest_llm.protocols import Coverage
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
+from pytest_llm.sizes import Placed
+from pytest_llm.sizes.predicting import Predicted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -143,6 +146,71 @@ def test_layers_are_on_a_gpu_where_there_is_one_and_it_was_to_have_some(
     assert loaded.build.compiled_with.startswith("CUDA : CUDA = 1 | ")
     assert loaded.build.compiled_with.endswith(" | GPU_INFO = NVIDIA H100")
     assert not ready(bench_program(answer={**gpu, "n_gpu_layers": 0}), model).on_gpu
+
+
+# What llama.cpp writes of the same weights with a device that takes all of them, and one that takes none.
+USING = "llama_model_load_from_file_impl: using device CUDA0 (NVIDIA H100) - 80000 MiB free\n"
+ON_DEVICE = f"{USING}load_tensors: CUDA0 model buffer size = 10.00 MiB\nCUDA0 KV buffer size = 0.02 MiB\n"
+ON_CPU = f"{USING}load_tensors: CPU_Mapped model buffer size = 11.00 MiB\n"
+H100 = {"gpu_info": "NVIDIA H100", "backends": "CUDA"}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("backends", ["CPU", "CUDA"])
+def test_layers_that_no_device_can_take_are_an_error(
+    bench_program: Write, model: Model, release: str, backends: str
+) -> None:
+    log = "load_tensors: CPU_Mapped model buffer size = 92.10 MiB\n"
+    program = bench_program(release, answer={"backends": backends}, log=log)
+    with pytest.raises(
+        CPUFallbackError, match="n_gpu_layers=12 asks for layers on a device, and all of"
+    ) as told:
+        started(program, model, replace(OPTIONS, n_gpu_layers=12)).load()
+    assert told.value.log == (log.strip(),)
+    silent = bench_program(release, answer={"backends": backends})
+    with pytest.raises(CPUFallbackError, match="no GPU backend, or none that finds a device"):
+        started(silent, model, replace(OPTIONS, n_gpu_layers=12)).load()
+
+
+@pytest.mark.parametrize("layers", [-1, 0])
+def test_without_a_device_what_there_is_will_do_where_no_number_of_layers_was_asked_for(
+    bench_program: Write, model: Model, layers: int
+) -> None:
+    started(bench_program(), model, replace(OPTIONS, n_gpu_layers=layers)).load()
+
+
+@pytest.fixture
+def _ten_mib_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def predicted(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
+        there = 10 * 2**20 * on_device * (options.n_gpu_layers != 0)
+        cache = 50 * 2**20 * options.offload_kqv
+        return Predicted(Placed(2**20, there), Placed(0, cache), None, 3 * bool(there), 4 * 2**20)
+
+    monkeypatch.setattr("pytest_llm.engines.devices.of_file", predicted)
+
+
+@pytest.mark.usefixtures("_ten_mib_for_the_device")
+@pytest.mark.parametrize("layers", [-1, 12])
+def test_layers_that_a_device_was_there_for_and_did_not_get_are_an_error(
+    bench_program: Write, model: Model, layers: int
+) -> None:
+    started(bench_program(answer=H100, log=ON_DEVICE), model, replace(OPTIONS, n_gpu_layers=layers)).load()
+    short = bench_program(answer=H100, log=ON_CPU)
+    with pytest.raises(
+        CPUFallbackError, match=r"with 10\.00 MiB of weights: about 0 with 0\.00 MiB are there"
+    ):
+        started(short, model, replace(OPTIONS, n_gpu_layers=layers)).load()
+    started(short, model, replace(OPTIONS, n_gpu_layers=0)).load()
+
+
+def test_a_program_that_names_a_gpu_and_keeps_its_log_is_believed(bench_program: Write, model: Model) -> None:
+    loaded = started(bench_program(answer=H100), model, replace(OPTIONS, n_gpu_layers=12))
+    loaded.load()
+    assert loaded.on_gpu
+
+
+def test_a_program_too_old_to_name_the_gpu_is_believed_by_its_log(bench_program: Write, model: Model) -> None:
+    started(bench_program(log=ON_DEVICE), model, replace(OPTIONS, n_gpu_layers=12)).load()
 
 
 # ── what is not ─────────────────────────────────────────────────────────────────────────────────────

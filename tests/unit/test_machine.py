@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -11,51 +15,111 @@ import pytest
 
 from pytest_llm.probes import machine, process_memory
 from pytest_llm.probes.process_memory import ProcessMemory, parse_status
+from pytest_llm.probes.ticker import Ticker
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
-STATUS = """Name:\tpython
+    from pytest_llm.records import Series
+
+STATUS = b"""Name:\tpython
 VmPeak:\t  999999 kB
 VmHWM:\t  204800 kB
 VmRSS:\t  180000 kB
 RssAnon:\t   65536 kB
 RssFile:\t  118784 kB
+RssShmem:\t       8 kB
 """
+PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def test_the_peak_and_the_anonymous_part_are_read_in_bytes() -> None:
-    assert parse_status(STATUS) == {"peak_ram": 200 * 2**20, "peak_ram_anonymous": 64 * 2**20}
+def test_the_peak_and_the_parts_of_the_present_are_read_in_bytes() -> None:
+    assert parse_status(STATUS) == {
+        "VmHWM": 200 * 2**20,
+        "RssAnon": 64 * 2**20,
+        "RssFile": 116 * 2**20,
+        "RssShmem": 8 * 2**10,
+    }
 
 
 def test_a_process_that_just_ended_has_no_memory() -> None:
-    assert parse_status("Name:\tpython\nState:\tZ (zombie)\n") == {}
+    assert parse_status(b"Name:\tpython\nState:\tZ (zombie)\n") == {}
 
 
-def status_of(folder: Path, peak_kib: int, anonymous_kib: int) -> None:
+def status_of(folder: Path, *, peak: int, anonymous: int, file: int = 0, shared: int = 0) -> None:
+    """Have the kernel tell so many pages, in both of its files."""
     (folder / "7").mkdir(exist_ok=True)
-    (folder / "7" / "status").write_text(f"VmHWM:\t{peak_kib} kB\nRssAnon:\t{anonymous_kib} kB\n")
+    sizes = {"VmHWM": peak, "RssAnon": anonymous, "RssFile": file, "RssShmem": shared}
+    lines = [f"{name}:\t{pages * PAGE // 1024} kB\n" for name, pages in sizes.items()]
+    (folder / "7" / "status").write_text("".join(lines))
+    resident = anonymous + file + shared
+    (folder / "7" / "statm").write_text(f"99999 {resident} {file + shared} 1 0 2 0\n")
+
+
+def peaks_of(seen: Mapping[str, Series]) -> dict[str, float]:
+    """What was seen, in pages."""
+    return {name: series.values[0] / PAGE for name, series in seen.items()}
 
 
 def test_a_peak_between_two_looks_is_kept_though_it_went(tmp_path: Path) -> None:
-    status_of(tmp_path, 100, 10)
-    probe = ProcessMemory(tmp_path, interval=0.001)
+    status_of(tmp_path, peak=100, anonymous=10, file=30)
+    probe = ProcessMemory(tmp_path, ticker=Ticker(0.001))
     with probe.watch(7) as seen:
-        status_of(tmp_path, 300, 90)
+        status_of(tmp_path, peak=300, anonymous=90, file=20)
         wait_for_a_look()
-        status_of(tmp_path, 300, 20)
+        status_of(tmp_path, peak=300, anonymous=20, file=50)
         wait_for_a_look()
-    assert seen["peak_ram"].values == (300 * 1024,)
-    assert seen["peak_ram_anonymous"].values == (90 * 1024,)
+        status_of(tmp_path, peak=300, anonymous=20, file=20)
+    assert peaks_of(seen) == {"peak_ram": 300, "peak_ram_anonymous": 90, "peak_ram_file": 50}
 
 
 def wait_for_a_look() -> None:
     time.sleep(0.05)
 
 
+def test_the_beginning_and_the_end_count_without_a_look_in_between(tmp_path: Path) -> None:
+    status_of(tmp_path, peak=100, anonymous=90, file=10)
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(7) as seen:
+        status_of(tmp_path, peak=200, anonymous=40, file=60)
+    assert peaks_of(seen) == {"peak_ram": 200, "peak_ram_anonymous": 90, "peak_ram_file": 60}
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 8), (0, 8), (8, 0)])
+def test_shared_memory_is_not_taken_for_a_file_s(before: int, after: int, tmp_path: Path) -> None:
+    status_of(tmp_path, peak=100, anonymous=5, file=10, shared=before)
+    with ProcessMemory(tmp_path, ticker=Ticker(0.001)).watch(7) as seen:
+        status_of(tmp_path, peak=100, anonymous=5, file=40, shared=8)
+        wait_for_a_look()
+        status_of(tmp_path, peak=100, anonymous=5, file=10, shared=after)
+    assert peaks_of(seen)["peak_ram_file"] == 40
+
+
+def test_what_was_seen_of_a_process_that_ends_meanwhile_is_kept() -> None:
+    with (
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process,
+        ProcessMemory(ticker=Ticker(0.001)).watch(process.pid) as seen,
+    ):
+        wait_for_a_look()
+        process.communicate(b"\n")
+    assert set(peaks_of(seen)) == {"peak_ram", "peak_ram_anonymous", "peak_ram_file"}
+    assert all(pages > 100 for pages in peaks_of(seen).values())
+
+
+def test_samples_split_the_resident_set_as_the_status_does() -> None:
+    with ProcessMemory(ticker=Ticker(10)).watch(os.getpid()) as by_status:
+        pass
+    with Path(os.devnull).open("rb") as nothing, Path("/proc/self/statm").open("rb") as statm:
+        peaks = process_memory._PeaksOfProc(nothing.fileno(), statm.fileno())
+        peaks.sample()
+    found = peaks.found()
+    assert set(found) == set(by_status)
+    for name, size in found.items():
+        assert size == pytest.approx(by_status[name].values[0], rel=0.02, abs=2**20), name
+
+
 def test_the_kernel_s_own_peak_is_reset_first(tmp_path: Path) -> None:
-    status_of(tmp_path, 100, 10)
-    with ProcessMemory(tmp_path, interval=10).watch(7):
+    status_of(tmp_path, peak=100, anonymous=10)
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(7):
         assert (tmp_path / "7" / "clear_refs").read_text() == "5"
 
 
@@ -73,14 +137,14 @@ def test_a_real_allocation_is_seen_as_anonymous() -> None:
 
 
 def test_without_proc_only_the_resident_set_is_told(tmp_path: Path) -> None:
-    with ProcessMemory(tmp_path, interval=10).watch(os.getpid()) as seen:
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(os.getpid()) as seen:
         pass
     assert set(seen) == {"peak_ram"}
     assert seen["peak_ram"].values[0] > 2**20
 
 
 def test_a_process_that_is_gone_has_no_series(tmp_path: Path) -> None:
-    with ProcessMemory(tmp_path, interval=10).watch(2**22 - 1) as seen:
+    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(2**22 - 1) as seen:
         pass
     assert seen == {}
 
@@ -122,5 +186,21 @@ def test_another_part_makes_another_fingerprint(monkeypatch: pytest.MonkeyPatch)
     assert machine.fingerprint() != before
 
 
-def test_the_probe_s_interval_is_10_ms() -> None:
-    assert process_memory._INTERVAL == 0.01
+@pytest.mark.parametrize("leaves_first", [0, 1])
+def test_samplers_share_a_thread_that_ends_with_the_last_of_them(leaves_first: int) -> None:
+    ticker = Ticker(0.001)
+    threads: list[set[threading.Thread]] = [set(), set()]
+    calls = [lambda of=of: of.add(threading.current_thread()) for of in threads]
+    for _ in range(2):
+        contexts = [ticker.calling(each) for each in calls]
+        for each in contexts:
+            each.__enter__()
+        wait_for_a_look()
+        contexts[leaves_first].__exit__(None, None, None)
+        threads[leaves_first].clear()
+        wait_for_a_look()
+        contexts[1 - leaves_first].__exit__(None, None, None)
+        assert not threads[leaves_first]
+        (sampling,) = threads[1 - leaves_first]
+        assert not sampling.is_alive()
+        threads[1 - leaves_first].clear()

@@ -118,6 +118,9 @@ class PretendedModel:
     def drag(self, share: float) -> None:
         self._drag = share
 
+    def on_devices(self) -> Mapping[str, float]:
+        return {}
+
     def rehearse(self, workload: Workload) -> None:
         pass
 
@@ -126,6 +129,9 @@ class PretendedModel:
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._take(0.01 * steps)
+
+    def generate(self, steps: int) -> int:
+        raise NotImplementedError
 
     def request(self) -> tuple[float, Sequence[float]]:
         return self._take(0.5), [self._take(0.01)] * 31
@@ -160,6 +166,9 @@ class Told:
 
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
+
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        pass
 
 
 class Calm:

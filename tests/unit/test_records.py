@@ -63,7 +63,9 @@ judgements = st.builds(
     texts,
 )
 gates = st.builds(records.Gate, known_metrics, st.floats(0.01, 0.5))
-stored_runs = st.builds(records.StoredRun, seconds, st.builds(records.Provenance, texts, texts, texts, texts))
+stored_runs = st.builds(
+    records.StoredRun, seconds, st.builds(records.Provenance, texts, texts, texts, texts), texts
+)
 screenings = st.builds(
     findings.Screening,
     st.sampled_from(records.Verdict),
@@ -227,3 +229,10 @@ def test_records_are_frozen() -> None:
     with pytest.raises(AttributeError):
         a_run().workload = records.Workload(1)  # type: ignore[misc]
     assert replace(records.Workload(), depth=5).depth == 5
+
+
+@given(stored_runs)
+def test_a_stored_run_comes_back_from_the_flat_object_that_files_have(run: records.StoredRun) -> None:
+    plain = json.loads(json.dumps(run.plain()))
+    assert records.StoredRun.of(**plain) == run
+    assert ("note" in plain) == bool(run.note)

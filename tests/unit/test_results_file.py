@@ -89,8 +89,10 @@ def a_run() -> Run:
 
 
 STORED = tuple(
-    StoredRun(value, Provenance("llama-cpp-python 0.3.35", "4df29be", "2026-01-01T00:00:00+00:00", "0.1.0"))
-    for value in (120.0, 121.0, 119.0, 118.5, 120.5)
+    StoredRun(
+        value, Provenance("llama-cpp-python 0.3.35", "4df29be", "2026-01-01T00:00:00+00:00", "0.1.0"), note
+    )
+    for value, note in ((120.0, ""), (121.0, ""), (119.0, "as told"), (118.5, ""), (120.5, ""))
 )
 GATES = (
     Gate(METRICS["generation_tokens_per_second"], 0.05),
@@ -119,7 +121,7 @@ def findings() -> list[Finding]:
     run = a_run()
     speed, latency, memory = GATES
     screenings = (
-        screen_run(run, speed, STORED, FAMILY),
+        screen_run(run, speed, STORED, FAMILY, left_out="2 more left out, read otherwise: per process"),
         screen_run(run, latency, (), FAMILY, "recorded with n_threads=2, now 4"),
         screen_run(run, memory, (), FAMILY),
     )
@@ -411,3 +413,11 @@ def test_what_is_said_of_operators_follows_from_their_times() -> None:
     assert differences(document) == []
     entry["times"][0]["candidate"][0] = 2e-5
     assert differences(document) == ["t.py::a: operators"]
+
+
+def test_which_stored_runs_were_left_out_is_told_again() -> None:
+    document = results.document(findings()[1:2], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+    baseline = document["tests"][0]["metrics"]["generation_tokens_per_second"]["baseline"]
+    assert baseline["left_out"] == "2 more left out, read otherwise: per process"
+    assert [each.get("note") for each in baseline["runs"]] == [None, None, "as told", None, None]
+    assert [each for each in differences(document) if "generation" in each] == []

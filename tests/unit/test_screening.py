@@ -23,7 +23,7 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.verdicts.stored import context, headline, next_step, notes, screen_run
+from pytest_llm.verdicts.stored import alike, context, headline, next_step, notes, screen_run
 
 GOLDEN = Path(__file__).parent / "golden"
 SPEED = METRICS["generation_tokens_per_second"]
@@ -50,6 +50,11 @@ def stored(*values: float, build: str = "llama-cpp-python 0.3.35", day: int = 1)
     ]
 
 
+def otherwise(*notes: str) -> list[StoredRun]:
+    """Stored runs of half the speed, each read in another way."""
+    return [replace(each, note=note) for each, note in zip(stored(*[50.0] * len(notes)), notes, strict=True)]
+
+
 def test_the_words_are_those_of_the_golden_file() -> None:
     run = a_run()  # at 100 tokens a second
     situations = {
@@ -67,7 +72,21 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     missing = screen_run(run, GATE, (), 2, "recorded with n_threads=2, now 4")
     uncovered = screen_run(run, Gate(METRICS["peak_ram_anonymous"], 0.05), (), 2)
     lines += [f"missing: {headline(missing)}", f"uncovered: {headline(uncovered)}"]
+    mixed = [*otherwise("change of the device"), *stored(100, 100.5, 99.5, 100.2, 99.8)]
+    some, left_out = alike(mixed, "")
+    none, reason = alike(otherwise("change of the device", ""), "per process")
+    told = screen_run(run, GATE, some, 2, left_out=left_out), screen_run(run, GATE, none, 2, reason)
+    lines += [f"some left out: {headline(told[0])}", f"all left out: {headline(told[1])}"]
     assert "\n".join(lines) + "\n" == (GOLDEN / "stored.txt").read_text(encoding="utf-8")
+
+
+def test_runs_that_were_read_otherwise_move_no_verdict() -> None:
+    like = stored(100, 100.5, 99.5, 100.2, 99.8)
+    found, left_out = alike([*like, *otherwise("allocated by llama.cpp", "change of the device")], "")
+    assert found == like
+    assert left_out.startswith("2 more left out")
+    assert alike(like, "") == (like, "")
+    assert alike([], "per process") == ([], "")
 
 
 def test_gates_that_miss_the_same_thing_are_told_together() -> None:

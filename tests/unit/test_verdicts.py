@@ -21,6 +21,7 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
+from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS, untold
 from pytest_llm.verdicts import judge
 from pytest_llm.verdicts.limits import headline
 from pytest_llm.verdicts.telling import context
@@ -86,6 +87,53 @@ def test_a_metric_that_one_session_lacks_is_not_covered() -> None:
     object.__setattr__(run, "sessions", (*run.sessions, Session({})))
     (judgement,) = judge(run, [Limit(SPEED, 1.0)])
     assert judgement.verdict is Verdict.NOT_COVERED
+
+
+VRAM = Limit(METRICS["peak_vram"], 700.0)
+
+
+def with_vram(*series: Series | None) -> Run:
+    run = a_run()
+    sessions = tuple(Session({} if each is None else {"peak_vram": each}) for each in series)
+    object.__setattr__(run, "sessions", sessions)
+    return run
+
+
+def vram(size: float, note: str = PER_PROCESS) -> Series:
+    return Series((size,), note=note)
+
+
+def test_a_ceiling_of_vram_passes_at_its_own_value_and_fails_one_byte_above() -> None:
+    verdicts = [judge(with_vram(vram(size)), [VRAM])[0].verdict for size in (700, 701)]
+    assert verdicts == [Verdict.PASS, Verdict.OVER_LIMIT]
+
+
+def test_a_ceiling_of_vram_says_how_it_was_read() -> None:
+    (judgement,) = judge(with_vram(vram(2**20, DEVICE_CHANGE), vram(2**20, DEVICE_CHANGE)), [VRAM])
+    assert headline(judgement).endswith("(2 sessions, 1.000 MiB … 1.000 MiB; change of the device)")
+
+
+def test_one_session_is_enough_for_vram() -> None:
+    (judgement,) = judge(with_vram(vram(700), None, None), [VRAM])
+    assert judgement.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("series", "reason"),
+    [
+        ([Series((), note="GPU 0: GPU is lost")], "peak VRAM cannot be had: GPU 0: GPU is lost"),
+        ([vram(1), Series((), note="GPU 0: GPU is lost")], "peak VRAM cannot be had: GPU 0: GPU is lost"),
+        ([untold("amdsmi is not installed")], "amdsmi is not installed"),
+        ([vram(1), vram(1, DEVICE_CHANGE)], "read in two ways, per process and change of the device"),
+        ([None, None], "peak VRAM cannot be had from"),
+    ],
+)
+def test_vram_that_cannot_be_believed_is_not_covered_and_says_why(
+    series: list[Series | None], reason: str
+) -> None:
+    (judgement,) = judge(with_vram(*series), [VRAM])
+    assert judgement.verdict is Verdict.NOT_COVERED
+    assert reason in judgement.reason
 
 
 def test_the_words_are_those_of_the_golden_file() -> None:

@@ -38,7 +38,7 @@ def called(source: str) -> set[str]:
 
 
 def test_the_table_has_every_function_that_the_worker_calls_and_no_other() -> None:
-    modules = ("answers", "bindings", "distributions", "params", "subject", "text", "timing")
+    modules = ("answers", "bindings", "devices", "distributions", "params", "subject", "text", "timing")
     named = set().union(*(called((WORKER / f"{each}.py").read_text(encoding="utf-8")) for each in modules))
     older = {name for need in NEEDS.values() for name in need.older}
     assert named - older - TYPES - {"llama_cpp", "llama_cpp_commit"} == set(NEEDS)

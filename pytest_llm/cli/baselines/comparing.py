@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from pytest_llm.findings import Screening
     from pytest_llm.records import Run, TestKey
 
-# For metrics that no gate of the test asks for; what a gate has where its marker says nothing.
-_TOLERANCE = 0.05
-
 
 @dataclass(frozen=True)
 class Compared:
@@ -89,10 +86,11 @@ def _test(test: Mapping[str, Any], runs: Mapping[str, Run], store: BaselineStore
     gates = {gate.metric.name: gate for gate, _ in recorded.gates(test)}
     compared = [
         Compared(
-            screen_by(store, key, run, gates.get(name) or Gate(metrics.find(name), _TOLERANCE), family),
+            screen_by(store, key, run, gates.get(name) or Gate(metric, metric.tolerance), family),
             gated=name in gates,
             new=name not in known,
         )
         for name in dict.fromkeys([*test["metrics"], *known])
+        for metric in [metrics.find(name)]
     ]
     return TestDiff(key, new=stored is None, metrics=tuple(compared), drift=drift_from(store, key, run))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _TEXT = command.Text(
     summary="compare results files with what is stored of their machine",
     more="Every metric is judged as pytest judges gates: by the tolerance of the test's llm_no_regression, "
-    "by 5 % where it asks for none, at the error rate that the file's gates share. Metrics that no test "
-    "gates are told and decide nothing.",
+    "by the metric's own where it asks for none, at the error rate that the file's gates share. Metrics that "
+    "no test gates are told and decide nothing.",
     statuses="0; 1 if a gated metric regressed",
     example="pytest-llm baselines diff results.json",
 )
@@ -101,7 +101,8 @@ def _row(compared: Compared) -> list[str]:
 def _verdict(compared: Compared) -> str:
     screening = compared.screening
     said = "new" if compared.new else screening.verdict.value
-    reason = f": {screening.reason}" if screening.reason and not compared.new else ""
+    reasons = [each for each in (screening.reason, screening.left_out) if each and not compared.new]
+    reason = f": {', '.join(reasons)}" if reasons else ""
     gate = f" (gate, tolerance {screening.gate.tolerance * 100:g} %)" if compared.gated else ""
     return f"{said}{reason}{gate}"
 
@@ -173,4 +174,5 @@ def _metric_document(compared: Compared) -> dict[str, Any]:
         "interval": screening.interval,
         "verdict": screening.verdict.value,
         "reason": screening.reason,
+        "left_out": screening.left_out,
     }

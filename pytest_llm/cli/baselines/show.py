@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm import metrics
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 _TEXT = command.Text(
     summary="show what is stored",
     more="For each metric: how many runs, their geometric mean, their spread (the standard deviation of "
-    "their logarithms), when they were recorded, and of which builds. For each test, the facts that hold on "
+    "their logarithms), when they were recorded, and of which builds; those that were read otherwise, by "
+    "themselves. For each test, the facts that hold on "
     "every machine.",
     statuses="0; 1 where nothing of what was asked for is stored",
     example="pytest-llm baselines show test_speed::test_generation",
@@ -90,15 +92,22 @@ def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
 def _machine_lines(machine: overview.Machine) -> list[str]:
     lines = [f"machine {machine.fingerprint}: {described(machine.parts)}"]
     for key, test in machine.tests.items():
-        rows = [_row(name, series) for name, series in test.metrics.items()]
+        rows = [_row(name, each) for name, series in test.metrics.items() for each in _by_note(series)]
         lines += [f"  {full_name(key)}", *(f"    {line}" for line in aligned(rows))]
     return lines
 
 
+def _by_note(series: Series) -> list[Series]:
+    """Return the runs of each way of reading by themselves: they are not compared with each other."""
+    notes = dict.fromkeys(each.note for each in series.runs)
+    return [replace(series, runs=tuple(each for each in series.runs if each.note == note)) for note in notes]
+
+
 def _row(name: str, series: Series) -> list[str]:
     centre, spread = centre_and_spread([each.value for each in series.runs])
+    note = series.runs[0].note
     return [
-        name,
+        f"{name} ({note})" if note else name,
         counted(len(series.runs), "run"),
         _formatted(name, series.unit, centre),
         "" if spread is None else f"± {spread * 100:.1f} %",
@@ -159,12 +168,13 @@ def _test_document(key: TestKey, test: Recorded) -> dict[str, Any]:
 
 
 def _series_document(series: Series) -> dict[str, Any]:
-    centre, spread = centre_and_spread([each.value for each in series.runs])
+    newest = [each.value for each in series.runs if each.note == series.runs[-1].note]
+    centre, spread = centre_and_spread(newest)
     return {
         "unit": series.unit,
         "value": centre,
         "spread": spread,
-        "runs": [{"value": each.value, **vars(each.provenance)} for each in series.runs],
+        "runs": [each.plain() for each in series.runs],
     }
 
 

@@ -50,6 +50,12 @@ class Progress:
         """Say for whom this command waits."""
         self._write(f"waiting: {holder}")
 
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:  # noqa: ARG002
+        """Renew the line."""
+        if self._stream.isatty():
+            self._stream.write(f"\r\x1b[K  {at}")
+            self._stream.flush()
+
     def preparing(self, doing: str) -> None:
         """Say what is made before anything can be measured."""
         self._write(doing)

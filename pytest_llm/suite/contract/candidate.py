@@ -116,6 +116,11 @@ class Candidate:
         found: Mapping[str, Mapping[str, float]] = self._ask("defaults")
         return found
 
+    @property
+    def model(self) -> Model:
+        """The model that is loaded; where there is none, the test is not covered."""
+        return self._model
+
     def load(self, **options: Any) -> Accepted | Refused:
         """Load the model, small, with these load options besides."""
         try:

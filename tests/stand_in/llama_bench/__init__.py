@@ -38,6 +38,7 @@ class _Program:
         diary: A file that gets one line for each command line.
         version: How it says its version.
         answer: Fields of its answers that are others.
+        log: What llama.cpp writes in it while it loads, where it is told to be verbose.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class _Program:
         diary: str = "",
         version: str = "0.5.0-dev (build {number}, commit {commit})",
         answer: dict[str, object] | None = None,
+        log: str = "",
     ) -> None:
         self.help = (SAID / release / "help.txt").read_text(encoding="utf-8")
         for flag in without:
@@ -60,7 +62,7 @@ class _Program:
             **(answer or {}),
         }
         self.speeds = {"n_prompt": prompt, "n_gen": generation}
-        self.trouble, self.when, self.diary, self.version = trouble, when, diary, version
+        self.trouble, self.when, self.diary, self.version, self.log = trouble, when, diary, version, log
 
     def main(self, arguments: list[str]) -> int:
         if self.diary:
@@ -92,6 +94,8 @@ class _Program:
 
     def _time(self, asked: dict[str, str]) -> int:
         work = {"n_prompt": int(asked["-p"]), "n_gen": int(asked["-n"]), "n_depth": int(asked.get("-d", 0))}
+        if "-v" in asked:
+            print(self.log, end="", file=sys.stderr, flush=True)
         doing = "load" if "-v" in asked else "prompt" if work["n_prompt"] else "generation"
         if self.trouble and self.when == doing:
             if self.trouble == "crash":

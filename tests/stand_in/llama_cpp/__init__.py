@@ -19,6 +19,8 @@ LLAMA_STAND_IN_FLASH_ATTENTION
     What it writes of flash attention, ``disabled`` or ``enabled``; without it, what it was asked for.
 LLAMA_STAND_IN_LOG
     What else it writes when a context is made.
+LLAMA_STAND_IN_DEVICE_MIB
+    By how many MiB less of its device Vulkan0 is free once a model is loaded; without it there is no device.
 LLAMA_STAND_IN_FEATURES
     What it was compiled with: names with spaces between them.
 LLAMA_STAND_IN_TEMPLATE

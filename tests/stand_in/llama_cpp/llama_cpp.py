@@ -34,6 +34,8 @@ _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
 _LOG = os.environ.get("LLAMA_STAND_IN_LOG") or ""
 _FEATURES = os.environ.get("LLAMA_STAND_IN_FEATURES") or "PRETENDED"
 _TEMPLATE = os.environ.get("LLAMA_STAND_IN_TEMPLATE") or "stand-in"
+_GPU = os.environ.get("LLAMA_STAND_IN_GPU") == "yes"
+_DEVICE_MIB = int(os.environ.get("LLAMA_STAND_IN_DEVICE_MIB") or 0)
 _REUSES = os.environ.get("LLAMA_STAND_IN_REUSES") != "no"
 _TELLS_CELLS = os.environ.get("LLAMA_STAND_IN_SEQUENCES") == "cells"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
@@ -154,10 +156,32 @@ class _Context:
 
 class _Library:
     _name = str(_LIBRARY / "libllama.so")
+    taken = 0
 
     @staticmethod
     def ggml_commit() -> bytes:
         return (os.environ.get("LLAMA_STAND_IN_COMMIT") or "57a9d1234").encode()
+
+    @staticmethod
+    def ggml_backend_dev_count() -> int:
+        return 2 if _DEVICE_MIB else 1
+
+    @staticmethod
+    def ggml_backend_dev_get(index: int) -> int:
+        return index
+
+    @staticmethod
+    def ggml_backend_dev_type(device: int) -> int:
+        return device
+
+    @staticmethod
+    def ggml_backend_dev_name(device: int) -> bytes:
+        return (b"CPU", b"Vulkan0")[device]
+
+    @staticmethod
+    def ggml_backend_dev_memory(device: int, free: Any, total: Any) -> None:
+        total._obj.value = 24 * 2**30
+        free._obj.value = 20 * 2**30 - _Library.taken
 
 
 _lib = _Library
@@ -175,7 +199,7 @@ def llama_print_system_info() -> bytes:
 
 
 def llama_supports_gpu_offload() -> bool:
-    return False
+    return _GPU
 
 
 def llama_model_default_params() -> llama_model_params:
@@ -202,6 +226,7 @@ def llama_model_load_from_file(path_model: bytes, params: llama_model_params) ->
         print("llama_model_load: error loading model: it is only a stand-in", file=sys.stderr, flush=True)
         return None
     _clock.advance(_LOAD_SECONDS)
+    _Library.taken = _DEVICE_MIB * 2**20
     model = _Model(path_model.decode())
     model.params = params
     return model

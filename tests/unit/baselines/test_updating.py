@@ -81,6 +81,19 @@ def test_every_mode_stores_what_was_never_stored(store: BaselineStore, mode: Mod
     assert [(run.value, run.provenance) for run in found.runs] == [(118.2, PROVENANCE)]
 
 
+def test_how_a_value_was_read_is_kept_beside_it_and_nowhere_else(
+    store: BaselineStore, tmp_path: Path
+) -> None:
+    vram = replace(entry({SPEED: 118.2, "peak_vram": 6e9}), notes={"peak_vram": "per process"})
+    store.update([vram], "new")
+    told = {
+        metric: [run.note for run in series.runs]
+        for metric, series in a_store(tmp_path).recorded(MODULE)[KEY].metrics.items()
+    }
+    assert told == {SPEED: [""], "peak_vram": ["per process"]}
+    assert file_of(tmp_path).read_text(encoding="utf-8").count('"note"') == 1
+
+
 def test_new_adds_metrics_without_runs_and_refuses_those_with(store: BaselineStore) -> None:
     store.update([entry()], "new")
     done = store.update([entry({SPEED: 1.0, "load_time": 2.0})], "new")

@@ -32,7 +32,7 @@ from pytest_llm.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_llm.protocols import Talking
+    from pytest_llm.protocols import Probe, Talking
     from pytest_llm.records import JSON
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
@@ -163,6 +163,9 @@ class PretendedModel:
     def resume(self) -> None:
         self._note("resume")
 
+    def on_devices(self) -> Mapping[str, float]:
+        return {}
+
     def rehearse(self, workload: Workload) -> None:
         self._workload = workload
         self._work("rehearse", 1.0)
@@ -172,6 +175,10 @@ class PretendedModel:
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._work("generation", steps * self._build.token_seconds, steps)
+
+    def generate(self, steps: int) -> int:
+        self._work("generate", steps * self._build.token_seconds, steps)
+        return steps
 
     def request(self) -> tuple[float, Sequence[float]]:
         first = self._work("request", self._build.prompt_seconds)
@@ -216,6 +223,7 @@ class Scheduled:
 class Told:
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.looks: list[tuple[str, int, int]] = []
 
     def session_started(self, subject: Subject, number: int, of: int) -> None:
         self.lines.append(f"{number}/{of}")
@@ -228,6 +236,9 @@ class Told:
 
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
+
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        self.looks.append((at, number, of))
 
 
 def subject(name: str) -> Subject:
@@ -246,6 +257,7 @@ class Pair:
     room: float = 1e9
     patience: float = 1e9
     told: Told = field(default_factory=Told)
+    probe: Probe = field(default_factory=Memory)
 
     def __post_init__(self) -> None:
         self.candidate = PretendedBuild("candidate", self.machine)
@@ -257,7 +269,7 @@ class Pair:
         asked = tuple(questions) if questions is not None else tuple(Question(w, GATE) for w in workloads)
         campaign = Campaign(CANDIDATE, workloads, RULE.looks[-1], REFERENCE, asked)
         around = Surroundings(
-            probe=Memory(),
+            probe=self.probe,
             noise=self.noise,
             clock=self.machine.clock,
             watcher=self.told,

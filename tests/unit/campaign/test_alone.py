@@ -56,6 +56,7 @@ class Machine:
     events: list[str] = field(default_factory=list)
     asked_steps: list[int] = field(default_factory=list)
     asked_for_facts: int = 0
+    generated: int = 0
 
     def clock(self) -> float:
         return self.now
@@ -104,6 +105,9 @@ class PretendedModel:
     def resume(self) -> None:
         self._machine.events.append("resume")
 
+    def on_devices(self) -> Mapping[str, float]:
+        return {}
+
     def rehearse(self, workload: Workload) -> None:
         self._workload = workload
         if workload in self._machine.errors:
@@ -118,6 +122,10 @@ class PretendedModel:
         seconds = steps * self._machine.token_seconds
         self._machine.now += seconds
         return steps, seconds
+
+    def generate(self, steps: int) -> int:
+        self._machine.generated += steps * self._workload.parallel
+        return steps * self._workload.parallel
 
     def request(self) -> tuple[float, Sequence[float]]:
         gaps = [self._machine.token_seconds] * (self._workload.generate_tokens - 1)
@@ -147,6 +155,7 @@ class PretendedMemory:
 class Told:
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.looks: list[tuple[str, int, int]] = []
 
     def session_started(self, subject: Subject, number: int, of: int) -> None:
         self.lines.append(f"{number}/{of}")
@@ -159,6 +168,9 @@ class Told:
 
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
+
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        self.looks.append((at, number, of))
 
 
 def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:

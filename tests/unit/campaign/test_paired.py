@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,10 +25,11 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
+from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS
 from pytest_llm.verdicts import compare_runs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
 
 from .pretended_pair import (
@@ -385,9 +387,75 @@ def test_memory_and_loading_are_noted_in_every_session() -> None:
     assert log_ratios(METRICS["load_time"], run) == [0.0] * RULE.looks[0]
 
 
+class Devices:
+    """Sees what is on a device: 100 bytes more at each watch, or refuses where two processes are there."""
+
+    def __init__(self, machine: Machine, *, by_process: bool) -> None:
+        self._machine = machine
+        self._by_process = by_process
+        self._peak = 0.0
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        seen: dict[str, Series] = {}
+        yield seen
+        started, closed = (len(self._machine.events_of(what)) for what in ("start", "close"))
+        self._peak += 100
+        if self._by_process:
+            seen["peak_vram"] = Series((self._peak,), note=PER_PROCESS)
+        elif started - closed > 1:
+            seen["peak_vram"] = Series((), note="GPU 0 is used by another process as well")
+        else:
+            seen["peak_vram"] = Series((self._peak,), note=DEVICE_CHANGE)
+
+
+VRAM_GATE = Gate(METRICS["peak_vram"], 0.05)
+
+
+def test_vram_that_is_told_by_process_is_read_and_compared_in_every_session() -> None:
+    machine = Machine()
+    run = Pair(machine, probe=Devices(machine, by_process=True)).run_one()
+    for side in (run.candidate, run.reference):
+        read = [session.series["peak_vram"].values for session in side.sessions]
+        assert len(set(read)) == len(read) == RULE.looks[0]
+    assert compare_runs(run, VRAM_GATE, RULE).sessions == RULE.looks[0]
+
+
+def test_vram_that_is_the_change_of_the_device_is_that_of_each_subject_alone_and_stands_once() -> None:
+    machine = Machine()
+    run = Pair(machine, probe=Devices(machine, by_process=False)).run_one()
+    values = []
+    for side in (run.candidate, run.reference):
+        first, *others = side.sessions
+        assert first.series["peak_vram"].note == DEVICE_CHANGE
+        assert not any("peak_vram" in session.series for session in others)
+        values.append(side.peak_vram.value)
+    # Two watches of each subject before the first session: one of the load, one of the request.
+    assert sorted(values) == [200.0, 400.0]
+    found = compare_runs(run, VRAM_GATE, RULE)
+    assert (found.verdict, found.sessions) == (Verdict.INCONCLUSIVE, 1)
+    assert found.reason == "it was read once, while neither was beside the other: state a limit instead"
+
+
+def test_subjects_that_take_turns_are_alone_in_every_session() -> None:
+    machine = Machine()
+    run = Pair(machine, room=-1, probe=Devices(machine, by_process=False)).run_one()
+    assert run.in_turn
+    assert all(session.series["peak_vram"].note == DEVICE_CHANGE for session in run.candidate.sessions)
+
+
 def test_the_watcher_hears_of_every_session_and_of_the_end() -> None:
     pair = Pair()
     pair.run_one()
     lines = [line.partition(" ")[0] for line in pair.told.lines]
     assert lines[:4] == ["1/20", "1", "2/20", "2"]
     assert lines[-2:] == ["10", "ended"]
+
+
+def test_the_watcher_hears_who_is_looked_at_alone() -> None:
+    pair = Pair()
+    pair.run_one()
+    assert sorted(pair.told.looks) == [
+        ("the candidate alone, before any timing", 0, 0),
+        ("the reference alone, before any timing", 0, 0),
+    ]

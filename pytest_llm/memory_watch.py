@@ -1,0 +1,121 @@
+"""What the fixture ``llm_memory`` hands out: memory of any process, for assertions of a user's own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import UsageError
+from pytest_llm.inference.slopes import interval, slopes
+from pytest_llm.probes.held import HeldMemory
+from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.records import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_WARM_UP = 2
+
+
+@dataclass
+class Watched:
+    """What a process held while it was watched, in bytes; None where the system does not tell.
+
+    Attributes:
+        peak: The largest resident set.
+        peak_anonymous: Of which anonymous: what was allocated.
+        peak_file: Of which file-backed: mapped weights, programs.
+        grown: How much more anonymous memory, swapped or not, is held in the end than at the beginning.
+    """
+
+    peak: float | None = None
+    peak_anonymous: float | None = None
+    peak_file: float | None = None
+    grown: float | None = None
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What goes on being held for each token.
+
+    Attributes:
+        bytes_per_token: The median of the slopes between all pairs of readings.
+        interval: The 99 % interval of Sen; None where there are too few readings.
+        readings: Bytes held, before and after each step.
+    """
+
+    bytes_per_token: float
+    interval: tuple[float, float] | None
+    readings: tuple[float, ...]
+
+
+class MemoryWatch:
+    """Watches this process, or any other one whose id is given."""
+
+    def __init__(self) -> None:
+        """Nothing is watched yet."""
+        self._probe = ProcessMemory()
+        self._held = HeldMemory()
+
+    @contextmanager
+    def watch(self, pid: int | None = None) -> Iterator[Watched]:
+        """Watch a process until the context ends; what is yielded is filled then.
+
+        The kernel's own peak of that process (VmHWM) starts anew.
+
+        Args:
+            pid: Which process; this one, if none is given.
+        """
+        pid = os.getpid() if pid is None else pid
+        watched = Watched()
+        before = self._held(pid)
+        with self._probe.watch(pid) as seen:
+            yield watched
+        after = self._held(pid)
+        peaks = {name: series.values[0] for name, series in seen.items()}
+        watched.peak = peaks.get("peak_ram")
+        watched.peak_anonymous = peaks.get("peak_ram_anonymous")
+        watched.peak_file = peaks.get("peak_ram_file")
+        watched.grown = None if before is None or after is None else after.size - before.size
+
+    def held(self, pid: int | None = None) -> float:
+        """Return the bytes of anonymous memory, swapped or not, that a process holds now.
+
+        Raises:
+            UsageError: There is no such process, or the system does not tell.
+        """
+        pid = os.getpid() if pid is None else pid
+        found = self._held(pid)
+        if found is None:
+            raise UsageError(f"llm_memory: nothing tells what process {pid} holds; is it still there?")
+        return found.size
+
+    def leak(
+        self, step: Callable[[], object], tokens: int = 1, steps: int = 32, pid: int | None = None
+    ) -> Leak:
+        """Do something again and again, and return what each token of it leaves behind.
+
+        Two steps come before the first reading: what they allocate is not counted.
+
+        Args:
+            step: Does equal work each time, from the same state: generates after the same prompt, say.
+            tokens: How many tokens one step generates.
+            steps: How often; below 6 there is no interval.
+            pid: Whose memory; this process's, if none is given.
+
+        Raises:
+            UsageError: ``tokens`` is below 1 or ``steps`` below 2, or nothing tells what the process holds.
+        """
+        if tokens < 1 or steps < 2:
+            raise UsageError(f"llm_memory.leak: tokens={tokens}, steps={steps}: give 1 and 2 at least")
+        for _ in range(_WARM_UP):
+            step()
+        readings = [self.held(pid)]
+        for _ in range(steps):
+            step()
+            readings.append(self.held(pid))
+        series = Series(tuple(readings), tokens)
+        return Leak(median(slopes(series)), interval(series), series.values)

@@ -1,0 +1,60 @@
+"""All memory of a worker: RAM, and what its devices hold."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from pytest_llm.probes import amd, nvml_memory
+from pytest_llm.probes.device_memory import DeviceMemory
+from pytest_llm.probes.devices import find_devices
+from pytest_llm.probes.held import HeldMemory
+from pytest_llm.probes.held_devices import HeldOnDevices
+from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.probes.ticker import Ticker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from pytest_llm.probes.absent import Absent
+    from pytest_llm.probes.devices import Device
+    from pytest_llm.records import Series
+
+    Watch = Callable[[int], AbstractContextManager[Mapping[str, Series]]]
+
+# One line for each vendor whose library tells the memory of devices.
+VENDORS: tuple[Callable[[], Sequence[Device] | Absent], ...] = (nvml_memory.find, amd.find)
+
+
+class Together:
+    """Several probes as one; see :class:`~pytest_llm.protocols.Probe`."""
+
+    def __init__(self, *watches: Watch) -> None:
+        """Take what each of them watches with."""
+        self._watches = watches
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        """Watch with all of them; the mapping is filled when the context ends."""
+        seen: dict[str, Series] = {}
+        watched: list[Mapping[str, Series]] = []
+        try:
+            with ExitStack() as stack:
+                watched += [stack.enter_context(watch(pid)) for watch in self._watches]
+                yield seen
+        finally:
+            for each in watched:
+                seen.update(each)
+
+
+def memory_probe() -> Together:
+    """Return what watches the memory of a worker on this machine."""
+    ticker = Ticker()
+    devices = DeviceMemory(find_devices(VENDORS), ticker)
+    return Together(ProcessMemory(ticker=ticker).watch, devices.watch)
+
+
+def held_memory() -> HeldMemory:
+    """Return what tells how much memory a worker holds on to, on this machine."""
+    return HeldMemory(devices=HeldOnDevices(lambda: find_devices(VENDORS)))

@@ -1,0 +1,95 @@
+"""Loads whose bytes are looked at."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_llm.probes.held import file_shares
+from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.suite.contract.candidate import Refused, broken, not_covered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.suite.contract.candidate import Accepted, Candidate
+
+MIB = 2**20
+_USING = re.compile(r"\busing device (\S+) \(")
+
+
+class Bytes(NamedTuple):
+    """What was predicted and what llama.cpp wrote, host and devices apart."""
+
+    predicted: Mapping[str, int]
+    logged: Mapping[str, int]
+
+    def __str__(self) -> str:
+        found = [
+            f"{place} {self.logged[place] / MIB:.2f} MiB, predicted {self.predicted[place] / MIB:.2f}"
+            for place in ("host", "device")
+            if self.logged[place] or self.predicted[place]
+        ]
+        return "; ".join(found) or "nothing"
+
+
+class Resident(NamedTuple):
+    """What the kernel says of a loaded process, in bytes.
+
+    Attributes:
+        anonymous: ``RssAnon``.
+        file: ``RssFile``.
+        model: Resident pages of the model's file.
+        model_share: The process's share of them, among all processes that have them.
+    """
+
+    anonymous: float
+    file: float
+    model: float
+    model_share: float
+
+
+def loaded_with(candidate: Candidate, **options: Any) -> Accepted:
+    """Load, or end the test: what a build lacks is not covered, what llama.cpp refuses is broken."""
+    outcome = candidate.load(**options)
+    if isinstance(outcome, Refused):
+        if not outcome.log:
+            not_covered(outcome.message)
+        broken("\n  | ".join([outcome.message, *outcome.log]))
+    return outcome
+
+
+def bytes_of(accepted: Accepted, kind: str) -> Bytes:
+    """Return the bytes of "weights" or "kv", or end the test as not covered."""
+    memory: Any = accepted.resolved["memory"]
+    entry = memory.get(kind)
+    if entry is None or entry["logged"] is None:
+        not_covered(f"{kind}: llama.cpp wrote no size of it")
+    if entry["predicted"] is None:
+        not_covered(f"{kind}: {'; '.join(memory['reasons'])}")
+    return Bytes(entry["predicted"], entry["logged"])
+
+
+def near(found: float, expected: float, share: float, slack: float = MIB / 50) -> bool:
+    """Whether two sizes agree within a share of the expected one; sizes are written to 0.01 MiB."""
+    return abs(found - expected) <= max(share * expected, slack)
+
+
+def device_of(candidate: Candidate) -> str:
+    """Return the name of the device that layers go to, or end the test as not covered."""
+    match = _USING.search(loaded_with(candidate, n_gpu_layers=-1).log)
+    if match is None:
+        not_covered("layers on a device: the build has no GPU backend, or it finds no device here")
+    return match[1]
+
+
+def resident(candidate: Candidate, pid: int) -> Resident:
+    """Return what the kernel says of a process, or end the test as not covered."""
+    with ProcessMemory().watch(pid) as seen:
+        pass
+    try:
+        model, share = file_shares(pid, Path(candidate.model.path).resolve())
+    except OSError:
+        not_covered("which pages are file-backed: this system does not tell (it takes Linux's /proc)")
+    return Resident(seen["peak_ram_anonymous"].values[0], seen["peak_ram_file"].values[0], model, share)
