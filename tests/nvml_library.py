@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llm.probes.device_memory import DeviceMemory
+    from pytest_llm.probes.devices import Found
     from pytest_llm.probes.ticker import Ticker
 
 _SOURCE = Path(__file__).with_name("nvml_stub.c")
@@ -80,16 +81,21 @@ class Library:
         self.library.stub_longest_gap.restype = ctypes.c_ulonglong
         return float(self.library.stub_longest_gap()) / 1e9
 
+    def found(self) -> Found:
+        """Return its devices."""
+        from pytest_llm.probes import nvml_memory
+        from pytest_llm.probes.devices import find_devices
+        from pytest_llm.probes.nvml import open_nvml
+
+        return find_devices([lambda: nvml_memory.find(lambda: open_nvml(lambda: self.binding))])
+
     def memory(
         self, exists: Callable[[int], bool] | None = None, ticker: Ticker | None = None
     ) -> DeviceMemory:
         """Return the probe that watches its devices."""
-        from pytest_llm.probes import nvml_memory
         from pytest_llm.probes.device_memory import DeviceMemory
-        from pytest_llm.probes.devices import find_devices
-        from pytest_llm.probes.nvml import open_nvml
 
-        found = find_devices([lambda: nvml_memory.find(lambda: open_nvml(lambda: self.binding))])
+        found = self.found()
         return DeviceMemory(found, ticker) if exists is None else DeviceMemory(found, ticker, exists)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pytest_llm.probes.absent import Absent
-    from pytest_llm.probes.devices import Device
+    from pytest_llm.probes.devices import Device, Found
     from pytest_llm.records import Series
 
     Watch = Callable[[int], AbstractContextManager[Mapping[str, Series]]]
@@ -48,13 +48,17 @@ class Together:
                 seen.update(each)
 
 
-def memory_probe() -> Together:
-    """Return what watches the memory of a worker on this machine."""
+def all_devices() -> Found:
+    """Return the devices of this machine, of all vendors."""
+    return find_devices(VENDORS)
+
+
+def memory_probe(find: Callable[[], Found] = all_devices) -> Together:
+    """Return what watches the memory of a process on this machine."""
     ticker = Ticker()
-    devices = DeviceMemory(find_devices(VENDORS), ticker)
-    return Together(ProcessMemory(ticker=ticker).watch, devices.watch)
+    return Together(ProcessMemory(ticker=ticker).watch, DeviceMemory(find(), ticker).watch)
 
 
-def held_memory() -> HeldMemory:
-    """Return what tells how much memory a worker holds on to, on this machine."""
-    return HeldMemory(devices=HeldOnDevices(lambda: find_devices(VENDORS)))
+def held_memory(find: Callable[[], Found] = all_devices) -> HeldMemory:
+    """Return what tells how much memory a process holds on to, on this machine."""
+    return HeldMemory(devices=HeldOnDevices(find))
