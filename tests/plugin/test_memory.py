@@ -134,9 +134,16 @@ def test_the_fixture_watches_code_that_is_not_ours(project: Project) -> None:
 @needs_proc
 def test_the_fixture_tells_what_leaks_by_the_token(project: Project) -> None:
     project.write("""
+        import mmap
+
+        def fresh():  # not from what was freed before, which would show no growth
+            block = mmap.mmap(-1, 2**20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            block.write(b"x" * 2**20)
+            return block
+
         def test_it(llm_memory):
             kept = []
-            leak = llm_memory.leak(lambda: kept.append(bytearray(b"x" * 2**20)), tokens=4, steps=16)
+            leak = llm_memory.leak(lambda: kept.append(fresh()), tokens=4, steps=16)
             assert abs(leak.bytes_per_token / 2**18 - 1) < 0.05
             assert leak.interval[0] <= leak.bytes_per_token <= leak.interval[1]
             assert len(leak.readings) == 17
