@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_llm.engines.load_log import read_log
+from pytest_llm.engines.load_log import read_buffers
 from pytest_llm.errors import CPUFallbackError, ModelError
 from pytest_llm.sizes import asked_for, beside, of_file, shortfall
 
@@ -49,7 +49,7 @@ class Devices:
         elif on_gpu and seen:
             predicted = self._predicted(on_device=True)
             unused = sum(map(int, _UNUSED.findall(log)))
-            reason = shortfall(predicted, _buffers(log), self._options, unused) if predicted else ""
+            reason = shortfall(predicted, read_buffers(log), self._options, unused) if predicted else ""
         else:
             return
         if reason:
@@ -68,7 +68,7 @@ class Devices:
                 can tell.
         """
         on_gpu = named or bool(_USING.search(log))
-        if _buffers(log) or not on_gpu:
+        if read_buffers(log) or not on_gpu:
             weights_alone = replace(self._options, offload_kqv=False)
             Devices(self._path, weights_alone).check(log, build, on_gpu=on_gpu)
 
@@ -77,7 +77,7 @@ class Devices:
         predicted = self._predicted(on_device=on_gpu and bool(_USING.search(log)))
         if predicted is None:
             return {"reasons": ["the header cannot be read"]}
-        return beside(predicted, _buffers(log))
+        return beside(predicted, read_buffers(log))
 
     def _predicted(self, *, on_device: bool) -> Predicted | None:
         try:
@@ -97,11 +97,6 @@ class Devices:
             f"{asked} on a device{size}, and all of it is on the CPU: {why}; take a build for this machine's "
             "GPU, or n_gpu_layers=0"
         )
-
-
-def _buffers(log: str) -> dict[str, JSON]:
-    found = read_log(log).get("buffers_mib")
-    return found if isinstance(found, dict) else {}
 
 
 def _telling(log: str) -> tuple[str, ...]:

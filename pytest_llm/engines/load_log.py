@@ -45,13 +45,16 @@ def read_log(log: str) -> dict[str, JSON]:
         matches = pattern.findall(log)
         if matches:
             found[name] = made(matches[-1])
-    buffers = _buffers(log)
+    buffers = read_buffers(log)
     return {**found, "buffers_mib": buffers} if buffers else found
 
 
-def _buffers(log: str) -> dict[str, JSON]:
+def read_buffers(log: str) -> dict[str, JSON]:
+    """Return the sizes of buffers by name ("CPU model"), in MiB."""
     sizes: dict[str, float] = {}
-    for device, kind, size in _BUFFER.findall(log):
+    # A log is long, and the pattern begins anew at nearly each character of it.
+    telling = "\n".join(line for line in log.splitlines() if " buffer size = " in line)
+    for device, kind, size in _BUFFER.findall(telling):
         name = f"{device} {kind}"
         before = sizes.get(name, 0.0) if kind in _ADDED_UP else 0.0
         sizes[name] = round(before + float(size), 2)
