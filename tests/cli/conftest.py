@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def baselines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The commands of ``pytest-llm baselines`` in an empty folder, on a desk."""
-    monkeypatch.delenv("CI", raising=False)
+    """The commands of ``pytest-llm baselines`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return Command(tmp_path, capsys)

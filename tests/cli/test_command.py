@@ -136,8 +136,8 @@ def test_a_damaged_ini_file_is_one_line(baselines: Command) -> None:
 
 
 def script(folder: Path, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    unwanted = {"CI", "PYTHONUNBUFFERED"}  # unbuffered, argparse itself would meet the closed pipe
-    environment = {name: value for name, value in os.environ.items() if name not in unwanted}
+    # Unbuffered, argparse itself would meet the closed pipe.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
         [str(SCRIPT), *words],
         cwd=folder,
@@ -162,7 +162,6 @@ def imported(folder: Path, code: str) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, sep=chr(10), file=sys.stderr)"],
         cwd=folder,
-        env={name: value for name, value in os.environ.items() if name != "CI"},
         capture_output=True,
         text=True,
         check=True,

@@ -35,7 +35,6 @@ def verdicts(results: Mapping[str, Any]) -> set[str]:
 def test_five_runs_let_the_same_build_pass_and_call_one_four_times_slower(
     pytester: pytest.Pytester, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CI", raising=False)
     pytester.makepyfile(test_inner=SOURCE)
     for _ in range(5):
         result, _ = measure(pytester, "--llm-update-baselines=append")

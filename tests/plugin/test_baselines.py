@@ -6,14 +6,14 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_llm.probes import machine
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    import pytest
 
     from tests.plugin.conftest import Project, StandIn
 
@@ -55,11 +55,6 @@ def _stored(project: Project) -> dict[str, Any]:
 
 def _file(project: Project) -> Path:
     return project.path / "baselines" / "machines" / machine.fingerprint() / "test_it.json"
-
-
-@pytest.fixture(autouse=True)
-def _no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
 
 
 def test_five_runs_then_the_same_again_pass(project: Project, stand_in: StandIn) -> None:

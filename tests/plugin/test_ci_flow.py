@@ -36,7 +36,7 @@ class Place:
 
     def run(self, *command: object) -> subprocess.CompletedProcess[str]:
         programs = Path(sys.executable).parent
-        kept = {name: value for name, value in os.environ.items() if name not in {"CI", "PYTEST_ADDOPTS"}}
+        kept = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
         identity = {
             f"GIT_{who}_{what}": "someone@example.com" if what == "EMAIL" else "Someone"
             for who in ("AUTHOR", "COMMITTER")

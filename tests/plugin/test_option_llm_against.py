@@ -90,9 +90,7 @@ def test_no_candidate_has_two_references(project: Project, reference: str) -> No
 
 
 @pytest.mark.parametrize("option", ["--llm-against=llama-cpp-python", "--llm-aa"])
-def test_a_pair_is_no_baseline(project: Project, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
-
+def test_a_pair_is_no_baseline(project: Project, option: str) -> None:
     told = project.usage_error(*project.measuring(), option, "--llm-update-baselines=new")
 
     assert "stores runs of one build alone: leave --llm-against and --llm-aa out" in told

@@ -20,8 +20,7 @@ BENCHMARK = """
 
 
 @pytest.fixture(autouse=True)
-def _benchmark(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
+def _benchmark(project: Project) -> None:
     project.write(BENCHMARK)
 
 

@@ -44,7 +44,6 @@ SITUATIONS: dict[str, tuple[Callable[[Project, pytest.MonkeyPatch], None], str]]
 
 @pytest.fixture(params=SITUATIONS)
 def option(request: pytest.FixtureRequest, project: Project, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.delenv("CI", raising=False)
     project.write(GATED)
     name: str = request.param
     SITUATIONS[name][0](project, monkeypatch)

@@ -21,8 +21,7 @@ GATED = """
 
 
 @pytest.fixture(autouse=True)
-def _gated(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
+def _gated(project: Project) -> None:
     project.write(GATED)
 
 

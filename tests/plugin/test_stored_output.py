@@ -23,8 +23,7 @@ TEST = """
 
 
 @pytest.fixture(autouse=True)
-def _with_a_test(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
+def _with_a_test(project: Project) -> None:
     project.write(TEST)
 
 
