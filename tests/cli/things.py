@@ -15,13 +15,10 @@ from pytest_llm.inference.paired import rule_for
 from pytest_llm.metrics import METRICS
 from pytest_llm.records import (
     Benchmark,
-    Build,
     BuildReference,
     Gate,
     LoadOptions,
-    Model,
     Provenance,
-    Run,
     Series,
     Session,
     StoredFacts,
@@ -31,6 +28,7 @@ from pytest_llm.records import (
 )
 from pytest_llm.reports import results
 from pytest_llm.verdicts import compare, screen_run
+from tests.bare import BUILD, RUN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,17 +77,15 @@ class Test:
         if self.vram:
             series["peak_vram"] = Series((self.vram,), note=self.vram_read)
         session = Session(series)
-        run = Run(
+        run = replace(
+            RUN,
             subject=subject,
-            workload=Workload(),
-            model=Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
-            build=Build("llama-cpp-python", version, "0c1e570", "python", "CPU : AVX2 = 1"),
+            build=replace(BUILD, version=version, compiled_with="CPU : AVX2 = 1"),
             resolved={"n_ctx": 4096},
             sessions=(session,),
-            measurements={},
+            measurements=measure_all([session]),
             facts=self.facts,
         )
-        run = replace(run, measurements=measure_all(run.sessions))
         screenings = tuple(screen_run(run, gate, (), 1, "never recorded") for gate in gates)
         drift = None
         if self.stored_facts is not None:

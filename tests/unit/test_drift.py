@@ -18,7 +18,6 @@ from pytest_llm.records import (
     Claim,
     Gate,
     LoadOptions,
-    Model,
     PairedRun,
     Provenance,
     Run,
@@ -34,6 +33,7 @@ from pytest_llm.records.forms import canonical
 from pytest_llm.verdicts import compare, compare_runs, compare_sides, explain, failing, notes, verdicts, worst
 from pytest_llm.verdicts.consequences import _FOLLOWS
 from pytest_llm.verdicts.drift import next_step, sentence
+from tests.bare import RUN
 
 GOLDEN = Path(__file__).parent / "golden" / "drift.txt"
 SPEED = METRICS["generation_tokens_per_second"]
@@ -71,14 +71,12 @@ def a_run(
 ) -> Run:
     subject = replace(SUBJECT, load_options=replace(SUBJECT.load_options, **(options or {})))
     told = {**FACTS["resolved"], **{name: resolved[name] for name in FACTS["resolved"].keys() & resolved}}
-    return Run(
+    return replace(
+        RUN,
         subject=subject,
-        workload=Workload(),
-        model=Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
         build=build,
         resolved={**RESOLVED, **resolved},
         sessions=(Session({"generation": Series((0.04,), tokens=4)}),) * 10,
-        measurements={},
         facts={**FACTS, "resolved": told, **(facts or {})},
     )
 

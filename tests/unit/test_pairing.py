@@ -13,20 +13,18 @@ from pytest_llm.inference.paired import rule_for
 from pytest_llm.inference.pairing import ask, log_ratios, session_log_ratios
 from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
-    Build,
     BuildReference,
     Claim,
     Gate,
     LoadOptions,
-    Model,
     PairedRun,
     Run,
     Series,
     Session,
     Subject,
     Verdict,
-    Workload,
 )
+from tests.bare import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,15 +52,7 @@ def ratios(
 
 def a_run(metric: Metric, series: Sequence[Sequence[float] | None]) -> Run:
     sessions = tuple(Session({}) if each is None else a_session(metric, each) for each in series)
-    return Run(
-        Subject("m", BuildReference("llama-cpp-python"), LoadOptions()),
-        Workload(),
-        Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
-        Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
-        {},
-        sessions,
-        {},
-    )
+    return replace(RUN, sessions=sessions)
 
 
 def test_it_is_the_median_over_rounds_of_the_log_ratio_of_times() -> None:

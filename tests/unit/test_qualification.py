@@ -20,7 +20,8 @@ from pytest_llm.qualification import CHECKS, GATES, SESSIONS, Check, Qualificati
 from pytest_llm.qualification.checks import judge
 from pytest_llm.qualification.duet import duet_log_ratios
 from pytest_llm.qualification.file import path_of
-from pytest_llm.records import Build, BuildReference, LoadOptions, Model, Series, Subject, Verdict, Workload
+from pytest_llm.records import Build, Model, Series, Subject, Verdict, Workload
+from tests.bare import MODEL, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON
 
 WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
-MODEL = Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
-SUBJECT = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
 # Of a machine whose sessions differ by a fifth.
 WILD = {each.metric.name: [0.1 * (-1) ** n for n in range(SESSIONS)] for each in GATES}
 

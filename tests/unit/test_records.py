@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pytest_llm import findings, metrics, records
 from pytest_llm.codec import DecodeError, decode, encode
+from tests.bare import RUN
 
 texts = st.text(max_size=12)
 counts = st.integers(0, 2**53)
@@ -199,15 +200,7 @@ def test_an_unknown_metric_is_refused_by_name() -> None:
 
 def a_run() -> records.Run:
     speed = metrics.METRICS["generation_tokens_per_second"]
-    return records.Run(
-        subject=records.Subject("m", records.BuildReference("llama-cpp-python"), records.LoadOptions()),
-        workload=records.Workload(),
-        model=records.Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
-        build=records.Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
-        resolved={},
-        sessions=(),
-        measurements={speed.name: records.Measurement(speed, 118.2, (118.2,))},
-    )
+    return replace(RUN, measurements={speed.name: records.Measurement(speed, 118.2, (118.2,))})
 
 
 def test_a_metric_is_an_attribute_of_its_run() -> None:

@@ -19,13 +19,10 @@ from pytest_llm.inference.paired import Rule, rule_for
 from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
     Benchmark,
-    Build,
-    BuildReference,
     Claim,
     Gate,
     Limit,
     LoadOptions,
-    Model,
     OperatorCase,
     OperatorRun,
     OperatorTimes,
@@ -35,13 +32,13 @@ from pytest_llm.records import (
     Series,
     Session,
     StoredRun,
-    Subject,
     TestKey,
     Workload,
 )
 from pytest_llm.reports import recorded, results, results_schema
 from pytest_llm.reports.rejudged import differences
 from pytest_llm.verdicts import compare_runs, judge, screen_run
+from tests.bare import BUILD, RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,18 +71,14 @@ def a_run() -> Run:
         )
         for seconds in (0.041, 0.1 / 3, 0.05)
     )
-    subject = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
-    run = Run(
-        subject=subject,
-        workload=Workload(),
-        model=Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
-        build=Build("llama-cpp-python", "0.3.36", "0c1e570", "python", "AVX2", {"OMP_X": "1"}),
+    return replace(
+        RUN,
+        build=replace(BUILD, compiled_with="AVX2", environment={"OMP_X": "1"}),
         resolved={"n_ctx": 4096, "buffers_mib": {"CPU KV": 45.0}},
         sessions=sessions,
-        measurements={},
+        measurements=measure_all(sessions),
         facts={"token_ids": [1, 2], "resolved": {"flash_attn": "on"}},
     )
-    return replace(run, measurements=measure_all(sessions))
 
 
 STORED = tuple(

@@ -10,20 +10,17 @@ import pytest
 from pytest_llm.metrics import METRICS
 from pytest_llm.records import (
     Build,
-    BuildReference,
     Gate,
-    LoadOptions,
-    Model,
     Provenance,
     Run,
     Series,
     Session,
     StoredRun,
-    Subject,
     Verdict,
     Workload,
 )
 from pytest_llm.verdicts.stored import alike, context, headline, next_step, notes, screen_run
+from tests.bare import RUN
 
 GOLDEN = Path(__file__).parent / "golden"
 SPEED = METRICS["generation_tokens_per_second"]
@@ -32,15 +29,8 @@ NODEID = "tests/test_speed.py::test_chat"
 
 
 def a_run() -> Run:
-    return Run(
-        subject=Subject("m", BuildReference("llama-cpp-python"), LoadOptions()),
-        workload=Workload(128, 64),
-        model=Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
-        build=Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
-        resolved={},
-        sessions=(Session({"generation": Series((0.04,), tokens=4), "first_token": Series((0.5,))}),),
-        measurements={},
-    )
+    session = Session({"generation": Series((0.04,), tokens=4), "first_token": Series((0.5,))})
+    return replace(RUN, workload=Workload(128, 64), sessions=(session,))
 
 
 def stored(*values: float, build: str = "llama-cpp-python 0.3.35", day: int = 1) -> list[StoredRun]:

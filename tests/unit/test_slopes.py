@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -10,35 +11,22 @@ from pytest_llm.inference.estimates import measure_all
 from pytest_llm.inference.slopes import interval, slopes
 from pytest_llm.metrics import METRICS
 from pytest_llm.records import (
-    Build,
-    BuildReference,
     Limit,
-    LoadOptions,
-    Model,
     Run,
     Series,
     Session,
-    Subject,
     Verdict,
-    Workload,
 )
 from pytest_llm.verdicts import judge
 from pytest_llm.verdicts.limits import headline
+from tests.bare import RUN
 
 LEAK = METRICS["leaked_bytes_per_token"]
 
 
 def a_run(*sessions: Session) -> Run:
     """A run of which nothing is known but what its sessions noted."""
-    return Run(
-        Subject("m", BuildReference("llama-cpp-python"), LoadOptions()),
-        Workload(),
-        Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
-        Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
-        {},
-        sessions,
-        measure_all(sessions),
-    )
+    return replace(RUN, sessions=sessions, measurements=measure_all(sessions))
 
 
 def rising(per_token: float, readings: int = 33, tokens: int = 16, spread: float = 0.0) -> Series:

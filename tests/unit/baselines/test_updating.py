@@ -22,16 +22,11 @@ from pytest_llm.baselines import (
 )
 from pytest_llm.errors import BaselineError
 from pytest_llm.records import (
-    Build,
-    BuildReference,
     LoadOptions,
-    Model,
     Provenance,
-    Run,
-    Subject,
     TestKey,
-    Workload,
 )
+from tests.bare import RUN, SUBJECT
 
 from .things import (
     CONDITIONS,
@@ -443,24 +438,15 @@ def test_half_a_character_is_refused_and_what_was_there_stays(store: BaselineSto
 
 
 def test_conditions_and_provenance_are_made_from_a_run(store: BaselineStore) -> None:
-    build = Build("llama-cpp-python", "0.3.36", "0c1e570", "/usr/bin/python3")
-    run = Run(
-        subject=Subject("m", BuildReference("llama-cpp-python"), LoadOptions(n_threads=2)),
-        workload=Workload(),
-        model=Model("m", "m.gguf", "a" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1),
-        build=build,
-        resolved={},
-        sessions=(),
-        measurements={},
-    )
+    run = replace(RUN, subject=replace(SUBJECT, load_options=LoadOptions(n_threads=2)))
     conditions = Conditions.of(run)
     now = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=timezone(timedelta(hours=2)))
-    provenance = Provenance.of(build, now, "0.1.0")
+    provenance = Provenance.of(run.build, now, "0.1.0")
     assert provenance.recorded == "2026-01-02T03:04:05+02:00"
     assert provenance.build == "llama-cpp-python 0.3.36"
     store.update([Entry(KEY, conditions, provenance, {SPEED: 1.0})], "new")
     assert isinstance(store.look_up(KEY, SPEED, Conditions.of(run)), Found)
-    newer = replace(run, build=replace(build, version="0.3.37", llama_cpp_commit="1234567"))
+    newer = replace(run, build=replace(run.build, version="0.3.37", llama_cpp_commit="1234567"))
     assert isinstance(store.look_up(KEY, SPEED, Conditions.of(newer)), Found)
     faster = replace(run, subject=replace(run.subject, load_options=LoadOptions(n_threads=4)))
     missing = store.look_up(KEY, SPEED, Conditions.of(faster))

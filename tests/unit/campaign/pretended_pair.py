@@ -28,6 +28,7 @@ from pytest_llm.records import (
     Subject,
     Workload,
 )
+from tests.bare import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
-MODEL = Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
 GATE = Gate(METRICS["generation_tokens_per_second"], 0.05)
 RULE = rule_for("normal", 1)  # looks after 10, 15 and 20 sessions
 PEAK = 300.0

@@ -20,15 +20,14 @@ from pytest_llm.errors import (
 from pytest_llm.protocols import Coverage
 from pytest_llm.records import (
     Build,
-    BuildReference,
     Campaign,
-    LoadOptions,
     Model,
     Run,
     Series,
     Subject,
     Workload,
 )
+from tests.bare import MODEL, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
-MODEL = Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
-SUBJECT = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
 
 
 @dataclass

@@ -12,8 +12,9 @@ from pytest_llm.errors import WorkerDiedError
 from pytest_llm.inference.estimates import measure_all
 from pytest_llm.records import Campaign, Run, Series, Workload
 from pytest_llm.records.devices import HOST_ALONE, WITH_DEVICES, Holding
+from tests.bare import MODEL, SUBJECT
 
-from .test_alone import CHAT, DEEP, MODEL, SUBJECT, Machine, PretendedMemory, PretendedModel, Told
+from .test_alone import CHAT, DEEP, Machine, PretendedMemory, PretendedModel, Told
 
 if TYPE_CHECKING:
     from pytest_llm.records import Session
