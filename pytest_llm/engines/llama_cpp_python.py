@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 # Names the folder from which the binding takes its library instead of its own.
 _LIBRARY = "LLAMA_CPP_LIB_PATH"
+# What glibc says of a library that another one needs.
+_LACKING = re.compile(r"(?P<name>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
+_LLAMA_CPP = ("libllama", "libggml", "libmtmd")
 
 
 class LlamaCppPython:
@@ -124,7 +128,7 @@ class LlamaCppPython:
         try:
             return worker.ask(operation, **arguments)
         except EngineMissingError as error:
-            raise EngineMissingError(f"{error} ({self._how_to_install()})") from None
+            raise EngineMissingError(f"{error} ({self._how_to_mend(str(error))})") from None
 
     def _environment(self) -> dict[str, str]:
         kind = self._build.kind
@@ -143,7 +147,7 @@ class LlamaCppPython:
         try:
             reason = misfit(own, self._layouts())
         except EngineError as error:
-            raise BuildError(f"{error} ({self._how_to_install()})", error.log) from None
+            raise BuildError(f"{error} ({self._how_to_mend(str(error))})", error.log) from None
         if reason:
             raise BuildError(
                 f"{self._build}: the library does not fit this environment's llama-cpp-python: {reason} "
@@ -169,6 +173,12 @@ class LlamaCppPython:
         if self._build.kind == "venv":
             return str(Path(self._build.where) / "bin" / "python")
         return sys.executable
+
+    def _how_to_mend(self, problem: str) -> str:
+        lacking = _LACKING.search(problem)
+        if lacking and not lacking["name"].startswith(_LLAMA_CPP):
+            return f"install the system's package that has {lacking['name']}, which this build needs"
+        return self._how_to_install()
 
     def _how_to_install(self) -> str:
         if self._build.kind == "lib":

@@ -289,6 +289,15 @@ def test_an_environment_whose_llama_cpp_is_broken_says_how(environment: Path, sm
     assert "AttributeError: libllama.so: undefined symbol: llama_new" in _missing(environment, smollm2)
 
 
+def test_a_library_of_the_system_that_is_not_there_is_named_with_what_helps(
+    environment: Path, smollm2: Model
+) -> None:
+    problem = "libvulkan.so.1: cannot open shared object file: No such file or directory"
+    _install(environment, f"raise RuntimeError('Failed to load shared library: {problem}')")
+    told = _missing(environment, smollm2)
+    assert told.endswith("(install the system's package that has libvulkan.so.1, which this build needs)")
+
+
 def test_a_llama_cpp_that_crashes_when_imported_is_told_as_a_death(environment: Path, smollm2: Model) -> None:
     _install(environment, "import os, sys\nprint('no such CPU', file=sys.stderr, flush=True)\nos.abort()")
     with pytest.raises(WorkerDiedError, match="SIGABRT") as caught:
