@@ -143,7 +143,7 @@ _KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
 
 
 def _release(text: str, engine: str, where: str) -> BuildReference:
-    # Importing this package must stay cheap; pytest itself depends on packaging.
+    # Importing this package must stay cheap.
     from packaging.version import InvalidVersion, Version
 
     version, bracket, rest = where.partition("[")

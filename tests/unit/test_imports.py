@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -178,3 +181,11 @@ def test_the_worker_imports_its_own_modules_only_relatively_and_never_above_itse
             if isinstance(node, ast.ImportFrom)
         ]
         assert max(levels, default=0) <= 1, path
+
+
+def test_what_is_imported_from_outside_is_a_declared_dependency() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    modules = {module.partition(".")[0] for source in sources for module, _ in imported_by(source)}
+    needed = modules - sys.stdlib_module_names - {"pytest_llm", "_pytest"}
+    told = [each for each in requires("pytest-llm-bench") or () if "extra" not in each]
+    assert needed - {re.split(r"[^\w-]", each)[0] for each in told} == set()
