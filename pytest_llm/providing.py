@@ -85,7 +85,7 @@ class Provider:
                 "has none: name both as git:REF:CHECKOUT"
             )
         if build.kind == "git" and (benches or unfit is not None):
-            return engines.llama_bench(build, self._timeout, self._builds.ready(build, tell))
+            return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, tell))
         return engines.engine_for(build, self._timeout, self._made(build, tell))
 
     def _misfit(self, build: BuildReference, tell: Callable[[str], None]) -> str:

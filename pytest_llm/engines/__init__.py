@@ -86,7 +86,7 @@ def misfit(build: BuildReference, timeout: float, folder: str) -> str:
     return reason
 
 
-def llama_bench(build: BuildReference, timeout: float, program: str) -> Engine:
+def llama_bench_for(build: BuildReference, timeout: float, program: str) -> Engine:
     """Return the engine that measures a commit by its own llama-bench, where no installed binding fits it."""
     module, name = _REGISTRY[LLAMA_BENCH]
     engine: Engine = getattr(import_module(module), name)(build, timeout, program)

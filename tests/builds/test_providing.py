@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 from pytest_llm import engines
 from pytest_llm.engines import parse_build
+from pytest_llm.engines.llama_bench import LlamaBench
 from pytest_llm.engines.llama_cpp_python import LlamaCppPython
 from pytest_llm.errors import BuildError, EngineError
 from pytest_llm.providing import Provider
@@ -22,13 +24,6 @@ if TYPE_CHECKING:
 INSTALLED = parse_build("llama-cpp-python", Path.cwd())
 
 
-class Bench:
-    """What ``llama_bench`` of the engines returns here."""
-
-    def __init__(self, build: BuildReference, timeout: float, program: str) -> None:
-        self.build, self.program = build, program
-
-
 @pytest.fixture
 def provider(tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     """Commits fit the installed binding from "fits" on."""
@@ -38,7 +33,6 @@ def provider(tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
         return "" if build.commit == checkout.git("rev-parse", "fits") else "it has no llama_moon"
 
     monkeypatch.setattr(engines, "misfit", misfit)
-    monkeypatch.setattr(engines, "llama_bench", Bench)
     checkout.commit("sources: fit", {"llama.c": (checkout.path / "llama.c").read_text() + "\n"})
     checkout.git("tag", "fits")
     found = Provider(tmp_path / "cache", 60.0)
@@ -60,10 +54,11 @@ def test_each_alone_is_measured_as_its_library_fits(provider: Provider, checkout
     assert isinstance(provider.engine(fits, ignore), LlamaCppPython)
     bench = provider.engine(other, ignore)
 
-    assert isinstance(bench, Bench)
+    assert isinstance(bench, LlamaBench)
     tree = provider.tree(other, ignore)
     assert tree is not None
-    assert bench.program == str(tree.binary / "bin" / "llama-bench")
+    with pytest.raises(EngineError, match=re.escape(f"{tree.binary / 'bin' / 'llama-bench'} ")):
+        bench.describe()  # that of these sources is none
 
 
 def test_two_that_fit_run_in_workers(provider: Provider, checkout: Checkout) -> None:
@@ -78,14 +73,14 @@ def test_one_that_does_not_fit_has_both_measured_by_llama_bench(
 ) -> None:
     fits, other = build_of(checkout, "fits"), build_of(checkout, "fits~1")
 
-    assert isinstance(provider.engine(fits, ignore, other), Bench)
-    assert isinstance(provider.engine(other, ignore, fits), Bench)
+    assert isinstance(provider.engine(fits, ignore, other), LlamaBench)
+    assert isinstance(provider.engine(other, ignore, fits), LlamaBench)
 
 
 def test_beside_a_llama_bench_each_is_measured_by_its_own(provider: Provider, checkout: Checkout) -> None:
     bench = BuildReference(engines.LLAMA_BENCH)
     for ref in ("fits", "fits~1"):
-        assert isinstance(provider.engine(build_of(checkout, ref), ignore, bench), Bench)
+        assert isinstance(provider.engine(build_of(checkout, ref), ignore, bench), LlamaBench)
 
 
 def test_beside_a_build_without_llama_bench_it_is_one_line(provider: Provider, checkout: Checkout) -> None:

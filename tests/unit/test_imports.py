@@ -189,3 +189,11 @@ def test_what_is_imported_from_outside_is_a_declared_dependency() -> None:
     needed = modules - sys.stdlib_module_names - {"pytest_llm", "_pytest"}
     told = [each for each in requires("pytest-llm-bench") or () if "extra" not in each]
     assert needed - {re.split(r"[^\w-]", each)[0] for each in told} == set()
+
+
+def test_no_package_has_a_name_that_a_module_of_its_takes_away_once_imported() -> None:
+    for path in PACKAGE.rglob("__init__.py"):
+        modules = {each.stem for each in path.parent.glob("*.py")}
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        assert names & modules == set(), path
