@@ -85,6 +85,11 @@ class Provider:
                 "has none: name both as git:REF:CHECKOUT"
             )
         if build.kind == "git" and (benches or unfit is not None):
+            if unfit == build:
+                tell(
+                    f"{build} is measured by llama-bench: it does not fit the installed llama-cpp-python: "
+                    f"{self._misfit(build, tell)}"
+                )
             return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, tell))
         return engines.engine_for(build, self._timeout, self._made(build, tell))
 

@@ -294,7 +294,7 @@ class LoadedBench:
 def _build(answer: Mapping[str, JSON], reference: BuildReference, program: _Program) -> Build:
     environment = worker_environment(os.environ)
     return Build(
-        engine=reference.engine,
+        engine=_NAME,
         version=answers.version(answer, reference.where or program.path),
         llama_cpp_commit=answers.commit(answer),
         where=program.path,

@@ -52,9 +52,14 @@ def test_each_alone_is_measured_as_its_library_fits(provider: Provider, checkout
     fits, other = build_of(checkout, "fits"), build_of(checkout, "fits~1")
 
     assert isinstance(provider.engine(fits, ignore), LlamaCppPython)
-    bench = provider.engine(other, ignore)
+    told: list[str] = []
+    bench = provider.engine(other, told.append)
 
     assert isinstance(bench, LlamaBench)
+    assert told[-1] == (
+        f"{other} is measured by llama-bench: it does not fit the installed llama-cpp-python: "
+        "it has no llama_moon"
+    )
     tree = provider.tree(other, ignore)
     assert tree is not None
     with pytest.raises(EngineError, match=re.escape(f"{tree.binary / 'bin' / 'llama-bench'} ")):

@@ -172,3 +172,30 @@ def test_a_commit_may_stand_beside_a_program_since_it_has_one_of_its_own(
 
     against = f"llama-cpp-python@git:{checkout.first[:12]}:{checkout.path}"
     assert any(f" on {candidate} against {against}, " in line for line in plan)
+
+
+def test_two_commits_that_no_binding_fits_are_compared_by_their_own_programs(
+    project: Project, bench_program: Callable[..., Path], checkout: Checkout
+) -> None:
+    for name, speed in (("fast", 60.0), ("slow", 50.0)):
+        program = bench_program(name=name, generation=speed)
+        main = f'int main(int count, char **words) {{ return execv("{program}", words) + count; }}\n'
+        checkout.commit(name, {"bench.c": f"#include <unistd.h>\n{main}"})
+    project.write(CHAT.format(markers="@pytest.mark.llm_no_regression()\n    @pytest.mark.llm_ram(max=1)"))
+
+    result = project.run(
+        "--llm-bench",
+        f"--llm-candidate=git:HEAD:{checkout.path}",
+        f"--llm-against=git:HEAD~1:{checkout.path}",
+        f"--llm-model={project.model}",
+        "--llm-effort=quick",
+    )
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*generation speed fell from 60.00 tok/s to 50.00 tok/s, −16.7 %*",
+            "  candidate llama-bench *",
+            f"not covered: *peak RAM cannot be had: {ONLY}*",
+        ]
+    )
