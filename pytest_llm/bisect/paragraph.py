@@ -95,12 +95,13 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 def _compiled(found: Bisected, step: Stretch) -> list[str]:
     first, last = found.described[step.first], found.described[step.last]
-    told = [f"compiled with: {last.compiled_with.strip(' |')}"]
     if first.compiled_with != last.compiled_with:
         told = [
             f"compiled with: {found.described[place].compiled_with.strip(' |')} ({found.builds[place]})"
             for place in (step.first, step.last)
         ]
+    else:
+        told = [f"compiled with: {last.compiled_with.strip(' |')}"] if last.compiled_with else []
     for place in (step.first, step.last) if first.environment != last.environment else (step.last,):
         variables = sorted(found.described[place].environment.items())
         set_there = ", ".join(f"{name}={value}" for name, value in variables)

@@ -54,17 +54,20 @@ def choose(results: Mapping[str, Any], planned: Planned) -> str:
 def answer(results: Mapping[str, Any], target: str) -> Answer:
     """Return how the candidate of a results file compares with its reference."""
     if target == OUTPUT:
-        return _OTHER if _output_is_other(results) else _ALIKE
-    found = comparison(results, target)
-    if found is None or found["change"] is None:
+        found = drift(results)
+        if any(each.name in _OUTPUTS for each in found.differences):
+            return _OTHER
+        return _ALIKE if found.output else Answer(Relation.INCONCLUSIVE)
+    told = comparison(results, target)
+    if told is None or told["change"] is None:
         return Answer(Relation.INCONCLUSIVE)
     higher = metrics.find(target).better == "higher"
-    ends = found["interval"] or (None, None)
+    ends = told["interval"] or (None, None)
     low, high = sorted(
         _log_ratio(each, higher, end) for each, end in zip(ends, (-math.inf, math.inf), strict=True)
     )
-    relation = _RELATIONS[Verdict(found["verdict"])]
-    return Answer(relation, _log_ratio(found["change"], higher, 0.0), low, high)
+    relation = _RELATIONS[Verdict(told["verdict"])]
+    return Answer(relation, _log_ratio(told["change"], higher, 0.0), low, high)
 
 
 def comparison(results: Mapping[str, Any], target: str) -> dict[str, Any] | None:
@@ -78,7 +81,9 @@ def drift(results: Mapping[str, Any]) -> Drift:
     found = _test(results)["drift"]
     if found is None:
         return Drift()
-    return Drift(tuple(Difference(**each) for each in found["differences"]), found["reason"])
+    differences = tuple(Difference(**each) for each in found["differences"])
+    said = _OUTPUTS.keys() & set.intersection(*(set(run["facts"]) for run in results["runs"].values()))
+    return Drift(differences, found["reason"], output=bool(said))
 
 
 def reason(results: Mapping[str, Any], target: str) -> str:
@@ -93,10 +98,6 @@ def reason(results: Mapping[str, Any], target: str) -> str:
 def _test(results: Mapping[str, Any]) -> dict[str, Any]:
     test: dict[str, Any] = results["tests"][0]
     return test
-
-
-def _output_is_other(results: Mapping[str, Any]) -> bool:
-    return any(each.name in _OUTPUTS for each in drift(results).differences)
 
 
 def _log_ratio(change: float | None, higher: bool, otherwise: float) -> float:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from pytest_llm.bisect.pairs import Compared
     from pytest_llm.bisect.search import Stretch
 
+_OUTPUT = {
+    Relation.WORSE: "other output",
+    Relation.SAME: "same output",
+    Relation.INCONCLUSIVE: "output not compared: one of the two says nothing",
+}
+
 
 def lines(found: Bisected) -> list[str]:
     """Say what was found, without the paragraphs."""
@@ -53,7 +59,7 @@ def name(found: Bisected, place: int) -> str:
 def change(compared: Compared, target: str) -> str:
     """Say how the later build compares with the earlier one: "generation speed −9.1 % (…)"."""
     if target == reading.OUTPUT:
-        return "other output" if reading.answer(compared.results, target).differs else "same output"
+        return _OUTPUT[reading.answer(compared.results, target).relation]
     title = metrics.find(target).title
     entry = reading.comparison(compared.results, target)
     if entry is None or entry["change"] is None:
@@ -114,8 +120,8 @@ def _ends(found: Bisected) -> list[str]:
         Relation.BETTER: f"the good end is the bad one: {bad} is better than {good}: {told}",
         Relation.SAME: f"there is no loss between the ends: {bad} is no worse than {good}: {told}; either "
         "there is none, or the good end is as bad",
-        Relation.INCONCLUSIVE: f"whether {bad} is worse than {good} cannot be told: {told}; try "
-        "--effort thorough",
+        Relation.INCONCLUSIVE: f"whether {bad} is worse than {good} cannot be told: {told}"
+        f"{'' if found.target == reading.OUTPUT else '; try --effort thorough'}",
     }
     return [said[relation]]
 

@@ -89,6 +89,7 @@ def test_the_guilty_commit_is_named_with_its_subject_and_date(
     out, err = capsys.readouterr()
     assert status == 0, err
     assert err.startswith("4 commits, 1 that change nothing that is compiled left out\n")
+    assert "up to 0 left" not in err
     builds = [f"llama-cpp-python@git:{each[:12]}:{checkout.path}" for each in commits]
     assert f"guilty: {builds[2]}, llama-cpp-python 0.0.1 (llama.cpp 57a9d1234): generation speed fell" in out
     told = f"ommit {commits[2]}: sources: be clever (authored 2026-01-02 03:04:05 +0000)"

@@ -68,8 +68,8 @@ class Progress:
         left = self._cost.usual - len(self._seen)
         if left > 0:
             return f"up to {left} left if one build is guilty, {_duration(left * each)}"
-        left = max(0, self._cost.most - len(self._seen))
-        return f"up to {left} left, {_duration(left * each)}"
+        left = self._cost.most - len(self._seen)
+        return f"up to {left} left, {_duration(left * each)}" if left > 0 else "none left"
 
     def _write(self, line: str) -> None:
         self._stream.write(f"{line}\n")

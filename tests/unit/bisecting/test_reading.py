@@ -13,15 +13,20 @@ from pytest_llm.bisect.search import Relation
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.metrics import METRICS
 from pytest_llm.records import Gate, LoadOptions, Workload
+from pytest_llm.verdicts.drift import sentence
 
 PROMPT, GENERATION, LOAD = "prompt_tokens_per_second", "generation_tokens_per_second", "load_time"
 
 
-def results(verdicts: dict[str, str], *, output: bool = False) -> dict[str, Any]:
+def results(verdicts: dict[str, str], *, output: bool = False, says: bool = True) -> dict[str, Any]:
     differences = [{"name": "greedy_output", "before": [1], "now": [2]}] if output else []
     metrics = {name: {"comparison": comparison(verdict)} for name, verdict in verdicts.items()}
     return {
         "tests": [{"metrics": metrics, "drift": {"differences": differences, "reason": ""}}],
+        "runs": {
+            "run-1": {"facts": {"greedy_output": [1]}},
+            "run-2": {"facts": {"greedy_output": [1]} if says else {}},
+        },
         "not_covered": [],
     }
 
@@ -74,6 +79,13 @@ def test_a_metric_that_was_not_measured_is_inconclusive() -> None:
 def test_another_output_is_worse_and_as_large_as_any_other() -> None:
     assert reading.answer(results({}, output=True), "output").relation is Relation.WORSE
     assert reading.answer(results({}), "output").relation is Relation.SAME
+
+
+def test_where_one_says_nothing_the_output_was_not_compared() -> None:
+    silent = results({}, says=False)
+    assert reading.answer(silent, "output").relation is Relation.INCONCLUSIVE
+    assert sentence(reading.drift(silent)) == "output not compared; same configuration"
+    assert sentence(reading.drift(results({}))) == "same output; same configuration"
 
 
 @pytest.mark.parametrize(
