@@ -13,6 +13,8 @@ from .text import check_tokens, detokenize, piece, tokenize
 if TYPE_CHECKING:
     from .subject import Subject
 
+_PIECE = 4096
+
 
 class Sampler:
     """Picks the next token: greedily at temperature 0, else from the seeded distribution."""
@@ -161,9 +163,12 @@ def lead(subject: Subject, index: int, token: int) -> float:
     The difference of two logits is that of their log-probabilities. Below 0 where another token is likelier.
     """
     row = subject.llama.llama_get_logits_ith(subject.context, index)
-    logits: list[float] = row[: subject.n_vocabulary]
-    own, logits[token] = logits[token], -math.inf
-    return own - max(logits)
+    others = (range(token), range(token + 1, subject.n_vocabulary))
+    # Piecewise: the memory of a list of all would stay with this process, whose memory is measured.
+    largest = (
+        max(row[start : min(start + _PIECE, each.stop)]) for each in others for start in each[::_PIECE]
+    )
+    return float(row[token]) - max(largest, default=-math.inf)
 
 
 def top_logprobs(subject: Subject, prompt: str | list[int], top_k: int) -> list[dict[str, Any]]:
