@@ -7,11 +7,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from pytest_llm.engines.llama_cpp_python import LlamaCppPython
 from pytest_llm.errors import CPUFallbackError
-from pytest_llm.records import LoadOptions, Subject
+from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.sizes import of_file
 
 from .conftest import BUILD, PATIENCE
@@ -63,6 +64,21 @@ def test_the_cache_of_a_real_model_is_predicted_within_two_percent(
     assert memory["kv"]["logged"]["host"] == pytest.approx(memory["kv"]["predicted"]["host"], rel=0.02)
     assert memory["weights"]["predicted"]["host"] == pytest.approx(92.1 * 2**20, rel=0.02)
     assert memory["reasons"] == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_what_a_subject_is_asked_before_any_timing_leaves_no_memory_behind(start: Start) -> None:
+    loaded = start()
+    loaded.rehearse(Workload(prompt_tokens=32, generate_tokens=8))
+    process = psutil.Process(loaded.pid)
+
+    def anonymous() -> int:
+        told = process.memory_info()
+        return int(told.rss - told.shared)
+
+    before = anonymous()
+    loaded.greedy("The capital of France is", 12)
+    assert anonymous() - before < 2**20
 
 
 def test_what_a_device_takes_of_a_real_model_is_predicted(smollm2: Model) -> None:
