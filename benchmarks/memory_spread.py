@@ -10,17 +10,13 @@ an interrupted program goes on where it stopped, and the table can be had again 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
-import subprocess
-import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.reports import results_schema
+from benchmarks import runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,18 +33,7 @@ def measure(build: str, effort: str) -> Line:
     Raises:
         SystemExit: Pytest wrote no results.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "results.json"
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", TESTS, "-q", "--llm-bench", f"--llm-effort={effort}"),
-                *(f"--llm-candidate={build}", f"--llm-json={file}"),
-            ],
-            check=False,
-        )
-        if not file.exists():
-            sys.exit(f"{build}: pytest ended with {done.returncode}")
-        results = results_schema.read(file)
+    results = runs.measure(TESTS, effort, f"--llm-candidate={build}")
     return {
         "build": build,
         "started": results["started"],
@@ -64,14 +49,14 @@ def measure(build: str, effort: str) -> Line:
 def table(lines: Sequence[Line]) -> list[str]:
     """Return the largest log ratios: of two sessions of a run, and of two runs of a build."""
     sessions: dict[str, list[float]] = defaultdict(list)
-    runs: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    medians: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for line in lines:
         for test, metrics in line["tests"].items():
             for name, samples in metrics.items():
                 sessions[name].append(spread(samples))
-                runs[name, test, line["build"]].append(statistics.median(samples))
+                medians[name, test, line["build"]].append(statistics.median(samples))
     of_runs = {
-        metric: max(spread(values) for (name, *_), values in runs.items() if name == metric)
+        metric: max(spread(values) for (name, *_), values in medians.items() if name == metric)
         for metric in sessions
     }
     builds = sorted({line["build"] for line in lines})
@@ -99,19 +84,11 @@ def main() -> None:
     parser.add_argument("--effort", default="quick", help="as of pytest")
     parser.add_argument("--data", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     arguments = parser.parse_args()
-    had = [line["build"] for line in _read(arguments.data)]
+    had = [line["build"] for line in runs.kept(arguments.data)]
     for build in arguments.builds.split(","):
         for _ in range(arguments.runs - had.count(build)):
-            line = json.dumps(measure(build, arguments.effort))
-            with arguments.data.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
-    print("\n".join(table(_read(arguments.data))))
-
-
-def _read(path: Path) -> list[Line]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            runs.keep(measure(build, arguments.effort), arguments.data)
+    print("\n".join(table(runs.kept(arguments.data))))
 
 
 if __name__ == "__main__":

@@ -11,17 +11,13 @@ is in ``docs/releases.md``.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from packaging.version import Version
 
+from benchmarks import runs
 from pytest_llm.metrics import METRICS
-from pytest_llm.reports import results_schema
 from pytest_llm.verdicts.words import percent, span
 
 if TYPE_CHECKING:
@@ -43,18 +39,8 @@ def measure(release: str, settings: str, effort: str) -> dict[str, Any]:
         SystemExit: Pytest did not come as far as the test.
     """
     build = f"{release}[{settings}]" if settings else release
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "results.json"
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", TEST, "-q", "--llm-bench", f"--llm-effort={effort}"),
-                *(f"--llm-against={build}", "--llm-drift=warn", f"--llm-json={file}"),
-            ],
-            check=False,
-        )
-        if not file.exists():
-            sys.exit(f"{build}: pytest ended with {done.returncode}")
-        return _line(release, results_schema.read(file))
+    results = runs.measure(TEST, effort, f"--llm-against={build}", "--llm-drift=warn")
+    return _line(release, results)
 
 
 def _line(release: str, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,17 +108,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     arguments = parser.parse_args()
     for release in arguments.releases:
-        if release not in {each["release"] for each in _read(arguments.data)}:
-            line = measure(release, arguments.settings, arguments.effort)
-            with arguments.data.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-    print("\n".join(table(_read(arguments.data))))
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if release not in {each["release"] for each in runs.kept(arguments.data)}:
+            runs.keep(measure(release, arguments.settings, arguments.effort), arguments.data)
+    print("\n".join(table(runs.kept(arguments.data))))
 
 
 if __name__ == "__main__":

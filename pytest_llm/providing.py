@@ -85,17 +85,18 @@ class Provider:
                 "has none: name both as git:REF:CHECKOUT"
             )
         if build.kind == "git" and (benches or unfit is not None):
-            if unfit == build:
-                tell(
-                    f"{build} is measured by llama-bench: it does not fit the installed llama-cpp-python: "
-                    f"{self._misfit(build, tell)}"
-                )
             return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, tell))
         return engines.engine_for(build, self._timeout, self._made(build, tell))
 
     def _misfit(self, build: BuildReference, tell: Callable[[str], None]) -> str:
         if build not in self._misfits:
-            self._misfits[build] = engines.misfit(build, self._timeout, self._made(build, tell))
+            reason = engines.misfit(build, self._timeout, self._made(build, tell))
+            if reason:
+                tell(
+                    f"only llama-bench measures {build}: it does not fit the installed "
+                    f"llama-cpp-python: {reason}"
+                )
+            self._misfits[build] = reason
         return self._misfits[build]
 
     def _made(self, build: BuildReference, tell: Callable[[str], None]) -> str:

@@ -31,13 +31,13 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Give inner runs of pytest what was fetched, although pytester gives them another home, and a desk."""
+    """Let inner runs find what was fetched, although pytester gives them another home; none is CI's."""
     cache = os.environ.get("PYTEST_LLM_CACHE") or platformdirs.user_cache_dir("pytest-llm")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTEST_LLM_CACHE", cache)
         # An inner run that measures must not wait for the outer one to end.
         patch.setenv("PYTEST_LLM_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
-        # The name that says so keeps baselines from being written; a test of that sets it.
+        # Where it is set no baseline is written, which one test asks for.
         patch.delenv("CI", raising=False)
         yield
 

@@ -11,6 +11,7 @@ from pytest_llm.errors import UnknownNameError
 from pytest_llm.findings import Difference, Drift
 from pytest_llm.records import Verdict
 from pytest_llm.verdicts.drift import OUTPUT as _OUTPUTS
+from pytest_llm.verdicts.drift import has_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,20 +55,17 @@ def choose(results: Mapping[str, Any], planned: Planned) -> str:
 def answer(results: Mapping[str, Any], target: str) -> Answer:
     """Return how the candidate of a results file compares with its reference."""
     if target == OUTPUT:
-        found = drift(results)
-        if any(each.name in _OUTPUTS for each in found.differences):
-            return _OTHER
-        return _ALIKE if found.output else Answer(Relation.INCONCLUSIVE)
-    told = comparison(results, target)
-    if told is None or told["change"] is None:
+        return _of_output(drift(results))
+    found = comparison(results, target)
+    if found is None or found["change"] is None:
         return Answer(Relation.INCONCLUSIVE)
     higher = metrics.find(target).better == "higher"
-    ends = told["interval"] or (None, None)
+    ends = found["interval"] or (None, None)
     low, high = sorted(
         _log_ratio(each, higher, end) for each, end in zip(ends, (-math.inf, math.inf), strict=True)
     )
-    relation = _RELATIONS[Verdict(told["verdict"])]
-    return Answer(relation, _log_ratio(told["change"], higher, 0.0), low, high)
+    relation = _RELATIONS[Verdict(found["verdict"])]
+    return Answer(relation, _log_ratio(found["change"], higher, 0.0), low, high)
 
 
 def comparison(results: Mapping[str, Any], target: str) -> dict[str, Any] | None:
@@ -82,8 +80,8 @@ def drift(results: Mapping[str, Any]) -> Drift:
     if found is None:
         return Drift()
     differences = tuple(Difference(**each) for each in found["differences"])
-    said = _OUTPUTS.keys() & set.intersection(*(set(run["facts"]) for run in results["runs"].values()))
-    return Drift(differences, found["reason"], output=bool(said))
+    shown = (run["facts"] for run in results["runs"].values())
+    return Drift(differences, found["reason"], output=has_output(*shown))
 
 
 def reason(results: Mapping[str, Any], target: str) -> str:
@@ -98,6 +96,12 @@ def reason(results: Mapping[str, Any], target: str) -> str:
 def _test(results: Mapping[str, Any]) -> dict[str, Any]:
     test: dict[str, Any] = results["tests"][0]
     return test
+
+
+def _of_output(found: Drift) -> Answer:
+    if any(each.name in _OUTPUTS for each in found.differences):
+        return _OTHER
+    return _ALIKE if found.output and not found.reason else Answer(Relation.INCONCLUSIVE)
 
 
 def _log_ratio(change: float | None, higher: bool, otherwise: float) -> float:

@@ -49,7 +49,7 @@ def engine_for(build: BuildReference, timeout: float, made: str = "") -> Engine:
         timeout: The seconds that it waits for each answer.
         made: A release's interpreter, or the folder of a checkout's library, which have to be made before.
     """
-    engine: Engine = _class_of(build)(build, timeout, made)
+    engine: Engine = _class_of(build.engine)(build, timeout, made)
     return engine
 
 
@@ -64,7 +64,7 @@ def describe(build: BuildReference, timeout: float, made: str = "") -> Build:
     Raises:
         EngineError: It does not start.
     """
-    said: Build = _class_of(build)(build, timeout, made).describe()
+    said: Build = _class_of(build.engine)(build, timeout, made).describe()
     return said
 
 
@@ -80,7 +80,7 @@ def misfit(build: BuildReference, timeout: float, folder: str) -> str:
         EngineError: The binding is there and does not start with its own library.
     """
     try:
-        reason: str = _class_of(build)(build, timeout, folder).misfit()
+        reason: str = _class_of(build.engine)(build, timeout, folder).misfit()
     except EngineMissingError as error:
         return str(error)
     return reason
@@ -88,11 +88,10 @@ def misfit(build: BuildReference, timeout: float, folder: str) -> str:
 
 def llama_bench_for(build: BuildReference, timeout: float, program: str) -> Engine:
     """Return the engine that measures a commit by its own llama-bench, where no installed binding fits it."""
-    module, name = _REGISTRY[LLAMA_BENCH]
-    engine: Engine = getattr(import_module(module), name)(build, timeout, program)
+    engine: Engine = _class_of(LLAMA_BENCH)(build, timeout, program)
     return engine
 
 
-def _class_of(build: BuildReference) -> Any:
-    module, name = _REGISTRY[build.engine]
+def _class_of(engine: str) -> Any:
+    module, name = _REGISTRY[engine]
     return getattr(import_module(module), name)

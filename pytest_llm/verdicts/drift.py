@@ -51,7 +51,7 @@ _STATED: dict[str, tuple[str, tuple[JSON, ...]]] = {
 def compare(stored: StoredFacts, now: Mapping[str, JSON]) -> Drift:
     """Compare facts that both sides have; a fact that only one of them has says nothing."""
     differences = tuple(_differences(stored.facts, now, _rounded(stored.facts, now)))
-    return Drift(differences, stored=stored, output=_has_output(stored.facts, now))
+    return Drift(differences, stored=stored, output=has_output(stored.facts, now))
 
 
 def compare_sides(run: PairedRun) -> Drift:
@@ -61,7 +61,7 @@ def compare_sides(run: PairedRun) -> Drift:
     lost, gained = features_apart(run.reference.build, run.candidate.build)
     features = [Difference(COMPILED_WITH, list(lost), list(gained), reasons[COMPILED_WITH])]
     differences = (*_differences(theirs, ours, reasons), *(features if lost or gained else ()))
-    return Drift(differences, output=_has_output(theirs, ours))
+    return Drift(differences, output=has_output(theirs, ours))
 
 
 def _shown(run: Run) -> dict[str, JSON]:
@@ -69,8 +69,9 @@ def _shown(run: Run) -> dict[str, JSON]:
     return {**run.facts, _OPTIONS: {name: options[name] for name in options.keys() - run.facts.keys()}}
 
 
-def _has_output(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> bool:
-    return bool(OUTPUT.keys() & before.keys() & now.keys())
+def has_output(*shown: Mapping[str, JSON]) -> bool:
+    """Whether what the model says is among what all of these show."""
+    return any(all(name in each for each in shown) for name in OUTPUT)
 
 
 def _differences(

@@ -13,7 +13,7 @@ from .text import check_tokens, detokenize, piece, tokenize
 if TYPE_CHECKING:
     from .subject import Subject
 
-_PIECE = 4096
+_PIECE = 4096  # logits
 
 
 class Sampler:

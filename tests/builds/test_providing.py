@@ -53,13 +53,14 @@ def test_each_alone_is_measured_as_its_library_fits(provider: Provider, checkout
 
     assert isinstance(provider.engine(fits, ignore), LlamaCppPython)
     told: list[str] = []
-    bench = provider.engine(other, told.append)
+    bench, _ = (provider.engine(other, told.append) for _ in range(2))
 
     assert isinstance(bench, LlamaBench)
     assert told[-1] == (
-        f"{other} is measured by llama-bench: it does not fit the installed llama-cpp-python: "
+        f"only llama-bench measures {other}: it does not fit the installed llama-cpp-python: "
         "it has no llama_moon"
     )
+    assert told.count(told[-1]) == 1
     tree = provider.tree(other, ignore)
     assert tree is not None
     with pytest.raises(EngineError, match=re.escape(f"{tree.binary / 'bin' / 'llama-bench'} ")):

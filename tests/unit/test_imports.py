@@ -191,7 +191,7 @@ def test_what_is_imported_from_outside_is_a_declared_dependency() -> None:
     assert needed - {re.split(r"[^\w-]", each)[0] for each in told} == set()
 
 
-def test_no_package_has_a_name_that_a_module_of_its_takes_away_once_imported() -> None:
+def test_no_package_has_a_name_that_a_module_of_its_own_takes_away_once_imported() -> None:
     for path in PACKAGE.rglob("__init__.py"):
         modules = {each.stem for each in path.parent.glob("*.py")}
         body = ast.parse(path.read_text(encoding="utf-8")).body

@@ -84,6 +84,9 @@ def test_another_output_is_worse_and_as_large_as_any_other() -> None:
 def test_where_one_says_nothing_the_output_was_not_compared() -> None:
     silent = results({}, says=False)
     assert reading.answer(silent, "output").relation is Relation.INCONCLUSIVE
+    unread = results({})
+    unread["tests"][0]["drift"]["reason"] = "no facts"
+    assert reading.answer(unread, "output").relation is Relation.INCONCLUSIVE
     assert sentence(reading.drift(silent)) == "output not compared; same configuration"
     assert sentence(reading.drift(results({}))) == "same output; same configuration"
 
