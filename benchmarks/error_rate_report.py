@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from scipy import stats
 
-from pytest_llm.inference.paired import conclude, decide, rule_for
-from pytest_llm.inference.pairing import session_log_ratios
-from pytest_llm.metrics import METRICS
 from pytest_llm.records import Series, Session
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.log_ratios import session_log_ratios
+from pytest_llm.stats.sequential import conclude, decide, rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -21,14 +21,12 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from benchmarks.error_rate_report import lines
-from pytest_llm.campaign import Side, run_paired
-from pytest_llm.codec import encode
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.metrics import METRICS
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
+from pytest_llm.machine import fingerprint
+from pytest_llm.machine.environment import surroundings
+from pytest_llm.machine.qualification.injected import WithVariables
+from pytest_llm.measure import run_paired
 from pytest_llm.models import ModelStore, builtin_entries
-from pytest_llm.probes import machine
-from pytest_llm.qualification.altered import WithVariables
 from pytest_llm.records import (
     BuildReference,
     Campaign,
@@ -39,7 +37,10 @@ from pytest_llm.records import (
     Subject,
     Workload,
 )
-from pytest_llm.surroundings import surroundings
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.records.serialization import encode
+from pytest_llm.records.side import Side
+from pytest_llm.stats.sequential import rule_for
 from tests.faults.preload import Fault, compile_library
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
         "seconds": time.monotonic() - started,
         "threads": threads,
         "build": f"{run.reference.build}, {run.reference.build.compiled_with}",
-        "machine": machine.parts(),
+        "machine": fingerprint.parts(),
         "load": os.getloadavg()[0],
         "dropped": [dict(each) for each in run.dropped],
         "candidate": [_kept(each.series) for each in run.candidate.sessions],
@@ -107,7 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--campaigns", default="0:20,3:10,5:20,10:5", help="PER_CENT:HOW_MANY,…")
     parser.add_argument("--data", type=Path, default=Path(__file__).with_suffix(".jsonl"))
-    parser.add_argument("--threads", type=int, default=machine.usable_cores())
+    parser.add_argument("--threads", type=int, default=fingerprint.usable_cores())
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no campaign after these")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     arguments = parser.parse_args()

@@ -18,14 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.cache import default_cache
-from pytest_llm.campaign import Side
-from pytest_llm.campaign.looking import course_of, look
-from pytest_llm.engines import engine_for, parse_build
-from pytest_llm.inference.divergence import divergence, read_logits, same_bits
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.checks.output.capture import course_of, look
+from pytest_llm.engines import engine_for
 from pytest_llm.models import ModelStore, builtin_entries
-from pytest_llm.models.header import read_header
+from pytest_llm.models.gguf.header import read_header
 from pytest_llm.records import LoadOptions, OutputGate, Subject, Workload
+from pytest_llm.records.side import Side
+from pytest_llm.stats.divergence import divergence, read_logits, same_bits
+from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

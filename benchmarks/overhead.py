@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pytest_llm.inference.intervals import median_interval
+from pytest_llm.stats.order_statistics import median_interval
 
 TESTS = 50
 GOAL_MS = 10.0
@@ -45,7 +45,7 @@ def test_nothing(number):
 CONFTEST = """
 import json, time
 from pathlib import Path
-from pytest_llm.plugin import measuring
+from pytest_llm.plugin import runner as measuring
 
 spent = []
 measure = measuring.run_alone

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from packaging.version import Version
 
 from benchmarks import runs
-from pytest_llm.metrics import METRICS
-from pytest_llm.verdicts.words import percent, span
+from pytest_llm.checks.format import percent, span
+from pytest_llm.records.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -26,21 +26,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm.cache import default_cache
-from pytest_llm.engines import engine_for, parse_build
-from pytest_llm.inference.intervals import median_interval
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.engines import engine_for
+from pytest_llm.machine.gpu.device import find_devices
+from pytest_llm.machine.gpu.sampler import DeviceMemory
+from pytest_llm.machine.memory import VENDORS, Together
+from pytest_llm.machine.memory.rss import ProcessMemory
+from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.models import ModelStore, builtin_entries
-from pytest_llm.probes.device_memory import DeviceMemory
-from pytest_llm.probes.devices import find_devices
-from pytest_llm.probes.memory import VENDORS, Together
-from pytest_llm.probes.process_memory import ProcessMemory
-from pytest_llm.probes.ticker import Ticker
 from pytest_llm.records import LoadOptions, Subject, Workload
+from pytest_llm.stats.order_statistics import median_interval
+from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.protocols import Loaded, Probe
+    from pytest_llm.records.protocols import Loaded, Probe
 
 GOAL = 0.01
 STUB = Path(__file__).parent.parent / "tests" / "nvml_stub.c"

@@ -15,9 +15,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.probes.device_memory import DeviceMemory
-    from pytest_llm.probes.devices import Found
-    from pytest_llm.probes.ticker import Ticker
+    from pytest_llm.machine.gpu.device import Found
+    from pytest_llm.machine.gpu.sampler import DeviceMemory
+    from pytest_llm.machine.memory.sampler import Ticker
 
 _SOURCE = Path(__file__).with_name("nvml_stub.c")
 SONAME = "libnvidia-ml.so.1"
@@ -83,17 +83,17 @@ class Library:
 
     def found(self) -> Found:
         """Return its devices."""
-        from pytest_llm.probes import nvml_memory
-        from pytest_llm.probes.devices import find_devices
-        from pytest_llm.probes.nvml import open_nvml
+        from pytest_llm.machine.gpu import nvidia
+        from pytest_llm.machine.gpu.device import find_devices
+        from pytest_llm.machine.gpu.nvml import open_nvml
 
-        return find_devices([lambda: nvml_memory.find(lambda: open_nvml(lambda: self.binding))])
+        return find_devices([lambda: nvidia.find(lambda: open_nvml(lambda: self.binding))])
 
     def memory(
         self, exists: Callable[[int], bool] | None = None, ticker: Ticker | None = None
     ) -> DeviceMemory:
         """Return the probe that watches its devices."""
-        from pytest_llm.probes.device_memory import DeviceMemory
+        from pytest_llm.machine.gpu.sampler import DeviceMemory
 
         found = self.found()
         return DeviceMemory(found, ticker) if exists is None else DeviceMemory(found, ticker, exists)

@@ -1,7 +1,9 @@
 """What was true here before: stored runs of this machine, and facts that hold on every machine."""
 
-from pytest_llm.baselines.collected import Collected, OpenTest
-from pytest_llm.baselines.kept import (
+from pytest_llm.baselines.format import full_name, update_lines
+from pytest_llm.baselines.from_results import Taken, take
+from pytest_llm.baselines.inventory import Collected, OpenTest
+from pytest_llm.baselines.records import (
     Conditions,
     Entry,
     FactsEntry,
@@ -16,8 +18,6 @@ from pytest_llm.baselines.kept import (
     Updated,
 )
 from pytest_llm.baselines.store import BaselineStore
-from pytest_llm.baselines.taking import Taken, take
-from pytest_llm.baselines.words import full_name, update_lines
 
 __all__ = [
     "BaselineStore",

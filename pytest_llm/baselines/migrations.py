@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm import metrics
+from pytest_llm.records import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,24 +6,24 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytest_llm import metrics
-from pytest_llm.baselines.adding import add_facts, add_run
-from pytest_llm.baselines.files import changing
-from pytest_llm.baselines.kept import (
+from pytest_llm.baselines.io import changing
+from pytest_llm.baselines.merge import add_facts, add_run
+from pytest_llm.baselines.module_file import FactsCodec, MetricsCodec, Shelf
+from pytest_llm.baselines.records import (
     Found,
     FoundFacts,
     Missing,
     Refusal,
     Updated,
 )
-from pytest_llm.baselines.shelf import FactsCodec, MetricsCodec, Shelf
 from pytest_llm.errors import BaselineError
+from pytest_llm.records import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from pytest_llm.baselines.kept import Conditions, Entry, FactsEntry, Mode, Recorded
+    from pytest_llm.baselines.records import Conditions, Entry, FactsEntry, Mode, Recorded
     from pytest_llm.records import JSON, TestKey
 
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")

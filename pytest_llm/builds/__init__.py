@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pytest_llm.builds.identity import Identity, identity_of
 from pytest_llm.builds.manifest import Manifest
+from pytest_llm.builds.source_tree import SourceTree
 from pytest_llm.builds.store import BuildStore, Kept
-from pytest_llm.builds.trees import SourceTree
 
 __all__ = ["BuildStore", "Identity", "Kept", "Manifest", "SourceTree", "identity_of"]

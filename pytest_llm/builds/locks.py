@@ -13,8 +13,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from pytest_llm import lock_holder
 from pytest_llm.errors import BuildError
+from pytest_llm.system import lock_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,11 +41,11 @@ def alone(
         BuildError: Somebody else still has it, or the file cannot be locked.
     """
     handle = _take(path, fcntl.LOCK_EX, what, tell, patience)
-    lock_holder.write(handle)
+    lock_owner.write(handle)
     try:
         yield handle
     finally:
-        lock_holder.erase(handle)
+        lock_owner.erase(handle)
         os.close(handle)
 
 
@@ -79,7 +79,7 @@ def _take(path: Path, mode: int, what: str, tell: Callable[[str], None], patienc
         handle = _try(path, mode)
         if handle is not None:
             return handle
-        holder = lock_holder.read(path)
+        holder = lock_owner.read(path)
         busy = f"{what} is in use" if holder is None else f"{what} is being made or removed by {holder}"
         left = deadline - time.monotonic()
         if left <= 0:

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_llm import whole_file
 from pytest_llm.builds.identity import Identity  # noqa: TC001 - the codec reads annotations
-from pytest_llm.codec import DecodeError, decode, encode
 from pytest_llm.records import Build  # noqa: TC001 - the codec reads annotations
+from pytest_llm.records.serialization import DecodeError, decode, encode
+from pytest_llm.system import atomic_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def write(folder: Path, manifest: Manifest) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    whole_file.replace(folder / _NAME, json.dumps(encode(manifest), indent=1).encode())
+    atomic_file.replace(folder / _NAME, json.dumps(encode(manifest), indent=1).encode())
 
 
 def remove(folder: Path) -> None:
@@ -67,4 +67,4 @@ def remove(folder: Path) -> None:
         OSError: It cannot be removed.
     """
     if folder.is_dir():
-        whole_file.remove(folder / _NAME)
+        atomic_file.remove(folder / _NAME)

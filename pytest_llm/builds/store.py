@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_llm.builds import locks, manifest
-from pytest_llm.builds.compiling import PROGRAM, is_whole, make_tree, tree_in
+from pytest_llm.builds.commit import PROGRAM, is_whole, make_tree, tree_in
 from pytest_llm.builds.identity import identity_of
-from pytest_llm.builds.making import ENVIRONMENT, make_environment
 from pytest_llm.builds.manifest import Manifest
-from pytest_llm.builds.running import TELLING_SECONDS, Running
+from pytest_llm.builds.release import ENVIRONMENT, make_environment
 from pytest_llm.errors import BuildError, EngineError
+from pytest_llm.system.subprocess import TELLING_SECONDS, Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llm.builds.identity import Identity
-    from pytest_llm.builds.trees import SourceTree
+    from pytest_llm.builds.source_tree import SourceTree
     from pytest_llm.records import Build, BuildReference
 
     Describe = Callable[[BuildReference, str], Build]

@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm import ini_file
-from pytest_llm.cache import default_cache
-from pytest_llm.engines import parse_build
-from pytest_llm.engines.grammar import read_settings
+from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UsageError
+from pytest_llm.plugin import ini_file
+from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:
     from pytest_llm.records import BuildReference

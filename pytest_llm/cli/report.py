@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.cli import command
 from pytest_llm.reports import results_schema
-from pytest_llm.reports.rejudged import differences
+from pytest_llm.reports.recheck import differences
 from pytest_llm.reports.terminal import summary
 
 if TYPE_CHECKING:

@@ -5,15 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines import grammar
 from pytest_llm.errors import EngineMissingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from pytest_llm.protocols import Engine
     from pytest_llm.records import Build, BuildReference
+    from pytest_llm.records.protocols import Engine
 
 DEFAULT = "llama-cpp-python"
 LLAMA_BENCH = "llama-bench"
@@ -21,24 +17,14 @@ LLAMA_BENCH = "llama-bench"
 # Engine -> module and class. The class is called with the build reference, the seconds to wait, and what runs
 # a build that had to be made: an interpreter or a program.
 _REGISTRY = {
-    "llama-cpp-python": ("pytest_llm.engines.llama_cpp_python", "LlamaCppPython"),
-    LLAMA_BENCH: ("pytest_llm.engines.llama_bench", "LlamaBench"),
+    "llama-cpp-python": ("pytest_llm.engines.llama_cpp_python.engine", "LlamaCppPython"),
+    LLAMA_BENCH: ("pytest_llm.engines.llama_bench.engine", "LlamaBench"),
 }
 
 
-def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildReference:
-    """Read ``ENGINE[@WHERE]``, or ``WHERE`` alone, which then means llama-cpp-python.
-
-    Args:
-        text: What the user wrote.
-        start: The folder that relative paths count from.
-        settings: CMake's ``-DNAME=VALUE``, of releases and commits that say nothing else of the same names.
-
-    Raises:
-        UnknownNameError: The engine is not known.
-        UsageError: WHERE is nothing that this engine has, or nothing lies there.
-    """
-    return grammar.parse(text, start, _REGISTRY, DEFAULT, settings)
+def names() -> tuple[str, ...]:
+    """Return the names of all engines."""
+    return tuple(_REGISTRY)
 
 
 def engine_for(build: BuildReference, timeout: float, made: str = "") -> Engine:

@@ -1,8 +1,8 @@
 """Which file a model's name stands for: the catalogue, the sources, and what headers say."""
 
 from pytest_llm.models.catalogue import Entry, builtin_entries, read_project
-from pytest_llm.models.ggml_types import bytes_of, type_called
-from pytest_llm.models.header import Header, read_header
+from pytest_llm.models.gguf.ggml_types import bytes_of, type_called
+from pytest_llm.models.gguf.header import Header, read_header
 from pytest_llm.models.store import ModelStore
 
 __all__ = [

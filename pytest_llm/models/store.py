@@ -15,12 +15,12 @@ from pytest_llm.errors import (
     UnknownNameError,
     UsageError,
 )
-from pytest_llm.models.hashes import Hashes, hash_file
-from pytest_llm.models.header import read_header
+from pytest_llm.models.checksums import Hashes, hash_file
+from pytest_llm.models.gguf.header import read_header
 from pytest_llm.models.sources import Source, parse_source
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.records import Model
-from pytest_llm.whole_file import sync
+from pytest_llm.system.atomic_file import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ _TEMPORARY = ".fetch-"
 
 
 class ModelStore:
-    """Keeps the promise of :class:`~pytest_llm.protocols.Models` with files in a cache folder.
+    """Keeps the promise of :class:`~pytest_llm.records.protocols.Models` with files in a cache folder.
 
     ``models/NAME/PIN/FILE`` holds what was fetched, where PIN starts the file's SHA-256: projects
     that mean different files by one name do not get in each other's way. ``verified/`` remembers

@@ -97,7 +97,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench or not config.option.collectonly:
         return []
-    from pytest_llm.plan import estimate
+    from pytest_llm.measure.plan import estimate
     from pytest_llm.reports.plan import lines
 
     return lines(bench.plan, estimate(bench.plan))
@@ -113,9 +113,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not bench.settings.bench:
         pytest.skip("a benchmark: run it with --llm-bench")
     from pytest_llm.errors import LLMBenchError
-    from pytest_llm.plugin import benchmark_record
+    from pytest_llm.plugin import pytest_benchmark
+    from pytest_llm.plugin.messages import message, properties
     from pytest_llm.plugin.progress import Progress
-    from pytest_llm.plugin.telling import message, properties
 
     try:
         finding = bench.measure(item.stash[BENCHMARK], Progress(item.config))
@@ -124,19 +124,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
-    if benchmark_record.has_one(finding):
-        benchmark_record.prepare(item)
+    if pytest_benchmark.has_one(finding):
+        pytest_benchmark.prepare(item)
     else:
-        benchmark_record.leave(item)
+        pytest_benchmark.leave(item)
 
 
 @pytest.hookimpl(specname="pytest_runtest_setup", trylast=True)
 def pytest_llm_fixtures_are_set_up(item: pytest.Item) -> None:
     """Look at what the fixtures became."""
     if FINDING in item.stash:
-        from pytest_llm.plugin import benchmark_record
+        from pytest_llm.plugin import pytest_benchmark
 
-        benchmark_record.let_go_of_a_namesake(item)
+        pytest_benchmark.let_go_of_a_namesake(item)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -146,13 +146,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if finding is None:
         yield
         return
-    from pytest_llm.plugin import benchmark_record
-    from pytest_llm.verdicts import explain, failing
+    from pytest_llm.checks import explain, failing
+    from pytest_llm.plugin import pytest_benchmark
 
     bench = bench_of(item.config)
     if not finding.timed:  # wrong output: there is nothing that the test could look at
         pytest.fail(explain(finding, bench.settings.failing), pytrace=False)
-    with benchmark_record.recorded(item, finding):
+    with pytest_benchmark.recorded(item, finding):
         yield
     that_fail = bench.settings.failing
     if failing(finding, that_fail):
@@ -170,7 +170,7 @@ def pytest_runtest_makereport(
     if bench is None:
         return report
     if call.excinfo is not None:
-        from pytest_llm.plugin.telling import engine_log
+        from pytest_llm.plugin.messages import engine_log
 
         log = engine_log(call.excinfo.value)
         if log:
@@ -206,7 +206,7 @@ def _finish(session: pytest.Session) -> None:
         bench.store()
     if bench.unwritten:  # told in the summary: raised here, it would take pytest's own away
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
-    from pytest_llm.plugin.benchmark_record import told_not_to_measure
+    from pytest_llm.plugin.pytest_benchmark import told_not_to_measure
 
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
     if green and not bench.runs() and not told_not_to_measure(session.config):
@@ -219,7 +219,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     bench = existing_bench(terminalreporter.config)
     if bench is None or not bench.settings.bench or terminalreporter.config.option.collectonly:
         return
-    from pytest_llm.plugin.benchmark_record import told_not_to_measure
+    from pytest_llm.plugin.pytest_benchmark import told_not_to_measure
 
     terminalreporter.write_sep("=", "llm-bench")
     if not bench.runs() and not told_not_to_measure(terminalreporter.config):

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
-from pytest_llm.metrics import METRICS
-from pytest_llm.plan import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin import benchmark_record, markers, reruns
+from pytest_llm.measure.plan import Choice, choices, fitted, read_load_options, read_workload
+from pytest_llm.plugin import markers, pytest_benchmark, reruns
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
+from pytest_llm.records.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.plugin.bench import Bench
+    from pytest_llm.plugin.session import Bench
     from pytest_llm.records import Workload
 
 # The fixture through which parameters travel; nobody asks for it by name.
@@ -54,7 +54,7 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
     benchmark = markers.is_benchmark(item)
     if benchmark:
         item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
-        benchmark_record.join(item, bench.settings.bench)
+        pytest_benchmark.join(item, bench.settings.bench)
         reruns.opt_out(item)
     try:
         _read_item(item, bench)

@@ -9,9 +9,9 @@ import pytest
 from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, bench_of
 
 if TYPE_CHECKING:
-    from pytest_llm.gguf_model import GGUFModel
-    from pytest_llm.memory_watch import MemoryWatch
-    from pytest_llm.plan import Choice
+    from pytest_llm.engines.gguf_model import GGUFModel
+    from pytest_llm.machine.memory.fixture import MemoryWatch
+    from pytest_llm.measure.plan import Choice
     from pytest_llm.records import Run
 
 
@@ -33,7 +33,7 @@ def llm_bench(request: pytest.FixtureRequest) -> Run:
 @pytest.fixture
 def llm_memory() -> MemoryWatch:
     """The memory of this process or any other: peaks by kind, what is held now, what leaks by the token."""
-    from pytest_llm.memory_watch import MemoryWatch
+    from pytest_llm.machine.memory.fixture import MemoryWatch
 
     return MemoryWatch()
 
@@ -42,8 +42,8 @@ def llm_memory() -> MemoryWatch:
 def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
     """The loaded model that the llm_model marker names: generate, stream, tokenize, top_logprobs and more."""
     from pytest_llm.errors import LLMBenchError
+    from pytest_llm.plugin.messages import message
     from pytest_llm.plugin.progress import Progress
-    from pytest_llm.plugin.telling import message
 
     stash = request.node.stash
     subject = stash[FUNCTIONAL] if FUNCTIONAL in stash else stash[BENCHMARK].subject

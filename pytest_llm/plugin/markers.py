@@ -110,9 +110,9 @@ def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tu
     3 % of RAM, 5 % of all else.
     """
     from pytest_llm.errors import UsageError
-    from pytest_llm.metrics import find
     from pytest_llm.records import Gate
-    from pytest_llm.units import RATIO
+    from pytest_llm.records.metrics import find
+    from pytest_llm.records.units import RATIO
 
     ratio = None if tolerance is None else RATIO.parse(tolerance)
     if ratio is not None and not 0 < ratio < 1:
@@ -164,7 +164,7 @@ def llm_faster_than(
 ) -> FasterMark:
     """Fail unless this is faster, by so much, than the same model and build with these load options."""
     from pytest_llm.errors import UnknownNameError, UsageError
-    from pytest_llm.units import RATIO
+    from pytest_llm.records.units import RATIO
 
     phases = ("generation", "prompt", "total")
     if phase not in phases:
@@ -262,15 +262,15 @@ def _signature(function: Callable[..., object]) -> str:
 
 
 def _limit(metric: str, bound: str | float) -> Limit:
-    from pytest_llm.metrics import METRICS
     from pytest_llm.records import Limit
+    from pytest_llm.records.metrics import METRICS
 
     return Limit(METRICS[metric], METRICS[metric].unit.parse(bound))
 
 
 def _limit_at(family: str, percentile: float, bound: str | float) -> Limit:
-    from pytest_llm.metrics import at_percentile
     from pytest_llm.records import Limit
+    from pytest_llm.records.metrics import at_percentile
 
     metric = at_percentile(family, percentile)
     return Limit(metric, metric.unit.parse(bound))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Tells a terminal, or a log, how far a campaign is; see :class:`pytest_llm.protocols.Preparing`."""
+    """Tells a terminal, or a log, how far a campaign is: a :class:`.Preparing`."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Write through pytest's own reporter, if there is one."""

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from pytest_llm.baselines import Mode
-from pytest_llm.cache import default_cache
-from pytest_llm.engines import parse_build
-from pytest_llm.engines.grammar import read_settings
+from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
-from pytest_llm.plan import SESSIONS
+from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.plugin import reruns
-from pytest_llm.plugin.benchmark_record import is_disabled
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
+from pytest_llm.plugin.pytest_benchmark import is_disabled
 from pytest_llm.records import ALWAYS_FAILING, Verdict
-from pytest_llm.units import SECONDS
+from pytest_llm.records.units import SECONDS
+from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:
     from pytest_llm.records import BuildReference

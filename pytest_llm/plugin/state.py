@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_llm.findings import Finding
-    from pytest_llm.plugin.bench import Bench
+    from pytest_llm.checks.findings import Finding
+    from pytest_llm.plugin.session import Bench
     from pytest_llm.records import Benchmark, Subject
 
 _BENCH: pytest.StashKey[Bench] = pytest.StashKey()
@@ -32,7 +32,7 @@ def bench_of(config: pytest.Config) -> Bench:
     if _BENCH not in config.stash:
         from pytest_llm.errors import UsageError
         from pytest_llm.plugin import settings
-        from pytest_llm.plugin.bench import Bench
+        from pytest_llm.plugin.session import Bench
 
         try:
             config.stash[_BENCH] = Bench(settings.read(config), config.rootpath)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import full_name
 from pytest_llm.errors import LLMBenchError
-from pytest_llm.plugin.collected import Watcher
+from pytest_llm.plugin.inventory import Watcher
 
 if TYPE_CHECKING:
     import pytest

@@ -4,8 +4,8 @@ Nothing here computes. Records compare by value, so that equal subjects share a 
 workloads share a measurement.
 """
 
-from pytest_llm.records.operators import OperatorCase, OperatorRun, OperatorTimes, Phase, Weight
-from pytest_llm.records.outputs import (
+from pytest_llm.records.operator_profile import OperatorCase, OperatorRun, OperatorTimes, Phase, Weight
+from pytest_llm.records.output import (
     FILLED_MOST,
     Contrast,
     Divergence,
@@ -14,8 +14,9 @@ from pytest_llm.records.outputs import (
     Passage,
     Variant,
 )
-from pytest_llm.records.plans import Benchmark, Campaign, Claim, Gate, Limit, Looks, Plan, Question, TestKey
-from pytest_llm.records.runs import (
+from pytest_llm.records.output_snapshot import SAID, Rounding, Said, Sampled, StoredSaid
+from pytest_llm.records.plan import Benchmark, Campaign, Claim, Gate, Limit, Looks, Plan, Question, TestKey
+from pytest_llm.records.run import (
     ALWAYS_FAILING,
     Measurement,
     PairedRun,
@@ -27,8 +28,7 @@ from pytest_llm.records.runs import (
     StoredRun,
     Verdict,
 )
-from pytest_llm.records.said import SAID, Rounding, Said, Sampled, StoredSaid
-from pytest_llm.records.subjects import (
+from pytest_llm.records.subject import (
     JSON,
     Build,
     BuildReference,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.units import BYTES
+from pytest_llm.records.units import BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

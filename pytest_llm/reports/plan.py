@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.verdicts.words import counted
+from pytest_llm.checks.format import counted
 
 if TYPE_CHECKING:
     from pytest_llm.records import Campaign, Looks, Plan

@@ -9,22 +9,23 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_llm import __version__, whole_file
-from pytest_llm.codec import encode
+from pytest_llm import __version__
+from pytest_llm.checks import notes
 from pytest_llm.errors import UsageError
-from pytest_llm.inference.operators import changes
 from pytest_llm.records import Gate
+from pytest_llm.records.serialization import encode
 from pytest_llm.reports import results_schema
-from pytest_llm.verdicts import notes
+from pytest_llm.stats.operators import changes
+from pytest_llm.system import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.findings import Comparison, Drift, Finding, Judgement, OutputJudgement, Screening
-    from pytest_llm.inference.paired import Rule
+    from pytest_llm.checks.findings import Comparison, Drift, Finding, Judgement, OutputJudgement, Screening
     from pytest_llm.records import Measurement, OperatorRun, PairedRun, Run
+    from pytest_llm.stats.sequential import Rule
 
 Thing = TypeVar("Thing")
 
@@ -81,7 +82,7 @@ def write(path: Path, results: Mapping[str, Any]) -> None:
     text = json.dumps(results, indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole_file.replace(path, text.encode())
+        atomic_file.replace(path, text.encode())
     except OSError as error:
         raise UsageError(
             f"--llm-json: {path} cannot be written ({error.strerror}); name another file"

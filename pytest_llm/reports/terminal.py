@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm import metrics
-from pytest_llm.records import Verdict
+from pytest_llm.checks import NOT_QUALIFIED
+from pytest_llm.records import Verdict, metrics
 from pytest_llm.reports import memory
 from pytest_llm.reports.table import aligned
-from pytest_llm.verdicts import NOT_QUALIFIED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

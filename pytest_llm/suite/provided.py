@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm import engines, plugin
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.builds.provider import Provider
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.plugin.progress import Progress
 from pytest_llm.plugin.state import bench_of
-from pytest_llm.providing import Provider
 from pytest_llm.suite.contract.candidate import Candidate, not_covered, told
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.providing import build_store
+from pytest_llm.builds.provider import build_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pytest_llm.builds import identity_of, tools
-from pytest_llm.engines import parse_build
+from pytest_llm.builds import identity_of, toolchain
+from pytest_llm.builds.provider import build_store
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import BuildError
-from pytest_llm.providing import build_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +30,10 @@ MAKER = """
 import os, sys, time
 from pathlib import Path
 
-from pytest_llm.builds import compiling, manifest
-from pytest_llm.engines import parse_build
-from pytest_llm.providing import build_store
+from pytest_llm.builds import manifest
+from pytest_llm.builds import commit
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.builds.provider import build_store
 
 cache, moment, build, here = sys.argv[1:]
 
@@ -40,10 +41,10 @@ def stop(*_):
     Path(here).touch()
     time.sleep(600)
 
-def stop_at(run, what, command, step=compiling._step):
+def stop_at(run, what, command, step=commit._step):
     stop() if what == moment else step(run, what, command)
 
-compiling._step = stop_at
+commit._step = stop_at
 if moment == "before the manifest":
     manifest.write = stop
 build_store(Path(cache)).make(parse_build(build, Path.cwd()), lambda line: print(line, flush=True))
@@ -227,7 +228,7 @@ def test_without_cmake_and_uv_the_fix_is_told(
         found = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
         (tmp_path / "bin" / name).symlink_to(found)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr("pytest_llm.builds.tools.find_uv", lambda _: exec_missing())
+    monkeypatch.setattr("pytest_llm.builds.toolchain.find_uv", lambda _: exec_missing())
 
     with pytest.raises(BuildError, match="which are not on the PATH: pip install cmake ninja"):
         store.make(build, ignore)
@@ -263,7 +264,7 @@ def test_uv_gets_cmake_and_ninja_where_the_path_lacks_one(tmp_path: Path, only_u
     (tmp_path / "bin" / "cmake").touch(mode=0o755)
     run: Any = Run(0)
 
-    cmake, ninja = tools.get_tools(tmp_path, run, only_uv)
+    cmake, ninja = toolchain.get_tools(tmp_path, run, only_uv)
 
     assert (cmake, ninja) == tuple(str(tmp_path / "tools" / "bin" / each) for each in ("cmake", "ninja"))
     assert [each[:2] for each in run.commands] == [
@@ -276,7 +277,7 @@ def test_uv_gets_cmake_and_ninja_where_the_path_lacks_one(tmp_path: Path, only_u
 def test_where_uv_cannot_get_them_the_fix_is_told(tmp_path: Path, only_uv: dict[str, str]) -> None:
     run: Any = Run(1)
     with pytest.raises(BuildError, match=r"uv cannot get them: pip install cmake ninja \(the log: "):
-        tools.get_tools(tmp_path, run, only_uv)
+        toolchain.get_tools(tmp_path, run, only_uv)
 
 
 # ── killed ───────────────────────────────────────────────────────────────────────────────────────

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pytest_llm.builds import tools
-from pytest_llm.engines import parse_build
+from pytest_llm.builds import toolchain
+from pytest_llm.builds.reference import parse_build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,10 +28,10 @@ MAKER = """
 import os, sys, time
 from pathlib import Path
 
-from pytest_llm import whole_file
+from pytest_llm.system import atomic_file
 from pytest_llm.builds import BuildStore, manifest, store
-from pytest_llm.engines import parse_build
-from pytest_llm.providing import build_store
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.builds.provider import build_store
 
 cache, moment, here = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 
@@ -97,7 +97,7 @@ def uv_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, releases: Releases
     """Have uv stop for good after ``uv venv``, or before ``uv pip``."""
 
     def stop(command: str) -> None:
-        uv = tools.find_uv()
+        uv = toolchain.find_uv()
         script = tmp_path / "uv"
         before = uv if command == "venv" else "true"
         script.write_text(UV.format(before=before, here=tmp_path / "here", uv=uv), encoding="utf-8")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm import engines
-from pytest_llm.engines import parse_build
-from pytest_llm.engines.llama_bench import LlamaBench
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.builds.provider import Provider
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.engines.llama_bench.engine import LlamaBench
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.errors import BuildError, EngineError
-from pytest_llm.providing import Provider
 from pytest_llm.records import BuildReference
 
 if TYPE_CHECKING:

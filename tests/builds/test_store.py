@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.builds import BuildStore, identity_of, tools
-from pytest_llm.engines import parse_build
+from pytest_llm.builds import BuildStore, identity_of, toolchain
+from pytest_llm.builds.provider import Provider, build_store
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import BuildError, EngineError, UsageError
-from pytest_llm.providing import Provider, build_store
 
 if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference
@@ -267,13 +267,13 @@ def test_only_a_release_is_made(store: BuildStore, text: str, tmp_path: Path) ->
 def test_without_uv_the_fix_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     with pytest.raises(BuildError, match="a build is made with uv, which is not on the PATH: pip install uv"):
-        tools.find_uv({"PATH": str(tmp_path)})
+        toolchain.find_uv({"PATH": str(tmp_path)})
 
 
 def test_uv_may_lie_beside_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
     (tmp_path / "uv").touch(mode=0o755)
-    assert tools.find_uv({"PATH": "/nowhere"}) == str(tmp_path / "uv")
+    assert toolchain.find_uv({"PATH": "/nowhere"}) == str(tmp_path / "uv")
 
 
 def test_keys_are_readable_and_apart() -> None:

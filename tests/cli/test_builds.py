@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.builds.provider import build_store
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import main
-from pytest_llm.engines import parse_build
-from pytest_llm.providing import build_store
 
 if TYPE_CHECKING:
     from pathlib import Path

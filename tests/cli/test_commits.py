@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.bisect.search import Answer, Relation, Stretch
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import command
 from pytest_llm.cli.bisect import commits
-from pytest_llm.cli.bisect.onwards import Onwards
-from pytest_llm.engines import parse_build
+from pytest_llm.cli.bisect.into_commits import Onwards
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Build
 

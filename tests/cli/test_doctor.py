@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from pytest_llm import qualification
 from pytest_llm.cli import GROUPS, doctor, main
-from pytest_llm.cli.doctor.looking import Seen, tell
 from pytest_llm.cli.doctor.progress import Progress
-from pytest_llm.measuring_lock import MeasuringLock
-from pytest_llm.probes import machine
-from pytest_llm.probes.advice import Advice
-from pytest_llm.probes.conditions import Conditions, Gpu
-from pytest_llm.qualification import CHECKS, GATES, SESSIONS, Qualification
-from pytest_llm.qualification.checks import judge
+from pytest_llm.cli.doctor.report import Seen, tell
+from pytest_llm.machine import fingerprint as machine
+from pytest_llm.machine import qualification
+from pytest_llm.machine.advice import Advice
+from pytest_llm.machine.conditions import Conditions, Gpu
+from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Qualification
+from pytest_llm.machine.qualification.checks import judge
 from pytest_llm.records import Build, BuildReference, LoadOptions, Subject, Verdict
+from pytest_llm.system.lock import MeasuringLock
 
 WHEN = "2026-01-02T03:04:05+00:00"
 SUBJECT = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.checks import compare, screen_run
+from pytest_llm.checks.findings import Finding
 from pytest_llm.cli import main
-from pytest_llm.findings import Finding
-from pytest_llm.inference.estimates import measure_all
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.metrics import METRICS
 from pytest_llm.records import (
     Benchmark,
     BuildReference,
@@ -26,8 +24,10 @@ from pytest_llm.records import (
     TestKey,
     Workload,
 )
+from pytest_llm.records.metrics import METRICS
 from pytest_llm.reports import results
-from pytest_llm.verdicts import compare, screen_run
+from pytest_llm.stats.sequential import rule_for
+from pytest_llm.stats.summary import measure_all
 from tests.bare import BUILD, RUN
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
-from pytest_llm.gguf_model import GGUFModel
+from pytest_llm.engines.gguf_model import GGUFModel
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.engines.loaded_model import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 
 BUILD = BuildReference("llama-cpp-python")
 # Far above what anything here takes: a busy machine must not look like a hanging worker.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.engines import describe, parse_build
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.engines import describe
 from pytest_llm.errors import BuildError
 
 from .conftest import PATIENCE

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
-from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.records import LoadOptions, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_llm.engines.loaded_model import LoadedModel
-    from pytest_llm.gguf_model import GGUFModel
+    from pytest_llm.engines.gguf_model import GGUFModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import Model
 
     from .conftest import Start
@@ -200,8 +200,8 @@ UNSEEN = {
 }
 STRUCTS = """
 import json, sys
-from pytest_llm.worker.bindings import Bindings
-from pytest_llm.worker.params import context_params, model_params
+from pytest_llm.engines.llama_cpp_python.worker.bindings import Bindings
+from pytest_llm.engines.llama_cpp_python.worker.params import context_params, model_params
 
 options, llama = json.loads(sys.argv[1]), Bindings().llama
 structs = model_params(llama, options), context_params(llama, options, False)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.errors import CPUFallbackError
+from pytest_llm.models.footprint import of_file
 from pytest_llm.records import LoadOptions, Subject, Workload
-from pytest_llm.sizes import of_file
 
 from .conftest import BUILD, PATIENCE
 

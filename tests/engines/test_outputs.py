@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign import Side, compare_outputs, say
-from pytest_llm.campaign.texts import PROMPT
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
-from pytest_llm.inference.divergence import read_logits
+from pytest_llm.checks import judge_output, judge_said
+from pytest_llm.checks.output.texts import PROMPT
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
+from pytest_llm.measure import compare_outputs, say
 from pytest_llm.records import (
     LoadOptions,
     OutputGate,
@@ -24,7 +24,8 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.verdicts import judge_output, judge_said
+from pytest_llm.records.side import Side
+from pytest_llm.stats.divergence import read_logits
 
 from .conftest import BUILD, PATIENCE
 

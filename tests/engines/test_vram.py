@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from pytest_llm.campaign.memory import memory_series
-from pytest_llm.engines.loaded_model import mapping
-from pytest_llm.inference.signed_rank import interval
-from pytest_llm.probes.memory import Together
-from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.engines.llama_cpp_python.client import mapping
+from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
+from pytest_llm.machine.memory import Together
+from pytest_llm.machine.memory.rss import ProcessMemory
+from pytest_llm.measure.memory import memory_series
 from pytest_llm.records import Workload
-from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS
-from pytest_llm.worker.names import NEEDS
+from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS
+from pytest_llm.stats.signed_rank import interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.engines.loaded_model import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import Model, Series
     from tests.nvml_library import Library, Script
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject
 
@@ -18,7 +18,7 @@ from .preload import Fault, compile_library
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.engines.loaded_model import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 
 # Far above what anything here takes: a busy machine must not look like a hanging worker.
 PATIENCE = 120.0

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign.rounds import Disturbances, Surroundings, awake, measure_pair
-from pytest_llm.engines.loaded_model import LoadedModel
+from pytest_llm.engines.llama_cpp_python.client import LoadedModel
+from pytest_llm.measure.rounds import Disturbances, Surroundings, awake, measure_pair
 from pytest_llm.records import Workload
 
 from .preload import Fault

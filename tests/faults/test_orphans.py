@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from pytest_llm.engines.loaded_model import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import Model
 
     from .conftest import Start
@@ -31,7 +31,7 @@ PATIENCE = 120.0
 # Starts a worker in its main thread, as pytest does, and asks it to work; says how far it is.
 PARENT = """
 import sys, threading, time
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
 
 doing, path, where = sys.argv[1:]
@@ -168,7 +168,7 @@ def test_the_plugin_starts_workers_from_the_main_thread(pytester: pytest.Pyteste
     pytester.makeconftest(
         """
         import threading
-        from pytest_llm.engines.process import WorkerProcess
+        from pytest_llm.engines.llama_cpp_python.process import WorkerProcess
 
         make = WorkerProcess.__init__
 

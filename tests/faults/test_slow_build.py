@@ -23,7 +23,7 @@ from .preload import Fault, compile_library, installed_headers
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pytest_llm.engines.loaded_model import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 
     from .conftest import Start
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pytest_llm.engines import process
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.engines.llama_cpp_python import process
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.errors import (
     EngineError,
     EngineMissingError,
@@ -34,7 +34,7 @@ from .preload import Fault
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_llm.engines.loaded_model import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import Model
 
     from .conftest import Start

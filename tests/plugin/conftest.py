@@ -212,7 +212,7 @@ def _inner_runs_are_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def _whole_package_imported() -> None:
     # An inner run in this process forgets what it was the first to import, and would import it every time.
     for module in pkgutil.walk_packages(pytest_llm.__path__, "pytest_llm."):
-        if not module.name.startswith(("pytest_llm.worker.", "pytest_llm.suite.")):
+        if not module.name.startswith(("pytest_llm.engines.llama_cpp_python.worker.", "pytest_llm.suite.")):
             importlib.import_module(module.name)
     importlib.import_module("scipy.special")  # and numpy, which cannot be imported again at all
 

@@ -6,7 +6,7 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.probes import machine
+from pytest_llm.machine import fingerprint
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _stored(project: Project) -> dict[str, Any]:
 
 
 def _file(project: Project) -> Path:
-    return project.path / "baselines" / "machines" / machine.fingerprint() / "test_it.json"
+    return project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.json"
 
 
 def test_five_runs_then_the_same_again_pass(project: Project, stand_in: StandIn) -> None:
@@ -142,10 +142,10 @@ def test_another_workload_is_no_baseline_and_is_named(project: Project, stand_in
 def test_another_machine_has_no_baseline_and_the_one_that_has_is_told(
     project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = machine.fingerprint()
+    here = fingerprint.fingerprint()
     _write(project)
     _record(project, stand_in)
-    monkeypatch.setattr(machine, "fingerprint", lambda: "0123456789ab")
+    monkeypatch.setattr(fingerprint, "fingerprint", lambda: "0123456789ab")
 
     result = project.measure()
 
@@ -268,7 +268,7 @@ class DriverMemory:
 def test_a_driver_that_begins_to_tell_by_process_is_compared_with_its_own_word_only(
     project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.plugin.measuring.memory_probe", DriverMemory)
+    monkeypatch.setattr("pytest_llm.plugin.runner.memory_probe", DriverMemory)
     _write(project, '"peak_vram"')
     _record(project, stand_in)
     assert _verdicts(project) == {"peak_vram": "pass"}

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.builds.provider import Provider
 from pytest_llm.cli import main
 from pytest_llm.errors import BuildError
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.providing import Provider
+from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.engines import parse_build
-from pytest_llm.providing import build_store
+from pytest_llm.builds.provider import build_store
+from pytest_llm.builds.reference import parse_build
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.reports import recorded
-from pytest_llm.verdicts import compare_runs
+from pytest_llm.checks import compare_runs
+from pytest_llm.reports import reader
+from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, StandIn
@@ -96,10 +96,10 @@ def test_the_results_file_holds_both_and_its_verdicts_follow_from_it(
 
     assert "LLAMA_STAND_IN_MARKER" in results["reference"]["environment"]
     assert "LLAMA_STAND_IN_MARKER" not in results["candidate"]["environment"]
-    pairs = recorded.pairs(results)
+    pairs = reader.pairs(results)
     judged = {}
     for test in results["tests"]:
-        for asked, pair in recorded.questions(test, pairs):
+        for asked, pair in reader.questions(test, pairs):
             entry = test["metrics"][asked.metric.name]["comparison"]
             again = compare_runs(pair, asked, rule_for("quick", results["rule"]["family"]))
             assert (again.verdict.value, again.change) == (entry["verdict"], entry["change"])

@@ -63,7 +63,7 @@ def test_the_plugin_imports_a_few_modules_of_its_own_and_of_the_standard_library
 def test_an_option_of_ours_loads_the_parts_and_still_no_engine(folder: Path) -> None:
     added = _added_by_the_plugin(folder, "--llm-bench")
 
-    assert "pytest_llm.plugin.bench" in added
+    assert "pytest_llm.plugin.session" in added
     assert not added & {"llama_cpp", "numpy", "scipy", "pynvml"}
 
 

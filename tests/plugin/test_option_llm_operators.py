@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.builds.provider import Provider
 from pytest_llm.errors import BuildError
-from pytest_llm.providing import Provider
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Ini, Project, StandIn

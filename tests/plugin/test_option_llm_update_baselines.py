@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.probes import machine
+from pytest_llm.machine import fingerprint
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ def _benchmark(project: Project) -> None:
 
 
 def _file(project: Project) -> Path:
-    return project.path / "baselines" / "machines" / machine.fingerprint() / "test_it.json"
+    return project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.json"
 
 
 def test_writes_nothing_by_default(project: Project) -> None:

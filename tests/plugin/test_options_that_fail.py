@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.machine.memory.rss import ProcessMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable

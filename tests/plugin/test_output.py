@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.reports.rejudged import differences, rejudge
+from pytest_llm.reports.recheck import differences, rejudge
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, StandIn

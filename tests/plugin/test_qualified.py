@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm import qualification
 from pytest_llm.cli import main
-from pytest_llm.probes import machine
+from pytest_llm.machine import fingerprint, qualification
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,9 +58,10 @@ def test_a_machine_that_passes_every_check_is_qualified_from_then_on(
     assert qualify(project) == 0
 
     out, err = capsys.readouterr()
-    found = qualification.read(cache, machine.fingerprint())
+    found = qualification.read(cache, fingerprint.fingerprint())
     assert found.since is not None
-    assert out.splitlines()[-1].startswith(f"machine {machine.fingerprint()} is qualified: kept in {cache}")
+    machine = fingerprint.fingerprint()
+    assert out.splitlines()[-1].startswith(f"machine {machine} is qualified: kept in {cache}")
     assert "slowdown: passed" in out.splitlines()
     assert len([line for line in err.splitlines() if " took " in line]) == 24
     assert not stand_in.alive()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.whole_file import UNFINISHED
+from pytest_llm.system.atomic_file import UNFINISHED
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, StandIn

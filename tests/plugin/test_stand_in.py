@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.engines.llama_cpp_python import LlamaCppPython
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import main
-from pytest_llm.reports.rejudged import differences
+from pytest_llm.reports.recheck import differences
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Project, StandIn

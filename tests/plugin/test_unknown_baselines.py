@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.baselines import BaselineStore, Conditions, Entry, FactsEntry
-from pytest_llm.probes import machine
+from pytest_llm.machine import fingerprint as machine
 from pytest_llm.records import Provenance, TestKey
 
 if TYPE_CHECKING:

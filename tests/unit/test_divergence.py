@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.special import log_softmax as scipy_log_softmax
 from scipy.special import rel_entr, softmax
 
-from pytest_llm.inference.divergence import (
+from pytest_llm.stats.divergence import (
     divergence,
     kl_divergence,
     log_softmax,
@@ -21,7 +21,7 @@ from pytest_llm.inference.divergence import (
     read_logits,
     same_bits,
 )
-from pytest_llm.inference.estimates import percentile
+from pytest_llm.stats.summary import percentile
 
 if TYPE_CHECKING:
     from pathlib import Path

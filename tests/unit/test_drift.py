@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.findings import Difference, Drift, Finding
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.metrics import METRICS
+from pytest_llm.checks import compare, compare_runs, compare_sides, explain, failing, notes, verdicts, worst
+from pytest_llm.checks.drift import next_step, sentence
+from pytest_llm.checks.expected_differences import _FOLLOWS
+from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.records import (
     Benchmark,
     Build,
@@ -29,10 +30,9 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.records.forms import canonical
-from pytest_llm.verdicts import compare, compare_runs, compare_sides, explain, failing, notes, verdicts, worst
-from pytest_llm.verdicts.consequences import _FOLLOWS
-from pytest_llm.verdicts.drift import next_step, sentence
+from pytest_llm.records.effective_options import canonical
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN
 
 GOLDEN = Path(__file__).parent / "golden" / "drift.txt"

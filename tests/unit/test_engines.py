@@ -6,27 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm import engines
-from pytest_llm.engines import process
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.engines.llama_cpp_python import process
 from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.records import BuildReference
 
 
 def test_an_engine_alone_is_the_one_of_this_environment() -> None:
-    assert engines.parse_build("llama-cpp-python", Path.cwd()) == BuildReference("llama-cpp-python")
+    assert parse_build("llama-cpp-python", Path.cwd()) == BuildReference("llama-cpp-python")
 
 
 @pytest.mark.parametrize("text", ["llama-cpp-python@venv:{}", "venv:{}"])
 def test_a_virtual_environment_is_given_by_its_folder(text: str, tmp_path: Path) -> None:
-    build = engines.parse_build(text.format(tmp_path), Path.cwd())
+    build = parse_build(text.format(tmp_path), Path.cwd())
     assert build == BuildReference("llama-cpp-python", "venv", str(tmp_path))
     assert str(build) == f"llama-cpp-python@venv:{tmp_path}"
-    assert engines.parse_build(str(build), Path.cwd()) == build
+    assert parse_build(str(build), Path.cwd()) == build
 
 
 def test_a_relative_folder_counts_from_where_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "env").mkdir()
-    assert engines.parse_build("venv:env", tmp_path).where == str(tmp_path / "env")
+    assert parse_build("venv:env", tmp_path).where == str(tmp_path / "env")
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_a_relative_folder_counts_from_where_it_was_written(tmp_path: Path) -> N
 )
 def test_a_build_that_cannot_be_is_refused(text: str, reason: str) -> None:
     with pytest.raises(UsageError, match=reason) as caught:
-        engines.parse_build(text, Path.cwd())
+        parse_build(text, Path.cwd())
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_engine_is_told_by_name() -> None:
     with pytest.raises(UnknownNameError) as caught:
-        engines.parse_build("lama-cpp-python", Path.cwd())
+        parse_build("lama-cpp-python", Path.cwd())
     assert caught.value.nearest == ("llama-cpp-python",)
 
 

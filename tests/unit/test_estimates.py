@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm.inference.estimates import measure, percentile
-from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import Series
+from pytest_llm.records.metrics import METRICS, at_percentile
+from pytest_llm.stats.summary import measure, percentile
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40)
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.engines.facts import facts_of
+from pytest_llm.engines.llama_cpp_python.invariants import facts_of
 from pytest_llm.errors import RequestFailedError, WorkerDiedError
-from pytest_llm.talk import Greedy
+from pytest_llm.records.generation import Greedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.protocols import Talking
     from pytest_llm.records import JSON
+    from pytest_llm.records.protocols import Talking
 
 
 class Subject:

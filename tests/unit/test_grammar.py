@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm.engines import parse_build
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm import ini_file
 from pytest_llm.errors import UsageError
+from pytest_llm.plugin import ini_file
 
 if TYPE_CHECKING:
     from pathlib import Path

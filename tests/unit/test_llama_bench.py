@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.engines import describe, engine_for, parse_build
-from pytest_llm.engines.llama_bench import LlamaBench
-from pytest_llm.engines.llama_bench_answer import Asked, UnreadableError, commit, read_answer, timed, version
+from pytest_llm.builds.reference import parse_build
+from pytest_llm.engines import describe, engine_for
+from pytest_llm.engines.llama_bench.engine import LlamaBench
+from pytest_llm.engines.llama_bench.output import Asked, UnreadableError, commit, read_answer, timed, version
 from pytest_llm.errors import (
     CPUFallbackError,
     EngineError,
@@ -23,15 +24,15 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
-from pytest_llm.protocols import Coverage
+from pytest_llm.models.footprint import Placed
+from pytest_llm.models.footprint.predicting import Predicted
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
-from pytest_llm.sizes import Placed
-from pytest_llm.sizes.predicting import Predicted
+from pytest_llm.records.protocols import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.engines.llama_bench import LoadedBench
+    from pytest_llm.engines.llama_bench.engine import LoadedBench
 
     Write = Callable[..., Path]
 
@@ -186,7 +187,7 @@ def _ten_mib_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
         cache = 50 * 2**20 * options.offload_kqv
         return Predicted(Placed(2**20, there), Placed(0, cache), None, 3 * bool(there), 4 * 2**20)
 
-    monkeypatch.setattr("pytest_llm.engines.devices.of_file", predicted)
+    monkeypatch.setattr("pytest_llm.engines.offload_check.of_file", predicted)
 
 
 @pytest.mark.usefixtures("_ten_mib_for_the_device")

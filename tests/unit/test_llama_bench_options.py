@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.engines.llama_bench_options import Flag, arguments, read_help
+from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
 from pytest_llm.errors import LoadRefusedError
 from pytest_llm.records import LoadOptions
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.engines.load_log import read_log, resolved_options
+from pytest_llm.engines.llama_cpp_python.load_log import read_log, resolved_options
 
 # As 0.3.36 writes.
 NEW_LOG = """

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pytest_llm.probes import machine, process_memory
-from pytest_llm.probes.process_memory import ProcessMemory, parse_status
-from pytest_llm.probes.ticker import Ticker
+from pytest_llm.machine import fingerprint
+from pytest_llm.machine.memory import rss
+from pytest_llm.machine.memory.rss import ProcessMemory, parse_status
+from pytest_llm.machine.memory.sampler import Ticker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,7 +110,7 @@ def test_samples_split_the_resident_set_as_the_status_does() -> None:
     with ProcessMemory(ticker=Ticker(10)).watch(os.getpid()) as by_status:
         pass
     with Path(os.devnull).open("rb") as nothing, Path("/proc/self/statm").open("rb") as statm:
-        peaks = process_memory._PeaksOfProc(nothing.fileno(), statm.fileno())
+        peaks = rss._PeaksOfProc(nothing.fileno(), statm.fileno())
         peaks.sample()
     found = peaks.found()
     assert set(found) == set(by_status)
@@ -168,22 +169,22 @@ def test_threads_are_what_affinity_cores_and_quota_all_allow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(machine, "_CGROUP_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(fingerprint, "_CGROUP_QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
     monkeypatch.setattr(psutil, "cpu_count", lambda logical: physical)
-    assert machine.usable_cores() == expected
+    assert fingerprint.usable_cores() == expected
 
 
 def test_the_fingerprint_names_the_machine_and_stays() -> None:
-    assert machine.fingerprint() == machine.fingerprint()
-    assert len(machine.fingerprint()) == 12
-    assert set(machine.parts()) == {"cpu", "cores", "memory_gib", "system"}
+    assert fingerprint.fingerprint() == fingerprint.fingerprint()
+    assert len(fingerprint.fingerprint()) == 12
+    assert set(fingerprint.parts()) == {"cpu", "cores", "memory_gib", "system"}
 
 
 def test_another_part_makes_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = machine.fingerprint()
-    monkeypatch.setattr(machine, "_cpu_model", lambda: "another CPU")
-    assert machine.fingerprint() != before
+    before = fingerprint.fingerprint()
+    monkeypatch.setattr(fingerprint, "_cpu_model", lambda: "another CPU")
+    assert fingerprint.fingerprint() != before
 
 
 @pytest.mark.parametrize("leaves_first", [0, 1])

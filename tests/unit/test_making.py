@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from pytest_llm.builds import Identity, making, running
+from pytest_llm.builds import Identity, release
+from pytest_llm.system import subprocess
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,7 +31,7 @@ def identity(*settings: str) -> Identity:
 def test_settings_are_variables_by_which_uv_tells_wheels_apart(
     settings: tuple[str, ...], arguments: str
 ) -> None:
-    config = tomllib.loads(making.config_of(identity(*settings)))
+    config = tomllib.loads(release.config_of(identity(*settings)))
 
     assert config == {
         "extra-build-variables": {
@@ -58,12 +59,12 @@ def test_what_would_change_what_is_compiled_is_left_out_of_the_environment() -> 
         "GIT_DIR",
         "GIT_INDEX_FILE",
     }
-    assert set(running.environment_of(dict.fromkeys(kept | dropped, "1"))) == kept
+    assert set(subprocess.environment_of(dict.fromkeys(kept | dropped, "1"))) == kept
 
 
 def test_the_last_lines_are_those_that_were_written_without_uv_s_own_words() -> None:
     log = "\n".join([*(f"DEBUG line {n}" for n in range(30)), "", "  at the end  ", "hint: look elsewhere"])
-    assert running.last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
+    assert subprocess.last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
 
 
 NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: Because "
@@ -88,7 +89,7 @@ OLD_NO_SOLUTION = "  × No solution found when resolving dependencies:\n  ╰─
     ],
 )
 def test_why_uv_did_not_begin_is_told_with_a_fix(log: str, reason: str) -> None:
-    found = making._reason(f"DEBUG something\n{log}\n", identity())
+    found = release._reason(f"DEBUG something\n{log}\n", identity())
     assert found is not None
     assert reason in found
 
@@ -102,4 +103,4 @@ def test_why_uv_did_not_begin_is_told_with_a_fix(log: str, reason: str) -> None:
     ],
 )
 def test_what_is_not_understood_is_left_to_the_last_lines(log: str) -> None:
-    assert making._reason(log, identity()) is None
+    assert release._reason(log, identity()) is None

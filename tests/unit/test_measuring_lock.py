@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
-from pytest_llm.lock_holder import Holder
-from pytest_llm.measuring_lock import MeasuringLock, lock_path
+from pytest_llm.system.lock import MeasuringLock, lock_path
+from pytest_llm.system.lock_owner import Holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ HOLD = """
 import subprocess, sys
 from pathlib import Path
 sys.orig_argv = ["/usr/bin/pytest", *sys.argv[2:]]
-from pytest_llm.measuring_lock import MeasuringLock
+from pytest_llm.system.lock import MeasuringLock
 lock = MeasuringLock(Path(sys.argv[1]))
 lock.acquire(0, print)
 if "leave-a-child" in sys.argv:
@@ -353,7 +353,7 @@ def test_a_refused_or_busy_lock_leaves_no_file_open(path: Path, tmp_path: Path) 
 def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_llm import measuring_lock
+    from pytest_llm.system import lock as measuring_lock
 
     really = measuring_lock._open
     opened = []

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import UsageError
-from pytest_llm.memory_watch import MemoryWatch
-from pytest_llm.probes.devices import Found
-from pytest_llm.records.devices import DEVICE_CHANGE, HOST_ALONE, PER_PROCESS, WITH_DEVICES
+from pytest_llm.machine.gpu.device import Found
+from pytest_llm.machine.memory.fixture import MemoryWatch
+from pytest_llm.records.device_memory import DEVICE_CHANGE, HOST_ALONE, PER_PROCESS, WITH_DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable

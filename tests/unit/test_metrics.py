@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llm import metrics
 from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.records import metrics
 
 
 def test_every_metric_says_what_it_is_and_where_that_comes_from() -> None:

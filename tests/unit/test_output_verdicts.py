@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llm.findings import Finding
-from pytest_llm.inference.envelope import MARGIN, outside
+from pytest_llm.checks import explain, judge_output, notes, verdicts, without_reference
+from pytest_llm.checks.findings import Finding
+from pytest_llm.checks.output.verdict import headline
 from pytest_llm.records import (
     ALWAYS_FAILING,
     Benchmark,
@@ -26,8 +27,7 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.verdicts import explain, judge_output, notes, verdicts, without_reference
-from pytest_llm.verdicts.output import headline
+from pytest_llm.stats.tolerance import MARGIN, outside
 
 NEW, OLD = (Build("llama-cpp-python", each, "abc", "python") for each in ("0.3.36", "0.3.35"))
 SAME = OutputPair(NEW, OLD, 1000, same=True)

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_llm.inference.paired import (
+from pytest_llm.records import Verdict
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.power import minimum_detectable_effect
+from pytest_llm.stats.sequential import (
     Decision,
     Rule,
     change_of,
@@ -20,10 +23,7 @@ from pytest_llm.inference.paired import (
     interval_of,
     rule_for,
 )
-from pytest_llm.inference.power import minimum_detectable_effect
-from pytest_llm.inference.signed_rank import hodges_lehmann, interval, p_value
-from pytest_llm.metrics import METRICS
-from pytest_llm.records import Verdict
+from pytest_llm.stats.signed_rank import hodges_lehmann, interval, p_value
 
 SPEED = METRICS["generation_tokens_per_second"]
 LATENCY = METRICS["first_token_latency"]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.findings import Difference, Drift, Finding
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.metrics import METRICS, at_percentile
+from pytest_llm.checks import compare_runs, explain, notes
+from pytest_llm.checks.comparison import context, headline, next_step
+from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.records import (
     ALWAYS_FAILING,
     Benchmark,
@@ -30,13 +30,13 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.verdicts import compare_runs, explain, notes
-from pytest_llm.verdicts.paired import context, headline, next_step
+from pytest_llm.records.metrics import METRICS, at_percentile
+from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.findings import Comparison
+    from pytest_llm.checks.findings import Comparison
 
 GOLDEN = Path(__file__).parent / "golden" / "paired.txt"
 RULE = rule_for("normal", 2)

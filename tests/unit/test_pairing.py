@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.inference.estimates import percentile
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.inference.pairing import ask, log_ratios, session_log_ratios
-from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
     BuildReference,
     Claim,
@@ -24,12 +20,16 @@ from pytest_llm.records import (
     Subject,
     Verdict,
 )
+from pytest_llm.records.metrics import METRICS, at_percentile
+from pytest_llm.stats.log_ratios import ask, log_ratios, session_log_ratios
+from pytest_llm.stats.sequential import rule_for
+from pytest_llm.stats.summary import percentile
 from tests.bare import RUN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.metrics import Metric
+    from pytest_llm.records.metrics import Metric
 
 SPEED = METRICS["generation_tokens_per_second"]
 LATENCY = METRICS["inter_token_latency_p50"]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm import plan
 from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
+from pytest_llm.measure import plan
 from pytest_llm.records import (
     Benchmark,
     BuildReference,

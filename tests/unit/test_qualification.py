@@ -12,23 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm import qualification
-from pytest_llm.campaign import Side, Surroundings
 from pytest_llm.errors import UsageError, WorkerDiedError
-from pytest_llm.protocols import Coverage
-from pytest_llm.qualification import CHECKS, GATES, SESSIONS, Check, Qualification, Result
-from pytest_llm.qualification.checks import judge
-from pytest_llm.qualification.duet import duet_log_ratios
-from pytest_llm.qualification.file import path_of
+from pytest_llm.machine import qualification
+from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Check, Qualification, Result
+from pytest_llm.machine.qualification.checks import judge
+from pytest_llm.machine.qualification.file import path_of
+from pytest_llm.machine.qualification.interference import duet_log_ratios
+from pytest_llm.measure import Surroundings
 from pytest_llm.records import Build, Model, Series, Subject, Verdict, Workload
+from pytest_llm.records.protocols import Coverage
+from pytest_llm.records.side import Side
 from tests.bare import MODEL, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_llm.protocols import Talking
     from pytest_llm.records import JSON
+    from pytest_llm.records.protocols import Talking
 
 WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
 # Of a machine whose sessions differ by a fifth.

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm import findings, metrics, records
-from pytest_llm.codec import DecodeError, decode, encode
+from pytest_llm import records
+from pytest_llm.checks import findings
+from pytest_llm.records import metrics
+from pytest_llm.records.serialization import DecodeError, decode, encode
 from tests.bare import RUN
 
 texts = st.text(max_size=12)

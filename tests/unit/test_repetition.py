@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llm.inference.repetition import first_difference, loops
+from pytest_llm.stats.repetition import first_difference, loops
 
 
 @pytest.mark.parametrize("period", range(1, 9))

@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.codec import decode
+from pytest_llm.checks import compare_runs, judge, screen_run
+from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.errors import ResultsError
-from pytest_llm.findings import Difference, Drift, Finding
-from pytest_llm.inference.estimates import measure_all
-from pytest_llm.inference.paired import Rule, rule_for
-from pytest_llm.metrics import METRICS, at_percentile
 from pytest_llm.records import (
     Benchmark,
     Claim,
@@ -35,9 +32,12 @@ from pytest_llm.records import (
     TestKey,
     Workload,
 )
-from pytest_llm.reports import recorded, results, results_schema
-from pytest_llm.reports.rejudged import differences
-from pytest_llm.verdicts import compare_runs, judge, screen_run
+from pytest_llm.records.metrics import METRICS, at_percentile
+from pytest_llm.records.serialization import decode
+from pytest_llm.reports import reader, results, results_schema
+from pytest_llm.reports.recheck import differences
+from pytest_llm.stats.sequential import Rule, rule_for
+from pytest_llm.stats.summary import measure_all
 from tests.bare import BUILD, RUN
 
 if TYPE_CHECKING:
@@ -228,9 +228,9 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
     path = tmp_path / "results.json"
     results.write(path, a_document())
     document = results_schema.read(path)
-    runs = recorded.runs(document)
+    runs = reader.runs(document)
     (test, *_) = document["tests"]
-    again = judge(runs[test["run"]], recorded.limits(test))
+    again = judge(runs[test["run"]], reader.limits(test))
     assert {each.limit.metric.name: each.verdict.value for each in again} == {
         name: entry["limit"]["verdict"] for name, entry in test["metrics"].items() if entry["limit"]
     }
@@ -238,7 +238,7 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
         assert each.measurement is not None
         assert each.measurement.value == test["metrics"][each.limit.metric.name]["value"]
     _, gated, _ = document["tests"]
-    for gate, stored in recorded.gates(gated):
+    for gate, stored in reader.gates(gated):
         found = gated["metrics"][gate.metric.name]["baseline"]
         screened = screen_run(runs[gated["run"]], gate, stored, document["rule"]["family"], found["reason"])
         assert screened.verdict.value == found["verdict"]
@@ -254,12 +254,12 @@ def test_comparisons_and_claims_follow_from_the_file_alone_bit_for_bit(tmp_path:
     results.write(path, a_document_of_pairs())
     document = results_schema.read(path)
     assert document == a_document_of_pairs()
-    pairs = recorded.pairs(document)
+    pairs = reader.pairs(document)
     rule = decode(Rule, document["rule"])
     assert rule == rule_for("normal", FAMILY)
     verdicts = []
     for test in document["tests"]:
-        for asked, pair in recorded.questions(test, pairs):
+        for asked, pair in reader.questions(test, pairs):
             kind = "comparison" if isinstance(asked, Gate) else "claim"
             entry = test["metrics"][asked.metric.name][kind]
             again = compare_runs(pair, asked, rule)
@@ -295,7 +295,7 @@ def test_pairs_come_back_equal_but_for_what_follows_from_them(tmp_path: Path) ->
         "pair-2": bare(a_pair(4, LoadOptions(flash_attn="off", n_ubatch=64))),
         "pair-3": bare(a_pair(5)),
     }
-    assert recorded.pairs(results_schema.read(path)) == expected
+    assert reader.pairs(results_schema.read(path)) == expected
 
 
 def test_a_pair_says_what_was_dropped_and_a_comparison_how_many_rounds_counted() -> None:
@@ -329,7 +329,7 @@ def test_what_a_pair_has_nothing_of_is_listed_as_not_covered() -> None:
 
 def test_a_run_comes_back_equal_but_for_what_follows_from_it(tmp_path: Path) -> None:
     path = written(a_document(), tmp_path)
-    assert recorded.runs(results_schema.read(path)) == {"run-1": replace(a_run(), measurements={})}
+    assert reader.runs(results_schema.read(path)) == {"run-1": replace(a_run(), measurements={})}
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_what_is_said_of_operators_follows_from_their_times() -> None:
     (test,) = document["tests"]
     (entry,) = test["operators"]
 
-    assert recorded.operators(test) == (OPERATORS,)
+    assert reader.operators(test) == (OPERATORS,)
     assert [each["operator"] for each in entry["found"] if each["differs"]] == ["MUL_MAT q4_1 576×1536, n=1"]
     assert differences(document) == []
     entry["times"][0]["candidate"][0] = 2e-5

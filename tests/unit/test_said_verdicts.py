@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.checks import judge_said
+from pytest_llm.checks.output.verdict import context, headline
 from pytest_llm.records import (
     OutputGate,
     Provenance,
@@ -16,11 +18,9 @@ from pytest_llm.records import (
     StoredSaid,
     Verdict,
 )
-from pytest_llm.verdicts import judge_said
-from pytest_llm.verdicts.output import context, headline
 
 if TYPE_CHECKING:
-    from pytest_llm.findings import OutputJudgement
+    from pytest_llm.checks.findings import OutputJudgement
 
 GATE = OutputGate()
 ROUNDING = (Rounding("flash_attn=off", 1e-3, 4e-3, 0.4), Rounding("n_ubatch=32", 5e-4, 2e-3, 0.1))

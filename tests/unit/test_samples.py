@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from pytest_llm.inference.divergence import kl_divergence, log_softmax
-from pytest_llm.inference.samples import allowed, apart, outside, read, rounding, rows_of, sample
 from pytest_llm.records import Rounding, Sampled
+from pytest_llm.stats.divergence import kl_divergence, log_softmax
+from pytest_llm.stats.logprob_samples import allowed, apart, outside, read, rounding, rows_of, sample
 
 # Two positions of four tokens.
 LOGITS = np.log(np.array([[0.5, 0.25, 0.125, 0.125], [0.125, 0.125, 0.25, 0.5]], dtype=np.float64))

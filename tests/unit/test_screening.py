@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.metrics import METRICS
+from pytest_llm.checks.baseline import alike, context, headline, next_step, notes, screen_run
 from pytest_llm.records import (
     Build,
     Gate,
@@ -19,7 +19,7 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.verdicts.stored import alike, context, headline, next_step, notes, screen_run
+from pytest_llm.records.metrics import METRICS
 from tests.bare import RUN
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_llm.inference.signed_rank import critical_sum, hodges_lehmann, interval, p_value, walsh_averages
+from pytest_llm.stats.signed_rank import critical_sum, hodges_lehmann, interval, p_value, walsh_averages
 
 numbers = st.floats(-1, 1).filter(lambda value: abs(value) > 1e-6)
 untied = st.lists(numbers, min_size=1, max_size=30, unique_by=abs)

@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llm.inference.estimates import measure_all
-from pytest_llm.inference.slopes import interval, slopes
-from pytest_llm.metrics import METRICS
+from pytest_llm.checks import judge
+from pytest_llm.checks.limits import headline
 from pytest_llm.records import (
     Limit,
     Run,
@@ -17,8 +16,9 @@ from pytest_llm.records import (
     Session,
     Verdict,
 )
-from pytest_llm.verdicts import judge
-from pytest_llm.verdicts.limits import headline
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.theil_sen import interval, slopes
 from tests.bare import RUN
 
 LEAK = METRICS["leaked_bytes_per_token"]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_llm.inference.stored import LEAST_RUNS, screen
-from pytest_llm.metrics import METRICS
 from pytest_llm.records import Verdict
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.prediction import LEAST_RUNS, screen
 
 SPEED = METRICS["generation_tokens_per_second"]
 LATENCY = METRICS["first_token_latency"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llm.errors import UnitError
-from pytest_llm.units import BYTES, RATIO, SECONDS, TOKENS_PER_SECOND, Unit
+from pytest_llm.records.units import BYTES, RATIO, SECONDS, TOKENS_PER_SECOND, Unit
 
 UNITS = [SECONDS, BYTES, TOKENS_PER_SECOND, RATIO]
 positive = st.floats(min_value=0, allow_nan=False, allow_infinity=False)

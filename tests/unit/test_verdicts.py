@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.metrics import METRICS, at_percentile
+from pytest_llm.checks import judge
+from pytest_llm.checks.explain import context
+from pytest_llm.checks.limits import headline
 from pytest_llm.records import (
     Build,
     BuildReference,
@@ -21,10 +23,8 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS, untold
-from pytest_llm.verdicts import judge
-from pytest_llm.verdicts.limits import headline
-from pytest_llm.verdicts.telling import context
+from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS, untold
+from pytest_llm.records.metrics import METRICS, at_percentile
 
 GOLDEN = Path(__file__).parent / "golden"
 SPEED = METRICS["generation_tokens_per_second"]

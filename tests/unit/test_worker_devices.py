@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pytest_llm.worker.bindings import Bindings
-from pytest_llm.worker.devices import free_memory
-from pytest_llm.worker.names import NEEDS
+from pytest_llm.engines.llama_cpp_python.worker.bindings import Bindings
+from pytest_llm.engines.llama_cpp_python.worker.devices import free_memory
+from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
 
 CPU, GPU, INTEGRATED, ACCELERATOR, SEVERAL = range(5)
 

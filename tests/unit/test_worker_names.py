@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import pytest_llm
-from pytest_llm.worker.bindings import Bindings, LackingError, UnusableError
-from pytest_llm.worker.names import NEEDS
+from pytest_llm.engines.llama_cpp_python.worker.bindings import Bindings, LackingError, UnusableError
+from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
 
-WORKER = Path(pytest_llm.__file__).parent / "worker"
+WORKER = Path(pytest_llm.__file__).parent / "engines" / "llama_cpp_python" / "worker"
 # What the worker takes from the module and no library has.
 TYPES = {"llama_log_callback", "llama_chat_message"}
 

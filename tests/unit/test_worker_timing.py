@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.worker import params as worker_params
-from pytest_llm.worker.bindings import RefusedError
-from pytest_llm.worker.subject import Subject
-from pytest_llm.worker.timing import Timed, Workload, checked_share
+from pytest_llm.engines.llama_cpp_python.worker import params
+from pytest_llm.engines.llama_cpp_python.worker.bindings import RefusedError
+from pytest_llm.engines.llama_cpp_python.worker.subject import Subject
+from pytest_llm.engines.llama_cpp_python.worker.timing import Timed, Workload, checked_share
 
 DECODE_A_TOKEN = 100
 SYNCHRONIZE = 7
@@ -311,7 +311,7 @@ def test_the_load_options_of_the_worker_are_those_of_the_records() -> None:
 
     from pytest_llm import records
 
-    assert set(get_args(records.CacheType)) == set(worker_params._CACHE_TYPES)
-    assert set(get_args(records.LoadMode)) == set(worker_params._LOAD_MODES)
-    assert set(get_args(records.SplitMode)) == set(worker_params._SPLIT_MODES)
-    assert set(get_args(records.FlashAttention)) == set(worker_params._FLASH_ATTENTION)
+    assert set(get_args(records.CacheType)) == set(params._CACHE_TYPES)
+    assert set(get_args(records.LoadMode)) == set(params._LOAD_MODES)
+    assert set(get_args(records.SplitMode)) == set(params._SPLIT_MODES)
+    assert set(get_args(records.FlashAttention)) == set(params._FLASH_ATTENTION)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_llm.baselines import Mode, Updated, full_name, take, update_lines
+from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
-from pytest_llm.cli.baselines.shared import (
+from pytest_llm.cli.baselines.common import (
     TEST_HELP,
     folder_of,
     key_of,
@@ -17,9 +18,8 @@ from pytest_llm.cli.baselines.shared import (
     store_of,
     wanted,
 )
-from pytest_llm.codec import encode
 from pytest_llm.errors import UsageError
-from pytest_llm.verdicts.words import counted
+from pytest_llm.records.serialization import encode
 
 if TYPE_CHECKING:
     import argparse

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import full_name
+from pytest_llm.checks.drift import sentence
+from pytest_llm.checks.format import counted, percent
 from pytest_llm.cli import command
-from pytest_llm.cli.baselines import comparing
-from pytest_llm.cli.baselines.shared import described, folder_of, parts_of, read_results, store_of
-from pytest_llm.codec import encode
+from pytest_llm.cli.baselines import comparison
+from pytest_llm.cli.baselines.common import described, folder_of, parts_of, read_results, store_of
 from pytest_llm.records import Verdict
+from pytest_llm.records.serialization import encode
 from pytest_llm.reports.table import aligned
-from pytest_llm.verdicts.drift import sentence
-from pytest_llm.verdicts.words import counted, percent
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from pytest_llm.cli.baselines.comparing import Compared, TestDiff
+    from pytest_llm.cli.baselines.comparison import Compared, TestDiff
 
 _TEXT = command.Text(
     summary="compare results files with what is stored of their machine",
@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     """Compare the files one by one, the oldest first."""
     folder = folder_of(arguments)
     compared = [
-        (path, results, comparing.diff(results, store_of(results, folder)))
+        (path, results, comparison.diff(results, store_of(results, folder)))
         for path, results in read_results(arguments.results)
     ]
     lines: list[str] = []
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
 
 
 def _lines(path: Path, results: Mapping[str, Any], tests: Sequence[TestDiff], folder: Path) -> list[str]:
-    machine, build, gates = results["machine"], results["candidate"], comparing.family_of(results)
+    machine, build, gates = results["machine"], results["candidate"], comparison.family_of(results)
     head = [f"{path} of {results['started']}, compared with {folder}"]
     if build is not None:
         commit = f" (llama.cpp {build['llama_cpp_commit']})" if build["llama_cpp_commit"] else ""
@@ -140,7 +140,7 @@ def _document(path: Path, results: Mapping[str, Any], tests: Sequence[TestDiff])
         "started": results["started"],
         "machine": results["machine"],
         "candidate": results["candidate"],
-        "family": comparing.family_of(results),
+        "family": comparison.family_of(results),
         "tests": [_test_document(each) for each in tests],
     }
 

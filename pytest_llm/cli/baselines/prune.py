@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import BaselineStore, Collected, full_name, overview
+from pytest_llm.baselines import BaselineStore, Collected, full_name, listing
+from pytest_llm.checks.format import counted
 from pytest_llm.cli import command, project
-from pytest_llm.cli.baselines.shared import folder_of, refuse_in_ci
-from pytest_llm.codec import decode, encode
+from pytest_llm.cli.baselines.common import folder_of, refuse_in_ci
 from pytest_llm.errors import UnknownNameError, UsageError
-from pytest_llm.verdicts.words import counted
+from pytest_llm.records.serialization import decode, encode
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +33,7 @@ _TEXT = command.Text(
 )
 
 # Plain output: what pytest says is only read where it failed.
-_COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.write_collected")
+_COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.inventory_plugin")
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -72,12 +72,12 @@ def run(arguments: argparse.Namespace) -> command.Answer:
 def _stored(folder: Path, only: str | None) -> dict[str, set[TestKey]]:
     """Return the tests that something is stored of, by the words for where it is."""
     machines = _machines(folder, only)
-    runs = {f"machine {each}": set(overview.machine(folder, each).tests) for each in machines}
-    return {**runs, "facts": set(overview.facts(folder))}
+    runs = {f"machine {each}": set(listing.machine(folder, each).tests) for each in machines}
+    return {**runs, "facts": set(listing.facts(folder))}
 
 
 def _machines(folder: Path, only: str | None) -> list[str]:
-    known = overview.fingerprints(folder)
+    known = listing.fingerprints(folder)
     if only is not None and only not in known:
         raise UnknownNameError("machine", only, known, fix=f"a folder of {folder / 'machines'}")
     return [each for each in known if only in (None, each)]
@@ -91,7 +91,7 @@ def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Colle
         )
     # Facts go with any of them; where no machine has runs, with one of no name.
     for fingerprint in _machines(folder, only) or ["none"]:
-        parts = overview.machine(folder, fingerprint).parts
+        parts = listing.machine(folder, fingerprint).parts
         BaselineStore(folder, fingerprint, parts).prune(keep | set(collected.keys))
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm import metrics
-from pytest_llm.baselines import full_name, overview
+from pytest_llm.baselines import full_name, listing
+from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
-from pytest_llm.cli.baselines.shared import TEST_HELP, described, folder_of, wanted
-from pytest_llm.codec import encode
+from pytest_llm.cli.baselines.common import TEST_HELP, described, folder_of, wanted
 from pytest_llm.errors import UnknownNameError
-from pytest_llm.inference.stored import centre_and_spread
+from pytest_llm.records import metrics
+from pytest_llm.records.serialization import encode
+from pytest_llm.records.units import BYTES
 from pytest_llm.reports.table import aligned
-from pytest_llm.units import BYTES
-from pytest_llm.verdicts.words import counted
+from pytest_llm.stats.prediction import centre_and_spread
 
 if TYPE_CHECKING:
     import argparse
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     folder, tests = folder_of(arguments), arguments.tests
     found = [_only(each, tests) for each in _machines(folder, arguments.machine)]
     machines = [each for each in found if each.tests]
-    facts = {key: each for key, each in overview.facts(folder).items() if wanted(key, tests)}
+    facts = {key: each for key, each in listing.facts(folder).items() if wanted(key, tests)}
     document = {
         "folder": str(folder),
         "machines": [_machine_document(each) for each in machines],
@@ -69,16 +69,16 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     return command.Answer(0, lines, document)
 
 
-def _machines(folder: Path, asked: str | None) -> list[overview.Machine]:
-    known = overview.fingerprints(folder)
+def _machines(folder: Path, asked: str | None) -> list[listing.Machine]:
+    known = listing.fingerprints(folder)
     if asked is not None and known and asked not in known:
         raise UnknownNameError("machine", asked, known)
-    return [overview.machine(folder, each) for each in known if asked in (None, each)]
+    return [listing.machine(folder, each) for each in known if asked in (None, each)]
 
 
-def _only(machine: overview.Machine, tests: Sequence[str]) -> overview.Machine:
+def _only(machine: listing.Machine, tests: Sequence[str]) -> listing.Machine:
     found = {key: test for key, test in machine.tests.items() if wanted(key, tests)}
-    return overview.Machine(machine.fingerprint, machine.parts, found)
+    return listing.Machine(machine.fingerprint, machine.parts, found)
 
 
 def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
@@ -89,7 +89,7 @@ def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
     return f"nothing is stored in {folder}: record runs with pytest --llm-bench --llm-update-baselines=append"
 
 
-def _machine_lines(machine: overview.Machine) -> list[str]:
+def _machine_lines(machine: listing.Machine) -> list[str]:
     lines = [f"machine {machine.fingerprint}: {described(machine.parts)}"]
     for key, test in machine.tests.items():
         rows = [_row(name, each) for name, series in test.metrics.items() for each in _by_note(series)]
@@ -151,7 +151,7 @@ def _fact(name: str, value: JSON) -> str:
     return f"{name} {text if len(text) <= 40 else f'{text[:39]}…'}"
 
 
-def _machine_document(machine: overview.Machine) -> dict[str, Any]:
+def _machine_document(machine: listing.Machine) -> dict[str, Any]:
     return {
         "fingerprint": machine.fingerprint,
         "parts": dict(machine.parts),

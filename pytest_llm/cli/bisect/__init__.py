@@ -8,32 +8,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm import __version__
-from pytest_llm.bisect import reading, telling
-from pytest_llm.bisect.bisecting import bisect
-from pytest_llm.bisect.kept import Kept
-from pytest_llm.bisect.pairs import Pairs
-from pytest_llm.bisect.paragraph import paragraph
-from pytest_llm.bisect.running import Runner
+from pytest_llm.bisect import interpret, report
+from pytest_llm.bisect.bisection import bisect
+from pytest_llm.bisect.cache import Kept
+from pytest_llm.bisect.comparisons import Pairs
+from pytest_llm.bisect.issue import paragraph
+from pytest_llm.bisect.pytest_runner import Runner
 from pytest_llm.bisect.search import bill
+from pytest_llm.builds.provider import Provider
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import command, project
-from pytest_llm.cli.bisect import commits, row
-from pytest_llm.cli.bisect.onwards import Onwards
+from pytest_llm.cli.bisect import build_range, commits
+from pytest_llm.cli.bisect.into_commits import Onwards
 from pytest_llm.cli.bisect.operators import operators_of
 from pytest_llm.cli.bisect.progress import Progress
-from pytest_llm.cli.doctor.looking import ANSWER_SECONDS
-from pytest_llm.codec import encode
-from pytest_llm.engines import parse_build
-from pytest_llm.plan import SESSIONS
-from pytest_llm.probes import machine
-from pytest_llm.providing import Provider
+from pytest_llm.cli.doctor.report import ANSWER_SECONDS
+from pytest_llm.machine import fingerprint
+from pytest_llm.measure.plan import SESSIONS
+from pytest_llm.records.serialization import encode
 from pytest_llm.reports.results import operators_entry
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from pytest_llm.bisect.bisecting import Bisected
-    from pytest_llm.bisect.planned import Planned
+    from pytest_llm.bisect.bisection import Bisected
+    from pytest_llm.bisect.request import Planned
     from pytest_llm.records import Build, BuildReference, OperatorRun
 
 _TEXT = command.Text(
@@ -105,7 +105,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> command.Answer:
     """Bisect."""
     start = Path.cwd()
-    builds = row.builds(arguments, start, tell=_tell)
+    builds = build_range.builds(arguments, start, tell=_tell)
     onwards = Onwards(arguments.checkout, builds, start) if arguments.checkout else None
     options = _options(arguments)
 
@@ -145,7 +145,7 @@ def _bisect(
     runner = Runner(arguments.nodeid, Path.cwd(), (*options, f"--llm-cache={cache}"))
     planned = runner.plan(builds[0], builds[-1], share)
     if arguments.metric:
-        reading.check(arguments.metric, planned)
+        interpret.check(arguments.metric, planned)
     kept = Kept(cache / "bisect", _conditions(planned, options), fresh=arguments.fresh)
     pairs = Pairs(builds, describe, runner, kept, share, len(planned.gates))
     progress = Progress(sys.stderr, pairs, planned, cost)
@@ -176,14 +176,14 @@ def _answer(
         paragraph(found, step, options, words, title, its)
         for (step, title), its in zip(guilty.items(), operators, strict=True)
     ]
-    lines = telling.lines(found)
+    lines = report.lines(found)
     lines += [f"guilty {line}" for title in guilty.values() for line in title]
     for text in texts:
         lines += ["", "─── to paste into an issue " + "─" * 20, "", *text]
     if found.compared:
-        lines += ["", f"{telling.error_rate(found)}."]
+        lines += ["", f"{report.error_rate(found)}."]
     document = {
-        **telling.document(found),
+        **report.document(found),
         "operators": [[operators_entry(each) for each in its] for its in operators],
         "texts": ["\n".join(text) for text in texts],
     }
@@ -199,13 +199,20 @@ def _conditions(planned: Planned, options: Sequence[str]) -> dict[str, object]:
     """Return what answers depend on besides the builds."""
     asked = encode(planned)
     test = {name: asked[name] for name in ("nodeid", "model_sha256", "load_options", "workload", "gates")}
-    return {"test": test, "options": list(options), "machine": machine.fingerprint(), "plugin": __version__}
+    return {
+        "test": test,
+        "options": list(options),
+        "machine": fingerprint.fingerprint(),
+        "plugin": __version__,
+    }
 
 
 def _words(arguments: argparse.Namespace, builds: Sequence[str]) -> list[str]:
     of_commits = all(f"@{_COMMIT}" in each for each in builds) and _COMMIT not in (arguments.builds or "")
-    row = [f"--good={builds[0]}", f"--bad={builds[-1]}"] if of_commits else [f"--builds={','.join(builds)}"]
-    words = ["bisect", arguments.nodeid, *row, f"--effort={arguments.effort}"]
+    build_range = (
+        [f"--good={builds[0]}", f"--bad={builds[-1]}"] if of_commits else [f"--builds={','.join(builds)}"]
+    )
+    words = ["bisect", arguments.nodeid, *build_range, f"--effort={arguments.effort}"]
     words += [f"--model={each}" for each in arguments.model]
     words += [f"--metric={arguments.metric}"] if arguments.metric else []
     words += [f"--time-limit={arguments.time_limit}"] if arguments.time_limit else []

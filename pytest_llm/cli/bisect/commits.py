@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.builds.git import GitError, ask, commit_of
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import project
-from pytest_llm.engines import parse_build
-from pytest_llm.engines.checkouts import GitError, ask, commit_of
 from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.bisect.bisecting import Bisected
+    from pytest_llm.bisect.bisection import Bisected
     from pytest_llm.bisect.search import Stretch
 
 # Neither the library nor llama-bench is made of these.

@@ -6,21 +6,21 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pytest_llm import metrics
-from pytest_llm.bisect import reading
+from pytest_llm.bisect import interpret
+from pytest_llm.builds.operator_profiles import compare_builds, operators_around
+from pytest_llm.checks.operators import Work, without
+from pytest_llm.checks.operators.explain import phases
 from pytest_llm.errors import EngineError, MachineBusyError
-from pytest_llm.explaining import compare_builds, operators_around
-from pytest_llm.measuring_lock import PATIENCE, MeasuringLock, lock_path
-from pytest_llm.operators import Work, without
-from pytest_llm.reports import recorded
-from pytest_llm.verdicts.operators import phases
+from pytest_llm.records import metrics
+from pytest_llm.reports import reader
+from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.bisect.bisecting import Bisected
+    from pytest_llm.bisect.bisection import Bisected
     from pytest_llm.bisect.search import Stretch
-    from pytest_llm.providing import Provider
+    from pytest_llm.builds.provider import Provider
     from pytest_llm.records import BuildReference, OperatorRun
 
 
@@ -40,14 +40,14 @@ def operators_of(
         parse: Makes a build of what the user wrote.
         tell: Is given a line where there is something to wait for.
     """
-    if found.target == reading.OUTPUT:
+    if found.target == interpret.OUTPUT:
         return ()
     asked = phases(metrics.find(found.target))
     builds = parse(found.builds[step.last]), parse(found.builds[step.first])
     if not asked or not all(_has_sources(provider, build, tell) for build in builds):
         return ()
     results = found.between(step.first, step.last).results
-    run = recorded.runs(results)[results["tests"][0]["run"]]
+    run = reader.runs(results)[results["tests"][0]["run"]]
     lock = MeasuringLock(lock_path(os.environ))
     try:
         lock.acquire(PATIENCE, tell)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from pytest_llm.bisect import reading, telling
-from pytest_llm.verdicts.words import counted
+from pytest_llm.bisect import interpret, report
+from pytest_llm.checks.format import counted
 
 if TYPE_CHECKING:
-    from pytest_llm.bisect.pairs import Compared, Pairs
-    from pytest_llm.bisect.planned import Planned
+    from pytest_llm.bisect.comparisons import Compared, Pairs
+    from pytest_llm.bisect.request import Planned
     from pytest_llm.bisect.search import Bill
 
 
@@ -52,10 +52,10 @@ class Progress:
             return
         self._seen.add((first, last))
         took = "kept from before" if found.seconds is None else _duration(found.seconds)
-        relation = reading.answer(found.results, target).relation.value
+        relation = interpret.answer(found.results, target).relation.value
         self._write(
             f"{len(self._seen)}: {self._pairs.builds[first]} → {self._pairs.builds[last]}: {relation}, "
-            f"{telling.change(found, target)}; {took}; {self._left()}"
+            f"{report.change(found, target)}; {took}; {self._left()}"
         )
 
     def interrupted(self) -> None:

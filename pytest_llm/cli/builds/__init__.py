@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.cli.builds import listing, making, removing
+from pytest_llm.cli.builds import list as listing
+from pytest_llm.cli.builds import make, remove
 
 if TYPE_CHECKING:
     import argparse
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Give the group its commands."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for each in (listing, making, removing):
+    for each in (listing, make, remove):
         each.add_to(commands).add_argument(
             "--cache",
             metavar="DIR",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.cli import command, project
-from pytest_llm.cli.doctor import looking, qualifying
+from pytest_llm.cli.doctor import qualify, report
 from pytest_llm.engines import DEFAULT
 
 if TYPE_CHECKING:
@@ -52,5 +52,5 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     build = project.build(arguments.candidate, start)
     cache = project.cache(arguments.cache, start)
     if not arguments.qualify:
-        return looking.tell(looking.look(build, cache))
-    return qualifying.qualify(build, arguments.model, cache, start)
+        return report.tell(report.look(build, cache))
+    return qualify.qualify(build, arguments.model, cache, start)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Writes to standard error; see :class:`pytest_llm.protocols.Preparing`."""
+    """Writes to standard error; see :class:`pytest_llm.records.protocols.Preparing`."""
 
     def __init__(self, stream: TextIO, sessions: int) -> None:
         """Begin.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pytest_llm.errors import ModelFetchError, UsageError
-from pytest_llm.models.words import one_line
+from pytest_llm.models.text import one_line
 
 # A package URL (https://github.com/package-url/purl-spec). The name starts with a letter or digit,
 # so that it can never be taken for an option of the tool that installs it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pytest_llm.errors import ModelFetchError, UsageError
-from pytest_llm.models.words import one_line
+from pytest_llm.models.text import one_line
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse

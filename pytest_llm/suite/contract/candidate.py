@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from pytest_llm.errors import EngineError, EngineMissingError, LoadRefusedError, ModelError
-from pytest_llm.plugin.telling import message
+from pytest_llm.plugin.messages import message
 from pytest_llm.records import LoadOptions, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pytest_llm.engines.llama_cpp_python import LlamaCppPython
-    from pytest_llm.engines.loaded_model import LoadedModel
-    from pytest_llm.protocols import Models
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
     from pytest_llm.records import Build, BuildReference, Model
+    from pytest_llm.records.protocols import Models
 
 # Small, so that a load takes a moment; one thread, so that a busy machine does not matter.
 _SMALL = {"n_ctx": 256, "n_batch": 128, "n_ubatch": 128, "n_threads": 1, "n_threads_batch": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError
-from pytest_llm.plugin.telling import message
+from pytest_llm.plugin.messages import message
 from pytest_llm.suite.contract.candidate import broken
 from pytest_llm.suite.contract.conftest import BUILD
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
 from pytest_llm.suite.contract.candidate import broken, not_covered
 from pytest_llm.suite.contract.conftest import OLDER_NAME
-from pytest_llm.worker.names import NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

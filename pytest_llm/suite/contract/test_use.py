@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import LoadRefusedError
-from pytest_llm.plugin.telling import message
+from pytest_llm.plugin.messages import message
 from pytest_llm.records import Workload
+from pytest_llm.records.generation import Sampling
 from pytest_llm.suite.contract.candidate import broken, not_covered, told
-from pytest_llm.talk import Sampling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.engines.loaded_model import LoadedModel
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.suite.contract.candidate import Candidate
 
 _TEXT = "The capital of France is"

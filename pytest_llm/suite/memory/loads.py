@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.probes.held import file_shares
-from pytest_llm.probes.process_memory import ProcessMemory
+from pytest_llm.machine.memory.anonymous import file_shares
+from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.suite.contract.candidate import Refused, broken, not_covered
 
 if TYPE_CHECKING:

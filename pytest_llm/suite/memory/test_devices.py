@@ -6,8 +6,8 @@ import itertools
 from typing import TYPE_CHECKING
 
 from pytest_llm.models import read_header
+from pytest_llm.models.footprint import predict
 from pytest_llm.records import LoadOptions
-from pytest_llm.sizes import predict
 from pytest_llm.suite.contract.candidate import broken
 from pytest_llm.suite.memory.loads import MIB, bytes_of, loaded_with, near
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from pytest_llm.models.footprint import UnpredictedError, row_bytes
 from pytest_llm.records import CacheType
-from pytest_llm.sizes import UnpredictedError, row_bytes
 from pytest_llm.suite.contract.candidate import broken, not_covered
 from pytest_llm.suite.memory.loads import bytes_of, loaded_with, near
 

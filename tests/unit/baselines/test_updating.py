@@ -51,7 +51,7 @@ from .things import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llm.baselines.kept import Mode
+    from pytest_llm.baselines.records import Mode
 
 MODES: tuple[Mode, ...] = ("new", "append", "replace")
 

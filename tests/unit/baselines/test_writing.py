@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pytest_llm
-from pytest_llm.baselines import files
+from pytest_llm.baselines import io
 from pytest_llm.errors import BaselineError
 from pytest_llm.records import TestKey
 
@@ -171,7 +171,7 @@ def test_a_writer_killed_at_its_worst_moment_leaves_the_old_file_and_no_lock(
     whole = file_of(tmp_path).read_bytes()
     killer = (
         "import os, signal\n"
-        "from pytest_llm.baselines import files\n"
+        "from pytest_llm.baselines import io\n"
         "die = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         + {
             "write": "real = os.open\n"
@@ -198,9 +198,9 @@ def test_a_writer_killed_at_its_worst_moment_leaves_the_old_file_and_no_lock(
 
 
 def test_a_lock_that_is_not_given_back_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(io, "_LOCK_SECONDS", 0.1)
     with (
-        files.changing(file_of(tmp_path)),
+        io.changing(file_of(tmp_path)),
         pytest.raises(BaselineError, match=r"another process has held .*\.lock for 0 s: end it first$"),
     ):
         a_store(tmp_path).update([entry()], "new")
@@ -208,7 +208,7 @@ def test_a_lock_that_is_not_given_back_is_told(tmp_path: Path, monkeypatch: pyte
 
 def test_reading_waits_for_no_writer(tmp_path: Path) -> None:
     a_store(tmp_path).update([entry()], "new")
-    with files.changing(file_of(tmp_path)):
+    with io.changing(file_of(tmp_path)):
         assert set(a_store(tmp_path).recorded(MODULE)) == {KEY}
 
 

@@ -6,10 +6,10 @@ import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.bisect.kept import Kept, Unfit, identity
-from pytest_llm.inference.paired import rule_for
+from pytest_llm.bisect.cache import Kept, Unfit, identity
 from pytest_llm.records import Build
 from pytest_llm.reports import results
+from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.bisect.kept import Kept, Unfit
-from pytest_llm.bisect.pairs import Pairs
-from pytest_llm.bisect.running import Outcome, Runner
+from pytest_llm.bisect.cache import Kept, Unfit
+from pytest_llm.bisect.comparisons import Pairs
+from pytest_llm.bisect.pytest_runner import Outcome, Runner
 from pytest_llm.errors import EngineError, EngineMissingError, UsageError
 from pytest_llm.records import Build
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.bisect import reading
-from pytest_llm.bisect.planned import Planned
+from pytest_llm.bisect import interpret
+from pytest_llm.bisect.request import Planned
 from pytest_llm.bisect.search import Relation
+from pytest_llm.checks.drift import sentence
 from pytest_llm.errors import UnknownNameError
-from pytest_llm.metrics import METRICS
 from pytest_llm.records import Gate, LoadOptions, Workload
-from pytest_llm.verdicts.drift import sentence
+from pytest_llm.records.metrics import METRICS
 
 PROMPT, GENERATION, LOAD = "prompt_tokens_per_second", "generation_tokens_per_second", "load_time"
 
@@ -50,17 +50,17 @@ def planned(*names: str) -> Planned:
     ],
 )
 def test_a_verdict_is_a_relation(verdict: str, relation: Relation) -> None:
-    assert reading.answer(results({PROMPT: verdict}), PROMPT).relation is relation
+    assert interpret.answer(results({PROMPT: verdict}), PROMPT).relation is relation
 
 
 def test_a_rate_that_falls_is_a_positive_log_ratio() -> None:
-    found = reading.answer(results({PROMPT: "regressed"}), PROMPT)
+    found = interpret.answer(results({PROMPT: "regressed"}), PROMPT)
     told = (found.size, found.low, found.high)
     assert told == pytest.approx((-math.log(0.9), -math.log(0.95), -math.log(0.8)))
 
 
 def test_a_latency_that_falls_is_a_negative_one() -> None:
-    found = reading.answer(results({LOAD: "improved"}), LOAD)
+    found = interpret.answer(results({LOAD: "improved"}), LOAD)
     told = (found.size, found.low, found.high)
     assert told == pytest.approx((math.log(0.9), math.log(0.8), math.log(0.95)))
 
@@ -68,27 +68,27 @@ def test_a_latency_that_falls_is_a_negative_one() -> None:
 def test_too_few_sessions_for_an_interval_bound_nothing() -> None:
     document = results({PROMPT: "inconclusive"})
     document["tests"][0]["metrics"][PROMPT]["comparison"]["interval"] = None
-    found = reading.answer(document, PROMPT)
+    found = interpret.answer(document, PROMPT)
     assert (found.low, found.high) == (-math.inf, math.inf)
 
 
 def test_a_metric_that_was_not_measured_is_inconclusive() -> None:
-    assert reading.answer(results({}), PROMPT).relation is Relation.INCONCLUSIVE
+    assert interpret.answer(results({}), PROMPT).relation is Relation.INCONCLUSIVE
 
 
 def test_another_output_is_worse_and_as_large_as_any_other() -> None:
-    assert reading.answer(results({}, output=True), "output").relation is Relation.WORSE
-    assert reading.answer(results({}), "output").relation is Relation.SAME
+    assert interpret.answer(results({}, output=True), "output").relation is Relation.WORSE
+    assert interpret.answer(results({}), "output").relation is Relation.SAME
 
 
 def test_where_one_says_nothing_the_output_was_not_compared() -> None:
     silent = results({}, says=False)
-    assert reading.answer(silent, "output").relation is Relation.INCONCLUSIVE
+    assert interpret.answer(silent, "output").relation is Relation.INCONCLUSIVE
     unread = results({})
     unread["tests"][0]["drift"]["reason"] = "no facts"
-    assert reading.answer(unread, "output").relation is Relation.INCONCLUSIVE
-    assert sentence(reading.drift(silent)) == "output not compared; same configuration"
-    assert sentence(reading.drift(results({}))) == "same output; same configuration"
+    assert interpret.answer(unread, "output").relation is Relation.INCONCLUSIVE
+    assert sentence(interpret.drift(silent)) == "output not compared; same configuration"
+    assert sentence(interpret.drift(results({}))) == "same output; same configuration"
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_what_the_ends_show_decides_what_is_followed(
     prompt: str, generation: str, output: bool, followed: str
 ) -> None:
     document = results({PROMPT: prompt, GENERATION: generation}, output=output)
-    assert reading.choose(document, planned(PROMPT, GENERATION)) == followed
+    assert interpret.choose(document, planned(PROMPT, GENERATION)) == followed
 
 
 def test_only_what_the_test_gates_can_be_followed() -> None:
-    reading.check("output", planned(PROMPT))
+    interpret.check("output", planned(PROMPT))
     with pytest.raises(
         UnknownNameError, match="unknown --metric 'prompt_token_per_second': did you mean prompt"
     ):
-        reading.check("prompt_token_per_second", planned(PROMPT))
+        interpret.check("prompt_token_per_second", planned(PROMPT))

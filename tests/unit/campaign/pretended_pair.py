@@ -7,14 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.campaign import Side, Surroundings, run_paired
 from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
 )
-from pytest_llm.inference.paired import rule_for
-from pytest_llm.metrics import METRICS
-from pytest_llm.protocols import Coverage
+from pytest_llm.measure import Surroundings, run_paired
 from pytest_llm.records import (
     Build,
     BuildReference,
@@ -28,13 +25,17 @@ from pytest_llm.records import (
     Subject,
     Workload,
 )
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.records.protocols import Coverage
+from pytest_llm.records.side import Side
+from pytest_llm.stats.sequential import rule_for
 from tests.bare import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_llm.protocols import Probe, Talking
     from pytest_llm.records import JSON
+    from pytest_llm.records.protocols import Probe, Talking
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)

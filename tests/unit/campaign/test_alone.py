@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign import run_alone
-from pytest_llm.campaign.alone import REQUESTS, ROUNDS
-from pytest_llm.campaign.slices import ON_CPU, ON_GPU
 from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
     RequestFailedError,
     WorkerDiedError,
 )
-from pytest_llm.protocols import Coverage
+from pytest_llm.measure import run_alone
+from pytest_llm.measure.slices import ON_CPU, ON_GPU
+from pytest_llm.measure.solo import REQUESTS, ROUNDS
 from pytest_llm.records import (
     Build,
     Campaign,
@@ -27,13 +26,14 @@ from pytest_llm.records import (
     Subject,
     Workload,
 )
+from pytest_llm.records.protocols import Coverage
 from tests.bare import MODEL, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_llm.protocols import Talking
     from pytest_llm.records import JSON
+    from pytest_llm.records.protocols import Talking
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)

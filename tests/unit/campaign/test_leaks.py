@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign import run_alone
-from pytest_llm.campaign.leaks import READINGS, STEPS, leak_series
 from pytest_llm.errors import WorkerDiedError
-from pytest_llm.inference.estimates import measure_all
+from pytest_llm.measure import run_alone
+from pytest_llm.measure.leaks import READINGS, STEPS, leak_series
 from pytest_llm.records import Campaign, Run, Series, Workload
-from pytest_llm.records.devices import HOST_ALONE, WITH_DEVICES, Holding
+from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, Holding
+from pytest_llm.stats.summary import measure_all
 from tests.bare import MODEL, SUBJECT
 
 from .test_alone import CHAT, DEEP, Machine, PretendedMemory, PretendedModel, Told

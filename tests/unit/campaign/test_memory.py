@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign.memory import allocated, believed, beside_another, memory_series
+from pytest_llm.measure.memory import allocated, believed, beside_another, memory_series
 from pytest_llm.records import Series, Workload
-from pytest_llm.records.devices import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, TOLD_BY_GGML, untold
+from pytest_llm.records.device_memory import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, TOLD_BY_GGML, untold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

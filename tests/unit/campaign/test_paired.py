@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.campaign.rounds import GENERATION_ROUNDS, PROMPT_ROUNDS, REQUEST_ROUNDS
+from pytest_llm.checks import compare_runs
 from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
@@ -16,8 +16,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
-from pytest_llm.inference.pairing import log_ratios
-from pytest_llm.metrics import METRICS
+from pytest_llm.measure.rounds import GENERATION_ROUNDS, PROMPT_ROUNDS, REQUEST_ROUNDS
 from pytest_llm.records import (
     Gate,
     Question,
@@ -25,8 +24,9 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS
-from pytest_llm.verdicts import compare_runs
+from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.log_ratios import log_ratios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

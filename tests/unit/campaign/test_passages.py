@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llm.campaign.passages import plan_course
+from pytest_llm.checks.output.prompts import plan_course
 from pytest_llm.records import Passage
 
 

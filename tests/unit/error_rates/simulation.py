@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from pytest_llm.inference.paired import Rule, rule_for
-from pytest_llm.inference.signed_rank import critical_sum
 from pytest_llm.records import Verdict
+from pytest_llm.stats.sequential import Rule, rule_for
+from pytest_llm.stats.signed_rank import critical_sum
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]

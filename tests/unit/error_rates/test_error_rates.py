@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_llm.inference.paired import Rule, decide, rule_for
-from pytest_llm.inference.signed_rank import critical_sum, p_value
+from pytest_llm.stats.sequential import Rule, decide, rule_for
+from pytest_llm.stats.signed_rank import critical_sum, p_value
 
 from .simulation import (
     HONEST_NOISE,

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llm.errors import ModelHeaderError, ModelMissingError
-from pytest_llm.models import cursor, header
-from pytest_llm.models.ggml_types import TENSOR_TYPES, file_type_name
-from pytest_llm.models.header import read_header
+from pytest_llm.models.gguf import cursor, header
+from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES, file_type_name
+from pytest_llm.models.gguf.header import read_header
 from pytest_llm.records import Weight
 
 if TYPE_CHECKING:
@@ -468,7 +468,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 def test_more_strings_than_can_be_passed_over_soon_are_refused(
     gguf: GGUF, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.models.metadata.MAX_ARRAY_STRINGS", 5)
+    monkeypatch.setattr("pytest_llm.models.gguf.metadata.MAX_ARRAY_STRINGS", 5)
     two = gguf.array(gguf.STRING, [gguf.text("")] * 2)
     enough = gguf.with_key("x", gguf.ARRAY, two)
     (tmp_path / "five.gguf").write_bytes(enough.build())

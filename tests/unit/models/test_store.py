@@ -27,14 +27,14 @@ from pytest_llm.errors import (
     UnknownNameError,
     UsageError,
 )
-from pytest_llm.models import Entry, ModelStore, builtin_entries, hashes, store
+from pytest_llm.models import Entry, ModelStore, builtin_entries, checksums, store
 from pytest_llm.models.sources import package
 from pytest_llm.records import Model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.protocols import Models
+    from pytest_llm.records.protocols import Models
     from tests.unit.models.conftest import GGUF
 
 
@@ -115,13 +115,13 @@ def models(cache: Path, entry: Entry, tmp_path: Path) -> ModelStore:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Note which files are hashed."""
     seen: list[Path] = []
-    real = hashes.hash_file
+    real = checksums.hash_file
 
     def noting(path: Path) -> str:
         seen.append(path)
         return real(path)
 
-    monkeypatch.setattr(hashes, "hash_file", noting)
+    monkeypatch.setattr(checksums, "hash_file", noting)
     monkeypatch.setattr(store, "hash_file", noting)
     return seen
 
@@ -292,7 +292,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(
             file.write(b"more")
         return "0" * 64
 
-    monkeypatch.setattr(hashes, "hash_file", growing)
+    monkeypatch.setattr(checksums, "hash_file", growing)
     with pytest.raises(ModelError, match="changes while it is read"):
         models.resolve("tiny.gguf")
 
@@ -303,7 +303,7 @@ def test_a_file_that_cannot_be_read_is_one_line(
     def broken(path: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(hashes, "hash_file", broken)
+    monkeypatch.setattr(checksums, "hash_file", broken)
     with pytest.raises(ModelError, match=r"tiny\.gguf cannot be read: Permission denied"):
         models.resolve("tiny.gguf")
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.checks.operators import Around, Work
+from pytest_llm.checks.operators.parse import read_output
 from pytest_llm.errors import BuildError, EngineError
-from pytest_llm.operators import Around, Work
-from pytest_llm.operators.output import read_output
 from pytest_llm.records import LoadOptions, Model, Workload
 
 from . import stand_in
@@ -22,7 +22,7 @@ from . import stand_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_llm.operators.output import Timed
+    from pytest_llm.checks.operators.parse import Timed
 
 RECORDED = Path(__file__).parent / "recorded"
 STAND_IN = Path(__file__).parent / "stand_in.py"
@@ -33,7 +33,7 @@ OPERATIONS = (RECORDED / "ggml.h").read_text(encoding="utf-8")
 
 @dataclass
 class Tree:
-    """A build with sources: what :class:`~pytest_llm.protocols.Programs` promises."""
+    """A build with sources: what :class:`~pytest_llm.records.protocols.Programs` promises."""
 
     source: Path
     commit: str

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llm.inference.operators import affordable, changes, repetitions
+from pytest_llm.checks.operators.explain import lines
 from pytest_llm.records import OperatorCase, OperatorRun, OperatorTimes
-from pytest_llm.verdicts.operators import lines
+from pytest_llm.stats.operators import affordable, changes, repetitions
 
 NOISE = (1.01, 0.99, 1.02, 0.98, 1.015, 0.985, 1.005, 0.995)
 

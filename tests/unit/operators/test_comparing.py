@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.checks.operators import Around, Work, compare
+from pytest_llm.checks.operators.explain import lines
 from pytest_llm.errors import BuildError
-from pytest_llm.inference.operators import changes, repetitions
-from pytest_llm.operators import Around, Work, compare
-from pytest_llm.verdicts.operators import lines
+from pytest_llm.stats.operators import changes, repetitions
 
 from .conftest import SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llm.operators.output import Timed
+    from pytest_llm.checks.operators.parse import Timed
     from pytest_llm.records import OperatorRun
 
     from .conftest import Desk

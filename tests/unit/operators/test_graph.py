@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_llm.checks.operators.graph import case_of, read_nodes, read_operations
 from pytest_llm.errors import EngineError
-from pytest_llm.operators.graph import case_of, read_nodes, read_operations
 from pytest_llm.records import Weight
 
 from .conftest import OPERATIONS, RECORDED

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.checks.operators.parse import read_output
+from pytest_llm.checks.operators.programs import export, perf, takes_files
 from pytest_llm.errors import EngineError
-from pytest_llm.operators.output import read_output
-from pytest_llm.operators.programs import export, perf, takes_files
 
 from .conftest import RECORDED
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llm.operators import Work
+    from pytest_llm.checks.operators import Work
 
     from .conftest import Desk
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.probes import amd
-from pytest_llm.probes.absent import Absent
-from pytest_llm.probes.device_memory import DeviceMemory
-from pytest_llm.probes.devices import Condition, UnreadableError, find_devices
+from pytest_llm.machine.gpu import amd
+from pytest_llm.machine.gpu.device import Condition, UnreadableError, find_devices
+from pytest_llm.machine.gpu.sampler import DeviceMemory
+from pytest_llm.machine.unavailable import Absent
 from pytest_llm.records import Series
-from pytest_llm.records.devices import DEVICE_CHANGE, PER_PROCESS
+from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS
 
 
 class AmdSmiError(Exception):

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from pytest_llm.probes import advice as advising
-from pytest_llm.probes.absent import Absent
-from pytest_llm.probes.advice import advice
-from pytest_llm.probes.conditions import Conditions, Gpu, System, read_conditions
-from pytest_llm.probes.nvml import Nvml, open_nvml
+from pytest_llm.machine import advice as advising
+from pytest_llm.machine.advice import advice
+from pytest_llm.machine.conditions import Conditions, Gpu, System, read_conditions
+from pytest_llm.machine.gpu.nvml import Nvml, open_nvml
+from pytest_llm.machine.unavailable import Absent
 
 from .things import CPU, VERSION_2, Library
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.probes.control_groups import cpu_groups, quota_processors
+from pytest_llm.system.cgroups import cpu_groups, quota_processors
 
 from .things import VERSION_2
 

@@ -6,14 +6,14 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
-from pytest_llm.probes.device_memory import DeviceMemory
-from pytest_llm.probes.devices import Condition, Found, UnreadableError
+from pytest_llm.machine.gpu.device import Condition, Found, UnreadableError
+from pytest_llm.machine.gpu.sampler import DeviceMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from pytest_llm.probes.ticker import Ticker
+    from pytest_llm.machine.memory.sampler import Ticker
 
 MINE = os.getpid()
 

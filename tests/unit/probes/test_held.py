@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.probes.held import HeldMemory, file_shares
-from pytest_llm.records.devices import HOST_ALONE, WITH_DEVICES
+from pytest_llm.machine.memory.anonymous import HeldMemory, file_shares
+from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES
 
 ROLLUP = """00400000-7fff00000000 ---p 00000000 00:00 0    [rollup]
 Rss:              200000 kB

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from pytest_llm.inference.slopes import slopes
-from pytest_llm.probes import nvml_memory
-from pytest_llm.probes.devices import find_devices
-from pytest_llm.probes.held import HeldMemory
-from pytest_llm.probes.held_devices import HeldOnDevices
-from pytest_llm.probes.nvml import open_nvml
+from pytest_llm.machine.gpu import nvidia
+from pytest_llm.machine.gpu.device import find_devices
+from pytest_llm.machine.gpu.held import HeldOnDevices
+from pytest_llm.machine.gpu.nvml import open_nvml
+from pytest_llm.machine.memory.anonymous import HeldMemory
 from pytest_llm.records import Series
-from pytest_llm.records.devices import HOST_ALONE, WITH_DEVICES, Holding
+from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, Holding
+from pytest_llm.stats.theil_sen import slopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ def held(nvml_library: Callable[..., Library], script: Script, tmp_path: Path) -
     folder.mkdir(parents=True)
     (folder / "smaps_rollup").write_text(f"Anonymous: {HOST // 1024} kB\n")
     binding = nvml_library().binding
-    find = partial(nvml_memory.find, lambda: open_nvml(lambda: binding))
+    find = partial(nvidia.find, lambda: open_nvml(lambda: binding))
     return HeldMemory(tmp_path / "proc", HeldOnDevices(lambda: find_devices([find])))
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.probes.kernel_files import KernelFile, moved, parse_list, read_word
-from pytest_llm.probes.processor_time import ProcessorTime, parse_stat
+from pytest_llm.machine.cpu_time import ProcessorTime, parse_stat
+from pytest_llm.system.procfs import KernelFile, moved, parse_list, read_word
 
 if TYPE_CHECKING:
     from .things import Tree

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.probes.absent import Absent
-from pytest_llm.probes.noise import find_noise, quota, steal, thermal
-from pytest_llm.probes.nvml import open_nvml
+from pytest_llm.machine.gpu.nvml import open_nvml
+from pytest_llm.machine.noise import find_noise, quota, steal, thermal
+from pytest_llm.machine.unavailable import Absent
 
 from .things import CPU, VERSION_2, Library
 
 if TYPE_CHECKING:
-    from pytest_llm.probes.noise import AllNoise
-    from pytest_llm.protocols import Noise
+    from pytest_llm.machine.noise import AllNoise
+    from pytest_llm.records.protocols import Noise
 
     from .things import Tree
 

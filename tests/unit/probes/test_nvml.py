@@ -5,10 +5,10 @@ from __future__ import annotations
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from pytest_llm.probes import nvml
-from pytest_llm.probes.absent import Absent
-from pytest_llm.probes.noise import nvidia
-from pytest_llm.probes.nvml import LASTING_LIMITS, SLOWDOWNS, Nvml, open_nvml, words
+from pytest_llm.machine.gpu import nvml
+from pytest_llm.machine.gpu.nvml import LASTING_LIMITS, SLOWDOWNS, Nvml, open_nvml, words
+from pytest_llm.machine.noise import nvidia
+from pytest_llm.machine.unavailable import Absent
 
 from .things import Library, NVMLError
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.models.footprint import UnpredictedError, layers_of, row_bytes
 from pytest_llm.records import LoadOptions
-from pytest_llm.sizes import UnpredictedError, layers_of, row_bytes
 
 from .headers import header
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from pytest_llm.models import Header
+from pytest_llm.models.footprint import Placed, beside, logged, predict, shortfall
 from pytest_llm.records import LoadOptions
-from pytest_llm.sizes import Placed, beside, logged, predict, shortfall
 
 from .headers import F16, Q4_0, header, weight
 

@@ -1,0 +1,30 @@
+"""What became of an update, told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.baselines.module_file import name_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llm.baselines.records import Refusal, Updated
+    from pytest_llm.records import TestKey
+
+
+def full_name(key: TestKey) -> str:
+    """Return what a test is called where its file does not matter: ``module::name[parameters]``."""
+    return f"{key.module}::{name_of(key)}"
+
+
+def update_lines(updated: Updated, folder: Path) -> list[str]:
+    """Return a line on what was written, and one for each thing that was not."""
+    tests = len({key for key, _ in updated.written})
+    written = f"baselines of {tests} test{'s' if tests != 1 else ''} written to {folder}"
+    return [written, *(_refusal(each) for each in updated.refused)]
+
+
+def _refusal(refusal: Refusal) -> str:
+    what = f", {refusal.name}" if refusal.name else ""
+    return f"not stored: {full_name(refusal.key)}{what}: {refusal.reason}"

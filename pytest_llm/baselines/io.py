@@ -1,0 +1,85 @@
+"""Files of baselines: read with a bound, changed by one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import stat
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import BaselineError
+from pytest_llm.system.atomic_file import UNFINISHED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Seconds to wait for other processes; each holds the lock for the time of one small file.
+_LOCK_SECONDS = 60.0
+
+_LOCK = ".lock"
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def read(path: Path, bound: int) -> bytes | None:
+    """Return what a file holds, at most one byte more than the bound, or None where there is none.
+
+    Raises:
+        BaselineError: It is there and cannot be read.
+    """
+    try:
+        # A pipe of that name would keep a reader waiting for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise BaselineError(f"{path} is not a file: move it away")
+        with path.open("rb") as file:
+            return file.read(bound + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise BaselineError(f"{path} cannot be read: {_reason(error)}; make it readable") from None
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Make the file's folder, and keep every other process that changes a file in it waiting.
+
+    What writers that were killed left behind in the folder is removed: whoever holds the lock is the only
+    writer that lives.
+
+    Raises:
+        BaselineError: The folder cannot be made or locked, or the body could not read or write.
+    """
+    # Importing this package must stay cheap, and filelock is not.
+    from filelock import FileLock, Timeout
+
+    folder = path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(str(folder / _LOCK), timeout=_LOCK_SECONDS)
+        with lock:
+            for stale in folder.glob(f"{UNFINISHED}*"):
+                stale.unlink(missing_ok=True)
+            yield
+    except Timeout:
+        raise BaselineError(
+            f"another process has held {folder / _LOCK} for {_LOCK_SECONDS:.0f} s: end it first"
+        ) from None
+    except NotImplementedError as error:
+        raise BaselineError(
+            f"{folder} lies where files cannot be locked ({error}): keep baselines elsewhere"
+        ) from None
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: Path, error: OSError) -> BaselineError:
+    if error.errno in _NO_SPACE:
+        fix = "what was there is kept; free some space, then record again"
+    else:
+        fix = "make its folder writable, or keep baselines elsewhere"
+    return BaselineError(f"{path} cannot be written: {_reason(error)}; {fix}")
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -1,0 +1,135 @@
+"""Answers that outlast a bisect: each comparison's results file, and which builds cannot be tested.
+
+Both lie in the cache, named by a digest of everything that they depend on; what differs in any part is
+another file. A results file is used only if its rule was at least as strict as the one that is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_llm.errors import ResultsError, UsageError
+from pytest_llm.records.serialization import DecodeError, decode, encode
+from pytest_llm.reports import results_schema
+from pytest_llm.system import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import Build
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Why a build cannot be tested.
+
+    Attributes:
+        what: There is nothing to run, or it does not run.
+        reason: In the words of whoever tried.
+    """
+
+    what: Literal["cannot be built", "cannot run"]
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
+class Kept:
+    """The files of one test on one machine."""
+
+    def __init__(self, folder: Path, conditions: Mapping[str, Any], *, fresh: bool = False) -> None:
+        """Look nowhere yet.
+
+        Args:
+            folder: Where all bisects keep theirs.
+            conditions: What answers depend on besides the builds, as plain values.
+            fresh: Use nothing that was there before.
+        """
+        self._folder = folder
+        self._conditions = dict(conditions)
+        self._fresh = fresh
+        self._written: set[Path] = set()
+
+    def comparison(self, reference: object, candidate: object, family: int) -> dict[str, Any] | None:
+        """Return the results of two builds, or None.
+
+        Args:
+            reference: The identity of the one, as plain values.
+            candidate: The identity of the other.
+            family: How many verdicts must share the error rate at least.
+        """
+        path = self._path("comparison", reference, candidate)
+        if not self._usable(path):
+            return None
+        try:
+            document = results_schema.read(path)
+        except ResultsError:
+            return None  # cut off, or of another time: measured again
+        rule = document["rule"]
+        return document if rule is not None and rule["family"] >= family else None
+
+    def keep_comparison(self, reference: object, candidate: object, document: Mapping[str, Any]) -> None:
+        """Keep the results of two builds."""
+        self._write(self._path("comparison", reference, candidate), document)
+
+    def unfit(self, build: object) -> Unfit | None:
+        """Return why a build cannot run, or None if nothing is known of that."""
+        path = self._path("unfit", build)
+        if not self._usable(path):
+            return None
+        try:
+            return decode(Unfit, json.loads(path.read_bytes()))
+        except (OSError, ValueError, DecodeError):
+            return None
+
+    def keep_unfit(self, build: object, unfit: Unfit) -> None:
+        """Keep why a build cannot run."""
+        self._write(self._path("unfit", build), encode(unfit))
+
+    def _path(self, kind: str, *builds: object) -> Path:
+        text = json.dumps([kind, self._conditions, *builds], sort_keys=True)
+        return self._folder / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+    def _usable(self, path: Path) -> bool:
+        return path.exists() and (not self._fresh or path in self._written)
+
+    def _write(self, path: Path, document: object) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            atomic_file.replace(path, (json.dumps(document, indent=1) + "\n").encode())
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be written ({error.strerror}); name another folder with --cache"
+            ) from error
+        self._written.add(path)
+
+
+def identity(reference: str, build: Build) -> dict[str, Any]:
+    """Return, as plain values, what tells a build from others, files that were replaced since included.
+
+    Args:
+        reference: As the user wrote it, with an absolute path.
+        build: As it describes itself.
+    """
+    return {"reference": reference, "build": encode(build), "files": _stamps(build)}
+
+
+# What an installation of another build under the same path would change.
+_TELLING = (
+    "bin/python",
+    "lib/python*/site-packages/*.pth",
+    "lib/python*/site-packages/llama_cpp*/RECORD",
+    "lib/python*/site-packages/llama_cpp/lib/*",
+)
+
+
+def _stamps(build: Build) -> list[list[Any]]:
+    environment = Path(build.where).parent.parent
+    found = {path for pattern in _TELLING for path in environment.glob(pattern)}
+    stats = [(path, path.lstat()) for path in sorted(found)]
+    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]

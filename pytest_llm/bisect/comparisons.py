@@ -1,0 +1,144 @@
+"""Compares any two builds of a row, each pair once: kept answers first, then pytest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pytest_llm.bisect.cache import Unfit, identity
+from pytest_llm.errors import BuildError, EngineError, EngineMissingError, LLMBenchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_llm.bisect.cache import Kept
+    from pytest_llm.bisect.pytest_runner import Runner
+    from pytest_llm.records import Build
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One comparison.
+
+    Attributes:
+        first: The place of the reference.
+        last: The place of the candidate.
+        results: What the results file holds.
+        seconds: That measuring took now; None if it was kept.
+    """
+
+    first: int
+    last: int
+    results: Mapping[str, Any]
+    seconds: float | None = None
+
+
+class Pairs:
+    """The builds of a row, and every comparison between two of them.
+
+    Attributes:
+        builds: As the user wrote them, paths absolute.
+        described: How those that start describe themselves, by place.
+        unfit: Why others cannot be tested, by place.
+        compared: What was compared so far, in that order.
+    """
+
+    def __init__(
+        self,
+        builds: Sequence[str],
+        describe: Callable[[str], Build],
+        runner: Runner,
+        kept: Kept,
+        comparisons: int,
+        gates: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with nothing compared.
+
+        Args:
+            builds: In order; no two the same.
+            describe: Starts a build and lets it describe itself; what it raises makes a build unfit.
+            runner: Measures.
+            kept: Where answers are kept.
+            comparisons: How many share the error rate.
+            gates: How many verdicts each of them holds.
+            clock: In seconds.
+        """
+        self.builds = list(builds)
+        self.described: dict[int, Build] = {}
+        self.unfit: dict[int, Unfit] = {}
+        self.compared: list[Compared] = []
+        self._describe = describe
+        self._runner = runner
+        self._kept = kept
+        self._comparisons = comparisons
+        self._family = comparisons * gates
+        self._clock = clock
+
+    def compare(self, first: int, last: int) -> Compared | None:
+        """Return the comparison of two builds; None if one of them cannot be tested: see ``unfit``.
+
+        Raises:
+            UsageError: Nothing can be measured here, whichever build it is.
+        """
+        for each in self.compared:
+            if (each.first, each.last) == (first, last):
+                return each
+        fit = [self._is_fit(place) for place in (first, last)]  # both, so that both are told
+        if not all(fit):
+            return None
+        found = self._kept_or_measured(first, last)
+        if found is not None:
+            self.compared.append(found)
+        return found
+
+    def _kept_or_measured(self, first: int, last: int) -> Compared | None:
+        sides = self._identity(first), self._identity(last)
+        kept = self._kept.comparison(*sides, self._family)
+        if kept is not None:
+            return Compared(first, last, kept)
+        started = self._clock()
+        outcome = self._runner.compare(self.builds[first], self.builds[last], self._comparisons)
+        if outcome.results is None:
+            self._blame(first, last, outcome.reason)
+            return None
+        self._kept.keep_comparison(*sides, outcome.results)
+        return Compared(first, last, outcome.results, self._clock() - started)
+
+    def _identity(self, place: int) -> dict[str, Any]:
+        return identity(self.builds[place], self.described[place])
+
+    def _is_fit(self, place: int) -> bool:
+        if place not in self.described and place not in self.unfit:
+            self._look_at(place)
+        return place not in self.unfit
+
+    def _look_at(self, place: int) -> None:
+        try:
+            self.described[place] = self._describe(self.builds[place])
+        except LLMBenchError as error:
+            runs = isinstance(error, EngineError) and not isinstance(error, (BuildError, EngineMissingError))
+            what: Literal["cannot run", "cannot be built"] = "cannot run" if runs else "cannot be built"
+            self.unfit[place] = Unfit(what, self._said_of(place, str(error)))
+            return
+        known = self._kept.unfit(self._identity(place))
+        if known is not None:
+            self.unfit[place] = known
+
+    def _said_of(self, place: int, reason: str) -> str:
+        """Return a reason without the build's name, which whoever tells of it says."""
+        build = self.builds[place]
+        return reason.removeprefix(f"{build}: ").removeprefix(f"{build} cannot be made: ")
+
+    def _blame(self, first: int, last: int, reason: str) -> None:
+        """Find out which of two builds cannot be measured: only where another one can be, is it the build."""
+        alone = {place: self._runner.alone(self.builds[place]) for place in (first, last)}
+        failed = {place: outcome.reason for place, outcome in alone.items() if outcome.results is None}
+        if len(failed) == 1:
+            ((place, why),) = failed.items()
+            self.unfit[place] = Unfit("cannot run", self._said_of(place, why))
+            self._kept.keep_unfit(self._identity(place), self.unfit[place])
+            return
+        which = "neither can be measured alone" if failed else "each of them can be measured alone"
+        raise UsageError(f"{self.builds[first]} and {self.builds[last]}: {which}: {reason}")

@@ -1,0 +1,145 @@
+"""The text for an upstream issue: Markdown, from the records alone."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.bisect import interpret, report
+from pytest_llm.checks.drift import sentence
+from pytest_llm.checks.operators.explain import lines
+from pytest_llm.records import LoadOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.bisect.bisection import Bisected
+    from pytest_llm.bisect.comparisons import Compared
+    from pytest_llm.bisect.search import Stretch
+    from pytest_llm.records import OperatorRun
+
+_MACHINE_OWN = {"fingerprint", "qualified"}
+
+
+def paragraph(
+    found: Bisected,
+    step: Stretch,
+    options: Sequence[str],
+    command: Sequence[str],
+    commits: Sequence[str] = (),
+    operators: Sequence[OperatorRun] = (),
+) -> list[str]:
+    """Return the lines that tell of one guilty step.
+
+    Args:
+        found: The bisect.
+        step: The one to tell of.
+        options: What pytest was given besides the test and the builds.
+        command: The bisect's own words.
+        commits: What is known of the commit that it leads to, if it is one.
+        operators: Where it got slower, if that was looked into.
+    """
+    compared = found.between(step.first, step.last)
+    results = compared.results
+    first, last = found.described[step.first], found.described[step.last]
+    inside = report.passed_over(found, step)
+    return [
+        f"**{_capital(report.headline(compared, found.target))}, from {first} to {last}.**",
+        "",
+        *(f"- {_capital(each)}." for each in commits),
+        f"- {_capital(sentence(interpret.drift(results)))}.",
+        *([f"- In between, not tested: {'; '.join(inside)}."] if inside else []),
+        *(f"- {_capital(line)}." for each in operators for line in lines(each)),
+        *(f"- {_capital(each)}." for each in _work(results)),
+        f"- Machine: {_machine(results['machine'])}.",
+        *(f"- {_capital(each)}." for each in _compiled(found, step)),
+        f"- Measured with pytest-llm-bench {results['plugin_version']} on {results['started']}, both builds "
+        f"in turns in the same sessions; {report.error_rate(found)}.",
+        "",
+        "To reproduce:",
+        "",
+        "```console",
+        *_reproduce(found, step, options, command),
+        "```",
+        "",
+        *_all(found),
+    ]
+
+
+def _work(results: Mapping[str, Any]) -> list[str]:
+    test = results["tests"][0]
+    model, work = test["model"], test["workload"]
+    asked, usual = test["load_options"], vars(LoadOptions())
+    told = [
+        f"{name}={value}"
+        for name, value in asked.items()
+        if name in ("n_ctx", "n_threads") or value != usual[name]
+    ]
+    return [
+        f"model {model['name']}: {model['architecture']}, {model['quantization']}, "
+        f"{model['parameters'] / 1e6:.1f} M parameters, {model['file_bytes']} bytes, "
+        f"SHA-256 {model['sha256']}",
+        f"workload: {work['prompt_tokens']} prompt tokens, {work['generate_tokens']} generated, depth "
+        f"{work['depth']}, {work['parallel']} in parallel",
+        f"load options: {', '.join(told)}; all others llama.cpp's own",
+    ]
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    words = {"cores": "{} cores", "memory_gib": "{} GiB"}
+    parts = [words.get(name, "{}").format(part) for name, part in machine.items() if name not in _MACHINE_OWN]
+    since = machine["qualified"]
+    shown = f"it showed that its verdicts may be believed on {since}" if since else "it is not qualified"
+    return f"{', '.join(parts)}; {shown}"
+
+
+def _compiled(found: Bisected, step: Stretch) -> list[str]:
+    first, last = found.described[step.first], found.described[step.last]
+    if first.compiled_with != last.compiled_with:
+        told = [
+            f"compiled with: {found.described[place].compiled_with.strip(' |')} ({found.builds[place]})"
+            for place in (step.first, step.last)
+        ]
+    else:
+        told = [f"compiled with: {last.compiled_with.strip(' |')}"] if last.compiled_with else []
+    for place in (step.first, step.last) if first.environment != last.environment else (step.last,):
+        variables = sorted(found.described[place].environment.items())
+        set_there = ", ".join(f"{name}={value}" for name, value in variables)
+        told += [f"environment of {found.builds[place]}: {set_there}"] if set_there else []
+    return told
+
+
+def _reproduce(found: Bisected, step: Stretch, options: Sequence[str], command: Sequence[str]) -> list[str]:
+    plugin = found.between(step.first, step.last).results["plugin_version"]
+    sides = (f"--llm-candidate={found.builds[step.last]}", f"--llm-against={found.builds[step.first]}")
+    pair = ["pytest", found.planned.nodeid, "--llm-bench", *options, *sides]
+    return [
+        *(f"# {found.builds[place]}: {found.described[place]}" for place in (step.first, step.last)),
+        f"$ pip install pytest-llm-bench=={plugin}",
+        f"$ {shlex.join(pair)}",
+        f"$ pytest-llm {shlex.join(command)}",
+    ]
+
+
+def _all(found: Bisected) -> list[str]:
+    rows = [
+        f"| {found.builds[each.first]} | {found.builds[each.last]} | {_relation(found, each)} | "
+        f"{report.change(each, found.target)} |"
+        for each in found.compared
+    ]
+    names = [f"{report.name(found, place)}" for place in sorted(found.described)]
+    return [
+        "Builds: " + "; ".join(names) + ".",
+        "",
+        "| reference | candidate | | |",
+        "| --- | --- | --- | --- |",
+        *rows,
+    ]
+
+
+def _relation(found: Bisected, compared: Compared) -> str:
+    return interpret.answer(compared.results, found.target).relation.value
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,137 @@
+"""Has pytest, in a process of its own, say what it plans, compare two builds, or try one."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_llm.bisect.request import Planned, Selected
+from pytest_llm.errors import UsageError
+from pytest_llm.records.serialization import decode
+from pytest_llm.reports import results_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INTERRUPTED = 2
+# What an ini file may say otherwise, and a comparison has no use for.
+_ALWAYS = (
+    "--llm-bench",
+    "-q",
+    "--color=no",
+    "-p",
+    "pytest_llm.plugin.bisect_plugin",
+    "-o",
+    "llm_aa=false",
+    "-o",
+    "llm_update_baselines=",
+)
+
+
+class Outcome(NamedTuple):
+    """What came of measuring.
+
+    Attributes:
+        results: What the results file holds; None if nothing was measured.
+        reason: Why not; "" otherwise.
+    """
+
+    results: dict[str, Any] | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs pytest on one test.
+
+    Attributes:
+        nodeid: Of the test, as the user wrote it.
+        folder: Where pytest is started.
+        options: More of pytest's.
+    """
+
+    nodeid: str
+    folder: Path
+    options: tuple[str, ...] = ()
+
+    def plan(self, reference: str, candidate: str, comparisons: int) -> Planned:
+        """Return what the test asks for, where so many comparisons share the error rate.
+
+        Raises:
+            UsageError: It is not one benchmark, or cannot be measured at all.
+        """
+        sides = (f"--llm-candidate={candidate}", f"--llm-against={reference}")
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / "planned.json"
+            done = self._run(
+                *sides, f"--llm-comparisons={comparisons}", "--collect-only", f"--llm-write-planned={file}"
+            )
+            if not file.exists():
+                raise UsageError(f"pytest cannot collect {self.nodeid}: {_last_words(done)}")
+            selected = decode(Selected, json.loads(file.read_text(encoding="utf-8")))
+        if selected.problems:
+            raise UsageError(selected.problems[0])
+        if len(selected.benchmarks) != 1:
+            names = ", ".join(each.nodeid for each in selected.benchmarks[:3]) or _last_words(done)
+            raise UsageError(
+                f"{self.nodeid} is {len(selected.benchmarks)} benchmarks, a bisect follows one: {names}"
+            )
+        return selected.benchmarks[0]
+
+    def compare(self, reference: str, candidate: str, comparisons: int) -> Outcome:
+        """Measure a candidate beside a reference.
+
+        Raises:
+            UsageError: Pytest did not come as far as the test.
+            KeyboardInterrupt: It was told to stop.
+        """
+        return self._measure(
+            f"--llm-candidate={candidate}", f"--llm-against={reference}", f"--llm-comparisons={comparisons}"
+        )
+
+    def alone(self, candidate: str) -> Outcome:
+        """Measure a candidate alone, in the fewest sessions; raises as :meth:`compare` does."""
+        return self._measure(f"--llm-candidate={candidate}", "-o", "llm_against=", "--llm-effort=quick")
+
+    def _measure(self, *options: str) -> Outcome:
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary) / "results.json"
+            done = self._run(*options, f"--llm-json={file}")
+            if done.returncode == _INTERRUPTED and "KeyboardInterrupt" in done.stdout:
+                raise KeyboardInterrupt  # of this process, too
+            if not file.exists():
+                raise UsageError(f"pytest cannot run {self.nodeid}: {_last_words(done)}")
+            results = results_schema.read(file)
+        (test,) = results["tests"]
+        if test["run"] is None:
+            return Outcome(None, "; ".join(test["notes"]) or test["outcome"])
+        return Outcome(results)
+
+    def _run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*_command(self.nodeid), *_ALWAYS, *self.options, *options],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+
+
+def _command(nodeid: str) -> Sequence[str]:
+    return (sys.executable, "-m", "pytest", nodeid)
+
+
+def _last_words(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the line in which pytest says what is wrong, or the last one."""
+    output = done.stderr + done.stdout
+    lines = [line.strip() for line in output.splitlines() if line.strip(" =")]
+    said = [line for line in lines if re.search(r"error: |Error: |^E  ", line, re.IGNORECASE)]
+    return (said or lines or [f"it ended with {done.returncode}"])[-1]

@@ -1,0 +1,195 @@
+"""What a bisect found, in lines, and as plain values for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.bisect import interpret
+from pytest_llm.bisect.search import Relation
+from pytest_llm.checks.drift import sentence
+from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
+from pytest_llm.records import metrics
+from pytest_llm.records.serialization import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.bisect.bisection import Bisected
+    from pytest_llm.bisect.comparisons import Compared
+    from pytest_llm.bisect.search import Stretch
+
+_OUTPUT = {
+    Relation.WORSE: "other output",
+    Relation.SAME: "same output",
+    Relation.INCONCLUSIVE: "output not compared: one of the two says nothing",
+}
+
+
+def lines(found: Bisected) -> list[str]:
+    """Say what was found, without the paragraphs."""
+    told = _ends(found)
+    for step in found.found.steps:
+        told += _step(found, step)
+    told += _doubts(found)
+    told += [f"{name(found, place)} {unfit}" for place, unfit in sorted(found.unfit.items())]
+    return told
+
+
+def document(found: Bisected) -> dict[str, Any]:
+    """Return everything as plain values; what lies between builds names their places in ``builds``."""
+    return {
+        "nodeid": found.planned.nodeid,
+        "followed": found.target or None,
+        "builds": [_build(found, place) for place in range(len(found.builds))],
+        "ends": found.found.ends.relation.value,
+        "steps": [_stretch(found, each) for each in found.found.steps],
+        "rests": [_stretch(found, each) for each in found.found.rests],
+        "unsearched": [_stretch(found, each) for each in found.found.unsearched],
+        "comparisons": [_compared(found, each) for each in found.compared],
+        "sharing_the_error_rate": found.comparisons,
+    }
+
+
+def name(found: Bisected, place: int) -> str:
+    """Return what a build is called: as the user wrote it, and how it describes itself."""
+    described = found.described.get(place)
+    return found.builds[place] if described is None else f"{found.builds[place]}, {described}"
+
+
+def change(compared: Compared, target: str) -> str:
+    """Say how the later build compares with the earlier one: "generation speed −9.1 % (…)"."""
+    if target == interpret.OUTPUT:
+        return _OUTPUT[interpret.answer(compared.results, target).relation]
+    title = metrics.find(target).title
+    entry = interpret.comparison(compared.results, target)
+    if entry is None or entry["change"] is None:
+        return f"{title}: {interpret.reason(compared.results, target)}"
+    return f"{title} {percent(entry['change'])} ({basis(compared.results, entry)})"
+
+
+def headline(compared: Compared, target: str) -> str:
+    """Say what happened between two builds, with values: "generation speed fell from … to …, −9.1 % (…)"."""
+    entry = None if target == interpret.OUTPUT else interpret.comparison(compared.results, target)
+    if entry is None or entry["change"] is None:
+        return change(compared, target)
+    metric = metrics.find(target)
+    now = compared.results["tests"][0]["metrics"][target]["value"]
+    movement = moved(metric, entry["reference_value"], now, entry["change"])
+    return f"{movement}, {percent(entry['change'])} ({basis(compared.results, entry)})"
+
+
+def basis(results: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
+    """Say what a change rests on: "99 % interval −7.4 … −4.7 %, 15 sessions"."""
+    interval = entry["interval"]
+    ends = None if interval is None else (interval[0], interval[1])
+    return resting_on(ends, 1 - results["rule"]["alpha"], counted(entry["sessions"], "session"))
+
+
+def passed_over(found: Bisected, step: Stretch) -> list[str]:
+    """Say which builds inside a step could not be tested."""
+    return [
+        f"{found.builds[place]} {found.unfit[place]}"
+        for place in range(step.first + 1, step.last)
+        if place in found.unfit
+    ]
+
+
+def error_rate(found: Bisected) -> str:
+    """Say what the chance of a false step is in the whole bisect."""
+    rule = found.compared[0].results["rule"]
+    return (
+        f"the chance that any of the up to {counted(found.comparisons, 'comparison')} of this bisect calls a "
+        f"regression that is none is at most {ratio(rule['alpha'])}; each of them misses one as large as its "
+        f"tolerance with a chance of at most {ratio(rule['beta'])}"
+    )
+
+
+def _ends(found: Bisected) -> list[str]:
+    good, bad = found.builds[0], found.builds[-1]
+    relation = found.found.ends.relation
+    if relation is Relation.UNTESTABLE:
+        ends = (("good", 0), ("bad", len(found.builds) - 1))
+        return [
+            f"the {kind} end {found.builds[place]} {found.unfit[place].what}: name another one"
+            for kind, place in ends
+            if place in found.unfit
+        ]
+    told = change(found.between(0, len(found.builds) - 1), found.target)
+    said = {
+        Relation.WORSE: f"{bad} is worse than {good}: {told}",
+        Relation.BETTER: f"the good end is the bad one: {bad} is better than {good}: {told}",
+        Relation.SAME: f"there is no loss between the ends: {bad} is no worse than {good}: {told}; either "
+        "there is none, or the good end is as bad",
+        Relation.INCONCLUSIVE: f"whether {bad} is worse than {good} cannot be told: {told}"
+        f"{'' if found.target == interpret.OUTPUT else '; try --effort thorough'}",
+    }
+    return [said[relation]]
+
+
+def _step(found: Bisected, step: Stretch) -> list[str]:
+    compared = found.between(step.first, step.last)
+    first, last = name(found, step.first), name(found, step.last)
+    if step.answer.relation is Relation.WORSE:
+        head = f"guilty: {last}: {headline(compared, found.target)}"
+    else:
+        head = f"better: {last}: {headline(compared, found.target)}"
+    told = [head, f"  compared with {first}"]
+    told += [f"  {sentence(interpret.drift(compared.results))}"]
+    told += [f"  it may be this one as well: {each}" for each in passed_over(found, step)]
+    return told
+
+
+def _doubts(found: Bisected) -> list[str]:
+    rests = [
+        f"between {found.builds[each.first]} and {found.builds[each.last]} is a change that no step accounts "
+        f"for: {change(found.between(each.first, each.last), found.target)}"
+        for each in found.found.rests
+    ]
+    quiet = [f"{found.builds[each.first]} … {found.builds[each.last]}" for each in found.found.unsearched]
+    if not quiet:
+        return rests
+    return [
+        *rests,
+        f"not looked into, as their ends do not differ: {'; '.join(quiet)} (--neighbours compares every "
+        "build with the one before it)",
+    ]
+
+
+def _build(found: Bisected, place: int) -> dict[str, Any]:
+    described, unfit = found.described.get(place), found.unfit.get(place)
+    return {
+        "build": found.builds[place],
+        "described": None if described is None else encode(described),
+        "unfit": None if unfit is None else encode(unfit),
+    }
+
+
+def _stretch(found: Bisected, stretch: Stretch) -> dict[str, Any]:
+    compared = found.between(stretch.first, stretch.last)
+    between: Sequence[int] = [
+        place for place in range(stretch.first + 1, stretch.last) if place in found.unfit
+    ]
+    return {
+        "from": stretch.first,
+        "to": stretch.last,
+        "relation": stretch.answer.relation.value,
+        "cannot_be_tested": between,
+        **_figures(compared, found.target),
+        "drift": [encode(each) for each in interpret.drift(compared.results).differences],
+    }
+
+
+def _compared(found: Bisected, compared: Compared) -> dict[str, Any]:
+    return {
+        "from": compared.first,
+        "to": compared.last,
+        "relation": interpret.answer(compared.results, found.target).relation.value,
+        **_figures(compared, found.target),
+        "seconds": compared.seconds,
+    }
+
+
+def _figures(compared: Compared, target: str) -> dict[str, Any]:
+    entry = None if target == interpret.OUTPUT else interpret.comparison(compared.results, target)
+    names = ("change", "interval", "sessions")
+    return {each: None if entry is None else entry[each] for each in names}

@@ -1,0 +1,140 @@
+"""Has cmake and ninja make llama.cpp at one commit, in a folder that shares the checkout's objects.
+
+The checkout itself stays as it is: its objects are read, the sources are checked out elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.builds.source_tree import SourceTree
+from pytest_llm.builds.toolchain import get_tools
+from pytest_llm.errors import BuildError
+from pytest_llm.records import Build
+from pytest_llm.system.subprocess import environment_of, last_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llm.builds.identity import Identity
+    from pytest_llm.system.subprocess import Running
+
+PROGRAM = "llama-bench"
+_TARGETS = ("llama", PROGRAM)
+_LIBRARIES = ("libllama.so", "libllama.dylib")
+# What spares steps, by all names that it has had: cmake passes over those that a commit does not know. Tests
+# are known to cmake, and compiled when one is wanted.
+_OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DBUILD_SHARED_LIBS=ON",
+    "-DLLAMA_BUILD_COMMON=ON",
+    "-DLLAMA_BUILD_TOOLS=ON",
+    "-DLLAMA_BUILD_TESTS=ON",
+    "-DLLAMA_BUILD_SERVER=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_BUILD_WEBUI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+    "-DLLAMA_CURL=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+)
+_QUIET_GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
+
+
+class Compiled(NamedTuple):
+    """What came of it.
+
+    Attributes:
+        said: How the build describes itself.
+        tools: What made it: "cmake 3.25.1".
+    """
+
+    said: Build
+    tools: str
+
+
+def tree_in(folder: Path, identity: Identity) -> SourceTree:
+    """Return where the tree of a build is, or is to be."""
+    return SourceTree(folder / "source", folder / "build", identity.version)
+
+
+def is_whole(tree: SourceTree) -> bool:
+    """Whether what every build has is still there."""
+    programs = tree.binary / "bin"
+    return (programs / PROGRAM).is_file() and any((programs / each).is_file() for each in _LIBRARIES)
+
+
+def make_tree(identity: Identity, checkout: Path, folder: Path, run: Running) -> Compiled:
+    """Have the library and llama-bench made.
+
+    Args:
+        identity: What to make.
+        checkout: A repository that has the commit.
+        folder: An empty folder.
+        run: Runs git, cmake and the compiler.
+
+    Raises:
+        BuildError: It could not be made.
+        OSError: Files cannot be written.
+    """
+    tree = tree_in(folder, identity)
+    source = str(tree.source)
+    clone = [*_QUIET_GIT, "clone", "--shared", "--no-checkout", "--template=", "--", str(checkout), source]
+    _step(run, "git clone", clone)
+    _step(run, "git checkout", [*_QUIET_GIT, "-C", source, "checkout", "--detach", identity.version])
+    cmake, ninja = get_tools(folder, run)
+    _step(run, "cmake", [cmake, *_arguments(tree, ninja), *identity.settings])
+    _step(run, "compiling", [cmake, "--build", str(tree.binary), "--target", *_TARGETS])
+    if not is_whole(tree):
+        raise BuildError(
+            f"{run.name} cannot be measured: {' or '.join(_LIBRARIES)} and {PROGRAM} are not both in "
+            f"{tree.binary / 'bin'}: leave BUILD_SHARED_LIBS and the folders of output as they are"
+        )
+    _step(run, f"{PROGRAM} --help", [str(tree.binary / "bin" / PROGRAM), "--help"])
+    version = _asked("git", "-C", source, "describe", "--tags", "--always", identity.version)
+    said = Build(
+        "llama.cpp", version, identity.version[:12], str(tree.binary / "bin" / PROGRAM), _with(tree, identity)
+    )
+    return Compiled(said, _asked(cmake, "--version").replace(" version", ""))
+
+
+def _arguments(tree: SourceTree, ninja: str) -> list[str]:
+    # It was one of the examples until there were tools.
+    examples = "OFF" if (tree.source / "tools" / PROGRAM).is_dir() else "ON"
+    programs = tree.binary / "bin"
+    return [
+        *("-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", "-S", str(tree.source), "-B", str(tree.binary)),
+        f"-DCMAKE_RUNTIME_OUTPUT_DIRECTORY={programs}",
+        f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={programs}",
+        *_OPTIONS,
+        f"-DLLAMA_BUILD_EXAMPLES={examples}",
+    ]
+
+
+def _step(run: Running, what: str, command: list[str]) -> None:
+    code = run(command)
+    if code:
+        raise BuildError(
+            f"{run.name} could not be made in {run.seconds:.0f} s ({what}, exit status {code}): its last "
+            f"lines say why, and all of them are in {run.log}",
+            last_lines(run.tail()),
+        )
+
+
+def _with(tree: SourceTree, identity: Identity) -> str:
+    """Return the compiler and the settings: "GNU 12.2.0, -DGGML_NATIVE=OFF"."""
+    found = {}
+    for path in tree.binary.glob("CMakeFiles/*/CMakeCXXCompiler.cmake"):
+        found = dict(re.findall(r'^set\((\w+) "(.*)"\)$', path.read_text(encoding="utf-8"), re.MULTILINE))
+    words = [found.get(f"CMAKE_CXX_COMPILER_{each}", "") for each in ("ID", "VERSION")]
+    return ", ".join(each for each in (" ".join(words).strip(), *identity.settings) if each)
+
+
+def _asked(*command: str) -> str:
+    done = subprocess.run(
+        command, env=environment_of(os.environ), capture_output=True, encoding="utf-8", check=False
+    )
+    return (done.stdout.splitlines() or [""])[0].strip()

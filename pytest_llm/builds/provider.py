@@ -1,0 +1,116 @@
+"""Engines of any build: one that has to be made is made first, and kept for every later run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm import engines
+from pytest_llm.builds import BuildStore
+from pytest_llm.errors import BuildError
+from pytest_llm.system.subprocess import TELLING_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llm.builds import SourceTree
+    from pytest_llm.records import Build, BuildReference
+    from pytest_llm.records.protocols import Engine
+
+# Far above what importing llama_cpp takes on a busy machine.
+_HELLO_SECONDS = 600.0
+
+
+class Provider:
+    """Gives engines, and keeps what they run from being removed until it is closed."""
+
+    def __init__(self, cache: Path, timeout: float) -> None:
+        """Remember where builds are kept, and the seconds to wait for each answer; nothing is made yet."""
+        self._timeout = timeout
+        self._builds = build_store(cache)
+        self._misfits: dict[BuildReference, str] = {}
+
+    def engine(
+        self, build: BuildReference, tell: Callable[[str], None], beside: BuildReference | None = None
+    ) -> Engine:
+        """Return what runs a build, which is made if it is a release or a commit that is not there yet.
+
+        A commit's library is loaded by the installed binding if it fits; else its own llama-bench measures
+        it, and then the one beside it as well, since two programs are no two builds.
+
+        Args:
+            build: Which one.
+            tell: Is given a line when there is something to wait for, and now and then.
+            beside: The other one, where two are compared.
+
+        Raises:
+            EngineError: It could not be made; or the two cannot be measured by the same program.
+        """
+        engine: Engine = self._engine(build, tell, beside)
+        return engine
+
+    def describe(self, build: BuildReference, tell: Callable[[str], None]) -> Build:
+        """Return what a build says of itself, made first if need be.
+
+        Raises:
+            EngineError: It could not be made, or does not start.
+        """
+        said: Build = self._engine(build, tell, None).describe()
+        return said
+
+    def tree(self, build: BuildReference, tell: Callable[[str], None]) -> SourceTree | None:
+        """Return the sources of a commit, made first if need be; None of any other kind of build.
+
+        Raises:
+            EngineError: It could not be made.
+        """
+        return self._builds.tree(build, tell)
+
+    def close(self) -> None:
+        """Let builds be removed."""
+        self._builds.close()
+
+    def _engine(
+        self, build: BuildReference, tell: Callable[[str], None], beside: BuildReference | None
+    ) -> Any:
+        sides = [build] if beside is None else [build, beside]
+        benches = [each for each in sides if each.engine == engines.LLAMA_BENCH]
+        commits = [each for each in sides if each.kind == "git" and each not in benches]
+        unfit = next((each for each in commits if self._misfit(each, tell)), None)
+        others = [each for each in sides if each not in (*benches, *commits)]
+        if unfit is not None and others:
+            raise BuildError(
+                f"{unfit} and {others[0]} cannot be compared: only llama-bench measures the first, which "
+                f"does not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second "
+                "has none: name both as git:REF:CHECKOUT"
+            )
+        if build.kind == "git" and (benches or unfit is not None):
+            return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, tell))
+        return engines.engine_for(build, self._timeout, self._made(build, tell))
+
+    def _misfit(self, build: BuildReference, tell: Callable[[str], None]) -> str:
+        if build not in self._misfits:
+            reason = engines.misfit(build, self._timeout, self._made(build, tell))
+            if reason:
+                tell(
+                    f"only llama-bench measures {build}: it does not fit the installed "
+                    f"llama-cpp-python: {reason}"
+                )
+            self._misfits[build] = reason
+        return self._misfits[build]
+
+    def _made(self, build: BuildReference, tell: Callable[[str], None]) -> str:
+        """Return a release's interpreter, a commit's folder of libraries, "" where nothing is to be made."""
+        if build.kind not in ("release", "git"):
+            return ""
+        program = self._builds.ready(build, tell)
+        return str(Path(program).parent) if build.kind == "git" else program
+
+
+def build_store(cache: Path, telling: float = TELLING_SECONDS) -> BuildStore:
+    """Return the builds that a cache folder keeps; one that is made tells of it every so many seconds."""
+
+    def describe(build: BuildReference, interpreter: str) -> Build:
+        return engines.describe(build, _HELLO_SECONDS, interpreter)
+
+    return BuildStore(cache, describe, telling)

@@ -1,0 +1,195 @@
+"""How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
+
+A new kind of place is one function, and a line in ``_PLACES``, in ``_WRITTEN``, and for its engines in
+``_KINDS``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm import engines
+from pytest_llm.builds.git import commit_of
+from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.records import BuildReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+# What a place alone looks like: "venv:PATH", or a release.
+_PLACE = re.compile(r"[A-Za-z]+:|v?\d")
+_RELEASE = re.compile(r"v?\d")
+_SETTING = re.compile(r"-D(?P<name>[A-Za-z_][\w.-]*)(:[A-Z]+)?=.*", re.ASCII)
+# "master~3:" of "master~3:../llama.cpp": a colon may be within braces, as in "HEAD@{12:00}:".
+_REF = re.compile(r"(?P<ref>(?:[^:{}]|\{[^{}]*\}|[{}])+):")
+_LIBRARIES = ("libllama.so", "libllama.dylib")
+_FIX = "a build is ENGINE[@WHERE], or alone a release such as 0.3.36, venv:PATH, lib:PATH or git:REF:CHECKOUT"
+
+
+def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildReference:
+    """Read ``ENGINE[@WHERE]``, or ``WHERE`` alone, which then means llama-cpp-python.
+
+    ``str()`` of what is returned reads as the same one.
+
+    Args:
+        text: What the user wrote.
+        start: The folder that relative paths count from.
+        settings: CMake's ``-DNAME=VALUE``, of releases and commits that say nothing else of the same names.
+
+    Raises:
+        UnknownNameError: The engine is not known.
+        UsageError: WHERE is nothing that this engine has, or nothing lies there.
+    """
+    if not text.isprintable():
+        raise UsageError(f"build {text!r}: it holds characters that cannot be printed; {_FIX}")
+    engine, at, where = (engines.DEFAULT, "@", text) if _PLACE.match(text) else text.partition("@")
+    known = sorted(engines.names())
+    if engine not in known:
+        raise UnknownNameError("engine", engine, known, fix=_FIX)
+    if not at:
+        return BuildReference(engine)
+    kinds, alone = _KINDS[engine]
+    kind, _, path = where.partition(":")
+    if kind in kinds and path:
+        return _with(_PLACES[kind](text, engine, path, start), settings)
+    if _RELEASE.match(where) and _RELEASES in kinds:
+        return _with(_release(text, engine, where), settings)
+    places = ", ".join(f"{engine}@{_WRITTEN[each]}" for each in kinds)
+    raise UsageError(
+        f"build {text!r}: {where!r} is not a place of {engine}; write {places}, or {engine} alone for {alone}"
+    )
+
+
+def _venv(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    folder = _path(written, start)
+    if not folder.is_dir():
+        raise UsageError(f"build {text!r}: there is no folder {folder}; make it with python -m venv")
+    return BuildReference(engine, "venv", str(folder))
+
+
+def _lib(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    folder = _path(written, start)
+    if folder.name in _LIBRARIES:
+        raise UsageError(f"build {text!r}: name the folder of the library, {folder.parent}")
+    if not any((folder / name).is_file() for name in _LIBRARIES):
+        raise UsageError(f"build {text!r}: there is no {' or '.join(_LIBRARIES)} in {folder}")
+    return BuildReference(engine, "lib", str(folder))
+
+
+def _bin(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    program = path = _path(written, start)
+    if path.is_dir():
+        inside = (path / engine, path / "bin" / engine)
+        program = next((each for each in inside if each.is_file()), inside[0])
+    if not program.is_file():
+        raise UsageError(f"build {text!r}: there is no program {program}; name it, or its folder")
+    if not os.access(program, os.X_OK):
+        raise UsageError(f"build {text!r}: {program} is no program; name the one that was compiled")
+    return BuildReference(engine, "bin", str(program))
+
+
+def _git(text: str, engine: str, written: str, start: Path) -> BuildReference:
+    found = _REF.match(written)
+    if found is None or found.end() == len(written):
+        raise UsageError(f"build {text!r}: write git:REF:CHECKOUT, as git:master~3:../llama.cpp")
+    folder, settings = _checkout(written[found.end() :], start)
+    try:
+        commit = commit_of(folder, found["ref"])
+    except UsageError as error:
+        raise UsageError(f"build {text!r}: {error}") from None
+    return BuildReference(engine, "git", f"{commit}:{folder}", read_settings(settings, f"build {text!r}"))
+
+
+def _checkout(written: str, start: Path) -> tuple[Path, str]:
+    """Return the folder, and what is written between the brackets after it: folders may have some as well."""
+    ends = [len(written)]
+    if written.endswith("]"):
+        ends += [match.start() for match in reversed(list(re.finditer(r"\[", written)))]
+    folders = {end: _path(written[:end], start) for end in ends}
+    end = next((end for end in ends if end and folders[end].is_dir()), ends[-1])
+    return folders[end], written[end + 1 : -1]
+
+
+def _path(written: str, start: Path) -> Path:
+    return (start / Path(written).expanduser()).absolute()
+
+
+_PLACES: Mapping[str, Callable[[str, str, str, Path], BuildReference]] = {
+    "venv": _venv,
+    "lib": _lib,
+    "git": _git,
+    "bin": _bin,
+}
+_RELEASES = "release"
+_MADE = (_RELEASES, "git")
+_WRITTEN = {
+    _RELEASES: "0.3.36 for a release",
+    "venv": "venv:PATH",
+    "lib": "lib:PATH",
+    "git": "git:REF:CHECKOUT for a commit of llama.cpp",
+    "bin": "bin:PATH for the program or its folder",
+}
+# Engine -> the kinds of places that it has, and what its name alone means.
+_KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "llama-cpp-python": ((_RELEASES, "venv", "lib", "git"), "the one of this environment"),
+    "llama-bench": (("bin",), "the one on PATH"),
+}
+
+
+def _release(text: str, engine: str, where: str) -> BuildReference:
+    # Importing this package must stay cheap.
+    from packaging.version import InvalidVersion, Version
+
+    version, bracket, rest = where.partition("[")
+    if bracket and not rest.endswith("]"):
+        raise UsageError(f"build {text!r}: it must end with the bracket: {version}[-DNAME=VALUE …]")
+    try:
+        release = str(Version(version))
+    except InvalidVersion:
+        raise UsageError(
+            f"build {text!r}: {version!r} is no version of a release (PEP 440); write one whole, as 0.3.36"
+        ) from None
+    return BuildReference(engine, "release", release, read_settings(rest[:-1], f"build {text!r}"))
+
+
+def read_settings(written: str, whose: str) -> tuple[str, ...]:
+    """Return CMake's settings in the order of their names: in any other order they mean the same.
+
+    Args:
+        written: As in a shell: "-DGGML_AVX2=OFF -DNAME=VALUE".
+        whose: What error messages begin with.
+
+    Raises:
+        UsageError: They are none.
+    """
+    try:
+        words = shlex.split(written)
+    except ValueError as error:
+        raise UsageError(f"{whose}: {written!r} cannot be read: {error}") from None
+    found: dict[str, str] = {}
+    for word in words:
+        name = _name(word)
+        if not name:
+            raise UsageError(f"{whose}: {word!r} is no setting; write -DNAME=VALUE, as -DGGML_AVX2=OFF")
+        if name in found:
+            raise UsageError(f"{whose}: {name} is set twice; set it once")
+        found[name] = word
+    return tuple(found[name] for name in sorted(found))
+
+
+def _name(setting: str) -> str:
+    match = _SETTING.fullmatch(setting)
+    return match["name"] if match else ""
+
+
+def _with(build: BuildReference, settings: Sequence[str]) -> BuildReference:
+    """Add settings to a build that is to be made, but for those that it has already."""
+    if build.kind not in _MADE:
+        return build
+    named = {_name(each): each for each in (*settings, *build.settings)}
+    return replace(build, settings=tuple(named[name] for name in sorted(named)))

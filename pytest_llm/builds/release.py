@@ -1,0 +1,101 @@
+"""Has uv make an environment with one release in it, and tells how far that is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from pytest_llm.builds.toolchain import find_uv
+from pytest_llm.errors import BuildError
+from pytest_llm.system.subprocess import last_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llm.builds.identity import Identity
+    from pytest_llm.system.subprocess import Running
+
+ENVIRONMENT = "environment"
+
+
+def make_environment(identity: Identity, folder: Path, run: Running) -> str:
+    """Have uv make the environment, in ``folder / ENVIRONMENT``; return which uv that was.
+
+    Args:
+        identity: What to make.
+        folder: An empty folder.
+        run: Runs uv.
+
+    Raises:
+        BuildError: It could not be made.
+        OSError: Files cannot be written.
+    """
+    uv = find_uv()
+    config = folder / "uv.toml"
+    config.write_text(config_of(identity), encoding="utf-8")
+    environment = folder / ENVIRONMENT
+    python = environment / "bin" / "python"
+    common = ["--config-file", str(config), "--color", "never", "--no-progress"]
+    make = [uv, "venv", *common, "--no-project", "--python", sys.executable, str(environment)]
+    install = [uv, "pip", "install", *common, "--verbose", "--python", str(python), "--link-mode", "copy"]
+    # A wheel that somebody else compiled knows nothing of the settings.
+    source = ["--no-binary", identity.engine] if identity.settings else []
+    for command in (make, [*install, *source, identity.requirement]):
+        code = run(command)
+        if code:
+            raise _failure(run, code, identity)
+    return _version(uv)
+
+
+def config_of(identity: Identity) -> str:
+    """Return the configuration with which uv makes a build, and no other.
+
+    Variables that are set here, unlike those of the environment, tell wheels in uv's own cache apart. The
+    second one leaves out what was compiled by anyone else, under variables that nobody knows.
+    """
+    variables = {"CMAKE_ARGS": shlex.join(identity.settings), "PYTEST_LLM_BUILD": "1"}
+    # Texts of JSON are texts of TOML.
+    table = ", ".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in variables.items()
+    )
+    return f'extra-build-variables = {{ "{identity.engine}" = {{ {table} }} }}\n'
+
+
+def _failure(run: Running, code: int, identity: Identity) -> BuildError:
+    text = run.tail()
+    reason = _reason(text, identity)
+    if reason is not None:
+        return BuildError(f"{run.name} cannot be made: {reason} (the log: {run.log})", last_lines(text))
+    return BuildError(
+        f"{run.name} could not be made in {run.seconds:.0f} s (uv's exit status {code}): its last "
+        f"lines say why, and all of them are in {run.log}",
+        last_lines(text),
+    )
+
+
+def _reason(log: str, identity: Identity) -> str | None:
+    """Return why uv did not even begin to build, with a fix; None where it did, or says something else."""
+    lines = log.splitlines()
+    starts = [n for n, line in enumerate(lines) if line.startswith(("error: ", "  × "))]
+    said = " ".join(lines[starts[-1] :]) if starts else ""
+    if not said or "Failed to build" in said:
+        return None
+    if "network was disabled" in said:
+        return "uv may not use the network (UV_OFFLINE), and its cache has not got the release"
+    if re.search(r"Failed to fetch|error sending request|dns error|Connection refused", said):
+        return "uv cannot reach the package index: look at the network, or name another in UV_DEFAULT_INDEX"
+    if re.search(r"no versions? of|not found in", said):
+        return (
+            f"uv finds no release {identity.version} of {identity.engine} for this Python: look for a "
+            "misprint, or name another package index in UV_DEFAULT_INDEX"
+        )
+    return None
+
+
+def _version(uv: str) -> str:
+    done = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
+    return " ".join(done.stdout.split()[:2])

@@ -1,0 +1,31 @@
+"""From a run and what was asked of it to verdicts, each able to explain itself."""
+
+from pytest_llm.checks.baseline import alike, screen_run
+from pytest_llm.checks.comparison import compare_runs
+from pytest_llm.checks.drift import compare, compare_sides
+from pytest_llm.checks.explain import explain, failing, notes, verdicts, worst
+from pytest_llm.checks.format import NOT_QUALIFIED
+from pytest_llm.checks.limits import judge
+from pytest_llm.checks.operators.explain import slower_phases
+from pytest_llm.checks.output.snapshot_verdict import judge_said
+from pytest_llm.checks.output.verdict import judge_output, not_to_be_had, without_reference
+
+__all__ = [
+    "NOT_QUALIFIED",
+    "alike",
+    "compare",
+    "compare_runs",
+    "compare_sides",
+    "explain",
+    "failing",
+    "judge",
+    "judge_output",
+    "judge_said",
+    "not_to_be_had",
+    "notes",
+    "screen_run",
+    "slower_phases",
+    "verdicts",
+    "without_reference",
+    "worst",
+]

@@ -1,0 +1,153 @@
+"""A run against the stored runs of the same test on the same machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.checks.coverage import measured, not_covered
+from pytest_llm.checks.findings import Screening
+from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
+from pytest_llm.records import Verdict
+from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, screen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.records import Gate, Run, StoredRun
+
+# The engine of which any release can be had again.
+_WITH_RELEASES = "llama-cpp-python"
+# How a value was read that says nothing of it.
+_UNNOTED = "nothing noted"
+
+
+def screen_run(
+    run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = "", left_out: str = ""
+) -> Screening:
+    """Judge one metric of a run by stored runs.
+
+    Args:
+        run: What was measured now.
+        gate: Which metric, and its tolerance.
+        stored: Earlier runs of the test under the same conditions; empty if there is nothing to compare with.
+        family: How many gates of this invocation share the error rate.
+        missing: Why there are no stored runs.
+        left_out: Which ones are not among them, and why.
+    """
+    measurement = measured(run, gate.metric)
+    if measurement is None:
+        return Screening(Verdict.NOT_COVERED, gate, None, reason=not_covered(run, gate.metric))
+    if not stored:
+        return Screening(Verdict.NO_BASELINE, gate, measurement, reason=missing)
+    values = [each.value for each in stored]
+    if min(measurement.value, *values) <= 0:
+        reason = "a value of 0 has no ratio to another; state a limit instead"
+        return Screening(Verdict.INCONCLUSIVE, gate, measurement, tuple(stored), reason=reason)
+    found = screen(gate.metric, values, measurement.value, gate.tolerance, family)
+    return Screening(
+        found.verdict,
+        gate,
+        measurement,
+        tuple(stored),
+        found.value,
+        found.change,
+        found.interval,
+        found.reason,
+        left_out,
+    )
+
+
+def alike(stored: Sequence[StoredRun], how: str) -> tuple[list[StoredRun], str]:
+    """Return the stored runs that were read as a new one was, and which others are left out, and why.
+
+    Args:
+        stored: Earlier runs of the test under the same conditions.
+        how: How the metric was read in the new run; "" where there is one way only.
+
+    Returns:
+        The runs, and "" where no other is left out. Where all are, the second says what to do about it.
+    """
+    found = [each for each in stored if each.note == how]
+    others = [each for each in stored if each.note != how]
+    if not others:
+        return found, ""
+    then = ", ".join(dict.fromkeys(each.note or _UNNOTED for each in others))
+    if found:
+        return found, f"{len(others)} more left out, read otherwise: {then}"
+    return found, (
+        f"read otherwise: {then} when recorded, {how or _UNNOTED} now; record it anew with "
+        "--llm-update-baselines=append"
+    )
+
+
+def notes(screenings: Sequence[Screening]) -> list[str]:
+    """Say what is worth knowing although it fails nothing: what improved, and what could not be said."""
+    told = [each for each in screenings if each.verdict not in (Verdict.REGRESSED, Verdict.PASS)]
+    unsaid: dict[str, list[str]] = {}
+    for each in told:
+        if each.value is None:
+            unsaid.setdefault(f"{each.verdict.value}, {each.reason}", []).append(each.gate.metric.title)
+    return [
+        *(headline(each) for each in told if each.value is not None),
+        *(f"{', '.join(titles)}: {reason}" for reason, titles in unsaid.items()),
+    ]
+
+
+def headline(screening: Screening) -> str:
+    """Say in one line what the verdict rests on."""
+    metric = screening.gate.metric
+    if screening.measurement is None:
+        return screening.reason
+    if screening.value is None or screening.change is None:
+        return f"{metric.title}: {screening.verdict.value}, {screening.reason}"
+    movement = moved(metric, screening.value, screening.measurement.value, screening.change)
+    runs = counted(len(screening.stored), "stored run") + (screening.left_out and f", {screening.left_out}")
+    basis = resting_on(screening.interval, 1 - ALPHA, runs)
+    return f"{movement}, {percent(screening.change)} ({basis}){_remark(screening)}"
+
+
+def _remark(screening: Screening) -> str:
+    if screening.verdict is Verdict.INCONCLUSIVE:
+        doubt = f"a loss of {ratio(screening.gate.tolerance)} can be neither called nor ruled out"
+        return f": inconclusive, {screening.reason or doubt}"
+    if screening.verdict is Verdict.IMPROVED:
+        return ": better than the baseline, which now hides a loss of as much; replace it"
+    return ""
+
+
+def next_step(screenings: Sequence[Screening], run: Run, nodeid: str) -> str:
+    """Say what would settle a doubt, or "" where there is none."""
+    doubtful = [
+        each
+        for each in screenings
+        if each.verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE) and len(each.stored) >= LEAST_RUNS
+    ]
+    if not doubtful:
+        return ""
+    made_by = [stored.provenance.build for stored in doubtful[0].stored]
+    others = [each for each in made_by if each not in ("", run.build.release)]
+    if not others:
+        return (
+            "next: the baseline is of the same release, so ask what this machine can tell: "
+            f"pytest {nodeid} --llm-bench --llm-aa"
+        )
+    # The newest one: the last that was thought to be fine.
+    engine, _, version = others[-1].partition(" ")
+    if engine != _WITH_RELEASES:
+        return ""  # a number of a program says nothing of where it lies
+    release = f"{engine}@{version}"
+    return f"next: pytest {nodeid} --llm-bench --llm-against {release} settles it"
+
+
+def context(screening: Screening) -> list[str]:
+    """Say which builds the stored runs are of, and from when."""
+    if not screening.stored:
+        return []
+    builds: dict[str, None] = {}
+    for each in screening.stored:
+        commit = each.provenance.llama_cpp_commit
+        name = each.provenance.build or "a build that was not written down"
+        builds[f"{name} (llama.cpp {commit})" if commit else name] = None
+    dates = sorted({each.provenance.recorded[:10] for each in screening.stored} - {""})
+    when = f", recorded {' … '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
+    return [f"baseline {', '.join(builds)}{when}"]

@@ -1,0 +1,35 @@
+"""What a run holds of a metric."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.stats.summary import measure, readable
+
+if TYPE_CHECKING:
+    from pytest_llm.records import Measurement, Run
+    from pytest_llm.records.metrics import Metric
+
+
+def measured(run: Run, metric: Metric) -> Measurement | None:
+    """Return a metric over all sessions; None if one cannot tell it, or told it in another way."""
+    found = readable(metric, run.sessions)
+    return measure(metric, found) if found else None
+
+
+# Engine -> what it measures, where that is not everything.
+_ONLY = {"llama-bench": "llama-bench measures prompt and generation speed only, of one sequence"}
+
+
+def not_covered(run: Run, metric: Metric) -> str:
+    """Say why there is nothing of a metric."""
+    if run.build.engine in _ONLY:
+        return f"{metric.title} cannot be had: {_ONLY[run.build.engine]}"
+    found = [each.series[metric.series] for each in run.sessions if metric.series in each.series]
+    reasons = [each.note for each in found if not each.values and each.note]
+    if reasons:
+        return f"{metric.title} cannot be had: {reasons[0]}"
+    how = run.how_read(metric)
+    if " and " in how:
+        return f"{metric.title} cannot be had: it was read in two ways, {how}"
+    return f"{metric.title} cannot be had from {run.build} on this system"

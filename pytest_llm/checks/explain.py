@@ -1,0 +1,141 @@
+"""A finding as a whole: every verdict in it, the worst of them, and what to show of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.checks import baseline, drift, limits
+from pytest_llm.checks import comparison as paired
+from pytest_llm.checks.format import NOT_QUALIFIED
+from pytest_llm.checks.operators import explain as operators
+from pytest_llm.checks.output import verdict as output
+from pytest_llm.records import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from pytest_llm.checks.findings import Comparison, Drift, Finding, Screening
+    from pytest_llm.records import Run
+
+
+def verdicts(finding: Finding) -> list[Verdict]:
+    """Return every verdict of a finding; that nothing drifted is none."""
+    found = [finding.output.verdict] if finding.output is not None else []
+    found += [each.verdict for each in finding.judgements]
+    found += [each.verdict for each in finding.screenings]
+    found += [each.verdict for each in finding.comparisons]
+    return found + [Verdict.DRIFT for each in drifts(finding) if each.verdict is Verdict.DRIFT]
+
+
+def drifts(finding: Finding) -> list[Drift]:
+    """Return the drift that all gates of a finding share, and those of its claims."""
+    found = [finding.drift, *(each.drift for each in finding.comparisons)]
+    return [each for each in found if each is not None]
+
+
+def worst(found: Collection[Verdict]) -> Verdict | None:
+    """Return the worst verdict, or None where nothing was judged."""
+    order = list(Verdict)
+    return min(found, key=order.index, default=None)
+
+
+def failing(finding: Finding, that_fail: Collection[Verdict]) -> bool:
+    """Whether a finding holds a verdict that fails its test."""
+    return any(verdict in that_fail for verdict in verdicts(finding))
+
+
+def notes(finding: Finding) -> list[str]:
+    """Say what is worth knowing of a finding although it fails nothing, a line for each."""
+    if finding.problem:
+        return [finding.problem]
+    if finding.run is None:
+        return []
+    lines = [output.headline(finding.output)] if finding.output is not None else []
+    lines += baseline.notes(finding.screenings)
+    step = baseline.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
+    lines += [step] if step else []
+    lines += [paired.headline(each) for each in finding.comparisons]
+    lines += _operators(finding)
+    return lines + _sentences(each for each in drifts(finding) if each.differences)
+
+
+def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool = True) -> str:
+    """Say what a benchmark fell short of, a line for each, and on what it was measured.
+
+    Args:
+        finding: Of which at least one verdict fails.
+        that_fail: The verdicts that fail a test.
+        qualified: Whether the machine showed that its verdicts by a reference may be believed.
+    """
+    assert finding.run is not None
+    said = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
+    broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
+    screened = [each for each in finding.screenings if each.verdict in that_fail]
+    compared = [each for each in finding.comparisons if each.verdict in that_fail]
+    drifted = [each for each in drifts(finding) if each.verdict in that_fail]
+    heads = [
+        *(output.headline(each) for each in said),  # first: the speed of nonsense is worth nothing
+        *broken,
+        *(baseline.headline(each) for each in screened),
+        *(paired.headline(each) for each in compared),
+    ]
+    told = _sentences([*_beside(finding, screened, compared), *drifted])
+    lines = context(finding.run)
+    # The candidate first, then what it was compared with.
+    beside = [line for each in said for line in output.context(each)]
+    lines[1:1] = dict.fromkeys([*beside, *_compared_with(finding, screened, compared, drifted)])
+    lines += told if heads else []
+    lines += _operators(finding) if compared else []
+    if finding.output is not None and not said:
+        lines.append(output.headline(finding.output))
+    lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
+    nodeid = finding.benchmark.nodeid
+    steps = (baseline.next_step(screened, finding.run, nodeid), paired.next_step(compared, nodeid))
+    lines += [step for step in steps if step]
+    if compared and not qualified:
+        lines.append(NOT_QUALIFIED)
+    return "\n".join([*(heads or told), *(f"  {line}" for line in lines)])
+
+
+def _operators(finding: Finding) -> list[str]:
+    return [line for run in finding.operators for line in operators.lines(run)]
+
+
+def _sentences(found: Iterable[Drift]) -> list[str]:
+    return list(dict.fromkeys(drift.sentence(each) for each in found))
+
+
+def _beside(finding: Finding, screened: Sequence[Screening], compared: Sequence[Comparison]) -> list[Drift]:
+    """Return what is told beside speed, although it fails nothing."""
+    shared = [finding.drift] if screened or any(each.drift is None for each in compared) else []
+    return [each for each in (*shared, *(each.drift for each in compared)) if each is not None]
+
+
+def _compared_with(
+    finding: Finding,
+    screened: Sequence[Screening],
+    compared: Sequence[Comparison],
+    drifted: Sequence[Drift],
+) -> Iterator[str]:
+    for screening in screened:
+        yield from baseline.context(screening)
+    for comparison in finding.comparisons:
+        of_drift = comparison.drift if comparison.drift is not None else finding.drift
+        if comparison in compared or of_drift in drifted:
+            yield from paired.context(comparison)
+    for each in drifted:
+        yield from drift.context(each)
+
+
+def context(run: Run) -> list[str]:
+    """Say on what a run was made, a line for each part of it."""
+    model, work, options = run.model, run.workload, run.subject.load_options
+    parallel = f", {work.parallel} in parallel" if work.parallel > 1 else ""
+    return [
+        f"candidate {run.build}",
+        f"model {model.name} ({model.architecture}, {model.quantization}, "
+        f"{model.parameters / 1e6:.1f} M parameters), n_ctx={options.n_ctx}, "
+        f"n_threads={options.n_threads}",
+        f"workload {work.prompt_tokens} prompt tokens, {work.generate_tokens} generated, "
+        f"depth {work.depth}{parallel}",
+    ]

@@ -1,0 +1,210 @@
+"""Frozen records of what is said of runs: verdicts with what they rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_llm.records import (
+    JSON,
+    Benchmark,
+    Claim,
+    Gate,
+    Limit,
+    Measurement,
+    OperatorRun,
+    OutputGate,
+    OutputPair,
+    PairedRun,
+    Run,
+    Said,
+    StoredFacts,
+    StoredRun,
+    StoredSaid,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict on one limit, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        limit: What was asked.
+        measurement: What was found; None if nothing could be.
+        reason: Why nothing could be found.
+        interval: Of a slope; None of anything else, or where there are too few readings.
+        how: How it was found, where there is more than one way; "" otherwise.
+    """
+
+    verdict: Verdict
+    limit: Limit
+    measurement: Measurement | None
+    reason: str = ""
+    interval: tuple[float, float] | None = None
+    how: str = ""
+
+
+@dataclass(frozen=True)
+class Screening:
+    """A verdict on one metric by stored runs, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        gate: What was asked.
+        measurement: What was found now; None if nothing could be.
+        stored: The stored runs that it was compared with, oldest first.
+        value: What they come to, in the metric's unit; None without any.
+        change: Of the metric itself, now by then, less 1; None without stored runs.
+        interval: Of the change; None where there are too few.
+        reason: Why nothing could be said, in words; "" otherwise.
+        left_out: Which stored runs it was not compared with, and why; "" if it was with all.
+    """
+
+    verdict: Verdict
+    gate: Gate
+    measurement: Measurement | None
+    stored: tuple[StoredRun, ...] = ()
+    value: float | None = None
+    change: float | None = None
+    interval: tuple[float, float] | None = None
+    reason: str = ""
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that a subject showed otherwise than what it is compared with.
+
+    Attributes:
+        name: The fact's or the option's.
+        before: What was stored, or what the reference shows; None where it has nothing of the kind.
+        now: What the candidate shows.
+        expected: Why it is no drift: "asked for", "other build settings", "rounding"; "" where it is.
+    """
+
+    name: str
+    before: JSON
+    now: JSON
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How what a subject shows differs from what is stored of it, or from what a reference shows.
+
+    Attributes:
+        differences: Facts and options that are others now.
+        reason: Why nothing could be compared; "" if it was.
+        stored: What it was compared with, if not with a reference.
+        output: Whether what the model says was among what both showed.
+    """
+
+    differences: tuple[Difference, ...] = ()
+    reason: str = ""
+    stored: StoredFacts | None = None
+    output: bool = True
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The answer: drift, or a pass; None where nothing could be compared."""
+        if self.reason:
+            return None
+        return Verdict.DRIFT if any(not each.expected for each in self.differences) else Verdict.PASS
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A verdict on one metric by a reference that was measured in the same sessions, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        asked: A gate, or a claim to be faster.
+        run: What was measured of both.
+        candidate: The metric of the candidate; None if one of the two has nothing of it.
+        reference: The metric of the reference.
+        log_ratios: log(candidate / reference) of times or sizes, one a session: positive is worse.
+        sessions: How many of them the verdict rests on.
+        change: Of the metric itself, candidate by reference, less 1 (Hodges and Lehmann); None without any.
+        interval: Of the change, at 1 - alpha; None with too few sessions.
+        p_regressed: See :class:`~pytest_llm.stats.sequential.Decision`; so are the next three.
+        p_improved: None where the question was a claim.
+        p_ok: None without sessions, as p_regressed.
+        mde: The loss that would have been called with 95 % power; None where nothing would have been.
+        reason: Why nothing could be said; "" otherwise.
+        confidence: Of the interval, 1 - alpha.
+        drift: Of a claim: how the two differ in more than was asked for. Gates of a finding share its own.
+    """
+
+    verdict: Verdict
+    asked: Gate | Claim
+    run: PairedRun
+    candidate: Measurement | None = None
+    reference: Measurement | None = None
+    log_ratios: tuple[float, ...] = ()
+    sessions: int = 0
+    change: float | None = None
+    interval: tuple[float, float] | None = None
+    p_regressed: float | None = None
+    p_improved: float | None = None
+    p_ok: float | None = None
+    mde: float | None = None
+    reason: str = ""
+    confidence: float = 0.99
+    drift: Drift | None = None
+
+
+@dataclass(frozen=True)
+class OutputJudgement:
+    """A verdict on what a candidate says, and what it rests on.
+
+    Attributes:
+        verdict: The answer.
+        gate: What was asked.
+        found: What was measured of both; None where there was no reference.
+        reasons: Why it is no pass, the worst first.
+        said: What the candidate says where there was no reference; None where nothing was asked of it.
+        stored: What that was compared with; None where nothing is stored.
+    """
+
+    verdict: Verdict
+    gate: OutputGate
+    found: OutputPair | None
+    reasons: tuple[str, ...] = ()
+    said: Said | None = None
+    stored: StoredSaid | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one benchmark.
+
+    Attributes:
+        benchmark: What was asked.
+        run: What was measured; None if nothing could be.
+        judgements: One for each limit, in the order of the markers.
+        screenings: One for each gate, in the order of the marker.
+        comparisons: One for each gate and claim that a reference was measured for.
+        drift: From the facts that are stored of the test, or that the reference showed; None where no gate
+            asked.
+        problem: Why nothing could be measured.
+        outcome: The test's own: "passed", "failed", "error" or "skipped".
+        output: Where a marker asked for it. Wrong output ends a benchmark: nothing is timed.
+        operators: Where it got slower, if an option asked.
+    """
+
+    benchmark: Benchmark
+    run: Run | None = None
+    judgements: tuple[Judgement, ...] = ()
+    screenings: tuple[Screening, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    drift: Drift | None = None
+    problem: str = ""
+    outcome: str = ""
+    output: OutputJudgement | None = None
+    operators: tuple[OperatorRun, ...] = ()
+
+    @property
+    def timed(self) -> bool:
+        """Whether anything was timed: not where nothing could be measured, or wrong output ended it."""
+        return self.run is not None and bool(self.run.sessions)

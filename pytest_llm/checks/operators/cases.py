@@ -1,0 +1,162 @@
+"""Which cases are worth a look: the nodes of the model's graph, or the nearest that upstream has built in."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llm.checks.operators import graph, programs
+from pytest_llm.errors import EngineError
+from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES
+from pytest_llm.records import OperatorCase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pytest_llm.checks.operators.graph import Node
+    from pytest_llm.models import Header
+    from pytest_llm.records import LoadOptions, Model, Phase, Workload
+    from pytest_llm.records.protocols import Programs
+
+# What upstream measures for every type of weights: rows, columns, and how many tokens together.
+_ROWS, _COLUMNS = 4096, 14336
+_TOKENS = (1, 2, 3, 4, 5, 8, 512)
+_CACHE = 4096
+_MOST = 10
+_HEADER = "ggml/include/ggml.h"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A case, and what the benchmark of each side is told so that it measures this one alone."""
+
+    case: OperatorCase
+    candidate: tuple[str, ...]
+    reference: tuple[str, ...]
+
+
+def of_the_model(
+    sides: tuple[Programs, Programs],
+    model: Model,
+    header: Header,
+    options: LoadOptions,
+    workload: Workload,
+    folder: Path,
+    tell: Callable[[str], None],
+) -> list[Asked]:
+    """Return the nodes of the graph that generates a token, those that move most memory first.
+
+    One program exports the graph for both sides: the candidate's, or the reference's if that one cannot.
+    Operations are renumbered where the other side counts them otherwise.
+
+    Args:
+        sides: The candidate and the reference.
+        model: The file.
+        header: Of the file.
+        options: The subject's.
+        workload: Says how long the cache is.
+        folder: To write to.
+        tell: Is told what takes long.
+
+    Raises:
+        EngineError: Neither side can export it, or nothing of it is the same on both.
+    """
+    numbers = [graph.read_operations(_text(side.source / _HEADER)) for side in sides]
+    nodes, ours = _exported(sides, model, options, workload, folder, tell)
+    known, both = numbers[ours], list(enumerate(numbers))
+    named = [(node, known.get(node.operation, f"operation {node.operation}")) for node in nodes]
+    named.sort(key=lambda each: -_weight(each[0], each[1], header))
+    files = [
+        (node, name, [_file(node, known, theirs, folder / f"case-{place}-{side}") for side, theirs in both])
+        for place, (node, name) in enumerate(named[:_MOST])
+    ]
+    return [
+        Asked(graph.case_of(node, name, header.weights, header.layers), _told(first), _told(second))
+        for node, name, (first, second) in files
+        if first is not None and second is not None
+    ]
+
+
+def _exported(
+    sides: tuple[Programs, Programs],
+    model: Model,
+    options: LoadOptions,
+    workload: Workload,
+    folder: Path,
+    tell: Callable[[str], None],
+) -> tuple[list[Node], int]:
+    """Return the nodes, and which side exported them."""
+    problem = EngineError("")
+    for side, each in enumerate(sides):
+        try:
+            program = each.program(programs.EXPORTER, tell)
+            text = programs.export(program, model, options, workload, folder / f"graph-{side}")
+            return graph.read_nodes(text), side
+        except EngineError as error:
+            problem = error
+    raise problem
+
+
+def _weight(node: Node, name: str, header: Header) -> int:
+    return graph.bytes_moved(node, name) * graph.case_of(node, name, header.weights, header.layers).nodes
+
+
+def _file(node: Node, ours: dict[int, str], theirs: dict[int, str], path: Path) -> Path | None:
+    """Write a node for a side; None if it has no such operation."""
+    operation = graph.renumbered(node, ours, theirs) if ours and theirs else node.operation
+    if operation is None:
+        return None
+    path.write_text(node.line(operation, node.name), encoding="utf-8")
+    return path
+
+
+def _told(path: Path) -> tuple[str, ...]:
+    return ("--test-file", str(path))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def built_in(header: Header, options: LoadOptions, parallel: int, phase: Phase) -> list[Asked]:
+    """Return what upstream has built in for the model's types of weights, the type that holds most first."""
+    tokens = max(each for each in _TOKENS if phase == "prompt" or each <= max(parallel, 1))
+    asked = [_matmul(name, tokens) for name in _types(header)]
+    if phase == "generation" and options.flash_attn != "off" and header.heads:
+        asked.append(_attention(header.embedding_length // header.heads))
+    return asked
+
+
+def _types(header: Header) -> Sequence[str]:
+    held: Counter[str] = Counter()
+    tied = all(each.name != "output.weight" for each in header.weights)
+    for each in header.weights:
+        if each.shape[1] > 1 and (tied or each.name != "token_embd.weight"):
+            held[TENSOR_TYPES[each.type].name.lower()] += each.shape[0] * each.shape[1] * each.shape[2]
+    return [name for name, _ in held.most_common()]
+
+
+def _matmul(kind: str, tokens: int) -> Asked:
+    pattern = f"type_a={kind},type_b=f32,m={_ROWS},n={tokens},k={_COLUMNS},bs=[1,1],nr=[1,1],"
+    return _matching(OperatorCase("MUL_MAT", f"{kind} {_COLUMNS}×{_ROWS}, n={tokens}", 0, ""), pattern)
+
+
+def _attention(width: int) -> Asked:
+    pattern = f"hsk={width},hsv={width},nh=8,nr23=[1,1],kv={_CACHE},nb=1,"
+    return _matching(OperatorCase("FLASH_ATTN_EXT", f"f16 {width}×{_CACHE}×8, n=1", 0, ""), pattern)
+
+
+def _matching(case: OperatorCase, pattern: str) -> Asked:
+    words = ("-o", case.operator, "-p", "^" + "".join(_escaped(pattern)))
+    return Asked(case, words, words)
+
+
+def _escaped(pattern: str) -> Iterator[str]:
+    for each in pattern:
+        yield f"\\{each}" if re.match(r"[][.^$*+?(){}|\\]", each) else each

@@ -1,0 +1,233 @@
+"""Both builds in turns: a look at the most expensive cases, then repetitions of those that time allows."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.checks.operators import cases, programs
+from pytest_llm.errors import EngineError
+from pytest_llm.models import read_header
+from pytest_llm.records import OperatorRun, OperatorTimes
+from pytest_llm.stats.operators import affordable, repetitions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_llm.checks.operators.cases import Asked
+    from pytest_llm.checks.operators.parse import Timed
+    from pytest_llm.records import LoadOptions, Model, Phase, Run, Workload
+    from pytest_llm.records.protocols import Clock, Programs
+
+BUDGET = 120.0  # seconds of measuring; making the programs comes before
+_LOOKING = 1 / 3  # of the budget
+_CAUTION = 0.9  # of what is left after it: repetitions take longer than the look said, at times
+_ONE = 30.0  # seconds, that no case takes
+_CANDIDATE, _REFERENCE = 0, 1
+_REPACKED = (
+    "weights are repacked when the model is loaded, and upstream's benchmark measures them as they are in "
+    "the file"
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What the two builds are compared in.
+
+    Attributes:
+        phase: Which kind of work.
+        model: The file.
+        options: The subject's load options.
+        workload: Says how long the cache is.
+        backend: ggml's name of the device.
+        notes: What a reader has to know of it.
+    """
+
+    phase: Phase
+    model: Model
+    options: LoadOptions
+    workload: Workload
+    backend: str = "CPU"
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, run: Run, phase: Phase) -> Work:
+        """Return what a run did, on the device that holds its weights."""
+        sizes: Any = run.resolved.get("buffers_mib") or {}
+        held = [name.split()[0] for name in sizes if name.endswith(" model")]
+        devices = [name for name in held if not name.startswith("CPU")]
+        notes = (_REPACKED,) if any("REPACK" in name for name in held) else ()
+        options, workload = run.subject.load_options, run.workload
+        return cls(phase, run.model, options, workload, next(iter(devices), "CPU"), notes)
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a comparison gets from outside.
+
+    Attributes:
+        coin: True or False, as likely.
+        clock: For the budget alone.
+        tell: Is given a line when there is something to wait for.
+        cores: Logical ones of the machine, of which upstream's benchmark takes half.
+        seconds: The budget.
+        perf: Runs a benchmark, as :func:`~pytest_llm.checks.operators.programs.perf` does.
+    """
+
+    coin: Callable[[], bool]
+    clock: Clock
+    tell: Callable[[str], None]
+    cores: int
+    seconds: float = BUDGET
+    perf: Callable[[Path, str, Sequence[str], int, float], list[Timed]] = programs.perf
+
+
+def without(phase: Phase, reason: str) -> OperatorRun:
+    """Return the record of a comparison that there is none of."""
+    return OperatorRun(phase, not_covered=(reason,))
+
+
+def compare(candidate: Programs, reference: Programs, work: Work, around: Around) -> OperatorRun:
+    """Return how long operations take in two builds.
+
+    What upstream's benchmark cannot measure, or what one of the builds does not survive, is told in the
+    record.
+
+    Raises:
+        BuildError: A program could not be made.
+        ModelError: The model's header cannot be read any more.
+    """
+    sides = (candidate, reference)
+    made = [side.program(programs.BENCHMARK, around.tell) for side in sides]
+    with tempfile.TemporaryDirectory() as temporary:
+        shapes, asked, problems = _asked(sides, made, work, around, Path(temporary))
+        around.tell(f"comparing operators of both builds, {work.phase}: up to {around.seconds:.0f} s")
+        bench = _Bench(made, work, around)
+        looked = bench.look(asked)
+        times = bench.repeat(looked)
+        return OperatorRun(
+            phase=work.phase,
+            shapes=shapes,
+            threads=bench.threads,
+            asked_threads=work.options.n_threads,
+            times=tuple(times),
+            not_covered=(*problems, *bench.problems),
+            notes=work.notes,
+            seconds=bench.spent(),
+        )
+
+
+def _asked(
+    sides: tuple[Programs, Programs], made: Sequence[Path], work: Work, around: Around, folder: Path
+) -> tuple[Any, list[Asked], list[str]]:
+    """Return whose shapes can be measured, the cases, and why it is not the model's own."""
+    header = read_header(work.model.path)
+    nearest = cases.built_in(header, work.options, work.workload.parallel, work.phase)
+    if work.phase == "prompt":
+        # Upstream repeats a case of a file until it went through 8 GB: of a prompt, that takes half a minute.
+        return "built in", nearest, []
+    try:
+        old = [side for side, program in zip(sides, made, strict=True) if not programs.takes_files(program)]
+        if old:
+            raise EngineError(f"the benchmark of {old[0].commit} measures no others")
+        own = cases.of_the_model(sides, work.model, header, work.options, work.workload, folder, around.tell)
+    except EngineError as error:
+        return "built in", nearest, [f"the model's own shapes: {error}"]
+    return "model", own, []
+
+
+class _Bench:
+    """Measures until its time is up."""
+
+    def __init__(self, made: Sequence[Path], work: Work, around: Around) -> None:
+        self._programs = made
+        self._work = work
+        self._around = around
+        self._started = around.clock()
+        self.problems: list[str] = []
+        self.threads = min(max(1, around.cores // 2), work.options.n_threads)
+
+    def spent(self) -> float:
+        return self._around.clock() - self._started
+
+    def look(self, asked: Sequence[Asked]) -> list[tuple[Asked, OperatorTimes, float]]:
+        """Measure each case once: those that matter most are first, and cost is how long that took."""
+        looked = []
+        left_out = 0
+        for each in asked:
+            if self.spent() > self._around.seconds * _LOOKING:
+                left_out += 1
+                continue
+            began = self.spent()
+            with suppress(_UncoveredError):
+                timed = self._pair(each)
+                first = timed[_CANDIDATE].seconds, timed[_REFERENCE].seconds
+                operator, told = timed[_CANDIDATE].operator, timed[_CANDIDATE].told
+                case = replace(each.case, operator=operator, told=told)
+                looked.append((each, OperatorTimes(case, first), self.spent() - began))
+        if left_out:
+            self.problems.append(f"no time was left for cheaper ones ({left_out})")
+        return sorted(looked, key=lambda each: -max(each[1].case.nodes, 1) * max(each[1].first))
+
+    def repeat(self, looked: Sequence[tuple[Asked, OperatorTimes, float]]) -> list[OperatorTimes]:
+        """Measure the first cases as often as it takes to tell of each whether it differs."""
+        times = [each for _, each, _ in looked]
+        if not looked:
+            return times
+        costs = [cost for _, _, cost in looked]
+        chosen = affordable(costs, (self._around.seconds - self.spent()) * _CAUTION)
+        broken: set[int] = set()
+        for _ in range(repetitions(chosen)):
+            for place in range(chosen):
+                if place in broken or self.spent() + costs[place] > self._around.seconds:
+                    continue
+                try:
+                    pair = self._pair(looked[place][0])
+                except _UncoveredError:
+                    broken.add(place)
+                    continue
+                times[place] = replace(
+                    times[place],
+                    candidate=(*times[place].candidate, pair[_CANDIDATE].seconds),
+                    reference=(*times[place].reference, pair[_REFERENCE].seconds),
+                )
+        return times
+
+    def _pair(self, asked: Asked) -> tuple[Timed, Timed]:
+        """Measure both sides of a case, in an order that the coin decides.
+
+        Raises:
+            _UncoveredError: One of them cannot be measured; the reason is among the problems.
+        """
+        order = (_CANDIDATE, _REFERENCE) if self._around.coin() else (_REFERENCE, _CANDIDATE)
+        timed = {side: self._one(asked, side) for side in order}
+        candidate, reference = timed[_CANDIDATE], timed[_REFERENCE]
+        if candidate.operator != reference.operator:
+            which = f"the builds take it for {candidate.operator} and {reference.operator}"
+            raise self._uncovered(asked, which)
+        return candidate, reference
+
+    def _one(self, asked: Asked, side: int) -> Timed:
+        words = asked.candidate if side == _CANDIDATE else asked.reference
+        who = "the candidate" if side == _CANDIDATE else "the reference"
+        program, threads = self._programs[side], self._work.options.n_threads
+        try:
+            timed = self._around.perf(program, self._work.backend, words, threads, _ONE)
+        except EngineError as error:
+            raise self._uncovered(asked, f"{error} ({who})") from None
+        if not timed:
+            raise self._uncovered(asked, f"{who} has no such case")
+        if not timed[0].supported or timed[0].seconds <= 0:
+            raise self._uncovered(asked, f"{who} does not support it")
+        return timed[0]
+
+    def _uncovered(self, asked: Asked, reason: str) -> _UncoveredError:
+        self.problems.append(f"{asked.case}: {reason}")
+        return _UncoveredError()
+
+
+class _UncoveredError(Exception):
+    """A case cannot be measured."""

@@ -1,0 +1,106 @@
+"""Runs upstream's two programs, each in a process of its own that may crash or hang."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm.checks.operators.parse import read_output
+from pytest_llm.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.checks.operators.parse import Timed
+    from pytest_llm.records import LoadOptions, Model, Workload
+
+BENCHMARK = "test-backend-ops"
+EXPORTER = "test-export-graph-ops"
+
+# A case takes a second or two, and an exporter as long as the model takes to load.
+_EXPORT_SECONDS = 120.0
+_HELP_SECONDS = 30.0
+# A step of the KV cache: llama.cpp pads it to whole ones.
+_CACHE_STEP = 256
+
+
+def takes_files(program: Path) -> bool:
+    """Whether a benchmark measures the nodes of a file, or only what it has built in."""
+    return "--test-file" in _run([str(program), "--help"], _HELP_SECONDS, 1).stdout
+
+
+def perf(program: Path, backend: str, arguments: Sequence[str], threads: int, seconds: float) -> list[Timed]:
+    """Return what a benchmark measured.
+
+    Args:
+        program: ``test-backend-ops``.
+        backend: ggml's name of the device: "CPU", "CUDA0".
+        arguments: Which cases.
+        threads: How many at most.
+        seconds: After which it is ended.
+
+    Raises:
+        EngineError: It crashed, or did not end.
+    """
+    words = [str(program), "perf", "-b", backend, "--output", "sql", *arguments]
+    done = _run(words, seconds, threads)
+    if done.returncode:
+        raise EngineError(f"{BENCHMARK} {_ended(done.returncode)}", _last(done))
+    return read_output(done.stdout)
+
+
+def export(program: Path, model: Model, options: LoadOptions, work: Workload, file: Path) -> str:
+    """Return the nodes of the graph that generates a token, as the program writes them.
+
+    A batch of one token a sequence leaves nothing of a prompt in the file. The cache is as long as the
+    workload makes it.
+
+    Raises:
+        EngineError: It crashed, refused the model, or did not end.
+    """
+    cells = -(-work.tokens_per_sequence() // _CACHE_STEP) * _CACHE_STEP
+    batch = str(work.parallel)
+    words = [
+        *(str(program), "-m", model.path, "-o", str(file)),
+        *("-c", str(cells * work.parallel), "-b", batch, "-ub", batch, "-np", batch),
+        *("-fa", options.flash_attn, "-ctk", options.type_k, "-ctv", options.type_v),
+    ]
+    done = _run(words, _EXPORT_SECONDS, options.n_threads)
+    if done.returncode or not file.exists():
+        raise EngineError(f"{EXPORTER} {_ended(done.returncode)}", _last(done))
+    return file.read_text(encoding="utf-8", errors="replace")
+
+
+def _run(words: Sequence[str], seconds: float, threads: int) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            words,
+            # The benchmark itself takes half of the machine's threads, and has no option for them.
+            env={**os.environ, "OMP_THREAD_LIMIT": str(threads)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineError(f"{Path(words[0]).name} did not end within {seconds:.0f} s") from None
+    except OSError as error:
+        raise EngineError(f"{words[0]} does not start: {error.strerror}") from None
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+def _last(done: subprocess.CompletedProcess[str]) -> tuple[str, ...]:
+    return tuple((done.stdout + done.stderr).splitlines()[-5:])

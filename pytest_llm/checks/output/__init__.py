@@ -1,0 +1,1 @@
+"""Did the output change: capture what a build generates, compare it, judge it."""

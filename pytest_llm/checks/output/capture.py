@@ -1,0 +1,86 @@
+"""What one subject says on a course of passages, with its logits in a file."""
+
+from __future__ import annotations
+
+import random
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.checks.output.prompts import plan_course
+from pytest_llm.checks.output.texts import CHAT, PROMPT, TORTURE
+from pytest_llm.errors import RequestFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_llm.checks.output.prompts import Course
+    from pytest_llm.records import JSON, Build, LoadOptions, OutputGate, Workload
+    from pytest_llm.records.protocols import Talking
+    from pytest_llm.records.side import Side
+
+# Where there is no tokenizer: any ids are as good as others.
+_IDS_WITHOUT_WORDS = 1280
+
+
+class Seen(NamedTuple):
+    """What a subject showed, and the file that holds its logits."""
+
+    build: Build
+    resolved: Mapping[str, JSON]
+    tokenized: Sequence[Sequence[int]]
+    chat: str
+    generated: Sequence[int]
+    leads: Sequence[float]
+    logits: Path
+
+
+def course_of(side: Side, gate: OutputGate, workload: Workload) -> Course:
+    """Tokenise the prompts of a gate with one subject and return what both will go through.
+
+    Raises:
+        EngineError: The subject cannot be loaded, or refuses.
+    """
+    with closing(side.engine.start_talking(side.subject, side.model)) as loaded:
+        loaded.load()
+        texts = [each.encode() for each in gate.prompts or (PROMPT,)]
+        try:
+            prompts = [ids for ids in loaded.token_ids(texts) if ids]
+        except RequestFailedError:
+            prompts = []
+    if not prompts:
+        drawn = random.Random(0)
+        prompts = [[drawn.randrange(max(1, side.model.vocabulary_size)) for _ in range(_IDS_WITHOUT_WORDS)]]
+    return plan_course(prompts, _room(side.subject.load_options), workload.parallel)
+
+
+def look(side: Side, course: Course, logits: Path) -> Seen:
+    """Have a fresh process of a subject go through a course.
+
+    Args:
+        side: The subject.
+        course: What to decode.
+        logits: The file to write; one that is there is overwritten.
+
+    Raises:
+        EngineError: The subject cannot be loaded, or refuses.
+    """
+    with closing(side.engine.start_talking(side.subject, side.model)) as loaded:
+        loaded.load()
+        tokenized, chat = _words(loaded)
+        generated = loaded.write_logits(logits, course.passages, course.generate)
+        return Seen(
+            loaded.build, loaded.resolved(), tokenized, chat, generated.tokens, generated.leads, logits
+        )
+
+
+def _words(loaded: Talking) -> tuple[Sequence[Sequence[int]], str]:
+    try:
+        return loaded.token_ids(TORTURE), loaded.render_chat(CHAT)
+    except RequestFailedError:
+        return (), ""  # no tokenizer
+
+
+def _room(options: LoadOptions) -> int:
+    """Return how many tokens of context one sequence has."""
+    return options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max

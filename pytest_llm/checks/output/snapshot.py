@@ -1,0 +1,163 @@
+"""What a candidate says alone, in a form that can be stored, and as far as what is stored asks for it.
+
+What may differ from machine to machine is measured where it is recorded: the subject itself under options
+that must not matter. A quantised model makes that wide, so the same is asked of a copy with 32-bit floats for
+weights and without flash attention, the step of a comparison in which the least rounds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.checks.output.benign_variants import NoF32Error, benign, pinned, with_f32
+from pytest_llm.checks.output.capture import course_of, look
+from pytest_llm.checks.output.texts import CHAT, PROMPT, TORTURE, name_of
+from pytest_llm.errors import LoadRefusedError, RequestFailedError
+from pytest_llm.records import Run, Said, Sampled
+from pytest_llm.stats.divergence import not_finite, read_logits
+from pytest_llm.stats.logprob_samples import outside, rounding, rows_of, sample
+from pytest_llm.stats.repetition import loops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llm.checks.output.capture import Seen
+    from pytest_llm.checks.output.prompts import Course
+    from pytest_llm.records import JSON, OutputGate, Rounding, Workload
+    from pytest_llm.records.side import Side
+
+# Of how it is asked and written down; another one cannot be compared.
+_FORM = 1
+_LEAD_DIGITS = 3
+
+
+class SaidRun(NamedTuple):
+    """What was said, and the candidate's side of it as a run without sessions."""
+
+    said: Said
+    candidate: Run
+
+
+def say(
+    side: Side,
+    gate: OutputGate,
+    workload: Workload,
+    copies: Path,
+    stored: Said | None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> SaidRun:
+    """Have a subject say what can be stored, or compared with what is.
+
+    Args:
+        side: The subject.
+        gate: What is asked.
+        workload: How many sequences there will be beside each other.
+        copies: The folder where copies of models with weights of 32 bits are kept; need not exist.
+        stored: What it will be compared with; None to measure as well how far it may be from itself.
+        tell: Is told what is looked at, before each look.
+
+    Raises:
+        EngineError: The engine does not start, refuses its subject, or refuses to talk.
+    """
+    course = course_of(side, gate, workload)
+    asked = _digest(
+        [_FORM, gate.prompts or [PROMPT], [each.hex() for each in TORTURE], CHAT, workload.parallel]
+    )
+    prompts = _digest([[each.sequences, each.before] for each in course.passages])
+    comparable = stored is not None and (stored.asked, stored.prompts) == (asked, prompts)
+    with tempfile.TemporaryDirectory(prefix="pytest-llm-") as folder:
+        saying = _Saying(Path(folder), gate, stored if comparable else None, stored is None, tell)
+        tell("output")
+        seen = look(side, course, saying.folder / "own")
+        broken = not_finite(read_logits(seen.logits, course.positions()))
+        samples: list[Sampled] = []
+        no_f32 = ""
+        if not broken:
+            own = f"{side.model.quantization} weights"
+            samples.append(saying.sampled(side, course.again(), own, seen))
+            try:
+                samples += saying.plainer(side, course.again().unfilled(), copies, samples[0])
+            except NoF32Error as error:
+                no_f32 = str(error)
+    said = Said(
+        asked=asked,
+        compiled_with=seen.build.compiled_with,
+        positions=course.positions(),
+        not_finite=broken,
+        prompts=prompts,
+        token_ids=dict(zip(map(name_of, TORTURE), map(_digest, seen.tokenized), strict=False)),
+        template=seen.chat,
+        greedy=tuple(seen.generated),
+        leads=() if broken else tuple(round(each, _LEAD_DIGITS) for each in seen.leads),
+        loops=loops(seen.generated),
+        samples=tuple(samples),
+        no_f32=no_f32,
+        uncovered=course.uncovered(),
+    )
+    return SaidRun(said, Run(side.subject, workload, side.model, seen.build, seen.resolved, (), {}))
+
+
+class _Saying(NamedTuple):
+    """Where logits go, and what is done with them."""
+
+    folder: Path
+    gate: OutputGate
+    stored: Said | None
+    record: bool
+    tell: Callable[[str], None]
+
+    def plainer(self, side: Side, course: Course, copies: Path, own: Sampled) -> list[Sampled]:
+        """Return the sample with exact weights and attention, unless it is not asked for any more."""
+        plain = "F32 weights without flash attention"
+        if self.gate.max_kl is not None or not (self.record or self._stored(plain)):
+            return []
+        before = self._stored(own.weights)
+        if before is not None and outside(before, own):
+            return []  # enough is known
+        exact = pinned(with_f32(side, side, copies))
+        if exact == side:
+            return []
+        self.tell(f"output with {plain}")
+        seen = look(exact, course, self.folder / "exact")
+        return [self.sampled(exact, course, plain, seen)]
+
+    def sampled(self, side: Side, course: Course, weights: str, seen: Seen) -> Sampled:
+        """Sample what was seen and, where it is recorded, how far it is from itself."""
+        stored = self._stored(weights)
+        found = self._sample(course, weights, seen.logits, stored)
+        if not self.record or self.gate.max_kl is not None:
+            return found
+        return replace(found, rounding=tuple(self._rounding(side, course, found, seen)))
+
+    def _stored(self, weights: str) -> Sampled | None:
+        samples = self.stored.samples if self.stored is not None else ()
+        return next((each for each in samples if each.weights == weights), None)
+
+    def _sample(self, course: Course, weights: str, path: Path, stored: Sampled | None) -> Sampled:
+        positions = course.positions()
+        logits, rows = read_logits(path, positions), rows_of(positions, course.ends())
+        return Sampled(weights, sample(logits, rows, self.gate.top_k, stored.likely if stored else ()))
+
+    def _rounding(self, side: Side, course: Course, found: Sampled, seen: Seen) -> list[Rounding]:
+        reached = []
+        for name, options in benign(side, seen):
+            variant = side._replace(subject=replace(side.subject, load_options=options))
+            self.tell(f"output with {found.weights}, {name}")
+            try:
+                other = look(variant, course, self.folder / "variant")
+            except (LoadRefusedError, RequestFailedError):
+                continue  # a quantised KV cache, say, cannot do without flash attention
+            if not not_finite(read_logits(other.logits, course.positions())):
+                reached.append(
+                    rounding(name, found, self._sample(course, found.weights, other.logits, found))
+                )
+        return reached
+
+
+def _digest(value: JSON | object) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]

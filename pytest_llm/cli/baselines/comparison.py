@@ -1,0 +1,95 @@
+"""A results file against the store: what pytest would say of these runs, had it judged every metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.checks.baseline_check import drift_from, screen_by
+from pytest_llm.checks.findings import Drift
+from pytest_llm.cli.baselines.common import key_of
+from pytest_llm.records import Gate, Verdict, metrics
+from pytest_llm.reports import reader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.baselines import BaselineStore
+    from pytest_llm.checks.findings import Screening
+    from pytest_llm.records import Run, TestKey
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One metric of a test.
+
+    Attributes:
+        screening: As a run would judge it.
+        gated: Whether the test asked for it; if not, it decides nothing.
+        new: Nothing is stored of it, so that to accept it is to begin.
+    """
+
+    screening: Screening
+    gated: bool
+    new: bool = False
+
+    @property
+    def regressed(self) -> bool:
+        """Whether it is called worse than it was."""
+        return self.screening.verdict is Verdict.REGRESSED
+
+
+@dataclass(frozen=True)
+class TestDiff:
+    """One test of a results file.
+
+    Attributes:
+        key: Which one.
+        problem: Why it holds nothing to compare; "" otherwise.
+        new: Nothing is stored of the whole test.
+        metrics: In the order of the file, then what only the store has.
+        drift: From the stored facts.
+    """
+
+    key: TestKey
+    problem: str = ""
+    new: bool = False
+    metrics: tuple[Compared, ...] = ()
+    drift: Drift = field(default_factory=Drift)
+
+    __test__ = False
+
+
+def family_of(results: Mapping[str, Any]) -> int:
+    """Return how many gates shared the error rate when the results were made."""
+    return int(results["rule"]["family"]) if results["rule"] else 1
+
+
+def diff(results: Mapping[str, Any], store: BaselineStore) -> list[TestDiff]:
+    """Compare every metric of every test with what is stored of it.
+
+    Raises:
+        BaselineError: A stored file cannot be used.
+    """
+    runs = reader.runs(results)
+    return [_test(test, runs, store, family_of(results)) for test in results["tests"]]
+
+
+def _test(test: Mapping[str, Any], runs: Mapping[str, Run], store: BaselineStore, family: int) -> TestDiff:
+    key = key_of(test)
+    if test["run"] is None:
+        return TestDiff(key, problem=": ".join(["not measured", *test["notes"]]))
+    run = runs[test["run"]]
+    stored = store.recorded(key.module).get(key)
+    known = stored.metrics if stored else {}
+    gates = {gate.metric.name: gate for gate, _ in reader.gates(test)}
+    compared = [
+        Compared(
+            screen_by(store, key, run, gates.get(name) or Gate(metric, metric.tolerance), family),
+            gated=name in gates,
+            new=name not in known,
+        )
+        for name in dict.fromkeys([*test["metrics"], *known])
+        for metric in [metrics.find(name)]
+    ]
+    return TestDiff(key, new=stored is None, metrics=tuple(compared), drift=drift_from(store, key, run))

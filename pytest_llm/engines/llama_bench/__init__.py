@@ -1,0 +1,1 @@
+"""llama.cpp's own benchmark program, run once a session."""

@@ -1,0 +1,142 @@
+"""What a llama-bench program answers: one line of JSON for each test (``-o jsonl``)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pytest_llm.engines.llama_cpp_python.load_log import read_log
+from pytest_llm.records.effective_options import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import JSON
+
+# Fields of an answer that say the load option of the same name.
+_SAME = (
+    "n_batch",
+    "n_ubatch",
+    "n_threads",
+    "split_mode",
+    "main_gpu",
+    "type_k",
+    "type_v",
+    "load_mode",
+    "use_mmap",
+    "use_direct_io",
+)
+_TURNED = {"no_kv_offload": "offload_kqv", "no_op_offload": "op_offload"}
+_FLASH_ATTN = {-1: "auto", 0: "off", 1: "on"}
+_ALL_LAYERS = 999
+# Of the log of a context that is as long as a token: what does not depend on its length.
+_LOGGED = ("flash_attn", "layers_offloaded", "load_mode", "use_mmap")
+_WEIGHTS = " model"
+_THREADS = "n_threads"
+_UNKNOWN = ("", "unknown")
+
+
+class Asked(NamedTuple):
+    """What a program is asked to time, so many times each."""
+
+    prompt: int
+    generate: int
+    depth: int
+    repetitions: int
+
+
+class UnreadableError(Exception):
+    """An answer is not what was asked for, and why."""
+
+
+def read_answer(output: str, asked: Asked) -> dict[str, Any]:
+    """Return the one answer in what a program wrote.
+
+    Raises:
+        UnreadableError: There is none, or it is an answer to something else.
+    """
+    lines = [line for line in output.splitlines() if line.strip()]
+    if len(lines) != 1:
+        raise UnreadableError(f"it wrote {len(lines)} lines where one was due")
+    try:
+        answer = json.loads(lines[0])
+    except ValueError:
+        raise UnreadableError("it is not JSON") from None
+    if not isinstance(answer, dict):
+        raise UnreadableError("it is not an object of JSON")
+    did = (answer.get("n_prompt"), answer.get("n_gen"), answer.get("n_depth", 0))
+    if did != asked[:3]:
+        raise UnreadableError(f"it is of n_prompt, n_gen, n_depth {did}, asked for was {asked[:3]}")
+    times = answer.get("samples_ns")
+    if not isinstance(times, list) or not all(type(each) is int and each > 0 for each in times):
+        raise UnreadableError(f"its samples_ns are no times: {times!r:.80}")
+    if len(times) != asked.repetitions:
+        raise UnreadableError(f"it has {len(times)} samples_ns, asked for were {asked.repetitions}")
+    return answer
+
+
+def timed(answer: Mapping[str, Any]) -> tuple[int, float]:
+    """Return how many tokens all repetitions of an answer took in or gave, and in how many seconds."""
+    times = answer["samples_ns"]
+    return len(times) * (answer["n_prompt"] + answer["n_gen"]), sum(times) / 1e9
+
+
+def resolved(answer: Mapping[str, Any], log: str) -> dict[str, JSON]:
+    """Return load options as a program tells them back, with what llama.cpp wrote where it knows better.
+
+    Args:
+        answer: To anything.
+        log: Of the same process, told to be verbose; may be empty.
+    """
+    found: dict[str, JSON] = {name: answer[name] for name in _SAME if name in answer}
+    found |= {option: not answer[name] for name, option in _TURNED.items() if name in answer}
+    if "repack" in answer:
+        found["use_extra_bufts"] = bool(answer["repack"])
+    if "n_gpu_layers" in answer:
+        layers = int(answer["n_gpu_layers"])
+        found["n_gpu_layers"] = layers if 0 <= layers < _ALL_LAYERS else -1
+    if "flash_attn" in answer:
+        found["flash_attn"] = _FLASH_ATTN.get(int(answer["flash_attn"]), str(answer["flash_attn"]))
+    return canonical({**found, **_logged(log)})
+
+
+def _logged(log: str) -> dict[str, JSON]:
+    written = read_log(log)
+    found = {name: written[name] for name in _LOGGED if name in written}
+    buffers = written.get("buffers_mib")
+    if isinstance(buffers, dict):
+        found["buffers_mib"] = {name: size for name, size in buffers.items() if name.endswith(_WEIGHTS)}
+    return found
+
+
+def facts(answer: Mapping[str, Any], options: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return what an answer tells of the model that is the same on every machine, and the options."""
+    names = {"model_size": "weights_bytes", "model_n_params": "parameters", "model_type": "model_type"}
+    kept = {name: value for name, value in options.items() if name not in (_THREADS, "buffers_mib")}
+    return {"resolved": kept, **{ours: answer[name] for name, ours in names.items() if name in answer}}
+
+
+def version(answer: Mapping[str, Any], otherwise: str) -> str:
+    """Return a build's number, "b6097", or something else where it was compiled outside a repository."""
+    number = answer.get("build_number")
+    return f"b{number}" if isinstance(number, int) and number > 0 else otherwise
+
+
+def commit(answer: Mapping[str, Any]) -> str:
+    """Return llama.cpp's commit, "" where the program does not know it."""
+    known = str(answer.get("build_commit", ""))
+    return "" if known in _UNKNOWN else known
+
+
+def compiled_with(answer: Mapping[str, Any]) -> str:
+    """Return backends and devices, in the form of ``llama_print_system_info``."""
+    names = [each.strip() for each in str(answer.get("backends", "")).split(",") if each.strip()]
+    devices = {"CPU": answer.get("cpu_info"), "GPU": answer.get("gpu_info")}
+    parts = [f"{name} : {name} = 1" for name in names]
+    parts += [f"{kind}_INFO = {' '.join(str(each).split())}" for kind, each in devices.items() if each]
+    return " | ".join(parts)
+
+
+def on_gpu(answer: Mapping[str, Any]) -> bool:
+    """Whether layers were put on a GPU: there is one, and it was to have some."""
+    return bool(answer.get("gpu_info")) and answer.get("n_gpu_layers") != 0

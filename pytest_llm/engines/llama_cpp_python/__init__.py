@@ -1,0 +1,1 @@
+"""llama-cpp-python, in a worker process of its own."""

@@ -1,0 +1,190 @@
+"""llama-cpp-python: its low-level functions, in a worker under whatever interpreter has them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.engines.llama_cpp_python.abi import misfit
+from pytest_llm.engines.llama_cpp_python.client import LoadedModel, mapping
+from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
+from pytest_llm.errors import BuildError, EngineError, EngineMissingError
+from pytest_llm.records import Build
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import (
+        JSON,
+        BuildReference,
+        Model,
+        Subject,
+    )
+
+# Names the folder from which the binding takes its library instead of its own.
+_LIBRARY = "LLAMA_CPP_LIB_PATH"
+# What glibc says of a library that another one needs.
+_LACKING = re.compile(r"(?P<name>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
+_LLAMA_CPP = ("libllama", "libggml", "libmtmd")
+
+
+class LlamaCppPython:
+    """The engine: starts one worker a subject."""
+
+    def __init__(self, build: BuildReference, timeout: float, made: str = "") -> None:
+        """Take the build, and what runs it where that had to be made first.
+
+        Args:
+            build: The library of one of kind "git" fits: whoever makes the engine has asked :meth:`misfit`.
+            timeout: The seconds to wait for each answer of a worker.
+            made: A release's interpreter; the folder of a checkout's library.
+        """
+        self._build = build
+        self._timeout = timeout
+        self._made = made
+        self._fits = build.kind != "lib"
+
+    def describe(self) -> Build:
+        """Start a worker, return what the build says of itself, and end the worker.
+
+        Raises:
+            EngineError: It does not start, or its library does not fit.
+        """
+        worker, build = self._greeted()
+        worker.close()
+        return build
+
+    def start(self, subject: Subject, model: Model) -> LoadedModel:
+        """Start a fresh process to measure the subject; nothing is loaded yet.
+
+        Raises:
+            EngineMissingError: ``llama_cpp`` cannot be imported there.
+            EngineError: The worker did not start.
+        """
+        return self._start(subject, model, all_logits=False)
+
+    def start_talking(self, subject: Subject, model: Model) -> LoadedModel:
+        """Start a fresh process to talk with the subject, with room for the logits of every token.
+
+        Raises:
+            EngineMissingError: ``llama_cpp`` cannot be imported there.
+            EngineError: The worker did not start.
+        """
+        return self._start(subject, model, all_logits=True)
+
+    def misfit(self) -> str:
+        """Return why the library cannot stand in for that of the installed binding, "" if it can.
+
+        Raises:
+            EngineMissingError: No binding is installed.
+            EngineError: The binding does not start with its own library.
+        """
+        own = self._layouts(own=True)
+        try:
+            return misfit(own, self._layouts())
+        except EngineError as error:
+            return " ".join([str(error).removeprefix(f"{self._build}: "), *error.log[-1:]])
+
+    def ask_once(self, operation: str, **arguments: JSON) -> JSON:
+        """Return the answer of a fresh process that loads no model; see ``worker/introspection.py``.
+
+        Raises:
+            EngineMissingError: ``llama_cpp`` cannot be imported there.
+            EngineError: The worker did not start, or ended.
+        """
+        worker = self._worker(self._environment())
+        try:
+            return self._ask(worker, operation, **arguments)
+        finally:
+            worker.close()
+
+    def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
+        worker, build = self._greeted()
+        return LoadedModel(worker, build, subject, model, all_logits=all_logits)
+
+    def _greeted(self) -> tuple[WorkerProcess, Build]:
+        """Return a worker that has imported ``llama_cpp``, and what it says of its build."""
+        if not self._fits:
+            self._check_library()
+            self._fits = True
+        worker = self._worker(self._environment())
+        try:
+            build = Build(engine=self._build.engine, **mapping(self._ask(worker, "hello")))
+            # A library that cannot tell its commit was made of one that is known.
+            commit = build.llama_cpp_commit or self._build.commit[:12]
+            return worker, replace(build, llama_cpp_commit=commit)
+        except BaseException:
+            worker.close()
+            raise
+
+    def _worker(self, environment: Mapping[str, str]) -> WorkerProcess:
+        return WorkerProcess(self._interpreter(), environment, str(self._build), self._timeout)
+
+    def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> JSON:
+        try:
+            return worker.ask(operation, **arguments)
+        except EngineMissingError as error:
+            raise EngineMissingError(f"{error} ({self._how_to_mend(str(error))})") from None
+
+    def _environment(self) -> dict[str, str]:
+        kind = self._build.kind
+        # PYTHONPATH is part of what "this environment" means, and of no other one.
+        also = ("PYTHONPATH",) if kind in ("installed", "lib", "git") else ()
+        environment = worker_environment(os.environ, also)
+        if kind == "release":
+            environment.pop(_LIBRARY, None)  # it would not be that release
+        if kind in ("lib", "git"):
+            environment[_LIBRARY] = self._made or self._build.where
+        return environment
+
+    def _check_library(self) -> None:
+        """Refuse a library that the installed binding would misread; in processes of their own."""
+        own = self._layouts(own=True)
+        try:
+            reason = misfit(own, self._layouts())
+        except EngineError as error:
+            raise BuildError(f"{error} ({self._how_to_mend(str(error))})", error.log) from None
+        if reason:
+            raise BuildError(
+                f"{self._build}: the library does not fit this environment's llama-cpp-python: {reason} "
+                f"({self._how_to_install()})"
+            )
+
+    def _layouts(self, *, own: bool = False) -> dict[str, Any]:
+        """Return what the worker sees of a library's structs: of this one, or of the binding's own."""
+        environment = self._environment()
+        if own:
+            environment.pop(_LIBRARY, None)
+        worker = self._worker(environment)
+        try:
+            worker.ask("hello")
+            return mapping(worker.ask("layouts", library=environment.get(_LIBRARY)))
+        finally:
+            worker.close()
+
+    def _interpreter(self) -> str:
+        if self._build.kind == "release":
+            assert self._made, f"{self._build} has to be made first"
+            return self._made
+        if self._build.kind == "venv":
+            return str(Path(self._build.where) / "bin" / "python")
+        return sys.executable
+
+    def _how_to_mend(self, problem: str) -> str:
+        lacking = _LACKING.search(problem)
+        if lacking and not lacking["name"].startswith(_LLAMA_CPP):
+            return f"install the system's package that has {lacking['name']}, which this build needs"
+        return self._how_to_install()
+
+    def _how_to_install(self) -> str:
+        if self._build.kind == "lib":
+            return "give a library of the installed release, or name a release instead, as 0.3.36"
+        if self._build.kind == "release":
+            return f"pytest-llm builds remove {self._build.where}, then make it again"
+        if self._build.where:
+            return f"{self._interpreter()} -m pip install llama-cpp-python"
+        return "pip install 'pytest-llm-bench[llama-cpp]'"

@@ -1,0 +1,86 @@
+"""What a loaded subject shows before any timing: the same on every machine of its kind.
+
+Facts that a release does not tell are left out, never guessed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import RequestFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import JSON
+    from pytest_llm.records.generation import Greedy
+    from pytest_llm.records.protocols import Talking
+
+# Accents, other scripts, an emoji of two code points, digits, runs of spaces: where tokenizers went apart.
+_TEXT = "Naïve café, 東京の天気、Привет! 🦙👍🏽 3.14159 == 22/7\n\n\tdef f(x):   return x ** 2\n"
+_PROMPT = "The capital of France is"
+_TOKENS = 12
+# Of a lead in nats.
+_DIGITS = 3
+
+_MIB = 2**20
+_MOSTLY = 0.5
+# No options: how many threads this machine has, the buffers that its CPU features call for, and the size of a
+# graph, which every release builds otherwise.
+_NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes", "memory"}
+
+
+def facts_of(subject: Talking) -> dict[str, JSON]:
+    """Ask a loaded subject for its facts.
+
+    Returns:
+        ``weights_bytes``, ``kv_bytes``, ``resolved`` (options by name), ``token_ids`` of a fixed text and
+        ``greedy_output``, the token ids after a fixed prompt, with ``greedy_leads``, by how many nats each
+        was likelier than the next one. Among the options is ``graph_reuse``: whether the decodes of that
+        output used the compute graph of the one before ("on", "off" or "partly").
+
+    Raises:
+        EngineError: The worker died or hung.
+    """
+    resolved = subject.resolved()
+    options = {name: each for name, each in resolved.items() if name not in _NO_OPTIONS}
+    found: dict[str, JSON] = {"resolved": options}
+    if "weights_bytes" in resolved:
+        found["weights_bytes"] = resolved["weights_bytes"]
+    kv_bytes = _kv_bytes(resolved)
+    if kv_bytes is not None:
+        found["kv_bytes"] = kv_bytes
+    try:
+        found["token_ids"] = list(subject.tokenize(_TEXT, add_special=True, parse_special=True))
+        before = subject.graphs_reused()
+        output = subject.greedy(_PROMPT, _TOKENS)
+        found["greedy_output"] = list(output.tokens)
+        options |= _graph_reuse(before, subject.graphs_reused(), len(output.tokens) - 1)
+        found |= _leads(output)
+    except RequestFailedError:
+        pass  # no tokenizer, or no room for a few tokens: the workloads will tell
+    return found
+
+
+def _kv_bytes(resolved: Mapping[str, JSON]) -> int | None:
+    buffers = resolved.get("buffers_mib")
+    if not isinstance(buffers, dict):
+        return None
+    sizes = [size for name, size in buffers.items() if name.endswith(" KV") and isinstance(size, float)]
+    return round(sum(sizes) * _MIB) if sizes else None
+
+
+def _leads(output: Greedy) -> dict[str, JSON]:
+    """Say how clear each choice was: where two tokens are as good as equal, rounding picks one."""
+    if not output.leads or not all(map(math.isfinite, output.leads)):
+        return {}
+    return {"greedy_leads": [round(each, _DIGITS) for each in output.leads]}
+
+
+def _graph_reuse(before: int | None, after: int | None, decodes: int) -> dict[str, JSON]:
+    if before is None or after is None or decodes < 1:
+        return {}
+    # Some are always built, after a prompt say, and which ones depends on the release: so no exact count.
+    share = (after - before) / decodes
+    return {"graph_reuse": "on" if share >= _MOSTLY else "partly" if share else "off"}

@@ -1,0 +1,289 @@
+"""A worker process and the pipes to it: asking, waiting, and telling why it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import (
+    EngineError,
+    EngineMissingError,
+    LoadRefusedError,
+    RequestFailedError,
+    WorkerDiedError,
+    WorkerHungError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import JSON
+
+WORKER = Path(__file__).parent / "worker"
+
+# What a worker may see of the environment: what a program needs to start, and what changes speed.
+_KEPT = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "XDG_CACHE_HOME",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+)
+_KEPT_PREFIXES = (
+    "CUDA_",
+    "DYLD_",
+    "GGML_",
+    "GOMP_",
+    "HIP_",
+    "HSA_",
+    "KMP_",
+    "LC_",
+    "LLAMA_",
+    "MESA_",
+    "NVIDIA_",
+    "OMP_",
+    "OPENBLAS_",
+    "ROCR_",
+    "VK_",
+)
+_LAST_LINES = 12
+_ERRORS: Mapping[str, type[EngineError]] = {
+    "missing": EngineMissingError,
+    "load": LoadRefusedError,
+    "request": RequestFailedError,
+}
+_DOING = {
+    "hello": "importing llama_cpp",
+    "symbols": "looking functions up in the library",
+    "names": "importing llama_cpp",
+    "structs": "importing llama_cpp",
+    "defaults": "asking llama.cpp for its default parameters",
+    "layouts": "looking at the library's structs",
+    "load": "loading the model",
+    "rehearse": "going through a first request",
+    "prompt_slice": "decoding a prompt",
+    "generation_slice": "generating",
+    "request": "going through a request",
+    "stream_open": "taking in a prompt",
+    "stream_next": "generating",
+    "top_logprobs": "decoding a prompt",
+    "tokenize": "tokenising",
+    "detokenize": "detokenising",
+}
+_MEANING = {
+    "SIGILL": "an instruction this CPU lacks: rebuild with CMAKE_ARGS=-DGGML_NATIVE=OFF",
+    "SIGSEGV": "a crash inside llama.cpp: try another build, or report it upstream",
+    "SIGBUS": "a crash inside llama.cpp, or the model's file shrank while it was mapped",
+    "SIGABRT": "llama.cpp gave up: its last lines say why",
+    "SIGFPE": "a crash inside llama.cpp: try another build, or report it upstream",
+}
+
+
+def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the part of an environment that a worker gets."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT or name in also or name.startswith(_KEPT_PREFIXES)
+    }
+
+
+class WorkerProcess:
+    """One worker; every answer is waited for up to ``timeout`` seconds."""
+
+    def __init__(self, interpreter: str, environment: Mapping[str, str], name: str, timeout: float) -> None:
+        """Start the worker.
+
+        Args:
+            interpreter: The Python that has ``llama_cpp``.
+            environment: The whole environment of the worker.
+            name: What messages call it: the build.
+            timeout: Seconds.
+
+        Raises:
+            EngineMissingError: There is no such interpreter.
+        """
+        self.name = name
+        self._timeout = timeout
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        self._unread = b""
+        self._doing = "starting"
+        self._ended: EngineError | None = None
+        self._oom_kills = oom_kills()
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [interpreter, str(WORKER), str(requests), str(answers), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                env=dict(environment),
+                pass_fds=(requests, answers),
+                # Ctrl-C is pytest's to handle; it closes its workers in good order.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._close_pipes()
+            raise EngineMissingError(
+                f"{name}: {interpreter} cannot be started ({error.strerror}): give an environment "
+                "with llama-cpp-python in it"
+            ) from error
+        finally:
+            os.close(requests)
+            os.close(answers)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def ask(self, op: str, **arguments: JSON) -> JSON:
+        """Send one request and wait for its answer.
+
+        Raises:
+            EngineError: The worker refused, died, or did not answer in time.
+        """
+        if self._ended is not None:
+            raise self._ended
+        self._doing = _DOING.get(op, op)
+        written = self._written()
+        line = json.dumps({"op": op, **arguments}) + "\n"
+        try:
+            self._write(line.encode())
+            answer = json.loads(self._read_line())
+        except (BrokenPipeError, EOFError):
+            self._ended = self._died()
+            raise self._ended from None
+        if "ok" in answer:
+            result: JSON = answer["ok"]
+            return result
+        error = answer["error"]
+        kind = _ERRORS[error["kind"]]
+        log = () if kind is EngineMissingError else self.last_lines(since=written)
+        raise kind(f"{self.name}: {error['message']}", log)
+
+    def suspend(self) -> None:
+        """Stop every thread of the worker; one that has ended stays so."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the worker go on."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGCONT)
+
+    def log(self) -> str:
+        """Return everything that the worker wrote to standard output and error."""
+        return self._log_since(0)
+
+    def last_lines(self, since: int = 0) -> tuple[str, ...]:
+        """Return the last lines of what the worker wrote, after the first ``since`` bytes."""
+        lines = [line.rstrip() for line in self._log_since(since).splitlines() if line.strip()]
+        return tuple(lines[-_LAST_LINES:])
+
+    def close(self) -> None:
+        """End the process, whatever it is doing; may be called again."""
+        if self._log.closed:
+            return
+        # It has nothing to save, and a stopped or hanging process heeds no gentler word.
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+        self._close_pipes()
+
+    def _close_pipes(self) -> None:
+        os.close(self._requests)
+        os.close(self._answers)
+        self._log.close()
+
+    def _written(self) -> int:
+        return os.fstat(self._log.fileno()).st_size
+
+    def _log_since(self, start: int) -> str:
+        return os.pread(self._log.fileno(), self._written() - start, start).decode(errors="replace")
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._requests, data) :]
+
+    def _read_line(self) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        while b"\n" not in self._unread:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
+                self._ended = self._hung()
+                raise self._ended
+            chunk = os.read(self._answers, 1 << 16)
+            if not chunk:
+                raise EOFError
+            self._unread += chunk
+        line, self._unread = self._unread.split(b"\n", 1)
+        return line
+
+    def _hung(self) -> WorkerHungError:
+        log = self.last_lines()
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
+        return WorkerHungError(
+            f"{self.name}: the worker gave no answer for {self._timeout:g} s while {self._doing}, "
+            "and was ended: raise --llm-timeout if the machine is that slow",
+            log,
+        )
+
+    def _died(self) -> WorkerDiedError:
+        # Its pipe closes a moment before it can be waited for.
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
+        cause = cause_of_end(self._process.returncode, out_of_memory=oom_kills() > self._oom_kills)
+        return WorkerDiedError(
+            f"{self.name}: the worker ended while {self._doing}: {cause}", self.last_lines()
+        )
+
+
+def cause_of_end(returncode: int | None, *, out_of_memory: bool) -> str:
+    """Say why a process ended, with the fix where one is known.
+
+    Args:
+        returncode: Its exit status, less than 0 for a signal; None while it runs.
+        out_of_memory: Whether the kernel killed something for want of memory meanwhile.
+    """
+    if returncode is None:
+        return "it closed its pipes and goes on"
+    if returncode >= 0:
+        return f"exit status {returncode}; its last lines say why"
+    known = {each.value: each.name for each in signal.Signals}
+    name = known.get(-returncode, f"signal {-returncode}")
+    if name == "SIGKILL" and out_of_memory:
+        return "killed by the out-of-memory killer: lower n_ctx, take a smaller model, or add memory"
+    if name == "SIGKILL":
+        return "SIGKILL, sent by someone; the system's out-of-memory killer counted no victim"
+    return f"{name}, {_MEANING.get(name, 'sent by someone')}"
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory, 0 where it does not say."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

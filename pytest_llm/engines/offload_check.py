@@ -1,0 +1,103 @@
+"""Whether what was to go to a device is there: llama.cpp leaves it on the CPU without a word."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pytest_llm.engines.llama_cpp_python.load_log import read_buffers
+from pytest_llm.errors import CPUFallbackError, ModelError
+from pytest_llm.models.footprint import asked_for, beside, of_file, shortfall
+
+if TYPE_CHECKING:
+    from pytest_llm.models.footprint import Predicted
+    from pytest_llm.records import JSON, LoadOptions
+
+# llama_model_load_from_file_impl, once for each device: "using device CUDA0 (NVIDIA H100) - 80000 MiB free".
+_USING = re.compile(r"\busing device (\S+) \(")
+# llama_model_loader::create_tensor: layers that predict further tokens, say.
+_UNUSED = re.compile(r"unused tensor \S+ \(size = (\d+) bytes\)")
+_TELLING = re.compile(r"using device|offload|(?:model|KV) buffer size")
+_LAST_LINES = 12
+
+
+class Devices:
+    """What is predicted of one file under load options, and what llama.cpp wrote of it."""
+
+    def __init__(self, path: str, options: LoadOptions) -> None:
+        """Remember what is loaded; the header is read when it is needed."""
+        self._path = path
+        self._options = options
+
+    def check(self, log: str, build: str, *, on_gpu: bool) -> None:
+        """Refuse to go on where layers that were asked for are not on a device.
+
+        Where ``n_gpu_layers`` is left at -1, no device is no error: then the CPU is what there is.
+
+        Args:
+            log: What llama.cpp wrote while it loaded.
+            build: What messages call it.
+            on_gpu: Whether the build can put layers on a device, and was not told to put none there.
+
+        Raises:
+            CPUFallbackError: They are not.
+        """
+        seen = bool(_USING.search(log))
+        if self._options.n_gpu_layers > 0 and not (on_gpu and seen):
+            reason = self._no_device(on_gpu=on_gpu)
+        elif on_gpu and seen:
+            predicted = self._predicted(on_device=True)
+            unused = sum(map(int, _UNUSED.findall(log)))
+            reason = shortfall(predicted, read_buffers(log), self._options, unused) if predicted else ""
+        else:
+            return
+        if reason:
+            raise CPUFallbackError(f"{build}: {reason}", _telling(log))
+
+    def check_weights(self, log: str, build: str, *, named: bool) -> None:
+        """Do the same for a program whose context is its own, and whose log may be empty.
+
+        Args:
+            log: What llama.cpp wrote while it loaded.
+            build: What messages call it.
+            named: Whether the program names a GPU; older ones know few kinds of them.
+
+        Raises:
+            CPUFallbackError: They are not on a device; of a program that names one and writes no log nobody
+                can tell.
+        """
+        on_gpu = named or bool(_USING.search(log))
+        if read_buffers(log) or not on_gpu:
+            weights_alone = replace(self._options, offload_kqv=False)
+            Devices(self._path, weights_alone).check(log, build, on_gpu=on_gpu)
+
+    def memory(self, log: str, *, on_gpu: bool) -> dict[str, JSON]:
+        """Return what is predicted beside what llama.cpp wrote: :func:`.footprint.beside`."""
+        predicted = self._predicted(on_device=on_gpu and bool(_USING.search(log)))
+        if predicted is None:
+            return {"reasons": ["the header cannot be read"]}
+        return beside(predicted, read_buffers(log))
+
+    def _predicted(self, *, on_device: bool) -> Predicted | None:
+        try:
+            return of_file(self._path, self._options, on_device=on_device)
+        except ModelError:
+            return None
+
+    def _no_device(self, *, on_gpu: bool) -> str:
+        wanted = self._options.n_gpu_layers
+        predicted = self._predicted(on_device=True)
+        asked = asked_for(predicted, self._options) if predicted else f"n_gpu_layers={wanted} asks for layers"
+        why = "it found no device" if on_gpu else "it has no GPU backend, or none that finds a device"
+        size = ""
+        if predicted and predicted.weights is not None:
+            size = f" with {predicted.weights.device / 2**20:.2f} MiB of weights"
+        return (
+            f"{asked} on a device{size}, and all of it is on the CPU: {why}; take a build for this machine's "
+            "GPU, or n_gpu_layers=0"
+        )
+
+
+def _telling(log: str) -> tuple[str, ...]:
+    return tuple(line.rstrip() for line in log.splitlines() if _TELLING.search(line))[-_LAST_LINES:]

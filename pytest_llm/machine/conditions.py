@@ -1,0 +1,206 @@
+"""How this machine stands before a campaign: what makes its timings wander, or all of them slower."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pytest_llm.machine.cpu_time import ProcessorTime, parse_stat
+from pytest_llm.machine.gpu.nvml import LASTING_LIMITS, SLOWDOWNS, open_nvml, words
+from pytest_llm.machine.unavailable import Absent
+from pytest_llm.system.cgroups import cpu_groups, quota_processors
+from pytest_llm.system.procfs import parse_list, read_word
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llm.machine.gpu.nvml import Nvml
+
+# Long enough for 10 ms ticks to tell a hundredth of two processors, short enough to wait for.
+_INTERVAL = 0.5  # seconds
+
+_CPU = "sys/devices/system/cpu"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One NVIDIA device.
+
+    Attributes:
+        index: NVML's own.
+        limits: Why its clocks are not higher now, in words; an idle device has none.
+        processes: Ids of those that compute on it.
+    """
+
+    index: int
+    limits: tuple[str, ...]
+    processes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What was found; None for what this machine does not tell.
+
+    Attributes:
+        governors: Of the processors' clocks, each once, sorted.
+        turbo: Whether clocks may rise above the nominal one.
+        on_battery: Whether the machine runs on its battery.
+        other_load: Share of all processors that others than this process and its children used, over a
+            short interval.
+        load_average: Over the last minute.
+        stolen_since_boot: Share of the processor time that was wanted since the machine started, which the
+            host gave to other machines.
+        huge_pages: The mode of transparent huge pages: "always", "madvise" or "never".
+        affinity: The processors that this process may run on, sorted.
+        numa_nodes: Nodes of memory that these processors belong to, sorted.
+        quota: How many processors' worth of time the control group may use; None also if it may use all.
+        gpus: NVIDIA's devices; none where there is no driver.
+    """
+
+    governors: tuple[str, ...] | None
+    turbo: bool | None
+    on_battery: bool | None
+    other_load: float | None
+    load_average: float | None
+    stolen_since_boot: float | None
+    huge_pages: str | None
+    affinity: tuple[int, ...] | None
+    numa_nodes: tuple[int, ...] | None
+    quota: float | None
+    gpus: tuple[Gpu, ...]
+
+
+class System:
+    """What is asked of the operating system and not of a file."""
+
+    def wait(self) -> float:
+        """Let some time pass; return how many seconds it was."""
+        started = time.monotonic()
+        time.sleep(_INTERVAL)
+        return time.monotonic() - started
+
+    def processors(self) -> int:
+        """Return how many there are."""
+        return psutil.cpu_count() or 1
+
+    def used_seconds(self) -> float:
+        """Return the processor time that anything used since the machine started."""
+        times = psutil.cpu_times()
+        return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
+
+    def our_seconds(self) -> float:
+        """Return the processor time that this process and its children used, those that ended included."""
+        seconds = 0.0
+        for process in (me := psutil.Process(), *me.children(recursive=True)):
+            with suppress(psutil.Error):  # it may end in between
+                seconds += sum(process.cpu_times()[:4])
+        return seconds
+
+    def on_battery(self) -> bool | None:
+        """Return whether the battery is what the machine runs on; None without one."""
+        with suppress(AttributeError, OSError, NotImplementedError, RuntimeError):
+            battery = psutil.sensors_battery()
+            if battery is not None and battery.power_plugged is not None:
+                return not battery.power_plugged
+        return None
+
+    def load_average(self) -> float | None:
+        """Return the mean number of runnable processes over the last minute."""
+        with suppress(AttributeError, OSError):
+            return os.getloadavg()[0]
+        return None
+
+    def affinity(self) -> tuple[int, ...] | None:
+        """Return the processors that this process may run on."""
+        return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
+
+
+def read_conditions(
+    root: Path = Path("/"),
+    system: System | None = None,
+    nvml: Callable[[], Nvml | Absent] = open_nvml,
+) -> Conditions:
+    """Look at everything once; takes half a second, in which others are watched.
+
+    Args:
+        root: What stands for ``/``.
+        system: What stands for the operating system.
+        nvml: Opens NVIDIA's library.
+    """
+    system = system or System()
+    affinity = system.affinity()
+    return Conditions(
+        governors=_governors(root),
+        turbo=_turbo(root),
+        on_battery=system.on_battery(),
+        other_load=_other_load(system),
+        load_average=system.load_average(),
+        stolen_since_boot=_stolen(parse_stat(read_word(root / "proc/stat") or "")),
+        huge_pages=_chosen(read_word(root / "sys/kernel/mm/transparent_hugepage/enabled") or ""),
+        affinity=affinity,
+        numa_nodes=_numa_nodes(root, affinity),
+        quota=quota_processors(cpu_groups(root)),
+        gpus=_gpus(nvml()),
+    )
+
+
+def _governors(root: Path) -> tuple[str, ...] | None:
+    found = {read_word(path) for path in (root / _CPU).glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    return tuple(sorted(filter(None, found))) or None
+
+
+def _turbo(root: Path) -> bool | None:
+    if no_turbo := read_word(root / _CPU / "intel_pstate/no_turbo"):
+        return no_turbo == "0"
+    if boost := read_word(root / _CPU / "cpufreq/boost"):
+        return boost == "1"
+    return None
+
+
+def _other_load(system: System) -> float | None:
+    try:
+        # Ours is asked for first and last, so that what we use while asking never counts as others'.
+        ours = system.our_seconds()
+        used = system.used_seconds()
+        seconds = system.wait()
+        used = system.used_seconds() - used
+        ours = system.our_seconds() - ours
+    except (psutil.Error, OSError):
+        return None
+    return min(1.0, max(0.0, (used - ours) / (seconds * system.processors())))
+
+
+def _stolen(since_boot: ProcessorTime | None) -> float | None:
+    return since_boot.stolen / since_boot.wanted if since_boot and since_boot.wanted else None
+
+
+def _chosen(text: str) -> str | None:
+    """Return the word that stands in brackets: the kernel lists all choices and marks one."""
+    before, _, after = text.partition("[")
+    return after.partition("]")[0] or before or None
+
+
+def _numa_nodes(root: Path, affinity: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    nodes = set()
+    for path in (root / "sys/devices/system/node").glob("node[0-9]*"):
+        with suppress(ValueError):
+            processors = parse_list(read_word(path / "cpulist") or "")
+            if processors & (processors if affinity is None else set(affinity)):
+                nodes.add(int(path.name[4:]))
+    return tuple(sorted(nodes)) or None
+
+
+def _gpus(nvml: Nvml | Absent) -> tuple[Gpu, ...]:
+    if isinstance(nvml, Absent):
+        return ()
+    names = SLOWDOWNS | LASTING_LIMITS
+    return tuple(
+        Gpu(device, words(nvml.clock_reasons(device), names), tuple(sorted(nvml.computing(device))))
+        for device in nvml.devices
+    )

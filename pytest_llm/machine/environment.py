@@ -1,0 +1,35 @@
+"""What a campaign of two subjects gets from this machine."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+from pytest_llm.machine import fingerprint
+from pytest_llm.machine.memory import held_memory, memory_probe
+from pytest_llm.machine.noise import find_noise
+from pytest_llm.measure import Surroundings
+
+if TYPE_CHECKING:
+    from pytest_llm.records.protocols import Clock, Watcher
+
+
+def surroundings(watcher: Watcher, patience: float, clock: Clock = time.monotonic) -> Surroundings:
+    """Return every probe of this machine, a fair coin, and who is told.
+
+    Args:
+        watcher: Is told of each session.
+        patience: Seconds after which no further session begins.
+        clock: For budgets.
+    """
+    return Surroundings(
+        probe=memory_probe(),
+        noise=find_noise(fingerprint.own_processes),
+        clock=clock,
+        watcher=watcher,
+        coin=lambda: random.random() < 0.5,
+        room=fingerprint.available_bytes,
+        patience=patience,
+        held=held_memory(),
+    )

@@ -1,0 +1,1 @@
+"""Memory of GPUs: which devices there are, who holds how much."""

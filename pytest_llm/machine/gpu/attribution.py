@@ -1,0 +1,146 @@
+"""From looks at devices to one figure of memory that can be believed, or to the reason why there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+
+class Look(NamedTuple):
+    """What one device told at one moment.
+
+    Attributes:
+        used: Bytes in use; None if it did not tell, or was not asked since it told those of our processes.
+        processes: Bytes by process, None where those are not told; None if it did not tell who is there.
+        trouble: Why it did not tell the bytes in use.
+    """
+
+    used: int | None
+    processes: Mapping[int, int | None] | None
+    trouble: str = ""
+
+
+class Figures(NamedTuple):
+    """The peaks of memory, in bytes.
+
+    Attributes:
+        total: Of all devices together, at one moment; None if it cannot be told.
+        by_device: Of each device that was used, by its place.
+        note: How it was read, or why it could not be.
+    """
+
+    total: float | None
+    by_device: Mapping[int, float]
+    note: str
+
+
+class Gathered:
+    """Looks at all devices, from which follows what one process and its children take of them."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        before: Sequence[Look],
+        ours: Callable[[int], bool],
+        exists: Callable[[int], bool],
+    ) -> None:
+        """Begin with nothing seen.
+
+        Args:
+            names: Of the devices.
+            before: How they stood before anything was loaded.
+            ours: Whether a process is the one that is watched, or a child of it.
+            exists: Whether a process can be seen from here. Inside a container the driver may tell ids of
+                outside, among them the one that the watched process has there.
+        """
+        self._names = names
+        self._before = before
+        self._ours = ours
+        self._exists = exists
+        self._used: list[tuple[int | None, ...]] = []
+        self._troubles: dict[int, str] = {}
+        self._listed: set[int] = set()  # devices that tell our processes
+        self._vague: set[int] = set()  # devices that do not tell who is there, or not how much of ours
+        self._strangers: dict[int, set[int]] = {}
+        self._unseen: dict[int, set[int]] = {}
+        self._peak = 0
+        self._peaks: dict[int, int] = {}
+
+    def add(self, looks: Sequence[Look]) -> None:
+        """Take in how all devices stand at one moment."""
+        self._used.append(tuple(look.used for look in looks))
+        together = 0
+        for device, look in enumerate(looks):
+            if look.trouble:
+                self._troubles.setdefault(device, look.trouble)
+            if look.processes is None:
+                self._vague.add(device)
+                continue
+            held = self._held(device, look.processes)
+            self._peaks[device] = max(held, self._peaks.get(device, 0))
+            together += held
+        self._peak = max(together, self._peak)
+
+    def _held(self, device: int, processes: Mapping[int, int | None]) -> int:
+        held = 0
+        for pid, size in processes.items():
+            if not self._ours(pid):
+                self._note_other(device, pid)
+                continue
+            self._listed.add(device)
+            if size is None:
+                self._vague.add(device)
+            held += size or 0
+        return held
+
+    def _note_other(self, device: int, pid: int) -> None:
+        known = self._unseen.setdefault(device, set()), self._strangers.setdefault(device, set())
+        if pid in known[0] or pid in known[1]:
+            return
+        was_there = pid in (self._before[device].processes or ())
+        known[was_there or self._exists(pid)].add(pid)
+
+    def figures(self) -> Figures:
+        """Return what the looks come to."""
+        if self._listed and not self._vague:
+            used = {device: float(self._peaks[device]) for device in sorted(self._listed)}
+            return Figures(float(self._peak), used, PER_PROCESS)
+        # Where nobody of ours is listed, any device may be the one.
+        devices = sorted(self._listed | self._vague) or range(len(self._names))
+        refused = self._refused(devices)
+        return Figures(None, {}, refused) if refused else self._change(devices)
+
+    def _refused(self, devices: Iterable[int]) -> str:
+        """Return why the change of these devices says nothing, "" if it may be believed."""
+        for device in devices:
+            name, trouble = self._names[device], self._troubles.get(device) or self._before[device].trouble
+            if trouble:
+                return f"{name}: {trouble}"
+            # One that came with ours, and that nobody here can see, is ours by its other id.
+            unseen = self._unseen.get(device, set())
+            strangers = sorted(self._strangers.get(device, set()) | (unseen if len(unseen) > 1 else set()))
+            if strangers:
+                ids = ", ".join(map(str, strangers))
+                kind = "process" if len(strangers) == 1 else "processes"
+                return f"{name} is used by {kind} {ids} as well, and does not tell how much each takes"
+            if any(used[device] is None for used in self._used):
+                return f"{name} told memory by process, but not all the time or not every device did"
+        return ""
+
+    def _change(self, devices: Iterable[int]) -> Figures:
+        places = list(devices)
+        changes = [[self._grown(used, device) for device in places] for used in self._used]
+        peaks = (max(each) for each in zip(*changes, strict=True))
+        total = max(sum(each) for each in changes)
+        by_device = {device: peak for device, peak in zip(places, peaks, strict=True) if peak}
+        return Figures(total, by_device, DEVICE_CHANGE)
+
+    def _grown(self, used: Sequence[int | None], device: int) -> float:
+        now, before = used[device], self._before[device].used
+        assert now is not None, "it would have been refused"
+        assert before is not None, "it would have been refused"
+        return float(max(0, now - before))

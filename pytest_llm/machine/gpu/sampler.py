@@ -1,0 +1,208 @@
+"""The VRAM of a worker: sampled while the worker loads and works."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from pytest_llm.machine.gpu.attribution import Gathered, Look
+from pytest_llm.machine.gpu.device import Condition, Device, Found, UnreadableError
+from pytest_llm.machine.memory.process_tree import Family
+from pytest_llm.machine.memory.sampler import Ticker
+from pytest_llm.records import Series
+from pytest_llm.records.device_memory import untold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pytest_llm.machine.gpu.attribution import Figures
+
+_LOOKS_A_CONDITION = 16  # clocks and temperatures move slowly, and take many calls
+
+
+class DeviceMemory:
+    """Watches one process and its children; the series are ``peak_vram``, in bytes, and what belongs to it.
+
+    ``peak_vram`` is always there: empty, with the reason as its note, where it cannot be told. For each
+    device that is used there are ``gpu_N_vram`` (bytes, its name as the note), ``gpu_N_clock`` (hertz; what
+    held the clocks down as the note), ``gpu_N_temperature`` (degrees Celsius), ``gpu_N_power`` (watts); and
+    ``energy`` (joules) of all of them. A process is watched more than once: the change of a device counts
+    from the first time on, before anything was loaded.
+    """
+
+    def __init__(
+        self,
+        found: Found,
+        ticker: Ticker | None = None,
+        exists: Callable[[int], bool] = psutil.pid_exists,
+    ) -> None:
+        """Take the devices.
+
+        Args:
+            found: The devices of this machine.
+            ticker: Says when to look; its own, if none is given.
+            exists: Whether a process can be seen from here.
+        """
+        self._devices = found.devices
+        self._absent = found.absent
+        self._ticker = ticker or Ticker()
+        self._exists = exists
+        self._before: dict[tuple[int, float], Sequence[Look]] = {}
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        """Sample until the context ends; the mapping is filled then."""
+        seen: dict[str, Series] = {}
+        if not self._devices or not pid:
+            seen["peak_vram"] = untold(self._absent or "no process stays that holds it")
+            yield seen
+            return
+        looks = [_look_at(device) for device in self._devices]
+        before = self._before.setdefault(_identity(pid), looks)
+        names = [f"GPU {place}" for place in range(len(self._devices))]
+        family = Family(pid)
+        gathered = Gathered(names, before, family, self._exists)
+        watching = _Watching(self._devices, gathered, family)
+        watching.start(looks)
+        try:
+            with self._ticker.calling(watching.sample):
+                yield seen
+        finally:
+            seen.update(watching.stop())
+
+
+class _Watching:
+    """What was seen while a process is watched."""
+
+    def __init__(self, devices: Sequence[Device], gathered: Gathered, ours: Callable[[int], bool]) -> None:
+        self._devices = devices
+        self._looking = [_Looking(device, ours) for device in devices]
+        self._gathered = gathered
+        self._conditions: list[list[Condition]] = []
+        self._looks = 0
+        self._last: list[Look] = []
+        self._broken = ""
+
+    def start(self, first: Sequence[Look]) -> None:
+        self._gathered.add(first)
+        self._note_conditions()
+
+    def sample(self) -> None:
+        if self._broken:
+            return
+        try:
+            looks = self._look()
+            if looks != self._last:
+                self._gathered.add(looks)
+                self._last = looks
+            self._looks += 1
+            if self._looks % _LOOKS_A_CONDITION == 0:
+                self._note_conditions()
+        except Exception as error:  # a peak of which a part is missing is none
+            self._broken = f"the library failed: {type(error).__name__}: {error}"
+
+    def stop(self) -> dict[str, Series]:
+        if self._broken:
+            return {"peak_vram": Series((), note=self._broken)}
+        self._gathered.add(self._look())
+        self._note_conditions()
+        figures = self._gathered.figures()
+        return {**_memory(self._devices, figures), **_standing(self._conditions, figures)}
+
+    def _look(self) -> list[Look]:
+        return [each.look() for each in self._looking]
+
+    def _note_conditions(self) -> None:
+        self._conditions.append([device.condition() for device in self._devices])
+
+
+class _Looking:
+    """Looks at one device; asks who holds what only where the bytes in use are not those of the last look.
+
+    No process's share changes without them, and most looks find everything as it was.
+    """
+
+    def __init__(self, device: Device, ours: Callable[[int], bool]) -> None:
+        self._device = device
+        self._ours = ours
+        self._used: int | None = None
+        self._told: Look | None = None
+
+    def look(self) -> Look:
+        used, trouble = _used(self._device)
+        if self._told is None or used is None or used != self._used:
+            look = Look(used, _processes(self._device), trouble)
+            self._told = _by_process(look, self._ours)
+            self._used = used
+            return self._told or look
+        return self._told
+
+
+def _identity(pid: int) -> tuple[int, float]:
+    """Return what tells a process from a later one with the same id."""
+    try:
+        return pid, psutil.Process(pid).create_time()
+    except psutil.Error:
+        return pid, 0.0
+
+
+def _look_at(device: Device) -> Look:
+    used, trouble = _used(device)
+    return Look(used, _processes(device), trouble)
+
+
+def _used(device: Device) -> tuple[int | None, str]:
+    try:
+        return device.used(), ""
+    except UnreadableError as error:
+        return None, str(error)
+
+
+def _processes(device: Device) -> Mapping[int, int | None] | None:
+    with suppress(UnreadableError):  # else the change of the device has to do
+        return device.processes()
+    return None
+
+
+def _by_process(look: Look, ours: Callable[[int], bool]) -> Look | None:
+    """Return what a device told of our own processes, whatever is in use beside them; None if it did not."""
+    sizes = [size for pid, size in (look.processes or {}).items() if ours(pid)]
+    return Look(None, look.processes) if sizes and None not in sizes else None
+
+
+def _memory(devices: Sequence[Device], figures: Figures) -> dict[str, Series]:
+    if figures.total is None:
+        return {"peak_vram": Series((), note=figures.note)}
+    listed = {
+        f"gpu_{place}_vram": Series((peak,), note=_described(devices[place]))
+        for place, peak in figures.by_device.items()
+    }
+    return {"peak_vram": Series((figures.total,), note=figures.note), **listed}
+
+
+def _described(device: Device) -> str:
+    return f"{device.name}, {device.total / 2**30:.1f} GiB" if device.total else device.name
+
+
+def _standing(conditions: Sequence[Sequence[Condition]], figures: Figures) -> dict[str, Series]:
+    """Return how the devices that were used stood, and what they took."""
+    found: dict[str, Series] = {}
+    energies: list[float | None] = []
+    for place in figures.by_device:
+        stood = [each[place] for each in conditions]
+        held_down = dict.fromkeys(reason for each in stood for reason in each.held_down)
+        found[f"gpu_{place}_clock"] = _series([each.clock for each in stood], ", ".join(held_down))
+        found[f"gpu_{place}_temperature"] = _series([each.temperature for each in stood])
+        found[f"gpu_{place}_power"] = _series([each.power for each in stood])
+        first, last = stood[0].energy, stood[-1].energy
+        energies.append(None if first is None or last is None else last - first)
+    taken = [each for each in energies if each is not None]
+    if taken and len(taken) == len(energies):
+        found["energy"] = Series((sum(taken),))
+    return {name: series for name, series in found.items() if series.values or series.note}
+
+
+def _series(values: Sequence[float | None], note: str = "") -> Series:
+    return Series(tuple(value for value in values if value is not None), note=note)

@@ -1,0 +1,147 @@
+"""What the fixture ``llm_memory`` hands out: memory of any process, for assertions of a user's own."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import UsageError
+from pytest_llm.machine.memory import all_devices, held_memory, memory_probe
+from pytest_llm.machine.memory.anonymous import HeldMemory
+from pytest_llm.records import Series
+from pytest_llm.stats.theil_sen import interval, slopes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pytest_llm.machine.gpu.device import Found
+    from pytest_llm.records.device_memory import Holding
+
+_WARM_UP = 2
+
+
+@dataclass
+class Watched:
+    """What a process held while it was watched, in bytes; None where the system does not tell.
+
+    Attributes:
+        peak: The largest resident set.
+        peak_anonymous: Of which anonymous: what was allocated.
+        peak_file: Of which file-backed: mapped weights, programs.
+        grown: How much more anonymous memory, swapped or not, is held in the end than at the beginning.
+        peak_vram: The most that all GPUs held for it and its children at one moment; where no driver tells it
+            by process, how much more of them was in use than at the beginning.
+        vram_note: Which of the two ``peak_vram`` is, or why it is None.
+    """
+
+    peak: float | None = None
+    peak_anonymous: float | None = None
+    peak_file: float | None = None
+    grown: float | None = None
+    peak_vram: float | None = None
+    vram_note: str = ""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What goes on being held for each token.
+
+    Attributes:
+        bytes_per_token: The median of the slopes between all pairs of readings.
+        interval: The 99 % interval of Sen; None where there are too few readings.
+        readings: Bytes held, before and after each step.
+        note: Whether what devices hold is among them.
+    """
+
+    bytes_per_token: float
+    interval: tuple[float, float] | None
+    readings: tuple[float, ...]
+    note: str
+
+
+class MemoryWatch:
+    """Watches this process, or any other one whose id is given."""
+
+    def __init__(self, find: Callable[[], Found] = all_devices) -> None:
+        """Take what finds the devices of this machine; it is asked when they are first needed."""
+        self._find = cache(find)
+        self._held = HeldMemory()
+        self._held_with_devices = held_memory(self._find)
+
+    @contextmanager
+    def watch(self, pid: int | None = None) -> Iterator[Watched]:
+        """Watch a process until the context ends; what is yielded is filled then.
+
+        The kernel's own peak of that process (VmHWM) starts anew.
+
+        Args:
+            pid: Which process; this one, if none is given.
+        """
+        pid = os.getpid() if pid is None else pid
+        watched = Watched()
+        before = self._held(pid)
+        with memory_probe(self._find).watch(pid) as seen:
+            yield watched
+        after = self._held(pid)
+        peaks = {name: series.values[0] for name, series in seen.items() if series.values}
+        watched.peak = peaks.get("peak_ram")
+        watched.peak_anonymous = peaks.get("peak_ram_anonymous")
+        watched.peak_file = peaks.get("peak_ram_file")
+        watched.peak_vram = peaks.get("peak_vram")
+        watched.vram_note = seen["peak_vram"].note
+        watched.grown = None if before is None or after is None else after.size - before.size
+
+    def held(self, pid: int | None = None) -> float:
+        """Return the bytes of anonymous memory, swapped or not, that a process holds now.
+
+        Raises:
+            UsageError: There is no such process, or the system does not tell.
+        """
+        return _told(self._held, pid).size
+
+    def leak(
+        self, step: Callable[[], object], tokens: int = 1, steps: int = 32, pid: int | None = None
+    ) -> Leak:
+        """Do something again and again, and return what each token of it leaves behind.
+
+        Two steps come before the first reading: what they allocate is not counted.
+
+        Args:
+            step: Does equal work each time, from the same state: generates after the same prompt, say.
+            tokens: How many tokens one step generates.
+            steps: How often; below 6 there is no interval.
+            pid: Whose memory; this process's, if none is given.
+
+        Raises:
+            UsageError: ``tokens`` is below 1 or ``steps`` below 2; nothing tells what the process holds; or
+                what devices hold for it was told at some readings only.
+        """
+        if tokens < 1 or steps < 2:
+            raise UsageError(f"llm_memory.leak: tokens={tokens}, steps={steps}: give 1 and 2 at least")
+        for _ in range(_WARM_UP):
+            step()
+        readings = [_told(self._held_with_devices, pid)]
+        for _ in range(steps):
+            step()
+            readings.append(_told(self._held_with_devices, pid))
+        if len({each.note for each in readings}) > 1:
+            raise UsageError(
+                "llm_memory.leak: what devices hold was told at some readings only; do a step before, so "
+                "that the process is on its device"
+            )
+        series = Series(tuple(each.size for each in readings), tokens, readings[0].note)
+        return Leak(median(slopes(series)), interval(series), series.values, series.note)
+
+
+def _told(held: HeldMemory, pid: int | None) -> Holding:
+    pid = os.getpid() if pid is None else pid
+    found = held(pid)
+    if found is None:
+        raise UsageError(
+            f"llm_memory: nothing tells what process {pid} holds; are it and its device still there?"
+        )
+    return found

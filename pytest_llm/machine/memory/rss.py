@@ -1,0 +1,143 @@
+"""The worker's RAM: its peak, and how much of it is anonymous.
+
+Only the split tells the truth about a mapped model: its weights are file-backed pages, which RSS, USS and
+PSS count like any other.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import psutil
+
+from pytest_llm.machine.memory.sampler import Ticker
+from pytest_llm.records import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_LARGER_THAN_STATUS = 1 << 14
+_LARGER_THAN_STATM = 1 << 8
+_FIELDS = ("VmHWM", "RssAnon", "RssFile", "RssShmem")
+
+
+class ProcessMemory:
+    """Watches one process; series are ``peak_ram``, ``peak_ram_anonymous`` and ``peak_ram_file``, in bytes.
+
+    Where there is no ``/proc/PID/status``, psutil's resident set is sampled and the other two are left out,
+    since nothing there tells them.
+    """
+
+    def __init__(self, proc: Path = Path("/proc"), ticker: Ticker | None = None) -> None:
+        """Read below ``proc``, whenever the ticker says; its own, if none is given."""
+        self._proc = proc
+        self._ticker = ticker or Ticker()
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        """Sample until the context ends; the mapping is filled then."""
+        folder = self._proc / str(pid)
+        seen: dict[str, Series] = {}
+        with suppress(OSError):  # the kernel's own peak, VmHWM, starts anew
+            (folder / "clear_refs").write_text("5")
+        with ExitStack() as files:
+            peaks = _peaks(folder, pid, files)
+            peaks.look()
+            try:
+                with self._ticker.calling(peaks.sample):
+                    yield seen
+            finally:
+                peaks.look()
+                seen.update({name: Series((size,)) for name, size in peaks.found().items()})
+
+
+class _Peaks(Protocol):
+    """The most that was seen of a process."""
+
+    def look(self) -> None:
+        """See everything, in the beginning and in the end."""
+
+    def sample(self) -> None:
+        """See what cannot be seen in the end, cheaply."""
+
+    def found(self) -> dict[str, float]:
+        """Return the peaks by the names of their series; nothing of a process that is gone."""
+
+
+class _PeaksOfProc:
+    """From ``status`` in the beginning and in the end, and from ``statm`` in between.
+
+    The kernel writes some sixty lines into the one and seven numbers into the other, which has pages of files
+    and of shared memory as one. What was shared in the beginning or in the end is taken off.
+    """
+
+    def __init__(self, status: int, statm: int) -> None:
+        self._status = status
+        self._statm = statm
+        self._page = os.sysconf("SC_PAGE_SIZE")
+        self._most = dict.fromkeys(_FIELDS, 0.0)
+        self._resident = self._anonymous = self._mapped = 0
+
+    def look(self) -> None:
+        with suppress(OSError):  # the process may end in between
+            told = parse_status(os.pread(self._status, _LARGER_THAN_STATUS, 0))
+            self._most |= {field: max(size, self._most[field]) for field, size in told.items()}
+
+    def sample(self) -> None:
+        with suppress(OSError, ValueError, IndexError):
+            numbers = os.pread(self._statm, _LARGER_THAN_STATM, 0).split(None, 3)
+            resident, mapped = int(numbers[1]), int(numbers[2])
+            self._resident = max(resident, self._resident)
+            self._anonymous = max(resident - mapped, self._anonymous)
+            self._mapped = max(mapped, self._mapped)
+
+    def found(self) -> dict[str, float]:
+        most = self._most
+        found = {
+            "peak_ram": max(most["VmHWM"], self._resident * self._page),
+            "peak_ram_anonymous": max(most["RssAnon"], self._anonymous * self._page),
+            "peak_ram_file": max(most["RssFile"], self._mapped * self._page - most["RssShmem"]),
+        }
+        return {name: float(size) for name, size in found.items()} if found["peak_ram"] else {}
+
+
+class _PeaksOfPsutil:
+    """From psutil, which tells the resident set alone on every system."""
+
+    def __init__(self, pid: int) -> None:
+        self._process: psutil.Process | None = None
+        self._most = 0.0
+        with suppress(psutil.Error):
+            self._process = psutil.Process(pid)
+
+    def look(self) -> None:
+        with suppress(psutil.Error):
+            if self._process is not None:
+                self._most = max(float(self._process.memory_info().rss), self._most)
+
+    sample = look
+
+    def found(self) -> dict[str, float]:
+        return {"peak_ram": self._most} if self._most else {}
+
+
+def _peaks(folder: Path, pid: int, files: ExitStack) -> _Peaks:
+    # Open files stay those of this process, though its id may go to another.
+    with suppress(OSError):
+        status = files.enter_context((folder / "status").open("rb", buffering=0))
+        statm = files.enter_context((folder / "statm").open("rb", buffering=0))
+        return _PeaksOfProc(status.fileno(), statm.fileno())
+    return _PeaksOfPsutil(pid)
+
+
+def parse_status(content: bytes) -> dict[str, float]:
+    """Return what ``/proc/PID/status`` tells, in bytes by field; nothing of a zombie.
+
+    ``VmHWM`` is the peak of the resident set, the others are parts of the present one: ``RssAnon``,
+    ``RssFile`` and ``RssShmem``.
+    """
+    fields = dict(line.split(":", 1) for line in content.decode(errors="replace").splitlines() if ":" in line)
+    return {field: float(fields[field].split()[0]) * 1024 for field in _FIELDS if field in fields}

@@ -1,0 +1,69 @@
+"""What may disturb a round from outside: one module for each source, and one line here.
+
+A source is blind to what was measured: it sees the machine, never a time or a rate. So a round may be
+dropped for what it says, and whether the candidate is slower has no part in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm.machine.gpu.nvml import open_nvml
+from pytest_llm.machine.noise import nvidia, quota, steal, thermal
+from pytest_llm.machine.unavailable import Absent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from pytest_llm.machine.gpu.nvml import Nvml
+
+    Source = steal.Steal | thermal.ThermalThrottling | quota.UsedUpQuota | nvidia.BusyDevices
+
+
+class AllNoise:
+    """Keeps the promise of :class:`~pytest_llm.records.protocols.Noise` with every source of this machine.
+
+    Attributes:
+        covered: The names of the sources that are here.
+        not_covered: The names of the others, and why they are not here.
+    """
+
+    def __init__(self, sources: Mapping[str, Source | Absent]) -> None:
+        """Take the sources by name."""
+        self._sources = [source for source in sources.values() if not isinstance(source, Absent)]
+        self.covered = tuple(name for name, source in sources.items() if not isinstance(source, Absent))
+        self.not_covered = {name: found.why for name, found in sources.items() if isinstance(found, Absent)}
+
+    def mark(self) -> None:
+        """Begin a stretch."""
+        for source in self._sources:
+            source.mark()
+
+    def since_mark(self) -> tuple[str, ...]:
+        """Return why what ran since the mark must not count; nothing if it may."""
+        return tuple(reason for source in self._sources for reason in source.since_mark())
+
+
+def find_noise(
+    workers: Callable[[], Collection[int]],
+    root: Path = Path("/"),
+    processors: Collection[int] | None = None,
+    nvml: Callable[[], Nvml | Absent] = open_nvml,
+) -> AllNoise:
+    """Return every source that this machine has.
+
+    Args:
+        workers: Returns the ids of our own processes that may be on a GPU now.
+        root: What stands for ``/``.
+        processors: Those that the workers may run on; None for this process's own.
+        nvml: Opens NVIDIA's library.
+    """
+    return AllNoise(
+        {
+            "CPU steal": steal.find(root),
+            "CPU thermal throttling": thermal.find(root, processors),
+            "CPU quota": quota.find(root),
+            "NVIDIA GPU": nvidia.find(workers, nvml()),
+        }
+    )

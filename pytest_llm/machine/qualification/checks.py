@@ -1,0 +1,208 @@
+"""What a machine has to show before its speed verdicts may gate anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import EngineError, UsageError
+from pytest_llm.machine.qualification.injected import Dragging, WithVariables
+from pytest_llm.machine.qualification.interference import duet_log_ratios
+from pytest_llm.machine.qualification.record import Figures, Result
+from pytest_llm.measure import run_paired
+from pytest_llm.records import Campaign, Gate, Question, Verdict
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.log_ratios import log_ratios
+from pytest_llm.stats.sequential import change_of, conclude, decide, interval_of, rule_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_llm.measure import Surroundings
+    from pytest_llm.records import Workload
+    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.protocols import Engine
+    from pytest_llm.records.side import Side
+
+    Ratios = Mapping[str, Sequence[float]]
+
+TOLERANCE = 0.05
+# Twice the tolerance: what a machine must not fail to call in a single look.
+SLOWDOWN = 0.10
+GATES = tuple(
+    Gate(METRICS[name], TOLERANCE) for name in ("prompt_tokens_per_second", "generation_tokens_per_second")
+)
+_RULE = rule_for("quick", len(GATES))
+SESSIONS = _RULE.looks[-1]
+CONFIDENCE = 1 - _RULE.alpha  # of the intervals
+
+# Threads that go on spinning while they have nothing to do, as some builds' threads always do.
+_SPINNING: Mapping[str, str | None] = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": None}
+_BY_DEFAULT: Mapping[str, str | None] = dict.fromkeys(_SPINNING)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a machine has to show.
+
+    Attributes:
+        name: In the record.
+        title: What it has to show, as a clause.
+        expected: The verdict on every metric.
+        otherwise: What other verdicts mean, each a clause.
+        measure: Returns the log ratios, by the name of the metric.
+    """
+
+    name: str
+    title: str
+    expected: Verdict
+    otherwise: Mapping[Verdict, str]
+    measure: Callable[[Side, Workload, Surroundings], Ratios]
+
+
+def _pair(
+    candidate_of: Callable[[Engine], Engine], reference_of: Callable[[Engine], Engine]
+) -> Callable[[Side, Workload, Surroundings], Ratios]:
+    def measure(side: Side, workload: Workload, around: Surroundings) -> Ratios:
+        candidate = side._replace(engine=candidate_of(side.engine))
+        reference = side._replace(engine=reference_of(side.engine))
+        questions = tuple(Question(workload, each) for each in GATES)
+        campaign = Campaign(side.subject, (workload,), SESSIONS, side.subject, questions)
+        outcome = run_paired(campaign, candidate, reference, _RULE, around)[workload]
+        if isinstance(outcome, EngineError):
+            raise outcome
+        if outcome.in_turn:
+            raise UsageError(
+                f"two processes with {side.subject.model} do not fit into memory together, so there is no "
+                "duet to look at: qualify the machine with a smaller model"
+            )
+        return {each.metric.name: log_ratios(each.metric, outcome) for each in GATES}
+
+    return measure
+
+
+def _duet(side: Side, workload: Workload, around: Surroundings) -> Ratios:
+    return duet_log_ratios(side, workload, [each.metric for each in GATES], SESSIONS, around)
+
+
+def _as_it_is(engine: Engine) -> Engine:
+    return engine
+
+
+def _spinning(engine: Engine) -> Engine:
+    return WithVariables(engine, _SPINNING)
+
+
+def _by_default(engine: Engine) -> Engine:
+    return WithVariables(engine, _BY_DEFAULT)
+
+
+def _dragging(engine: Engine) -> Engine:
+    return Dragging(engine, SLOWDOWN)
+
+
+CHECKS = (
+    Check(
+        "A/A",
+        "a build compared with itself passes",
+        Verdict.PASS,
+        {
+            Verdict.REGRESSED: "called slower than itself",
+            Verdict.IMPROVED: "called faster than itself",
+            Verdict.INCONCLUSIVE: "too noisy to see a loss of 5 %",
+        },
+        _pair(_as_it_is, _as_it_is),
+    ),
+    Check(
+        "duet",
+        "a subject runs as fast beside another one as alone",
+        Verdict.PASS,
+        {
+            Verdict.REGRESSED: "slower beside a waiting process than alone: the neighbour disturbs it",
+            Verdict.IMPROVED: "slower alone than beside a waiting process: steady work slows it down",
+            Verdict.INCONCLUSIVE: "too noisy to tell whether a neighbour disturbs",
+        },
+        _duet,
+    ),
+    Check(
+        "wait policy",
+        "a build whose threads spin while they wait passes against one whose threads sleep",
+        Verdict.PASS,
+        {
+            Verdict.REGRESSED: "threads that spin while they wait make the build slower",
+            Verdict.IMPROVED: "threads that spin while they wait slow the other side down",
+            Verdict.INCONCLUSIVE: "too noisy to tell whether waiting threads disturb",
+        },
+        _pair(_spinning, _by_default),
+    ),
+    Check(
+        "slowdown",
+        f"an injected slowdown of {SLOWDOWN:.0%} is called",
+        Verdict.REGRESSED,
+        {
+            Verdict.PASS: f"{SLOWDOWN:.0%} more time passed unseen",
+            Verdict.IMPROVED: f"{SLOWDOWN:.0%} more time was called an improvement",
+            Verdict.INCONCLUSIVE: f"too noisy to call {SLOWDOWN:.0%} more time",
+        },
+        _pair(_dragging, _as_it_is),
+    ),
+)
+
+
+def qualify(
+    side: Side,
+    workload: Workload,
+    around: Surroundings,
+    begins: Callable[[Check], None],
+    ended: Callable[[Result], None],
+    checks: Sequence[Check] = CHECKS,
+) -> list[Result]:
+    """Run the checks in order, up to the first that does not pass: no other one can make up for it.
+
+    Args:
+        side: The subject, its model and engine.
+        workload: What it is asked to do.
+        around: What is read beside, and drawn.
+        begins: Is told of each check before it runs.
+        ended: Is told what became of it.
+        checks: Which.
+
+    Raises:
+        EngineError: The engine does not start, or its worker refused, died or hung.
+        UsageError: The machine has no room for two processes.
+    """
+    results: list[Result] = []
+    for check in checks:
+        begins(check)
+        results.append(judge(check, check.measure(side, workload, around)))
+        ended(results[-1])
+        if not results[-1].passed:
+            break
+    return results
+
+
+def judge(check: Check, ratios: Ratios) -> Result:
+    """Return what log ratios of times, by the metric's name, say of a check."""
+    figures = tuple(_figures(each.metric, ratios[each.metric.name]) for each in GATES)
+    return Result(
+        check.name,
+        tuple(
+            f"{METRICS[each.metric].title}: {check.otherwise[each.verdict]}"
+            for each in figures
+            if each.verdict is not check.expected
+        ),
+        figures,
+    )
+
+
+def _figures(metric: Metric, ratios: Sequence[float]) -> Figures:
+    decision = conclude(decide(_RULE, ratios, TOLERANCE))
+    assert decision.verdict is not None
+    return Figures(
+        metric.name,
+        decision.verdict,
+        tuple(ratios),
+        None if decision.change is None else change_of(metric, decision.change),
+        None if decision.interval is None else interval_of(metric, decision.interval),
+        decision.mde,
+    )

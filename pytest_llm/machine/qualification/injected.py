@@ -1,0 +1,73 @@
+"""The same build, started otherwise: with other variables of the environment, or made slower."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pytest_llm.records import Model, Subject
+    from pytest_llm.records.protocols import Engine, Loaded, Talking
+
+
+class WithVariables:
+    """An engine whose workers see other variables of the environment."""
+
+    def __init__(self, engine: Engine, variables: Mapping[str, str | None]) -> None:
+        """Take the variables: their values, or None for those that must not be set."""
+        self._engine = engine
+        self._variables = variables
+
+    def start(self, subject: Subject, model: Model) -> Loaded:
+        """Start a fresh process that sees the variables."""
+        with _set(self._variables):
+            return self._engine.start(subject, model)
+
+    def start_talking(self, subject: Subject, model: Model) -> Talking:
+        """Start a fresh process that sees the variables, to talk."""
+        with _set(self._variables):
+            return self._engine.start_talking(subject, model)
+
+
+class Dragging:
+    """An engine whose subjects are slower than the build is."""
+
+    def __init__(self, engine: Engine, share: float) -> None:
+        """Take the share of its time that every decode takes more."""
+        self._engine = engine
+        self._share = share
+
+    def start(self, subject: Subject, model: Model) -> Loaded:
+        """Start a fresh process that is slower from the beginning."""
+        loaded = self._engine.start(subject, model)
+        try:
+            loaded.drag(self._share)
+        except BaseException:
+            loaded.close()
+            raise
+        return loaded
+
+    def start_talking(self, subject: Subject, model: Model) -> Talking:
+        """Start a fresh process to talk, which no drag slows."""
+        return self._engine.start_talking(subject, model)
+
+
+@contextmanager
+def _set(variables: Mapping[str, str | None]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    _put(variables)
+    try:
+        yield
+    finally:
+        _put(before)
+
+
+def _put(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value

@@ -1,0 +1,96 @@
+"""Is a subject as fast in a duet as it is alone?
+
+Comparing a build with itself cannot tell: what both do to each other cancels. So one process is timed in
+three stretches: alone, in a duet, alone; or in a duet, alone, in a duet. A coin decides which, and the
+stretch in the middle is compared with the mean of those around it, so that a machine whose speed changes
+steadily shows nothing, and any other change is as likely to count for the duet as against it. While the
+subject is alone its neighbour is not merely stopped but not there: one that cannot be stopped would disturb
+both alike.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pytest_llm.measure.rounds import Disturbances, measure_one, measure_pair
+from pytest_llm.measure.slices import generation_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.measure import Surroundings
+    from pytest_llm.records import Series, Workload
+    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.protocols import Loaded
+    from pytest_llm.records.side import Side
+
+
+class _Undisturbed:
+    """Drops no round: slices taken alone are not looked at for disturbances, either."""
+
+    def mark(self) -> None:
+        pass
+
+    def since_mark(self) -> tuple[str, ...]:
+        return ()
+
+
+def duet_log_ratios(
+    side: Side, workload: Workload, metrics: Sequence[Metric], sessions: int, around: Surroundings
+) -> dict[str, list[float]]:
+    """Return log(time in a duet / time alone) of each metric by its name, one a session.
+
+    Raises:
+        EngineError: The engine does not start, or its worker refused, died or hung.
+    """
+    around = replace(around, noise=_Undisturbed())
+    found: dict[str, list[float]] = {each.name: [] for each in metrics}
+    for number in range(1, sessions + 1):
+        around.watcher.session_started(side.subject, number, sessions)
+        before = around.clock()
+        duet_between = around.coin()
+        stretches = _session(side, workload, (not duet_between, duet_between, not duet_between), around)
+        for each in metrics:
+            first, middle, last = (_log_time(series[each.series]) for series in stretches)
+            ratio = middle - (first + last) / 2
+            found[each.name].append(ratio if duet_between else -ratio)
+        around.watcher.session_ended(side.subject, number, sessions, around.clock() - before)
+    around.watcher.campaign_ended()
+    return found
+
+
+def _session(
+    side: Side, workload: Workload, duets: Sequence[bool], around: Surroundings
+) -> list[Mapping[str, Series]]:
+    with closing(side.start()) as loaded:
+        loaded.load()
+        loaded.rehearse(workload)
+        steps = generation_steps(loaded, workload)
+        return [
+            _in_duet(side, loaded, workload, steps, around)
+            if duet
+            else measure_one(loaded, workload, steps, around)
+            for duet in duets
+        ]
+
+
+def _in_duet(
+    side: Side, loaded: Loaded, workload: Workload, steps: int, around: Surroundings
+) -> Mapping[str, Series]:
+    with ExitStack() as stack:
+        stack.callback(loaded.resume)
+        loaded.suspend()
+        neighbour = stack.enter_context(closing(side.start()))
+        neighbour.load()
+        neighbour.rehearse(workload)
+        neighbour.suspend()
+        ours, _ = measure_pair((loaded, neighbour), workload, steps, around, Disturbances())
+        return ours
+
+
+def _log_time(series: Series) -> float:
+    return math.log(median(series.values))

@@ -1,0 +1,143 @@
+"""What probes saw of a subject's memory while it loaded and worked, made into one session's series."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.records import Series
+from pytest_llm.records.device_memory import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, TOLD_BY_GGML, is_untold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import JSON, Workload
+
+VRAM = "peak_vram"
+ENERGY = "energy_per_token"
+_OF_A_DEVICE = "gpu_"
+_NOT_ON_A_DEVICE = "nothing of the model lies on a GPU"
+# A driver that tells so much less than llama.cpp took is not that of the model's device.
+_LEAST_SEEN = 0.9
+# Buffers in the machine's own memory: "CPU", "CPU_REPACK", "CUDA_Host".
+_OF_THE_CPU = ("CPU", "AMX", "BLAS")
+_OF_THE_HOST = "_Host"
+_MIB = 2**20
+
+
+def memory_series(
+    at_load: Mapping[str, Series],
+    at_work: Mapping[str, Series],
+    workload: Workload,
+    resolved: Mapping[str, JSON],
+    on_devices: Mapping[str, float],
+) -> dict[str, Series]:
+    """Return what a session showed of memory: peaks over both, and how devices stood.
+
+    Args:
+        at_load: Seen while the subject was loaded.
+        at_work: Seen during one whole request.
+        workload: Whose request it was.
+        resolved: The load options as they really are, with the buffers that llama.cpp wrote of.
+        on_devices: How much more of each device is in use than before the load, as ggml tells it.
+    """
+    found = {name: _peak(each, at_work[name]) for name, each in at_load.items() if _is_peak(name, at_work)}
+    for name in sorted({*at_load, *at_work}):
+        if name.startswith(_OF_A_DEVICE):
+            found[name] = _of_a_device(name, [each[name] for each in (at_load, at_work) if name in each])
+    if VRAM in found:
+        buffers = allocated(resolved)
+        taken = None if buffers is None else sum(buffers.values())
+        found[VRAM] = believed(found[VRAM], taken, sum(on_devices.values()))
+        sources: dict[str, Mapping[str, float] | None] = {ALLOCATED: buffers, TOLD_BY_GGML: on_devices}
+        by_device = sources.get(found[VRAM].note)
+        if by_device is not None:
+            found = {name: each for name, each in found.items() if not name.startswith(_OF_A_DEVICE)}
+            found |= {f"gpu_{name}_vram": Series((size,)) for name, size in by_device.items() if size}
+    energy = at_work.get("energy")
+    if energy is not None and not workload.depth:
+        tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
+        found[ENERGY] = Series((energy.values[0] / tokens,))
+    return found
+
+
+def beside_another(
+    own: Mapping[str, Series], alone: Mapping[str, Series], *, first: bool
+) -> dict[str, Series]:
+    """Return what a session of a pair showed of one subject's memory, while its partner was there as well.
+
+    What a process holds is its own, whoever is beside it. How much more of a device is in use is not: that is
+    taken from when the subject was alone, before the sessions. It was read once, so that it stands in the
+    first of them only.
+
+    Args:
+        own: Seen in the session.
+        alone: Seen while the subject was alone.
+        first: Whether it is the first session.
+    """
+    seen = alone.get(VRAM)
+    if seen is None or seen.note == PER_PROCESS:
+        return dict(own)
+    kept = {name: each for name, each in own.items() if not _is_of_devices(name)}
+    return kept | {name: each for name, each in alone.items() if first and _is_of_devices(name)}
+
+
+def believed(seen: Series, buffers: float | None, told: float) -> Series:
+    """Return a peak of VRAM that llama.cpp's own word agrees with.
+
+    Args:
+        seen: What probes saw.
+        buffers: What llama.cpp says that it allocated on devices; None if it says nothing of buffers.
+        told: How much more of the devices is in use than before the load, as ggml tells it.
+    """
+    peak = seen.values[0] if seen.values else 0.0
+    if buffers is None:
+        return seen if peak or not seen.values else Series((), note=_NOT_ON_A_DEVICE)
+    if not buffers:
+        return seen if peak else Series((), note=_NOT_ON_A_DEVICE)
+    if is_untold(seen) and told >= _LEAST_SEEN * buffers:
+        return Series((told,), note=TOLD_BY_GGML)
+    if is_untold(seen) or (seen.values and peak < _LEAST_SEEN * buffers):
+        return Series((buffers,), note=ALLOCATED)
+    return seen
+
+
+def allocated(resolved: Mapping[str, JSON]) -> dict[str, float] | None:
+    """Return how many bytes llama.cpp says it allocated, by device; None if it says nothing of buffers."""
+    buffers = resolved.get("buffers_mib")
+    if not isinstance(buffers, dict) or not buffers:
+        return None
+    found: dict[str, float] = {}
+    for name, size in buffers.items():
+        device = name.rpartition(" ")[0]
+        if isinstance(size, (int, float)) and not _of_the_machine(device):
+            found[device] = found.get(device, 0.0) + size * _MIB
+    return found
+
+
+def _of_the_machine(device: str) -> bool:
+    return device.startswith(_OF_THE_CPU) or device.endswith(_OF_THE_HOST)
+
+
+def _is_peak(name: str, at_work: Mapping[str, Series]) -> bool:
+    return name.startswith("peak_") and name in at_work
+
+
+def _is_of_devices(name: str) -> bool:
+    return name in (VRAM, ENERGY) or name.startswith(_OF_A_DEVICE)
+
+
+def _peak(first: Series, second: Series) -> Series:
+    for each in (first, second):
+        if not each.values:
+            return each
+    # A process may have touched the device only in the end; then the change of the device is what both have.
+    note = first.note if first.note == second.note else DEVICE_CHANGE
+    return Series((max(first.values[0], second.values[0]),), note=note)
+
+
+def _of_a_device(name: str, found: list[Series]) -> Series:
+    values = [value for each in found for value in each.values]
+    notes = dict.fromkeys(each.note for each in found if each.note)
+    if name.endswith("_vram"):
+        values = [max(values)]
+    return Series(tuple(values), note=", ".join(notes))

@@ -1,0 +1,85 @@
+"""Everything that is predicted of a file under load options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from pytest_llm.models import read_header
+from pytest_llm.models.footprint.cache import UnpredictedError, layers_of
+from pytest_llm.models.footprint.weights import Placed, block_bytes, offloaded, weights
+
+if TYPE_CHECKING:
+    from pytest_llm.models import Header
+    from pytest_llm.records import LoadOptions
+
+# Of a file that is split, the header of one part does not say what is in the others.
+_PARTS = "split.count"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Bytes that a model takes.
+
+    Attributes:
+        weights: Of all tensors; None where the file does not hold all of them.
+        kv: The KV cache; None where it is not predicted.
+        recurrent: The recurrent state; None where it is not predicted.
+        layers: How many layers go to devices, the output counted as one.
+        layer_bytes: The weights of the smallest of them, 0 where none does.
+        reasons: Why something is not predicted.
+    """
+
+    weights: Placed | None
+    kv: Placed | None
+    recurrent: Placed | None
+    layers: int
+    layer_bytes: int
+    reasons: tuple[str, ...] = ()
+
+
+def of_file(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
+    """Return what is predicted of a file.
+
+    Args:
+        path: The file; it is read once.
+        options: How it is loaded.
+        on_device: Whether there is a device to put layers on.
+
+    Raises:
+        ModelError: The file's header cannot be read.
+    """
+    return predict(_header(path), options, on_device=on_device)
+
+
+@lru_cache(maxsize=4)  # a vocabulary takes a moment to be passed over, and every session asks
+def _header(path: str) -> Header:
+    return read_header(path)
+
+
+def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predicted:
+    """Return what is predicted of a header; arguments as of :func:`of_file`."""
+    on_devices = offloaded(header.layers, options, on_device=on_device)
+    reasons: list[str] = []
+    placed: Placed | None = weights(header, on_devices)
+    parts = header.metadata.get(_PARTS, 1)
+    if isinstance(parts, int) and parts > 1:
+        placed = None
+        reasons.append(f"the weights are in {parts} files, of which one was read")
+    kv: Placed | None = None
+    recurrent: Placed | None = None
+    try:
+        layers = layers_of(header, options)
+    except UnpredictedError as error:
+        reasons.append(str(error))
+    else:
+        moved = on_devices if options.offload_kqv else range(0)
+        kv = _placed([each.kv for each in layers], moved)
+        recurrent = _placed([each.recurrent for each in layers], moved)
+    return Predicted(placed, kv, recurrent, len(on_devices), block_bytes(header, on_devices), tuple(reasons))
+
+
+def _placed(layers: list[int], on_devices: range) -> Placed:
+    there = sum(size for index, size in enumerate(layers) if index in on_devices)
+    return Placed(sum(layers) - there, there)

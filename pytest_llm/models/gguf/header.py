@@ -1,0 +1,178 @@
+"""What a GGUF file says of itself, read without trusting it.
+
+The loaders of llama.cpp have had a run of memory-safety holes (CVE-2024-21802, CVE-2024-23605,
+CVE-2025-53630, CVE-2026-33298): counts, lengths and shapes that do not fit the file. So the header
+is read here first, by code that allocates nothing for what is only claimed; a file that does not
+add up never reaches a loader. The format: ``ggml/include/gguf.h``, versions 2 and 3, little-endian.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import ModelHeaderError, ModelMissingError
+from pytest_llm.models.gguf.cursor import Cursor
+from pytest_llm.models.gguf.ggml_types import file_type_name, type_number
+from pytest_llm.models.gguf.metadata import MAX_LAYERS, Metadata, Scalar, read_metadata, shown
+from pytest_llm.models.gguf.tensors import Tensor, read_tensors
+from pytest_llm.records import Weight
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+MAX_ARCHITECTURE_LENGTH = 64
+
+
+@dataclass(frozen=True)
+class Header:
+    """The facts in a GGUF file's header; a number that the file leaves out is 0.
+
+    Of a model that is split over several files, only what this file holds.
+
+    Attributes:
+        version: Of the format: 2 or 3.
+        architecture: ``general.architecture``: "llama".
+        quantization: ``general.file_type`` in words ("Q4_K_M"), or the type that holds most
+            elements, or "unknown" where there is neither.
+        parameters: Elements of all tensors.
+        layers: ``block_count``.
+        heads: ``attention.head_count`` (the largest, where layers differ).
+        kv_heads: ``attention.head_count_kv`` (the largest, where layers differ); the heads, where
+            it is left out.
+        embedding_length: Width of the hidden state.
+        context_length: Tokens that the model was trained for.
+        vocabulary_size: Tokens in the vocabulary.
+        alignment: Bytes to whose multiples tensors are aligned.
+        tensors: How many tensors the file holds.
+        metadata: Every value that is not an array, by key.
+        weights: What each tensor is called, packed as, and how long it is.
+        for_layers: Every array of whole numbers or truths that is no longer than a model has layers, by key.
+    """
+
+    version: int
+    architecture: str
+    quantization: str
+    parameters: int
+    layers: int
+    heads: int
+    kv_heads: int
+    embedding_length: int
+    context_length: int
+    vocabulary_size: int
+    alignment: int
+    tensors: int
+    metadata: Mapping[str, Scalar] = field(repr=False, hash=False)
+    weights: tuple[Weight, ...] = field(default=(), repr=False)
+    for_layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False, hash=False)
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Read the header of a GGUF file and check all of it against the file's length.
+
+    Raises:
+        ModelMissingError: There is no such file.
+        ModelHeaderError: It cannot be read, is not GGUF, or does not add up; says at which byte.
+    """
+    path = Path(path)
+    try:
+        # Opening a named pipe would wait for somebody to write to it.
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelHeaderError(path, 0, "it is not a regular file")
+        file = path.open("rb", buffering=0)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelMissingError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ModelHeaderError(path, 0, f"it cannot be read: {error.strerror}") from None
+    with file:
+        return _read(Cursor(file, status.st_size, path))
+
+
+def _read(cursor: Cursor) -> Header:
+    version = _read_version(cursor)
+    tensors_at = cursor.at
+    tensor_count = cursor.u64("the number of tensors")
+    keys_at = cursor.at
+    key_count = cursor.u64("the number of keys")
+    metadata = read_metadata(cursor, key_count, keys_at)
+    architecture = _architecture(metadata)
+    alignment = metadata.alignment()
+    tensors = read_tensors(cursor, tensor_count, tensors_at, alignment)
+    heads = metadata.largest(f"{architecture}.attention.head_count")
+    return Header(
+        version=version,
+        architecture=architecture,
+        quantization=_quantization(metadata, tensors),
+        parameters=sum(tensor.elements for tensor in tensors),
+        layers=_layers(metadata, f"{architecture}.block_count"),
+        heads=heads,
+        kv_heads=metadata.largest(f"{architecture}.attention.head_count_kv", default=heads),
+        embedding_length=metadata.integer(f"{architecture}.embedding_length"),
+        context_length=metadata.integer(f"{architecture}.context_length"),
+        vocabulary_size=metadata.integer(
+            f"{architecture}.vocab_size", default=metadata.strings("tokenizer.ggml.tokens")
+        ),
+        alignment=alignment,
+        tensors=len(tensors),
+        metadata=metadata.scalars(),
+        weights=tuple(_weight(tensor) for tensor in tensors),
+        for_layers=metadata.for_layers(),
+    )
+
+
+def _weight(tensor: Tensor) -> Weight:
+    first, second, third, fourth = (*tensor.shape, 1, 1, 1, 1)[:4]
+    return Weight(tensor.name, type_number(tensor.type), (first, second, third, fourth))
+
+
+def _read_version(cursor: Cursor) -> int:
+    if not cursor.size:
+        raise cursor.refusal("the file is empty")
+    magic = cursor.take(min(len(MAGIC), cursor.size), "the first four bytes")
+    if magic != MAGIC:
+        raise cursor.refusal(f"it is not a GGUF file: it starts with {magic!r}, not {MAGIC!r}", 0)
+    at = cursor.at
+    number = cursor.take(4, "the version")
+    version = int.from_bytes(number, "little")
+    if version in VERSIONS:
+        return version
+    if int.from_bytes(number, "big") in (1, *VERSIONS):
+        raise cursor.refusal("it is a big-endian file; only little-endian ones are read", at)
+    if version == 1:
+        raise cursor.refusal("it has version 1, which llama.cpp no longer reads; convert it", at)
+    raise cursor.refusal(f"it has the unknown version {version}; 2 and 3 are known", at)
+
+
+def _architecture(metadata: Metadata) -> str:
+    key = "general.architecture"
+    architecture = metadata.text(key)
+    if architecture is None:
+        raise metadata.refusal(key, f"it lacks the key {key!r}: it is not a model for llama.cpp")
+    if not 0 < len(architecture) <= MAX_ARCHITECTURE_LENGTH or not architecture.isprintable():
+        raise metadata.refusal(key, f"{shown(architecture)} is not the name of an architecture")
+    return architecture
+
+
+def _layers(metadata: Metadata, key: str) -> int:
+    layers = metadata.integer(key)
+    if layers > MAX_LAYERS:
+        reason = f"it claims {layers} layers, at most {MAX_LAYERS} are allowed"
+        raise metadata.refusal(key, reason)
+    return layers
+
+
+def _quantization(metadata: Metadata, tensors: Sequence[Tensor]) -> str:
+    number = metadata.integer("general.file_type", default=-1)
+    if number >= 0:
+        return file_type_name(number)
+    elements: Counter[str] = Counter()
+    for tensor in tensors:
+        elements[tensor.type.name] += tensor.elements
+    return elements.most_common(1)[0][0] if elements else "unknown"

@@ -1,0 +1,254 @@
+"""The keys and values at the head of a GGUF file."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from pytest_llm.errors import ModelHeaderError
+    from pytest_llm.models.gguf.cursor import Cursor
+
+Scalar: TypeAlias = bool | int | float | str
+
+# Published files have some fifty keys; the longest key is what the format allows.
+MAX_KEYS = 2**16
+MAX_KEY_BYTES = 2**16 - 1
+
+# Strings in arrays are passed over one by one; this many take about a second.
+MAX_ARRAY_STRINGS = 2**23
+
+# LLAMA_MAX_LAYERS: upstream aborts the process above it, where it checks at all.
+MAX_LAYERS = 512
+
+DEFAULT_ALIGNMENT = 32
+MAX_ALIGNMENT = 2**20
+
+# Every key takes its length, one character, its type and one byte of value.
+_SMALLEST_FIELD = 8 + 1 + 4 + 1
+
+_BOOL, _STRING, _ARRAY = 7, 8, 9
+_UINT32 = 4
+_INTEGERS = frozenset({0, 1, 2, 3, 4, 5, 10, 11})
+_NAMES = (
+    *("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32"),
+    *("bool", "string", "array", "uint64", "int64", "float64"),
+)
+_LAYOUTS = {
+    kind: struct.Struct(f"<{letter}")
+    for kind, letter in {
+        **{0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f"},
+        **{_BOOL: "B", 10: "Q", 11: "q", 12: "d"},
+    }.items()
+}
+
+
+class _Field(NamedTuple):
+    """A value: where its type stands, its type, and the scalar or the place of the array."""
+
+    at: int
+    kind: int
+    value: Scalar | None
+    items_kind: int = 0
+    items_at: int = 0
+    length: int = 0
+
+
+class Metadata:
+    """Values by key, with the types that the reader of a key needs."""
+
+    def __init__(self, cursor: Cursor, count: int) -> None:
+        """Read all keys, from the cursor on; arrays are checked and passed over.
+
+        Raises:
+            ModelHeaderError: A key comes twice, or something is damaged or of a type that upstream
+                does not read.
+        """
+        self._cursor = cursor
+        self._fields: dict[str, _Field] = {}
+        self._strings = 0
+        self._end = cursor.at
+        for _ in range(count):
+            at = cursor.at
+            key = cursor.text("a key", MAX_KEY_BYTES)
+            if not key:
+                raise cursor.refusal("a key is empty", at)
+            if key in self._fields:
+                raise cursor.refusal(f"the key {shown(key)} comes twice", at)
+            self._fields[key] = self._read_field(key)
+
+    def scalars(self) -> dict[str, Scalar]:
+        """Return every value that is not an array."""
+        return {key: f.value for key, f in self._fields.items() if f.value is not None}
+
+    def integer(self, key: str, default: int = 0) -> int:
+        """Return a number that is not negative.
+
+        Raises:
+            ModelHeaderError: The value is of another type, or negative.
+        """
+        field = self._fields.get(key)
+        if field is None:
+            return default
+        if field.kind not in _INTEGERS or not isinstance(field.value, int):
+            raise self._mistyped(key, field, "an integer")
+        return self._natural(key, field, field.value)
+
+    def largest(self, key: str, default: int = 0) -> int:
+        """Return a number, or the largest one where there is one for each layer.
+
+        Raises:
+            ModelHeaderError: The value is neither, negative, or one of more than ``MAX_LAYERS``.
+        """
+        field = self._fields.get(key)
+        if field is None or field.kind != _ARRAY:
+            return self.integer(key, default)
+        if field.items_kind not in _INTEGERS:
+            raise self._mistyped(key, field, "an integer or an array of integers")
+        if field.length > MAX_LAYERS:
+            reason = f"the key {shown(key)} has {field.length} values, not {MAX_LAYERS} or less"
+            raise self._cursor.refusal(reason, field.at)
+        return max((self._natural(key, field, value) for value in self._numbers(key, field)), default=default)
+
+    def for_layers(self) -> dict[str, tuple[int, ...]]:
+        """Return every array of whole numbers or truths that has no more values than a model has layers."""
+        return {
+            key: self._numbers(key, field)
+            for key, field in self._fields.items()
+            if field.kind == _ARRAY and field.items_kind in {*_INTEGERS, _BOOL} and field.length <= MAX_LAYERS
+        }
+
+    def text(self, key: str) -> str | None:
+        """Return a string, or None where the key is missing.
+
+        Raises:
+            ModelHeaderError: The value is of another type.
+        """
+        field = self._fields.get(key)
+        if field is None:
+            return None
+        if not isinstance(field.value, str):
+            raise self._mistyped(key, field, "a string")
+        return field.value
+
+    def strings(self, key: str) -> int:
+        """Return how many strings an array holds; 0 where the key is missing.
+
+        Raises:
+            ModelHeaderError: The value is of another type.
+        """
+        field = self._fields.get(key)
+        if field is None:
+            return 0
+        if field.kind != _ARRAY or field.items_kind != _STRING:
+            raise self._mistyped(key, field, "an array of strings")
+        return field.length
+
+    def alignment(self) -> int:
+        """Return the bytes to whose multiples tensors are aligned.
+
+        Raises:
+            ModelHeaderError: It is not a power of two up to ``MAX_ALIGNMENT``, or not a uint32.
+        """
+        field = self._fields.get("general.alignment")
+        if field is None:
+            return DEFAULT_ALIGNMENT
+        if field.kind != _UINT32 or not isinstance(field.value, int):
+            raise self._mistyped("general.alignment", field, "a uint32")
+        if not 0 < field.value <= MAX_ALIGNMENT or field.value & (field.value - 1):
+            reason = f"the alignment {field.value} is not a power of two up to {MAX_ALIGNMENT}"
+            raise self._cursor.refusal(reason, field.at)
+        return field.value
+
+    def refusal(self, key: str, reason: str) -> ModelHeaderError:
+        """Return the error that points at a key's value, or behind the last key."""
+        at = self._fields[key].at if key in self._fields else self._end
+        return self._cursor.refusal(reason, at)
+
+    def _numbers(self, key: str, field: _Field) -> tuple[int, ...]:
+        layout = _LAYOUTS[field.items_kind]
+        resume, self._cursor.at = self._cursor.at, field.items_at
+        values = tuple(int(self._cursor.unpack(layout, shown(key))[0]) for _ in range(field.length))
+        self._cursor.at = resume
+        return values
+
+    def _read_field(self, key: str) -> _Field:
+        at = self._cursor.at
+        kind = self._cursor.u32("a value's type")
+        if kind == _ARRAY:
+            field = self._read_array(key, at)
+        elif kind == _STRING:
+            field = _Field(at, kind, self._cursor.text(f"the value of {shown(key)}"))
+        elif kind in _LAYOUTS:
+            field = _Field(at, kind, self._read_scalar(key, kind))
+        else:
+            raise self._cursor.refusal(f"the key {shown(key)} has the unknown type {kind}", at)
+        self._end = self._cursor.at
+        return field
+
+    def _read_scalar(self, key: str, kind: int) -> Scalar:
+        at = self._cursor.at
+        value = self._cursor.unpack(_LAYOUTS[kind], "a value")[0]
+        if kind != _BOOL:
+            return value
+        if value not in (0, 1):
+            reason = f"the key {shown(key)} is {value}, neither true nor false"
+            raise self._cursor.refusal(reason, at)
+        return bool(value)
+
+    def _read_array(self, key: str, at: int) -> _Field:
+        cursor = self._cursor
+        kind_at = cursor.at
+        kind = cursor.u32("an array's type")
+        count_at = cursor.at
+        count = cursor.u64("an array's length")
+        if kind == _ARRAY:
+            raise cursor.refusal(f"the key {shown(key)} is an array of arrays", kind_at)
+        if kind != _STRING and kind not in _LAYOUTS:
+            reason = f"the key {shown(key)} is an array of the unknown type {kind}"
+            raise cursor.refusal(reason, kind_at)
+        width = 8 if kind == _STRING else _LAYOUTS[kind].size
+        cursor.check_claim(f"values of {shown(key)}", count, width, count_at)
+        field = _Field(at, _ARRAY, None, kind, cursor.at, count)
+        if kind != _STRING:
+            cursor.skip(count * width, "an array")
+            return field
+        self._strings += count
+        if self._strings > MAX_ARRAY_STRINGS:
+            reason = f"its arrays hold more than {MAX_ARRAY_STRINGS} strings"
+            raise cursor.refusal(reason, count_at)
+        cursor.skip_strings(count, "a string of an array")
+        return field
+
+    def _natural(self, key: str, field: _Field, value: int) -> int:
+        if value < 0:
+            raise self._cursor.refusal(f"the key {shown(key)} is negative: {value}", field.at)
+        return value
+
+    def _mistyped(self, key: str, field: _Field, wanted: str) -> ModelHeaderError:
+        found = _NAMES[field.kind]
+        if field.kind == _ARRAY:
+            found = f"array of {_NAMES[field.items_kind]}"
+        return self._cursor.refusal(f"the key {shown(key)} is {found}, not {wanted}", field.at)
+
+
+def read_metadata(cursor: Cursor, count: int, at: int) -> Metadata:
+    """Read the metadata.
+
+    Args:
+        cursor: Stands at the first key.
+        count: The keys that the file claims to have.
+        at: Where it claims so.
+
+    Raises:
+        ModelHeaderError: There cannot be so many, or one is damaged.
+    """
+    if count > MAX_KEYS:
+        raise cursor.refusal(f"it claims {count} keys, at most {MAX_KEYS} are allowed", at)
+    cursor.check_claim("keys", count, _SMALLEST_FIELD, at)
+    return Metadata(cursor, count)
+
+
+def shown(name: str) -> str:
+    """Quote a name out of a file for a message: one line, and not too long."""
+    return repr(name if len(name) <= 64 else f"{name[:61]}...")

@@ -1,0 +1,121 @@
+"""The list of tensors in a GGUF file, checked against the file's length."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES, TensorType
+from pytest_llm.models.gguf.metadata import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.models.gguf.cursor import Cursor
+
+# Published files have up to some thousands of tensors.
+MAX_TENSORS = 2**16
+
+# GGML_MAX_NAME less the final zero, GGML_MAX_DIMS, and the largest int64_t: what a loader can hold.
+MAX_NAME_BYTES = 63
+MAX_DIMENSIONS = 4
+MAX_ELEMENTS = 2**63 - 1
+
+# Every tensor takes the length of its name, its number of dimensions, its type and its offset.
+_SMALLEST_TENSOR = 8 + 4 + 4 + 8
+
+_TAILS = [struct.Struct(f"<{dimensions}QIQ") for dimensions in range(MAX_DIMENSIONS + 1)]
+
+
+class Tensor(NamedTuple):
+    """One entry of the list.
+
+    Attributes:
+        name: As in the file.
+        type: How its elements are packed.
+        elements: How many elements it has.
+        shape: Its lengths, the row's first.
+        begin: Its first byte, counted from the start of the data.
+        at: Where in the file its entry stands.
+    """
+
+    name: str
+    type: TensorType
+    elements: int
+    shape: tuple[int, ...]
+    begin: int
+    at: int
+
+    @property
+    def end(self) -> int:
+        """The byte after its last one, counted from the start of the data."""
+        return self.begin + self.elements // self.type.block * self.type.block_bytes
+
+
+def read_tensors(cursor: Cursor, count: int, at: int, alignment: int) -> list[Tensor]:
+    """Read the list, and check that the data it speaks of lies in the file.
+
+    Args:
+        cursor: Stands at the first entry.
+        count: The tensors that the file claims to have.
+        at: Where it claims so.
+        alignment: Bytes to whose multiples tensors are aligned.
+
+    Raises:
+        ModelHeaderError: There cannot be so many, one is damaged, or the data is not all there.
+    """
+    if count > MAX_TENSORS:
+        raise cursor.refusal(f"it claims {count} tensors, at most {MAX_TENSORS} are allowed", at)
+    cursor.check_claim("tensors", count, _SMALLEST_TENSOR, at)
+    tensors: dict[str, Tensor] = {}
+    for _ in range(count):
+        tensor = _read_tensor(cursor, alignment)
+        if tensor.name in tensors:
+            raise cursor.refusal(f"the tensor {shown(tensor.name)} comes twice", tensor.at)
+        tensors[tensor.name] = tensor
+    found = list(tensors.values())
+    _check_data(cursor, found, alignment)
+    return found
+
+
+def _read_tensor(cursor: Cursor, alignment: int) -> Tensor:
+    at = cursor.at
+    name = cursor.text("a tensor's name", MAX_NAME_BYTES)
+    dimensions_at = cursor.at
+    dimensions = cursor.u32("a tensor's number of dimensions")
+    if dimensions > MAX_DIMENSIONS:
+        reason = f"the tensor {shown(name)} has {dimensions} dimensions, at most {MAX_DIMENSIONS}"
+        raise cursor.refusal(f"{reason} are allowed", dimensions_at)
+    shape_at = cursor.at
+    tail = cursor.unpack(_TAILS[dimensions], "a tensor's shape, type and offset")
+    *shape, kind, begin = (int(number) for number in tail)
+    type_at = shape_at + 8 * dimensions
+    # An empty dimension must not hide the others: strides are products of some of them.
+    if math.prod(max(length, 1) for length in shape) > MAX_ELEMENTS:
+        reason = f"the tensor {shown(name)} has a shape that overflows: {shape}"
+        raise cursor.refusal(reason, shape_at)
+    tensor_type = TENSOR_TYPES.get(kind)
+    if tensor_type is None:
+        raise cursor.refusal(f"the tensor {shown(name)} has the unknown type {kind}", type_at)
+    row = shape[0] if shape else 1
+    if row % tensor_type.block:
+        reason = f"the tensor {shown(name)} has rows of {row} elements, not whole blocks of"
+        raise cursor.refusal(f"{reason} {tensor_type.block} ({tensor_type.name})", shape_at)
+    if begin % alignment:
+        reason = f"the tensor {shown(name)} has the offset {begin}, no multiple of {alignment}"
+        raise cursor.refusal(reason, type_at + 4)
+    return Tensor(name, tensor_type, math.prod(shape), tuple(shape), begin, at)
+
+
+def _check_data(cursor: Cursor, tensors: Sequence[Tensor], alignment: int) -> None:
+    start = (cursor.at + alignment - 1) // alignment * alignment
+    for tensor in tensors:
+        if start + tensor.end > cursor.size:
+            reason = f"the tensor {shown(tensor.name)} should end at byte {start + tensor.end}"
+            raise cursor.refusal(f"{reason}, the file has {cursor.size}", tensor.at)
+    end = 0
+    for tensor in sorted(tensors, key=lambda tensor: (tensor.begin, tensor.end)):
+        if tensor.begin < end and tensor.elements:
+            raise cursor.refusal(f"the tensor {shown(tensor.name)} overlaps another", tensor.at)
+        end = max(end, tensor.end)

@@ -1,5 +1,0 @@
-"""Which operation got slower: llama.cpp's own ``test-backend-ops perf`` of two builds, in turns."""
-
-from pytest_llm.operators.comparing import Around, Work, compare, without
-
-__all__ = ["Around", "Work", "compare", "without"]

@@ -1,0 +1,36 @@
+"""A plugin of its own, for ``pytest-llm``: writes which benchmarks pytest collected, as JSON.
+
+It is named with ``-p``, so that nobody else has its option.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_llm.plugin.inventory import Watcher
+from pytest_llm.records.serialization import encode
+
+_WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare where to write."""
+    parser.addoption("--llm-write-collected", metavar="FILE", required=True, help=argparse.SUPPRESS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Listen to the collection."""
+    config.stash[_WATCHER] = Watcher(config)
+    config.pluginmanager.register(config.stash[_WATCHER])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write what was collected, whatever became of it."""
+    collected = session.config.stash[_WATCHER].collected()
+    path = Path(session.config.getoption("--llm-write-collected"))
+    path.write_text(json.dumps(encode(collected)), encoding="utf-8")

@@ -1,0 +1,212 @@
+"""Each benchmark is a record of pytest-benchmark as well: every request of its run is one round.
+
+Only what pytest-benchmark documents is used: its options, its marker, and its fixture's ``pedantic`` and
+``extra_info``. Where it is not loaded, nothing here happens, and a fixture of the user's own that is called
+``benchmark`` is left alone.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.errors import UsageError
+from pytest_llm.records.serialization import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pytest_llm.checks.findings import Finding
+    from pytest_llm.records import Measurement, Run
+
+_FIXTURE = "benchmark"
+_SERIES = "request"
+
+
+class BenchmarkTakenError(UsageError):
+    """A test that measures a model used the fixture ``benchmark`` to time something else."""
+
+    def __init__(self, reason: str = "") -> None:
+        """Compose the message.
+
+        Args:
+            reason: What pytest-benchmark said, if it was asked.
+        """
+        super().__init__(
+            "the fixture benchmark holds the requests of this test's model and can time nothing else: move "
+            "what it was called with to a test of its own" + (f" ({reason})" if reason else "")
+        )
+
+
+class _Replay:
+    """Seconds that were measured elsewhere, shown to pytest-benchmark as if they passed now."""
+
+    def __init__(self) -> None:
+        self._now: float | None = None
+
+    def replayed(self) -> float:
+        """Return the time; the timer of a marker ``benchmark``, whose name its files keep."""
+        if self._now is None:
+            raise BenchmarkTakenError
+        return self._now
+
+    def feed(self, benchmark: Any, seconds: Sequence[float]) -> None:
+        """Make a round of each of the seconds.
+
+        Raises:
+            BenchmarkTakenError: The fixture was used before.
+        """
+        waiting = iter(seconds)
+
+        def rewind() -> None:
+            self._now = 0.0  # so that the difference of two readings is exact
+
+        def request() -> None:
+            self._now = next(waiting, 0.0)  # profiling repeats a round
+
+        try:
+            benchmark.pedantic(request, setup=rewind, rounds=len(seconds))
+        except Exception as error:
+            raise BenchmarkTakenError(str(error)) from None
+        finally:
+            self._now = None
+
+
+_ADDED: pytest.StashKey[bool] = pytest.StashKey()  # the fixture, to a test that does not ask for it
+_REPLAY: pytest.StashKey[_Replay] = pytest.StashKey()
+
+
+def is_disabled(config: pytest.Config) -> bool:
+    """Whether pytest-benchmark was told to run what it measures once, and to report nothing."""
+    return _option(config, "disable") and not _option(config, "enable")
+
+
+def told_not_to_measure(config: pytest.Config) -> bool:
+    """Whether pytest-benchmark was told to skip benchmarks or to do without timing."""
+    return is_disabled(config) or (_option(config, "skip") and not _option(config, "only"))
+
+
+def join(item: pytest.Item, measuring: bool) -> None:
+    """Make a benchmark count as one for pytest-benchmark, which asks whether a test uses its fixture.
+
+    Args:
+        item: One of our benchmarks.
+        measuring: Whether benchmarks run.
+    """
+    if not isinstance(item, pytest.Function) or not _is_loaded(item.config):
+        return
+    # Else it has no say, and under pytest-xdist it would warn of benchmarks that nobody wanted to run.
+    concerned = measuring or _option(item.config, "only") or _option(item.config, "skip")
+    if concerned and _FIXTURE not in item.fixturenames:
+        item.fixturenames = [*item.fixturenames, _FIXTURE]  # a copy: tests of one function share the list
+        item.stash[_ADDED] = True
+
+
+def leave(item: pytest.Item) -> None:
+    """Take back :func:`join` of a benchmark that was not timed, before its fixtures are set up."""
+    if item.stash.get(_ADDED, False):
+        assert isinstance(item, pytest.Function)
+        item.fixturenames = [name for name in item.fixturenames if name != _FIXTURE]
+
+
+def has_one(finding: Finding) -> bool:
+    """Whether there is something to record: whole requests, which not every engine goes through."""
+    return finding.run is not None and any(_SERIES in each.series for each in finding.run.sessions)
+
+
+def prepare(item: pytest.Item) -> None:
+    """Give a benchmark's record our timer, before its fixtures are set up; the user's other settings stay."""
+    if not _is_loaded(item.config) or _FIXTURE not in getattr(item, "fixturenames", ()):
+        return
+    replay = item.stash[_REPLAY] = _Replay()
+    theirs = item.get_closest_marker(_FIXTURE)
+    arguments = theirs.args if theirs else ()
+    settings = {**(theirs.kwargs if theirs else {}), "timer": replay.replayed}
+    item.add_marker(pytest.mark.benchmark.with_args(*arguments, **settings), append=False)
+
+
+def let_go_of_a_namesake(item: pytest.Item) -> None:
+    """Do without a record where a conftest has a fixture ``benchmark`` of its own.
+
+    pytest-benchmark ends the whole run over a test that has such a one, and this test did not ask for it.
+    """
+    if not item.stash.get(_ADDED, False) or _REPLAY not in item.stash:
+        return
+    assert isinstance(item, pytest.Function)
+    if not hasattr(item.funcargs.get(_FIXTURE), "pedantic"):
+        item.funcargs.pop(_FIXTURE, None)
+        del item.stash[_REPLAY]
+        item.warn(
+            pytest.PytestWarning(
+                "no record in pytest-benchmark, whose fixture benchmark is hidden by another one of that name"
+            )
+        )
+
+
+@contextmanager
+def recorded(item: pytest.Item, finding: Finding) -> Iterator[None]:
+    """Make the record once the test's body has run, failed or not; a test that skips itself gets none.
+
+    Until then the test may give its record a group, or extra information.
+    """
+    if _REPLAY not in item.stash:
+        yield
+        return
+    try:
+        yield
+        _record(item, finding)
+    except pytest.skip.Exception:
+        raise
+    except BenchmarkTakenError as error:
+        # Not `pytest.fail`, whose report would tell of two exceptions.
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+    except BaseException:
+        with suppress(BenchmarkTakenError):
+            _record(item, finding)
+        raise
+
+
+def _record(item: pytest.Item, finding: Finding) -> None:
+    assert isinstance(item, pytest.Function)
+    assert finding.run is not None
+    benchmark: Any = item.funcargs[_FIXTURE]
+    for name, value in _extra_info(finding, finding.run).items():
+        benchmark.extra_info.setdefault(name, value)
+    seconds = [each for session in finding.run.sessions for each in session.series[_SERIES].values]
+    item.stash[_REPLAY].feed(benchmark, seconds)
+
+
+def _extra_info(finding: Finding, run: Run) -> dict[str, Any]:
+    # A percentile that only a marker asked for is not among the run's own metrics.
+    asked = {each.limit.metric.name: each.measurement for each in finding.judgements if each.measurement}
+    return {
+        **{name: _metric(each) for name, each in {**run.measurements, **asked}.items()},
+        "verdicts": {each.limit.metric.name: each.verdict.value for each in finding.judgements},
+        "baseline_verdicts": {each.gate.metric.name: each.verdict.value for each in finding.screenings},
+        "build": {
+            "engine": run.build.engine,
+            "version": run.build.version,
+            "llama_cpp_commit": run.build.llama_cpp_commit,
+        },
+        "model": {"name": run.model.name, "sha256": run.model.sha256},
+        "workload": encode(run.workload),
+        "load_options": encode(run.subject.load_options),
+    }
+
+
+def _metric(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "value": measurement.value,
+        "unit": measurement.metric.unit.base,
+        "samples": list(measurement.samples),
+    }
+
+
+def _is_loaded(config: pytest.Config) -> bool:
+    return config.getoption("benchmark_disable", None) is not None
+
+
+def _option(config: pytest.Config, name: str) -> bool:
+    return bool(config.getoption(f"benchmark_{name}", False))

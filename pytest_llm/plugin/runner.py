@@ -1,0 +1,195 @@
+"""Runs the campaigns of a plan, each when its first test asks, and keeps what came of them."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pytest_llm.builds.operator_profiles import compare_builds, operators_around
+from pytest_llm.builds.provider import Provider
+from pytest_llm.checks.operators import Work
+from pytest_llm.errors import LLMBenchError, MachineBusyError
+from pytest_llm.machine.environment import surroundings
+from pytest_llm.machine.memory import held_memory, memory_probe
+from pytest_llm.measure import OutputRun, SaidRun, compare_outputs, run_alone, run_paired, say
+from pytest_llm.records import Run, Workload
+from pytest_llm.records.side import Side
+from pytest_llm.stats.sequential import rule_for
+from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping, Sequence
+
+    from pytest_llm.plugin.settings import Settings
+    from pytest_llm.records import OperatorRun, OutputGate, PairedRun, Phase, Plan, Said, Subject
+    from pytest_llm.records.protocols import Clock, Engine, Models, Preparing, Watcher
+
+Made = TypeVar("Made")
+
+
+class _Kept(Generic[Made]):
+    """What campaigns made, so that each runs once; errors as well, so that none is tried again."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Mapping[Workload, Made | LLMBenchError] | LLMBenchError] = {}
+
+    def get(
+        self, key: Hashable, workload: Workload, run: Callable[[], Mapping[Workload, Made | LLMBenchError]]
+    ) -> Made:
+        if key not in self._made:
+            try:
+                self._made[key] = run()
+            except LLMBenchError as error:
+                self._made[key] = error
+        made = self._made[key]
+        outcome = made if isinstance(made, LLMBenchError) else made[workload]
+        if isinstance(outcome, LLMBenchError):
+            raise outcome
+        return outcome
+
+
+class Measuring:
+    """What was measured so far; one campaign runs at a time, and none beside another run's."""
+
+    def __init__(self, settings: Settings, models: Models, clock: Clock) -> None:
+        """Begin with nothing measured."""
+        self._settings = settings
+        self._models = models
+        self._clock = clock
+        self._provider = Provider(settings.cache, settings.timeout)
+        self._lock = MeasuringLock(lock_path(os.environ))
+        self._refused: MachineBusyError | None = None
+        self._alone: _Kept[Run] = _Kept()
+        self._paired: _Kept[PairedRun] = _Kept()
+        self._outputs: _Kept[OutputRun] = _Kept()
+        self._said: _Kept[SaidRun] = _Kept()
+        self._operators: dict[Hashable, OperatorRun] = {}
+
+    def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
+        """Return the run of a subject on a workload.
+
+        Raises:
+            LLMBenchError: It could not be measured.
+        """
+
+        def run() -> Mapping[Workload, Run | LLMBenchError]:
+            side = self._side(subject, watcher)
+            self._take_lock(watcher)
+            campaign = plan.campaign_of(subject)
+            return run_alone(
+                campaign, side.model, side.engine, memory_probe(), self._clock, watcher, held_memory()
+            )
+
+        return self._alone.get(subject, workload, run)
+
+    def paired(
+        self, plan: Plan, subject: Subject, reference: Subject, workload: Workload, watcher: Preparing
+    ) -> PairedRun:
+        """Return the runs of a subject and its reference on a workload.
+
+        Raises:
+            LLMBenchError: They could not be measured.
+        """
+
+        def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
+            sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
+            self._take_lock(watcher)
+            rule = rule_for(self._settings.effort, plan.family)
+            return run_paired(
+                plan.campaign_of(subject, reference),
+                *sides,
+                rule,
+                surroundings(watcher, self._settings.time_limit, self._clock),
+            )
+
+        return self._paired.get((subject, reference), workload, run)
+
+    def outputs(
+        self, subject: Subject, reference: Subject, gate: OutputGate, parallel: int, watcher: Preparing
+    ) -> OutputRun:
+        """Return how what a subject says compares with what its reference says.
+
+        Raises:
+            LLMBenchError: They could not be compared.
+        """
+        shape = Workload(parallel=parallel)
+
+        def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
+            sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
+            self._take_lock(watcher)
+            tell = partial(watcher.looking, subject)
+            return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32", tell)}
+
+        return self._outputs.get((subject, reference, gate, parallel), shape, run)
+
+    def presented(self, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
+        """Return a run of which nothing is known but what was to run, and on which build.
+
+        Raises:
+            LLMBenchError: There is no such build or model.
+        """
+        side = self._side(subject, watcher)
+        with closing(side.engine.start_talking(subject, side.model)) as started:
+            return Run(subject, workload, side.model, started.build, {}, (), {})
+
+    def said(
+        self, subject: Subject, gate: OutputGate, parallel: int, stored: Said | None, watcher: Preparing
+    ) -> SaidRun:
+        """Return what a subject says, as far as it is to be stored or compared with what is.
+
+        Raises:
+            LLMBenchError: It could not be asked.
+        """
+        shape = Workload(parallel=parallel)
+
+        def run() -> Mapping[Workload, SaidRun | LLMBenchError]:
+            side = self._side(subject, watcher)
+            self._take_lock(watcher)
+            tell = partial(watcher.looking, subject)
+            return {shape: say(side, gate, shape, self._settings.cache / "f32", stored, tell)}
+
+        return self._said.get((subject, gate, parallel, repr(stored)), shape, run)
+
+    def operators(
+        self, pair: PairedRun, phases: Sequence[Phase], watcher: Preparing
+    ) -> tuple[OperatorRun, ...]:
+        """Return which operations take how long in both builds of a pair; raises nothing of ours."""
+        return tuple(self._operators_of(pair, phase, watcher) for phase in phases)
+
+    def _operators_of(self, pair: PairedRun, phase: Phase, watcher: Preparing) -> OperatorRun:
+        key = (pair.candidate.subject, pair.reference.subject, pair.candidate.workload, phase)
+        if key not in self._operators:
+            builds = pair.candidate.subject.build, pair.reference.subject.build
+            around = operators_around(watcher.preparing, self._clock)
+            work = Work.of(pair.candidate, phase)
+            self._operators[key] = compare_builds(self._provider, builds, work, around)
+        return self._operators[key]
+
+    def engine(self, subject: Subject, watcher: Preparing) -> Engine:
+        """Return what starts a subject, whose build is made first if need be.
+
+        Raises:
+            EngineError: It could not be made.
+        """
+        return self._provider.engine(subject.build, watcher.preparing)
+
+    def close(self) -> None:
+        """Let others measure, and remove builds."""
+        self._lock.release()
+        self._provider.close()
+
+    def _side(self, subject: Subject, watcher: Preparing, beside: Subject | None = None) -> Side:
+        other = None if beside is None else beside.build
+        engine = self._provider.engine(subject.build, watcher.preparing, other)
+        return Side(subject, self._models.resolve(subject.model), engine)
+
+    def _take_lock(self, watcher: Watcher) -> None:
+        if self._refused is not None:
+            raise self._refused
+        try:
+            self._lock.acquire(PATIENCE, watcher.waiting)
+        except MachineBusyError as error:
+            self._refused = error  # one wait is enough
+            raise

@@ -1,0 +1,256 @@
+"""Every metric, defined once.
+
+A metric is read from one *series* of a session: the numbers that a worker or a probe noted, in the order
+in which it noted them. A session's *sample* of a metric is a percentile of the series (the median unless
+the metric's name says otherwise). A run's *value* is the median of the samples, or, where ``pooled`` is
+set, the same percentile over the observations of all sessions together.
+
+To add a metric whose series exists, add one line to ``_DECLARED``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.records.units import BYTES, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is measured, in which unit, and which way is better.
+
+    Attributes:
+        name: The name in results files and on run records.
+        title: The name in a sentence.
+        unit: The unit of samples and values.
+        better: Which way is better.
+        series: The series of a session that it is read from.
+        definition: What exactly is timed or counted.
+        source: Where the definition comes from.
+        rate: The observations are tokens divided by seconds, not the seconds themselves.
+        percentile: Which percentile of the observations, 0 to 100.
+        pooled: The value is taken over all observations of a run, not over the sessions' samples.
+        slope: The series is what was held after equal steps, and its observations are the slopes between all
+            pairs of its values, for each token.
+        once: One session may be all that has it: it was read at the end of a campaign, or, of a pair, while a
+            subject was alone.
+        tolerance: The loss that must be called where nobody says otherwise, as a ratio above 0.
+    """
+
+    name: str
+    title: str
+    unit: Unit
+    better: Literal["higher", "lower"]
+    series: str
+    definition: str
+    source: str
+    rate: bool = False
+    percentile: float = 50
+    pooled: bool = False
+    slope: bool = False
+    once: bool = False
+    tolerance: float = 0.05
+
+
+# A fifth of it is called; one build differs from itself by a little less in A/A: docs/memory.md#tolerances.
+_OF_RAM = 0.03
+
+_LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
+_NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"
+_NVML = "NVIDIA, NVML API reference: nvmlProcessInfo_t, nvmlMemory_t, nvmlDeviceGetTotalEnergyConsumption"
+_PROC = "Linux, Documentation/filesystems/proc.rst: VmHWM, RssAnon, RssFile"
+
+_FIRST_TOKEN = Metric(
+    "first_token_latency",
+    "first-token latency",
+    SECONDS,
+    "lower",
+    "first_token",
+    "From a request's text to its first sampled token: chat template (where the model has one that "
+    "llama.cpp renders), tokenisation, prefill of the whole prompt on top of the workload's depth, "
+    "sampling. With parallel sequences, until every one has its first token.",
+    _NVIDIA,
+    pooled=True,
+)
+_INTER_TOKEN = Metric(
+    "inter_token_latency",
+    "inter-token latency",
+    SECONDS,
+    "lower",
+    "inter_token",
+    "The time between two neighbouring tokens of a request: decode, synchronize, sample. With parallel "
+    "sequences, between two neighbouring steps of the batch.",
+    _NVIDIA,
+    pooled=True,
+)
+
+
+def _at(family: Metric, percentile: float) -> Metric:
+    return replace(
+        family,
+        name=f"{family.name}_p{percentile:g}",
+        title=f"{family.title} p{percentile:g}",
+        percentile=percentile,
+    )
+
+
+_DECLARED = (
+    Metric(
+        "prompt_tokens_per_second",
+        "prompt speed",
+        TOKENS_PER_SECOND,
+        "higher",
+        "prompt",
+        "Tokens of one ubatch of fresh prompt (the whole prompt, if shorter) at the workload's depth, "
+        "divided by the time of decode and synchronize.",
+        _LLAMA_BENCH,
+        rate=True,
+    ),
+    Metric(
+        "generation_tokens_per_second",
+        "generation speed",
+        TOKENS_PER_SECOND,
+        "higher",
+        "generation",
+        "k tokens decoded one at a time (one for each parallel sequence) at the workload's depth, divided "
+        "by the time of the k decodes and synchronizes; sampling is left out.",
+        _LLAMA_BENCH,
+        rate=True,
+    ),
+    Metric(
+        "total_tokens_per_second",
+        "total speed",
+        TOKENS_PER_SECOND,
+        "higher",
+        "request",
+        "Prompt and generated tokens of whole requests, divided by the time from the text to the last token.",
+        "llama-bench of llama.cpp: -pg, with tokenisation and sampling added",
+        rate=True,
+    ),
+    _FIRST_TOKEN,
+    _at(_INTER_TOKEN, 50),
+    _at(_INTER_TOKEN, 90),
+    _at(_INTER_TOKEN, 99),
+    Metric(
+        "load_time",
+        "load time",
+        SECONDS,
+        "lower",
+        "load",
+        "From the call that loads the file to a context ready to decode, in a fresh process, with the file "
+        "in the page cache; importing the engine is left out.",
+        "llama_perf_context of llama.cpp: t_load_ms, with the context added",
+    ),
+    Metric(
+        "peak_vram",
+        "peak VRAM",
+        BYTES,
+        "lower",
+        "peak_vram",
+        "The most memory of all GPUs together over load and one whole request, sampled every 20 ms: what the "
+        "worker and its children hold, the backend's context included, where the driver tells it by process; "
+        "else by how much more of the devices is in use than before the load. Where no driver's library "
+        "is there, how much less of them ggml says is free after the load or the request, or the sum of the "
+        "buffers that llama.cpp allocated there.",
+        _NVML,
+        once=True,
+    ),
+    Metric(
+        "energy_per_token",
+        "energy per token",
+        JOULES,
+        "lower",
+        "energy_per_token",
+        "What the GPUs that the worker is on took over one whole request, whoever else used them, divided by "
+        "the tokens of its prompts and answers; at depth 0 only.",
+        _NVML,
+        once=True,
+    ),
+    Metric(
+        "peak_ram",
+        "peak RAM",
+        BYTES,
+        "lower",
+        "peak_ram",
+        "The largest resident set of the worker over load and one whole request, file-backed pages included.",
+        _PROC,
+        tolerance=_OF_RAM,
+    ),
+    Metric(
+        "peak_ram_anonymous",
+        "peak anonymous RAM",
+        BYTES,
+        "lower",
+        "peak_ram_anonymous",
+        "The largest anonymous part of the worker's resident set over load and one whole request, sampled "
+        "every 20 ms: what mapped weights do not count into.",
+        _PROC,
+        tolerance=_OF_RAM,
+    ),
+    Metric(
+        "peak_ram_file",
+        "peak file-backed RAM",
+        BYTES,
+        "lower",
+        "peak_ram_file",
+        "The largest file-backed part of the worker's resident set over load and one whole request, sampled "
+        "every 20 ms: mapped weights, and the programs themselves.",
+        _PROC,
+        tolerance=_OF_RAM,
+    ),
+    Metric(
+        "leaked_bytes_per_token",
+        "memory leaked per token",
+        BYTES,
+        "lower",
+        "held",
+        "The slope of anonymous and device memory over generated tokens, at a context that is taken back to "
+        "the same depth again and again, so that the KV cache is not what grows: the median of the slopes "
+        "between all pairs of readings.",
+        "Sen (1968), Journal of the American Statistical Association 63(324), 1379-1389",
+        slope=True,
+        once=True,
+    ),
+)
+
+METRICS = {metric.name: metric for metric in _DECLARED}
+_FAMILIES = {family.name: family for family in (_FIRST_TOKEN, _INTER_TOKEN)}
+_PERCENTILE_NAME = re.compile(r"(?P<family>\w+)_p(?P<percentile>\d+(?:\.\d+)?)")
+
+
+def find(name: str) -> Metric:
+    """Return the metric of that name, percentiles such as ``first_token_latency_p95`` included.
+
+    Raises:
+        UnknownNameError: No metric is called so.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    match = _PERCENTILE_NAME.fullmatch(name)
+    if match and match["family"] in _FAMILIES:
+        return at_percentile(match["family"], float(match["percentile"]))
+    raise UnknownNameError("metric", name, METRICS)
+
+
+def at_percentile(family: str, percentile: float) -> Metric:
+    """Return a latency metric at a percentile over all its observations of a run.
+
+    Args:
+        family: "first_token_latency" or "inter_token_latency".
+        percentile: Above 0 and below 100.
+
+    Raises:
+        UsageError: The percentile is not a number in that range.
+    """
+    if isinstance(percentile, bool) or not isinstance(percentile, (int, float)):
+        raise UsageError(f"percentile {percentile!r} is not a number; write percentile=95, say")
+    if not 0 < percentile < 100:
+        raise UsageError(f"percentile {percentile:g} is not above 0 and below 100")
+    base = _FAMILIES[family]
+    if percentile == base.percentile and family in METRICS:
+        return METRICS[family]
+    found = _at(base, percentile)
+    return METRICS.get(found.name, found)

@@ -1,0 +1,139 @@
+"""What is asked: limits, gates, claims, and the campaigns that answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_llm.records import metrics
+from pytest_llm.records.output import OutputGate
+from pytest_llm.records.subject import Subject, Workload
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An absolute bound on a metric, inclusive; the metric says on which side."""
+
+    metric: metrics.Metric
+    bound: float
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A metric that must be no worse than it was.
+
+    Attributes:
+        metric: Which metric.
+        tolerance: The loss that must be called, as a ratio above 0: 0.05.
+    """
+
+    metric: metrics.Metric
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A subject must be faster than another one of the same build.
+
+    Attributes:
+        metric: In which metric.
+        by: By how much at least, as a ratio above 0: 0.2 means 1.2 times as fast.
+        than: The other subject.
+    """
+
+    metric: metrics.Metric
+    by: float
+    than: Subject
+
+
+@dataclass(frozen=True)
+class TestKey:
+    """What identifies a test wherever pytest was started: module, qualified name, parameters."""
+
+    module: str
+    name: str
+    parameters: str = ""
+
+    __test__ = False
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark as collected: what to measure for it, and what it demands."""
+
+    nodeid: str
+    key: TestKey
+    subject: Subject
+    workload: Workload
+    limits: tuple[Limit, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    output: OutputGate | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """A gate or a claim on one workload: what a pair of subjects is asked."""
+
+    workload: Workload
+    asked: Gate | Claim
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """All sessions of one subject, or of a pair.
+
+    Attributes:
+        subject: The only one, or the candidate.
+        workloads: What it is asked to do.
+        sessions: How many; of a pair, how many at most.
+        reference: The other one of a pair.
+        questions: What decides when a pair's sessions end.
+        leaks: The workloads on which the subject is watched for leaks, once, after all sessions.
+    """
+
+    subject: Subject
+    workloads: tuple[Workload, ...]
+    sessions: int
+    reference: Subject | None = None
+    questions: tuple[Question, ...] = ()
+    leaks: tuple[Workload, ...] = ()
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often processes go through the texts on which the output of a subject is compared.
+
+    Attributes:
+        subject: Whose output.
+        reference: What it is compared with; None for what is stored.
+        least: Where the output is the same.
+        most: Where it differs, or is recorded.
+        tokens: Of each.
+    """
+
+    subject: Subject
+    reference: Subject | None
+    least: int
+    most: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What collection found.
+
+    Attributes:
+        benchmarks: Grouped by subject.
+        campaigns: What they need.
+        family: How many verdicts share the error rate.
+        looks: At outputs, before anything is timed.
+    """
+
+    benchmarks: tuple[Benchmark, ...] = ()
+    campaigns: tuple[Campaign, ...] = ()
+    family: int = 1
+    looks: tuple[Looks, ...] = ()
+
+    def campaign_of(self, subject: Subject, reference: Subject | None = None) -> Campaign:
+        """Return the campaign that measures a subject of this plan, alone or against a reference."""
+        return next(each for each in self.campaigns if (each.subject, each.reference) == (subject, reference))

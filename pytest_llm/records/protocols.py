@@ -1,0 +1,301 @@
+"""What the parts promise each other.
+
+An engine, a probe or a report is one module that keeps one of these promises, and one line in the registry
+of its package.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from pytest_llm.records import (
+        JSON,
+        Build,
+        Model,
+        Passage,
+        Series,
+        Subject,
+        Workload,
+    )
+    from pytest_llm.records.device_memory import Holding
+    from pytest_llm.records.generation import Completion, Greedy, Position, Sampling, Token
+
+
+class Clock(Protocol):
+    """Tells time for budgets; what is reported is timed inside the worker."""
+
+    def __call__(self) -> float:
+        """Return seconds since some fixed moment; never goes back."""
+
+
+class Coverage(NamedTuple):
+    """What can be measured of a workload; nobody asks for the rest.
+
+    Attributes:
+        slices: Prompt and generation.
+        requests: Whole requests, with their first token and what lies between tokens.
+        load: The seconds of ``load``.
+    """
+
+    slices: bool = True
+    requests: bool = True
+    load: bool = True
+
+
+class Loaded(Protocol):
+    """A subject in a process of its own, to be measured.
+
+    Every method but ``close`` and ``log`` may raise :class:`~pytest_llm.errors.EngineError`.
+    """
+
+    @property
+    def pid(self) -> int:
+        """The process whose memory counts; 0 where none stays."""
+
+    @property
+    def build(self) -> Build:
+        """The build as it describes itself."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether layers were put on a GPU; known after ``load``."""
+
+    def coverage(self, workload: Workload) -> Coverage:
+        """Return what can be measured of a workload."""
+
+    def load(self) -> float:
+        """Load the model and make a context; return the seconds that took."""
+
+    def resolved(self) -> Mapping[str, JSON]:
+        """Return the load options as they really are, after ``load``."""
+
+    def drag(self, share: float) -> None:
+        """Be slower than the build is, from now on: every timed decode takes 1 + ``share`` times as long.
+
+        ``resolved`` says so, as ``drag``, unless the share is 0, which ends it.
+        """
+
+    def facts(self) -> Mapping[str, JSON]:
+        """Return what the subject shows on every machine of its kind: sizes, token ids, greedy output."""
+
+    def rehearse(self, workload: Workload) -> None:
+        """Go through one whole request untimed, then stand at the workload's depth.
+
+        Must come before the other three, whenever the workload changes.
+        """
+
+    def on_devices(self) -> Mapping[str, float]:
+        """Return how many bytes more of each device are in use than before the load, as the engine tells it.
+
+        The most of two moments, after ``load`` and after the latest ``rehearse``; nothing of devices of which
+        the engine tells nothing.
+        """
+
+    def prompt_slice(self) -> tuple[int, float]:
+        """Time one ubatch of fresh prompt at the workload's depth: tokens and seconds."""
+
+    def generation_slice(self, steps: int) -> tuple[int, float]:
+        """Time ``steps`` decodes of one token a sequence at the workload's depth: tokens and seconds."""
+
+    def generate(self, steps: int) -> int:
+        """Generate ``steps`` tokens a sequence, untimed, and go back to the depth; return how many in all."""
+
+    def request(self) -> tuple[float, Sequence[float]]:
+        """Run one whole request: seconds to the first token, then between neighbouring tokens."""
+
+    def suspend(self) -> None:
+        """Stop every thread of the process until :meth:`resume`, where the system can."""
+
+    def resume(self) -> None:
+        """Let the process go on."""
+
+    def log(self) -> str:
+        """Return everything that the engine wrote so far."""
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+
+
+class Talking(Protocol):
+    """A subject in a process of its own, loaded so that it can tell everything.
+
+    Every method but ``close`` may raise :class:`~pytest_llm.errors.EngineError`.
+    """
+
+    @property
+    def pid(self) -> int:
+        """The process whose memory counts."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+
+    @property
+    def build(self) -> Build:
+        """The build as it describes itself."""
+
+    def load(self) -> float:
+        """Load the model and make a context; return the seconds that took."""
+
+    def resolved(self) -> Mapping[str, JSON]:
+        """Return the load options as they really are, after ``load``."""
+
+    def tokenize(self, content: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Return the token ids of a text."""
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Return the text of token ids."""
+
+    def stream(
+        self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling
+    ) -> Generator[Token, None, Completion]:
+        """Yield tokens as they come; the return value says why it ended."""
+
+    def graphs_reused(self) -> int | None:
+        """Return how often a decode used the compute graph of the one before; None if nobody counts."""
+
+    def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
+        """Return what was likely at each position of a prompt."""
+
+    def token_ids(self, contents: Sequence[bytes]) -> Sequence[Sequence[int]]:
+        """Return the token ids of texts that need not be UTF-8, special tokens added and recognised."""
+
+    def render_chat(self, content: str) -> str:
+        """Return the model's chat template around a user's message, "" where there is none."""
+
+    def greedy(self, prompt: str, count: int) -> Greedy:
+        """Return the tokens that follow a prompt greedily, and how clear each choice was."""
+
+    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
+        """Write the logits of every position to a file, one row of native 32-bit floats each.
+
+        Rows follow the passages, then a passage's steps, then its sequences. After the first passage so many
+        tokens are generated greedily, and returned.
+        """
+
+    def write_f32(self, target: Path) -> None:
+        """Write a copy of the model whose weights are 32-bit floats; may be called before ``load``."""
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+
+
+class Engine(Protocol):
+    """A system that runs models."""
+
+    def start(self, subject: Subject, model: Model) -> Loaded:
+        """Start a fresh process to measure the subject; nothing is loaded yet.
+
+        Raises:
+            EngineError: The engine is not there, or does not start.
+        """
+
+    def start_talking(self, subject: Subject, model: Model) -> Talking:
+        """Start a fresh process to talk with the subject, with room for the logits of every token.
+
+        Raises:
+            EngineError: The engine is not there, or does not start.
+        """
+
+
+class Programs(Protocol):
+    """A build with its sources, from which more of upstream's programs can be made."""
+
+    @property
+    def source(self) -> Path:
+        """The folder of llama.cpp's sources."""
+
+    @property
+    def commit(self) -> str:
+        """Of the sources."""
+
+    def program(self, name: str, tell: Callable[[str], None]) -> Path:
+        """Return one of upstream's programs, made first if need be.
+
+        Raises:
+            BuildError: It could not be made; old sources may lack it.
+        """
+
+
+class Probe(Protocol):
+    """Something read beside the clock."""
+
+    def watch(self, pid: int) -> AbstractContextManager[Mapping[str, Series]]:
+        """Read until the context ends; the mapping then holds the series that were seen."""
+
+
+class Held(Protocol):
+    """Tells what a process holds on to, apart from what is only mapped."""
+
+    def __call__(self, pid: int, /) -> Holding | None:
+        """Return the anonymous memory, swapped or not, and that of devices; None where nothing tells."""
+
+
+class Noise(Protocol):
+    """Sees whether something from outside disturbed a stretch of measuring, such as a round.
+
+    It never knows what was measured in the stretch, so that dropping what it names is blind to the outcome.
+    """
+
+    def mark(self) -> None:
+        """Begin a stretch."""
+
+    def since_mark(self) -> tuple[str, ...]:
+        """Return why what ran since the mark must not count; nothing if it may.
+
+        A reason reads the same each time ("CPU quota used up"), so that reasons can be counted. Asking ends
+        the stretch: what runs before the next mark belongs to none.
+        """
+
+
+class Models(Protocol):
+    """Finds the file that a name stands for."""
+
+    def check(self, name: str) -> None:
+        """Raise if the name is unknown, or a path at which nothing lies; fetches and reads nothing.
+
+        Raises:
+            UnknownNameError: No model is called so.
+            ModelMissingError: It is a path at which there is no file.
+        """
+
+    def canonical(self, name: str) -> str:
+        """Return one name for each model, however its path was written."""
+
+    def resolve(self, name: str) -> Model:
+        """Return the model, fetched if need be and verified.
+
+        Raises:
+            ModelError: The file cannot be had, or is not what it should be.
+        """
+
+
+class Watcher(Protocol):
+    """Is told how a campaign comes along."""
+
+    def session_started(self, subject: Subject, number: int, of: int) -> None:
+        """Session ``number`` of ``of`` begins, counted from 1."""
+
+    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
+        """That session took so many seconds."""
+
+    def campaign_ended(self) -> None:
+        """No further session follows, whatever the last one's number was."""
+
+    def waiting(self, holder: str) -> None:
+        """Another run measures on this machine; this one waits for it."""
+
+    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+        """A process of the subject, or of its reference, is looked at untimed; so many readings are made."""
+
+
+class Preparing(Watcher, Protocol):
+    """Is told as well of what comes before a campaign."""
+
+    def preparing(self, doing: str) -> None:
+        """Something takes long that has to be there first: a build."""

@@ -1,0 +1,192 @@
+"""What was found: series, runs, stored values, and the words that are said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from pytest_llm.errors import UnknownNameError
+from pytest_llm.records import metrics
+from pytest_llm.records.subject import JSON, Build, Model, Subject, Workload
+
+
+@dataclass(frozen=True)
+class Series:
+    """What was noted in one session, in the order in which it was noted.
+
+    Attributes:
+        values: Seconds, bytes, or what else is read; none where it should have been read and could not be.
+        tokens: Tokens that each of the values stands for, where it is a time of work.
+        note: How it was read, where there is more than one way, or why it could not be; "" otherwise.
+    """
+
+    values: tuple[float, ...]
+    tokens: int = 1
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What one fresh process showed of one workload: series by name (see ``metrics``)."""
+
+    series: Mapping[str, Series]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A metric of a run.
+
+    Attributes:
+        metric: Which metric.
+        value: The run's value, in the metric's unit.
+        samples: One a session, in the metric's unit.
+    """
+
+    metric: metrics.Metric
+    value: float
+    samples: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was measured of one subject on one workload; every number traces to ``sessions``.
+
+    A metric can be read as an attribute: ``run.generation_tokens_per_second.value``.
+
+    Attributes:
+        subject: What was measured.
+        workload: What it was asked to do.
+        model: The file.
+        build: The build, as it describes itself.
+        resolved: The load options as they really were, and what llama.cpp wrote about the rest.
+        sessions: What was noted.
+        measurements: Metrics by name.
+        facts: What the subject showed before any timing, the same on every machine of its kind: sizes, token
+            ids, greedy output.
+    """
+
+    subject: Subject
+    workload: Workload
+    model: Model
+    build: Build
+    resolved: Mapping[str, JSON]
+    sessions: tuple[Session, ...]
+    measurements: Mapping[str, Measurement]
+    facts: Mapping[str, JSON] = field(default_factory=dict)
+
+    def how_read(self, metric: metrics.Metric) -> str:
+        """Return how a metric was read, where there is more than one way; "" otherwise."""
+        found = [each.series[metric.series] for each in self.sessions if metric.series in each.series]
+        return " and ".join(dict.fromkeys(each.note for each in found if each.values and each.note))
+
+    def __getattr__(self, name: str) -> Measurement:
+        # Only reached for names that are no fields. Copying and pickling ask for dunder names on
+        # instances that have no fields yet.
+        if name.startswith("_") or name == "measurements":
+            raise AttributeError(name)
+        if name in self.measurements:
+            return self.measurements[name]
+        raise AttributeError(str(UnknownNameError("metric of this run", name, self.measurements)))
+
+
+@dataclass(frozen=True)
+class PairedRun:
+    """What was measured of two subjects on one workload in the same sessions.
+
+    Series of equal length hold at equal places what was measured one after the other.
+
+    Attributes:
+        candidate: The one that is judged.
+        reference: The one it is compared with.
+        dropped: For each session, how many rounds were dropped for which reason.
+        disturbed: For each session, how many were disturbed for which reason and count all the same.
+        in_turn: The subjects did not fit into memory together; each session had one after the other.
+        cut_off: Why sampling ended before every question was answered; "" if it did not.
+    """
+
+    candidate: Run
+    reference: Run
+    dropped: tuple[Mapping[str, int], ...] = ()
+    disturbed: tuple[Mapping[str, int], ...] = ()
+    in_turn: bool = False
+    cut_off: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a stored value comes from; every field is "" where an old file did not say.
+
+    Attributes:
+        build: The engine and its version: "llama-cpp-python 0.3.36".
+        llama_cpp_commit: Of that build, or "" where it could not be asked.
+        recorded: When, in ISO 8601 with the offset from UTC, to the second.
+        plugin: The version of this package.
+    """
+
+    build: str = ""
+    llama_cpp_commit: str = ""
+    recorded: str = ""
+    plugin: str = ""
+
+    @classmethod
+    def of(cls, build: Build, recorded: datetime, plugin: str) -> Provenance:
+        """Return the provenance of what a build showed at a time that knows its zone."""
+        return cls(
+            build=build.release,
+            llama_cpp_commit=build.llama_cpp_commit,
+            recorded=recorded.isoformat(timespec="seconds"),
+            plugin=plugin,
+        )
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A metric's value in one run.
+
+    Attributes:
+        value: In the metric's base unit.
+        provenance: Where it comes from.
+        note: How it was read, where there is more than one way; "" otherwise.
+    """
+
+    value: float
+    provenance: Provenance
+    note: str = ""
+
+    @classmethod
+    def of(cls, value: float, note: str = "", **provenance: str) -> StoredRun:
+        """Return the record of what :meth:`plain` returned."""
+        return cls(float(value), Provenance(**provenance), note)
+
+    def plain(self) -> dict[str, JSON]:
+        """Return one flat object, as files have it; where there is no note, it has none."""
+        noted: dict[str, JSON] = {"note": self.note} if self.note else {}
+        return {"value": self.value, **vars(self.provenance), **noted}
+
+
+@dataclass(frozen=True)
+class StoredFacts:
+    """What a subject showed when it was recorded, by name, and where that comes from."""
+
+    facts: Mapping[str, JSON]
+    provenance: Provenance
+
+
+class Verdict(str, Enum):
+    """What is said of a metric, worst first."""
+
+    WRONG_OUTPUT = "wrong output"
+    REGRESSED = "regressed"
+    OVER_LIMIT = "over limit"
+    DRIFT = "drift"
+    INCONCLUSIVE = "inconclusive"
+    NO_BASELINE = "no baseline"
+    NOT_COVERED = "not covered"
+    IMPROVED = "improved"
+    PASS = "pass"
+
+
+# Verdicts that fail a test whatever the options say.
+ALWAYS_FAILING = frozenset({Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT})

@@ -1,0 +1,114 @@
+"""How far two distributions of the next token are apart, from logits, in double precision.
+
+numpy is imported where it is needed: these functions are reached only where outputs are compared.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.records import Divergence
+from pytest_llm.stats.summary import percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+# So many rows at a time: 16 MiB of doubles for a vocabulary of 32,768, whatever the number of positions.
+_ROWS = 64
+
+
+def log_softmax(logits: NDArray[Any]) -> Floats:
+    """Return the natural logarithm of each row's softmax, shifted by the row's maximum first."""
+    import numpy as np
+
+    rows = logits.astype(np.float64)
+    rows -= rows.max(axis=1, keepdims=True)
+    rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    return rows
+
+
+def kl_divergence(reference: Floats, candidate: Floats) -> Floats:
+    """Return KL(reference || candidate) of each row in nats, from log-probabilities.
+
+    Kullback and Leibler (1951), "On information and sufficiency", equation 2.4. Rounding can take it below
+    0 by 1e-16 or so; such values become 0.
+    """
+    import numpy as np
+
+    found: Floats = (np.exp(reference) * (reference - candidate)).sum(axis=1)
+    return np.maximum(found, 0.0)
+
+
+def divergence(
+    reference: NDArray[Any], candidate: NDArray[Any], following: Sequence[int | None], top_k: int
+) -> Divergence:
+    """Compare logits row by row.
+
+    Args:
+        reference: Positions by vocabulary, finite.
+        candidate: Of the same shape, finite.
+        following: The token that does follow each position; None where none does.
+        top_k: Compare log-probabilities of so many likeliest tokens of the reference, at least 1.
+    """
+    import numpy as np
+
+    kl: list[float] = []
+    top: list[float] = []
+    onward: list[float] = []
+    flips = 0
+    for start in range(0, len(following), _ROWS):
+        part = slice(start, start + _ROWS)
+        ours, theirs = log_softmax(candidate[part]), log_softmax(reference[part])
+        kl += kl_divergence(theirs, ours).tolist()
+        flips += int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum())
+        best = np.argpartition(theirs, -min(top_k, theirs.shape[1]), axis=1)[:, -top_k:]
+        change = np.take_along_axis(ours, best, axis=1) - np.take_along_axis(theirs, best, axis=1)
+        top += np.abs(change).max(axis=1).tolist()
+        onward += [
+            float(ours[row, token] - theirs[row, token])
+            for row, token in enumerate(following[part])
+            if token is not None
+        ]
+    return Divergence(
+        positions=len(kl),
+        mean_kl=sum(kl) / len(kl),
+        p99_kl=percentile(kl, 99),
+        max_kl=max(kl),
+        flips=flips,
+        top_change=percentile(top, 99),
+        following_change=sum(onward) / len(onward) if onward else 0.0,
+    )
+
+
+def read_logits(path: Path, positions: int) -> NDArray[np.float32]:
+    """Return a file of logits, one row of 32-bit floats a position, without taking it into memory."""
+    import numpy as np
+
+    return np.memmap(path, dtype=np.float32, mode="r").reshape(positions, -1)
+
+
+def not_finite(logits: NDArray[Any]) -> int:
+    """Return how many rows hold NaN or infinity."""
+    import numpy as np
+
+    return sum(int((~np.isfinite(part)).any(axis=1).sum()) for part in _parts(logits))
+
+
+def same_bits(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether all are equal to the last bit; NaN is then equal to itself."""
+    import numpy as np
+
+    return one.shape == other.shape and all(
+        bool((mine.view(np.uint32) == its.view(np.uint32)).all())
+        for mine, its in zip(_parts(one), _parts(other), strict=True)
+    )
+
+
+def _parts(logits: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    return (logits[start : start + _ROWS] for start in range(0, len(logits), _ROWS))

@@ -1,0 +1,123 @@
+"""A new run against stored ones: a screen for gross losses, not the judge of small ones.
+
+The unit is the run. Sessions of one run share the machine's mood; pooling them as if they were independent
+alone raises a nominal 1 % of false alarms to over 20 %.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_llm.records import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.records.metrics import Metric
+
+ALPHA = 0.01  # false "regressed", and false "improved", for a whole run of pytest
+BETA = 0.05  # false "pass", for each metric
+LEAST_RUNS = 5
+
+
+@dataclass(frozen=True)
+class Screened:
+    """What stored runs say of a new one.
+
+    Attributes:
+        verdict: Regressed, improved, pass or inconclusive.
+        change: Of the metric itself, new by old, less 1: a rate that fell is negative.
+        interval: Of the change, at 1 - alpha, from the spread of the stored runs; None with fewer than 2.
+        value: The geometric mean of the stored runs, in the metric's unit.
+        reason: Why nothing could be said, in words; "" otherwise.
+    """
+
+    verdict: Verdict
+    change: float
+    interval: tuple[float, float] | None
+    value: float
+    reason: str = ""
+
+
+def screen(
+    metric: Metric,
+    stored: Sequence[float],
+    value: float,
+    tolerance: float,
+    family: int = 1,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+) -> Screened:
+    """Judge a new run by one or more stored ones, as a prediction from a normal sample of their logarithms.
+
+    With z the logarithm of the new run's time (of its reciprocal, for rates), and mean and sd those of the S
+    stored ones, e = sd * sqrt(1 + 1/S) is the standard error of predicting one more run, with Student's t of
+    S - 1 degrees of freedom (Hahn and Meeker, "Statistical intervals", 1991, section 4.7).
+
+    Args:
+        metric: Says which way is worse.
+        stored: Values of earlier runs, in the metric's unit, each above 0; at least one.
+        value: The new run's.
+        tolerance: The loss that must be called, as a ratio: 0.05. A fifth of it, in logarithms, is too
+            small to matter.
+        family: How many metrics share alpha.
+        alpha: Error rate of false "regressed", and of false "improved", for the family.
+        beta: Error rate of a false "pass".
+    """
+    sign = -1.0 if metric.better == "higher" else 1.0
+    times = [sign * math.log(each) for each in stored]
+    count = len(times)
+    centre = statistics.fmean(times)
+    mean = math.exp(sign * centre)
+    worse = sign * math.log(value) - centre
+    change = math.expm1(sign * worse)
+    if count < 2:
+        return Screened(Verdict.INCONCLUSIVE, change, None, mean, _too_few(count))
+    degrees = count - 1
+    error = statistics.stdev(times) * math.sqrt(1 + 1 / count)
+    reach = _t(degrees, 1 - alpha / 2) * error
+    edges = sorted(math.expm1(sign * (worse + side)) for side in (-reach, reach))
+    interval = (edges[0], edges[1])
+    if count < LEAST_RUNS:
+        return Screened(Verdict.INCONCLUSIVE, change, interval, mean, _too_few(count))
+    verdict = _decide(worse, error, degrees, math.log1p(tolerance), alpha / family, beta)
+    return Screened(verdict, change, interval, mean)
+
+
+def centre_and_spread(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Return the geometric mean of runs and the sd of their logarithms, each None where it has no meaning.
+
+    Args:
+        values: At least one; 0 has no logarithm, and one run alone no spread.
+    """
+    if min(values) <= 0:
+        return None, None
+    logs = [math.log(each) for each in values]
+    return math.exp(statistics.fmean(logs)), statistics.stdev(logs) if len(logs) > 1 else None
+
+
+def _decide(worse: float, error: float, degrees: int, margin: float, alpha: float, beta: float) -> Verdict:
+    # Multiplied out, so that stored runs without any spread need no case of their own.
+    threshold = _t(degrees, 1 - alpha) * error
+    negligible = margin / 5
+    if worse - negligible > threshold:
+        return Verdict.REGRESSED
+    if -worse - negligible > threshold:
+        return Verdict.IMPROVED
+    if worse + _t(degrees, 1 - beta) * error < margin:
+        return Verdict.PASS
+    return Verdict.INCONCLUSIVE
+
+
+def _too_few(count: int) -> str:
+    return f"{count} of {LEAST_RUNS} runs"
+
+
+def _t(degrees: int, quantile: float) -> float:
+    """Return a quantile of Student's t."""
+    from scipy.special import stdtrit  # takes longer to import than all else; most runs judge nothing by it
+
+    return float(stdtrit(degrees, quantile))
