@@ -14,13 +14,13 @@ from pytest_llm.builds.source_tree import SourceTree
 from pytest_llm.builds.toolchain import get_tools
 from pytest_llm.errors import BuildError
 from pytest_llm.records import Build
-from pytest_llm.system.subprocess import environment_of, last_lines
+from pytest_llm.system.program import environment_of, last_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.builds.identity import Identity
-    from pytest_llm.system.subprocess import Running
+    from pytest_llm.system.program import Running
 
 PROGRAM = "llama-bench"
 _TARGETS = ("llama", PROGRAM)

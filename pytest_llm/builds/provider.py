@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm import engines
 from pytest_llm.builds import BuildStore
 from pytest_llm.errors import BuildError
-from pytest_llm.system.subprocess import TELLING_SECONDS
+from pytest_llm.system.program import TELLING_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.builds.toolchain import find_uv
 from pytest_llm.errors import BuildError
-from pytest_llm.system.subprocess import last_lines
+from pytest_llm.system.program import last_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.builds.identity import Identity
-    from pytest_llm.system.subprocess import Running
+    from pytest_llm.system.program import Running
 
 ENVIRONMENT = "environment"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.builds import locks
 from pytest_llm.builds.toolchain import find_cmake
 from pytest_llm.errors import BuildError
-from pytest_llm.system.subprocess import Running, last_lines
+from pytest_llm.system.program import Running, last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable

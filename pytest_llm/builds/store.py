@@ -15,7 +15,7 @@ from pytest_llm.builds.identity import identity_of
 from pytest_llm.builds.manifest import Manifest
 from pytest_llm.builds.release import ENVIRONMENT, make_environment
 from pytest_llm.errors import BuildError, EngineError
-from pytest_llm.system.subprocess import TELLING_SECONDS, Running
+from pytest_llm.system.program import TELLING_SECONDS, Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from pytest_llm.errors import BuildError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.system.subprocess import Running
+    from pytest_llm.system.program import Running
 
 _NAMES = ("cmake", "ninja")
 _ENVIRONMENT = "tools"

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pytest_llm.builds import Identity, release
-from pytest_llm.system import subprocess
+from pytest_llm.system import program
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,12 +59,12 @@ def test_what_would_change_what_is_compiled_is_left_out_of_the_environment() -> 
         "GIT_DIR",
         "GIT_INDEX_FILE",
     }
-    assert set(subprocess.environment_of(dict.fromkeys(kept | dropped, "1"))) == kept
+    assert set(program.environment_of(dict.fromkeys(kept | dropped, "1"))) == kept
 
 
 def test_the_last_lines_are_those_that_were_written_without_uv_s_own_words() -> None:
     log = "\n".join([*(f"DEBUG line {n}" for n in range(30)), "", "  at the end  ", "hint: look elsewhere"])
-    assert subprocess.last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
+    assert program.last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
 
 
 NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: Because "

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Seconds between two lines about how far it is.
 TELLING_SECONDS = 30.0
 
-_TIED = Path(__file__).with_name("tied.py")
+_SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LAST_LINES = 15
 _TAIL_BYTES = 2**16
 # What would change what is compiled, and is no part of a build's name; what would change what uv and git do.
@@ -81,7 +81,7 @@ class Running:
         try:
             with self.log.open("ab") as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_TIED), str(reading), str(self._lock), *command],
+                    [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reading), str(self._lock), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
