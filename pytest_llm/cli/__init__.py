@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "baselines": "show, compare, accept and prune stored baselines",
-    "bisect": "find every build of a row that made a test slower, or its output another one",
-    "builds": "list, make and remove builds of llama.cpp that stand side by side",
-    "doctor": "say whether this machine is fit to measure, what it can see, and what to change",
-    "report": "judge results files again, from their series alone, and tell what they hold",
+    "bisect": "find the builds that made a test slower or changed its output",
+    "builds": "list, make and remove builds of llama.cpp",
+    "doctor": "check if this machine is fit to measure, and name what to change",
+    "report": "recompute every verdict of results files, and print their summary",
 }
 
 PROGRAM = "pytest-llm"
@@ -101,7 +101,7 @@ def _run(words: list[str]) -> int:
 def _parse(words: list[str]) -> argparse.Namespace:
     parser = _Parser(
         prog=PROGRAM,
-        description="Looks after what pytest-llm-bench measured.",
+        description="Manage the baselines, builds and results of pytest-llm-bench.",
         epilog="example: pytest-llm baselines show",
         allow_abbrev=False,
     )

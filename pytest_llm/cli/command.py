@@ -57,7 +57,7 @@ def describe(
     parser.description = f"{text.summary[0].upper()}{text.summary[1:]}. {text.more}".strip()
     parser.epilog = f"exit status: {text.statuses}; 2 for bad input.\n\nexample:\n  {text.example}"
     parser.formatter_class = _Formatter
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
     return parser
 

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import argparse
 
 _TEXT = command.Text(
-    summary="judge results files again, from their series alone, and tell what they hold",
-    more="Every value, interval and verdict is computed anew and must be the file's to the last bit.",
-    statuses="0; 1 if a file says otherwise than its own series",
+    summary="recompute every verdict of results files, and print their summary",
+    more="Every value, interval and verdict follows from the file's series, to the last bit.",
+    statuses="0; 1 if a value or verdict differs from what its series give",
     example="pytest-llm report results.json",
 )
 
@@ -25,7 +25,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     """Declare the command."""
     command.describe(parser, _TEXT, run)
     parser.add_argument(
-        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files of pytest --llm-json"
+        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
     )
 
 

@@ -43,7 +43,7 @@ def llm_workload(
     depth: int | Sequence[int] = 0,
     parallel: int | Sequence[int] = 1,
 ) -> dict[str, object]:
-    """What the model is asked to do, in tokens for each parallel sequence; lists make parameters."""
+    """The request to measure, in tokens for each of the parallel sequences; lists make parameters."""
     return {
         "prompt_tokens": prompt_tokens,
         "generate_tokens": generate_tokens,
@@ -56,7 +56,7 @@ def llm_tokens_per_second(
     min: str | float,  # noqa: A002 - it is what users write
     phase: Literal["generation", "prompt", "total"] = "generation",
 ) -> Limit:
-    """Fail below this speed of generating, of prompt processing, or of whole requests."""
+    """Fail below this speed of generation, of the prompt, or in total (whole requests)."""
     from pytest_llm.errors import UnknownNameError
 
     phases = ("generation", "prompt", "total")
@@ -66,22 +66,22 @@ def llm_tokens_per_second(
 
 
 def llm_first_token_latency(max: str | float, percentile: float = 50) -> Limit:  # noqa: A002
-    """Fail if the first token of a request comes later; the percentile is over all requests."""
+    """Fail if the first token of a request takes longer; the percentile is over all requests of a run."""
     return _limit_at("first_token_latency", percentile, max)
 
 
 def llm_inter_token_latency(max: str | float, percentile: float = 50) -> Limit:  # noqa: A002
-    """Fail if tokens follow each other more slowly; the percentile is over all tokens."""
+    """Fail if the time between two tokens is longer; the percentile is over all tokens of a run."""
     return _limit_at("inter_token_latency", percentile, max)
 
 
 def llm_load_time(max: str | float) -> Limit:  # noqa: A002
-    """Fail if loading the model and making a context take longer (the file is in the page cache)."""
+    """Fail if loading the model and creating a context takes longer (the file is in the page cache)."""
     return _limit("load_time", max)
 
 
 def llm_vram(max: str | float) -> Limit:  # noqa: A002
-    """Fail if the process that runs the model holds more memory of all GPUs together at its peak."""
+    """Fail if the peak memory of the worker on all GPUs together is higher."""
     return _limit("peak_vram", max)
 
 
@@ -89,7 +89,7 @@ def llm_ram(
     max: str | float,  # noqa: A002
     kind: Literal["total", "anonymous", "file"] = "total",
 ) -> Limit:
-    """Fail if the process that runs the model holds more memory at its peak."""
+    """Fail if the peak memory of the worker is higher: total, anonymous, or file-backed."""
     from pytest_llm.errors import UnknownNameError
 
     kinds = {"total": "peak_ram", "anonymous": "peak_ram_anonymous", "file": "peak_ram_file"}
@@ -99,15 +99,15 @@ def llm_ram(
 
 
 def llm_leak(max: str | float) -> Limit:  # noqa: A002
-    """Fail if memory that is never given back grows by more bytes with each generated token."""
+    """Fail if memory grows by more bytes with each generated token."""
     return _limit("leaked_bytes_per_token", max)
 
 
 def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tuple[Gate, ...]:
-    """Fail if a metric (default: prompt and generation speed) is worse than the stored baselines.
+    """Fail if a metric (default: prompt and generation speed) is worse than the reference or its baseline.
 
-    The tolerance is the loss that must be called, of every metric named; without one each metric has its own:
-    3 % of RAM, 5 % of all else.
+    A loss as large as the tolerance must be detected. The default is each metric's own: 3 % for RAM, 5 % for
+    all others.
     """
     from pytest_llm.errors import UsageError
     from pytest_llm.records import Gate
@@ -133,7 +133,7 @@ def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tu
 def llm_output(
     prompts: Sequence[str] | str | None = None, top_k: int = 20, max_kl: float | None = None
 ) -> OutputGate:
-    """Fail, before any timing, if the model says other things than its reference, or what is stored of it."""
+    """Fail, before any timing, if the output differs from the reference or from the stored snapshot."""
     from pytest_llm.errors import UsageError
     from pytest_llm.records import OutputGate
 
@@ -162,7 +162,7 @@ def llm_faster_than(
     phase: Literal["generation", "prompt", "total"] = "generation",
     **load_options: object,
 ) -> FasterMark:
-    """Fail unless this is faster, by so much, than the same model and build with these load options."""
+    """Fail unless this is faster, by this ratio, than the same model and build with these load options."""
     from pytest_llm.errors import UnknownNameError, UsageError
     from pytest_llm.records.units import RATIO
 
@@ -198,7 +198,7 @@ _DECLARING: tuple[Callable[..., Any], ...] = (
 )
 MARKERS = {function.__name__: function for function in _DECLARING}
 _FIXTURES = {"llm_bench", "gguf_model"}
-# Put on every benchmark, for `-m`; who writes it by hand asks for the default workload.
+# Set on every benchmark, for `-m`; written by hand, it asks for the default workload.
 BENCHMARK_MARKER = "llm_bench"
 _MEASURED = {BENCHMARK_MARKER, *MARKERS} - {llm_model.__name__}
 
@@ -211,7 +211,7 @@ def ini_lines() -> list[str]:
     ]
     return [
         *lines,
-        f"{BENCHMARK_MARKER}: On every benchmark, set by the plugin: `-m llm_bench` selects them.",
+        f"{BENCHMARK_MARKER}: Set by the plugin on every benchmark; `-m llm_bench` selects them.",
     ]
 
 

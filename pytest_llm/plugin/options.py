@@ -36,20 +36,20 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("llm_bench", "bool", False, "Run benchmarks of GGUF models (default: skip them)."),
-    Option("llm_bench_only", "bool", False, "Run benchmarks and nothing else (default: off)."),
+    Option("llm_bench_only", "bool", False, "Run benchmarks and skip all other tests (default: off)."),
     Option(
         "llm_model",
         "linelist",
         (),
-        "What tests run on whose llm_model marker names no model: a catalogue name or the path of a GGUF "
-        "file; may be repeated (default: none).",
+        "Default model for tests whose llm_model marker names none: a name of the catalogue or the path of "
+        "a GGUF file; repeatable (default: none).",
         "NAME_OR_FILE",
     ),
     Option(
         "llm_candidate",
         "string",
         "llama-cpp-python",
-        "The build under test, ENGINE[@WHERE]: llama-cpp-python, a release such as 0.3.36 or "
+        "The build to test, ENGINE[@WHERE]: llama-cpp-python, a release such as 0.3.36 or "
         "0.3.36[-DGGML_AVX2=OFF], venv:PATH, lib:PATH, git:REF:CHECKOUT, or llama-bench@bin:PATH (default: "
         "the llama-cpp-python of this environment).",
         "BUILD",
@@ -58,62 +58,62 @@ OPTIONS = (
         "llm_against",
         "string",
         "",
-        "Judge the candidate against this build, measured beside it now (default: none).",
+        "Compare the candidate with this reference build, measured in the same sessions (default: none).",
         "BUILD",
     ),
     Option(
         "llm_build_settings",
         "string",
         "",
-        "What releases and commits are compiled with, CMake's -DNAME=VALUE, as in a shell; what a build says "
-        "itself of the same names goes before it (default: nothing, which is llama.cpp's own choice).",
+        "CMake settings for the releases and commits that are compiled: -DNAME=VALUE, quoted as in a shell; "
+        "per-build settings override these (default: none, which leaves llama.cpp's defaults).",
         "SETTINGS",
     ),
     Option(
         "llm_aa",
         "bool",
         False,
-        "Judge the candidate against itself, to see what this machine can tell (default: do not).",
+        "Compare the candidate with itself, to see what this machine can detect (default: off).",
     ),
     Option(
         "llm_effort",
         "string",
         "normal",
-        "How many sessions, fresh processes each, a subject gets: quick 3, normal 5, thorough 10 (default: "
-        "normal); a pair gets as many as its answer takes, from 6, 10 or 20 on.",
+        "Number of sessions, each in fresh processes: quick 3, normal 5, thorough 10 (default: normal). A "
+        "comparison of two builds takes as many as its verdict needs, at least 6, 10 or 20.",
         "EFFORT",
     ),
     Option(
         "llm_time_limit",
         "string",
         "20 min",
-        "How long a pair may be measured before what is undecided is inconclusive: seconds, or a text with a "
-        "unit (default: 20 min).",
+        "Longest time to measure one pair of builds; metrics undecided by then are inconclusive: seconds, "
+        "or a number with a unit (default: 20 min).",
         "TIME",
     ),
     Option(
         "llm_operators",
         "bool",
         False,
-        "Where a pair of builds that were made from sources got slower, compare their operators too: up to "
-        "two minutes for prompt and for generation each, and the compilation of upstream's benchmark "
-        "(default: do not).",
+        "If a speed regressed and both builds were made from source, measure which operators got slower: up "
+        "to two minutes each for prompt and generation, plus compiling llama.cpp's operator benchmark once "
+        "(default: off).",
     ),
-    Option("llm_json", "string", "", "Write the results to this file, as JSON (default: none).", "FILE"),
+    Option("llm_json", "string", "", "Write the results to this JSON file (default: none).", "FILE"),
     Option(
         "llm_baselines",
         "string",
         "",
-        "The folder of baselines (default: baselines beside the ini file).",
+        "Folder of the stored baselines (default: baselines beside the ini file).",
         "DIR",
     ),
     Option(
         "llm_update_baselines",
         "string",
         "",
-        "Write baselines of the tests that pass: new adds what has none, append adds this run to what is "
-        "there, replace drops what is there of these tests, also of those that fail; refused when CI is set "
-        "in the environment (default: write none).",
+        "Store this run in the baselines: new adds metrics that have no stored run, append adds the run to "
+        "the stored ones, replace deletes the stored runs of these tests first and accepts failed tests, "
+        "too; refused when CI is set in the environment (default: write none).",
         "MODE",
     ),
     *(
@@ -121,30 +121,30 @@ OPTIONS = (
             f"llm_{name}",
             "string",
             default,
-            f"What becomes of a test {of_which}: warn or fail (default: {default}).",
+            f"Result of {what}: warn or fail (default: {default}).",
             "warn|fail",
         )
-        for name, of_which, default in (
-            ("missing_baseline", "that has nothing to be compared with", "warn"),
-            ("inconclusive", "of which nothing certain can be said", "warn"),
-            ("uncovered", "that asks for what cannot be measured here", "warn"),
-            ("drift", "whose configuration or output differs from what it is compared with", "fail"),
+        for name, what, default in (
+            ("missing_baseline", "a test without a stored baseline to compare with", "warn"),
+            ("inconclusive", "an inconclusive comparison", "warn"),
+            ("uncovered", "a test that asks for a metric that cannot be measured here", "warn"),
+            ("drift", "a test whose configuration or output differs from its reference or baseline", "fail"),
         )
     ),
     Option(
         "llm_cache",
         "string",
         "",
-        "Where fetched models and builds are kept (default: PYTEST_LLM_CACHE of the environment, else the "
-        "user's cache folder).",
+        "Folder for downloaded models and for builds (default: the environment variable PYTEST_LLM_CACHE, "
+        "or the user's cache folder).",
         "DIR",
     ),
     Option(
         "llm_timeout",
         "string",
         "10 min",
-        "How long a worker may take for one answer before it is ended: seconds, or a text with a unit "
-        "(default: 10 min).",
+        "Longest time that a worker may take for one answer before it is killed: seconds, or a number with "
+        "a unit (default: 10 min).",
         "TIME",
     ),
 )

@@ -66,4 +66,4 @@ def test_a_value_that_is_none_is_one_line(project: Project, ini: Ini) -> None:
 
 def test_help_tells_the_default(project: Project) -> None:
     for name in ("--llm-aa", "llm_aa"):
-        assert "to see what this machine can tell (default: do not)" in project.help(name)
+        assert "to see what this machine can detect (default: off)" in project.help(name)

@@ -98,4 +98,4 @@ def test_a_pair_is_no_baseline(project: Project, option: str) -> None:
 
 def test_help_tells_the_default(project: Project) -> None:
     for name in ("--llm-against", "llm_against"):
-        assert "measured beside it now (default: none)" in project.help(name)
+        assert "measured in the same sessions (default: none)" in project.help(name)

@@ -66,4 +66,4 @@ def test_what_is_no_setting_is_refused_in_one_line(project: Project) -> None:
 
 def test_help_tells_the_default(project: Project) -> None:
     for name in ("--llm-build-settings", "llm_build_settings"):
-        assert "(default: nothing, which is llama.cpp's own choice)" in project.help(name)
+        assert "(default: none, which leaves llama.cpp's defaults)" in project.help(name)

@@ -101,5 +101,5 @@ def test_a_file_is_refused_in_one_line(project: Project) -> None:
 
 def test_help_tells_the_default(project: Project) -> None:
     for name in ("--llm-cache", "llm_cache"):
-        told = "(default: PYTEST_LLM_CACHE of the environment, else the user's cache folder)"
+        told = "(default: the environment variable PYTEST_LLM_CACHE, or the user's cache folder)"
         assert told in project.help(name)

@@ -62,5 +62,5 @@ def test_an_unknown_effort_is_one_line_with_the_nearest(project: Project, ini: I
 
 def test_help_tells_the_unit_and_the_default(project: Project) -> None:
     for name in ("--llm-effort", "llm_effort"):
-        assert "How many sessions, fresh processes each" in project.help(name)
+        assert "Number of sessions, each in fresh processes" in project.help(name)
         assert "quick 3, normal 5, thorough 10 (default: normal)" in project.help(name)

@@ -132,4 +132,4 @@ def test_a_path_without_a_file_is_one_line(project: Project) -> None:
 
 def test_help_tells_the_default(project: Project) -> None:
     for name in ("--llm-model", "llm_model"):
-        assert "may be repeated (default: none)" in project.help(name)
+        assert "repeatable (default: none)" in project.help(name)

@@ -86,4 +86,4 @@ def test_a_bad_time_in_a_file_is_one_line(project: Project, ini: Ini) -> None:
 
 def test_help_tells_the_unit_and_the_default(project: Project) -> None:
     for name in ("--llm-time-limit", "llm_time_limit"):
-        assert "seconds, or a text with a unit (default: 20 min)" in project.help(name)
+        assert "seconds, or a number with a unit (default: 20 min)" in project.help(name)

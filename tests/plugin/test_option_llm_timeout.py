@@ -74,4 +74,4 @@ def test_a_bad_time_in_a_file_is_one_line(project: Project, ini: Ini) -> None:
 
 def test_help_tells_the_unit_and_the_default(project: Project) -> None:
     for name in ("--llm-timeout", "llm_timeout"):
-        assert "seconds, or a text with a unit (default: 10 min)" in project.help(name)
+        assert "seconds, or a number with a unit (default: 10 min)" in project.help(name)

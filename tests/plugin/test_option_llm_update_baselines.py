@@ -95,6 +95,6 @@ def test_what_cannot_be_written_is_one_line_beside_pytests_own_report(project: P
 def test_help_tells_the_modes_and_the_default(project: Project) -> None:
     for name in ("--llm-update-baselines", "llm_update_baselines"):
         told = project.help(name)
-        assert "new adds what has none" in told
+        assert "new adds metrics that have no stored run" in told
         assert "refused when CI is set" in told
         assert "(default: write none)" in told

@@ -18,6 +18,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--baselines",
             metavar="DIR",
-            help="the folder of baselines (default: what the ini key llm_baselines says, else baselines, "
-            "beside pytest's ini file; without one, in the current folder)",
+            help="folder of the baselines (default: the ini key llm_baselines, or baselines beside "
+            "pytest's ini file, or baselines in the current folder)",
         )

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     _Results = tuple[Path, dict[str, Any]]
 
 _TEXT = command.Text(
-    summary="take results files into the store of their machine",
-    more="Each file is one run of every test in it; the oldest counts first. A test that did not pass is "
-    "left out, unless the mode is replace. Refused where CI is set in the environment.",
-    statuses="0; 1 if anything was refused (what --mode=new finds stored already is no refusal)",
+    summary="store results files as baselines of their machine",
+    more="Each file is one run of every test in it; files are stored oldest first. Failed tests are left "
+    "out, unless the mode is replace. Refused when CI is set in the environment.",
+    statuses="0; 1 if a test was refused (metrics that --mode=new finds stored are not refused)",
     example="pytest-llm baselines accept results.json && git diff baselines",
 )
 
@@ -42,21 +42,21 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
     """Declare the command."""
     parser = command.add(commands, "accept", _TEXT, run)
     parser.add_argument(
-        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files of pytest --llm-json"
+        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
     )
     parser.add_argument(
         "--mode",
         choices=get_args(Mode),
         default="append",
-        help="new: store metrics that have no stored run; append: add a run to each; replace: drop what is "
-        "stored of these tests first (default: append)",
+        help="new: store metrics that have no stored run; append: add the run to the stored ones; replace: "
+        "delete the stored runs of these tests first (default: append)",
     )
     parser.add_argument(
         "--test",
         metavar="TEST",
         action="append",
         default=[],
-        help=f"only these: {TEST_HELP}; may be repeated (default: all)",
+        help=f"only these tests: {TEST_HELP}; repeatable (default: all)",
     )
     return parser
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pytest_llm.cli.baselines.comparison import Compared, TestDiff
 
 _TEXT = command.Text(
-    summary="compare results files with what is stored of their machine",
-    more="Every metric is judged as pytest judges gates: by the tolerance of the test's llm_no_regression, "
-    "by the metric's own where it asks for none, at the error rate that the file's gates share. Metrics that "
-    "no test gates are told and decide nothing.",
+    summary="compare results files with the stored baselines of their machine",
+    more="Judges every metric as pytest judges gates: with the tolerance of the test's llm_no_regression or "
+    "the metric's own, at the error rate that the file's gates share. Metrics without a gate are printed and "
+    "do not change the exit status.",
     statuses="0; 1 if a gated metric regressed",
     example="pytest-llm baselines diff results.json",
 )
@@ -35,7 +35,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
     """Declare the command."""
     parser = command.add(commands, "diff", _TEXT, run)
     parser.add_argument(
-        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files of pytest --llm-json"
+        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
     )
     return parser
 

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from pytest_llm.records import TestKey
 
 _TEXT = command.Text(
-    summary="list what is stored of tests that are not there any more, or remove it",
-    more="Which tests there are, pytest says: it collects those of the project, as if it were started "
-    "without paths in the folder of its ini file. Where it cannot see all of them, nothing is removed. "
-    "Removing is refused where CI is set in the environment.",
-    statuses="0; 1 if there is something to remove and --yes is not given",
+    summary="list or remove the baselines of tests that no longer exist",
+    more="Runs pytest's collection in the folder of the ini file to find the project's tests. If pytest "
+    "cannot collect all of them, nothing is removed. Removing is refused when CI is set in the environment.",
+    statuses="0; 1 if there are baselines to remove and --yes is not given",
     example="pytest-llm baselines prune --yes && git diff --stat baselines",
 )
 
@@ -39,11 +38,11 @@ _COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.inven
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     """Declare the command."""
     parser = command.add(commands, "prune", _TEXT, run)
-    parser.add_argument("--yes", action="store_true", help="remove it (default: only list it)")
+    parser.add_argument("--yes", action="store_true", help="remove them (default: only list them)")
     parser.add_argument(
         "--machine",
         metavar="FINGERPRINT",
-        help="only what was recorded on this machine, and facts (default: on all)",
+        help="only runs recorded on this machine, and facts (default: all machines)",
     )
     return parser
 

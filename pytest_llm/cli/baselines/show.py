@@ -25,12 +25,11 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, TestKey
 
 _TEXT = command.Text(
-    summary="show what is stored",
-    more="For each metric: how many runs, their geometric mean, their spread (the standard deviation of "
-    "their logarithms), when they were recorded, and of which builds; those that were read otherwise, by "
-    "themselves. For each test, the facts that hold on "
-    "every machine.",
-    statuses="0; 1 where nothing of what was asked for is stored",
+    summary="show the stored baselines",
+    more="Prints, for each metric, the number of runs, their geometric mean, their spread (standard "
+    "deviation of the logarithms), their dates and their builds; runs that were read in different ways are "
+    "listed apart. Prints, for each test, the facts that hold on every machine.",
+    statuses="0; 1 if nothing is stored of what was asked for",
     example="pytest-llm baselines show test_speed::test_generation",
 )
 
@@ -42,7 +41,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
     parser.add_argument(
         "--machine",
         metavar="FINGERPRINT",
-        help="only what was recorded on this machine, a folder of DIR/machines (default: all)",
+        help="only runs recorded on this machine, a folder of DIR/machines (default: all machines)",
     )
     return parser
 

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference, OperatorRun
 
 _TEXT = command.Text(
-    summary="find every build of a row that made a test slower, or its output another one",
-    more="Compares pairs of builds, as pytest --llm-against does: the two ends first, then halves, until "
-    "neighbours are left; a build that cannot be tested is passed over. All comparisons share one error "
-    "rate. Every answer is kept: started again, a bisect goes on where it stopped. Ends with a text for an "
-    "issue. With --checkout, each guilty step is then bisected over the commits of llama.cpp between its two "
-    "builds, at an error rate of its own.",
-    statuses="0 if a guilty build was found; 1 if none was: the ends are alike, the good end is the bad one, "
+    summary="find the builds that made a test slower or changed its output",
+    more="Compares pairs of builds, as pytest --llm-against does: the two ends first, then halves, down to "
+    "neighbours. Builds that cannot be tested are skipped. All comparisons share one error rate. Every "
+    "comparison is stored: an interrupted bisect resumes. Ends with the text for an issue. With --checkout, "
+    "each culprit is then bisected over the commits of llama.cpp between it and the build before, at an "
+    "error rate of its own.",
+    statuses="0 if a culprit was found; 1 if not: the ends do not differ, the good end is the worse one, "
     "or an end cannot be tested",
     example="pytest-llm bisect tests/test_speed.py::test_chat --good 0.3.16 --bad 0.3.36\n"
     "  pytest-llm bisect tests/test_speed.py::test_chat --builds venv:old,venv:mid,venv:new\n"
@@ -56,50 +56,52 @@ _COMMIT = "git:"
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Declare the command."""
     command.describe(parser, _TEXT, run)
-    parser.add_argument("nodeid", metavar="NODEID", help="the one test to measure, as pytest takes it")
+    parser.add_argument("nodeid", metavar="NODEID", help="the test to measure, as on pytest's command line")
     ends = parser.add_argument_group(
         "builds",
-        "two releases, or two commits (git:REF:CHECKOUT), with all that lie between them; or the whole row",
+        "two releases or two commits (git:REF:CHECKOUT), to test all builds between them; or a list",
     )
-    ends.add_argument("--good", metavar="BUILD", help="the earlier end")
-    ends.add_argument("--bad", metavar="BUILD", help="the later end")
+    ends.add_argument("--good", metavar="BUILD", help="the earlier end, known to be good")
+    ends.add_argument("--bad", metavar="BUILD", help="the later end, known to be bad")
     ends.add_argument("--builds", metavar="BUILD,BUILD,...", help="all builds, in order")
     ends.add_argument(
         "--checkout",
         metavar="PATH",
-        help="a checkout of llama.cpp, over whose commits each guilty step is bisected further",
+        help="a checkout of llama.cpp, to bisect each culprit down to a commit",
     )
     parser.add_argument(
         "--metric",
         metavar="NAME",
         default="",
-        help="what to follow: a metric that the test gates, or output (default: the first metric in which "
-        "the ends show a loss, else the output)",
+        help="metric to bisect: one that the test gates, or output (default: the first metric in which the "
+        "ends show a loss, or the output if there is none)",
     )
     parser.add_argument(
         "--neighbours",
         action="store_true",
-        help="compare every build with the one before it, so that no gain can hide a loss (default: halves)",
+        help="compare every build with the one before it, so that no gain can hide a loss (default: bisect)",
     )
-    parser.add_argument("--effort", choices=SESSIONS, default="normal", help="as of pytest (normal)")
+    parser.add_argument(
+        "--effort", choices=SESSIONS, default="normal", help="as for pytest (default: normal)"
+    )
     parser.add_argument(
         "--model", metavar="NAME_OR_FILE", action="append", default=[], help="pytest's --llm-model"
     )
-    parser.add_argument("--time-limit", metavar="TIME", help="of one comparison: pytest's --llm-time-limit")
+    parser.add_argument("--time-limit", metavar="TIME", help="pytest's --llm-time-limit, for one comparison")
     parser.add_argument(
         "--cache",
         metavar="DIR",
-        help="where models and answers are kept (default: as for pytest: the ini key llm_cache, else "
-        "PYTEST_LLM_CACHE, else the user's cache)",
+        help="cache folder, for models and comparisons (default: the ini key llm_cache, PYTEST_LLM_CACHE, or "
+        "the user's cache folder)",
     )
     parser.add_argument(
         "--no-operators",
         dest="operators",
         action="store_false",
-        help="do not look for the operation that got slower; for builds made from sources, that is up to two "
-        "minutes for each guilty step, and the compilation of upstream's benchmark for both of its builds",
+        help="do not measure which operators got slower (saves up to two minutes a culprit, and compiling "
+        "llama.cpp's operator benchmark; builds made from source only)",
     )
-    parser.add_argument("--fresh", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--fresh", action="store_true", help="ignore stored comparisons and measure again")
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:

@@ -18,6 +18,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         each.add_to(commands).add_argument(
             "--cache",
             metavar="DIR",
-            help="where builds are kept, in builds/ (default: as for pytest: the ini key llm_cache, else "
-            "PYTEST_LLM_CACHE, else the user's cache)",
+            help="cache folder, which holds the builds in builds/ (default: the ini key llm_cache, "
+            "PYTEST_LLM_CACHE, or the user's cache folder)",
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import BuildReference
 
 BUILD_HELP = (
-    "a release, or a commit of a checkout of llama.cpp; with CMake's settings if need be: 0.3.36, "
+    "a release, or a commit of a checkout of llama.cpp, with optional CMake settings: 0.3.36, "
     "'0.3.36[-DGGML_AVX2=OFF]', git:master~3:../llama.cpp"
 )
 

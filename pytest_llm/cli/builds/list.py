@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _TEXT = command.Text(
     summary="list the builds that were made",
-    more="For each: how much room it takes, for which Python and when it was made, and what it says of "
-    "itself. What a maker that was killed left behind is told as unfinished; nothing uses it.",
+    more="Prints the size, Python and date of each build, and the version, commit and compiler that it "
+    "reports. An incomplete build is listed as unfinished and is never used.",
     statuses="0",
     example="pytest-llm builds list",
 )

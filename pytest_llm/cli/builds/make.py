@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _TEXT = command.Text(
     summary="make builds, each in a folder of its own",
-    more="A build that is there already is left as it is. How far one is, is told on standard error.",
-    statuses="0; 1 if one could not be made",
+    more="An existing build is left as it is. Progress goes to standard error.",
+    statuses="0; 1 if a build failed",
     example="pytest-llm builds make 0.3.35 '0.3.36[-DGGML_NATIVE=OFF]'\n  pytest-llm builds make "
     "git:master~3:../llama.cpp",
 )

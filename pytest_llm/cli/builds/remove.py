@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _TEXT = command.Text(
     summary="remove builds",
-    more="A build goes for every Python that it was made for; one that somebody makes or runs stays.",
-    statuses="0; 1 if one stays, or is not there",
+    more="Removes a build for every Python that it was made for. A build in use is kept.",
+    statuses="0; 1 if a build is in use or does not exist",
     example="pytest-llm builds remove 0.3.35",
 )
 
@@ -26,7 +26,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
     """Declare the command."""
     parser = command.add(commands, "remove", _TEXT, run)
     parser.add_argument("builds", metavar="BUILD", nargs="*", help=BUILD_HELP)
-    parser.add_argument("--all", action="store_true", help="all builds, and what is left of unfinished ones")
+    parser.add_argument("--all", action="store_true", help="remove all builds, incomplete ones, too")
     return parser
 
 

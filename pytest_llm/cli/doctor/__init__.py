@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     import argparse
 
 _TEXT = command.Text(
-    summary="say whether this machine is fit to measure, what it can see, and what to change",
-    more="Looks at the machine for a second. With --qualify, shows by measuring whether its verdicts on "
-    "speed may be believed, which takes some minutes, and keeps the answer.",
-    statuses="0; 1 if something is to be changed, or with --qualify if the machine is not qualified",
+    summary="check if this machine is fit to measure, and name what to change",
+    more="Looks at the machine for a second. With --qualify, tests for some minutes if verdicts on speed are "
+    "right on this machine, and stores the result.",
+    statuses="0; 1 if there is something to change or, with --qualify, if the machine is not qualified",
     example="pytest-llm doctor --qualify",
 )
 
@@ -24,25 +24,25 @@ _TEXT = command.Text(
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Declare the command."""
     command.describe(parser, _TEXT, run)
-    parser.add_argument("--qualify", action="store_true", help="measure whether its verdicts may be believed")
+    parser.add_argument("--qualify", action="store_true", help="test if verdicts on speed are right here")
     parser.add_argument(
         "--candidate",
         metavar="BUILD",
         default=DEFAULT,
-        help="the build: llama-cpp-python (of this environment), a release such as 0.3.36, venv:PATH, "
+        help="build to measure: llama-cpp-python (of this environment), a release such as 0.3.36, venv:PATH, "
         "lib:PATH or git:REF:CHECKOUT",
     )
     parser.add_argument(
         "--model",
         metavar="NAME_OR_FILE",
         default="smollm2-135m",
-        help="what --qualify measures with (default: %(default)s)",
+        help="model that --qualify measures (default: %(default)s)",
     )
     parser.add_argument(
         "--cache",
         metavar="DIR",
-        help="where models and the answer are kept (default: as for pytest: the ini key llm_cache, else "
-        "PYTEST_LLM_CACHE, else the user's cache)",
+        help="cache folder, for models and the result (default: the ini key llm_cache, PYTEST_LLM_CACHE, "
+        "or the user's cache folder)",
     )
 
 
