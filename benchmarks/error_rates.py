@@ -23,7 +23,7 @@ import platformdirs
 from benchmarks.error_rate_report import lines
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.machine import fingerprint
-from pytest_llm.machine.environment import surroundings
+from pytest_llm.machine.environment import measurement_context
 from pytest_llm.machine.qualification.injected import WithVariables
 from pytest_llm.measure import run_paired
 from pytest_llm.models import ModelStore, builtin_entries
@@ -82,8 +82,8 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     started = time.monotonic()
     reference = Side(subject, model, LlamaCppPython(BUILD, TIMEOUT))
     candidate = reference._replace(engine=WithVariables(reference.engine, fault))
-    around = surroundings(Silent(), patience=3600.0)
-    run = run_paired(campaign, candidate, reference, rule, around)[WORKLOAD]
+    context = measurement_context(Silent(), patience=3600.0)
+    run = run_paired(campaign, candidate, reference, rule, context)[WORKLOAD]
     if not isinstance(run, PairedRun):
         raise run
     return {

@@ -65,7 +65,7 @@ def copy_of(side: Side, folder: Path) -> Side:
     path = folder / f"{side.model.sha256}.f32.gguf"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with closing(side.engine.start_talking(side.subject, side.model)) as started:
+        with closing(side.engine.start_generation(side.subject, side.model)) as started:
             started.write_f32(path)
     return side._replace(model=replace(side.model, path=str(path)))
 

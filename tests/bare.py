@@ -12,7 +12,7 @@ RUN = Run(
     workload=Workload(),
     model=MODEL,
     build=BUILD,
-    resolved={},
+    effective_options={},
     sessions=(),
     measurements={},
 )

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines.records import Conditions, Entry, FactsEntry, Refusal
-from pytest_llm.records import ALWAYS_FAILING, SAID, Provenance, Run, TestKey, Verdict
+from pytest_llm.baselines.records import Conditions, Entry, InvariantsEntry, Refusal
+from pytest_llm.records import ALWAYS_FAILING, OUTPUT_SNAPSHOT, Provenance, Run, TestKey, Verdict
 from pytest_llm.records.metrics import find
 from pytest_llm.records.serialization import decode
 
@@ -22,7 +22,7 @@ class Taken:
     """What a results file offers to a store, and which of its tests it leaves out."""
 
     runs: tuple[Entry, ...]
-    facts: tuple[FactsEntry, ...]
+    invariants: tuple[InvariantsEntry, ...]
     left_out: tuple[Refusal, ...]
 
 
@@ -40,7 +40,7 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
         name: decode(Run, {**entry, "measurements": {}}) for name, entry in results["runs"].items()
     }
     started = datetime.fromisoformat(results["started"])
-    runs, facts, left_out = [], [], []
+    runs, invariants, left_out = [], [], []
     for test in results["tests"]:
         key = TestKey(**test["key"])
         if test["run"] is None or not test["metrics"]:
@@ -57,19 +57,19 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
             }
             notes = {name: note for name in values if (note := run.how_read(find(name)))}
             runs.append(Entry(key, Conditions.of(run), source, values, notes))
-            told = {**run.facts, **_said(test, mode)}
+            told = {**run.invariants, **_said(test, mode)}
             if told:
-                facts.append(FactsEntry(key, Conditions.of_facts(run), source, told))
-    return Taken(tuple(runs), tuple(facts), tuple(left_out))
+                invariants.append(InvariantsEntry(key, Conditions.of_facts(run), source, told))
+    return Taken(tuple(runs), tuple(invariants), tuple(left_out))
 
 
 def _said(test: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
     """Return what the test said, unless that is as far as may be from what is stored already."""
     output = test.get("output") or {}
-    said = output.get("said")
+    said = output.get("output_snapshot")
     if not said or (mode != "replace" and output["verdict"] == Verdict.PASS.value):
         return {}
-    return {SAID: said}
+    return {OUTPUT_SNAPSHOT: said}
 
 
 def _fell_short(test: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pytest_llm.baselines.records import Recorded, RecordedFacts
+    from pytest_llm.baselines.records import Recorded, RecordedInvariants
     from pytest_llm.records import JSON, TestKey
 
 Test = TypeVar("Test")
@@ -49,7 +49,7 @@ def machine(folder: Path, fingerprint: str) -> Machine:
     return Machine(fingerprint, parts, _tests(shelf))
 
 
-def facts(folder: Path) -> dict[TestKey, RecordedFacts]:
+def invariants(folder: Path) -> dict[TestKey, RecordedInvariants]:
     """Return the facts that hold on every machine, in the order of modules and names.
 
     Raises:

@@ -6,14 +6,14 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from pytest_llm.baselines.records import Recorded, RecordedFacts, Series
+from pytest_llm.baselines.records import Recorded, RecordedInvariants, Series
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.records import StoredRun, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.baselines.records import Conditions, Entry, FactsEntry, Mode
+    from pytest_llm.baselines.records import Conditions, Entry, InvariantsEntry, Mode
     from pytest_llm.records import JSON
 
 # Measured, so that no two CPUs agree on it: what was recorded first stays, with what it belongs to.
@@ -55,28 +55,30 @@ def add_run(
 
 
 def add_facts(
-    stored: RecordedFacts | None, entry: FactsEntry, mode: Mode
-) -> tuple[RecordedFacts | None, list[str], list[tuple[str, str]]]:
+    stored: RecordedInvariants | None, entry: InvariantsEntry, mode: Mode
+) -> tuple[RecordedInvariants | None, list[str], list[tuple[str, str]]]:
     """Return the test's new record, the facts written, and what was refused as (fact or "", reason).
 
     A fact does not vary as a run's values do: ``new`` and ``append`` both add what is not there, and an equal
     fact is neither written nor refused.
     """
-    problem = "" if entry.facts else "has no facts"
+    problem = "" if entry.invariants else "has no facts"
     problem = problem or _differs(stored, entry.conditions, mode)
-    facts: dict[str, JSON] = {}
+    invariants: dict[str, JSON] = {}
     try:
         # As they will be read: lists where there were tuples.
-        facts = json.loads(json.dumps(dict(entry.facts), allow_nan=False))
+        invariants = json.loads(json.dumps(dict(entry.invariants), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         problem = problem or f"is not JSON: {error}"
     if problem:
         return stored, [], [("", problem)]
-    kept = {} if stored is None or mode == "replace" else dict(stored.facts)
+    kept = {} if stored is None or mode == "replace" else dict(stored.invariants)
     written, refused = [], []
-    for name, value in sorted(facts.items()):
+    for name, value in sorted(invariants.items()):
         owner = _BELONGS_TO.get(name)
-        if owner is not None and (name in kept or kept.get(owner, facts.get(owner)) != facts.get(owner)):
+        if owner is not None and (
+            name in kept or kept.get(owner, invariants.get(owner)) != invariants.get(owner)
+        ):
             continue
         if name not in kept:
             kept[name] = value
@@ -88,7 +90,7 @@ def add_facts(
             elif grown != kept[name]:
                 kept[name] = grown
                 written.append(name)
-    record = RecordedFacts(entry.conditions, kept, entry.provenance) if written else stored
+    record = RecordedInvariants(entry.conditions, kept, entry.provenance) if written else stored
     return record, written, refused
 
 
@@ -103,7 +105,7 @@ def _grown(stored: JSON, now: JSON) -> JSON:
     return {**stored, **now} if all(stored[name] == now[name] for name in both) else None
 
 
-def _differs(stored: Recorded | RecordedFacts | None, conditions: Conditions, mode: Mode) -> str:
+def _differs(stored: Recorded | RecordedInvariants | None, conditions: Conditions, mode: Mode) -> str:
     if stored is None or mode == "replace":
         return ""
     difference = stored.conditions.difference(conditions)

@@ -17,7 +17,7 @@ _NO_PROVENANCE = {"build": "", "llama_cpp_commit": "", "recorded": "", "plugin":
 def _from_0(document: dict[str, Any]) -> dict[str, Any]:
     """Version 0 had no units and no provenance: a metric's runs were bare numbers."""
     for test in document["tests"].values():
-        if "facts" in test:
+        if "invariants" in test:
             test["provenance"] = dict(_NO_PROVENANCE)
         for name, metric in test.get("metrics", {}).items():
             metric["unit"] = metrics.find(name).unit.base

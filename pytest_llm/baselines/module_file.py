@@ -9,7 +9,7 @@ from pytest_llm.baselines import document, io
 from pytest_llm.baselines.records import (
     Conditions,
     Recorded,
-    RecordedFacts,
+    RecordedInvariants,
     Series,
 )
 from pytest_llm.errors import BaselineError
@@ -190,18 +190,18 @@ class MetricsCodec:
 class FactsCodec:
     """Facts by name, with one provenance."""
 
-    def encode(self, test: RecordedFacts) -> dict[str, Any]:
+    def encode(self, test: RecordedInvariants) -> dict[str, Any]:
         """Return the record as the file has it."""
         return {
             "conditions": dict(vars(test.conditions)),
-            "facts": dict(test.facts),
+            "invariants": dict(test.invariants),
             "provenance": dict(vars(test.provenance)),
         }
 
-    def decode(self, test: dict[str, Any]) -> RecordedFacts:
+    def decode(self, test: dict[str, Any]) -> RecordedInvariants:
         """Return the record of what a file, whose shape was checked, has."""
-        return RecordedFacts(
-            Conditions(**test["conditions"]), test["facts"], Provenance(**test["provenance"])
+        return RecordedInvariants(
+            Conditions(**test["conditions"]), test["invariants"], Provenance(**test["provenance"])
         )
 
 

@@ -105,11 +105,11 @@ class Recorded:
 
 
 @dataclass(frozen=True)
-class RecordedFacts:
+class RecordedInvariants:
     """What the portable file holds of one test; the provenance is that of the last one who added to it."""
 
     conditions: Conditions
-    facts: Mapping[str, JSON]
+    invariants: Mapping[str, JSON]
     provenance: Provenance
 
 
@@ -133,13 +133,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class FactsEntry:
+class InvariantsEntry:
     """New facts of a test, to be stored: JSON values by name."""
 
     key: TestKey
     conditions: Conditions
     provenance: Provenance
-    facts: Mapping[str, JSON]
+    invariants: Mapping[str, JSON]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Found:
 class FoundFacts:
     """The stored facts of a test."""
 
-    facts: Mapping[str, JSON]
+    invariants: Mapping[str, JSON]
     provenance: Provenance
     conditions: Conditions
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
-    from pytest_llm.baselines.records import Conditions, Entry, FactsEntry, Mode, Recorded
+    from pytest_llm.baselines.records import Conditions, Entry, InvariantsEntry, Mode, Recorded
     from pytest_llm.records import JSON, TestKey
 
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 Test = TypeVar("Test")
-New = TypeVar("New", bound="Entry | FactsEntry")
+New = TypeVar("New", bound="Entry | InvariantsEntry")
 
 
 class BaselineStore:
@@ -62,7 +62,7 @@ class BaselineStore:
         self._runs = _Kept(
             Shelf(folder / "machines" / fingerprint, "machine", MetricsCodec(), machine), add_run
         )
-        self._facts = _Kept(Shelf(folder / "portable", "portable", FactsCodec()), add_facts)
+        self._invariants = _Kept(Shelf(folder / "portable", "portable", FactsCodec()), add_facts)
 
     def look_up(self, key: TestKey, metric: str, conditions: Conditions) -> Found | Missing:
         """Return the stored runs of a test's metric, or why there are none to compare with.
@@ -94,24 +94,24 @@ class BaselineStore:
         Raises:
             BaselineError: The file is there and cannot be used.
         """
-        tests = self._facts.read(key.module)
+        tests = self._invariants.read(key.module)
         if tests is None:
-            return Missing(f"no facts of {key.module} in {self._facts.shelf.folder}")
+            return Missing(f"no facts of {key.module} in {self._invariants.shelf.folder}")
         if key not in tests:
             return Missing("no facts of this test were ever recorded")
         test = tests[key]
         difference = test.conditions.difference(conditions)
         if difference:
             return Missing(difference)
-        return FoundFacts(test.facts, test.provenance, test.conditions)
+        return FoundFacts(test.invariants, test.provenance, test.conditions)
 
-    def has_facts(self, key: TestKey) -> bool:
+    def has_invariants(self, key: TestKey) -> bool:
         """Whether facts of a test are stored, under whatever conditions.
 
         Raises:
             BaselineError: The file is there and cannot be used.
         """
-        return key in (self._facts.read(key.module) or {})
+        return key in (self._invariants.read(key.module) or {})
 
     def recorded(self, module: str) -> Mapping[TestKey, Recorded]:
         """Return everything that this machine's file holds of a module; nothing if there is no file.
@@ -139,7 +139,7 @@ class BaselineStore:
         """
         return self._runs.update(entries, mode)
 
-    def update_facts(self, entries: Iterable[FactsEntry], mode: Mode) -> Updated:
+    def update_invariants(self, entries: Iterable[InvariantsEntry], mode: Mode) -> Updated:
         """Store new facts; all of a module at once or, on an error, none of it.
 
         ``new`` and ``append`` add what is not there, under the same conditions only, and refuse what is
@@ -148,7 +148,7 @@ class BaselineStore:
         Raises:
             BaselineError: As :meth:`update`.
         """
-        return self._facts.update(entries, mode)
+        return self._invariants.update(entries, mode)
 
     def check(self, module: str) -> None:
         """Read what there is of a module, both of this machine and of every one.
@@ -157,7 +157,7 @@ class BaselineStore:
             BaselineError: A file is there and cannot be used.
         """
         self._runs.read(module)
-        self._facts.read(module)
+        self._invariants.read(module)
 
     def unknown(self, known: Iterable[TestKey]) -> list[TestKey]:
         """Return the tests that have baselines here, or facts, and are not among those known; sorted.
@@ -169,7 +169,7 @@ class BaselineStore:
             BaselineError: A file is there and cannot be used.
         """
         known = set(known)
-        return _sorted({*self._runs.unknown(known), *self._facts.unknown(known)})
+        return _sorted({*self._runs.unknown(known), *self._invariants.unknown(known)})
 
     def prune(self, known: Iterable[TestKey]) -> list[TestKey]:
         """Remove what is stored of tests that are not among those known, and return them; sorted.
@@ -183,7 +183,7 @@ class BaselineStore:
         known = set(known)
         if not known:
             raise BaselineError("no test is known, so every baseline would be removed: name the tests")
-        return _sorted({*self._runs.prune(known), *self._facts.prune(known)})
+        return _sorted({*self._runs.prune(known), *self._invariants.prune(known)})
 
     def _no_file(self, module: str) -> str:
         machines = self._folder / "machines"

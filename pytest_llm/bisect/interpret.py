@@ -79,7 +79,7 @@ def drift(results: Mapping[str, Any]) -> Drift:
     if found is None:
         return Drift()
     differences = tuple(Difference(**each) for each in found["differences"])
-    shown = (run["facts"] for run in results["runs"].values())
+    shown = (run["invariants"] for run in results["runs"].values())
     return Drift(differences, found["reason"], output=has_output(*shown))
 
 

@@ -27,20 +27,20 @@ _POLL_SECONDS = 0.2
 
 @contextlib.contextmanager
 def alone(
-    path: Path, what: str, tell: Callable[[str], None], patience: float = _PATIENCE_SECONDS
+    path: Path, what: str, on_progress: Callable[[str], None], patience: float = _PATIENCE_SECONDS
 ) -> Iterator[int]:
     """Hold the lock alone; the open file is given, for programs that are to hold it, too.
 
     Args:
         path: The file; its folder must exist.
         what: The build, for messages.
-        tell: Is given one line if there is somebody to wait for, once.
+        on_progress: Is given one line if there is somebody to wait for, once.
         patience: Seconds to wait at most; 0 does not wait.
 
     Raises:
         BuildError: Somebody else still has it, or the file cannot be locked.
     """
-    handle = _take(path, fcntl.LOCK_EX, what, tell, patience)
+    handle = _take(path, fcntl.LOCK_EX, what, on_progress, patience)
     lock_owner.write(handle)
     try:
         yield handle
@@ -49,13 +49,13 @@ def alone(
         os.close(handle)
 
 
-def share(path: Path, what: str, tell: Callable[[str], None]) -> int:
+def share(path: Path, what: str, on_progress: Callable[[str], None]) -> int:
     """Share the lock with others that do; return the open file: whoever closes it lets go.
 
     Raises:
         BuildError: Somebody has it alone for too long, or the file cannot be locked.
     """
-    return _take(path, fcntl.LOCK_SH, what, tell, _PATIENCE_SECONDS)
+    return _take(path, fcntl.LOCK_SH, what, on_progress, _PATIENCE_SECONDS)
 
 
 def is_held_alone(path: Path) -> bool:
@@ -72,7 +72,7 @@ def is_held_alone(path: Path) -> bool:
         os.close(handle)
 
 
-def _take(path: Path, mode: int, what: str, tell: Callable[[str], None], patience: float) -> int:
+def _take(path: Path, mode: int, what: str, on_progress: Callable[[str], None], patience: float) -> int:
     deadline = time.monotonic() + patience
     told = False
     while True:
@@ -85,7 +85,7 @@ def _take(path: Path, mode: int, what: str, tell: Callable[[str], None], patienc
         if left <= 0:
             raise BuildError(f"{busy}: try again when it has ended")
         if not told:
-            tell(f"waiting: {busy}")
+            on_progress(f"waiting: {busy}")
             told = True
         time.sleep(min(_POLL_SECONDS, left))
 

@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from pytest_llm.checks.operators import Around, compare, without
+from pytest_llm.checks.operators import ProfilingContext, compare, without
 from pytest_llm.errors import LLMBenchError
 
 if TYPE_CHECKING:
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from pytest_llm.records.protocols import Clock, Programs
 
 
-def operators_around(tell: Callable[[str], None], clock: Clock = time.monotonic) -> Around:
+def operators_around(on_progress: Callable[[str], None], clock: Clock = time.monotonic) -> ProfilingContext:
     """Return what a comparison of operators gets from this machine."""
-    return Around(lambda: random.random() < 0.5, clock, tell, os.cpu_count() or 1)
+    return ProfilingContext(lambda: random.random() < 0.5, clock, on_progress, os.cpu_count() or 1)
 
 
 def compare_builds(
-    provider: Provider, builds: tuple[BuildReference, BuildReference], work: Work, around: Around
+    provider: Provider, builds: tuple[BuildReference, BuildReference], work: Work, context: ProfilingContext
 ) -> OperatorRun:
     """Return which operations take how long in a candidate and a reference.
 
     Raises nothing of ours: what is not there is told in the record, since it explains and decides nothing.
     """
     try:
-        sides = [_sources(provider, build, around.tell) for build in builds]
-        return compare(sides[0], sides[1], work, around)
+        sides = [_sources(provider, build, context.on_progress) for build in builds]
+        return compare(sides[0], sides[1], work, context)
     except LLMBenchError as error:
         return without(work.phase, str(error))
 
 
-def _sources(provider: Provider, build: BuildReference, tell: Callable[[str], None]) -> Programs:
-    found = provider.tree(build, tell)
+def _sources(provider: Provider, build: BuildReference, on_progress: Callable[[str], None]) -> Programs:
+    found = provider.tree(build, on_progress)
     if found is None:
         raise LLMBenchError(f"{build} has no sources here")
     return found

@@ -31,7 +31,7 @@ class Provider:
         self._misfits: dict[BuildReference, str] = {}
 
     def engine(
-        self, build: BuildReference, tell: Callable[[str], None], beside: BuildReference | None = None
+        self, build: BuildReference, on_progress: Callable[[str], None], beside: BuildReference | None = None
     ) -> Engine:
         """Return what runs a build, which is made if it is a release or a commit that is not there yet.
 
@@ -40,70 +40,70 @@ class Provider:
 
         Args:
             build: Which one.
-            tell: Is given a line when there is something to wait for, and now and then.
+            on_progress: Is given a line when there is something to wait for, and now and then.
             beside: The other one, where two are compared.
 
         Raises:
             EngineError: It could not be made; or the two cannot be measured by the same program.
         """
-        engine: Engine = self._engine(build, tell, beside)
+        engine: Engine = self._engine(build, on_progress, beside)
         return engine
 
-    def describe(self, build: BuildReference, tell: Callable[[str], None]) -> Build:
+    def describe(self, build: BuildReference, on_progress: Callable[[str], None]) -> Build:
         """Return what a build says of itself, made first if need be.
 
         Raises:
             EngineError: It could not be made, or does not start.
         """
-        said: Build = self._engine(build, tell, None).describe()
+        said: Build = self._engine(build, on_progress, None).describe()
         return said
 
-    def tree(self, build: BuildReference, tell: Callable[[str], None]) -> SourceTree | None:
+    def tree(self, build: BuildReference, on_progress: Callable[[str], None]) -> SourceTree | None:
         """Return the sources of a commit, made first if need be; None of any other kind of build.
 
         Raises:
             EngineError: It could not be made.
         """
-        return self._builds.tree(build, tell)
+        return self._builds.tree(build, on_progress)
 
     def close(self) -> None:
         """Let builds be removed."""
         self._builds.close()
 
     def _engine(
-        self, build: BuildReference, tell: Callable[[str], None], beside: BuildReference | None
+        self, build: BuildReference, on_progress: Callable[[str], None], beside: BuildReference | None
     ) -> Any:
         sides = [build] if beside is None else [build, beside]
         benches = [each for each in sides if each.engine == engines.LLAMA_BENCH]
         commits = [each for each in sides if each.kind == "git" and each not in benches]
-        unfit = next((each for each in commits if self._misfit(each, tell)), None)
+        unfit = next((each for each in commits if self._misfit(each, on_progress)), None)
         others = [each for each in sides if each not in (*benches, *commits)]
         if unfit is not None and others:
             raise BuildError(
                 f"{unfit} and {others[0]} cannot be compared: only llama-bench measures the first, which "
-                f"does not fit the installed llama-cpp-python ({self._misfit(unfit, tell)}), and the second "
-                "has none: name both as git:REF:CHECKOUT"
+                f"does not fit the installed llama-cpp-python ({self._misfit(unfit, on_progress)}), and "
+                "the second has none: name both as git:REF:CHECKOUT"
             )
         if build.kind == "git" and (benches or unfit is not None):
-            return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, tell))
-        return engines.engine_for(build, self._timeout, self._made(build, tell))
+            return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, on_progress))
+        return engines.engine_for(build, self._timeout, self._made(build, on_progress))
 
-    def _misfit(self, build: BuildReference, tell: Callable[[str], None]) -> str:
+    def _misfit(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
         if build not in self._misfits:
-            reason = engines.misfit(build, self._timeout, self._made(build, tell))
+            reason = engines.misfit(build, self._timeout, self._made(build, on_progress))
             if reason:
-                tell(
+                on_progress(
                     f"only llama-bench measures {build}: it does not fit the installed "
                     f"llama-cpp-python: {reason}"
                 )
             self._misfits[build] = reason
         return self._misfits[build]
 
-    def _made(self, build: BuildReference, tell: Callable[[str], None]) -> str:
+    def _made(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
         """Return a release's interpreter, a commit's folder of libraries, "" where nothing is to be made."""
         if build.kind not in ("release", "git"):
             return ""
-        program = self._builds.ready(build, tell)
+        program = self._builds.ready(build, on_progress)
         return str(Path(program).parent) if build.kind == "git" else program
 
 

@@ -30,14 +30,14 @@ class SourceTree:
     binary: Path
     commit: str
 
-    def program(self, name: str, tell: Callable[[str], None]) -> Path:
+    def program(self, name: str, on_progress: Callable[[str], None]) -> Path:
         """Return one of llama.cpp's programs, made first if it is not there or not as its sources are.
 
         Whoever makes one is alone with the tree; what the programs share is compiled once.
 
         Args:
             name: CMake's target: "test-backend-ops".
-            tell: Is given a line when there is something to wait for, and now and then.
+            on_progress: Is given a line when there is something to wait for, and now and then.
 
         Raises:
             BuildError: llama.cpp has no such program at this commit, or it could not be made.
@@ -45,9 +45,9 @@ class SourceTree:
         what = f"{name} of llama.cpp {self.commit[:12]}"
         beside = self.source.parent
         try:
-            with locks.alone(beside / "programs.lock", what, tell) as lock:
+            with locks.alone(beside / "programs.lock", what, on_progress) as lock:
                 cmake = find_cmake(beside)
-                run = Running(what, beside / f"{name}.log", lock, tell)
+                run = Running(what, beside / f"{name}.log", lock, on_progress)
                 code = run([cmake, "--build", str(self.binary), "--target", name])
         except OSError as error:
             raise BuildError(f"{what} cannot be made: {error.strerror or error}") from None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference
 
     Describe = Callable[[BuildReference, str], Build]
-    Tell = Callable[[str], None]
+    OnProgress = Callable[[str], None]
 
 
 _UNLOCKED = -1
@@ -67,7 +67,7 @@ class BuildStore:
         self._in_use: dict[Identity, int] = {}
         self._failed: dict[Identity, EngineError] = {}
 
-    def ready(self, reference: BuildReference, tell: Tell) -> str:
+    def ready(self, reference: BuildReference, on_progress: OnProgress) -> str:
         """Return the program that runs a build, made first if need be, and safe from removal until ``close``.
 
         Of a release that is its interpreter, of a commit its llama-bench, beside which its libraries are.
@@ -76,7 +76,7 @@ class BuildStore:
 
         Args:
             reference: A release, or a commit.
-            tell: Is given a line when there is something to wait for, and now and then.
+            on_progress: Is given a line when there is something to wait for, and now and then.
 
         Raises:
             EngineError: It could not be made, or does not start.
@@ -87,22 +87,22 @@ class BuildStore:
             raise self._failed[identity]
         try:
             while identity not in self._in_use:
-                self.make(reference, tell)
-                self._use(identity, tell)
+                self.make(reference, on_progress)
+                self._use(identity, on_progress)
         except EngineError as error:
             self._failed[identity] = error
             raise
         return str(_program(identity, self._of(identity)))
 
-    def tree(self, reference: BuildReference, tell: Tell) -> SourceTree | None:
+    def tree(self, reference: BuildReference, on_progress: OnProgress) -> SourceTree | None:
         """Return the sources of a commit, made first as ``ready`` does; None of any other kind of build."""
         if reference.kind != "git":
             return None
-        self.ready(reference, tell)
+        self.ready(reference, on_progress)
         identity = identity_of(reference)
         return tree_in(self._of(identity), identity)
 
-    def make(self, reference: BuildReference, tell: Tell) -> Manifest:
+    def make(self, reference: BuildReference, on_progress: OnProgress) -> Manifest:
         """Return the manifest of a build, which is made unless it is there.
 
         Raises:
@@ -115,8 +115,8 @@ class BuildStore:
             return found
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with locks.alone(self._beside(identity, ".lock"), identity.title, tell) as lock:
-                return self._trusted(identity) or self._made(reference, lock, tell)
+            with locks.alone(self._beside(identity, ".lock"), identity.title, on_progress) as lock:
+                return self._trusted(identity) or self._made(reference, lock, on_progress)
         except OSError as error:
             raise BuildError(
                 f"{reference} cannot be kept in {self.folder}: {error.strerror or error}; make the folder "
@@ -149,26 +149,26 @@ class BuildStore:
             lock.with_suffix(".log").unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
 
-    def _use(self, identity: Identity, tell: Tell) -> None:
+    def _use(self, identity: Identity, on_progress: OnProgress) -> None:
         lock = self._beside(identity, ".lock")
         if not os.access(self.folder, os.W_OK) and not lock.exists():
             self._in_use[identity] = _UNLOCKED  # nobody can remove from a cache that can only be read
             return
-        handle = locks.share(lock, identity.title, tell)
+        handle = locks.share(lock, identity.title, on_progress)
         if self._trusted(identity) is None:  # removed since it was made
             os.close(handle)
             return
         self._in_use[identity] = handle
 
-    def _made(self, reference: BuildReference, lock: int, tell: Tell) -> Manifest:
+    def _made(self, reference: BuildReference, lock: int, on_progress: OnProgress) -> Manifest:
         identity = identity_of(reference)
         folder = self._of(identity)
         started = time.monotonic()
-        tell(f"building {identity.title}: usually takes minutes")
+        on_progress(f"building {identity.title}: usually takes minutes")
         _clear(folder)
         folder.mkdir()
         try:
-            said, tools = self._made_in(folder, reference, lock, tell)
+            said, tools = self._made_in(folder, reference, lock, on_progress)
             made = datetime.now(timezone.utc).isoformat(timespec="seconds")
             found = Manifest(identity, said, made, round(time.monotonic() - started, 1), tools)
             os.sync()  # a manifest must not outlive, over a power cut, what it vouches for
@@ -178,9 +178,11 @@ class BuildStore:
             raise
         return found
 
-    def _made_in(self, folder: Path, reference: BuildReference, lock: int, tell: Tell) -> tuple[Build, str]:
+    def _made_in(
+        self, folder: Path, reference: BuildReference, lock: int, on_progress: OnProgress
+    ) -> tuple[Build, str]:
         identity = identity_of(reference)
-        run = Running(identity.title, self._beside(identity, ".log"), lock, tell, self._telling)
+        run = Running(identity.title, self._beside(identity, ".log"), lock, on_progress, self._telling)
         if identity.is_commit:
             return make_tree(identity, Path(reference.checkout), folder, run)
         uv = make_environment(identity, folder, run)

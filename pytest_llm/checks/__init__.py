@@ -7,7 +7,7 @@ from pytest_llm.checks.explain import explain, failing, notes, verdicts, worst
 from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.limits import judge
 from pytest_llm.checks.operators.explain import slower_phases
-from pytest_llm.checks.output.snapshot_verdict import judge_said
+from pytest_llm.checks.output.snapshot_verdict import judge_snapshot
 from pytest_llm.checks.output.verdict import judge_output, not_to_be_had, without_reference
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "failing",
     "judge",
     "judge_output",
-    "judge_said",
+    "judge_snapshot",
     "not_to_be_had",
     "notes",
     "screen_run",

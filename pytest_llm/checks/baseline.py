@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.checks.coverage import measured, not_covered
-from pytest_llm.checks.findings import Screening
+from pytest_llm.checks.findings import BaselineCheck
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
 from pytest_llm.records import Verdict
 from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, screen
@@ -23,7 +23,7 @@ _UNNOTED = "nothing noted"
 
 def screen_run(
     run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = "", left_out: str = ""
-) -> Screening:
+) -> BaselineCheck:
     """Judge one metric of a run by stored runs.
 
     Args:
@@ -36,15 +36,15 @@ def screen_run(
     """
     measurement = measured(run, gate.metric)
     if measurement is None:
-        return Screening(Verdict.NOT_COVERED, gate, None, reason=not_covered(run, gate.metric))
+        return BaselineCheck(Verdict.NOT_COVERED, gate, None, reason=not_covered(run, gate.metric))
     if not stored:
-        return Screening(Verdict.NO_BASELINE, gate, measurement, reason=missing)
+        return BaselineCheck(Verdict.NO_BASELINE, gate, measurement, reason=missing)
     values = [each.value for each in stored]
     if min(measurement.value, *values) <= 0:
         reason = "a value of 0 has no ratio to another; state a limit instead"
-        return Screening(Verdict.INCONCLUSIVE, gate, measurement, tuple(stored), reason=reason)
+        return BaselineCheck(Verdict.INCONCLUSIVE, gate, measurement, tuple(stored), reason=reason)
     found = screen(gate.metric, values, measurement.value, gate.tolerance, family)
-    return Screening(
+    return BaselineCheck(
         found.verdict,
         gate,
         measurement,
@@ -80,9 +80,9 @@ def alike(stored: Sequence[StoredRun], how: str) -> tuple[list[StoredRun], str]:
     )
 
 
-def notes(screenings: Sequence[Screening]) -> list[str]:
+def notes(baseline_checks: Sequence[BaselineCheck]) -> list[str]:
     """Say what is worth knowing although it fails nothing: what improved, and what could not be said."""
-    told = [each for each in screenings if each.verdict not in (Verdict.REGRESSED, Verdict.PASS)]
+    told = [each for each in baseline_checks if each.verdict not in (Verdict.REGRESSED, Verdict.PASS)]
     unsaid: dict[str, list[str]] = {}
     for each in told:
         if each.value is None:
@@ -93,33 +93,35 @@ def notes(screenings: Sequence[Screening]) -> list[str]:
     ]
 
 
-def headline(screening: Screening) -> str:
+def headline(baseline_check: BaselineCheck) -> str:
     """Say in one line what the verdict rests on."""
-    metric = screening.gate.metric
-    if screening.measurement is None:
-        return screening.reason
-    if screening.value is None or screening.change is None:
-        return f"{metric.title}: {screening.verdict.value}, {screening.reason}"
-    movement = moved(metric, screening.value, screening.measurement.value, screening.change)
-    runs = counted(len(screening.stored), "stored run") + (screening.left_out and f", {screening.left_out}")
-    basis = resting_on(screening.interval, 1 - ALPHA, runs)
-    return f"{movement}, {percent(screening.change)} ({basis}){_remark(screening)}"
+    metric = baseline_check.gate.metric
+    if baseline_check.measurement is None:
+        return baseline_check.reason
+    if baseline_check.value is None or baseline_check.change is None:
+        return f"{metric.title}: {baseline_check.verdict.value}, {baseline_check.reason}"
+    movement = moved(metric, baseline_check.value, baseline_check.measurement.value, baseline_check.change)
+    runs = counted(len(baseline_check.stored), "stored run") + (
+        baseline_check.left_out and f", {baseline_check.left_out}"
+    )
+    basis = resting_on(baseline_check.interval, 1 - ALPHA, runs)
+    return f"{movement}, {percent(baseline_check.change)} ({basis}){_remark(baseline_check)}"
 
 
-def _remark(screening: Screening) -> str:
-    if screening.verdict is Verdict.INCONCLUSIVE:
-        doubt = f"a loss of {ratio(screening.gate.tolerance)} can be neither called nor ruled out"
-        return f": inconclusive, {screening.reason or doubt}"
-    if screening.verdict is Verdict.IMPROVED:
+def _remark(baseline_check: BaselineCheck) -> str:
+    if baseline_check.verdict is Verdict.INCONCLUSIVE:
+        doubt = f"a loss of {ratio(baseline_check.gate.tolerance)} can be neither called nor ruled out"
+        return f": inconclusive, {baseline_check.reason or doubt}"
+    if baseline_check.verdict is Verdict.IMPROVED:
         return ": better than the baseline, which now hides a loss of as much; replace it"
     return ""
 
 
-def next_step(screenings: Sequence[Screening], run: Run, nodeid: str) -> str:
+def next_step(baseline_checks: Sequence[BaselineCheck], run: Run, nodeid: str) -> str:
     """Say what would settle a doubt, or "" where there is none."""
     doubtful = [
         each
-        for each in screenings
+        for each in baseline_checks
         if each.verdict in (Verdict.REGRESSED, Verdict.INCONCLUSIVE) and len(each.stored) >= LEAST_RUNS
     ]
     if not doubtful:
@@ -139,15 +141,15 @@ def next_step(screenings: Sequence[Screening], run: Run, nodeid: str) -> str:
     return f"next: pytest {nodeid} --llm-bench --llm-against {release} settles it"
 
 
-def context(screening: Screening) -> list[str]:
+def context(baseline_check: BaselineCheck) -> list[str]:
     """Say which builds the stored runs are of, and from when."""
-    if not screening.stored:
+    if not baseline_check.stored:
         return []
     builds: dict[str, None] = {}
-    for each in screening.stored:
+    for each in baseline_check.stored:
         commit = each.provenance.llama_cpp_commit
         name = each.provenance.build or "a build that was not written down"
         builds[f"{name} (llama.cpp {commit})" if commit else name] = None
-    dates = sorted({each.provenance.recorded[:10] for each in screening.stored} - {""})
+    dates = sorted({each.provenance.recorded[:10] for each in baseline_check.stored} - {""})
     when = f", recorded {' … '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
     return [f"baseline {', '.join(builds)}{when}"]

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from pytest_llm.baselines import Conditions, Missing
 from pytest_llm.checks import alike, compare, screen_run
 from pytest_llm.checks.findings import Drift
-from pytest_llm.records import SAID, Said, StoredFacts, StoredSaid
+from pytest_llm.records import OUTPUT_SNAPSHOT, OutputSnapshot, StoredInvariants, StoredSnapshot
 from pytest_llm.records.serialization import decode
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
-    from pytest_llm.checks.findings import Screening
+    from pytest_llm.checks.findings import BaselineCheck
     from pytest_llm.records import Gate, Run, TestKey
 
 
 NEVER_RECORDED = "what this test says was never recorded"
 
 
-def screen_by(store: BaselineStore, key: TestKey, run: Run, gate: Gate, family: int) -> Screening:
+def screen_by(store: BaselineStore, key: TestKey, run: Run, gate: Gate, family: int) -> BaselineCheck:
     """Judge one metric of a run by the stored runs of its test.
 
     Raises:
@@ -42,11 +42,11 @@ def drift_from(store: BaselineStore, key: TestKey, run: Run) -> Drift:
     if isinstance(found, Missing):
         return Drift(reason=found.reason)
     # What was said is judged by itself, and of a test that asks for it.
-    facts = {name: each for name, each in found.facts.items() if name != SAID}
-    return compare(StoredFacts(facts, found.provenance), run.facts)
+    invariants = {name: each for name, each in found.invariants.items() if name != OUTPUT_SNAPSHOT}
+    return compare(StoredInvariants(invariants, found.provenance), run.invariants)
 
 
-def said_by(store: BaselineStore, key: TestKey, run: Run) -> StoredSaid | str:
+def stored_snapshot(store: BaselineStore, key: TestKey, run: Run) -> StoredSnapshot | str:
     """Return what is stored of a test's output, or why there is none.
 
     Raises:
@@ -55,6 +55,6 @@ def said_by(store: BaselineStore, key: TestKey, run: Run) -> StoredSaid | str:
     found = store.look_up_facts(key, Conditions.of_facts(run))
     if isinstance(found, Missing):
         return found.reason
-    if SAID not in found.facts:
+    if OUTPUT_SNAPSHOT not in found.invariants:
         return NEVER_RECORDED
-    return StoredSaid(decode(Said, found.facts[SAID]), found.provenance)
+    return StoredSnapshot(decode(OutputSnapshot, found.invariants[OUTPUT_SNAPSHOT]), found.provenance)

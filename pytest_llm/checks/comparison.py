@@ -130,6 +130,6 @@ def context(comparison: Comparison) -> list[str]:
     if any(run.disturbed):
         reasons = dict.fromkeys(reason for session in run.disturbed for reason in session)
         lines.append(f"too few rounds were undisturbed, so all of them count: {', '.join(reasons)}")
-    if run.in_turn:
+    if run.not_interleaved:
         lines.append("both do not fit into memory together: each session had one after the other")
     return lines

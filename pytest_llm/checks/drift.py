@@ -12,10 +12,10 @@ from pytest_llm.stats.repetition import first_difference
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pytest_llm.records import JSON, PairedRun, Run, StoredFacts
+    from pytest_llm.records import JSON, PairedRun, Run, StoredInvariants
 
 # The fact that holds the resolved options, told one by one; and those that are what the model says.
-_OPTIONS = "resolved"
+_OPTIONS = "effective_options"
 _GREEDY, _LEADS = "greedy_output", "greedy_leads"
 OUTPUT = {"token_ids": "other token ids", "greedy_output": "other output"}
 COMPILED_WITH = "compiled_with"
@@ -48,10 +48,10 @@ _STATED: dict[str, tuple[str, tuple[JSON, ...]]] = {
 }
 
 
-def compare(stored: StoredFacts, now: Mapping[str, JSON]) -> Drift:
+def compare(stored: StoredInvariants, now: Mapping[str, JSON]) -> Drift:
     """Compare facts that both sides have; a fact that only one of them has says nothing."""
-    differences = tuple(_differences(stored.facts, now, _rounded(stored.facts, now)))
-    return Drift(differences, stored=stored, output=has_output(stored.facts, now))
+    differences = tuple(_differences(stored.invariants, now, _rounded(stored.invariants, now)))
+    return Drift(differences, stored=stored, output=has_output(stored.invariants, now))
 
 
 def compare_sides(run: PairedRun) -> Drift:
@@ -65,8 +65,11 @@ def compare_sides(run: PairedRun) -> Drift:
 
 
 def _shown(run: Run) -> dict[str, JSON]:
-    options = {**run.resolved, **_mapping(run.facts.get(_OPTIONS))}
-    return {**run.facts, _OPTIONS: {name: options[name] for name in options.keys() - run.facts.keys()}}
+    options = {**run.effective_options, **_mapping(run.invariants.get(_OPTIONS))}
+    return {
+        **run.invariants,
+        _OPTIONS: {name: options[name] for name in options.keys() - run.invariants.keys()},
+    }
 
 
 def has_output(*shown: Mapping[str, JSON]) -> bool:

@@ -14,7 +14,7 @@ from pytest_llm.records import Verdict
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from pytest_llm.checks.findings import Comparison, Drift, Finding, Screening
+    from pytest_llm.checks.findings import BaselineCheck, Comparison, Drift, Finding
     from pytest_llm.records import Run
 
 
@@ -22,7 +22,7 @@ def verdicts(finding: Finding) -> list[Verdict]:
     """Return every verdict of a finding; that nothing drifted is none."""
     found = [finding.output.verdict] if finding.output is not None else []
     found += [each.verdict for each in finding.judgements]
-    found += [each.verdict for each in finding.screenings]
+    found += [each.verdict for each in finding.baseline_checks]
     found += [each.verdict for each in finding.comparisons]
     return found + [Verdict.DRIFT for each in drifts(finding) if each.verdict is Verdict.DRIFT]
 
@@ -51,8 +51,8 @@ def notes(finding: Finding) -> list[str]:
     if finding.run is None:
         return []
     lines = [output.headline(finding.output)] if finding.output is not None else []
-    lines += baseline.notes(finding.screenings)
-    step = baseline.next_step(finding.screenings, finding.run, finding.benchmark.nodeid)
+    lines += baseline.notes(finding.baseline_checks)
+    step = baseline.next_step(finding.baseline_checks, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
     lines += [paired.headline(each) for each in finding.comparisons]
     lines += _operators(finding)
@@ -70,7 +70,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     assert finding.run is not None
     said = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
     broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
-    screened = [each for each in finding.screenings if each.verdict in that_fail]
+    screened = [each for each in finding.baseline_checks if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     drifted = [each for each in drifts(finding) if each.verdict in that_fail]
     heads = [
@@ -105,7 +105,9 @@ def _sentences(found: Iterable[Drift]) -> list[str]:
     return list(dict.fromkeys(drift.sentence(each) for each in found))
 
 
-def _beside(finding: Finding, screened: Sequence[Screening], compared: Sequence[Comparison]) -> list[Drift]:
+def _beside(
+    finding: Finding, screened: Sequence[BaselineCheck], compared: Sequence[Comparison]
+) -> list[Drift]:
     """Return what is told beside speed, although it fails nothing."""
     shared = [finding.drift] if screened or any(each.drift is None for each in compared) else []
     return [each for each in (*shared, *(each.drift for each in compared)) if each is not None]
@@ -113,12 +115,12 @@ def _beside(finding: Finding, screened: Sequence[Screening], compared: Sequence[
 
 def _compared_with(
     finding: Finding,
-    screened: Sequence[Screening],
+    screened: Sequence[BaselineCheck],
     compared: Sequence[Comparison],
     drifted: Sequence[Drift],
 ) -> Iterator[str]:
-    for screening in screened:
-        yield from baseline.context(screening)
+    for baseline_check in screened:
+        yield from baseline.context(baseline_check)
     for comparison in finding.comparisons:
         of_drift = comparison.drift if comparison.drift is not None else finding.drift
         if comparison in compared or of_drift in drifted:

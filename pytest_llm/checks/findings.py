@@ -14,12 +14,12 @@ from pytest_llm.records import (
     OperatorRun,
     OutputGate,
     OutputPair,
+    OutputSnapshot,
     PairedRun,
     Run,
-    Said,
-    StoredFacts,
+    StoredInvariants,
     StoredRun,
-    StoredSaid,
+    StoredSnapshot,
     Verdict,
 )
 
@@ -46,7 +46,7 @@ class Judgement:
 
 
 @dataclass(frozen=True)
-class Screening:
+class BaselineCheck:
     """A verdict on one metric by stored runs, and what it rests on.
 
     Attributes:
@@ -102,7 +102,7 @@ class Drift:
 
     differences: tuple[Difference, ...] = ()
     reason: str = ""
-    stored: StoredFacts | None = None
+    stored: StoredInvariants | None = None
     output: bool = True
 
     @property
@@ -171,8 +171,8 @@ class OutputJudgement:
     gate: OutputGate
     found: OutputPair | None
     reasons: tuple[str, ...] = ()
-    said: Said | None = None
-    stored: StoredSaid | None = None
+    said: OutputSnapshot | None = None
+    stored: StoredSnapshot | None = None
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ class Finding:
         benchmark: What was asked.
         run: What was measured; None if nothing could be.
         judgements: One for each limit, in the order of the markers.
-        screenings: One for each gate, in the order of the marker.
+        baseline_checks: One for each gate, in the order of the marker.
         comparisons: One for each gate and claim that a reference was measured for.
         drift: From the facts that are stored of the test, or that the reference showed; None where no gate
             asked.
@@ -196,7 +196,7 @@ class Finding:
     benchmark: Benchmark
     run: Run | None = None
     judgements: tuple[Judgement, ...] = ()
-    screenings: tuple[Screening, ...] = ()
+    baseline_checks: tuple[BaselineCheck, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     drift: Drift | None = None
     problem: str = ""

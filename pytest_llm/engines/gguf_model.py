@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import JSON, Build, Model
     from pytest_llm.records.generation import Position, Token
-    from pytest_llm.records.protocols import Talking
+    from pytest_llm.records.protocols import GenerationSession
 
 
 class GGUFModel:
@@ -29,7 +29,7 @@ class GGUFModel:
         build: The build that runs it.
     """
 
-    def __init__(self, loaded: Talking, info: Model) -> None:
+    def __init__(self, loaded: GenerationSession, info: Model) -> None:
         """Take over a loaded subject."""
         self._loaded = loaded
         self.info: Model = info
@@ -46,9 +46,9 @@ class GGUFModel:
         return self._loaded.pid
 
     @property
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         """The load options as they really are, and what llama.cpp wrote about the rest."""
-        return self._loaded.resolved()
+        return self._loaded.effective_options()
 
     def generate(
         self,

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.memory import held_memory, memory_probe
 from pytest_llm.machine.noise import find_noise
-from pytest_llm.measure import Surroundings
+from pytest_llm.measure import MeasurementContext
 
 if TYPE_CHECKING:
     from pytest_llm.records.protocols import Clock, Watcher
 
 
-def surroundings(watcher: Watcher, patience: float, clock: Clock = time.monotonic) -> Surroundings:
+def measurement_context(
+    watcher: Watcher, patience: float, clock: Clock = time.monotonic
+) -> MeasurementContext:
     """Return every probe of this machine, a fair coin, and who is told.
 
     Args:
@@ -23,7 +25,7 @@ def surroundings(watcher: Watcher, patience: float, clock: Clock = time.monotoni
         patience: Seconds after which no further session begins.
         clock: For budgets.
     """
-    return Surroundings(
+    return MeasurementContext(
         probe=memory_probe(),
         noise=find_noise(fingerprint.own_processes),
         clock=clock,

@@ -5,17 +5,17 @@ a session is the unit that may be called independent.
 """
 
 from pytest_llm.checks.output.compare import OutputRun, compare_outputs
-from pytest_llm.checks.output.snapshot import SaidRun, say
+from pytest_llm.checks.output.snapshot import SnapshotRun, say
 from pytest_llm.measure.paired import PairedOutcome, run_paired
-from pytest_llm.measure.rounds import Surroundings
+from pytest_llm.measure.rounds import MeasurementContext
 from pytest_llm.measure.solo import Outcome, run_alone
 
 __all__ = [
+    "MeasurementContext",
     "Outcome",
     "OutputRun",
     "PairedOutcome",
-    "SaidRun",
-    "Surroundings",
+    "SnapshotRun",
     "compare_outputs",
     "run_alone",
     "run_paired",

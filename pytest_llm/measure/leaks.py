@@ -35,7 +35,7 @@ def watch_for_leaks(
     held: Held,
     add: Callable[[Workload, dict[str, Series]], None],
     fail: Callable[[Workload, EngineError], None],
-    tell: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> None:
     """Watch a fresh process on each of some workloads.
 
@@ -45,18 +45,18 @@ def watch_for_leaks(
         held: Tells what it holds.
         add: Takes in the series of a workload; an empty one where nothing tells what is held.
         fail: Takes in why a workload could not be gone through.
-        tell: Is told how many readings there are of how many.
+        on_progress: Is told how many readings there are of how many.
     """
     for workload in workloads:
         try:
             with closing(start()) as loaded:
-                add(workload, leak_series(loaded, workload, held, tell))
+                add(workload, leak_series(loaded, workload, held, on_progress))
         except EngineError as error:
             fail(workload, error)
 
 
 def leak_series(
-    loaded: Loaded, workload: Workload, held: Held, tell: Callable[[int, int], None]
+    loaded: Loaded, workload: Workload, held: Held, on_progress: Callable[[int, int], None]
 ) -> dict[str, Series]:
     """Load, rehearse, and read what is held after every few tokens.
 
@@ -69,7 +69,7 @@ def leak_series(
     """
     if not loaded.coverage(workload).requests:
         return {}
-    tell(0, READINGS)
+    on_progress(0, READINGS)
     loaded.load()
     loaded.rehearse(workload)
     steps = min(STEPS, workload.prompt_tokens + workload.generate_tokens)
@@ -80,7 +80,7 @@ def leak_series(
     for number in range(1, READINGS + 1):
         loaded.generate(steps)
         readings.append(held(loaded.pid))
-        tell(number, READINGS)
+        on_progress(number, READINGS)
     told = [each for each in readings if each is not None]
     notes = {each.note for each in told}
     if not told:

@@ -28,7 +28,7 @@ def memory_series(
     at_load: Mapping[str, Series],
     at_work: Mapping[str, Series],
     workload: Workload,
-    resolved: Mapping[str, JSON],
+    effective_options: Mapping[str, JSON],
     on_devices: Mapping[str, float],
 ) -> dict[str, Series]:
     """Return what a session showed of memory: peaks over both, and how devices stood.
@@ -37,7 +37,7 @@ def memory_series(
         at_load: Seen while the subject was loaded.
         at_work: Seen during one whole request.
         workload: Whose request it was.
-        resolved: The load options as they really are, with the buffers that llama.cpp wrote of.
+        effective_options: The load options as they really are, with the buffers that llama.cpp wrote of.
         on_devices: How much more of each device is in use than before the load, as ggml tells it.
     """
     found = {name: _peak(each, at_work[name]) for name, each in at_load.items() if _is_peak(name, at_work)}
@@ -45,7 +45,7 @@ def memory_series(
         if name.startswith(_OF_A_DEVICE):
             found[name] = _of_a_device(name, [each[name] for each in (at_load, at_work) if name in each])
     if VRAM in found:
-        buffers = allocated(resolved)
+        buffers = allocated(effective_options)
         taken = None if buffers is None else sum(buffers.values())
         found[VRAM] = believed(found[VRAM], taken, sum(on_devices.values()))
         sources: dict[str, Mapping[str, float] | None] = {ALLOCATED: buffers, TOLD_BY_GGML: on_devices}
@@ -101,9 +101,9 @@ def believed(seen: Series, buffers: float | None, told: float) -> Series:
     return seen
 
 
-def allocated(resolved: Mapping[str, JSON]) -> dict[str, float] | None:
+def allocated(effective_options: Mapping[str, JSON]) -> dict[str, float] | None:
     """Return how many bytes llama.cpp says it allocated, by device; None if it says nothing of buffers."""
-    buffers = resolved.get("buffers_mib")
+    buffers = effective_options.get("buffers_mib")
     if not isinstance(buffers, dict) or not buffers:
         return None
     found: dict[str, float] = {}

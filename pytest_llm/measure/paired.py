@@ -18,7 +18,7 @@ from pytest_llm.records import PairedRun
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.measure.rounds import Pair, Surroundings
+    from pytest_llm.measure.rounds import MeasurementContext, Pair
     from pytest_llm.records import Campaign, Series, Workload
     from pytest_llm.records.protocols import Loaded
     from pytest_llm.records.side import Side
@@ -33,7 +33,7 @@ PairedOutcome = PairedRun | EngineError
 
 
 def run_paired(
-    campaign: Campaign, candidate: Side, reference: Side, rule: Rule, around: Surroundings
+    campaign: Campaign, candidate: Side, reference: Side, rule: Rule, context: MeasurementContext
 ) -> dict[Workload, PairedOutcome]:
     """Run sessions of two subjects until every question is answered, or none can follow.
 
@@ -42,7 +42,7 @@ def run_paired(
         candidate: The subject that is judged.
         reference: The subject it is compared with.
         rule: When to look at what there is.
-        around: What is read beside, and drawn.
+        context: What is read beside, and drawn.
 
     Returns:
         For each workload its runs, or the error that ended its measuring; the others went on.
@@ -52,29 +52,29 @@ def run_paired(
     """
     sides = (candidate, reference)
     records = PairedRecords(campaign, (candidate.model, reference.model), rule)
-    started = around.clock()
-    steps = _check(sides, records, around)
-    records.in_turn = records.bytes_together() > around.room()
+    started = context.clock()
+    steps = _check(sides, records, context)
+    records.not_interleaved = records.bytes_together() > context.room()
     for number in range(1, rule.looks[-1] + 1):
         if not records.waiting():
             break
-        spent = around.clock() - started
-        if number > 1 and spent * number / (number - 1) > around.patience:
+        spent = context.clock() - started
+        if number > 1 and spent * number / (number - 1) > context.patience:
             records.cut_off = _cut_off(number - 1, spent)
             break
-        around.watcher.session_started(campaign.subject, number, rule.looks[-1])
-        before = around.clock()
-        (_in_turn if records.in_turn else _together)(sides, records, steps, around)
-        around.watcher.session_ended(campaign.subject, number, rule.looks[-1], around.clock() - before)
+        context.watcher.session_started(campaign.subject, number, rule.looks[-1])
+        before = context.clock()
+        (_in_turn if records.not_interleaved else _together)(sides, records, steps, context)
+        context.watcher.session_ended(campaign.subject, number, rule.looks[-1], context.clock() - before)
     watch_for_leaks(
         [each for each in campaign.leaks if records.was_measured(each)],
         candidate.start,
-        around.held,
+        context.held,
         records.add_to_last,
         records.fail,
-        partial(around.watcher.looking, campaign.subject, WATCHING),
+        partial(context.watcher.looking, campaign.subject, WATCHING),
     )
-    around.watcher.campaign_ended()
+    context.watcher.campaign_ended()
     return records.outcomes()
 
 
@@ -83,18 +83,18 @@ def _cut_off(sessions: int, seconds: float) -> str:
     return f"the time limit was reached after {count}, {seconds:.0f} s"
 
 
-def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[Workload, int]:
+def _check(sides: Sides, records: PairedRecords, context: MeasurementContext) -> dict[Workload, int]:
     """See each subject alone before any timing: configuration, output, memory; return decodes a slice."""
     steps: dict[Workload, int] = {}
-    for place in order(around):
-        around.watcher.looking(sides[place].subject, _ALONE[place])
+    for place in order(context):
+        context.watcher.looking(sides[place].subject, _ALONE[place])
         waiting = records.waiting()
         while waiting:
             with closing(sides[place].start()) as loaded:
-                with around.probe.watch(loaded.pid) as at_load:
+                with context.probe.watch(loaded.pid) as at_load:
                     loaded.load()
                 if not records.has_seen(place):
-                    records.loaded(place, loaded.build, loaded.resolved(), loaded.facts())
+                    records.loaded(place, loaded.build, loaded.effective_options(), loaded.invariants())
                 records.needs(place, at_load)
 
                 def look(
@@ -103,11 +103,11 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
                     loaded: Loaded = loaded,
                     at_load: Mapping[str, Series] = at_load,
                 ) -> None:
-                    with around.probe.watch(loaded.pid) as at_work:
+                    with context.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
                     records.needs(place, at_work)
-                    resolved = records.resolved(place)
-                    memory = memory_series(at_load, at_work, workload, resolved, loaded.on_devices())
+                    effective_options = records.effective_options(place)
+                    memory = memory_series(at_load, at_work, workload, effective_options, loaded.on_devices())
                     records.alone(place, workload, memory)
                     steps.setdefault(workload, 0)
                     if loaded.coverage(workload).slices:
@@ -119,13 +119,13 @@ def _check(sides: Sides, records: PairedRecords, around: Surroundings) -> dict[W
 
 
 def _together(
-    sides: Sides, records: PairedRecords, steps: Mapping[Workload, int], around: Surroundings
+    sides: Sides, records: PairedRecords, steps: Mapping[Workload, int], context: MeasurementContext
 ) -> None:
     """Have both in memory, and take each slice of one beside the same slice of the other."""
     waiting = records.waiting()
     while waiting:
         with ExitStack() as stack:
-            pair, at_load, seconds = _start_both(sides, stack, around)
+            pair, at_load, seconds = _start_both(sides, stack, context)
 
             def work(
                 workload: Workload,
@@ -133,9 +133,9 @@ def _together(
                 at_load: Seen = at_load,
                 seconds: tuple[float, float] = seconds,
             ) -> None:
-                peaks = _rehearse_both(pair, workload, around)
+                peaks = _rehearse_both(pair, workload, context)
                 disturbances = Disturbances()
-                series = measure_pair(pair, workload, steps[workload], around, disturbances)
+                series = measure_pair(pair, workload, steps[workload], context, disturbances)
                 found = tuple(
                     {
                         **series[place],
@@ -150,39 +150,39 @@ def _together(
 
 
 def _start_both(
-    sides: Sides, stack: ExitStack, around: Surroundings
+    sides: Sides, stack: ExitStack, context: MeasurementContext
 ) -> tuple[Pair, Seen, tuple[float, float]]:
     pair: dict[int, Loaded] = {}
     seen: dict[int, Mapping[str, Series]] = {}
     seconds: dict[int, float] = {}
-    for place in order(around):
+    for place in order(context):
         pair[place] = stack.enter_context(closing(sides[place].start()))
-        with around.probe.watch(pair[place].pid) as peaks:
+        with context.probe.watch(pair[place].pid) as peaks:
             seconds[place] = pair[place].load()
         pair[place].suspend()
         seen[place] = peaks
     return (pair[0], pair[1]), (seen[0], seen[1]), (seconds[0], seconds[1])
 
 
-def _rehearse_both(pair: Pair, workload: Workload, around: Surroundings) -> Seen:
+def _rehearse_both(pair: Pair, workload: Workload, context: MeasurementContext) -> Seen:
     seen: dict[int, Mapping[str, Series]] = {}
-    for place in order(around):
-        with around.probe.watch(pair[place].pid) as peaks, awake(pair[place]) as loaded:
+    for place in order(context):
+        with context.probe.watch(pair[place].pid) as peaks, awake(pair[place]) as loaded:
             loaded.rehearse(workload)
         seen[place] = peaks
     return seen[0], seen[1]
 
 
 def _in_turn(
-    sides: Sides, records: PairedRecords, steps: Mapping[Workload, int], around: Surroundings
+    sides: Sides, records: PairedRecords, steps: Mapping[Workload, int], context: MeasurementContext
 ) -> None:
     """Have one after the other in memory, where both do not fit."""
     halves: dict[Workload, dict[int, dict[str, Series]]] = {each: {} for each in records.waiting()}
-    for place in order(around):
+    for place in order(context):
         waiting = records.waiting()
         while waiting:
             with closing(sides[place].start()) as loaded:
-                with around.probe.watch(loaded.pid) as at_load:
+                with context.probe.watch(loaded.pid) as at_load:
                     seconds = loaded.load()
 
                 def work(
@@ -192,12 +192,12 @@ def _in_turn(
                     load: float = seconds,
                     at_load: Mapping[str, Series] = at_load,
                 ) -> None:
-                    with around.probe.watch(loaded.pid) as at_work:
+                    with context.probe.watch(loaded.pid) as at_work:
                         loaded.rehearse(workload)
-                    resolved = records.resolved(place)
+                    effective_options = records.effective_options(place)
                     halves[workload][place] = {
-                        **measure_one(loaded, workload, steps[workload], around),
-                        **memory_series(at_load, at_work, workload, resolved, loaded.on_devices()),
+                        **measure_one(loaded, workload, steps[workload], context),
+                        **memory_series(at_load, at_work, workload, effective_options, loaded.on_devices()),
                         **load_series(loaded, workload, load),
                     }
 

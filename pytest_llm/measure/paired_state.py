@@ -22,13 +22,13 @@ class PairedRecords:
     """Sessions, errors and open questions of a campaign of two subjects.
 
     Attributes:
-        in_turn: Whether both did not fit into memory together.
+        not_interleaved: Whether both did not fit into memory together.
         cut_off: Why no further session can follow; "" while one can.
     """
 
     def __init__(self, campaign: Campaign, models: tuple[Model, Model], rule: Rule) -> None:
         """Begin with nothing measured."""
-        self.in_turn = False
+        self.not_interleaved = False
         self.cut_off = ""
         self._campaign = campaign
         self._models = models
@@ -45,16 +45,16 @@ class PairedRecords:
         return [each for each in self._sessions if each not in self._errors and self._open(each)]
 
     def loaded(
-        self, place: int, build: Build, resolved: Mapping[str, JSON], facts: Mapping[str, JSON]
+        self, place: int, build: Build, effective_options: Mapping[str, JSON], invariants: Mapping[str, JSON]
     ) -> None:
         """Take in what a subject says of itself."""
-        self._loaded[place] = (build, resolved, facts)
+        self._loaded[place] = (build, effective_options, invariants)
 
     def has_seen(self, place: int) -> bool:
         """Whether a subject has said what it is."""
         return place in self._loaded
 
-    def resolved(self, place: int) -> Mapping[str, JSON]:
+    def effective_options(self, place: int) -> Mapping[str, JSON]:
         """Return what a subject said of its load options."""
         return self._loaded[place][1]
 
@@ -67,7 +67,7 @@ class PairedRecords:
     ) -> Mapping[str, Series]:
         """Return what the session that is under way showed of a subject's memory."""
         # What ggml tells of a device may be both subjects', and is taken from the pass alone.
-        own = memory_series(at_load, at_work, workload, self.resolved(place), {})
+        own = memory_series(at_load, at_work, workload, self.effective_options(place), {})
         first = not self._sessions[workload]
         return beside_another(own, self._alone.get((place, workload), {}), first=first)
 
@@ -118,7 +118,7 @@ class PairedRecords:
         return any(self._undecided(each, sessions) for each in asked)
 
     def _undecided(self, asked: Gate | Claim, sessions: Sequence[tuple[Session, Session]]) -> bool:
-        ratios = session_log_ratios(asked.metric, sessions, together=not self.in_turn)
+        ratios = session_log_ratios(asked.metric, sessions, together=not self.not_interleaved)
         # What one session had nothing of, no further one can answer.
         return len(ratios) == len(sessions) and ask(self._rule, asked, ratios).verdict is None
 
@@ -128,22 +128,22 @@ class PairedRecords:
             self._run(workload, 1),
             dropped=tuple(dict(each.dropped) for each in self._disturbances[workload]),
             disturbed=tuple(dict(each.counted) for each in self._disturbances[workload]),
-            in_turn=self.in_turn,
+            not_interleaved=self.not_interleaved,
             cut_off=self.cut_off if self._open(workload) else "",
         )
 
     def _run(self, workload: Workload, place: int) -> Run:
         reference = self._campaign.reference
         assert reference is not None, "a pair has one"
-        build, resolved, facts = self._loaded[place]
+        build, effective_options, invariants = self._loaded[place]
         sessions = tuple(each[place] for each in self._sessions[workload])
         return Run(
             subject=(self._campaign.subject, reference)[place],
             workload=workload,
             model=self._models[place],
             build=build,
-            resolved=resolved,
+            effective_options=effective_options,
             sessions=sessions,
             measurements=measure_all(sessions),
-            facts=facts,
+            invariants=invariants,
         )

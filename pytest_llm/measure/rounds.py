@@ -36,7 +36,7 @@ _STEADY = 0.25
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class MeasurementContext:
     """What a campaign gets from outside.
 
     Attributes:
@@ -74,7 +74,7 @@ class Disturbances:
 
 
 def measure_pair(
-    pair: Pair, workload: Workload, steps: int, around: Surroundings, seen: Disturbances
+    pair: Pair, workload: Workload, steps: int, context: MeasurementContext, seen: Disturbances
 ) -> tuple[dict[str, Series], dict[str, Series]]:
     """Take slices and requests of both, which stand at the workload's depth; note disturbed rounds.
 
@@ -84,12 +84,12 @@ def measure_pair(
     coverages = [each.coverage(workload) for each in pair]
     if not all(each.slices for each in coverages):
         return {}, {}
-    _warm_up(pair, steps, around)
-    prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, around, seen)
-    generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, around, seen)
+    _warm_up(pair, steps, context)
+    prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, context, seen)
+    generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, context, seen)
     requests: tuple[list[Request], list[Request]] = ([], [])
     if all(each.requests for each in coverages):
-        requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, around, seen)
+        requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, context, seen)
     ours, theirs = (
         {
             "prompt": slice_series(prompt[place]),
@@ -101,7 +101,9 @@ def measure_pair(
     return ours, theirs
 
 
-def measure_one(loaded: Loaded, workload: Workload, steps: int, around: Surroundings) -> dict[str, Series]:
+def measure_one(
+    loaded: Loaded, workload: Workload, steps: int, context: MeasurementContext
+) -> dict[str, Series]:
     """Take as much of one that is alone in memory.
 
     Raises:
@@ -111,9 +113,9 @@ def measure_one(loaded: Loaded, workload: Workload, steps: int, around: Surround
     if not coverage.slices:
         return {}
     loaded.generation_slice(steps)
-    prompt = [loaded.prompt_slice() for _ in within(PROMPT_ROUNDS, around.clock)]
-    generation = [loaded.generation_slice(steps) for _ in within(GENERATION_ROUNDS, around.clock)]
-    requests = [loaded.request() for _ in within(REQUEST_ROUNDS, around.clock)] if coverage.requests else []
+    prompt = [loaded.prompt_slice() for _ in within(PROMPT_ROUNDS, context.clock)]
+    generation = [loaded.generation_slice(steps) for _ in within(GENERATION_ROUNDS, context.clock)]
+    requests = [loaded.request() for _ in within(REQUEST_ROUNDS, context.clock)] if coverage.requests else []
     return {
         "prompt": slice_series(prompt),
         "generation": slice_series(generation),
@@ -121,10 +123,10 @@ def measure_one(loaded: Loaded, workload: Workload, steps: int, around: Surround
     }
 
 
-def _warm_up(pair: Pair, steps: int, around: Surroundings) -> None:
+def _warm_up(pair: Pair, steps: int, context: MeasurementContext) -> None:
     before = [math.inf, math.inf]
     for _ in range(_WARM_UP_ROUNDS_MOST):
-        now = [seconds for _, seconds in _round(pair, lambda each: each.generation_slice(steps), around)]
+        now = [seconds for _, seconds in _round(pair, lambda each: each.generation_slice(steps), context)]
         if all(abs(after - then) <= _STEADY * after for after, then in zip(now, before, strict=True)):
             return
         before = now
@@ -134,7 +136,7 @@ def _rounds(
     pair: Pair,
     take: Callable[[Loaded], Taken],
     budget: Budget,
-    around: Surroundings,
+    context: MeasurementContext,
     seen: Disturbances,
 ) -> tuple[list[Taken], list[Taken]]:
     """Take the same of both in turns; leave out rounds that were disturbed from outside.
@@ -142,10 +144,10 @@ def _rounds(
     Where too few are left, the disturbance is how this machine is, and all of them count.
     """
     rounds: list[tuple[tuple[Taken, Taken], tuple[str, ...]]] = []
-    for _ in within(budget, around.clock):
-        around.noise.mark()
-        taken = _round(pair, take, around)
-        rounds.append((taken, around.noise.since_mark()))
+    for _ in within(budget, context.clock):
+        context.noise.mark()
+        taken = _round(pair, take, context)
+        rounds.append((taken, context.noise.since_mark()))
     calm = [taken for taken, reasons in rounds if not reasons]
     if len(calm) < budget.least:
         calm = [taken for taken, _ in rounds]
@@ -155,9 +157,9 @@ def _rounds(
     return [ours for ours, _ in calm], [theirs for _, theirs in calm]
 
 
-def _round(pair: Pair, take: Callable[[Loaded], Taken], around: Surroundings) -> tuple[Taken, Taken]:
+def _round(pair: Pair, take: Callable[[Loaded], Taken], context: MeasurementContext) -> tuple[Taken, Taken]:
     taken: dict[int, Taken] = {}
-    for place in order(around):
+    for place in order(context):
         with awake(pair[place]) as loaded:
             taken[place] = take(loaded)
     return taken[0], taken[1]
@@ -173,6 +175,6 @@ def awake(loaded: Loaded) -> Iterator[Loaded]:
         loaded.suspend()
 
 
-def order(around: Surroundings) -> tuple[int, int]:
+def order(context: MeasurementContext) -> tuple[int, int]:
     """Return the places of a pair in the order of a coin's flip."""
-    return (0, 1) if around.coin() else (1, 0)
+    return (0, 1) if context.coin() else (1, 0)

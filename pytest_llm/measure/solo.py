@@ -90,14 +90,14 @@ def _run_session(
     with probe.watch(loaded.pid) as at_load:
         seconds = loaded.load()
     # Once a campaign and before any timing: what a subject shows is the same in every session.
-    resolved = loaded.resolved()
-    records.loaded(loaded.build, resolved, records.facts or loaded.facts())
+    effective_options = loaded.effective_options()
+    records.loaded(loaded.build, effective_options, records.invariants or loaded.invariants())
 
     def work(workload: Workload) -> None:
         with probe.watch(loaded.pid) as at_work:
             loaded.rehearse(workload)
         series = measure_workload(loaded, workload, clock)
-        memory = memory_series(at_load, at_work, workload, resolved, loaded.on_devices())
+        memory = memory_series(at_load, at_work, workload, effective_options, loaded.on_devices())
         records.add(workload, {**series, **memory, **load_series(loaded, workload, seconds)})
 
     through(waiting, work, records.fail)
@@ -146,14 +146,16 @@ class _Records:
         self._sessions: dict[Workload, list[Session]] = {w: [] for w in campaign.workloads}
         self._errors: dict[Workload, EngineError] = {}
         self._build: Build
-        self._resolved: Mapping[str, JSON]
-        self.facts: Mapping[str, JSON] = {}
+        self._effective_options: Mapping[str, JSON]
+        self.invariants: Mapping[str, JSON] = {}
 
     def unfailed(self) -> list[Workload]:
         return [workload for workload in self._sessions if workload not in self._errors]
 
-    def loaded(self, build: Build, resolved: Mapping[str, JSON], facts: Mapping[str, JSON]) -> None:
-        self._build, self._resolved, self.facts = build, resolved, facts
+    def loaded(
+        self, build: Build, effective_options: Mapping[str, JSON], invariants: Mapping[str, JSON]
+    ) -> None:
+        self._build, self._effective_options, self.invariants = build, effective_options, invariants
 
     def add(self, workload: Workload, series: Mapping[str, Series]) -> None:
         self._sessions[workload].append(Session(series))
@@ -175,8 +177,8 @@ class _Records:
             workload=workload,
             model=self._model,
             build=self._build,
-            resolved=self._resolved,
+            effective_options=self._effective_options,
             sessions=sessions,
             measurements=measure_all(sessions),
-            facts=self.facts,
+            invariants=self.invariants,
         )

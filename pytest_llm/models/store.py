@@ -54,7 +54,7 @@ class ModelStore:
         self._entries = entries
         self._root = root.absolute()
         self._hashes = Hashes(self._cache / "verified")
-        self._resolved: dict[str, Model] = {}
+        self._effective_options: dict[str, Model] = {}
 
     def check(self, name: str) -> None:
         """Raise if the name is unknown, or a path at which nothing lies; fetches nothing.
@@ -94,9 +94,9 @@ class ModelStore:
             ModelError: The file cannot be read, or changes meanwhile.
             UsageError: The entry's source is none, or the path cannot be one.
         """
-        if name not in self._resolved:
-            self._resolved[name] = self._resolve(name)
-        return self._resolved[name]
+        if name not in self._effective_options:
+            self._effective_options[name] = self._resolve(name)
+        return self._effective_options[name]
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
         """Return what the model is loaded with where a test does not say otherwise.

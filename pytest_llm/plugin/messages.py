@@ -32,7 +32,7 @@ def properties(finding: Finding) -> list[tuple[str, object]]:
     assert finding.run is not None
     values = {name: each.value for name, each in finding.run.measurements.items()}
     verdicts = {each.limit.metric.name: each.verdict.value for each in finding.judgements}
-    baselines = {each.gate.metric.name: each.verdict.value for each in finding.screenings}
+    baselines = {each.gate.metric.name: each.verdict.value for each in finding.baseline_checks}
     asked: dict[type, dict[str, object]] = {Gate: {}, Claim: {}}
     for each in finding.comparisons:
         asked[type(each.asked)][each.asked.metric.name] = each.verdict.value

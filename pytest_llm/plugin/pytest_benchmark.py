@@ -184,7 +184,7 @@ def _extra_info(finding: Finding, run: Run) -> dict[str, Any]:
     return {
         **{name: _metric(each) for name, each in {**run.measurements, **asked}.items()},
         "verdicts": {each.limit.metric.name: each.verdict.value for each in finding.judgements},
-        "baseline_verdicts": {each.gate.metric.name: each.verdict.value for each in finding.screenings},
+        "baseline_verdicts": {each.gate.metric.name: each.verdict.value for each in finding.baseline_checks},
         "build": {
             "engine": run.build.engine,
             "version": run.build.version,

@@ -11,9 +11,9 @@ from pytest_llm.builds.operator_profiles import compare_builds, operators_around
 from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import Work
 from pytest_llm.errors import LLMBenchError, MachineBusyError
-from pytest_llm.machine.environment import surroundings
+from pytest_llm.machine.environment import measurement_context
 from pytest_llm.machine.memory import held_memory, memory_probe
-from pytest_llm.measure import OutputRun, SaidRun, compare_outputs, run_alone, run_paired, say
+from pytest_llm.measure import OutputRun, SnapshotRun, compare_outputs, run_alone, run_paired, say
 from pytest_llm.records import Run, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import OperatorRun, OutputGate, PairedRun, Phase, Plan, Said, Subject
+    from pytest_llm.records import OperatorRun, OutputGate, OutputSnapshot, PairedRun, Phase, Plan, Subject
     from pytest_llm.records.protocols import Clock, Engine, Models, Preparing, Watcher
 
 Made = TypeVar("Made")
@@ -64,7 +64,7 @@ class Measuring:
         self._alone: _Kept[Run] = _Kept()
         self._paired: _Kept[PairedRun] = _Kept()
         self._outputs: _Kept[OutputRun] = _Kept()
-        self._said: _Kept[SaidRun] = _Kept()
+        self._said: _Kept[SnapshotRun] = _Kept()
         self._operators: dict[Hashable, OperatorRun] = {}
 
     def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
@@ -101,7 +101,7 @@ class Measuring:
                 plan.campaign_of(subject, reference),
                 *sides,
                 rule,
-                surroundings(watcher, self._settings.time_limit, self._clock),
+                measurement_context(watcher, self._settings.time_limit, self._clock),
             )
 
         return self._paired.get((subject, reference), workload, run)
@@ -119,8 +119,8 @@ class Measuring:
         def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
             sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
             self._take_lock(watcher)
-            tell = partial(watcher.looking, subject)
-            return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32", tell)}
+            on_progress = partial(watcher.looking, subject)
+            return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32", on_progress)}
 
         return self._outputs.get((subject, reference, gate, parallel), shape, run)
 
@@ -131,12 +131,17 @@ class Measuring:
             LLMBenchError: There is no such build or model.
         """
         side = self._side(subject, watcher)
-        with closing(side.engine.start_talking(subject, side.model)) as started:
+        with closing(side.engine.start_generation(subject, side.model)) as started:
             return Run(subject, workload, side.model, started.build, {}, (), {})
 
     def said(
-        self, subject: Subject, gate: OutputGate, parallel: int, stored: Said | None, watcher: Preparing
-    ) -> SaidRun:
+        self,
+        subject: Subject,
+        gate: OutputGate,
+        parallel: int,
+        stored: OutputSnapshot | None,
+        watcher: Preparing,
+    ) -> SnapshotRun:
         """Return what a subject says, as far as it is to be stored or compared with what is.
 
         Raises:
@@ -144,11 +149,11 @@ class Measuring:
         """
         shape = Workload(parallel=parallel)
 
-        def run() -> Mapping[Workload, SaidRun | LLMBenchError]:
+        def run() -> Mapping[Workload, SnapshotRun | LLMBenchError]:
             side = self._side(subject, watcher)
             self._take_lock(watcher)
-            tell = partial(watcher.looking, subject)
-            return {shape: say(side, gate, shape, self._settings.cache / "f32", stored, tell)}
+            on_progress = partial(watcher.looking, subject)
+            return {shape: say(side, gate, shape, self._settings.cache / "f32", stored, on_progress)}
 
         return self._said.get((subject, gate, parallel, repr(stored)), shape, run)
 
@@ -162,9 +167,9 @@ class Measuring:
         key = (pair.candidate.subject, pair.reference.subject, pair.candidate.workload, phase)
         if key not in self._operators:
             builds = pair.candidate.subject.build, pair.reference.subject.build
-            around = operators_around(watcher.preparing, self._clock)
+            context = operators_around(watcher.preparing, self._clock)
             work = Work.of(pair.candidate, phase)
-            self._operators[key] = compare_builds(self._provider, builds, work, around)
+            self._operators[key] = compare_builds(self._provider, builds, work, context)
         return self._operators[key]
 
     def engine(self, subject: Subject, watcher: Preparing) -> Engine:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import BaselineStore, Updated, take, update_lines
-from pytest_llm.checks import judge_output, judge_said, not_to_be_had, slower_phases, without_reference
+from pytest_llm.checks import judge_output, judge_snapshot, not_to_be_had, slower_phases, without_reference
 from pytest_llm.checks.baseline_check import NEVER_RECORDED
 from pytest_llm.checks.findings import Finding
 from pytest_llm.engines.gguf_model import GGUFModel
@@ -181,7 +181,7 @@ class Bench:
         """Judge what the candidate says by what is stored of the test, or record it."""
         subject, workload = benchmark.subject, benchmark.workload
         keeps = self._keeps_output
-        if not keeps and not self.baselines.has_facts(benchmark.key):
+        if not keeps and not self.baselines.has_invariants(benchmark.key):
             return without_reference(gate, NEVER_RECORDED), None
         presented = self._measuring.presented(subject, workload, watcher)
         stored = self._judging.stored_output(benchmark.key, presented)
@@ -191,7 +191,7 @@ class Bench:
         found = self._measuring.said(
             subject, gate, workload.parallel, before.said if before is not None else None, watcher
         )
-        judged = judge_said(gate, found.said, before, stored if isinstance(stored, str) else "")
+        judged = judge_snapshot(gate, found.said, before, stored if isinstance(stored, str) else "")
         return judged, replace(found.candidate, workload=workload)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
@@ -232,8 +232,8 @@ class Bench:
         """
         taken = take(self.results(), mode)
         runs = self.baselines.update(taken.runs, mode)
-        facts = self.baselines.update_facts(taken.facts, mode)
-        return Updated(runs.written + facts.written, taken.left_out + runs.refused + facts.refused)
+        invariants = self.baselines.update_invariants(taken.invariants, mode)
+        return Updated(runs.written + invariants.written, taken.left_out + runs.refused + invariants.refused)
 
     def note_outcome(self, nodeid: str, outcome: str) -> None:
         """Take in how a benchmark's test ended."""
@@ -270,7 +270,7 @@ class Bench:
         if kept is not None:
             kept.close()
         model = self.models.resolve(subject.model)
-        loaded = self._measuring.engine(subject, watcher).start_talking(subject, model)
+        loaded = self._measuring.engine(subject, watcher).start_generation(subject, model)
         try:
             loaded.load()
         except BaseException:

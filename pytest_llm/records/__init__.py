@@ -14,7 +14,13 @@ from pytest_llm.records.output import (
     Passage,
     Variant,
 )
-from pytest_llm.records.output_snapshot import SAID, Rounding, Said, Sampled, StoredSaid
+from pytest_llm.records.output_snapshot import (
+    OUTPUT_SNAPSHOT,
+    OutputSnapshot,
+    Rounding,
+    Sampled,
+    StoredSnapshot,
+)
 from pytest_llm.records.plan import Benchmark, Campaign, Claim, Gate, Limit, Looks, Plan, Question, TestKey
 from pytest_llm.records.run import (
     ALWAYS_FAILING,
@@ -24,7 +30,7 @@ from pytest_llm.records.run import (
     Run,
     Series,
     Session,
-    StoredFacts,
+    StoredInvariants,
     StoredRun,
     Verdict,
 )
@@ -46,7 +52,7 @@ __all__ = [
     "ALWAYS_FAILING",
     "FILLED_MOST",
     "JSON",
-    "SAID",
+    "OUTPUT_SNAPSHOT",
     "Benchmark",
     "Build",
     "BuildReference",
@@ -68,6 +74,7 @@ __all__ = [
     "OperatorTimes",
     "OutputGate",
     "OutputPair",
+    "OutputSnapshot",
     "PairedRun",
     "Passage",
     "Phase",
@@ -76,14 +83,13 @@ __all__ = [
     "Question",
     "Rounding",
     "Run",
-    "Said",
     "Sampled",
     "Series",
     "Session",
     "SplitMode",
-    "StoredFacts",
+    "StoredInvariants",
     "StoredRun",
-    "StoredSaid",
+    "StoredSnapshot",
     "Subject",
     "TestKey",
     "Variant",

@@ -42,7 +42,7 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class Said:
+class OutputSnapshot:
     """What a subject says on fixed texts.
 
     Attributes:
@@ -77,12 +77,12 @@ class Said:
 
 
 @dataclass(frozen=True)
-class StoredSaid:
+class StoredSnapshot:
     """What was said when it was recorded, and where that comes from."""
 
-    said: Said
+    said: OutputSnapshot
     provenance: Provenance
 
 
 # The fact that holds it in a file of baselines.
-SAID = "said"
+OUTPUT_SNAPSHOT = "output_snapshot"

@@ -71,16 +71,16 @@ class Loaded(Protocol):
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took."""
 
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, after ``load``."""
 
-    def drag(self, share: float) -> None:
+    def inject_slowdown(self, share: float) -> None:
         """Be slower than the build is, from now on: every timed decode takes 1 + ``share`` times as long.
 
-        ``resolved`` says so, as ``drag``, unless the share is 0, which ends it.
+        ``effective_options`` says so, as ``injected_slowdown``, unless the share is 0, which ends it.
         """
 
-    def facts(self) -> Mapping[str, JSON]:
+    def invariants(self) -> Mapping[str, JSON]:
         """Return what the subject shows on every machine of its kind: sizes, token ids, greedy output."""
 
     def rehearse(self, workload: Workload) -> None:
@@ -121,7 +121,7 @@ class Loaded(Protocol):
         """End the process, whatever it is doing."""
 
 
-class Talking(Protocol):
+class GenerationSession(Protocol):
     """A subject in a process of its own, loaded so that it can tell everything.
 
     Every method but ``close`` may raise :class:`~pytest_llm.errors.EngineError`.
@@ -142,7 +142,7 @@ class Talking(Protocol):
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took."""
 
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, after ``load``."""
 
     def tokenize(self, content: str, *, add_special: bool, parse_special: bool) -> list[int]:
@@ -195,7 +195,7 @@ class Engine(Protocol):
             EngineError: The engine is not there, or does not start.
         """
 
-    def start_talking(self, subject: Subject, model: Model) -> Talking:
+    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
         """Start a fresh process to talk with the subject, with room for the logits of every token.
 
         Raises:
@@ -214,7 +214,7 @@ class Programs(Protocol):
     def commit(self) -> str:
         """Of the sources."""
 
-    def program(self, name: str, tell: Callable[[str], None]) -> Path:
+    def program(self, name: str, on_progress: Callable[[str], None]) -> Path:
         """Return one of upstream's programs, made first if need be.
 
         Raises:

@@ -60,21 +60,21 @@ class Run:
         workload: What it was asked to do.
         model: The file.
         build: The build, as it describes itself.
-        resolved: The load options as they really were, and what llama.cpp wrote about the rest.
+        effective_options: The load options as they really were, and what llama.cpp wrote about the rest.
         sessions: What was noted.
         measurements: Metrics by name.
-        facts: What the subject showed before any timing, the same on every machine of its kind: sizes, token
-            ids, greedy output.
+        invariants: What the subject showed before any timing, the same on every machine of its kind: sizes,
+            token ids, greedy output.
     """
 
     subject: Subject
     workload: Workload
     model: Model
     build: Build
-    resolved: Mapping[str, JSON]
+    effective_options: Mapping[str, JSON]
     sessions: tuple[Session, ...]
     measurements: Mapping[str, Measurement]
-    facts: Mapping[str, JSON] = field(default_factory=dict)
+    invariants: Mapping[str, JSON] = field(default_factory=dict)
 
     def how_read(self, metric: metrics.Metric) -> str:
         """Return how a metric was read, where there is more than one way; "" otherwise."""
@@ -102,7 +102,7 @@ class PairedRun:
         reference: The one it is compared with.
         dropped: For each session, how many rounds were dropped for which reason.
         disturbed: For each session, how many were disturbed for which reason and count all the same.
-        in_turn: The subjects did not fit into memory together; each session had one after the other.
+        not_interleaved: The subjects did not fit into memory together; each session had one after the other.
         cut_off: Why sampling ended before every question was answered; "" if it did not.
     """
 
@@ -110,7 +110,7 @@ class PairedRun:
     reference: Run
     dropped: tuple[Mapping[str, int], ...] = ()
     disturbed: tuple[Mapping[str, int], ...] = ()
-    in_turn: bool = False
+    not_interleaved: bool = False
     cut_off: str = ""
 
 
@@ -167,10 +167,10 @@ class StoredRun:
 
 
 @dataclass(frozen=True)
-class StoredFacts:
+class StoredInvariants:
     """What a subject showed when it was recorded, by name, and where that comes from."""
 
-    facts: Mapping[str, JSON]
+    invariants: Mapping[str, JSON]
     provenance: Provenance
 
 

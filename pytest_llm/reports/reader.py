@@ -11,13 +11,13 @@ from pytest_llm.records import (
     OperatorRun,
     OutputGate,
     OutputPair,
+    OutputSnapshot,
     PairedRun,
     Provenance,
     Run,
-    Said,
-    StoredFacts,
+    StoredInvariants,
     StoredRun,
-    StoredSaid,
+    StoredSnapshot,
     metrics,
 )
 from pytest_llm.records.serialization import decode
@@ -52,12 +52,12 @@ def gates(test: Mapping[str, Any]) -> list[tuple[Gate, tuple[StoredRun, ...]]]:
     ]
 
 
-def stored_facts(drift: Mapping[str, Any]) -> StoredFacts | None:
+def stored_facts(drift: Mapping[str, Any]) -> StoredInvariants | None:
     """Return the facts that a test of a results file was compared with, by its drift; None without any."""
     if drift["stored"] is None:
         return None
-    provenance = {name: each for name, each in drift["stored"].items() if name != "facts"}
-    return StoredFacts(drift["stored"]["facts"], Provenance(**provenance))
+    provenance = {name: each for name, each in drift["stored"].items() if name != "invariants"}
+    return StoredInvariants(drift["stored"]["invariants"], Provenance(**provenance))
 
 
 def pairs(results: Mapping[str, Any], made: Mapping[str, Run] | None = None) -> dict[str, PairedRun]:
@@ -74,7 +74,7 @@ def pairs(results: Mapping[str, Any], made: Mapping[str, Run] | None = None) -> 
             made[pair["reference"]],
             tuple(pair["dropped"]),
             tuple(pair["disturbed"]),
-            pair["in_turn"],
+            pair["not_interleaved"],
             pair["cut_off"],
         )
         for name, pair in results["pairs"].items()
@@ -108,12 +108,12 @@ def output(entry: Mapping[str, Any]) -> tuple[OutputGate, OutputPair | None]:
     return decode(OutputGate, entry["asked"]), None if found is None else decode(OutputPair, found)
 
 
-def said(entry: Mapping[str, Any]) -> tuple[Said | None, StoredSaid | None]:
+def said(entry: Mapping[str, Any]) -> tuple[OutputSnapshot | None, StoredSnapshot | None]:
     """Return what a candidate of a results file said alone, and what is stored of it."""
-    now, stored = entry.get("said"), entry.get("stored")
+    now, stored = entry.get("output_snapshot"), entry.get("stored")
     return (
-        None if now is None else decode(Said, now),
-        None if stored is None else decode(StoredSaid, stored),
+        None if now is None else decode(OutputSnapshot, now),
+        None if stored is None else decode(StoredSnapshot, stored),
     )
 
 

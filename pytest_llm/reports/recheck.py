@@ -12,7 +12,7 @@ from pytest_llm.checks import (
     compare_sides,
     judge,
     judge_output,
-    judge_said,
+    judge_snapshot,
     not_to_be_had,
     screen_run,
 )
@@ -91,7 +91,7 @@ def _finding(
         benchmark,
         run,
         judgements=tuple(judge(run, reader.limits(test))),
-        screenings=tuple(
+        baseline_checks=tuple(
             screen_run(run, gate, stored, rule.family, was["reason"], was.get("left_out", ""))
             for gate, stored in reader.gates(test)
             for was in [baselines[gate.metric.name]]
@@ -116,7 +116,7 @@ def _output(output: Mapping[str, Any] | None) -> OutputJudgement | None:
     reason = next(iter(output["reasons"]), "")  # why there is nothing is no finding
     if said is None:
         return OutputJudgement(Verdict.NO_BASELINE, asked, None, (reason,))
-    return judge_said(asked, said, stored, reason)
+    return judge_snapshot(asked, said, stored, reason)
 
 
 def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:
@@ -125,4 +125,4 @@ def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, Paired
     if drift["pair"] is not None:
         return compare_sides(pairs[drift["pair"]])
     stored = reader.stored_facts(drift)
-    return Drift(reason=drift["reason"]) if stored is None else compare(stored, run.facts)
+    return Drift(reason=drift["reason"]) if stored is None else compare(stored, run.invariants)

@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pytest_llm.checks.findings import Comparison, Drift, Finding, Judgement, OutputJudgement, Screening
+    from pytest_llm.checks.findings import (
+        BaselineCheck,
+        Comparison,
+        Drift,
+        Finding,
+        Judgement,
+        OutputJudgement,
+    )
     from pytest_llm.records import Measurement, OperatorRun, PairedRun, Run
     from pytest_llm.stats.sequential import Rule
 
@@ -111,7 +118,9 @@ def _name_of(thing: Thing, named: Mapping[str, Thing]) -> str:
 
 def _not_covered(finding: Finding) -> dict[str, str]:
     reasons = {each.limit.metric.name: each.reason for each in finding.judgements if not each.measurement}
-    reasons |= {each.gate.metric.name: each.reason for each in finding.screenings if not each.measurement}
+    reasons |= {
+        each.gate.metric.name: each.reason for each in finding.baseline_checks if not each.measurement
+    }
     reasons |= _unlooked_at(finding.output)
     return reasons | {
         each.asked.metric.name: each.reason for each in finding.comparisons if not each.candidate
@@ -131,14 +140,14 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         "outcome": finding.outcome,
         "model": _model(run) if run else None,
         "load_options": encode(benchmark.subject.load_options),
-        "resolved": dict(run.resolved) if run else None,
+        "effective_options": dict(run.effective_options) if run else None,
         "workload": encode(benchmark.workload),
         "run": _name_of(run, runs) if run else None,
         "metrics": _metrics(run, finding, pairs) if run else {},
         "drift": _drift(finding, pairs),
         "output": _output(finding.output),
         "operators": [operators_entry(each) for each in finding.operators],
-        "memory": run.resolved.get("memory") if run else None,
+        "memory": run.effective_options.get("memory") if run else None,
         "notes": notes(finding),
     }
 
@@ -163,7 +172,7 @@ def _drift(finding: Finding, pairs: Mapping[str, PairedRun]) -> dict[str, Any] |
     return {
         **_compared(finding.drift),
         "pair": _name_of(shared[0], pairs) if shared else None,
-        "stored": {"facts": dict(stored.facts), **vars(stored.provenance)} if stored else None,
+        "stored": {"invariants": dict(stored.invariants), **vars(stored.provenance)} if stored else None,
     }
 
 
@@ -183,7 +192,7 @@ def _output(output: OutputJudgement | None) -> dict[str, Any] | None:
         "reasons": list(output.reasons),
         "asked": encode(output.gate),
         "found": encode(output.found) if output.found is not None else None,
-        "said": encode(output.said) if output.said is not None else None,
+        "output_snapshot": encode(output.said) if output.said is not None else None,
         "stored": encode(output.stored) if output.stored is not None else None,
     }
 
@@ -210,10 +219,10 @@ def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict
         if judgement.measurement is not None:
             entry = entries.setdefault(judgement.limit.metric.name, _metric(judgement.measurement))
             entry["limit"] = _limit(judgement)
-    for screening in finding.screenings:
-        if screening.measurement is not None:
-            entry = entries.setdefault(screening.gate.metric.name, _metric(screening.measurement))
-            entry["baseline"] = _baseline(screening)
+    for baseline_check in finding.baseline_checks:
+        if baseline_check.measurement is not None:
+            entry = entries.setdefault(baseline_check.gate.metric.name, _metric(baseline_check.measurement))
+            entry["baseline"] = _baseline(baseline_check)
     for comparison in finding.comparisons:
         if comparison.candidate is not None:
             entry = entries.setdefault(comparison.asked.metric.name, _metric(comparison.candidate))
@@ -227,16 +236,16 @@ def _limit(judgement: Judgement) -> dict[str, Any]:
     return entry if judgement.interval is None else {**entry, "interval": list(judgement.interval)}
 
 
-def _baseline(screening: Screening) -> dict[str, Any]:
-    left_out = {"left_out": screening.left_out} if screening.left_out else {}
+def _baseline(baseline_check: BaselineCheck) -> dict[str, Any]:
+    left_out = {"left_out": baseline_check.left_out} if baseline_check.left_out else {}
     return {
-        "verdict": screening.verdict.value,
-        "tolerance": screening.gate.tolerance,
-        "runs": [each.plain() for each in screening.stored],
-        "value": screening.value,
-        "change": screening.change,
-        "interval": None if screening.interval is None else list(screening.interval),
-        "reason": screening.reason,
+        "verdict": baseline_check.verdict.value,
+        "tolerance": baseline_check.gate.tolerance,
+        "runs": [each.plain() for each in baseline_check.stored],
+        "value": baseline_check.value,
+        "change": baseline_check.change,
+        "interval": None if baseline_check.interval is None else list(baseline_check.interval),
+        "reason": baseline_check.reason,
         **left_out,
     }
 
@@ -297,7 +306,7 @@ def _pair(pair: PairedRun, runs: Mapping[str, Run]) -> dict[str, Any]:
         "reference": _name_of(pair.reference, runs),
         "dropped": [dict(each) for each in pair.dropped],
         "disturbed": [dict(each) for each in pair.disturbed],
-        "in_turn": pair.in_turn,
+        "not_interleaved": pair.not_interleaved,
         "cut_off": pair.cut_off,
     }
 
@@ -308,7 +317,7 @@ def _run(run: Run) -> dict[str, Any]:
         "model": encode(run.model),
         "subject": encode(run.subject),
         "workload": encode(run.workload),
-        "resolved": dict(run.resolved),
+        "effective_options": dict(run.effective_options),
         "sessions": encode(run.sessions),
-        "facts": dict(run.facts),
+        "invariants": dict(run.invariants),
     }

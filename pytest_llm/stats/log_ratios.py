@@ -24,7 +24,7 @@ def log_ratios(metric: Metric, run: PairedRun) -> list[float]:
     A session that has nothing of the metric, or a time of 0, ends the list: what follows is not comparable.
     """
     pairs = zip(run.candidate.sessions, run.reference.sessions, strict=True)
-    return session_log_ratios(metric, list(pairs), together=not run.in_turn)
+    return session_log_ratios(metric, list(pairs), together=not run.not_interleaved)
 
 
 def session_log_ratios(

@@ -77,12 +77,12 @@ class MeasuringLock:
         """Whether this object holds the lock."""
         return self._handle is not None
 
-    def acquire(self, patience_seconds: float, tell: Callable[[str], None]) -> None:
+    def acquire(self, patience_seconds: float, on_progress: Callable[[str], None]) -> None:
         """Take the lock, once nobody else measures; nothing happens if it is held already.
 
         Args:
             patience_seconds: How long to wait for others at most; 0 does not wait.
-            tell: Is given one line if there is something to wait for, once.
+            on_progress: Is given one line if there is something to wait for, once.
 
         Raises:
             MachineBusyError: Somebody else still measures.
@@ -98,7 +98,7 @@ class MeasuringLock:
                     f"they share no device, name another lock file than {self._path} in {VARIABLE}"
                 )
             if not told:
-                tell(f"{self._busy()}: waiting up to {patience_seconds:.0f} s")
+                on_progress(f"{self._busy()}: waiting up to {patience_seconds:.0f} s")
                 told = True
             self._sleep(min(_POLL_SECONDS, left))
 

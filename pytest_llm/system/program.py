@@ -53,7 +53,12 @@ class Running:
     """
 
     def __init__(
-        self, name: str, log: Path, lock: int, tell: Callable[[str], None], telling: float = TELLING_SECONDS
+        self,
+        name: str,
+        log: Path,
+        lock: int,
+        on_progress: Callable[[str], None],
+        telling: float = TELLING_SECONDS,
     ) -> None:
         """Begin.
 
@@ -61,7 +66,7 @@ class Running:
             name: The build, for messages.
             log: The file for all that the commands write.
             lock: An open file that everything that is started inherits.
-            tell: Is given a line now and then.
+            on_progress: Is given a line now and then.
             telling: Seconds between two of them.
 
         Raises:
@@ -70,7 +75,7 @@ class Running:
         self.name = name
         self.log = log
         self._lock = lock
-        self._tell = tell
+        self._on_progress = on_progress
         self._telling = telling
         self._started = time.monotonic()
         log.write_bytes(b"")
@@ -117,4 +122,4 @@ class Running:
                 return process.wait(timeout=self._telling)
             step = _STEP.findall(self.tail())
             done = f", step {step[-1][0]} of {step[-1][1]}" if step else ""
-            self._tell(f"building {self.name}: {self.seconds:.0f} s{done}")
+            self._on_progress(f"building {self.name}: {self.seconds:.0f} s{done}")

@@ -164,14 +164,14 @@ def test_a_library_that_is_gone_has_its_build_made_again(store: BuildStore, chec
 def test_how_far_it_is_is_told_by_ninja_s_steps(cache: Path, checkout: Checkout) -> None:
     told: list[str] = []
 
-    def tell(line: str) -> None:
+    def on_progress(line: str) -> None:
         told.append(line)
         if len(told) > 2:
             checkout.let_go()
 
     checkout.hold()
     checkout.commit("sources: more of them", {"llama.c": (checkout.path / "llama.c").read_text() + "\n"})
-    build_store(cache, telling=0.1).make(head(checkout), tell)
+    build_store(cache, telling=0.1).make(head(checkout), on_progress)
 
     assert any(line.startswith(f"building {identity_of(head(checkout)).title}: ") for line in told[1:])
 

@@ -243,9 +243,9 @@ def test_a_program_that_outlives_its_maker_keeps_the_lock(
     assert [each.state for each in store.kept()] == ["being made"]
     told: list[str] = []
 
-    def tell(line: str) -> None:
+    def on_progress(line: str) -> None:
         told.append(line)
         releases.let_go()
 
-    assert store.make(RELEASE, tell).said.version == "9.0.1"
+    assert store.make(RELEASE, on_progress).said.version == "9.0.1"
     assert told[0] == "waiting: llama-cpp-python@9.0.1 is in use"

@@ -146,14 +146,14 @@ def test_a_build_that_does_not_start_is_none(cache: Path, releases: Releases) ->
 def test_how_far_a_build_is_is_told_now_and_then(cache: Path, releases: Releases) -> None:
     told: list[str] = []
 
-    def tell(line: str) -> None:
+    def on_progress(line: str) -> None:
         told.append(line)
         if "step 1 of 3" in line:
             releases.let_go()
 
     releases.hold()
     store = build_store(cache, telling=0.1)
-    store.make(release("9.0.1"), tell)
+    store.make(release("9.0.1"), on_progress)
 
     assert told[0] == "building llama-cpp-python@9.0.1: usually takes minutes"
     assert any(line.endswith(" s, step 1 of 3") for line in told)

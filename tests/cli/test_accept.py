@@ -130,16 +130,16 @@ def test_other_conditions_are_refused_by_name(baselines: Command, mode: str) -> 
 @pytest.mark.parametrize("mode", ["new", "append"])
 def test_another_fact_is_refused_and_the_run_is_stored_where_it_can_be(baselines: Command, mode: str) -> None:
     baselines.accept(100.0)
-    file = baselines.file(results_of(Test(facts={"weights_bytes": 1}), hours=1))
+    file = baselines.file(results_of(Test(invariants={"weights_bytes": 1}), hours=1))
     status, out = baselines("accept", f"--mode={mode}", file)
     assert status == 1
     assert f"not stored: {NAME}, weights_bytes: another value is stored: replace it" in out
 
 
 def test_a_test_that_drifted_is_stored_but_for_what_drifted(baselines: Command) -> None:
-    before, now = ({"resolved": {"flash_attn": each}} for each in ("off", "on"))
-    baselines.accept(100.0, facts=before, gated=False)
-    drifted = Test(speed=101.0, gated=False, outcome="failed", facts=now, stored_facts=before)
+    before, now = ({"effective_options": {"flash_attn": each}} for each in ("off", "on"))
+    baselines.accept(100.0, invariants=before, gated=False)
+    drifted = Test(speed=101.0, gated=False, outcome="failed", invariants=now, stored_facts=before)
     status, out = baselines("accept", baselines.file(results_of(drifted, hours=1)))
     assert status == 1
     assert f"not stored: {NAME}, resolved: another value is stored: replace it" in out

@@ -180,8 +180,8 @@ def test_a_metric_that_only_the_store_has_is_told(baselines: Command) -> None:
 
 
 def test_drift_of_facts_is_told(baselines: Command) -> None:
-    baselines.accept(*STORED, facts={"resolved": {"flash_attn": "off"}, "greedy_output": "a"})
-    now = Test(facts={"resolved": {"flash_attn": "on"}, "greedy_output": "b"})
+    baselines.accept(*STORED, invariants={"effective_options": {"flash_attn": "off"}, "greedy_output": "a"})
+    now = Test(invariants={"effective_options": {"flash_attn": "on"}, "greedy_output": "b"})
     _, (test,) = compared(baselines, now)
     assert test["drift"]["verdict"] == "drift"
     assert test["drift"]["differences"] == [

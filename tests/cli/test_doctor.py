@@ -14,7 +14,7 @@ import pytest
 
 from pytest_llm.cli import GROUPS, doctor, main
 from pytest_llm.cli.doctor.progress import Progress
-from pytest_llm.cli.doctor.report import Seen, tell
+from pytest_llm.cli.doctor.report import Seen, on_progress
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
 from pytest_llm.machine.advice import Advice
@@ -97,7 +97,7 @@ def whats(document: dict[str, Any]) -> list[str]:
 
 
 def test_a_machine_with_nothing_to_change_is_told_as_a_whole() -> None:
-    answer = tell(seen())
+    answer = on_progress(seen())
     assert answer.status == 0
     assert answer.lines == [
         "machine abc: a CPU, 2 cores, 24 GiB, Linux x86_64",
@@ -122,19 +122,19 @@ def test_a_machine_with_nothing_to_change_is_told_as_a_whole() -> None:
 
 
 def test_what_is_to_be_changed_is_told_with_its_reason_and_makes_the_status_1() -> None:
-    answer = tell(seen(advice=[Advice("turbo is on", "clocks wander", "turn it off")]))
+    answer = on_progress(seen(advice=[Advice("turbo is on", "clocks wander", "turn it off")]))
     assert answer.status == 1
     assert answer.lines[-1] == "turbo is on: clocks wander\n  → turn it off"
 
 
 def test_none_is_told_as_zero_and_not_as_unknown() -> None:
-    lines = tell(seen(conditions=replace(QUIET, other_load=0.0, load_average=0.0))).lines
+    lines = on_progress(seen(conditions=replace(QUIET, other_load=0.0, load_average=0.0))).lines
     assert "others' load: 0.0%" in lines
     assert "load average: 0.00" in lines
 
 
 def test_gpus_and_quotas_are_told_where_there_are_any() -> None:
-    lines = tell(seen(conditions=replace(QUIET, gpus=(Gpu(0, ("heat",), ()),), quota=1.5))).lines
+    lines = on_progress(seen(conditions=replace(QUIET, gpus=(Gpu(0, ("heat",), ()),), quota=1.5))).lines
     assert "GPUs: 0, heat" in lines
     assert "CPU quota: 1.5 processors" in lines
 

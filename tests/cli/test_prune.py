@@ -93,7 +93,7 @@ def test_facts_without_runs_go_too(project: Command) -> None:
     for path in project.baselines.glob("machines/*/*.json"):
         path.unlink()
     assert project("prune", "--yes")[0] == 0
-    assert [each["key"]["name"] for each in project.json("show")[1]["facts"]] == ["test_chat"]
+    assert [each["key"]["name"] for each in project.json("show")[1]["invariants"]] == ["test_chat"]
 
 
 def test_it_may_be_started_below_the_project(project: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,10 @@ def test_a_file_that_says_otherwise_is_found_out(
     assert f"not what its series say: {document['tests'][0]['nodeid']}: {place}" in out
 
 
-DRIFTED = Test(facts={"resolved": {"flash_attn": "on"}}, stored_facts={"resolved": {"flash_attn": "off"}})
+DRIFTED = Test(
+    invariants={"effective_options": {"flash_attn": "on"}},
+    stored_facts={"effective_options": {"flash_attn": "off"}},
+)
 
 
 def test_drift_follows_from_the_facts_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +70,7 @@ def test_drift_follows_from_the_facts_in_the_file(tmp_path: Path, capsys: pytest
     [
         lambda drift: drift.update(verdict="pass"),
         lambda drift: drift["differences"].clear(),
-        lambda drift: drift["stored"]["facts"]["resolved"].update(flash_attn="on"),
+        lambda drift: drift["stored"]["invariants"]["effective_options"].update(flash_attn="on"),
     ],
 )
 def test_a_drift_that_does_not_follow_is_found_out(

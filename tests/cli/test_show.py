@@ -68,13 +68,13 @@ def test_json_gives_every_run_and_fact(baselines: Command) -> None:
     assert [run["value"] for run in speed["runs"]] == pytest.approx([80.0, 125.0])
     assert speed["runs"][1]["recorded"] == "2026-01-02T04:04:05+00:00"
     assert (speed["unit"], speed["value"]) == ("tok/s", pytest.approx(100.0))
-    (facts,) = document["facts"]
-    assert facts["facts"] == {"weights_bytes": 91_000_000, "greedy_output": [1, 2]}
+    (invariants,) = document["invariants"]
+    assert invariants["invariants"] == {"weights_bytes": 91_000_000, "greedy_output": [1, 2]}
 
 
 def test_facts_are_told_in_short(baselines: Command) -> None:
-    facts = {"greedy_output": "x" * 100, "resolved": {"a": 1, "b": 2}, "token_ids": [1]}
-    baselines.accept(100.0, facts=facts)
+    invariants = {"greedy_output": "x" * 100, "effective_options": {"a": 1, "b": 2}, "token_ids": [1]}
+    baselines.accept(100.0, invariants=invariants)
     assert baselines("show")[1].splitlines()[-1] == (
         f"  {MODULE}::test_chat: greedy_output {'x' * 39}…, resolved of 2 values, 1 value of token_ids "
         "(llama-cpp-python 0.3.36, 2026-01-02)"
@@ -86,7 +86,7 @@ def test_a_filter_is_part_of_a_full_name(baselines: Command, part: str) -> None:
     baselines("accept", baselines.file(results_of(Test("test_a"), Test("test_b[x=1]"))))
     _, document = baselines.json("show", part)
     assert [test["key"]["name"] for test in document["machines"][0]["tests"]] == ["test_b"]
-    assert [facts["key"]["name"] for facts in document["facts"]] == ["test_b"]
+    assert [invariants["key"]["name"] for invariants in document["invariants"]] == ["test_b"]
 
 
 def test_all_machines_are_shown_unless_one_is_named(baselines: Command) -> None:
@@ -110,7 +110,7 @@ def test_an_empty_store_says_so(baselines: Command, words: tuple[str, ...]) -> N
     assert str(baselines.baselines) in out
     assert baselines.json("show", *words) == (
         1,
-        {"folder": str(baselines.baselines), "machines": [], "facts": []},
+        {"folder": str(baselines.baselines), "machines": [], "invariants": []},
     )
 
 

@@ -19,7 +19,7 @@ from pytest_llm.records import (
     Provenance,
     Series,
     Session,
-    StoredFacts,
+    StoredInvariants,
     Subject,
     TestKey,
     Workload,
@@ -57,7 +57,7 @@ class Test:
     outcome: str = "passed"
     options: LoadOptions = LoadOptions()  # noqa: RUF009 - frozen
     problem: str = ""
-    facts: dict[str, Any] = field(
+    invariants: dict[str, Any] = field(
         default_factory=lambda: {"weights_bytes": 91_000_000, "greedy_output": [1, 2]}
     )
     stored_facts: dict[str, Any] | None = None
@@ -81,16 +81,18 @@ class Test:
             RUN,
             subject=subject,
             build=replace(BUILD, version=version, compiled_with="CPU : AVX2 = 1"),
-            resolved={"n_ctx": 4096},
+            effective_options={"n_ctx": 4096},
             sessions=(session,),
             measurements=measure_all([session]),
-            facts=self.facts,
+            invariants=self.invariants,
         )
-        screenings = tuple(screen_run(run, gate, (), 1, "never recorded") for gate in gates)
+        baseline_checks = tuple(screen_run(run, gate, (), 1, "never recorded") for gate in gates)
         drift = None
         if self.stored_facts is not None:
-            drift = compare(StoredFacts(self.stored_facts, Provenance("llama-cpp-python 0.3.35")), run.facts)
-        return Finding(benchmark, run, screenings=screenings, drift=drift, outcome=self.outcome)
+            drift = compare(
+                StoredInvariants(self.stored_facts, Provenance("llama-cpp-python 0.3.35")), run.invariants
+            )
+        return Finding(benchmark, run, baseline_checks=baseline_checks, drift=drift, outcome=self.outcome)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def _starting(smollm2: Model) -> Iterator[Start]:
         # One thread: on a busy machine, two that wait for each other take tens of times as long.
         chosen = LoadOptions(**{"n_ctx": 512, "n_threads": 1, "n_threads_batch": 1, **options})
         engine = LlamaCppPython(BUILD, PATIENCE)
-        starter = engine.start_talking if talking else engine.start
+        starter = engine.start_generation if talking else engine.start
         started.append(starter(Subject(smollm2.name, BUILD, chosen), model or smollm2))
         if load:
             started[-1].load()

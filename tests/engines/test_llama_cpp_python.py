@@ -47,20 +47,22 @@ def test_the_build_tells_its_release_its_commit_and_its_features(loaded: LoadedM
 
 def test_resolved_options_are_what_the_context_really_has(start: Start) -> None:
     # llama.cpp pads n_ctx to a multiple of 256 and lowers the batches to the context that was asked for.
-    resolved = start(n_ctx=300, n_threads=1, n_threads_batch=2).resolved()
+    effective_options = start(n_ctx=300, n_threads=1, n_threads_batch=2).effective_options()
     asked = {"n_ctx": 512, "n_batch": 300, "n_ubatch": 300, "n_seq_max": 1, "n_threads": 1}
-    assert {name: resolved[name] for name in asked} == asked
-    assert resolved["n_threads_batch"] == 2
-    assert resolved["graph_splits"] == "1"
-    assert set(asdict(LoadOptions())) <= set(resolved)
+    assert {name: effective_options[name] for name in asked} == asked
+    assert effective_options["n_threads_batch"] == 2
+    assert effective_options["graph_splits"] == "1"
+    assert set(asdict(LoadOptions())) <= set(effective_options)
 
 
 def test_what_the_model_brings_along_is_told_as_well(start: Start, loaded: LoadedModel) -> None:
-    resolved = loaded.resolved()
-    assert re.fullmatch("[0-9a-f]{12}", str(resolved["chat_template"]))
+    effective_options = loaded.effective_options()
+    assert re.fullmatch("[0-9a-f]{12}", str(effective_options["chat_template"]))
     told = {"vocabulary_type": "bpe", "freq_base": 100000.0, "freq_scale": 1.0, "load_mode": "mmap"}
-    assert {name: resolved[name] for name in told} == told
-    other = start(rope_freq_base=5000.0, rope_freq_scale=0.5, load_mode="direct_io", type_k="q8_0").resolved()
+    assert {name: effective_options[name] for name in told} == told
+    other = start(
+        rope_freq_base=5000.0, rope_freq_scale=0.5, load_mode="direct_io", type_k="q8_0"
+    ).effective_options()
     told = {"freq_base": 5000.0, "freq_scale": 0.5, "load_mode": "direct_io", "type_k": "q8_0"}
     assert {name: other[name] for name in told} == told
 
@@ -68,8 +70,8 @@ def test_what_the_model_brings_along_is_told_as_well(start: Start, loaded: Loade
 def test_decodes_that_use_the_graph_of_the_one_before_are_counted(start: Start) -> None:
     loaded = start()
     assert loaded.graphs_reused() == 0
-    facts: dict[str, Any] = dict(loaded.facts())
-    assert facts["resolved"]["graph_reuse"] == "on"
+    invariants: dict[str, Any] = dict(loaded.invariants())
+    assert invariants["effective_options"]["graph_reuse"] == "on"
     counted = loaded.graphs_reused()
     assert counted is not None
     assert 6 <= counted <= 11
@@ -77,15 +79,15 @@ def test_decodes_that_use_the_graph_of_the_one_before_are_counted(start: Start) 
 
 def test_flash_attention_left_to_llama_cpp_is_resolved_to_what_it_chose(loaded: LoadedModel) -> None:
     assert "flash_attn            = auto" in loaded.log()
-    assert loaded.resolved()["flash_attn"] in {"on", "off"}
+    assert loaded.effective_options()["flash_attn"] in {"on", "off"}
 
 
 @pytest.mark.parametrize("asked", ["on", "off"])
 def test_flash_attention_is_switched(asked: str, start: Start, loaded: LoadedModel) -> None:
-    resolved = start(flash_attn=asked).resolved()
-    assert resolved["flash_attn"] == asked
-    same = asked == loaded.resolved()["flash_attn"]
-    assert (resolved["graph_nodes"] == loaded.resolved()["graph_nodes"]) == same
+    effective_options = start(flash_attn=asked).effective_options()
+    assert effective_options["flash_attn"] == asked
+    same = asked == loaded.effective_options()["flash_attn"]
+    assert (effective_options["graph_nodes"] == loaded.effective_options()["graph_nodes"]) == same
 
 
 def named(value: object) -> str:
@@ -94,26 +96,28 @@ def named(value: object) -> str:
 
 
 def cache_mib(loaded: LoadedModel) -> float:
-    buffers: Any = loaded.resolved()["buffers_mib"]
+    buffers: Any = loaded.effective_options()["buffers_mib"]
     return float(buffers["CPU KV"])
 
 
 def test_facts_are_the_sizes_the_tokens_and_what_the_model_says(
     loaded: LoadedModel, talker: GGUFModel, smollm2: Model
 ) -> None:
-    facts: dict[str, Any] = dict(loaded.facts())
-    assert facts["kv_bytes"] == 512 * 30 * 2 * 3 * 64 * 2  # positions, layers, K and V, heads, width, f16
-    assert 0 < smollm2.file_bytes - facts["weights_bytes"] < 3 * 2**20  # the header, with its vocabulary
-    assert talker.detokenize(facts["greedy_output"]).startswith(" Paris")
-    assert "東京" in talker.detokenize(facts["token_ids"])
-    assert facts["resolved"]["flash_attn"] == "on"
-    assert not {"n_threads", "buffers_mib", "weights_bytes"} & facts["resolved"].keys()
+    invariants: dict[str, Any] = dict(loaded.invariants())
+    assert (
+        invariants["kv_bytes"] == 512 * 30 * 2 * 3 * 64 * 2
+    )  # positions, layers, K and V, heads, width, f16
+    assert 0 < smollm2.file_bytes - invariants["weights_bytes"] < 3 * 2**20  # the header, with its vocabulary
+    assert talker.detokenize(invariants["greedy_output"]).startswith(" Paris")
+    assert "東京" in talker.detokenize(invariants["token_ids"])
+    assert invariants["effective_options"]["flash_attn"] == "on"
+    assert not {"n_threads", "buffers_mib", "weights_bytes"} & invariants["effective_options"].keys()
 
 
 def test_facts_are_the_same_with_more_threads_and_in_another_process(
     start: Start, loaded: LoadedModel
 ) -> None:
-    assert start(n_threads=2, n_threads_batch=2).facts() == loaded.facts()
+    assert start(n_threads=2, n_threads_batch=2).invariants() == loaded.invariants()
 
 
 @pytest.mark.parametrize(
@@ -165,8 +169,8 @@ def test_the_load_mode_is_mapping_unless_told_otherwise(start: Start, loaded: Lo
 
 
 def test_smaller_ubatches_need_less_room_to_compute(start: Start, loaded: LoadedModel) -> None:
-    small: Any = start(n_ubatch=64).resolved()["buffers_mib"]
-    large: Any = loaded.resolved()["buffers_mib"]
+    small: Any = start(n_ubatch=64).effective_options()["buffers_mib"]
+    large: Any = loaded.effective_options()["buffers_mib"]
     assert small["CPU compute"] < large["CPU compute"] / 4
 
 
@@ -321,7 +325,7 @@ def test_more_work_takes_more_time(loaded: LoadedModel) -> None:
 
 def test_a_drag_of_half_the_time_makes_slices_and_requests_take_half_as_long_again(start: Start) -> None:
     normal, slow = start(), start()
-    slow.drag(0.5)
+    slow.inject_slowdown(0.5)
     for each in normal, slow:
         each.rehearse(SMALL)
     generation, prompt, gaps = [], [], []
@@ -339,15 +343,15 @@ def test_a_drag_of_half_the_time_makes_slices_and_requests_take_half_as_long_aga
 
 def test_a_drag_is_told_with_the_options_as_long_as_it_lasts(start: Start) -> None:
     subject = start()
-    undragged, build = subject.resolved(), subject.build
-    subject.drag(0.05)
-    assert subject.resolved() == {**undragged, "drag": 0.05}
+    undragged, build = subject.effective_options(), subject.build
+    subject.inject_slowdown(0.05)
+    assert subject.effective_options() == {**undragged, "injected_slowdown": 0.05}
     assert subject.build == build
     with pytest.raises(RequestFailedError, match=r"0 or more: -1\.0 is none"):
-        subject.drag(-1.0)
-    assert subject.resolved()["drag"] == 0.05
-    subject.drag(0.0)
-    assert subject.resolved() == undragged
+        subject.inject_slowdown(-1.0)
+    assert subject.effective_options()["injected_slowdown"] == 0.05
+    subject.inject_slowdown(0.0)
+    assert subject.effective_options() == undragged
 
 
 def test_a_token_costs_more_deep_in_the_context(start: Start) -> None:

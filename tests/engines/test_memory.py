@@ -60,7 +60,7 @@ def test_the_installed_build_takes_the_bytes_that_are_predicted() -> None:
 def test_the_cache_of_a_real_model_is_predicted_within_two_percent(
     options: dict[str, Any], start: Start
 ) -> None:
-    memory: Any = start(**options).resolved()["memory"]
+    memory: Any = start(**options).effective_options()["memory"]
     assert memory["kv"]["logged"]["host"] == pytest.approx(memory["kv"]["predicted"]["host"], rel=0.02)
     assert memory["weights"]["predicted"]["host"] == pytest.approx(92.1 * 2**20, rel=0.02)
     assert memory["reasons"] == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.checks import judge_output, judge_said
+from pytest_llm.checks import judge_output, judge_snapshot
 from pytest_llm.checks.output.texts import PROMPT
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.measure import compare_outputs, say
@@ -19,7 +19,7 @@ from pytest_llm.records import (
     OutputGate,
     Passage,
     Provenance,
-    StoredSaid,
+    StoredSnapshot,
     Subject,
     Verdict,
     Workload,
@@ -54,7 +54,7 @@ def exact(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
     """SmolLM2 with 32-bit floats for weights, as the steps after the first have it."""
     path = tmp_path_factory.mktemp("f32") / "exact.gguf"
     quantised = side(smollm2)
-    with closing(quantised.engine.start_talking(quantised.subject, smollm2)) as started:
+    with closing(quantised.engine.start_generation(quantised.subject, smollm2)) as started:
         started.write_f32(path)
     return replace(smollm2, path=str(path), quantization="F32")
 
@@ -89,20 +89,20 @@ def test_another_rounding_of_the_cache_is_not_accused(exact: Model, tmp_path: Pa
 
     assert not run.pair.same
     assert judge_output(SHORT, run.pair).verdict is Verdict.PASS
-    assert run.candidate.resolved["flash_attn"] == "off"
+    assert run.candidate.effective_options["flash_attn"] == "off"
 
 
 def test_what_is_stored_tells_a_wrong_rope_base_and_not_the_same_again(
     exact: Model, doctored: Model, tmp_path: Path
 ) -> None:
     before = say(side(exact), GATE, ONE, tmp_path, None).said
-    stored = StoredSaid(before, Provenance())
+    stored = StoredSnapshot(before, Provenance())
 
     again = say(side(exact), GATE, ONE, tmp_path, before).said
     wrong = say(side(doctored), GATE, ONE, tmp_path, before).said
 
-    assert judge_said(GATE, again, stored).verdict is Verdict.PASS
-    judged = judge_said(GATE, wrong, stored)
+    assert judge_snapshot(GATE, again, stored).verdict is Verdict.PASS
+    judged = judge_snapshot(GATE, wrong, stored)
     assert judged.verdict is Verdict.WRONG_OUTPUT
     assert "KL divergence" in judged.reasons[0]
 
@@ -112,7 +112,7 @@ def test_the_last_positions_see_everything_before_them(smollm2: Model, tmp_path:
     tokens = tuple(range(1000, 1512))
     end = Passage((tokens[448:],), start=448, singly=16, before=tokens[:448])
     logits = []
-    with closing(subject.engine.start_talking(subject.subject, smollm2)) as loaded:
+    with closing(subject.engine.start_generation(subject.subject, smollm2)) as loaded:
         loaded.load()
         for number, passages in enumerate([[end], [replace(end, before=())], [Passage((tokens,))]]):
             path = tmp_path / str(number)
@@ -125,7 +125,7 @@ def test_the_last_positions_see_everything_before_them(smollm2: Model, tmp_path:
 
 def test_a_greedy_token_that_leads_is_the_likeliest(smollm2: Model) -> None:
     subject = side(smollm2)
-    with closing(subject.engine.start_talking(subject.subject, smollm2)) as loaded:
+    with closing(subject.engine.start_generation(subject.subject, smollm2)) as loaded:
         loaded.load()
         greedy = loaded.greedy("The capital of France is", 4)
         likely = loaded.top_logprobs("The capital of France is", 2)[-1].top

@@ -45,7 +45,7 @@ def seen_of(loaded: LoadedModel, library: Library) -> dict[str, Series]:
         loaded.load()
     with probe.watch(loaded.pid) as at_work:
         loaded.rehearse(SMALL)
-    return memory_series(at_load, at_work, SMALL, loaded.resolved(), loaded.on_devices())
+    return memory_series(at_load, at_work, SMALL, loaded.effective_options(), loaded.on_devices())
 
 
 @pytest.mark.parametrize("by_process", [True, False])

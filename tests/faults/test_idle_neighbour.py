@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
-from pytest_llm.measure.rounds import Disturbances, Surroundings, awake, measure_pair
+from pytest_llm.measure.rounds import Disturbances, MeasurementContext, awake, measure_pair
 from pytest_llm.records import Workload
 
 from .preload import Fault
@@ -69,9 +69,9 @@ class Silent:
     def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None: ...
 
 
-def surroundings() -> Surroundings:
+def measurement_context() -> MeasurementContext:
     drawn = random.Random(0)
-    return Surroundings(
+    return MeasurementContext(
         probe=Unwatched(),
         noise=Calm(),
         clock=time.monotonic,
@@ -90,7 +90,7 @@ def log_ratio(spinning: LoadedModel, normal: LoadedModel) -> float:
     for each in pair:
         with awake(each):
             each.rehearse(WORKLOAD)
-    ours, theirs = measure_pair(pair, WORKLOAD, STEPS, surroundings(), Disturbances())
+    ours, theirs = measure_pair(pair, WORKLOAD, STEPS, measurement_context(), Disturbances())
     rounds = zip(ours["generation"].values, theirs["generation"].values, strict=True)
     return median(math.log(mine / other) for mine, other in rounds)
 

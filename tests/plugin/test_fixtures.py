@@ -44,7 +44,7 @@ class TestLLMBench:
                 assert llm_bench.build.version == "0.0.1"
                 assert llm_bench.workload.prompt_tokens == 16
                 assert llm_bench.subject.load_options.flash_attn == "off"
-                assert llm_bench.resolved["n_ctx"] == 512
+                assert llm_bench.effective_options["n_ctx"] == 512
                 assert len(llm_bench.sessions) == 3
             """
         )
@@ -92,7 +92,7 @@ class TestGGUFModel:
                 assert [token.text for token in gguf_model.stream("hello", max_tokens=2)] == ["f", "g"]
                 assert gguf_model.detokenize(gguf_model.tokenize("hello")) == "hello"
                 assert gguf_model.info.architecture == "tiny"
-                assert gguf_model.resolved["n_ctx"] == 4096
+                assert gguf_model.effective_options["n_ctx"] == 4096
             """
         )
 

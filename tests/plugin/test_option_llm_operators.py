@@ -80,5 +80,5 @@ class Unmakeable:
     source = Path()
     commit = "abc"
 
-    def program(self, name: str, tell: object) -> Path:
+    def program(self, name: str, on_progress: object) -> Path:
         raise BuildError("there is no compiler")

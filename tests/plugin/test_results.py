@@ -123,7 +123,7 @@ def test_says_what_was_measured_where_and_when(project: Project) -> None:
     assert test["nodeid"] == "test_it.py::test_kept"
     assert test["key"] == {"module": "test_it", "name": "test_kept", "parameters": ""}
     assert test["model"]["file_bytes"] == project.model.stat().st_size
-    assert test["load_options"]["n_ctx"] == test["resolved"]["n_ctx"] == 4096
+    assert test["load_options"]["n_ctx"] == test["effective_options"]["n_ctx"] == 4096
 
 
 def test_parameters_are_part_of_a_tests_key(project: Project) -> None:

@@ -101,7 +101,7 @@ def test_a_drag_waits_on_the_virtual_clock(
     model = Model(str(model_file), str(model_file), "0" * 64, 1, "tiny", "", 1, 1, 1, 1, 1, 1, 1)
     loaded = LlamaCppPython(build, timeout=20).start(Subject(model.name, build, LoadOptions()), model)
     act = {
-        "drag": lambda: loaded.drag(0.5),
+        "injected_slowdown": lambda: loaded.inject_slowdown(0.5),
         "rehearse": lambda: loaded.rehearse(Workload(prompt_tokens=8, generate_tokens=4)),
     }
     try:

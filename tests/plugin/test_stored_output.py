@@ -45,14 +45,14 @@ def output_of(project: Project, *more: str) -> dict[str, Any]:
 
 def stored(project: Project) -> dict[str, Any]:
     path = project.path / "baselines" / "portable" / "test_it.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["tests"]["test_speed"]["facts"]
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["tests"]["test_speed"]["invariants"]
     return found
 
 
 def test_what_is_recorded_is_small_and_what_it_may_differ_by_is_beside_it(project: Project) -> None:
     record(project)
 
-    said = stored(project)["said"]
+    said = stored(project)["output_snapshot"]
 
     own, exact = said["samples"]
     assert (own["weights"], exact["weights"]) == (
@@ -99,7 +99,7 @@ def test_other_rounding_is_no_error(project: Project, stand_in: StandIn) -> None
     stand_in.set(rounding=1)
     found = output_of(project)
     assert found["verdict"] == "pass"
-    assert found["said"]["samples"][0] != found["stored"]["said"]["samples"][0]
+    assert found["output_snapshot"]["samples"][0] != found["stored"]["said"]["samples"][0]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_wrong_output_fails_before_anything_is_timed_and_is_stored_by_replace_al
     )
     assert stored(project) == before
     record(project, "replace")
-    assert stored(project)["said"] != before["said"]
+    assert stored(project)["output_snapshot"] != before["said"]
     assert output_of(project)["verdict"] == "pass"
 
 

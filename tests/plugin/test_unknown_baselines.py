@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.baselines import BaselineStore, Conditions, Entry, FactsEntry
+from pytest_llm.baselines import BaselineStore, Conditions, Entry, InvariantsEntry
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.records import Provenance, TestKey
 
@@ -60,7 +60,7 @@ def test_a_run_that_measured_tells_them_after_the_table(project: Project) -> Non
 
 def test_facts_count_as_well(project: Project) -> None:
     key = TestKey(MODULE, "test_older", "x")
-    store(project).update_facts([FactsEntry(key, CONDITIONS, Provenance(), {"a": 1})], "new")
+    store(project).update_invariants([InvariantsEntry(key, CONDITIONS, Provenance(), {"a": 1})], "new")
     assert told(project) == [
         "there are baselines of 2 tests that are not there any more: test_it::test_old, "
         f"test_it::test_older[x]; {END}"

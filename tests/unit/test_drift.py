@@ -24,7 +24,7 @@ from pytest_llm.records import (
     Run,
     Series,
     Session,
-    StoredFacts,
+    StoredInvariants,
     Subject,
     TestKey,
     Verdict,
@@ -56,9 +56,9 @@ FACTS: dict[str, Any] = {
     "kv_bytes": 45 * 2**20,
     "token_ids": [1, 2],
     "greedy_output": [3, 4],
-    "resolved": {"n_ctx": 2048, "flash_attn": "off", "graph_reuse": "on"},
+    "effective_options": {"n_ctx": 2048, "flash_attn": "off", "graph_reuse": "on"},
 }
-STORED = StoredFacts(
+STORED = StoredInvariants(
     FACTS, Provenance("llama-cpp-python 0.3.35", "4df29be", "2026-01-02T03:04:05+00:00", "0.1.0")
 )
 
@@ -66,18 +66,21 @@ STORED = StoredFacts(
 def a_run(
     build: Build = NEW,
     options: dict[str, Any] | None = None,
-    facts: dict[str, Any] | None = None,
-    **resolved: Any,
+    invariants: dict[str, Any] | None = None,
+    **effective_options: Any,
 ) -> Run:
     subject = replace(SUBJECT, load_options=replace(SUBJECT.load_options, **(options or {})))
-    told = {**FACTS["resolved"], **{name: resolved[name] for name in FACTS["resolved"].keys() & resolved}}
+    told = {
+        **FACTS["effective_options"],
+        **{name: effective_options[name] for name in FACTS["effective_options"].keys() & effective_options},
+    }
     return replace(
         RUN,
         subject=subject,
         build=build,
-        resolved={**RESOLVED, **resolved},
+        effective_options={**RESOLVED, **effective_options},
         sessions=(Session({"generation": Series((0.04,), tokens=4)}),) * 10,
-        facts={**FACTS, "resolved": told, **(facts or {})},
+        invariants={**FACTS, "effective_options": told, **(invariants or {})},
     )
 
 
@@ -105,9 +108,9 @@ def test_equal_sides_do_not_drift() -> None:
         (a_run(chat_template="none"), "chat_template"),
         (a_run(graph_reuse="off"), "graph_reuse"),
         (a_run(buffers_mib={**BUFFERS, "CPU KV": 50.6}), "CPU KV buffer"),
-        (a_run(facts={"kv_bytes": 50 * 2**20}), "kv_bytes"),
-        (a_run(facts={"token_ids": [1]}), "token_ids"),
-        (a_run(facts={"greedy_output": [1]}), "greedy_output"),
+        (a_run(invariants={"kv_bytes": 50 * 2**20}), "kv_bytes"),
+        (a_run(invariants={"token_ids": [1]}), "token_ids"),
+        (a_run(invariants={"greedy_output": [1]}), "greedy_output"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -118,7 +121,7 @@ def test_whatever_both_sides_of_a_pair_show_is_compared(changed: Run, name: str)
 
 
 def test_what_is_a_fact_and_an_option_as_well_is_told_once() -> None:
-    heavier, lighter = (a_run(facts={"weights_bytes": size}, weights_bytes=size) for size in (2, 1))
+    heavier, lighter = (a_run(invariants={"weights_bytes": size}, weights_bytes=size) for size in (2, 1))
     drift = compare_sides(PairedRun(lighter, heavier))
     assert [each.name for each in drift.differences] == ["weights_bytes"]
 
@@ -137,7 +140,7 @@ def test_what_every_release_plans_otherwise_is_no_drift(changed: Run) -> None:
 
 
 def test_what_only_one_side_tells_says_nothing() -> None:
-    assert apart(a_run(vocabulary_type="bpe", facts={"a new fact": 1})) == {}
+    assert apart(a_run(vocabulary_type="bpe", invariants={"a new fact": 1})) == {}
     assert apart(a_run(), a_run(OLD, vocabulary_type="bpe")) == {}
     assert apart(a_run(buffers_mib={**BUFFERS, "CPU output": 0.19})) == {}
 
@@ -155,14 +158,14 @@ def test_a_buffer_that_is_gone_is_told_where_its_kind_is_told_at_all() -> None:
 )
 def test_sizes_that_are_rounded_otherwise_are_the_same(mebibytes: float, differs: bool) -> None:
     assert bool(apart(a_run(buffers_mib={**BUFFERS, "CPU KV": mebibytes}))) is differs
-    assert bool(apart(a_run(facts={"kv_bytes": round(mebibytes * 2**20)}))) is differs
+    assert bool(apart(a_run(invariants={"kv_bytes": round(mebibytes * 2**20)}))) is differs
 
 
 def test_other_numbers_are_never_rounded() -> None:
     assert apart(a_run(n_ctx=2049)) == {"n_ctx": ""}
-    assert apart(a_run(facts={"weights_bytes": 10**9 + 1}), a_run(OLD, facts={"weights_bytes": 10**9})) == {
-        "weights_bytes": ""
-    }
+    assert apart(
+        a_run(invariants={"weights_bytes": 10**9 + 1}), a_run(OLD, invariants={"weights_bytes": 10**9})
+    ) == {"weights_bytes": ""}
 
 
 # ── one form ─────────────────────────────────────────────────────────────────────────────────────
@@ -186,8 +189,8 @@ def test_other_numbers_are_never_rounded() -> None:
 def test_what_was_only_renamed_is_no_drift(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert canonical(old) == new
     assert canonical(new) == new
-    stored = StoredFacts({"resolved": old}, Provenance())
-    assert compare(stored, {"resolved": new}).differences == ()
+    stored = StoredInvariants({"effective_options": old}, Provenance())
+    assert compare(stored, {"effective_options": new}).differences == ()
 
 
 def test_values_of_other_options_keep_their_form() -> None:
@@ -208,7 +211,7 @@ def test_what_was_asked_for_and_what_follows_is_no_drift() -> None:
         flash_attn="on",
         n_ctx=2304,
         buffers_mib={**BUFFERS, "CPU KV": 50.6},
-        facts={"kv_bytes": 50 * 2**20, "greedy_output": [9]},
+        invariants={"kv_bytes": 50 * 2**20, "greedy_output": [9]},
     )
     reference = a_run(NEW, options={"flash_attn": "off"})
     names = {"flash_attn", "n_ctx", "CPU KV buffer", "kv_bytes", "greedy_output"}
@@ -224,13 +227,13 @@ def test_what_does_not_follow_from_what_was_asked_for_is_drift(change: dict[str,
 
 def test_tokens_follow_from_no_option() -> None:
     every = dict.fromkeys(_FOLLOWS, "x")
-    assert apart(a_run(options=every, facts={"token_ids": [7]}))["token_ids"] == ""
+    assert apart(a_run(options=every, invariants={"token_ids": [7]}))["token_ids"] == ""
 
 
 def test_one_release_with_other_build_settings_differs_as_asked() -> None:
     slower = replace(NEW, compiled_with="CPU : SSE3 = 1 | REPACK = 1 | OPENMP = 1", where="elsewhere")
     without = {name: size for name, size in BUFFERS.items() if name != "CPU_REPACK model"}
-    found = apart(a_run(slower, buffers_mib=without, facts={"greedy_output": [9]}), a_run())
+    found = apart(a_run(slower, buffers_mib=without, invariants={"greedy_output": [9]}), a_run())
     assert found == dict.fromkeys(
         ("compiled_with", "CPU_REPACK model buffer", "greedy_output"), "other build settings"
     )
@@ -274,19 +277,19 @@ def test_a_greedy_token_that_hardly_led_may_be_another_and_one_that_led_clearly_
     now: list[Any], verdict: Verdict
 ) -> None:
     stored: dict[str, Any] = {"greedy_output": [3, 4, 5], "greedy_leads": [1.0, 1.1, 0.9]}
-    facts: dict[str, Any] = {"greedy_output": now, "greedy_leads": [1.2, 1.0, 0.1]}
-    drift = compare(StoredFacts(stored, Provenance()), facts)
+    invariants: dict[str, Any] = {"greedy_output": now, "greedy_leads": [1.2, 1.0, 0.1]}
+    drift = compare(StoredInvariants(stored, Provenance()), invariants)
     assert drift.verdict is verdict
     assert [each.name for each in drift.differences] == ["greedy_output"]
-    assert apart(a_run(facts=facts), a_run(OLD, facts=stored)) == {
+    assert apart(a_run(invariants=invariants), a_run(OLD, invariants=stored)) == {
         "greedy_output": "rounding" if verdict is Verdict.PASS else ""
     }
 
 
 def test_leads_alone_are_no_difference_and_without_them_nothing_is_excused() -> None:
-    leads = StoredFacts({"greedy_output": [3], "greedy_leads": [0.2]}, Provenance())
+    leads = StoredInvariants({"greedy_output": [3], "greedy_leads": [0.2]}, Provenance())
     assert compare(leads, {"greedy_output": [3], "greedy_leads": [0.3]}).differences == ()
-    older = StoredFacts({"greedy_output": [3]}, Provenance())
+    older = StoredInvariants({"greedy_output": [3]}, Provenance())
     assert compare(older, {"greedy_output": [4], "greedy_leads": [0.3]}).verdict is Verdict.DRIFT
 
 
@@ -340,7 +343,9 @@ def alone(drift: Drift) -> str:
 
 
 def test_facts_that_only_one_side_has_say_nothing_and_those_of_both_do() -> None:
-    drift = compare(STORED, {"resolved": {"flash_attn": "on", "vocabulary_type": "bpe"}, "weights_bytes": 1})
+    drift = compare(
+        STORED, {"effective_options": {"flash_attn": "on", "vocabulary_type": "bpe"}, "weights_bytes": 1}
+    )
     assert drift == Drift((Difference("flash_attn", "off", "on"),), stored=STORED, output=False)
 
 

@@ -104,15 +104,15 @@ def test_what_the_program_tells_of_itself(bench_program: Write, model: Model, re
     assert str(loaded.build) == "llama-bench b6097 (llama.cpp 9515c613)"
     assert loaded.build.where == str(program)
     assert loaded.build.compiled_with.startswith("CPU : CPU = 1 | CPU_INFO = ")
-    resolved = loaded.resolved()
-    assert resolved["flash_attn"] == ("off" if release == "0.3.16" else "auto")
-    assert resolved["load_mode"] in ("mmap", "auto")
+    effective_options = loaded.effective_options()
+    assert effective_options["flash_attn"] == ("off" if release == "0.3.16" else "auto")
+    assert effective_options["load_mode"] in ("mmap", "auto")
     expected = {"n_batch": 2048, "n_ubatch": 512, "n_threads": 2, "type_k": "f16", "offload_kqv": True}
-    assert {name: resolved[name] for name in expected} == expected
-    facts = loaded.facts()
-    assert facts["parameters"] == 134515008
-    assert facts["model_type"] == "llama 256M Q4_1"
-    assert "n_threads" not in facts["resolved"]  # type: ignore[operator]
+    assert {name: effective_options[name] for name in expected} == expected
+    invariants = loaded.invariants()
+    assert invariants["parameters"] == 134515008
+    assert invariants["model_type"] == "llama 256M Q4_1"
+    assert "n_threads" not in invariants["effective_options"]  # type: ignore[operator]
     assert (loaded.pid, loaded.on_gpu) == (0, False)
 
 
@@ -229,13 +229,13 @@ def test_nobody_talks_with_it_and_it_is_never_slower_than_it_is(bench_program: W
     program = bench_program()
     build = BuildReference("llama-bench", "bin", str(program))
     with pytest.raises(NotCoveredError, match="llama-bench measures prompt and generation speed only"):
-        LlamaBench(build, 60.0).start_talking(Subject("m", build, OPTIONS), model)
+        LlamaBench(build, 60.0).start_generation(Subject("m", build, OPTIONS), model)
     loaded = started(program, model)
     with pytest.raises(NotCoveredError, match="speed only"):
         loaded.request()
     with pytest.raises(NotCoveredError, match="speed only"):
-        loaded.drag(0.05)
-    loaded.drag(0.0)
+        loaded.inject_slowdown(0.05)
+    loaded.inject_slowdown(0.0)
 
 
 # ── what goes wrong ─────────────────────────────────────────────────────────────────────────────────

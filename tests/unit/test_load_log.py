@@ -44,12 +44,12 @@ llama_context: graph splits = 2
 """  # noqa: E501 - as it is written
 
 
-def resolved(log: str, **asked: Any) -> dict[str, Any]:
+def effective_options(log: str, **asked: Any) -> dict[str, Any]:
     return resolved_options(asked, {"n_ctx": 512}, log)
 
 
 def test_what_llama_cpp_wrote_of_its_configuration_is_read() -> None:
-    assert resolved(NEW_LOG, n_ctx=300, flash_attn="auto", type_v="f16", rope_freq_base=0.0) == {
+    assert effective_options(NEW_LOG, n_ctx=300, flash_attn="auto", type_v="f16", rope_freq_base=0.0) == {
         "n_ctx": 512,
         "flash_attn": "on",
         "layers_offloaded": "31/31",
@@ -71,7 +71,7 @@ def test_what_llama_cpp_wrote_of_its_configuration_is_read() -> None:
 
 
 def test_the_words_of_older_releases_come_to_the_same() -> None:
-    new, old = resolved(NEW_LOG), resolved(OLD_LOG)
+    new, old = effective_options(NEW_LOG), effective_options(OLD_LOG)
     same = {"n_ctx", "load_mode", "type_k", "type_v", "freq_base", "freq_scale"}
     assert {name: old[name] for name in same} == {name: new[name] for name in same}
     assert (old["flash_attn"], old["graph_nodes"], old["graph_splits"]) == ("off", "1056", "2")
@@ -91,7 +91,7 @@ def test_the_words_of_older_releases_come_to_the_same() -> None:
     ],
 )
 def test_the_load_mode_is_what_was_done(asked: str, written: str, mode: str) -> None:
-    assert resolved(written, load_mode=asked)["load_mode"] == mode
+    assert effective_options(written, load_mode=asked)["load_mode"] == mode
 
 
 def test_buffers_of_a_device_are_added_up_and_plans_made_anew_are_not() -> None:

@@ -105,7 +105,7 @@ CASES: dict[str, tuple[PairedRun, Gate | Claim, Verdict]] = {
     ),
     "not covered": (a_pair(QUIET), Gate(METRICS["peak_ram"], 0.05), Verdict.NOT_COVERED),
     "a time of zero": (a_pair([0.0, -math.inf] * 5), LATENCY, Verdict.INCONCLUSIVE),
-    "in turn": (replace(a_pair(QUIET), in_turn=True), SPEED, Verdict.PASS),
+    "in turn": (replace(a_pair(QUIET), not_interleaved=True), SPEED, Verdict.PASS),
     "disturbed": (
         replace(a_pair(QUIET), disturbed=({"CPU steal above 5%": 3}, {}, {"CPU quota used up": 1})),
         SPEED,

@@ -78,7 +78,7 @@ def test_what_was_measured_in_turn_is_compared_by_its_medians() -> None:
     assert found == 0
     run = PairedRun(a_run(SPEED, [(0.01, 0.02, 0.04)]), a_run(SPEED, [(0.04, 0.01, 0.02)]))
     assert log_ratios(SPEED, run) == [pytest.approx(math.log(2))]
-    assert log_ratios(SPEED, replace(run, in_turn=True)) == [0]
+    assert log_ratios(SPEED, replace(run, not_interleaved=True)) == [0]
 
 
 @pytest.mark.parametrize("metric", [SPEED, METRICS["total_tokens_per_second"], LATENCY, MEMORY])

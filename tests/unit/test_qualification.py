@@ -18,7 +18,7 @@ from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Check, Qua
 from pytest_llm.machine.qualification.checks import judge
 from pytest_llm.machine.qualification.file import path_of
 from pytest_llm.machine.qualification.interference import duet_log_ratios
-from pytest_llm.measure import Surroundings
+from pytest_llm.measure import MeasurementContext
 from pytest_llm.records import Build, Model, Series, Subject, Verdict, Workload
 from pytest_llm.records.protocols import Coverage
 from pytest_llm.records.side import Side
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import Talking
+    from pytest_llm.records.protocols import GenerationSession
 
 WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
 # Of a machine whose sessions differ by a fifth.
@@ -66,7 +66,7 @@ class Machine:
         self.alive.append(PretendedModel(self, slow, spins=self.seen[-1] == "active"))
         return self.alive[-1]
 
-    def start_talking(self, subject: Subject, model: Model) -> Talking:
+    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
         raise NotImplementedError
 
     @contextmanager
@@ -109,13 +109,13 @@ class PretendedModel:
             raise WorkerDiedError("SIGSEGV")
         return 1.0
 
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         return {}
 
-    def facts(self) -> Mapping[str, JSON]:
+    def invariants(self) -> Mapping[str, JSON]:
         return {}
 
-    def drag(self, share: float) -> None:
+    def inject_slowdown(self, share: float) -> None:
         self._drag = share
 
     def on_devices(self) -> Mapping[str, float]:
@@ -179,8 +179,8 @@ class Calm:
         return ()
 
 
-def around(machine: Machine, told: Told, **changed: Any) -> Surroundings:
-    found = Surroundings(
+def context(machine: Machine, told: Told, **changed: Any) -> MeasurementContext:
+    found = MeasurementContext(
         probe=machine,
         noise=Calm(),
         clock=machine.clock,
@@ -197,7 +197,7 @@ def qualify(machine: Machine, told: Told | None = None, **changed: Any) -> list[
     return qualification.qualify(
         Side(SUBJECT, MODEL, machine),
         WORKLOAD,
-        around(machine, told, **changed),
+        context(machine, told, **changed),
         lambda check: told.checks.append(check.name),
         told.results.append,
     )
@@ -277,7 +277,7 @@ def test_the_first_check_that_does_not_pass_ends_it() -> None:
     results = qualification.qualify(
         Side(SUBJECT, MODEL, Machine()),
         WORKLOAD,
-        around(Machine(), told),
+        context(Machine(), told),
         lambda check: told.checks.append(check.name),
         told.results.append,
         noisy,
@@ -294,7 +294,7 @@ def test_a_steady_loss_of_speed_is_not_taken_for_a_neighbour_s_doing() -> None:
     machine = Machine(spread=0.0, slows_down_by=0.01)
     side = Side(SUBJECT, MODEL, machine)
     metrics = [each.metric for each in GATES]
-    ratios = duet_log_ratios(side, WORKLOAD, metrics, 8, around(machine, Told()))
+    ratios = duet_log_ratios(side, WORKLOAD, metrics, 8, context(machine, Told()))
     # From stretch to stretch it loses some 10 %; left is what bends the line of its logarithms.
     assert all(abs(each) < 0.02 for each in ratios["prompt_tokens_per_second"])
 
@@ -304,7 +304,7 @@ def test_a_neighbour_that_costs_a_tenth_is_seen_as_that_whichever_is_in_the_midd
     machine = Machine(spread=0.0, waiting_disturbs=0.1)
     side = Side(SUBJECT, MODEL, machine)
     metrics = [each.metric for each in GATES]
-    ratios = duet_log_ratios(side, WORKLOAD, metrics, 2, around(machine, Told(), coin=lambda: between))
+    ratios = duet_log_ratios(side, WORKLOAD, metrics, 2, context(machine, Told(), coin=lambda: between))
     assert ratios == {each.name: pytest.approx([math.log(1.1)] * 2) for each in metrics}
     # One process a session, and a neighbour for each stretch in a duet.
     assert machine.started == 2 * (2 if between else 3)
@@ -318,13 +318,13 @@ def test_no_slice_of_a_duet_is_dropped_since_none_taken_alone_is() -> None:
 
     machine = Machine()
     side = Side(SUBJECT, MODEL, machine)
-    duet_log_ratios(side, WORKLOAD, [GATES[0].metric], 1, around(machine, Told(), noise=Noisy()))
+    duet_log_ratios(side, WORKLOAD, [GATES[0].metric], 1, context(machine, Told(), noise=Noisy()))
 
 
 def test_only_the_candidate_of_the_wait_policy_check_spins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     machine = Machine()
-    check_of("wait policy").measure(Side(SUBJECT, MODEL, machine), WORKLOAD, around(machine, Told()))
+    check_of("wait policy").measure(Side(SUBJECT, MODEL, machine), WORKLOAD, context(machine, Told()))
     assert sorted(map(str, machine.seen)) == ["None"] * (1 + SESSIONS) + ["active"] * (1 + SESSIONS)
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
 

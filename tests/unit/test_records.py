@@ -69,8 +69,8 @@ gates = st.builds(records.Gate, known_metrics, st.floats(0.01, 0.5))
 stored_runs = st.builds(
     records.StoredRun, seconds, st.builds(records.Provenance, texts, texts, texts, texts), texts
 )
-screenings = st.builds(
-    findings.Screening,
+baseline_checks = st.builds(
+    findings.BaselineCheck,
     st.sampled_from(records.Verdict),
     gates,
     st.one_of(st.none(), measurements),
@@ -162,7 +162,7 @@ whole_findings = st.builds(
     benchmarks,
     st.one_of(st.none(), runs),
     st.lists(judgements, max_size=2).map(tuple),
-    st.lists(screenings, max_size=2).map(tuple),
+    st.lists(baseline_checks, max_size=2).map(tuple),
     st.lists(comparisons, max_size=1).map(tuple),
     st.none() | drifts,
     texts,

@@ -74,10 +74,10 @@ def a_run() -> Run:
     return replace(
         RUN,
         build=replace(BUILD, compiled_with="AVX2", environment={"OMP_X": "1"}),
-        resolved={"n_ctx": 4096, "buffers_mib": {"CPU KV": 45.0}},
+        effective_options={"n_ctx": 4096, "buffers_mib": {"CPU KV": 45.0}},
         sessions=sessions,
         measurements=measure_all(sessions),
-        facts={"token_ids": [1, 2], "resolved": {"flash_attn": "on"}},
+        invariants={"token_ids": [1, 2], "effective_options": {"flash_attn": "on"}},
     )
 
 
@@ -113,7 +113,7 @@ OPERATORS = OperatorRun(
 def findings() -> list[Finding]:
     run = a_run()
     speed, latency, memory = GATES
-    screenings = (
+    baseline_checks = (
         screen_run(run, speed, STORED, FAMILY, left_out="2 more left out, read otherwise: per process"),
         screen_run(run, latency, (), FAMILY, "recorded with n_threads=2, now 4"),
         screen_run(run, memory, (), FAMILY),
@@ -124,7 +124,7 @@ def findings() -> list[Finding]:
     dead = Benchmark("t.py::c", TestKey("t", "c"), run.subject, Workload(depth=9))
     return [
         Finding(one, run, tuple(judge(run, one.limits)), outcome="failed", operators=(OPERATORS,)),
-        Finding(two, run, screenings=screenings, drift=drift, outcome="passed"),
+        Finding(two, run, baseline_checks=baseline_checks, drift=drift, outcome="passed"),
         Finding(dead, problem="the worker ended", outcome="error"),
     ]
 
@@ -134,17 +134,17 @@ def paired_sessions(log_ratios: Sequence[float], seed: int) -> tuple[Session, ..
     return tuple(
         Session(
             {
-                "generation": Series(tuple(_around(0.04, each, drawn) for _ in range(5)), tokens=4),
-                "first_token": Series(tuple(_around(0.3, each, drawn) for _ in range(3))),
+                "generation": Series(tuple(_context(0.04, each, drawn) for _ in range(5)), tokens=4),
+                "first_token": Series(tuple(_context(0.3, each, drawn) for _ in range(3))),
                 "inter_token": Series(()),
-                "load": Series((0.0 if number == 7 else _around(1.0, each, drawn),)),
+                "load": Series((0.0 if number == 7 else _context(1.0, each, drawn),)),
             }
         )
         for number, each in enumerate(log_ratios)
     )
 
 
-def _around(seconds: float, log_ratio: float, drawn: random.Random) -> float:
+def _context(seconds: float, log_ratio: float, drawn: random.Random) -> float:
     return seconds * math.exp(log_ratio + drawn.gauss(0, 0.01))
 
 
@@ -161,7 +161,12 @@ def a_pair(seed: int, of_reference: LoadOptions | None = None) -> PairedRun:
     dropped = ({"CPU quota used up": 2}, *({} for _ in range(sessions - 1)))
     disturbed = tuple({"CPU steal above 5%": 1} if number == 2 else {} for number in range(sessions))
     return PairedRun(
-        candidate, reference, dropped, disturbed, in_turn=seed % 2 == 1, cut_off="no time" * (seed % 2)
+        candidate,
+        reference,
+        dropped,
+        disturbed,
+        not_interleaved=seed % 2 == 1,
+        cut_off="no time" * (seed % 2),
     )
 
 
@@ -179,9 +184,9 @@ def compared_findings() -> list[Finding]:
     claim = Claim(METRICS["total_tokens_per_second"], 0.1, slower.reference.subject)
     claims = (replace(claim, metric=COMPARED[0].metric), claim)
     both = Benchmark("t.py::d", TestKey("t", "d"), pair.candidate.subject, Workload(), (), COMPARED, claims)
-    in_turn = a_pair(5)
+    not_interleaved = a_pair(5)
     one = Benchmark(
-        "t.py::e", TestKey("t", "e"), in_turn.candidate.subject, Workload(depth=5), (), COMPARED[:1]
+        "t.py::e", TestKey("t", "e"), not_interleaved.candidate.subject, Workload(depth=5), (), COMPARED[:1]
     )
     return [
         Finding(
@@ -196,8 +201,8 @@ def compared_findings() -> list[Finding]:
         ),
         Finding(
             one,
-            in_turn.candidate,
-            comparisons=(compare_runs(in_turn, COMPARED[0], rule),),
+            not_interleaved.candidate,
+            comparisons=(compare_runs(not_interleaved, COMPARED[0], rule),),
             drift=Drift((Difference("flash_attn", "off", "on"),)),
             outcome="failed",
         ),

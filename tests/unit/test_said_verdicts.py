@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.checks import judge_said
+from pytest_llm.checks import judge_snapshot
 from pytest_llm.checks.output.verdict import context, headline
 from pytest_llm.records import (
     OutputGate,
+    OutputSnapshot,
     Provenance,
     Rounding,
-    Said,
     Sampled,
-    StoredSaid,
+    StoredSnapshot,
     Verdict,
 )
 
@@ -29,7 +29,7 @@ OWN = Sampled("Q4_1 weights", LIKELY, ROUNDING)
 EXACT = Sampled(
     "F32 weights without flash attention", LIKELY, (Rounding("type_k=type_v=f32", 1e-6, 4e-6, 0.01),)
 )
-SAID = Said(
+SAID = OutputSnapshot(
     asked="a1",
     compiled_with="CPU : AVX2 = 1",
     positions=100,
@@ -42,11 +42,13 @@ SAID = Said(
     loops=False,
     samples=(OWN, EXACT),
 )
-STORED = StoredSaid(SAID, Provenance("llama-cpp-python 0.3.36", "abc", "2026-11-22T20:00:00+00:00", "0.1"))
+STORED = StoredSnapshot(
+    SAID, Provenance("llama-cpp-python 0.3.36", "abc", "2026-11-22T20:00:00+00:00", "0.1")
+)
 
 
-def judged(gate: OutputGate = GATE, stored: StoredSaid | None = STORED, **now: Any) -> OutputJudgement:
-    return judge_said(gate, replace(SAID, **now), stored, "never recorded")
+def judged(gate: OutputGate = GATE, stored: StoredSnapshot | None = STORED, **now: Any) -> OutputJudgement:
+    return judge_snapshot(gate, replace(SAID, **now), stored, "never recorded")
 
 
 def nudged(sampled: Sampled, likely: str) -> Sampled:
@@ -83,7 +85,7 @@ def test_a_log_probability_within_the_envelope_is_none_but_counts_with_exact_wei
 
 def test_one_position_far_off_is_wrong_where_the_mean_is_not() -> None:
     many = replace(OWN, likely=(LIKELY[0], *(f"{row} 9:-0.500000 2:-1.500000" for row in range(1, 60))))
-    found = judge_said(
+    found = judge_snapshot(
         GATE,
         replace(SAID, samples=(nudged(many, "-0.200000"),)),
         replace(STORED, said=replace(SAID, samples=(many,))),
@@ -149,7 +151,7 @@ def test_nan_is_wrong_whatever_is_stored() -> None:
     ],
 )
 def test_where_nothing_can_be_said_the_reason_is_told(
-    stored: Said | None, verdict: Verdict, told: str
+    stored: OutputSnapshot | None, verdict: Verdict, told: str
 ) -> None:
     found = judged(stored=None if stored is None else replace(STORED, said=stored))
     assert found.verdict is verdict

@@ -57,8 +57,8 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     }
     lines = []
     for name, runs in situations.items():
-        screening = screen_run(run, GATE, runs, 2)
-        lines += [f"{name}: {headline(screening)}", *(f"  {line}" for line in context(screening))]
+        baseline_check = screen_run(run, GATE, runs, 2)
+        lines += [f"{name}: {headline(baseline_check)}", *(f"  {line}" for line in context(baseline_check))]
     missing = screen_run(run, GATE, (), 2, "recorded with n_threads=2, now 4")
     uncovered = screen_run(run, Gate(METRICS["peak_ram_anonymous"], 0.05), (), 2)
     lines += [f"missing: {headline(missing)}", f"uncovered: {headline(uncovered)}"]

@@ -52,7 +52,7 @@ def a_run() -> Run:
             "smollm2-135m", "x.gguf", "b1", 98362432, "llama", "Q4_1", 134515008, 30, 9, 3, 576, 8192, 49152
         ),
         build=Build("llama-cpp-python", "0.3.36", "0c1e570", "python"),
-        resolved={},
+        effective_options={},
         sessions=(session(0.04, 200.0), session(0.032, 200.0), session(0.05, 200.0)),
         measurements={},
     )

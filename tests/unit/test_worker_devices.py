@@ -28,7 +28,7 @@ def bindings_of(monkeypatch: pytest.MonkeyPatch, *devices: Pretended, without: s
         "ggml_backend_dev_get": lambda index: devices[index],
         "ggml_backend_dev_type": lambda device: device.kind,
         "ggml_backend_dev_name": lambda device: device.name.encode(),
-        "ggml_backend_dev_memory": tell,
+        "ggml_backend_dev_memory": on_progress,
     }
     module: dict[str, Any] = {name: lambda *_: None for name in (*NEEDS, "llama_log_callback")}
     module |= asked
@@ -37,7 +37,7 @@ def bindings_of(monkeypatch: pytest.MonkeyPatch, *devices: Pretended, without: s
     return Bindings()
 
 
-def tell(device: Pretended, free: Any, total: Any) -> None:
+def on_progress(device: Pretended, free: Any, total: Any) -> None:
     if device.name.startswith(("CUDA", "ROCm", "MUSA")):
         raise AssertionError("asking it starts its runtime")
     free._obj.value, total._obj.value = device.free, device.total

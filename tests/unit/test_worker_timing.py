@@ -237,7 +237,7 @@ def stretched(nanoseconds: int, share: float) -> int:
 @pytest.mark.parametrize("share", [0.5, 2.0])
 def test_a_drag_stretches_every_decode_of_a_slice_inside_the_timed_region(share: float) -> None:
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
-    work.drag = share
+    work.injected_slowdown = share
     prompt = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
     assert work.prompt_slice() == {"tokens": 10, "seconds": prompt / 1e9}
     steps = 4 * stretched(DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
@@ -246,7 +246,7 @@ def test_a_drag_stretches_every_decode_of_a_slice_inside_the_timed_region(share:
 
 def test_a_drag_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> None:
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
-    work.drag = 0.5
+    work.injected_slowdown = 0.5
     decode = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, 0.5)
     prefill = RENDER + TOKENIZE + decode + SAMPLE + READING
     step = stretched(DECODE_A_TOKEN + SYNCHRONIZE, 0.5) + SAMPLE + READING
@@ -257,9 +257,9 @@ def test_a_drag_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> N
 def test_without_a_drag_a_slice_reads_the_clock_twice_and_a_request_once_a_token(ended: bool) -> None:
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
     if ended:
-        work.drag = 0.5
+        work.injected_slowdown = 0.5
         work.generation_slice(4)
-        work.drag = 0.0
+        work.injected_slowdown = 0.0
     steps = 4 * (DECODE_A_TOKEN + SYNCHRONIZE) + READING
     assert work.generation_slice(4)["seconds"] == steps / 1e9
     step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE + READING
@@ -269,7 +269,7 @@ def test_without_a_drag_a_slice_reads_the_clock_twice_and_a_request_once_a_token
 def test_a_dragged_decode_that_fails_is_no_measurement() -> None:
     llama = Llama(reading=READING)
     work = timed(llama, Workload(10, 8, 0, 1))
-    work.drag = 0.5
+    work.injected_slowdown = 0.5
     llama.code = 1
     with pytest.raises(RefusedError, match="raise n_ctx"):
         work.generation_slice(4)

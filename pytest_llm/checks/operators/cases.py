@@ -45,7 +45,7 @@ def of_the_model(
     options: LoadOptions,
     workload: Workload,
     folder: Path,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> list[Asked]:
     """Return the nodes of the graph that generates a token, those that move most memory first.
 
@@ -59,13 +59,13 @@ def of_the_model(
         options: The subject's.
         workload: Says how long the cache is.
         folder: To write to.
-        tell: Is told what takes long.
+        on_progress: Is told what takes long.
 
     Raises:
         EngineError: Neither side can export it, or nothing of it is the same on both.
     """
     numbers = [graph.read_operations(_text(side.source / _HEADER)) for side in sides]
-    nodes, ours = _exported(sides, model, options, workload, folder, tell)
+    nodes, ours = _exported(sides, model, options, workload, folder, on_progress)
     known, both = numbers[ours], list(enumerate(numbers))
     named = [(node, known.get(node.operation, f"operation {node.operation}")) for node in nodes]
     named.sort(key=lambda each: -_weight(each[0], each[1], header))
@@ -86,13 +86,13 @@ def _exported(
     options: LoadOptions,
     workload: Workload,
     folder: Path,
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> tuple[list[Node], int]:
     """Return the nodes, and which side exported them."""
     problem = EngineError("")
     for side, each in enumerate(sides):
         try:
-            program = each.program(programs.EXPORTER, tell)
+            program = each.program(programs.EXPORTER, on_progress)
             text = programs.export(program, model, options, workload, folder / f"graph-{side}")
             return graph.read_nodes(text), side
         except EngineError as error:

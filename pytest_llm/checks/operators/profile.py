@@ -56,7 +56,7 @@ class Work:
     @classmethod
     def of(cls, run: Run, phase: Phase) -> Work:
         """Return what a run did, on the device that holds its weights."""
-        sizes: Any = run.resolved.get("buffers_mib") or {}
+        sizes: Any = run.effective_options.get("buffers_mib") or {}
         held = [name.split()[0] for name in sizes if name.endswith(" model")]
         devices = [name for name in held if not name.startswith("CPU")]
         notes = (_REPACKED,) if any("REPACK" in name for name in held) else ()
@@ -65,13 +65,13 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Around:
+class ProfilingContext:
     """What a comparison gets from outside.
 
     Attributes:
         coin: True or False, as likely.
         clock: For the budget alone.
-        tell: Is given a line when there is something to wait for.
+        on_progress: Is given a line when there is something to wait for.
         cores: Logical ones of the machine, of which upstream's benchmark takes half.
         seconds: The budget.
         perf: Runs a benchmark, as :func:`~pytest_llm.checks.operators.programs.perf` does.
@@ -79,7 +79,7 @@ class Around:
 
     coin: Callable[[], bool]
     clock: Clock
-    tell: Callable[[str], None]
+    on_progress: Callable[[str], None]
     cores: int
     seconds: float = BUDGET
     perf: Callable[[Path, str, Sequence[str], int, float], list[Timed]] = programs.perf
@@ -90,7 +90,7 @@ def without(phase: Phase, reason: str) -> OperatorRun:
     return OperatorRun(phase, not_covered=(reason,))
 
 
-def compare(candidate: Programs, reference: Programs, work: Work, around: Around) -> OperatorRun:
+def compare(candidate: Programs, reference: Programs, work: Work, context: ProfilingContext) -> OperatorRun:
     """Return how long operations take in two builds.
 
     What upstream's benchmark cannot measure, or what one of the builds does not survive, is told in the
@@ -101,11 +101,13 @@ def compare(candidate: Programs, reference: Programs, work: Work, around: Around
         ModelError: The model's header cannot be read any more.
     """
     sides = (candidate, reference)
-    made = [side.program(programs.BENCHMARK, around.tell) for side in sides]
+    made = [side.program(programs.BENCHMARK, context.on_progress) for side in sides]
     with tempfile.TemporaryDirectory() as temporary:
-        shapes, asked, problems = _asked(sides, made, work, around, Path(temporary))
-        around.tell(f"comparing operators of both builds, {work.phase}: up to {around.seconds:.0f} s")
-        bench = _Bench(made, work, around)
+        shapes, asked, problems = _asked(sides, made, work, context, Path(temporary))
+        context.on_progress(
+            f"comparing operators of both builds, {work.phase}: up to {context.seconds:.0f} s"
+        )
+        bench = _Bench(made, work, context)
         looked = bench.look(asked)
         times = bench.repeat(looked)
         return OperatorRun(
@@ -121,7 +123,11 @@ def compare(candidate: Programs, reference: Programs, work: Work, around: Around
 
 
 def _asked(
-    sides: tuple[Programs, Programs], made: Sequence[Path], work: Work, around: Around, folder: Path
+    sides: tuple[Programs, Programs],
+    made: Sequence[Path],
+    work: Work,
+    context: ProfilingContext,
+    folder: Path,
 ) -> tuple[Any, list[Asked], list[str]]:
     """Return whose shapes can be measured, the cases, and why it is not the model's own."""
     header = read_header(work.model.path)
@@ -133,7 +139,9 @@ def _asked(
         old = [side for side, program in zip(sides, made, strict=True) if not programs.takes_files(program)]
         if old:
             raise EngineError(f"the benchmark of {old[0].commit} measures no others")
-        own = cases.of_the_model(sides, work.model, header, work.options, work.workload, folder, around.tell)
+        own = cases.of_the_model(
+            sides, work.model, header, work.options, work.workload, folder, context.on_progress
+        )
     except EngineError as error:
         return "built in", nearest, [f"the model's own shapes: {error}"]
     return "model", own, []
@@ -142,23 +150,23 @@ def _asked(
 class _Bench:
     """Measures until its time is up."""
 
-    def __init__(self, made: Sequence[Path], work: Work, around: Around) -> None:
+    def __init__(self, made: Sequence[Path], work: Work, context: ProfilingContext) -> None:
         self._programs = made
         self._work = work
-        self._around = around
-        self._started = around.clock()
+        self._context = context
+        self._started = context.clock()
         self.problems: list[str] = []
-        self.threads = min(max(1, around.cores // 2), work.options.n_threads)
+        self.threads = min(max(1, context.cores // 2), work.options.n_threads)
 
     def spent(self) -> float:
-        return self._around.clock() - self._started
+        return self._context.clock() - self._started
 
     def look(self, asked: Sequence[Asked]) -> list[tuple[Asked, OperatorTimes, float]]:
         """Measure each case once: those that matter most are first, and cost is how long that took."""
         looked = []
         left_out = 0
         for each in asked:
-            if self.spent() > self._around.seconds * _LOOKING:
+            if self.spent() > self._context.seconds * _LOOKING:
                 left_out += 1
                 continue
             began = self.spent()
@@ -178,11 +186,11 @@ class _Bench:
         if not looked:
             return times
         costs = [cost for _, _, cost in looked]
-        chosen = affordable(costs, (self._around.seconds - self.spent()) * _CAUTION)
+        chosen = affordable(costs, (self._context.seconds - self.spent()) * _CAUTION)
         broken: set[int] = set()
         for _ in range(repetitions(chosen)):
             for place in range(chosen):
-                if place in broken or self.spent() + costs[place] > self._around.seconds:
+                if place in broken or self.spent() + costs[place] > self._context.seconds:
                     continue
                 try:
                     pair = self._pair(looked[place][0])
@@ -202,7 +210,7 @@ class _Bench:
         Raises:
             _UncoveredError: One of them cannot be measured; the reason is among the problems.
         """
-        order = (_CANDIDATE, _REFERENCE) if self._around.coin() else (_REFERENCE, _CANDIDATE)
+        order = (_CANDIDATE, _REFERENCE) if self._context.coin() else (_REFERENCE, _CANDIDATE)
         timed = {side: self._one(asked, side) for side in order}
         candidate, reference = timed[_CANDIDATE], timed[_REFERENCE]
         if candidate.operator != reference.operator:
@@ -215,7 +223,7 @@ class _Bench:
         who = "the candidate" if side == _CANDIDATE else "the reference"
         program, threads = self._programs[side], self._work.options.n_threads
         try:
-            timed = self._around.perf(program, self._work.backend, words, threads, _ONE)
+            timed = self._context.perf(program, self._work.backend, words, threads, _ONE)
         except EngineError as error:
             raise self._uncovered(asked, f"{error} ({who})") from None
         if not timed:

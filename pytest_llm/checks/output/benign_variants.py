@@ -30,7 +30,7 @@ def benign(reference: Side, seen: Seen) -> Iterator[tuple[str, LoadOptions]]:
     """
     options = reference.subject.load_options
     if options.flash_attn != "off":  # where it is off, that is on purpose
-        flash_attn: FlashAttention = "off" if seen.resolved.get("flash_attn") == "on" else "on"
+        flash_attn: FlashAttention = "off" if seen.effective_options.get("flash_attn") == "on" else "on"
         yield f"flash_attn={flash_attn}", replace(options, flash_attn=flash_attn)
     yield "n_ubatch=32", replace(options, n_ubatch=32)
     # Without flash attention, an ubatch of another size may change no bit. Rounding the cache always does.
@@ -66,7 +66,7 @@ def with_f32(side: Side, reference: Side, copies: Path) -> Side:
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(reference.engine.start_talking(reference.subject, model)) as started:
+            with closing(reference.engine.start_generation(reference.subject, model)) as started:
                 started.write_f32(path)
     except (RequestFailedError, OSError) as error:
         raise NoF32Error(str(error)) from None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.checks.output.prompts import Course
     from pytest_llm.records import JSON, Build, LoadOptions, OutputGate, Workload
-    from pytest_llm.records.protocols import Talking
+    from pytest_llm.records.protocols import GenerationSession
     from pytest_llm.records.side import Side
 
 # Where there is no tokenizer: any ids are as good as others.
@@ -27,7 +27,7 @@ class Seen(NamedTuple):
     """What a subject showed, and the file that holds its logits."""
 
     build: Build
-    resolved: Mapping[str, JSON]
+    effective_options: Mapping[str, JSON]
     tokenized: Sequence[Sequence[int]]
     chat: str
     generated: Sequence[int]
@@ -41,7 +41,7 @@ def course_of(side: Side, gate: OutputGate, workload: Workload) -> Course:
     Raises:
         EngineError: The subject cannot be loaded, or refuses.
     """
-    with closing(side.engine.start_talking(side.subject, side.model)) as loaded:
+    with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
         loaded.load()
         texts = [each.encode() for each in gate.prompts or (PROMPT,)]
         try:
@@ -65,16 +65,22 @@ def look(side: Side, course: Course, logits: Path) -> Seen:
     Raises:
         EngineError: The subject cannot be loaded, or refuses.
     """
-    with closing(side.engine.start_talking(side.subject, side.model)) as loaded:
+    with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
         loaded.load()
         tokenized, chat = _words(loaded)
         generated = loaded.write_logits(logits, course.passages, course.generate)
         return Seen(
-            loaded.build, loaded.resolved(), tokenized, chat, generated.tokens, generated.leads, logits
+            loaded.build,
+            loaded.effective_options(),
+            tokenized,
+            chat,
+            generated.tokens,
+            generated.leads,
+            logits,
         )
 
 
-def _words(loaded: Talking) -> tuple[Sequence[Sequence[int]], str]:
+def _words(loaded: GenerationSession) -> tuple[Sequence[Sequence[int]], str]:
     try:
         return loaded.token_ids(TORTURE), loaded.render_chat(CHAT)
     except RequestFailedError:

@@ -48,7 +48,7 @@ def compare_outputs(
     gate: OutputGate,
     workload: Workload,
     copies: Path,
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> OutputRun:
     """Compare what two subjects say.
 
@@ -58,20 +58,20 @@ def compare_outputs(
         gate: What is asked.
         workload: How many sequences there will be beside each other.
         copies: The folder where copies of models with weights of 32 bits are kept; need not exist.
-        tell: Is told what is looked at, before each look.
+        on_progress: Is told what is looked at, before each look.
 
     Raises:
         EngineError: An engine does not start, refuses its subject, or refuses to talk.
     """
     course = course_of(reference, gate, workload)
     with tempfile.TemporaryDirectory(prefix="pytest-llm-") as folder:
-        asked = _Asked(course, gate.top_k, Path(folder), tell)
+        asked = _Asked(course, gate.top_k, Path(folder), on_progress)
         ours, theirs = asked.of_both((candidate, reference), "")
         pair = _first_sight(ours, theirs, asked)
         asked = asked._replace(course=course.again())  # once is enough
         if not (pair.same or pair.not_finite or pair.reference_not_finite):
             pair = _second_sight(pair, (candidate, reference), gate, asked, theirs, copies)
-    run = Run(candidate.subject, workload, candidate.model, ours.build, ours.resolved, (), {})
+    run = Run(candidate.subject, workload, candidate.model, ours.build, ours.effective_options, (), {})
     return OutputRun(pair, run)
 
 
@@ -81,13 +81,13 @@ class _Asked(NamedTuple):
     course: Course
     top_k: int
     folder: Path
-    tell: Callable[[str], None]
+    on_progress: Callable[[str], None]
 
     def of_both(self, sides: Sides, weights: str) -> tuple[Seen, Seen]:
         with_weights = f" with {weights}" if weights else ""
         seen = []
         for side, file in zip(sides, _FILES, strict=True):
-            self.tell(f"output of the {file}{with_weights}")
+            self.on_progress(f"output of the {file}{with_weights}")
             seen.append(look(side, self.course, self.folder / file))
         return seen[0], seen[1]
 
@@ -155,7 +155,7 @@ def _contrast(weights: str, reference: Side, asked: _Asked, seen: Seen) -> Contr
     variants = []
     for name, options in benign(reference, seen):
         side = reference._replace(subject=replace(reference.subject, load_options=options))
-        asked.tell(f"output of the reference with {weights}, {name}")
+        asked.on_progress(f"output of the reference with {weights}, {name}")
         try:
             look(side, asked.course, asked.folder / "variant")
         except (LoadRefusedError, RequestFailedError):

@@ -18,7 +18,7 @@ from pytest_llm.checks.output.benign_variants import NoF32Error, benign, pinned,
 from pytest_llm.checks.output.capture import course_of, look
 from pytest_llm.checks.output.texts import CHAT, PROMPT, TORTURE, name_of
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
-from pytest_llm.records import Run, Said, Sampled
+from pytest_llm.records import OutputSnapshot, Run, Sampled
 from pytest_llm.stats.divergence import not_finite, read_logits
 from pytest_llm.stats.logprob_samples import outside, rounding, rows_of, sample
 from pytest_llm.stats.repetition import loops
@@ -36,10 +36,10 @@ _FORM = 1
 _LEAD_DIGITS = 3
 
 
-class SaidRun(NamedTuple):
+class SnapshotRun(NamedTuple):
     """What was said, and the candidate's side of it as a run without sessions."""
 
-    said: Said
+    said: OutputSnapshot
     candidate: Run
 
 
@@ -48,9 +48,9 @@ def say(
     gate: OutputGate,
     workload: Workload,
     copies: Path,
-    stored: Said | None,
-    tell: Callable[[str], None] = lambda _: None,
-) -> SaidRun:
+    stored: OutputSnapshot | None,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> SnapshotRun:
     """Have a subject say what can be stored, or compared with what is.
 
     Args:
@@ -59,7 +59,7 @@ def say(
         workload: How many sequences there will be beside each other.
         copies: The folder where copies of models with weights of 32 bits are kept; need not exist.
         stored: What it will be compared with; None to measure as well how far it may be from itself.
-        tell: Is told what is looked at, before each look.
+        on_progress: Is told what is looked at, before each look.
 
     Raises:
         EngineError: The engine does not start, refuses its subject, or refuses to talk.
@@ -71,8 +71,8 @@ def say(
     prompts = _digest([[each.sequences, each.before] for each in course.passages])
     comparable = stored is not None and (stored.asked, stored.prompts) == (asked, prompts)
     with tempfile.TemporaryDirectory(prefix="pytest-llm-") as folder:
-        saying = _Saying(Path(folder), gate, stored if comparable else None, stored is None, tell)
-        tell("output")
+        saying = _Saying(Path(folder), gate, stored if comparable else None, stored is None, on_progress)
+        on_progress("output")
         seen = look(side, course, saying.folder / "own")
         broken = not_finite(read_logits(seen.logits, course.positions()))
         samples: list[Sampled] = []
@@ -84,7 +84,7 @@ def say(
                 samples += saying.plainer(side, course.again().unfilled(), copies, samples[0])
             except NoF32Error as error:
                 no_f32 = str(error)
-    said = Said(
+    said = OutputSnapshot(
         asked=asked,
         compiled_with=seen.build.compiled_with,
         positions=course.positions(),
@@ -99,7 +99,9 @@ def say(
         no_f32=no_f32,
         uncovered=course.uncovered(),
     )
-    return SaidRun(said, Run(side.subject, workload, side.model, seen.build, seen.resolved, (), {}))
+    return SnapshotRun(
+        said, Run(side.subject, workload, side.model, seen.build, seen.effective_options, (), {})
+    )
 
 
 class _Saying(NamedTuple):
@@ -107,9 +109,9 @@ class _Saying(NamedTuple):
 
     folder: Path
     gate: OutputGate
-    stored: Said | None
+    stored: OutputSnapshot | None
     record: bool
-    tell: Callable[[str], None]
+    on_progress: Callable[[str], None]
 
     def plainer(self, side: Side, course: Course, copies: Path, own: Sampled) -> list[Sampled]:
         """Return the sample with exact weights and attention, unless it is not asked for any more."""
@@ -122,7 +124,7 @@ class _Saying(NamedTuple):
         exact = pinned(with_f32(side, side, copies))
         if exact == side:
             return []
-        self.tell(f"output with {plain}")
+        self.on_progress(f"output with {plain}")
         seen = look(exact, course, self.folder / "exact")
         return [self.sampled(exact, course, plain, seen)]
 
@@ -147,7 +149,7 @@ class _Saying(NamedTuple):
         reached = []
         for name, options in benign(side, seen):
             variant = side._replace(subject=replace(side.subject, load_options=options))
-            self.tell(f"output with {found.weights}, {name}")
+            self.on_progress(f"output with {found.weights}, {name}")
             try:
                 other = look(variant, course, self.folder / "variant")
             except (LoadRefusedError, RequestFailedError):

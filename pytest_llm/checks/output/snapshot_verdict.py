@@ -13,14 +13,16 @@ from pytest_llm.stats.repetition import first_difference
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.records import OutputGate, Said, Sampled, StoredSaid
+    from pytest_llm.records import OutputGate, OutputSnapshot, Sampled, StoredSnapshot
     from pytest_llm.stats.logprob_samples import Apart
 
 # So much of a template on each side of where it differs.
 _AROUND = 20
 
 
-def judge_said(gate: OutputGate, said: Said, stored: StoredSaid | None, missing: str = "") -> OutputJudgement:
+def judge_snapshot(
+    gate: OutputGate, said: OutputSnapshot, stored: StoredSnapshot | None, missing: str = ""
+) -> OutputJudgement:
     """Judge what a candidate says by what is stored of it.
 
     Further from it than it is from itself is wrong, and so is NaN whatever is stored; other token ids and
@@ -48,7 +50,7 @@ def judge_said(gate: OutputGate, said: Said, stored: StoredSaid | None, missing:
     return OutputJudgement(Verdict.PASS, gate, None, (), said, stored)
 
 
-def _wrong(gate: OutputGate, said: Said, before: Said | None) -> Iterator[str]:
+def _wrong(gate: OutputGate, said: OutputSnapshot, before: OutputSnapshot | None) -> Iterator[str]:
     if said.not_finite:
         yield f"NaN or infinite logits at {said.not_finite} of {counted(said.positions, 'position')}"
     if before is None or said.not_finite or said.prompts != before.prompts:
@@ -74,7 +76,7 @@ def _too_far(gate: OutputGate, then: Sampled, now: Sampled) -> Iterator[str]:
         )
 
 
-def _other_text(before: Said, said: Said) -> Iterator[str]:
+def _other_text(before: OutputSnapshot, said: OutputSnapshot) -> Iterator[str]:
     index = first_difference(before.greedy, said.greedy)
     lead = _lead(before)
     if index is None or lead is None or index >= len(before.leads) or before.leads[index] <= lead:
@@ -86,12 +88,12 @@ def _other_text(before: Said, said: Said) -> Iterator[str]:
     )
 
 
-def _lead(before: Said) -> float | None:
+def _lead(before: OutputSnapshot) -> float | None:
     limit = allowed(before.samples[0]) if before.samples else None
     return limit.lead if limit else None
 
 
-def _drifted(said: Said, before: Said) -> Iterator[str]:
+def _drifted(said: OutputSnapshot, before: OutputSnapshot) -> Iterator[str]:
     then, now = before.token_ids, said.token_ids  # stored ones are sorted, and not by how plain they are
     others = [text for text in {**now, **then} if now.get(text) != then.get(text)]
     if others:
@@ -99,17 +101,17 @@ def _drifted(said: Said, before: Said) -> Iterator[str]:
     elif said.prompts != before.prompts:
         yield "other token ids for the prompts"
     if said.template != before.template:
-        yield f"the chat template is rendered otherwise: {_around(before.template, said.template)}"
+        yield f"the chat template is rendered otherwise: {_context(before.template, said.template)}"
 
 
-def _around(before: str, now: str) -> str:
+def _context(before: str, now: str) -> str:
     """Show two texts where they first differ."""
     at = first_difference([*map(ord, before)], [*map(ord, now)]) or 0
     part = slice(max(0, at - _AROUND), at + _AROUND)
     return f"{before[part]!r} → {now[part]!r}, at character {at}"
 
 
-def _unsaid(gate: OutputGate, said: Said, before: Said) -> Iterator[str]:
+def _unsaid(gate: OutputGate, said: OutputSnapshot, before: OutputSnapshot) -> Iterator[str]:
     if before.not_finite:
         yield "what is stored has NaN or infinite logits itself; replace it"
     elif gate.max_kl is None and any(not each.rounding for each in before.samples):
@@ -118,7 +120,7 @@ def _unsaid(gate: OutputGate, said: Said, before: Said) -> Iterator[str]:
         yield f"what is stored with F32 weights cannot be compared: {said.no_f32}"
 
 
-def _common(before: Said, said: Said) -> Iterator[tuple[Sampled, Sampled]]:
+def _common(before: OutputSnapshot, said: OutputSnapshot) -> Iterator[tuple[Sampled, Sampled]]:
     now = {each.weights: each for each in said.samples}
     return ((each, now[each.weights]) for each in before.samples if each.weights in now)
 
@@ -144,7 +146,7 @@ def _inside(gate: OutputGate, then: Sampled, now: Sampled) -> str:
     return f"{_mean(found, then)}, {up_to} ({counted(len(then.likely), 'position')})"
 
 
-def _hints(before: Said, said: Said) -> list[str]:
+def _hints(before: OutputSnapshot, said: OutputSnapshot) -> list[str]:
     hints = []
     if said.loops and not before.loops:
         hints.append("it ends up repeating itself, which what is stored does not")

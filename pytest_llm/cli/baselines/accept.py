@@ -100,12 +100,12 @@ def _accept(files: Sequence[_Results], mode: Mode, folder: Path) -> tuple[Update
     for module in sorted({entry.key.module for each in taken for entry in each.runs}):
         store.check(module)  # before anything is written: half a run is worse than none
     runs = store.update([entry for each in taken for entry in each.runs], mode)
-    facts = store.update_facts([entry for each in taken for entry in each.facts], mode)
+    invariants = store.update_invariants([entry for each in taken for entry in each.invariants], mode)
     left_out = tuple(refusal for each in taken for refusal in each.left_out)
     # What has runs is no business of this mode; a test whose conditions differ is told as a whole.
     there = tuple(each for each in runs.refused if each.name and mode == "new")
     refused = tuple(each for each in runs.refused if each not in there)
-    return Updated(runs.written + facts.written, left_out + refused + facts.refused), len(there)
+    return Updated(runs.written + invariants.written, left_out + refused + invariants.refused), len(there)
 
 
 def _lines(fingerprint: str, updated: Updated, there: int, folder: Path) -> list[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llm.baselines import BaselineStore
-    from pytest_llm.checks.findings import Screening
+    from pytest_llm.checks.findings import BaselineCheck
     from pytest_llm.records import Run, TestKey
 
 
@@ -24,19 +24,19 @@ class Compared:
     """One metric of a test.
 
     Attributes:
-        screening: As a run would judge it.
+        baseline_check: As a run would judge it.
         gated: Whether the test asked for it; if not, it decides nothing.
         new: Nothing is stored of it, so that to accept it is to begin.
     """
 
-    screening: Screening
+    baseline_check: BaselineCheck
     gated: bool
     new: bool = False
 
     @property
     def regressed(self) -> bool:
         """Whether it is called worse than it was."""
-        return self.screening.verdict is Verdict.REGRESSED
+        return self.baseline_check.verdict is Verdict.REGRESSED
 
 
 @dataclass(frozen=True)

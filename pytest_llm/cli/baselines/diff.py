@@ -78,8 +78,8 @@ def _test_lines(test: TestDiff) -> list[str]:
     name = full_name(test.key)
     if test.problem:
         return [f"{name}: {test.problem}"]
-    reasons = {each.screening.reason for each in test.metrics if each.screening.value is None}
-    if len(reasons) == 1 and all(each.screening.value is None for each in test.metrics):
+    reasons = {each.baseline_check.reason for each in test.metrics if each.baseline_check.value is None}
+    if len(reasons) == 1 and all(each.baseline_check.value is None for each in test.metrics):
         how = "new" if test.new else "cannot be compared"
         return [f"{name}: {how}: {reasons.pop()}", f"  {sentence(test.drift)}"]
     rows = [["", "stored", "now", "change", ""], *(_row(each) for each in test.metrics)]
@@ -87,23 +87,23 @@ def _test_lines(test: TestDiff) -> list[str]:
 
 
 def _row(compared: Compared) -> list[str]:
-    screening = compared.screening
-    unit, measured = screening.gate.metric.unit, screening.measurement
+    baseline_check = compared.baseline_check
+    unit, measured = baseline_check.gate.metric.unit, baseline_check.measurement
     return [
-        screening.gate.metric.name,
-        "-" if screening.value is None else unit.format(screening.value),
+        baseline_check.gate.metric.name,
+        "-" if baseline_check.value is None else unit.format(baseline_check.value),
         "-" if measured is None else unit.format(measured.value),
-        "-" if screening.change is None else percent(screening.change),
+        "-" if baseline_check.change is None else percent(baseline_check.change),
         _verdict(compared),
     ]
 
 
 def _verdict(compared: Compared) -> str:
-    screening = compared.screening
-    said = "new" if compared.new else screening.verdict.value
-    reasons = [each for each in (screening.reason, screening.left_out) if each and not compared.new]
+    baseline_check = compared.baseline_check
+    said = "new" if compared.new else baseline_check.verdict.value
+    reasons = [each for each in (baseline_check.reason, baseline_check.left_out) if each and not compared.new]
     reason = f": {', '.join(reasons)}" if reasons else ""
-    gate = f" (gate, tolerance {screening.gate.tolerance * 100:g} %)" if compared.gated else ""
+    gate = f" (gate, tolerance {baseline_check.gate.tolerance * 100:g} %)" if compared.gated else ""
     return f"{said}{reason}{gate}"
 
 
@@ -120,16 +120,17 @@ def _conclusion(tests: Sequence[TestDiff], fingerprint: str, folder: Path) -> li
     others = [(test, each) for test in measured for each in test.metrics if not each.gated]
     lines = [_count("gated metrics", [each for _, each in gated])] if gated else ["no metric is gated"]
     lines += [
-        f"not gated, {each.screening.verdict.value}: {full_name(test.key)}, {each.screening.gate.metric.name}"
+        f"not gated, {each.baseline_check.verdict.value}: {full_name(test.key)}, "
+        f"{each.baseline_check.gate.metric.name}"
         for test, each in others
-        if each.screening.verdict in {Verdict.REGRESSED, Verdict.IMPROVED}
+        if each.baseline_check.verdict in {Verdict.REGRESSED, Verdict.IMPROVED}
     ]
     new = sum(test.new for test in measured)
     return [*lines, *([f"{counted(new, 'test')} new"] if new else [])]
 
 
 def _count(what: str, metrics: Sequence[Compared]) -> str:
-    verdicts = [each.screening.verdict for each in metrics]
+    verdicts = [each.baseline_check.verdict for each in metrics]
     told = [f"{verdicts.count(each)} {each.value}" for each in Verdict if each in verdicts]
     return f"{what}: {', '.join(told)}"
 
@@ -150,7 +151,7 @@ def _test_document(test: TestDiff) -> dict[str, Any]:
         "key": encode(test.key),
         "problem": test.problem,
         "new": test.new,
-        "metrics": {each.screening.gate.metric.name: _metric_document(each) for each in test.metrics},
+        "metrics": {each.baseline_check.gate.metric.name: _metric_document(each) for each in test.metrics},
         "drift": {
             "verdict": test.drift.verdict.value if test.drift.verdict else None,
             "differences": [dict(vars(each)) for each in test.drift.differences],
@@ -160,19 +161,19 @@ def _test_document(test: TestDiff) -> dict[str, Any]:
 
 
 def _metric_document(compared: Compared) -> dict[str, Any]:
-    screening = compared.screening
+    baseline_check = compared.baseline_check
     return {
-        "unit": screening.gate.metric.unit.base,
-        "better": screening.gate.metric.better,
+        "unit": baseline_check.gate.metric.unit.base,
+        "better": baseline_check.gate.metric.better,
         "gated": compared.gated,
         "new": compared.new,
-        "tolerance": screening.gate.tolerance,
-        "runs": len(screening.stored),
-        "stored": screening.value,
-        "now": screening.measurement.value if screening.measurement else None,
-        "change": screening.change,
-        "interval": screening.interval,
-        "verdict": screening.verdict.value,
-        "reason": screening.reason,
-        "left_out": screening.left_out,
+        "tolerance": baseline_check.gate.tolerance,
+        "runs": len(baseline_check.stored),
+        "stored": baseline_check.value,
+        "now": baseline_check.measurement.value if baseline_check.measurement else None,
+        "change": baseline_check.change,
+        "interval": baseline_check.interval,
+        "verdict": baseline_check.verdict.value,
+        "reason": baseline_check.reason,
+        "left_out": baseline_check.left_out,
     }

@@ -72,7 +72,7 @@ def _stored(folder: Path, only: str | None) -> dict[str, set[TestKey]]:
     """Return the tests that something is stored of, by the words for where it is."""
     machines = _machines(folder, only)
     runs = {f"machine {each}": set(listing.machine(folder, each).tests) for each in machines}
-    return {**runs, "facts": set(listing.facts(folder))}
+    return {**runs, "invariants": set(listing.invariants(folder))}
 
 
 def _machines(folder: Path, only: str | None) -> list[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pytest_llm.baselines import Recorded, RecordedFacts, Series
+    from pytest_llm.baselines import Recorded, RecordedInvariants, Series
     from pytest_llm.records import JSON, TestKey
 
 _TEXT = command.Text(
@@ -51,20 +51,20 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     folder, tests = folder_of(arguments), arguments.tests
     found = [_only(each, tests) for each in _machines(folder, arguments.machine)]
     machines = [each for each in found if each.tests]
-    facts = {key: each for key, each in listing.facts(folder).items() if wanted(key, tests)}
+    invariants = {key: each for key, each in listing.invariants(folder).items() if wanted(key, tests)}
     document = {
         "folder": str(folder),
         "machines": [_machine_document(each) for each in machines],
-        "facts": [_facts_document(key, each) for key, each in facts.items()],
+        "invariants": [_invariants_document(key, each) for key, each in invariants.items()],
     }
-    if not machines and not facts:
+    if not machines and not invariants:
         return command.Answer(1, [_nothing(folder, arguments.machine, tests)], document)
     lines = [f"baselines in {folder}"]
     for each in machines:
         lines += ["", *_machine_lines(each)]
-    if facts:
+    if invariants:
         lines += ["", "facts, the same on every machine"]
-        lines += [f"  {full_name(key)}: {_summary(each)}" for key, each in facts.items()]
+        lines += [f"  {full_name(key)}: {_summary(each)}" for key, each in invariants.items()]
     return command.Answer(0, lines, document)
 
 
@@ -133,10 +133,12 @@ def _builds(series: Series) -> list[str]:
     return list(dict.fromkeys(each.provenance.build for each in series.runs if each.provenance.build))
 
 
-def _summary(facts: RecordedFacts) -> str:
-    told = ", ".join(_fact(name, value) for name, value in sorted(facts.facts.items()))
-    recorded = facts.provenance.recorded[:10]
-    return f"{told} ({', '.join(each for each in (facts.provenance.build, recorded) if each) or 'undated'})"
+def _summary(invariants: RecordedInvariants) -> str:
+    told = ", ".join(_fact(name, value) for name, value in sorted(invariants.invariants.items()))
+    recorded = invariants.provenance.recorded[:10]
+    return (
+        f"{told} ({', '.join(each for each in (invariants.provenance.build, recorded) if each) or 'undated'})"
+    )
 
 
 def _fact(name: str, value: JSON) -> str:
@@ -177,10 +179,10 @@ def _series_document(series: Series) -> dict[str, Any]:
     }
 
 
-def _facts_document(key: TestKey, facts: RecordedFacts) -> Mapping[str, Any]:
+def _invariants_document(key: TestKey, invariants: RecordedInvariants) -> Mapping[str, Any]:
     return {
         "key": encode(key),
-        "conditions": dict(vars(facts.conditions)),
-        "facts": dict(facts.facts),
-        "provenance": dict(vars(facts.provenance)),
+        "conditions": dict(vars(invariants.conditions)),
+        "invariants": dict(invariants.invariants),
+        "provenance": dict(vars(invariants.provenance)),
     }

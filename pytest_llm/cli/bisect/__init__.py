@@ -107,7 +107,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> command.Answer:
     """Bisect."""
     start = Path.cwd()
-    builds = build_range.builds(arguments, start, tell=_tell)
+    builds = build_range.builds(arguments, start, on_progress=_on_progress)
     onwards = Onwards(arguments.checkout, builds, start) if arguments.checkout else None
     options = _options(arguments)
 
@@ -117,21 +117,23 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     with closing(Provider(project.cache(arguments.cache, start), ANSWER_SECONDS)) as provider:
 
         def bisected(builds: Sequence[str]) -> Bisected:
-            return _bisect(arguments, builds, options, lambda text: provider.describe(parse(text), _tell))
+            return _bisect(
+                arguments, builds, options, lambda text: provider.describe(parse(text), _on_progress)
+            )
 
         def told(found: Bisected) -> command.Answer:
             operators = [
-                operators_of(found, step, provider, parse, _tell) if arguments.operators else ()
+                operators_of(found, step, provider, parse, _on_progress) if arguments.operators else ()
                 for step in found.found.guilty
             ]
             return _answer(found, options, _words(arguments, found.builds), start, operators)
 
         found = bisected(builds)
         answer = told(found)
-        return answer if onwards is None else onwards.answer(found, answer, bisected, told, _tell)
+        return answer if onwards is None else onwards.answer(found, answer, bisected, told, _on_progress)
 
 
-def _tell(line: str) -> None:
+def _on_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -19,7 +19,7 @@ def builds(
     arguments: argparse.Namespace,
     start: Path,
     listed: Callable[[], list[str]] = releases.listed,
-    tell: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[str], None] = lambda _: None,
 ) -> list[str]:
     """Return the builds that the arguments name, in order, paths absolute.
 
@@ -27,12 +27,12 @@ def builds(
         arguments: With ``good``, ``bad`` and ``builds``.
         start: The folder that relative paths count from.
         listed: Lists the releases that there are.
-        tell: Is given a line if commits are left out.
+        on_progress: Is given a line if commits are left out.
 
     Raises:
         UsageError: They name none, one, or one twice, or one of them is no build.
     """
-    row = [str(project.build(text, start)) for text in _row(arguments, start, listed, tell)]
+    row = [str(project.build(text, start)) for text in _row(arguments, start, listed, on_progress)]
     if len(row) < 2:
         raise UsageError("a bisect takes two builds at least: --builds BUILD,BUILD or --good and --bad")
     twice = [each for index, each in enumerate(row) if each in row[:index]]
@@ -45,7 +45,7 @@ def _row(
     arguments: argparse.Namespace,
     start: Path,
     listed: Callable[[], list[str]],
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> list[str]:
     good, bad, row = arguments.good, arguments.bad, arguments.builds
     if row and not (good or bad):
@@ -59,5 +59,5 @@ def _row(
     if (first.kind, last.kind) != ("git", "git"):
         return [good, bad]
     row = commits.between(first, last)
-    tell(str(row))
+    on_progress(str(row))
     return row.builds

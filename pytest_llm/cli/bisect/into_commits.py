@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llm.bisect.bisection import Bisected
     from pytest_llm.bisect.search import Stretch
 
-    Tell = Callable[[str], None]
+    OnProgress = Callable[[str], None]
 
 _ELSEWHERE = "no commit is guilty: what is left is the binding, or how the two builds were compiled"
 _RATE = "the commits are a bisect of their own: the two error rates add up"
@@ -45,7 +45,7 @@ class Onwards:
         first: command.Answer,
         bisect: Callable[[Sequence[str]], Bisected],
         told: Callable[[Bisected], command.Answer],
-        tell: Tell,
+        on_progress: OnProgress,
     ) -> command.Answer:
         """Return what was found, and what each guilty step comes to.
 
@@ -54,12 +54,12 @@ class Onwards:
             first: What there is to say of it.
             bisect: Bisects a row.
             told: Says what came of that.
-            tell: Is given a line before each.
+            on_progress: Is given a line before each.
         """
         lines, documents = list(first.lines), []
         for step in found.found.guilty:
             between = f"{found.builds[step.first]} … {found.builds[step.last]}"
-            more, document = self._step(found, step, bisect, told, tell)
+            more, document = self._step(found, step, bisect, told, on_progress)
             lines += ["", f"─── the commits of {between} ───", *more]
             documents.append({"from": step.first, "to": step.last, **document})
         return command.Answer(first.status, lines, {**_plain(first), "commits": documents})
@@ -70,12 +70,12 @@ class Onwards:
         step: Stretch,
         bisect: Callable[[Sequence[str]], Bisected],
         told: Callable[[Bisected], command.Answer],
-        tell: Tell,
+        on_progress: OnProgress,
     ) -> tuple[list[str], dict[str, Any]]:
         # What was found so far is not to be lost, whatever the checkout lacks.
         try:
             row = commits.inside(found, step, self._checkout, self._start)
-            tell(f"going on: {row}")
+            on_progress(f"going on: {row}")
             answer = told(bisect(row.builds))
         except UsageError as error:
             return [f"not looked into: {error}"], {"reason": str(error)}

@@ -29,7 +29,7 @@ def operators_of(
     step: Stretch,
     provider: Provider,
     parse: Callable[[str], BuildReference],
-    tell: Callable[[str], None],
+    on_progress: Callable[[str], None],
 ) -> tuple[OperatorRun, ...]:
     """Return which operations take how long on both sides of a step; nothing where a side has no sources.
 
@@ -38,21 +38,22 @@ def operators_of(
         step: The guilty one.
         provider: Knows where sources are.
         parse: Makes a build of what the user wrote.
-        tell: Is given a line where there is something to wait for.
+        on_progress: Is given a line where there is something to wait for.
     """
     if found.target == interpret.OUTPUT:
         return ()
     asked = phases(metrics.find(found.target))
     builds = parse(found.builds[step.last]), parse(found.builds[step.first])
-    if not asked or not all(_has_sources(provider, build, tell) for build in builds):
+    if not asked or not all(_has_sources(provider, build, on_progress) for build in builds):
         return ()
     results = found.between(step.first, step.last).results
     run = reader.runs(results)[results["tests"][0]["run"]]
     lock = MeasuringLock(lock_path(os.environ))
     try:
-        lock.acquire(PATIENCE, tell)
+        lock.acquire(PATIENCE, on_progress)
         return tuple(
-            compare_builds(provider, builds, Work.of(run, phase), operators_around(tell)) for phase in asked
+            compare_builds(provider, builds, Work.of(run, phase), operators_around(on_progress))
+            for phase in asked
         )
     except MachineBusyError as error:
         return tuple(without(phase, str(error)) for phase in asked)
@@ -60,7 +61,7 @@ def operators_of(
         lock.release()
 
 
-def _has_sources(provider: Provider, build: BuildReference, tell: Callable[[str], None]) -> bool:
+def _has_sources(provider: Provider, build: BuildReference, on_progress: Callable[[str], None]) -> bool:
     with suppress(EngineError):
-        return provider.tree(build, tell) is not None
+        return provider.tree(build, on_progress) is not None
     return False

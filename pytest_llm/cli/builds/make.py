@@ -45,14 +45,14 @@ def run(arguments: argparse.Namespace) -> command.Answer:
 
 def _make(store: BuildStore, identity: Identity, reference: BuildReference) -> tuple[str, dict[str, Any]]:
     try:
-        made = store.make(reference, _tell)
+        made = store.make(reference, _on_progress)
     except EngineError as error:
         for line in error.log:
-            _tell(f"  | {line}")
+            _on_progress(f"  | {line}")
         document = {"build": identity.title, "error": str(error), "log": list(error.log)}
         return str(error), document
     return f"{identity.title}: {said_line(made)}", made_document(made)
 
 
-def _tell(line: str) -> None:
+def _on_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

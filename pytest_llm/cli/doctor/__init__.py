@@ -52,5 +52,5 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     build = project.build(arguments.candidate, start)
     cache = project.cache(arguments.cache, start)
     if not arguments.qualify:
-        return report.tell(report.look(build, cache))
+        return report.on_progress(report.look(build, cache))
     return qualify.qualify(build, arguments.model, cache, start)

@@ -18,7 +18,7 @@ from pytest_llm.cli.doctor.progress import Progress
 from pytest_llm.cli.doctor.report import ANSWER_SECONDS
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
-from pytest_llm.machine.environment import surroundings
+from pytest_llm.machine.environment import measurement_context
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.records.metrics import METRICS
@@ -55,7 +55,7 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
         results = qualification.qualify(
             side,
             _WORKLOAD,
-            surroundings(progress, patience=math.inf),
+            measurement_context(progress, patience=math.inf),
             lambda check: progress.begin(f"{check.name}: {check.title}"),
             lambda result: progress.begin("\n".join(_result_lines(result))),
         )

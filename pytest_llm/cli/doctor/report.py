@@ -76,7 +76,7 @@ def look(reference: BuildReference, cache: Path) -> Seen:
     )
 
 
-def tell(seen: Seen) -> command.Answer:
+def on_progress(seen: Seen) -> command.Answer:
     """Say what was seen, and what to change."""
     return command.Answer(int(bool(seen.advice)), _lines(seen), _document(seen))
 

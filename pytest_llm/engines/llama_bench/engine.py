@@ -97,7 +97,7 @@ class LlamaBench:
         """
         return LoadedBench(self._asked(), self._build, subject, model)
 
-    def start_talking(self, subject: Subject, model: Model) -> NoReturn:  # noqa: ARG002
+    def start_generation(self, subject: Subject, model: Model) -> NoReturn:  # noqa: ARG002
         """Refuse.
 
         Raises:
@@ -149,7 +149,7 @@ class LoadedBench:
         self._model = model
         self._options: list[str] = []
         self._told: Mapping[str, JSON] = {}
-        self._resolved: Mapping[str, JSON] = {}
+        self._effective_options: Mapping[str, JSON] = {}
         self._logs: list[str] = []
         self._workload: Workload | None = None
         self.build = _build({}, build, program)
@@ -180,16 +180,16 @@ class LoadedBench:
         seconds = time.monotonic() - started
         self.build = _build(answer, self._reference, self._program)
         self.on_gpu = output.on_gpu(answer)
-        self._told, self._resolved = answer, output.resolved(answer, ended.log)
+        self._told, self._effective_options = answer, output.effective_options(answer, ended.log)
         devices = Devices(self._model.path, self._subject.load_options)
         devices.check_weights(ended.log, str(self.build), named=self.on_gpu)
         return seconds
 
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         """Return the load options as the program tells them back."""
-        return self._resolved
+        return self._effective_options
 
-    def drag(self, share: float) -> None:
+    def inject_slowdown(self, share: float) -> None:
         """Refuse to be slower than the build is.
 
         Raises:
@@ -198,9 +198,9 @@ class LoadedBench:
         if share:
             raise NotCoveredError(f"{self._program.name}: it cannot be made slower: {_ONLY}")
 
-    def facts(self) -> Mapping[str, JSON]:
+    def invariants(self) -> Mapping[str, JSON]:
         """Return what the program tells of the model and the options."""
-        return output.facts(self._told, self._resolved)
+        return output.invariants(self._told, self._effective_options)
 
     def on_devices(self) -> Mapping[str, float]:
         """Return nothing: no process stays that could be asked."""

@@ -81,7 +81,7 @@ def timed(answer: Mapping[str, Any]) -> tuple[int, float]:
     return len(times) * (answer["n_prompt"] + answer["n_gen"]), sum(times) / 1e9
 
 
-def resolved(answer: Mapping[str, Any], log: str) -> dict[str, JSON]:
+def effective_options(answer: Mapping[str, Any], log: str) -> dict[str, JSON]:
     """Return load options as a program tells them back, with what llama.cpp wrote where it knows better.
 
     Args:
@@ -109,11 +109,14 @@ def _logged(log: str) -> dict[str, JSON]:
     return found
 
 
-def facts(answer: Mapping[str, Any], options: Mapping[str, JSON]) -> dict[str, JSON]:
+def invariants(answer: Mapping[str, Any], options: Mapping[str, JSON]) -> dict[str, JSON]:
     """Return what an answer tells of the model that is the same on every machine, and the options."""
     names = {"model_size": "weights_bytes", "model_n_params": "parameters", "model_type": "model_type"}
     kept = {name: value for name, value in options.items() if name not in (_THREADS, "buffers_mib")}
-    return {"resolved": kept, **{ours: answer[name] for name, ours in names.items() if name in answer}}
+    return {
+        "effective_options": kept,
+        **{ours: answer[name] for name, ours in names.items() if name in answer},
+    }
 
 
 def version(answer: Mapping[str, Any], otherwise: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LoadedModel:
-    """A subject in its worker; see ``Loaded`` and ``Talking`` of :mod:`pytest_llm.records.protocols`."""
+    """A subject in its worker: a ``Loaded`` and a ``GenerationSession``."""
 
     def __init__(
         self,
@@ -85,27 +85,27 @@ class LoadedModel:
         self._free.append(self._free_memory())
         return float(fields["seconds"])
 
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, with what llama.cpp wrote about the rest.
 
         Under ``memory`` is what was predicted of weights and cache, beside what llama.cpp wrote of it.
         """
-        told = mapping(self._worker.ask("resolved"))
+        told = mapping(self._worker.ask("effective_options"))
         log = self.log()
         found = resolved_options(asdict(self._subject.load_options), told, log)
         return {**found, "memory": self._devices.memory(log, on_gpu=self.on_gpu)}
 
-    def facts(self) -> Mapping[str, JSON]:
+    def invariants(self) -> Mapping[str, JSON]:
         """Return what the subject shows on every machine of its kind."""
         return facts_of(self)
 
-    def drag(self, share: float) -> None:
+    def inject_slowdown(self, share: float) -> None:
         """Make slices and requests take ``share`` more of the time of their decodes, by keeping the CPU busy.
 
         Raises:
             RequestFailedError: The share is negative or not finite.
         """
-        self._worker.ask("drag", share=share)
+        self._worker.ask("inject_slowdown", share=share)
 
     def rehearse(self, workload: Workload) -> None:
         """Go through one whole request untimed, then stand at the workload's depth."""

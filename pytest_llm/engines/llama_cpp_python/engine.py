@@ -67,7 +67,7 @@ class LlamaCppPython:
         """
         return self._start(subject, model, all_logits=False)
 
-    def start_talking(self, subject: Subject, model: Model) -> LoadedModel:
+    def start_generation(self, subject: Subject, model: Model) -> LoadedModel:
         """Start a fresh process to talk with the subject, with room for the logits of every token.
 
         Raises:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import JSON
     from pytest_llm.records.generation import Greedy
-    from pytest_llm.records.protocols import Talking
+    from pytest_llm.records.protocols import GenerationSession
 
 # Accents, other scripts, an emoji of two code points, digits, runs of spaces: where tokenizers went apart.
 _TEXT = "Naïve café, 東京の天気、Привет! 🦙👍🏽 3.14159 == 22/7\n\n\tdef f(x):   return x ** 2\n"
@@ -31,11 +31,11 @@ _MOSTLY = 0.5
 _NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes", "memory"}
 
 
-def facts_of(subject: Talking) -> dict[str, JSON]:
+def facts_of(subject: GenerationSession) -> dict[str, JSON]:
     """Ask a loaded subject for its facts.
 
     Returns:
-        ``weights_bytes``, ``kv_bytes``, ``resolved`` (options by name), ``token_ids`` of a fixed text and
+        ``weights_bytes``, ``kv_bytes``, ``effective_options`` by name, ``token_ids`` of a fixed text and
         ``greedy_output``, the token ids after a fixed prompt, with ``greedy_leads``, by how many nats each
         was likelier than the next one. Among the options is ``graph_reuse``: whether the decodes of that
         output used the compute graph of the one before ("on", "off" or "partly").
@@ -43,12 +43,12 @@ def facts_of(subject: Talking) -> dict[str, JSON]:
     Raises:
         EngineError: The worker died or hung.
     """
-    resolved = subject.resolved()
-    options = {name: each for name, each in resolved.items() if name not in _NO_OPTIONS}
-    found: dict[str, JSON] = {"resolved": options}
-    if "weights_bytes" in resolved:
-        found["weights_bytes"] = resolved["weights_bytes"]
-    kv_bytes = _kv_bytes(resolved)
+    effective_options = subject.effective_options()
+    options = {name: each for name, each in effective_options.items() if name not in _NO_OPTIONS}
+    found: dict[str, JSON] = {"effective_options": options}
+    if "weights_bytes" in effective_options:
+        found["weights_bytes"] = effective_options["weights_bytes"]
+    kv_bytes = _kv_bytes(effective_options)
     if kv_bytes is not None:
         found["kv_bytes"] = kv_bytes
     try:
@@ -63,8 +63,8 @@ def facts_of(subject: Talking) -> dict[str, JSON]:
     return found
 
 
-def _kv_bytes(resolved: Mapping[str, JSON]) -> int | None:
-    buffers = resolved.get("buffers_mib")
+def _kv_bytes(effective_options: Mapping[str, JSON]) -> int | None:
+    buffers = effective_options.get("buffers_mib")
     if not isinstance(buffers, dict):
         return None
     sizes = [size for name, size in buffers.items() if name.endswith(" KV") and isinstance(size, float)]

@@ -18,7 +18,7 @@ from pytest_llm.stats.sequential import change_of, conclude, decide, interval_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_llm.measure import Surroundings
+    from pytest_llm.measure import MeasurementContext
     from pytest_llm.records import Workload
     from pytest_llm.records.metrics import Metric
     from pytest_llm.records.protocols import Engine
@@ -57,21 +57,21 @@ class Check:
     title: str
     expected: Verdict
     otherwise: Mapping[Verdict, str]
-    measure: Callable[[Side, Workload, Surroundings], Ratios]
+    measure: Callable[[Side, Workload, MeasurementContext], Ratios]
 
 
 def _pair(
     candidate_of: Callable[[Engine], Engine], reference_of: Callable[[Engine], Engine]
-) -> Callable[[Side, Workload, Surroundings], Ratios]:
-    def measure(side: Side, workload: Workload, around: Surroundings) -> Ratios:
+) -> Callable[[Side, Workload, MeasurementContext], Ratios]:
+    def measure(side: Side, workload: Workload, context: MeasurementContext) -> Ratios:
         candidate = side._replace(engine=candidate_of(side.engine))
         reference = side._replace(engine=reference_of(side.engine))
         questions = tuple(Question(workload, each) for each in GATES)
         campaign = Campaign(side.subject, (workload,), SESSIONS, side.subject, questions)
-        outcome = run_paired(campaign, candidate, reference, _RULE, around)[workload]
+        outcome = run_paired(campaign, candidate, reference, _RULE, context)[workload]
         if isinstance(outcome, EngineError):
             raise outcome
-        if outcome.in_turn:
+        if outcome.not_interleaved:
             raise UsageError(
                 f"two processes with {side.subject.model} do not fit into memory together, so there is no "
                 "duet to look at: qualify the machine with a smaller model"
@@ -81,8 +81,8 @@ def _pair(
     return measure
 
 
-def _duet(side: Side, workload: Workload, around: Surroundings) -> Ratios:
-    return duet_log_ratios(side, workload, [each.metric for each in GATES], SESSIONS, around)
+def _duet(side: Side, workload: Workload, context: MeasurementContext) -> Ratios:
+    return duet_log_ratios(side, workload, [each.metric for each in GATES], SESSIONS, context)
 
 
 def _as_it_is(engine: Engine) -> Engine:
@@ -152,7 +152,7 @@ CHECKS = (
 def qualify(
     side: Side,
     workload: Workload,
-    around: Surroundings,
+    context: MeasurementContext,
     begins: Callable[[Check], None],
     ended: Callable[[Result], None],
     checks: Sequence[Check] = CHECKS,
@@ -162,7 +162,7 @@ def qualify(
     Args:
         side: The subject, its model and engine.
         workload: What it is asked to do.
-        around: What is read beside, and drawn.
+        context: What is read beside, and drawn.
         begins: Is told of each check before it runs.
         ended: Is told what became of it.
         checks: Which.
@@ -174,7 +174,7 @@ def qualify(
     results: list[Result] = []
     for check in checks:
         begins(check)
-        results.append(judge(check, check.measure(side, workload, around)))
+        results.append(judge(check, check.measure(side, workload, context)))
         ended(results[-1])
         if not results[-1].passed:
             break

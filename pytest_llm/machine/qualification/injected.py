@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_llm.records import Model, Subject
-    from pytest_llm.records.protocols import Engine, Loaded, Talking
+    from pytest_llm.records.protocols import Engine, GenerationSession, Loaded
 
 
 class WithVariables:
@@ -26,10 +26,10 @@ class WithVariables:
         with _set(self._variables):
             return self._engine.start(subject, model)
 
-    def start_talking(self, subject: Subject, model: Model) -> Talking:
+    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
         """Start a fresh process that sees the variables, to talk."""
         with _set(self._variables):
-            return self._engine.start_talking(subject, model)
+            return self._engine.start_generation(subject, model)
 
 
 class Dragging:
@@ -44,15 +44,15 @@ class Dragging:
         """Start a fresh process that is slower from the beginning."""
         loaded = self._engine.start(subject, model)
         try:
-            loaded.drag(self._share)
+            loaded.inject_slowdown(self._share)
         except BaseException:
             loaded.close()
             raise
         return loaded
 
-    def start_talking(self, subject: Subject, model: Model) -> Talking:
+    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
         """Start a fresh process to talk, which no drag slows."""
-        return self._engine.start_talking(subject, model)
+        return self._engine.start_generation(subject, model)
 
 
 @contextmanager

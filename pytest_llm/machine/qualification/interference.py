@@ -22,7 +22,7 @@ from pytest_llm.measure.slices import generation_steps
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llm.measure import Surroundings
+    from pytest_llm.measure import MeasurementContext
     from pytest_llm.records import Series, Workload
     from pytest_llm.records.metrics import Metric
     from pytest_llm.records.protocols import Loaded
@@ -40,46 +40,46 @@ class _Undisturbed:
 
 
 def duet_log_ratios(
-    side: Side, workload: Workload, metrics: Sequence[Metric], sessions: int, around: Surroundings
+    side: Side, workload: Workload, metrics: Sequence[Metric], sessions: int, context: MeasurementContext
 ) -> dict[str, list[float]]:
     """Return log(time in a duet / time alone) of each metric by its name, one a session.
 
     Raises:
         EngineError: The engine does not start, or its worker refused, died or hung.
     """
-    around = replace(around, noise=_Undisturbed())
+    context = replace(context, noise=_Undisturbed())
     found: dict[str, list[float]] = {each.name: [] for each in metrics}
     for number in range(1, sessions + 1):
-        around.watcher.session_started(side.subject, number, sessions)
-        before = around.clock()
-        duet_between = around.coin()
-        stretches = _session(side, workload, (not duet_between, duet_between, not duet_between), around)
+        context.watcher.session_started(side.subject, number, sessions)
+        before = context.clock()
+        duet_between = context.coin()
+        stretches = _session(side, workload, (not duet_between, duet_between, not duet_between), context)
         for each in metrics:
             first, middle, last = (_log_time(series[each.series]) for series in stretches)
             ratio = middle - (first + last) / 2
             found[each.name].append(ratio if duet_between else -ratio)
-        around.watcher.session_ended(side.subject, number, sessions, around.clock() - before)
-    around.watcher.campaign_ended()
+        context.watcher.session_ended(side.subject, number, sessions, context.clock() - before)
+    context.watcher.campaign_ended()
     return found
 
 
 def _session(
-    side: Side, workload: Workload, duets: Sequence[bool], around: Surroundings
+    side: Side, workload: Workload, duets: Sequence[bool], context: MeasurementContext
 ) -> list[Mapping[str, Series]]:
     with closing(side.start()) as loaded:
         loaded.load()
         loaded.rehearse(workload)
         steps = generation_steps(loaded, workload)
         return [
-            _in_duet(side, loaded, workload, steps, around)
+            _in_duet(side, loaded, workload, steps, context)
             if duet
-            else measure_one(loaded, workload, steps, around)
+            else measure_one(loaded, workload, steps, context)
             for duet in duets
         ]
 
 
 def _in_duet(
-    side: Side, loaded: Loaded, workload: Workload, steps: int, around: Surroundings
+    side: Side, loaded: Loaded, workload: Workload, steps: int, context: MeasurementContext
 ) -> Mapping[str, Series]:
     with ExitStack() as stack:
         stack.callback(loaded.resume)
@@ -88,7 +88,7 @@ def _in_duet(
         neighbour.load()
         neighbour.rehearse(workload)
         neighbour.suspend()
-        ours, _ = measure_pair((loaded, neighbour), workload, steps, around, Disturbances())
+        ours, _ = measure_pair((loaded, neighbour), workload, steps, context, Disturbances())
         return ours
 
 

@@ -51,7 +51,7 @@ def told() -> Iterator[None]:
 class Accepted:
     """A load that was accepted: the options as they really are, and all that llama.cpp wrote."""
 
-    resolved: Mapping[str, Any]
+    effective_options: Mapping[str, Any]
     log: str
 
 
@@ -125,7 +125,7 @@ class Candidate:
         """Load the model, small, with these load options besides."""
         try:
             with self.loaded(**options) as loaded:
-                return Accepted(loaded.resolved(), loaded.log())
+                return Accepted(loaded.effective_options(), loaded.log())
         except LoadRefusedError as error:
             return Refused(str(error), error.log)
 
@@ -138,7 +138,7 @@ class Candidate:
         """
         chosen = LoadOptions(**{**_SMALL, **options})
         subject = Subject(self._model_name, self._reference, chosen)
-        start = self._engine.start_talking if talking else self._engine.start
+        start = self._engine.start_generation if talking else self._engine.start
         with told():
             loaded = start(subject, self._model)
         try:

@@ -80,13 +80,13 @@ def everything() -> list[Asked]:
 def unseen(asked: Asked, accepted: Accepted) -> str:
     """Return what contradicts that the option arrived, "" if nothing does; not every option can be seen."""
     option, value = asked.option, asked.value
-    resolved = accepted.resolved
-    if option == "n_ctx" and resolved["n_ctx"] < value:
-        return f"the context has {resolved['n_ctx']} tokens"
-    if option in _TOLD and resolved.get(option, value) != value:
-        return f"the context has {option}={resolved[option]}"
-    if option == "flash_attn" and value != "auto" and resolved["flash_attn"] != value:
-        return f"llama.cpp writes that flash attention is {resolved['flash_attn']}"
+    effective_options = accepted.effective_options
+    if option == "n_ctx" and effective_options["n_ctx"] < value:
+        return f"the context has {effective_options['n_ctx']} tokens"
+    if option in _TOLD and effective_options.get(option, value) != value:
+        return f"the context has {option}={effective_options[option]}"
+    if option == "flash_attn" and value != "auto" and effective_options["flash_attn"] != value:
+        return f"llama.cpp writes that flash attention is {effective_options['flash_attn']}"
     if option in _WRITTEN:
         written = _WRITTEN[option].findall(accepted.log)
         if written and written[-1] != _as_written(value):

@@ -62,7 +62,7 @@ def loaded_with(candidate: Candidate, **options: Any) -> Accepted:
 
 def bytes_of(accepted: Accepted, kind: str) -> Bytes:
     """Return the bytes of "weights" or "kv", or end the test as not covered."""
-    memory: Any = accepted.resolved["memory"]
+    memory: Any = accepted.effective_options["memory"]
     entry = memory.get(kind)
     if entry is None or entry["logged"] is None:
         not_covered(f"{kind}: llama.cpp wrote no size of it")

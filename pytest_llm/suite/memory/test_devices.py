@@ -26,8 +26,10 @@ def test_every_layer_is_there_with_its_weights_and_its_cache(
     """All of them, in number and in bytes."""
     accepted = loaded_with(candidate, n_gpu_layers=-1)
     layers = candidate.model.layers + 1
-    if accepted.resolved.get("layers_offloaded") != f"{layers}/{layers}":
-        broken(f"{accepted.resolved.get('layers_offloaded')} layers are on {device}, not all {layers}")
+    if accepted.effective_options.get("layers_offloaded") != f"{layers}/{layers}":
+        broken(
+            f"{accepted.effective_options.get('layers_offloaded')} layers are on {device}, not all {layers}"
+        )
     for kind in ("weights", "kv"):
         found = bytes_of(accepted, kind)
         if not near(found.logged["device"], found.predicted["device"], _SHARE):

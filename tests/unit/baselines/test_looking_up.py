@@ -20,8 +20,8 @@ from .things import (
     SPEED,
     a_store,
     entry,
-    facts_entry,
     file_of,
+    invariants_entry,
     turned,
     with_option,
 )
@@ -101,7 +101,7 @@ def test_conditions_that_differ_are_named_recorded_value_first(
 ) -> None:
     store = a_store(tmp_path)
     store.update([entry()], "new")
-    store.update_facts([facts_entry()], "new")
+    store.update_invariants([invariants_entry()], "new")
     assert reason(store.look_up(KEY, SPEED, now)) == told
     assert reason(store.look_up_facts(KEY, now)) == told
 
@@ -145,7 +145,7 @@ def test_missing_facts_are_told(tmp_path: Path) -> None:
     store = a_store(tmp_path)
     told = reason(store.look_up_facts(KEY, CONDITIONS))
     assert told == f"no facts of {MODULE} in {tmp_path / 'portable'}"
-    store.update_facts([facts_entry(key=OTHER_KEY)], "new")
+    store.update_invariants([invariants_entry(key=OTHER_KEY)], "new")
     assert reason(store.look_up_facts(KEY, CONDITIONS)) == "no facts of this test were ever recorded"
 
 

@@ -19,9 +19,9 @@ from pytest_llm.baselines import (
     BaselineStore,
     Conditions,
     Entry,
-    FactsEntry,
     Found,
     FoundFacts,
+    InvariantsEntry,
     Missing,
     Refusal,
     document,
@@ -57,7 +57,7 @@ CUT_OFF = "was it cut off? restore it from version control"
 NAME = "test_generation"
 KEY = TestKey(MODULE, NAME)
 entry = functools.partial(things.entry, key=KEY)
-facts_entry = functools.partial(things.facts_entry, key=KEY)
+invariants_entry = functools.partial(things.invariants_entry, key=KEY)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_json_that_is_no_object_is_told(file: Path, data: str) -> None:
             f"$.tests.{NAME}.metrics.{SPEED}",
         ),
         (("tests", NAME, "metrics"), {}, f"$.tests.{NAME}.metrics: "),
-        (("tests", NAME, "facts"), {}, f"$.tests.{NAME}: "),
+        (("tests", NAME, "invariants"), {}, f"$.tests.{NAME}: "),
         (
             ("tests", NAME, "conditions", "model_sha256"),
             "55",
@@ -290,25 +290,25 @@ def test_a_folder_or_a_pipe_in_the_file_s_place_is_told(file: Path) -> None:
 
 
 def test_a_portable_file_is_none_of_a_machine(file: Path) -> None:
-    a_store(file.parents[2]).update_facts([facts_entry()], "new")
+    a_store(file.parents[2]).update_invariants([invariants_entry()], "new")
     file.write_bytes(portable_file_of(file.parents[2]).read_bytes())
     assert refusal(file).startswith("$: ")
 
 
 def test_a_portable_file_is_guarded_in_the_same_way(tmp_path: Path) -> None:
     store = a_store(tmp_path)
-    store.update_facts([facts_entry({"a": 1})], "new")
+    store.update_invariants([invariants_entry({"a": 1})], "new")
     file = portable_file_of(tmp_path)
     for path, value, told in (
-        (("tests", NAME, "facts", "a"), 2, f"{file} was edited by hand or damaged: {AGAIN}"),
-        (("tests", NAME, "facts"), {}, f"{file}: $.tests.{NAME}.facts: "),
+        (("tests", NAME, "invariants", "a"), 2, f"{file} was edited by hand or damaged: {AGAIN}"),
+        (("tests", NAME, "invariants"), {}, f"{file}: $.tests.{NAME}.invariants: "),
         (("machine",), {}, f"{file}: $: Additional properties are not allowed ('machine' was unexpected)"),
     ):
         whole = file.read_bytes()
         write(file, changed(file, *path, to=value))
         for read in (
             lambda: store.look_up_facts(KEY, CONDITIONS),
-            lambda: store.update_facts([facts_entry({"a": 1})], "replace"),
+            lambda: store.update_invariants([invariants_entry({"a": 1})], "replace"),
         ):
             with pytest.raises(BaselineError) as caught:
                 read()
@@ -409,12 +409,12 @@ def test_an_old_portable_file_is_read_too(tmp_path: Path) -> None:
     found = version_0()
     del found["machine"]
     test = found["tests"][NAME]
-    test["facts"] = {"a": 1}
+    test["invariants"] = {"a": 1}
     del test["metrics"]
     portable_file_of(tmp_path).parent.mkdir(parents=True)
     rewrite(portable_file_of(tmp_path), found)
-    facts = a_store(tmp_path).look_up_facts(KEY, CONDITIONS)
-    assert facts == FoundFacts({"a": 1}, Provenance(), CONDITIONS)
+    invariants = a_store(tmp_path).look_up_facts(KEY, CONDITIONS)
+    assert invariants == FoundFacts({"a": 1}, Provenance(), CONDITIONS)
 
 
 def test_an_old_file_that_was_edited_is_refused(old: Path) -> None:
@@ -474,7 +474,7 @@ VALUES = st.dictionaries(
 )
 ENTRIES = st.builds(Entry, KEYS, ANY_CONDITIONS, PROVENANCES, VALUES)
 FACTS_ENTRIES = st.builds(
-    FactsEntry, KEYS, ANY_CONDITIONS, PROVENANCES, st.dictionaries(WORDS, FACTS, min_size=1, max_size=3)
+    InvariantsEntry, KEYS, ANY_CONDITIONS, PROVENANCES, st.dictionaries(WORDS, FACTS, min_size=1, max_size=3)
 )
 
 
@@ -501,13 +501,13 @@ def test_any_run_survives_being_stored(entries: list[Entry]) -> None:
 
 @given(st.lists(FACTS_ENTRIES, min_size=1, max_size=4, unique_by=lambda entry: entry.key))
 @settings(deadline=None, max_examples=40)
-def test_any_facts_survive_being_stored(entries: list[FactsEntry]) -> None:
+def test_any_facts_survive_being_stored(entries: list[InvariantsEntry]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        assert not BaselineStore(Path(folder), FINGERPRINT, MACHINE).update_facts(entries, "new").refused
+        assert not BaselineStore(Path(folder), FINGERPRINT, MACHINE).update_invariants(entries, "new").refused
         store = BaselineStore(Path(folder), FINGERPRINT, MACHINE)
         for each in entries:
             found = store.look_up_facts(each.key, each.conditions)
-            assert found == FoundFacts(each.facts, each.provenance, each.conditions)
+            assert found == FoundFacts(each.invariants, each.provenance, each.conditions)
 
 
 @given(

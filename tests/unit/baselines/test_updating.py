@@ -13,9 +13,9 @@ from pytest_llm.baselines import (
     BaselineStore,
     Conditions,
     Entry,
-    FactsEntry,
     Found,
     FoundFacts,
+    InvariantsEntry,
     Missing,
     Refusal,
     Updated,
@@ -40,9 +40,9 @@ from .things import (
     SPEED,
     a_store,
     entry,
-    facts_entry,
     file_of,
     files_in,
+    invariants_entry,
     portable_file_of,
     turned,
     with_option,
@@ -302,7 +302,7 @@ def test_unknown_tests_are_listed_and_pruned_from_runs_and_facts(
 ) -> None:
     renamed, with_facts = TestKey("tests.old", "test_a"), TestKey(MODULE, "test_facts")
     store.update([entry(), entry(key=OTHER_KEY), entry(key=renamed)], "new")
-    store.update_facts([facts_entry(), facts_entry(key=with_facts)], "new")
+    store.update_invariants([invariants_entry(), invariants_entry(key=with_facts)], "new")
     assert store.unknown([KEY]) == [renamed, with_facts, OTHER_KEY]
     assert set(store.recorded(MODULE)) == {KEY, OTHER_KEY}
     assert store.prune([KEY]) == [renamed, with_facts, OTHER_KEY]
@@ -339,47 +339,47 @@ def test_pruning_leaves_other_machines_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_facts_are_found_as_they_were_stored(tmp_path: Path, mode: Mode) -> None:
-    facts: dict[str, Any] = {
+    invariants: dict[str, Any] = {
         "tokens": [1, 2, 3],
-        "resolved": {"flash_attn": "on", "n_seq_max": None},
+        "effective_options": {"flash_attn": "on", "n_seq_max": None},
         "x": 0.1,
     }
-    done = a_store(tmp_path, "one").update_facts([facts_entry(facts)], mode)
-    assert done == Updated(written=((KEY, "resolved"), (KEY, "tokens"), (KEY, "x")))
+    done = a_store(tmp_path, "one").update_invariants([invariants_entry(invariants)], mode)
+    assert done == Updated(written=((KEY, "effective_options"), (KEY, "tokens"), (KEY, "x")))
     found = a_store(tmp_path, "two").look_up_facts(KEY, CONDITIONS)
-    assert found == FoundFacts(facts, PROVENANCE, CONDITIONS)
+    assert found == FoundFacts(invariants, PROVENANCE, CONDITIONS)
     assert portable_file_of(tmp_path).is_file()
 
 
 @pytest.mark.parametrize("mode", ["new", "append"])
 def test_new_facts_are_added_equal_ones_stay_others_are_refused(store: BaselineStore, mode: Mode) -> None:
-    store.update_facts([facts_entry({"a": 1, "b": [1, 2]})], "new")
-    done = store.update_facts([facts_entry({"a": 1, "b": [1, 3], "c": "new"})], mode)
+    store.update_invariants([invariants_entry({"a": 1, "b": [1, 2]})], "new")
+    done = store.update_invariants([invariants_entry({"a": 1, "b": [1, 3], "c": "new"})], mode)
     assert done.written == ((KEY, "c"),)
     assert done.refused == (Refusal(KEY, "another value is stored: replace it", "b"),)
     found = store.look_up_facts(KEY, CONDITIONS)
     assert isinstance(found, FoundFacts)
-    assert found.facts == {"a": 1, "b": [1, 2], "c": "new"}
+    assert found.invariants == {"a": 1, "b": [1, 2], "c": "new"}
 
 
 @pytest.mark.parametrize("mode", ["new", "append"])
 def test_a_fact_of_parts_grows_by_new_ones_unless_an_old_one_is_another(
     store: BaselineStore, mode: Mode
 ) -> None:
-    store.update_facts([facts_entry({"resolved": {"a": 1, "b": 2}})], "new")
-    assert store.update_facts([facts_entry({"resolved": {"a": 1}})], mode) == Updated()
-    grown = store.update_facts([facts_entry({"resolved": {"a": 1, "c": 3}})], mode)
-    assert grown == Updated(written=((KEY, "resolved"),))
-    done = store.update_facts([facts_entry({"resolved": {"a": 9, "d": 4}})], mode)
-    assert done.refused == (Refusal(KEY, "another value is stored: replace it", "resolved"),)
+    store.update_invariants([invariants_entry({"effective_options": {"a": 1, "b": 2}})], "new")
+    assert store.update_invariants([invariants_entry({"effective_options": {"a": 1}})], mode) == Updated()
+    grown = store.update_invariants([invariants_entry({"effective_options": {"a": 1, "c": 3}})], mode)
+    assert grown == Updated(written=((KEY, "effective_options"),))
+    done = store.update_invariants([invariants_entry({"effective_options": {"a": 9, "d": 4}})], mode)
+    assert done.refused == (Refusal(KEY, "another value is stored: replace it", "effective_options"),)
     found = store.look_up_facts(KEY, CONDITIONS)
     assert isinstance(found, FoundFacts)
-    assert found.facts == {"resolved": {"a": 1, "b": 2, "c": 3}}
+    assert found.invariants == {"effective_options": {"a": 1, "b": 2, "c": 3}}
 
 
 def test_how_clear_greedy_tokens_were_stays_as_it_was_recorded_with_them(store: BaselineStore) -> None:
-    def add(**facts: Any) -> tuple[list[str], list[str]]:
-        found = store.update_facts([facts_entry(facts)], "append")
+    def add(**invariants: Any) -> tuple[list[str], list[str]]:
+        found = store.update_invariants([invariants_entry(invariants)], "append")
         return [name for _, name in found.written], [each.name for each in found.refused]
 
     assert add(greedy_output=[1, 2]) == (["greedy_output"], [])
@@ -389,47 +389,49 @@ def test_how_clear_greedy_tokens_were_stays_as_it_was_recorded_with_them(store: 
 
 
 def test_replacing_facts_drops_the_old_ones(store: BaselineStore) -> None:
-    store.update_facts([facts_entry({"a": 1, "b": 2})], "new")
+    store.update_invariants([invariants_entry({"a": 1, "b": 2})], "new")
     later = replace(PROVENANCE, plugin="0.2.0")
-    store.update_facts([replace(facts_entry({"b": 3}), provenance=later)], "replace")
+    store.update_invariants([replace(invariants_entry({"b": 3}), provenance=later)], "replace")
     assert store.look_up_facts(KEY, CONDITIONS) == FoundFacts({"b": 3}, later, CONDITIONS)
 
 
 def test_facts_under_other_conditions_are_refused(store: BaselineStore) -> None:
-    store.update_facts([facts_entry({"a": 1})], "new")
-    done = store.update_facts([facts_entry({"c": 1}, conditions=with_option("n_ctx", 4096))], "append")
+    store.update_invariants([invariants_entry({"a": 1})], "new")
+    done = store.update_invariants(
+        [invariants_entry({"c": 1}, conditions=with_option("n_ctx", 4096))], "append"
+    )
     assert done == Updated(refused=(Refusal(KEY, "recorded with n_ctx=2048, now 4096: replace it"),))
 
 
 def test_facts_compare_as_the_json_that_they_become(store: BaselineStore) -> None:
-    store.update_facts([facts_entry({"a": (1, (2,))})], "new")
-    assert store.update_facts([facts_entry({"a": (1, (2,))})], "new") == Updated()
+    store.update_invariants([invariants_entry({"a": (1, (2,))})], "new")
+    assert store.update_invariants([invariants_entry({"a": (1, (2,))})], "new") == Updated()
     found = store.look_up_facts(KEY, CONDITIONS)
     assert isinstance(found, FoundFacts)
-    assert found.facts == {"a": [1, [2]]}
+    assert found.invariants == {"a": [1, [2]]}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf"), {1, 2}, b"x"])
 def test_facts_that_are_no_json_are_refused(store: BaselineStore, value: Any) -> None:
-    store.update_facts([facts_entry({"a": 1})], "new")
-    (refusal,) = store.update_facts([facts_entry({"b": value, "c": 1})], "replace").refused
+    store.update_invariants([invariants_entry({"a": 1})], "new")
+    (refusal,) = store.update_invariants([invariants_entry({"b": value, "c": 1})], "replace").refused
     assert refusal.key == KEY
     assert refusal.reason.startswith("is not JSON: ")
     found = store.look_up_facts(KEY, CONDITIONS)
     assert isinstance(found, FoundFacts)
-    assert found.facts == {"a": 1}
+    assert found.invariants == {"a": 1}
 
 
 def test_an_entry_without_facts_is_refused(store: BaselineStore) -> None:
-    done = store.update_facts([FactsEntry(KEY, CONDITIONS, PROVENANCE, {})], "new")
+    done = store.update_invariants([InvariantsEntry(KEY, CONDITIONS, PROVENANCE, {})], "new")
     assert done.refused == (Refusal(KEY, "has no facts"),)
 
 
 def test_half_a_character_is_refused_and_what_was_there_stays(store: BaselineStore, tmp_path: Path) -> None:
-    store.update_facts([facts_entry({"a": 1})], "new")
+    store.update_invariants([invariants_entry({"a": 1})], "new")
     before = portable_file_of(tmp_path).read_bytes()
     with pytest.raises(BaselineError, match=r"cannot hold this: .*surrogates not allowed$"):
-        store.update_facts([facts_entry({"b": "\ud800"})], "new")
+        store.update_invariants([invariants_entry({"b": "\ud800"})], "new")
     assert portable_file_of(tmp_path).read_bytes() == before
     assert files_in(tmp_path) == [f"portable/{MODULE}.json"]
 

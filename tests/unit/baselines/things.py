@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import BaselineStore, Conditions, Entry, FactsEntry
+from pytest_llm.baselines import BaselineStore, Conditions, Entry, InvariantsEntry
 from pytest_llm.records import Provenance, TestKey
 
 if TYPE_CHECKING:
@@ -47,10 +47,10 @@ def entry(
     return Entry(key, conditions, provenance, {SPEED: 118.2} if values is None else values)
 
 
-def facts_entry(
-    facts: Mapping[str, Any] | None = None, *, key: TestKey = KEY, conditions: Conditions = CONDITIONS
-) -> FactsEntry:
-    return FactsEntry(key, conditions, PROVENANCE, facts or {"weights_bytes": 91_000_000})
+def invariants_entry(
+    invariants: Mapping[str, Any] | None = None, *, key: TestKey = KEY, conditions: Conditions = CONDITIONS
+) -> InvariantsEntry:
+    return InvariantsEntry(key, conditions, PROVENANCE, invariants or {"weights_bytes": 91_000_000})
 
 
 def turned(items: Mapping[str, JSON]) -> dict[str, JSON]:

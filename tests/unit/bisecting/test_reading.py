@@ -24,8 +24,8 @@ def results(verdicts: dict[str, str], *, output: bool = False, says: bool = True
     return {
         "tests": [{"metrics": metrics, "drift": {"differences": differences, "reason": ""}}],
         "runs": {
-            "run-1": {"facts": {"greedy_output": [1]}},
-            "run-2": {"facts": {"greedy_output": [1]} if says else {}},
+            "run-1": {"invariants": {"greedy_output": [1]}},
+            "run-2": {"invariants": {"greedy_output": [1]} if says else {}},
         },
         "not_covered": [],
     }

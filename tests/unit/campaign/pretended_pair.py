@@ -11,7 +11,7 @@ from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
 )
-from pytest_llm.measure import Surroundings, run_paired
+from pytest_llm.measure import MeasurementContext, run_paired
 from pytest_llm.records import (
     Build,
     BuildReference,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import Probe, Talking
+    from pytest_llm.records.protocols import GenerationSession, Probe
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
@@ -114,7 +114,7 @@ class PretendedBuild:
         self.started += 1
         return PretendedModel(self, self.started)
 
-    def start_talking(self, subject: Subject, model: Model) -> Talking:
+    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
         raise NotImplementedError
 
 
@@ -148,14 +148,14 @@ class PretendedModel:
             raise LoadRefusedError(f"{self._build.name}: no")
         return self._work("load", self._build.load_seconds)
 
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         return {"n_ctx": 4096, "build": self._build.name}
 
-    def drag(self, share: float) -> None:
+    def inject_slowdown(self, share: float) -> None:
         raise NotImplementedError
 
-    def facts(self) -> Mapping[str, JSON]:
-        self._note("facts")
+    def invariants(self) -> Mapping[str, JSON]:
+        self._note("invariants")
         return {"weights_bytes": 7, "build": self._build.name}
 
     def suspend(self) -> None:
@@ -269,7 +269,7 @@ class Pair:
     ) -> Mapping[Workload, PairedRun | EngineError]:
         asked = tuple(questions) if questions is not None else tuple(Question(w, GATE) for w in workloads)
         campaign = Campaign(CANDIDATE, workloads, RULE.looks[-1], REFERENCE, asked)
-        around = Surroundings(
+        context = MeasurementContext(
             probe=self.probe,
             noise=self.noise,
             clock=self.machine.clock,
@@ -283,7 +283,7 @@ class Pair:
             Side(CANDIDATE, MODEL, self.candidate),
             Side(REFERENCE, MODEL, self.reference),
             RULE,
-            around,
+            context,
         )
 
     def run_one(self, workload: Workload = CHAT) -> PairedRun:

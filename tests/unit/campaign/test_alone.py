@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import Talking
+    from pytest_llm.records.protocols import GenerationSession
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
@@ -62,7 +62,7 @@ class Machine:
         self.events.append("start")
         return PretendedModel(self)
 
-    def start_talking(self, subject: Subject, model: Model) -> Talking:
+    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
         raise NotImplementedError
 
 
@@ -86,13 +86,13 @@ class PretendedModel:
         self._machine.now += self._machine.load_seconds
         return self._machine.load_seconds
 
-    def resolved(self) -> Mapping[str, JSON]:
+    def effective_options(self) -> Mapping[str, JSON]:
         return {"n_ctx": 4096}
 
-    def drag(self, share: float) -> None:
+    def inject_slowdown(self, share: float) -> None:
         raise NotImplementedError
 
-    def facts(self) -> Mapping[str, JSON]:
+    def invariants(self) -> Mapping[str, JSON]:
         self._machine.asked_for_facts += 1
         return {"weights_bytes": 7}
 

@@ -216,7 +216,7 @@ def test_what_does_not_fit_together_is_measured_in_turn_and_says_so() -> None:
     pair = Pair(room=2 * PEAK - 1)
     pair.candidate.token_seconds = 0.012
     run = pair.run_one()
-    assert run.in_turn
+    assert run.not_interleaved
     there = 0
     for event in pair.machine.events_of("start", "close"):
         there += 1 if event.what == "start" else -1
@@ -229,7 +229,7 @@ def test_what_does_not_fit_together_is_measured_in_turn_and_says_so() -> None:
 
 
 def test_what_just_fits_together_is_measured_together() -> None:
-    assert not Pair(room=2 * PEAK).run_one().in_turn
+    assert not Pair(room=2 * PEAK).run_one().not_interleaved
 
 
 def test_the_time_limit_ends_it_and_says_so_of_what_is_undecided() -> None:
@@ -338,15 +338,18 @@ def test_a_side_that_does_not_load_ends_everything_and_is_named(side: str, proce
 def test_each_subject_is_looked_at_once_and_alone_before_any_timing() -> None:
     pair = Pair()
     run = pair.run_one()
-    assert Counter(event.side for event in pair.machine.events_of("facts")) == {
+    assert Counter(event.side for event in pair.machine.events_of("invariants")) == {
         "candidate": 1,
         "reference": 1,
     }
-    asked = max(index for index, event in enumerate(pair.machine.events) if event.what == "facts")
+    asked = max(index for index, event in enumerate(pair.machine.events) if event.what == "invariants")
     timed = next(index for index, event in enumerate(pair.machine.events) if event.what == "prompt")
     assert asked < timed
-    assert [side.facts["build"] for side in (run.candidate, run.reference)] == ["candidate", "reference"]
-    assert [side.resolved["build"] for side in (run.candidate, run.reference)] == ["candidate", "reference"]
+    assert [side.invariants["build"] for side in (run.candidate, run.reference)] == ["candidate", "reference"]
+    assert [side.effective_options["build"] for side in (run.candidate, run.reference)] == [
+        "candidate",
+        "reference",
+    ]
     assert [side.subject for side in (run.candidate, run.reference)] == [CANDIDATE, REFERENCE]
 
 
@@ -354,7 +357,7 @@ def test_a_death_in_the_first_look_does_not_make_it_ask_for_facts_again() -> Non
     pair = Pair()
     pair.candidate.trouble = {("rehearse", DEEP): WorkerDiedError("SIGILL")}
     pair.run(DEEP, CHAT)
-    assert len(pair.machine.events_of("facts")) == 2
+    assert len(pair.machine.events_of("invariants")) == 2
 
 
 @pytest.mark.parametrize(
@@ -440,7 +443,7 @@ def test_vram_that_is_the_change_of_the_device_is_that_of_each_subject_alone_and
 def test_subjects_that_take_turns_are_alone_in_every_session() -> None:
     machine = Machine()
     run = Pair(machine, room=-1, probe=Devices(machine, by_process=False)).run_one()
-    assert run.in_turn
+    assert run.not_interleaved
     assert all(session.series["peak_vram"].note == DEVICE_CHANGE for session in run.candidate.sessions)
 
 

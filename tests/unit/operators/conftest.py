@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.checks.operators import Around, Work
+from pytest_llm.checks.operators import ProfilingContext, Work
 from pytest_llm.checks.operators.parse import read_output
 from pytest_llm.errors import BuildError, EngineError
 from pytest_llm.records import LoadOptions, Model, Workload
@@ -40,8 +40,8 @@ class Tree:
     lacks: set[str] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
 
-    def program(self, name: str, tell: Callable[[str], None]) -> Path:
-        tell(f"making {name}")
+    def program(self, name: str, on_progress: Callable[[str], None]) -> Path:
+        on_progress(f"making {name}")
         self.made.append(name)
         if name in self.lacks:
             raise BuildError(f"{self.commit} has no target {name}")
@@ -147,6 +147,6 @@ def work(model_file: Path) -> Work:
 
 
 @pytest.fixture
-def around(desk: Desk) -> Around:
+def context(desk: Desk) -> ProfilingContext:
     turns = iter([True, False] * 1000)
-    return Around(lambda: next(turns), desk.clock, lambda line: None, cores=4, perf=desk.perf)
+    return ProfilingContext(lambda: next(turns), desk.clock, lambda line: None, cores=4, perf=desk.perf)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.checks.operators import Around, Work, compare
+from pytest_llm.checks.operators import ProfilingContext, Work, compare
 from pytest_llm.checks.operators.explain import lines
 from pytest_llm.errors import BuildError
 from pytest_llm.stats.operators import changes, repetitions
@@ -34,9 +34,9 @@ def named(run: OperatorRun) -> list[str]:
 
 
 def test_the_operation_that_was_slowed_is_named_and_nothing_else(
-    desk: Desk, work: Work, around: Around
+    desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
-    run = compare(desk.tree("b", slower={"q4_1": 1.4}), desk.tree("a"), work, around)
+    run = compare(desk.tree("b", slower={"q4_1": 1.4}), desk.tree("a"), work, context)
 
     assert run.shapes == "model"
     repeated = [str(each.case) for each in changes(run)]
@@ -46,17 +46,19 @@ def test_the_operation_that_was_slowed_is_named_and_nothing_else(
 
 
 def test_nothing_is_named_where_a_build_is_compared_with_itself(
-    desk: Desk, work: Work, around: Around
+    desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
-    run = compare(desk.tree("b"), desk.tree("a", seed=1), work, around)
+    run = compare(desk.tree("b"), desk.tree("a", seed=1), work, context)
 
     assert named(run) == []
     assert len(changes(run)) == 4
     assert lines(run)[0].startswith("generation: of ")
 
 
-def test_the_most_expensive_operations_are_compared(desk: Desk, work: Work, around: Around) -> None:
-    run = compare(desk.tree("b"), desk.tree("a"), work, around)
+def test_the_most_expensive_operations_are_compared(
+    desk: Desk, work: Work, context: ProfilingContext
+) -> None:
+    run = compare(desk.tree("b"), desk.tree("a"), work, context)
 
     costs = [each.case.nodes * max(each.first) for each in run.times]
     assert costs == sorted(costs, reverse=True)
@@ -65,16 +67,16 @@ def test_the_most_expensive_operations_are_compared(desk: Desk, work: Work, arou
     assert repeated == sorted(repeated, reverse=True)
 
 
-def test_sides_take_turns_in_the_order_of_the_coin(desk: Desk, work: Work, around: Around) -> None:
-    compare(desk.tree("b"), desk.tree("a"), work, around)
+def test_sides_take_turns_in_the_order_of_the_coin(desk: Desk, work: Work, context: ProfilingContext) -> None:
+    compare(desk.tree("b"), desk.tree("a"), work, context)
 
     who = [side for side, _ in desk.asked]
     assert who == list(itertools.islice(itertools.cycle("baab"), len(who)))
 
 
 @pytest.mark.parametrize("seconds", [60.0, 120.0, 300.0])
-def test_the_time_is_kept_and_used(desk: Desk, work: Work, around: Around, seconds: float) -> None:
-    run = compare(desk.tree("b"), desk.tree("a"), work, replace(around, seconds=seconds))
+def test_the_time_is_kept_and_used(desk: Desk, work: Work, context: ProfilingContext, seconds: float) -> None:
+    run = compare(desk.tree("b"), desk.tree("a"), work, replace(context, seconds=seconds))
 
     repeated = [each for each in run.times if each.candidate]
     assert {len(each.candidate) for each in repeated} == {repetitions(len(repeated))}
@@ -86,20 +88,20 @@ def test_the_time_is_kept_and_used(desk: Desk, work: Work, around: Around, secon
 
 
 def test_a_comparison_that_takes_longer_than_it_looked_is_cut_off(
-    desk: Desk, work: Work, around: Around
+    desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
     # Each process takes longer than the one before.
-    slowing = replace(around, clock=lambda: 0.02 * len(desk.asked) ** 2)
+    slowing = replace(context, clock=lambda: 0.02 * len(desk.asked) ** 2)
 
     run = compare(desk.tree("b"), desk.tree("a"), work, slowing)
 
-    assert run.seconds < around.seconds + 5.0  # no case is begun that is not expected to fit
+    assert run.seconds < context.seconds + 5.0  # no case is begun that is not expected to fit
     assert changes(run)
     assert "nothing can be told in the time there was" in lines(run)[0]
 
 
-def test_what_there_was_no_time_to_look_at_is_told(desk: Desk, work: Work, around: Around) -> None:
-    run = compare(desk.tree("b"), desk.tree("a"), work, replace(around, seconds=20.0))
+def test_what_there_was_no_time_to_look_at_is_told(desk: Desk, work: Work, context: ProfilingContext) -> None:
+    run = compare(desk.tree("b"), desk.tree("a"), work, replace(context, seconds=20.0))
 
     assert run.not_covered == ("no time was left for cheaper ones (7)",)
 
@@ -112,9 +114,9 @@ def test_what_there_was_no_time_to_look_at_is_told(desk: Desk, work: Work, aroun
     ],
 )
 def test_a_case_that_one_side_cannot_do_is_told_and_costs_no_other(
-    desk: Desk, work: Work, around: Around, does: dict[str, list[str]], reason: str
+    desk: Desk, work: Work, context: ProfilingContext, does: dict[str, list[str]], reason: str
 ) -> None:
-    run = compare(desk.tree("b", **does), desk.tree("a"), work, replace(around, seconds=300.0))
+    run = compare(desk.tree("b", **does), desk.tree("a"), work, replace(context, seconds=300.0))
 
     told = [each for each in run.not_covered if each.startswith("FLASH_ATTN_EXT ")]
     assert told
@@ -124,31 +126,31 @@ def test_a_case_that_one_side_cannot_do_is_told_and_costs_no_other(
 
 
 def test_operations_that_are_numbered_otherwise_are_renumbered(
-    desk: Desk, work: Work, around: Around
+    desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
-    run = compare(desk.tree("b"), desk.tree("a", renumbered=3), work, around)
+    run = compare(desk.tree("b"), desk.tree("a", renumbered=3), work, context)
 
     assert [str(each.case) for each in run.times[:2]] == [HEAD, MATMUL]
     assert run.not_covered == ()
 
 
 def test_what_the_builds_take_for_different_operations_is_left_out(
-    desk: Desk, work: Work, around: Around
+    desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
     def perf(program: Path, *others: Any) -> list[Timed]:
         timed = desk.perf(program, *others)
         one = program.parent.parent.name == "a"
         return [each._replace(operator="DUP") if one and each.operator == "ADD" else each for each in timed]
 
-    run = compare(desk.tree("b"), desk.tree("a"), work, replace(around, perf=perf))
+    run = compare(desk.tree("b"), desk.tree("a"), work, replace(context, perf=perf))
 
     assert run.not_covered == ("ADD f32 576: the builds take it for ADD and DUP",)
 
 
 def test_a_benchmark_that_reads_no_file_is_measured_on_built_in_shapes(
-    desk: Desk, work: Work, around: Around
+    desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
-    run = compare(desk.tree("b", slower={"q4_1": 1.4}), desk.tree("a", old=True), work, around)
+    run = compare(desk.tree("b", slower={"q4_1": 1.4}), desk.tree("a", old=True), work, context)
 
     assert run.shapes == "built in"
     assert run.not_covered == ("the model's own shapes: the benchmark of a measures no others",)
@@ -161,8 +163,8 @@ def test_a_benchmark_that_reads_no_file_is_measured_on_built_in_shapes(
     assert all(each.share is None for each in changes(run))
 
 
-def test_a_prompt_is_measured_on_built_in_shapes(desk: Desk, work: Work, around: Around) -> None:
-    run = compare(desk.tree("b"), desk.tree("a"), replace(work, phase="prompt"), around)
+def test_a_prompt_is_measured_on_built_in_shapes(desk: Desk, work: Work, context: ProfilingContext) -> None:
+    run = compare(desk.tree("b"), desk.tree("a"), replace(work, phase="prompt"), context)
 
     assert (run.phase, run.shapes) == ("prompt", "built in")
     assert {str(each.case) for each in run.times} == {
@@ -172,45 +174,53 @@ def test_a_prompt_is_measured_on_built_in_shapes(desk: Desk, work: Work, around:
 
 
 def test_the_reference_exports_the_graph_where_the_candidate_cannot(
-    desk: Desk, work: Work, around: Around
+    desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
     candidate, reference = desk.tree("b"), desk.tree("a")
     candidate.lacks.add("test-export-graph-ops")
 
-    run = compare(candidate, reference, work, around)
+    run = compare(candidate, reference, work, context)
 
     assert (run.shapes, run.not_covered) == ("model", ())
     assert reference.made == ["test-backend-ops", "test-export-graph-ops"]
 
 
-def test_where_nobody_exports_the_graph_built_in_shapes_do(desk: Desk, work: Work, around: Around) -> None:
+def test_where_nobody_exports_the_graph_built_in_shapes_do(
+    desk: Desk, work: Work, context: ProfilingContext
+) -> None:
     candidate, reference = desk.tree("b", cannot_export=True), desk.tree("a", cannot_export=True)
 
-    run = compare(candidate, reference, work, around)
+    run = compare(candidate, reference, work, context)
 
     assert run.shapes == "built in"
     assert run.not_covered == ("the model's own shapes: test-export-graph-ops ended with 1",)
 
 
-def test_a_benchmark_that_cannot_be_made_is_an_error(desk: Desk, work: Work, around: Around) -> None:
+def test_a_benchmark_that_cannot_be_made_is_an_error(
+    desk: Desk, work: Work, context: ProfilingContext
+) -> None:
     candidate = desk.tree("b")
     candidate.lacks.add("test-backend-ops")
 
     with pytest.raises(BuildError, match="has no target"):
-        compare(candidate, desk.tree("a"), work, around)
+        compare(candidate, desk.tree("a"), work, context)
 
 
-def test_no_more_threads_than_the_subjects_are_taken(desk: Desk, work: Work, around: Around) -> None:
+def test_no_more_threads_than_the_subjects_are_taken(
+    desk: Desk, work: Work, context: ProfilingContext
+) -> None:
     one = replace(work, options=replace(work.options, n_threads=1))
 
-    run = compare(desk.tree("b"), desk.tree("a"), one, around)
+    run = compare(desk.tree("b"), desk.tree("a"), one, context)
 
     assert {threads for _, threads in desk.asked} == {1}
     assert (run.threads, run.asked_threads) == (1, 1)
 
 
-def test_where_upstream_takes_fewer_threads_that_is_told(desk: Desk, work: Work, around: Around) -> None:
-    run = compare(desk.tree("b"), desk.tree("a"), work, replace(around, cores=2))
+def test_where_upstream_takes_fewer_threads_that_is_told(
+    desk: Desk, work: Work, context: ProfilingContext
+) -> None:
+    run = compare(desk.tree("b"), desk.tree("a"), work, replace(context, cores=2))
 
     assert (run.threads, run.asked_threads) == (1, 2)
     assert "the subject has 2" in lines(run)[1]

@@ -30,7 +30,7 @@ class Server:
         self._subject: Subject | None = None
         self._timed: timing.Timed | None = None
         self._stream: answers.Stream | None = None
-        self._drag = 0.0
+        self._injected_slowdown = 0.0
         self.operations: dict[str, Callable[..., Answer]] = {
             "hello": self.hello,
             "symbols": introspection.symbols,
@@ -40,9 +40,9 @@ class Server:
             "layouts": self.layouts,
             "free_memory": self.free_memory,
             "load": self.load,
-            "resolved": self.resolved,
+            "effective_options": self.effective_options,
             "graphs_reused": self.graphs_reused,
-            "drag": self.drag,
+            "inject_slowdown": self.inject_slowdown,
             "rehearse": self.rehearse,
             "prompt_slice": self.prompt_slice,
             "generation_slice": self.generation_slice,
@@ -84,21 +84,21 @@ class Server:
         self._subject, seconds = Subject.load(self._bindings, path, options, all_logits)
         return {"seconds": seconds, "on_gpu": self._subject.offloads()}
 
-    def resolved(self) -> Answer:
+    def effective_options(self) -> Answer:
         """Say what the load options really are, and whether the subject is slower than it is."""
-        found = self._loaded().resolved()
-        return {**found, "drag": self._drag} if self._drag else found
+        found = self._loaded().effective_options()
+        return {**found, "injected_slowdown": self._injected_slowdown} if self._injected_slowdown else found
 
     def graphs_reused(self) -> Answer:
         """Count the decodes that used the graph of the one before; null where the release does not."""
         subject = self._loaded()
         return subject.bindings.graphs_reused(subject.context)
 
-    def drag(self, share: float = 0.0) -> Answer:
+    def inject_slowdown(self, share: float = 0.0) -> Answer:
         """From now on, make every decode of a slice or a request take 1 + ``share`` times as long."""
-        self._drag = timing.checked_share(share)
+        self._injected_slowdown = timing.checked_share(share)
         if self._timed is not None:
-            self._timed.drag = self._drag
+            self._timed.injected_slowdown = self._injected_slowdown
 
     def rehearse(
         self, prompt_tokens: int, generate_tokens: int, depth: int, parallel: int, seed: int
@@ -107,7 +107,7 @@ class Server:
         if self._timed is not None:
             self._timed.free()
         work = timing.Workload(prompt_tokens, generate_tokens, depth, parallel)
-        self._timed = timing.Timed(self._loaded(), work, seed, drag=self._drag)
+        self._timed = timing.Timed(self._loaded(), work, seed, injected_slowdown=self._injected_slowdown)
         self._timed.rehearse()
         return None
 

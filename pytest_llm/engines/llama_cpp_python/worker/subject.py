@@ -99,7 +99,7 @@ class Subject:
         seconds = time.perf_counter() - started
         return cls(bindings, model, context, options), seconds
 
-    def resolved(self) -> dict[str, Any]:
+    def effective_options(self) -> dict[str, Any]:
         """Return the options as the context has them; the rest is in llama.cpp's own output."""
         llama, context = self.llama, self.context
         return {

@@ -83,7 +83,7 @@ class Timed:
         workload: Workload,
         seed: int,
         clock: Callable[[], int] = time.perf_counter_ns,
-        drag: float = 0.0,
+        injected_slowdown: float = 0.0,
     ) -> None:
         """Take the subject over; call :meth:`rehearse` first.
 
@@ -92,9 +92,9 @@ class Timed:
             workload: What it will be asked to do.
             seed: Draws the tokens: other seeds, other tokens.
             clock: Nanoseconds; never goes back.
-            drag: The attribute.
+            injected_slowdown: The attribute.
         """
-        self.drag = drag
+        self.injected_slowdown = injected_slowdown
         self._subject = subject
         self._workload = workload
         self._random = random.Random(seed)
@@ -205,7 +205,7 @@ class Timed:
     def _calls(self) -> Calls:
         # Chosen before the clock is first read, so that a subject without a drag pays nothing for it.
         calls = self._subject.calls()
-        return dragged(calls, self.drag, self._clock) if self.drag else calls
+        return dragged(calls, self.injected_slowdown, self._clock) if self.injected_slowdown else calls
 
     def _step(self, step: int, tokens: Sequence[int]) -> list[Row]:
         position = self._workload.depth + step
