@@ -1,7 +1,7 @@
 """How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
 
-A new kind of place is one function, and a line in ``_PLACES``, in ``_WRITTEN``, and for its engines in
-``_KINDS``.
+A new kind of place is one function, a line in ``_PLACES`` and one in ``_WRITTEN``. The kinds that an engine
+takes stand in ``engines.ENGINES``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm import engines
 from pytest_llm.builds.git import commit_of
-from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference
 
 if TYPE_CHECKING:
@@ -48,21 +48,18 @@ def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildRe
     if not text.isprintable():
         raise UsageError(f"build {text!r}: it holds characters that cannot be printed; {_FIX}")
     engine, at, where = (engines.DEFAULT, "@", text) if _PLACE.match(text) else text.partition("@")
-    known = sorted(engines.names())
-    if engine not in known:
-        raise UnknownNameError("engine", engine, known, fix=_FIX)
+    entry = engines.ENGINES.find(engine, fix=_FIX)
     if not at:
         return BuildReference(engine)
-    kinds, alone = _KINDS[engine]
+    kinds = entry.places
     kind, _, path = where.partition(":")
     if kind in kinds and path:
         return _with(_PLACES[kind](text, engine, path, start), settings)
     if _RELEASE.match(where) and _RELEASES in kinds:
         return _with(_release(text, engine, where), settings)
-    places = ", ".join(f"{engine}@{_WRITTEN[each]}" for each in kinds)
-    raise UsageError(
-        f"build {text!r}: {where!r} is not a place of {engine}; write {places}, or {engine} alone for {alone}"
-    )
+    places = "".join(f"{engine}@{_WRITTEN[each]}, " for each in kinds)
+    alone = f"{'or ' if places else ''}{engine} alone for {entry.bare}"
+    raise UsageError(f"build {text!r}: {where!r} is not a place of {engine}; write {places}{alone}")
 
 
 def _venv(text: str, engine: str, written: str, start: Path) -> BuildReference:
@@ -133,11 +130,6 @@ _WRITTEN = {
     "lib": "lib:PATH",
     "git": "git:REF:CHECKOUT for a commit of llama.cpp",
     "bin": "bin:PATH for the program or its folder",
-}
-# Engine -> the kinds of places that it has, and what its name alone means.
-_KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "llama-cpp-python": ((_RELEASES, "venv", "lib", "git"), "the one of this environment"),
-    "llama-bench": (("bin",), "the one on PATH"),
 }
 
 

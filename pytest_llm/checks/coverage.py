@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.engines import ENGINES
 from pytest_llm.stats.summary import measure, readable
 
 if TYPE_CHECKING:
@@ -17,14 +18,11 @@ def measured(run: Run, metric: Metric) -> Measurement | None:
     return measure(metric, found) if found else None
 
 
-# Engine -> what it measures, where that is not everything.
-_ONLY = {"llama-bench": "llama-bench measures prompt and generation speed only, of one sequence"}
-
-
 def not_covered(run: Run, metric: Metric) -> str:
     """Say why there is nothing of a metric."""
-    if run.build.engine in _ONLY:
-        return f"{metric.title} cannot be had: {_ONLY[run.build.engine]}"
+    engine = ENGINES.get(run.build.engine)
+    if engine is not None and engine.covers:
+        return f"{metric.title} cannot be had: {engine.covers}"
     found = [each.series[metric.series] for each in run.sessions if metric.series in each.series]
     reasons = [each.note for each in found if not each.values and each.note]
     if reasons:

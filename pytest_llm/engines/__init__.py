@@ -1,11 +1,12 @@
-"""What runs a model: one module for each system, one line in ``_REGISTRY`` for each module."""
+"""Systems that run models: one folder for each, and one line in ``ENGINES``."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import EngineMissingError
+from pytest_llm.system.registry import Registry, load_code
 
 if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference
@@ -14,17 +15,41 @@ if TYPE_CHECKING:
 DEFAULT = "llama-cpp-python"
 LLAMA_BENCH = "llama-bench"
 
-# Engine -> module and class. The class is called with the build reference, the seconds to wait, and what runs
-# a build that had to be made: an interpreter or a program.
-_REGISTRY = {
-    "llama-cpp-python": ("pytest_llm.engines.llama_cpp_python.engine", "LlamaCppPython"),
-    LLAMA_BENCH: ("pytest_llm.engines.llama_bench.engine", "LlamaBench"),
-}
+
+@dataclass(frozen=True)
+class EngineEntry:
+    """What is known of an engine before it is imported.
+
+    Attributes:
+        code: "module:Class". The class takes the build reference, the seconds to wait for each answer, and
+            the interpreter or program of a build that had to be made.
+        places: The kinds of WHERE that ``ENGINE@WHERE`` takes: see :mod:`pytest_llm.builds.reference`.
+        bare: Which build the engine's name alone means.
+        covers: What the engine measures, as a sentence, if that is not everything.
+    """
+
+    code: str
+    places: tuple[str, ...] = ()
+    bare: str = "the only one"
+    covers: str = ""
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of all engines."""
-    return tuple(_REGISTRY)
+ENGINES: Registry[EngineEntry] = Registry(
+    "engine",
+    {
+        DEFAULT: EngineEntry(
+            "pytest_llm.engines.llama_cpp_python.engine:LlamaCppPython",
+            places=("release", "venv", "lib", "git"),
+            bare="the one of this environment",
+        ),
+        LLAMA_BENCH: EngineEntry(
+            "pytest_llm.engines.llama_bench.engine:LlamaBench",
+            places=("bin",),
+            bare="the one on PATH",
+            covers="llama-bench measures prompt and generation speed only, of one sequence",
+        ),
+    },
+)
 
 
 def engine_for(build: BuildReference, timeout: float, made: str = "") -> Engine:
@@ -33,25 +58,25 @@ def engine_for(build: BuildReference, timeout: float, made: str = "") -> Engine:
     Args:
         build: Which one.
         timeout: The seconds that it waits for each answer.
-        made: A release's interpreter, or the folder of a checkout's library, which have to be made before.
+        made: The interpreter of a release or the folder of a commit's library, which are made before.
     """
     engine: Engine = _class_of(build.engine)(build, timeout, made)
     return engine
 
 
 def describe(build: BuildReference, timeout: float, made: str = "") -> Build:
-    """Return what a build says of itself, asked in a process of its own.
+    """Return how a build describes itself, in a process of its own.
 
     Args:
         build: Which one.
         timeout: The seconds to wait for the answer.
-        made: As of :func:`engine_for`.
+        made: See :func:`engine_for`.
 
     Raises:
         EngineError: It does not start.
     """
-    said: Build = _class_of(build.engine)(build, timeout, made).describe()
-    return said
+    described: Build = _class_of(build.engine)(build, timeout, made).describe()
+    return described
 
 
 def misfit(build: BuildReference, timeout: float, folder: str) -> str:
@@ -79,5 +104,4 @@ def llama_bench_for(build: BuildReference, timeout: float, program: str) -> Engi
 
 
 def _class_of(engine: str) -> Any:
-    module, name = _REGISTRY[engine]
-    return getattr(import_module(module), name)
+    return load_code(ENGINES[engine].code)

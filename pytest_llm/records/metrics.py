@@ -5,7 +5,7 @@ in which it noted them. A session's *sample* of a metric is a percentile of the 
 the metric's name says otherwise). A run's *value* is the median of the samples, or, where ``pooled`` is
 set, the same percentile over the observations of all sessions together.
 
-To add a metric whose series exists, add one line to ``_DECLARED``.
+To add a metric whose series exists, add one ``Metric`` to ``METRICS``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.errors import UsageError
 from pytest_llm.records.units import BYTES, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
+from pytest_llm.system.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ _DECLARED = (
     ),
 )
 
-METRICS = {metric.name: metric for metric in _DECLARED}
+METRICS: Registry[Metric] = Registry("metric", {metric.name: metric for metric in _DECLARED})
 _FAMILIES = {family.name: family for family in (_FIRST_TOKEN, _INTER_TOKEN)}
 _PERCENTILE_NAME = re.compile(r"(?P<family>\w+)_p(?P<percentile>\d+(?:\.\d+)?)")
 
@@ -227,12 +228,10 @@ def find(name: str) -> Metric:
     Raises:
         UnknownNameError: No metric is called so.
     """
-    if name in METRICS:
-        return METRICS[name]
     match = _PERCENTILE_NAME.fullmatch(name)
     if match and match["family"] in _FAMILIES:
         return at_percentile(match["family"], float(match["percentile"]))
-    raise UnknownNameError("metric", name, METRICS)
+    return METRICS.find(name)
 
 
 def at_percentile(family: str, percentile: float) -> Metric:
