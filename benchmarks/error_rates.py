@@ -2,10 +2,11 @@
 
     uv run python -m benchmarks.error_rates --campaigns 0:20,5:20,10:5
 
-Compares the installed build with itself, made slower by so many per cent (``tests/faults/graph_compute.c``),
-as often as asked, and prints what was said. Every campaign is one line of a file, so that an interrupted run
-goes on where it stopped, and the table can be had again from the file alone (``--report``). The file beside
-this one holds the campaigns of the table in ``docs/comparing.md``; name another (``--data``) to begin anew.
+Compares the installed build with itself, made slower by so many per cent (the library of
+``tests/system/faults/graph_compute.c``), as often as asked, and prints what was said. Every campaign is one
+line of a file, so that an interrupted run goes on where it stopped, and the table can be had again from the
+file alone (``--report``). The file beside this one holds the campaigns of the table in
+``docs/comparing.md``; name another (``--data``) to begin anew.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
-from tests.faults.preload import Fault, compile_library
+from tests.system.faults.preload import Fault, compile_library
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.unit.error_rates.simulation import table
+from tests.system.error_rates.simulation import table
 
 
 def main() -> None:

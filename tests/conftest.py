@@ -7,18 +7,19 @@ import os
 import signal
 import sys
 import tarfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
 
+from tests import STAND_IN, TESTS
 from tests.checkouts import checkout  # noqa: F401 - a fixture
 from tests.nvml_library import nvml_folder, nvml_library, nvml_script  # noqa: F401 - fixtures
 from tests.waiting import pid_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
@@ -47,13 +48,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     alone = config.args_source is config.ArgsSource.TESTPATHS
     if not alone or not config.getoption("llm_bench", default=False):
         return None
-    here = Path(__file__).parent
-    return True if collection_path.parent == here and collection_path.name != "regression" else None
+    return True if collection_path.parent == TESTS and collection_path.name != "regression" else None
 
 
 # ── releases of a stand-in for llama-cpp-python, which the real uv builds ────────────────────────────
 
-_STAND_IN = Path(__file__).parent / "stand_in"
 _PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
 _RELEASES = ("9.0.1", "9.0.2", "9.0.3")
 
@@ -90,9 +89,9 @@ def _package_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for version in _RELEASES:
         name = f"llama_cpp_python-{version}"
         with tarfile.open(index / f"{name}.tar.gz", "w:gz") as archive:
-            for path in (*_STAND_IN.glob("llama_cpp/*.py"), *_STAND_IN.glob("*.py")):
-                archive.add(path, f"{name}/{path.relative_to(_STAND_IN)}")
-            archive.add(_STAND_IN / "release" / "backend.py", f"{name}/backend.py")
+            for path in (*STAND_IN.glob("llama_cpp/*.py"), *STAND_IN.glob("*.py")):
+                archive.add(path, f"{name}/{path.relative_to(STAND_IN)}")
+            archive.add(STAND_IN / "release" / "backend.py", f"{name}/backend.py")
             metadata = f"Metadata-Version: 2.2\nName: llama-cpp-python\nVersion: {version}\n"
             for file, text in (("pyproject.toml", _PYPROJECT), ("PKG-INFO", metadata)):
                 entry = tarfile.TarInfo(f"{name}/{file}")
@@ -134,7 +133,7 @@ def bench_program(tmp_path: Path) -> Callable[..., Path]:
         program = tmp_path / "programs" / name
         program.parent.mkdir(exist_ok=True)
         program.write_text(
-            f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(_STAND_IN)!r})\n"
+            f"#!{sys.executable} -IS\nimport sys\nsys.path.insert(0, {str(STAND_IN)!r})\n"
             f"from llama_bench import run\nrun({release!r}, {does!r})\n",
             encoding="utf-8",
         )

@@ -1,7 +1,7 @@
 """A stand-in for the low-level ``llama_cpp``: what the worker uses of it, without a model.
 
-It offers nothing that the real module lacks; ``tests/plugin/test_stand_in.py`` holds it to that. Variables
-that reach the worker set what it does:
+It offers nothing that the real module lacks; ``tests/integration/test_stand_in.py`` holds it to that.
+Variables that reach the worker set what it does:
 
 LLAMA_STAND_IN_TOKEN_SECONDS
     What decoding a token takes on the virtual clock.

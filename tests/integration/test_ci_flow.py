@@ -1,0 +1,141 @@
+"""From a runner to a desk: the very steps of ``.github/flow``, which the workflows call."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import REPOSITORY
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project, StandIn
+
+FLOW = REPOSITORY / ".github" / "flow"
+BENCHMARK = """
+    import pytest
+
+    @pytest.mark.llm_no_regression("generation_tokens_per_second")
+    @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=9)
+    def test_speed():
+        pass
+"""
+NAME = "test_it::test_speed"
+
+
+class Place:
+    """A checkout on a runner, where CI is set, or on a desk."""
+
+    def __init__(self, folder: Path, ci: bool) -> None:
+        self.folder = folder
+        self._ci = ci
+
+    def run(self, *command: object) -> subprocess.CompletedProcess[str]:
+        programs = Path(sys.executable).parent
+        kept = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+        identity = {
+            f"GIT_{who}_{what}": "someone@example.com" if what == "EMAIL" else "Someone"
+            for who in ("AUTHOR", "COMMITTER")
+            for what in ("NAME", "EMAIL")
+        }
+        return subprocess.run(
+            [str(each) for each in command],
+            cwd=self.folder,
+            env={
+                **kept,
+                **identity,
+                **({"CI": "true"} if self._ci else {}),
+                "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            check=False,
+        )
+
+    def flow(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run(FLOW, *words)
+
+    def git(self, *words: str) -> str:
+        done = self.run("git", *words)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+
+@pytest.fixture
+def desk(project: Project) -> Place:
+    """A project under version control that measures the stand-in."""
+    folder = project.path / "desk"
+    options = {"llm_candidate": project.candidate, "llm_model": project.model, "llm_effort": "quick"}
+    lines = [
+        "[pytest]",
+        "addopts = -p no:cacheprovider",
+        *(f"{name} = {value}" for name, value in options.items()),
+    ]
+    project.write("\n".join(lines) + "\n", "desk/pytest.ini")
+    (folder / "test_it.py").write_text(BENCHMARK.replace("\n    ", "\n"), encoding="utf-8")
+    (folder / ".gitignore").write_text(
+        "__pycache__/\n*.json\n!baselines/**/*.json\n.lock\n", encoding="utf-8"
+    )
+    place = Place(folder, ci=False)
+    place.git("init", "--quiet")
+    place.git("add", ".")
+    place.git("commit", "--quiet", "--message=Begin")
+    return place
+
+
+def measured_on_a_runner(desk: Place, name: str) -> subprocess.CompletedProcess[str]:
+    """Measure in a fresh checkout, which stays as it was; the results end on the desk."""
+    runner = Place(desk.folder.parent / f"runner-{name}", ci=True)
+    desk.git("clone", "--quiet", ".", str(runner.folder))
+    done = runner.flow("measure", "results.json")
+    assert runner.git("status", "--porcelain") == ""
+    refused = runner.flow("accept", "results.json")
+    assert (refused.returncode, "CI never writes a baseline" in refused.stdout) == (2, True)
+    assert runner.git("status", "--porcelain") == ""
+    shutil.copy(runner.folder / "results.json", desk.folder / f"{name}.json")
+    return done
+
+
+def test_runs_of_a_runner_become_baselines_on_a_desk_and_a_slower_build_is_told_by_both(
+    desk: Place, stand_in: StandIn
+) -> None:
+    for number, share in enumerate((1.0, 1.01, 0.99, 1.005, 0.995)):
+        stand_in.set(token_seconds=share / 128)
+        measured = measured_on_a_runner(desk, f"run-{number}")
+        assert measured.returncode == 0, measured.stdout
+
+        review = desk.flow("review", f"run-{number}.json")
+        assert review.returncode == 0, review.stdout
+        assert (f"{NAME}: new: " in review.stdout) == (number == 0)
+
+        accepted = desk.flow("accept", f"run-{number}.json")
+        assert accepted.returncode == 0, accepted.stdout
+        assert "test_it.json" in accepted.stdout.split("\n", 1)[1]  # in what git says
+        assert desk.git("status", "--porcelain") != ""
+        desk.git("commit", "--quiet", "--all", f"--message=Accept run {number}")
+
+    stand_in.set(token_seconds=1.5 / 128)
+    slower = measured_on_a_runner(desk, "slower")
+    assert slower.returncode == 1
+    assert "generation speed fell from 128.0 tok/s to 85.33 tok/s" in slower.stdout
+
+    review = desk.flow("review", "slower.json")
+    assert review.returncode == 1
+    assert "gated metrics: 1 regressed" in review.stdout
+
+    accepted = desk.flow("accept", "slower.json")
+    assert accepted.returncode == 1
+    assert f"not stored: {NAME}: did not pass" in accepted.stdout
+    assert desk.git("status", "--porcelain") == ""
+
+
+def test_the_workflow_measures_by_the_same_steps() -> None:
+    workflow = (FLOW.parent / "workflows" / "regression.yml").read_text(encoding="utf-8")
+    assert "uv run .github/flow measure results.json" in workflow
+    assert "path: results.json" in workflow

@@ -1,0 +1,196 @@
+"""``llm_output`` without a reference: what is stored of the test decides."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.cli import main
+from pytest_llm.reports.recheck import differences
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import Project, StandIn
+
+TEST = """
+    @pytest.mark.llm_model(n_ctx=512)
+    @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=4)
+    @pytest.mark.llm_output("Three herons stood in the shallow water.")
+    def test_speed(llm_bench):
+        pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def _with_a_test(project: Project) -> None:
+    project.write(TEST)
+
+
+def arguments(project: Project) -> list[str]:
+    return [f"--llm-cache={project.path / 'cache'}"]
+
+
+def record(project: Project, mode: str = "append") -> None:
+    project.measure(f"--llm-update-baselines={mode}", *arguments(project)).assert_outcomes(passed=1)
+
+
+def output_of(project: Project, *more: str) -> dict[str, Any]:
+    results = project.results(*arguments(project), *more)
+    assert differences(results) == []
+    (test,) = results["tests"]
+    found: dict[str, Any] = test["output"]
+    return found
+
+
+def stored(project: Project) -> dict[str, Any]:
+    path = project.path / "baselines" / "portable" / "test_it.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["tests"]["test_speed"]["invariants"]
+    return found
+
+
+def test_what_is_recorded_is_small_and_what_it_may_differ_by_is_beside_it(project: Project) -> None:
+    record(project)
+
+    said = stored(project)["output_snapshot"]
+
+    own, exact = said["samples"]
+    assert (own["weights"], exact["weights"]) == (
+        "unknown weights",
+        "F32 weights without flash attention",
+    )
+    names = ["flash_attn=on", "n_ubatch=32", "type_k=type_v=f32", "use_extra_bufts=False"]
+    assert [each["name"] for each in own["rounding"]] == names
+    assert [each["name"] for each in exact["rounding"]] == names[1:3]
+    assert all(each["mean_kl"] > 0 for each in (*own["rounding"], *exact["rounding"]))
+    assert 48 <= len(own["likely"]) <= 48 + 3
+    assert len(said["token_ids"]) == 15
+    assert any(each.startswith("Na\\xc3\\xafve") for each in said["token_ids"])
+    assert said["template"].startswith("user: Which of these")
+    assert len(json.dumps(said)) < 20_000
+
+
+def test_the_same_again_passes_says_so_and_changes_nothing_that_is_stored(
+    project: Project, stand_in: StandIn
+) -> None:
+    record(project)
+    before = stored(project)
+
+    looked = len(stand_in.pids())
+    result = project.measure(*arguments(project))
+
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_speed *  output as stored",
+            "test_it.py::test_speed: output as stored: mean KL divergence 0 from what is stored with unknown "
+            "weights, where up to * is rounding (* positions); mean KL divergence 0 from what is stored with "
+            "F32 weights without flash attention, where up to * is rounding (* positions)",
+        ]
+    )
+    looks = 1 + 1 + 2  # which build it is, the prompt's tokens, and with each kind of weights
+    assert len(stand_in.pids()) - looked == looks + 3  # sessions
+    record(project)
+    assert stored(project) == before
+
+
+def test_other_rounding_is_no_error(project: Project, stand_in: StandIn) -> None:
+    record(project)
+    stand_in.set(rounding=1)
+    found = output_of(project)
+    assert found["verdict"] == "pass"
+    assert found["output_snapshot"]["samples"][0] != found["stored"]["said"]["samples"][0]
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "told"),
+    [
+        ({"logit_error": 0.5}, "wrong output", "with unknown weights, where up to"),
+        ({"logit_error": 0.003}, "wrong output", "with F32 weights without flash attention, where up to"),
+        ({"nan_at": 20}, "wrong output", "NaN or infinite logits at 1 of 144 positions"),
+        ({"first_letter": "b"}, "wrong output", "greedy text differs from token 0 on: "),
+        ({"token_shift": 1}, "drift", "other token ids for 15 texts, the first of which is 'Na\\xc3"),
+        ({"asker": "person"}, "drift", "the chat template is rendered otherwise: 'user: "),
+    ],
+)
+def test_what_is_not_as_it_was_is_told(
+    project: Project, stand_in: StandIn, values: dict[str, object], verdict: str, told: str
+) -> None:
+    record(project)
+    stand_in.set(**values)
+
+    found = output_of(project)
+
+    assert found["verdict"] == verdict
+    assert told in " ".join(found["reasons"])
+
+
+def test_wrong_output_fails_before_anything_is_timed_and_is_stored_by_replace_alone(
+    project: Project, stand_in: StandIn
+) -> None:
+    record(project)
+    before = stored(project)
+    stand_in.set(logit_error=0.5)
+
+    result = project.measure("--llm-update-baselines=append", *arguments(project))
+
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["wrong output: mean KL divergence *", "  output of llama-cpp-python 0.0.1 *"]
+    )
+    assert stored(project) == before
+    record(project, "replace")
+    assert stored(project)["output_snapshot"] != before["said"]
+    assert output_of(project)["verdict"] == "pass"
+
+
+def test_results_without_a_baseline_can_be_taken_in(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = output_of(project)
+    assert (found["verdict"], found["stored"]) == ("no baseline", None)
+    monkeypatch.chdir(project.path)
+
+    assert main(["baselines", "accept", "results.json", "--baselines=baselines"]) == 0
+
+    assert output_of(project)["verdict"] == "pass"
+
+
+def test_other_texts_have_no_baseline(project: Project) -> None:
+    record(project)
+    project.write(TEST.replace("Three herons", "Four herons"))
+    found = output_of(project)
+    assert (found["verdict"], found["reasons"]) == (
+        "no baseline",
+        ["what is stored was said on other texts; replace it"],
+    )
+
+
+def test_where_nothing_is_stored_or_kept_nothing_is_looked_at(project: Project, stand_in: StandIn) -> None:
+    result = project.measure()
+    result.stdout.fnmatch_lines(["*output: no baseline: * never recorded: give --llm-against, or *"])
+    assert len(stand_in.pids()) == 3  # sessions
+
+
+def test_the_plan_and_the_progress_know_of_looks_at_outputs(project: Project, reference: str) -> None:
+    alone = project.plan(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
+    assert alone[0].endswith("about 61 s where the model is small")
+    assert alone[-1] == (
+        f"  output of {project.model} against what is stored: 1 look at 1024 tokens, up to 2 where it "
+        "differs or is new"
+    )
+    paired = project.plan(f"--llm-against={reference}", f"--llm-model={project.model}")
+    assert paired[-1] == (
+        f"  output of {project.model} against {reference}: 2 looks at 1024 tokens, up to 15 where it differs "
+        "or is new"
+    )
+
+    result = project.measure("--llm-update-baselines=append", *arguments(project))
+
+    result.stdout.fnmatch_lines(
+        [
+            f"  {project.model}: output",
+            f"  {project.model}: output with unknown weights, n_ubatch=32",
+            f"  {project.model}: output with F32 weights without flash attention",
+        ]
+    )
