@@ -41,6 +41,7 @@ from pytest_llm.records import (
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.side import Side
+from pytest_llm.reports.progress import ProgressDisplay
 from pytest_llm.stats.sequential import rule_for
 from tests.system.faults.preload import Fault, compile_library
 
@@ -56,20 +57,6 @@ BUILD = BuildReference("llama-cpp-python")
 TIMEOUT = 600.0
 
 
-class Silent:
-    """Watches, and says nothing."""
-
-    def session_started(self, subject: Subject, number: int, of: int) -> None: ...
-
-    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None: ...
-
-    def campaign_ended(self) -> None: ...
-
-    def waiting(self, holder: str) -> None: ...
-
-    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None: ...
-
-
 def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     """Run one campaign and return its line of the file."""
     cache = Path(os.environ.get("PYTEST_LLM_CACHE") or platformdirs.user_cache_dir("pytest-llm"))
@@ -83,7 +70,7 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     started = time.monotonic()
     reference = Side(subject, model, LlamaCppPython(BUILD, TIMEOUT))
     candidate = reference._replace(engine=WithVariables(reference.engine, fault))
-    context = measurement_context(Silent(), patience=3600.0)
+    context = measurement_context(ProgressDisplay(lambda _: None), patience=3600.0)
     run = run_paired(campaign, candidate, reference, rule, context)[WORKLOAD]
     if not isinstance(run, PairedRun):
         raise run

@@ -12,16 +12,16 @@ from pytest_llm.machine.noise import find_noise
 from pytest_llm.measure import MeasurementContext
 
 if TYPE_CHECKING:
-    from pytest_llm.records.protocols import Clock, Watcher
+    from pytest_llm.records.protocols import Clock, Progress
 
 
 def measurement_context(
-    watcher: Watcher, patience: float, clock: Clock = time.monotonic
+    progress: Progress, patience: float, clock: Clock = time.monotonic
 ) -> MeasurementContext:
     """Return every probe of this machine, a fair coin, and who is told.
 
     Args:
-        watcher: Is told of each session.
+        progress: Shows each session.
         patience: Seconds after which no further session begins.
         clock: For budgets.
     """
@@ -29,7 +29,7 @@ def measurement_context(
         probe=memory_probe(),
         noise=find_noise(fingerprint.own_processes),
         clock=clock,
-        watcher=watcher,
+        progress=progress,
         coin=lambda: random.random() < 0.5,
         room=fingerprint.available_bytes,
         patience=patience,

@@ -62,19 +62,19 @@ def run_paired(
         if number > 1 and spent * number / (number - 1) > context.patience:
             records.cut_off = _cut_off(number - 1, spent)
             break
-        context.watcher.session_started(campaign.subject, number, rule.looks[-1])
+        context.progress.session_started(campaign.subject, number, rule.looks[-1])
         before = context.clock()
         (_in_turn if records.not_interleaved else _together)(sides, records, steps, context)
-        context.watcher.session_ended(campaign.subject, number, rule.looks[-1], context.clock() - before)
+        context.progress.session_ended(campaign.subject, number, rule.looks[-1], context.clock() - before)
     watch_for_leaks(
         [each for each in campaign.leaks if records.was_measured(each)],
         candidate.start,
         context.held,
         records.add_to_last,
         records.fail,
-        partial(context.watcher.looking, campaign.subject, WATCHING),
+        partial(context.progress.untimed, campaign.subject, WATCHING),
     )
-    context.watcher.campaign_ended()
+    context.progress.campaign_ended()
     return records.outcomes()
 
 
@@ -87,7 +87,7 @@ def _check(sides: Sides, records: PairedRecords, context: MeasurementContext) ->
     """See each subject alone before any timing: configuration, output, memory; return decodes a slice."""
     steps: dict[Workload, int] = {}
     for place in order(context):
-        context.watcher.looking(sides[place].subject, _ALONE[place])
+        context.progress.untimed(sides[place].subject, _ALONE[place])
         waiting = records.waiting()
         while waiting:
             with closing(sides[place].start()) as loaded:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_llm.records import Series, Workload
-    from pytest_llm.records.protocols import Clock, Held, Loaded, Noise, Probe, Watcher
+    from pytest_llm.records.protocols import Clock, Held, Loaded, Noise, Probe, Progress
 
     Pair = tuple[Loaded, Loaded]
     Request = tuple[float, Sequence[float]]
@@ -43,7 +43,7 @@ class MeasurementContext:
         probe: Watches the memory of processes.
         noise: Tells which rounds were disturbed from outside.
         clock: For budgets alone.
-        watcher: Is told of each session.
+        progress: Shows each session.
         coin: True or False, as likely.
         room: Bytes of memory that are free now.
         patience: Seconds after which no further session begins.
@@ -53,7 +53,7 @@ class MeasurementContext:
     probe: Probe
     noise: Noise
     clock: Clock
-    watcher: Watcher
+    progress: Progress
     coin: Callable[[], bool]
     room: Callable[[], float]
     patience: float

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llm.records import JSON, Build, Campaign, Model, Series, Workload
-    from pytest_llm.records.protocols import Clock, Engine, Held, Loaded, Probe, Watcher
+    from pytest_llm.records.protocols import Clock, Engine, Held, Loaded, Probe, Progress
 
 Outcome = Run | EngineError
 
@@ -42,7 +42,7 @@ def run_alone(
     engine: Engine,
     probe: Probe,
     clock: Clock,
-    watcher: Watcher,
+    progress: Progress,
     held: Held = lambda _: None,
 ) -> dict[Workload, Outcome]:
     """Run every session of one subject.
@@ -53,7 +53,7 @@ def run_alone(
         engine: Starts the processes.
         probe: Watches their memory.
         clock: For budgets alone.
-        watcher: Is told of each session.
+        progress: Shows each session.
         held: Tells what a process holds, for workloads that are watched for leaks.
 
     Returns:
@@ -64,23 +64,23 @@ def run_alone(
     """
     records = _Records(campaign, model)
     for number in range(1, campaign.sessions + 1):
-        watcher.session_started(campaign.subject, number, campaign.sessions)
+        progress.session_started(campaign.subject, number, campaign.sessions)
         started = clock()
         waiting = records.unfailed()
         while waiting:
             # A workload that ended its process is not asked again; the rest of the session needs a new one.
             with closing(engine.start(campaign.subject, model)) as loaded:
                 _run_session(loaded, waiting, records, probe, clock)
-        watcher.session_ended(campaign.subject, number, campaign.sessions, clock() - started)
+        progress.session_ended(campaign.subject, number, campaign.sessions, clock() - started)
     watch_for_leaks(
         [each for each in campaign.leaks if each in records.unfailed()],
         lambda: engine.start(campaign.subject, model),
         held,
         records.add_to_last,
         records.fail,
-        partial(watcher.looking, campaign.subject, WATCHING),
+        partial(progress.untimed, campaign.subject, WATCHING),
     )
-    watcher.campaign_ended()
+    progress.campaign_ended()
     return records.outcomes()
 
 

@@ -115,10 +115,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.plugin import pytest_benchmark
     from pytest_llm.plugin.messages import message, properties
-    from pytest_llm.plugin.progress import Progress
+    from pytest_llm.plugin.progress import progress_of
 
     try:
-        finding = bench.measure(item.stash[BENCHMARK], Progress(item.config))
+        finding = bench.measure(item.stash[BENCHMARK], progress_of(item.config))
     except LLMBenchError as error:
         # Not `pytest.fail`, whose report would tell of two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None

@@ -43,12 +43,12 @@ def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
     """The loaded model that the llm_model marker names: generate, stream, tokenize, top_logprobs and more."""
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.plugin.messages import message
-    from pytest_llm.plugin.progress import Progress
+    from pytest_llm.plugin.progress import progress_of
 
     stash = request.node.stash
     subject = stash[FUNCTIONAL] if FUNCTIONAL in stash else stash[BENCHMARK].subject
     try:
-        return bench_of(request.config).gguf_model(subject, Progress(request.config))
+        return bench_of(request.config).gguf_model(subject, progress_of(request.config))
     except LLMBenchError as error:
         # Not `pytest.fail`, whose report would tell of two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import OperatorRun, OutputGate, OutputSnapshot, PairedRun, Phase, Plan, Subject
-    from pytest_llm.records.protocols import Clock, Engine, Models, Preparing, Watcher
+    from pytest_llm.records.protocols import Clock, Engine, Models, Progress
 
 Made = TypeVar("Made")
 
@@ -67,7 +67,7 @@ class Measuring:
         self._said: _Kept[SnapshotRun] = _Kept()
         self._operators: dict[Hashable, OperatorRun] = {}
 
-    def alone(self, plan: Plan, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
+    def alone(self, plan: Plan, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return the run of a subject on a workload.
 
         Raises:
@@ -75,17 +75,17 @@ class Measuring:
         """
 
         def run() -> Mapping[Workload, Run | LLMBenchError]:
-            side = self._side(subject, watcher)
-            self._take_lock(watcher)
+            side = self._side(subject, progress)
+            self._take_lock(progress)
             campaign = plan.campaign_of(subject)
             return run_alone(
-                campaign, side.model, side.engine, memory_probe(), self._clock, watcher, held_memory()
+                campaign, side.model, side.engine, memory_probe(), self._clock, progress, held_memory()
             )
 
         return self._alone.get(subject, workload, run)
 
     def paired(
-        self, plan: Plan, subject: Subject, reference: Subject, workload: Workload, watcher: Preparing
+        self, plan: Plan, subject: Subject, reference: Subject, workload: Workload, progress: Progress
     ) -> PairedRun:
         """Return the runs of a subject and its reference on a workload.
 
@@ -94,20 +94,20 @@ class Measuring:
         """
 
         def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
-            sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
-            self._take_lock(watcher)
+            sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
+            self._take_lock(progress)
             rule = rule_for(self._settings.effort, plan.family)
             return run_paired(
                 plan.campaign_of(subject, reference),
                 *sides,
                 rule,
-                measurement_context(watcher, self._settings.time_limit, self._clock),
+                measurement_context(progress, self._settings.time_limit, self._clock),
             )
 
         return self._paired.get((subject, reference), workload, run)
 
     def outputs(
-        self, subject: Subject, reference: Subject, gate: OutputGate, parallel: int, watcher: Preparing
+        self, subject: Subject, reference: Subject, gate: OutputGate, parallel: int, progress: Progress
     ) -> OutputRun:
         """Return how what a subject says compares with what its reference says.
 
@@ -117,20 +117,20 @@ class Measuring:
         shape = Workload(parallel=parallel)
 
         def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
-            sides = self._side(subject, watcher, reference), self._side(reference, watcher, subject)
-            self._take_lock(watcher)
-            on_progress = partial(watcher.looking, subject)
+            sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
+            self._take_lock(progress)
+            on_progress = partial(progress.untimed, subject)
             return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32", on_progress)}
 
         return self._outputs.get((subject, reference, gate, parallel), shape, run)
 
-    def presented(self, subject: Subject, workload: Workload, watcher: Preparing) -> Run:
+    def presented(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return a run of which nothing is known but what was to run, and on which build.
 
         Raises:
             LLMBenchError: There is no such build or model.
         """
-        side = self._side(subject, watcher)
+        side = self._side(subject, progress)
         with closing(side.engine.start_generation(subject, side.model)) as started:
             return Run(subject, workload, side.model, started.build, {}, (), {})
 
@@ -140,7 +140,7 @@ class Measuring:
         gate: OutputGate,
         parallel: int,
         stored: OutputSnapshot | None,
-        watcher: Preparing,
+        progress: Progress,
     ) -> SnapshotRun:
         """Return what a subject says, as far as it is to be stored or compared with what is.
 
@@ -150,51 +150,51 @@ class Measuring:
         shape = Workload(parallel=parallel)
 
         def run() -> Mapping[Workload, SnapshotRun | LLMBenchError]:
-            side = self._side(subject, watcher)
-            self._take_lock(watcher)
-            on_progress = partial(watcher.looking, subject)
+            side = self._side(subject, progress)
+            self._take_lock(progress)
+            on_progress = partial(progress.untimed, subject)
             return {shape: say(side, gate, shape, self._settings.cache / "f32", stored, on_progress)}
 
         return self._said.get((subject, gate, parallel, repr(stored)), shape, run)
 
     def operators(
-        self, pair: PairedRun, phases: Sequence[Phase], watcher: Preparing
+        self, pair: PairedRun, phases: Sequence[Phase], progress: Progress
     ) -> tuple[OperatorRun, ...]:
         """Return which operations take how long in both builds of a pair; raises nothing of ours."""
-        return tuple(self._operators_of(pair, phase, watcher) for phase in phases)
+        return tuple(self._operators_of(pair, phase, progress) for phase in phases)
 
-    def _operators_of(self, pair: PairedRun, phase: Phase, watcher: Preparing) -> OperatorRun:
+    def _operators_of(self, pair: PairedRun, phase: Phase, progress: Progress) -> OperatorRun:
         key = (pair.candidate.subject, pair.reference.subject, pair.candidate.workload, phase)
         if key not in self._operators:
             builds = pair.candidate.subject.build, pair.reference.subject.build
-            context = operators_around(watcher.preparing, self._clock)
+            context = operators_around(progress.preparing, self._clock)
             work = Work.of(pair.candidate, phase)
             self._operators[key] = compare_builds(self._provider, builds, work, context)
         return self._operators[key]
 
-    def engine(self, subject: Subject, watcher: Preparing) -> Engine:
+    def engine(self, subject: Subject, progress: Progress) -> Engine:
         """Return what starts a subject, whose build is made first if need be.
 
         Raises:
             EngineError: It could not be made.
         """
-        return self._provider.engine(subject.build, watcher.preparing)
+        return self._provider.engine(subject.build, progress.preparing)
 
     def close(self) -> None:
         """Let others measure, and remove builds."""
         self._lock.release()
         self._provider.close()
 
-    def _side(self, subject: Subject, watcher: Preparing, beside: Subject | None = None) -> Side:
+    def _side(self, subject: Subject, progress: Progress, beside: Subject | None = None) -> Side:
         other = None if beside is None else beside.build
-        engine = self._provider.engine(subject.build, watcher.preparing, other)
+        engine = self._provider.engine(subject.build, progress.preparing, other)
         return Side(subject, self._models.resolve(subject.model), engine)
 
-    def _take_lock(self, watcher: Watcher) -> None:
+    def _take_lock(self, progress: Progress) -> None:
         if self._refused is not None:
             raise self._refused
         try:
-            self._lock.acquire(PATIENCE, watcher.waiting)
+            self._lock.acquire(PATIENCE, progress.waiting)
         except MachineBusyError as error:
             self._refused = error  # one wait is enough
             raise

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, OutputGate, Subject
-    from pytest_llm.records.protocols import Clock, Preparing
+    from pytest_llm.records.protocols import Clock, Progress
 
 
 class Bench:
@@ -113,53 +113,53 @@ class Bench:
             return subject
         return replace(subject, build=self.settings.against) if self.settings.against else None
 
-    def measure(self, benchmark: Benchmark, watcher: Preparing) -> Finding:
+    def measure(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Return what was found for a benchmark; its campaigns run when its first test asks.
 
         Raises:
             LLMBenchError: It could not be measured; the finding says so, too.
         """
         try:
-            self.findings[benchmark.nodeid] = self._find(self._asked(benchmark), watcher)
+            self.findings[benchmark.nodeid] = self._find(self._asked(benchmark), progress)
         except LLMBenchError as error:
             self.findings[benchmark.nodeid] = Finding(benchmark, problem=str(error))
             raise
         return self.findings[benchmark.nodeid]
 
-    def _find(self, benchmark: Benchmark, watcher: Preparing) -> Finding:
+    def _find(self, benchmark: Benchmark, progress: Progress) -> Finding:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
         reference = self._reference_of(subject)
-        output, said = self._output(benchmark, reference, watcher)
+        output, said = self._output(benchmark, reference, progress)
         if said is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
             # The speed of a model that talks nonsense is worth nothing.
             return Finding(benchmark, said, output=output)
         if reference is None:
-            run = self._measuring.alone(plan, subject, workload, watcher)
+            run = self._measuring.alone(plan, subject, workload, progress)
             finding = self._judging.alone(benchmark, run, plan.family)
         else:
-            self._look_at_outputs(subject, reference, watcher)
-            pair = self._measuring.paired(plan, subject, reference, workload, watcher)
+            self._look_at_outputs(subject, reference, progress)
+            pair = self._measuring.paired(plan, subject, reference, workload, progress)
             finding = self._judging.paired(benchmark, pair, plan.family)
             if self.settings.operators:
-                found = self._measuring.operators(pair, slower_phases(finding.comparisons), watcher)
+                found = self._measuring.operators(pair, slower_phases(finding.comparisons), progress)
                 finding = replace(finding, operators=found)
         claimed = tuple(
             self._judging.compare(
-                self._measuring.paired(plan, subject, claim.than, workload, watcher), claim, plan.family
+                self._measuring.paired(plan, subject, claim.than, workload, progress), claim, plan.family
             )
             for claim in benchmark.claims
         )
         return replace(finding, comparisons=finding.comparisons + claimed, output=output)
 
-    def _look_at_outputs(self, subject: Subject, reference: Subject, watcher: Preparing) -> None:
+    def _look_at_outputs(self, subject: Subject, reference: Subject, progress: Progress) -> None:
         """Compare what any benchmark of a pair asks for before the pair is timed for all of them."""
         for each in self.plan.benchmarks:
             if each.output is not None and each.subject == subject:
                 with suppress(LLMBenchError):  # kept, and told to the benchmark whose it is
-                    self._output(each, reference, watcher)
+                    self._output(each, reference, progress)
 
     def _output(
-        self, benchmark: Benchmark, reference: Subject | None, watcher: Preparing
+        self, benchmark: Benchmark, reference: Subject | None, progress: Progress
     ) -> tuple[OutputJudgement | None, Run | None]:
         """Judge what the candidate says, before anything is timed, and return its run so far."""
         gate = benchmark.output
@@ -167,29 +167,29 @@ class Bench:
             return None, None
         try:
             if reference is None:
-                return self._said(benchmark, gate, watcher)
+                return self._said(benchmark, gate, progress)
             found = self._measuring.outputs(
-                benchmark.subject, reference, gate, benchmark.workload.parallel, watcher
+                benchmark.subject, reference, gate, benchmark.workload.parallel, progress
             )
         except NotCoveredError as error:
             return not_to_be_had(gate, str(error)), None
         return judge_output(gate, found.pair), replace(found.candidate, workload=benchmark.workload)
 
     def _said(
-        self, benchmark: Benchmark, gate: OutputGate, watcher: Preparing
+        self, benchmark: Benchmark, gate: OutputGate, progress: Progress
     ) -> tuple[OutputJudgement, Run | None]:
         """Judge what the candidate says by what is stored of the test, or record it."""
         subject, workload = benchmark.subject, benchmark.workload
         keeps = self._keeps_output
         if not keeps and not self.baselines.has_invariants(benchmark.key):
             return without_reference(gate, NEVER_RECORDED), None
-        presented = self._measuring.presented(subject, workload, watcher)
+        presented = self._measuring.presented(subject, workload, progress)
         stored = self._judging.stored_output(benchmark.key, presented)
         if isinstance(stored, str) and not keeps:
             return without_reference(gate, stored), None
         before = None if isinstance(stored, str) else stored
         found = self._measuring.said(
-            subject, gate, workload.parallel, before.said if before is not None else None, watcher
+            subject, gate, workload.parallel, before.said if before is not None else None, progress
         )
         judged = judge_snapshot(gate, found.said, before, stored if isinstance(stored, str) else "")
         return judged, replace(found.candidate, workload=workload)
@@ -258,7 +258,7 @@ class Bench:
             rule_for(self.settings.effort, self.plan.family),
         )
 
-    def gguf_model(self, subject: Subject, watcher: Preparing) -> GGUFModel:
+    def gguf_model(self, subject: Subject, progress: Progress) -> GGUFModel:
         """Return a loaded subject, the same one for every test that uses it.
 
         Raises:
@@ -270,7 +270,7 @@ class Bench:
         if kept is not None:
             kept.close()
         model = self.models.resolve(subject.model)
-        loaded = self._measuring.engine(subject, watcher).start_generation(subject, model)
+        loaded = self._measuring.engine(subject, progress).start_generation(subject, model)
         try:
             loaded.load()
         except BaseException:

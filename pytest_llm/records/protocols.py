@@ -275,8 +275,8 @@ class Models(Protocol):
         """
 
 
-class Watcher(Protocol):
-    """Is told how a campaign comes along."""
+class Progress(Protocol):
+    """Shows how far a measurement is."""
 
     def session_started(self, subject: Subject, number: int, of: int) -> None:
         """Session ``number`` of ``of`` begins, counted from 1."""
@@ -290,12 +290,8 @@ class Watcher(Protocol):
     def waiting(self, holder: str) -> None:
         """Another run measures on this machine; this one waits for it."""
 
-    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
-        """A process of the subject, or of its reference, is looked at untimed; so many readings are made."""
-
-
-class Preparing(Watcher, Protocol):
-    """Is told as well of what comes before a campaign."""
+    def untimed(self, subject: Subject, doing: str, number: int = 0, of: int = 0) -> None:
+        """Work that is not timed: it begins, or ``number`` readings of ``of`` are done."""
 
     def preparing(self, doing: str) -> None:
-        """Something takes long that has to be there first: a build."""
+        """Something takes long that must exist first, such as a build."""

@@ -10,7 +10,7 @@ import pytest
 from pytest_llm import engines, plugin
 from pytest_llm.builds.provider import Provider
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
-from pytest_llm.plugin.progress import Progress
+from pytest_llm.plugin.progress import progress_of
 from pytest_llm.plugin.state import bench_of
 from pytest_llm.suite.contract.candidate import Candidate, not_covered, told
 
@@ -38,7 +38,7 @@ def candidate_of(config: pytest.Config, suite: str) -> Iterator[Candidate]:
     model = (*bench.settings.models, _MODEL)[0]
     with closing(Provider(bench.settings.cache, bench.settings.timeout)) as provider:
         with told():
-            engine = provider.engine(reference, Progress(config).preparing)
+            engine = provider.engine(reference, progress_of(config).preparing)
         if not isinstance(engine, LlamaCppPython):
             not_covered(
                 f"the {suite} is one of {engines.DEFAULT}, which cannot load the library of {reference}"

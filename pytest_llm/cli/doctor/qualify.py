@@ -14,7 +14,6 @@ from pytest_llm import __version__
 from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.format import counted, percent, ratio, resting_on
 from pytest_llm.cli import command, project
-from pytest_llm.cli.doctor.progress import Progress
 from pytest_llm.cli.doctor.report import ANSWER_SECONDS
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
@@ -24,6 +23,7 @@ from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.side import Side
+from pytest_llm.reports.progress import ProgressDisplay
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     Raises:
         LLMBenchError: Another run measures, the model cannot be had, or a worker failed.
     """
-    progress = Progress(sys.stderr, qualification.SESSIONS * len(qualification.CHECKS))
+    progress = ProgressDisplay.on(sys.stderr, qualification.SESSIONS * len(qualification.CHECKS))
     side = _side(build, name, cache, start, progress)
     lock = MeasuringLock(lock_path(os.environ))
     lock.acquire(PATIENCE, progress.waiting)
@@ -56,8 +56,8 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
             side,
             _WORKLOAD,
             measurement_context(progress, patience=math.inf),
-            lambda check: progress.begin(f"{check.name}: {check.title}"),
-            lambda result: progress.begin("\n".join(_result_lines(result))),
+            lambda check: progress.write(f"{check.name}: {check.title}"),
+            lambda result: progress.write("\n".join(_result_lines(result))),
         )
     finally:
         lock.release()
@@ -81,7 +81,7 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     return command.Answer(int(not found.qualified), lines, document)
 
 
-def _side(build: BuildReference, name: str, cache: Path, start: Path, progress: Progress) -> Side:
+def _side(build: BuildReference, name: str, cache: Path, start: Path, progress: ProgressDisplay) -> Side:
     root = project.home(start)
     models = ModelStore(cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root)
     if "/" in name or name.lower().endswith(".gguf"):

@@ -50,7 +50,7 @@ def duet_log_ratios(
     context = replace(context, noise=_Undisturbed())
     found: dict[str, list[float]] = {each.name: [] for each in metrics}
     for number in range(1, sessions + 1):
-        context.watcher.session_started(side.subject, number, sessions)
+        context.progress.session_started(side.subject, number, sessions)
         before = context.clock()
         duet_between = context.coin()
         stretches = _session(side, workload, (not duet_between, duet_between, not duet_between), context)
@@ -58,8 +58,8 @@ def duet_log_ratios(
             first, middle, last = (_log_time(series[each.series]) for series in stretches)
             ratio = middle - (first + last) / 2
             found[each.name].append(ratio if duet_between else -ratio)
-        context.watcher.session_ended(side.subject, number, sessions, context.clock() - before)
-    context.watcher.campaign_ended()
+        context.progress.session_ended(side.subject, number, sessions, context.clock() - before)
+    context.progress.campaign_ended()
     return found
 
 

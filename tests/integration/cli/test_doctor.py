@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import GROUPS, doctor, main
-from pytest_llm.cli.doctor.progress import Progress
 from pytest_llm.cli.doctor.report import Seen, on_progress
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
@@ -21,6 +20,7 @@ from pytest_llm.machine.conditions import Conditions, Gpu
 from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Qualification
 from pytest_llm.machine.qualification.checks import judge
 from pytest_llm.records import Build, BuildReference, LoadOptions, Subject, Verdict
+from pytest_llm.reports.progress import ProgressDisplay
 from pytest_llm.system.lock import MeasuringLock
 from tests import REPOSITORY
 
@@ -248,8 +248,8 @@ class Terminal(io.StringIO):
 
 
 def watch(stream: io.StringIO) -> str:
-    progress = Progress(stream, 4)
-    progress.begin("A/A: equal")
+    progress = ProgressDisplay.on(stream, 4)
+    progress.write("A/A: equal")
     for number in (1, 2):
         progress.session_started(SUBJECT, number, 2)
         progress.session_ended(SUBJECT, number, 2, 10.0 * number)
@@ -260,12 +260,12 @@ def watch(stream: io.StringIO) -> str:
 def test_progress_is_one_line_a_session_where_there_is_no_terminal() -> None:
     assert watch(io.StringIO()).splitlines() == [
         "A/A: equal",
-        "  session 1 of 2 took 10.0 s, about 30 s left in all",
-        "  session 2 of 2 took 20.0 s, about 30 s left in all",
+        "  m: session 1 of 2 took 10.0 s, about 30 s left in all",
+        "  m: session 2 of 2 took 20.0 s, about 30 s left in all",
     ]
 
 
 def test_progress_renews_its_line_on_a_terminal_and_takes_it_away() -> None:
     assert watch(Terminal()) == (
-        "A/A: equal\n\r\x1b[K  session 1 of 2\r\x1b[K  session 2 of 2, about 30 s left in all\r\x1b[K"
+        "A/A: equal\n\r\x1b[K  m: session 1 of 2\r\x1b[K  m: session 2 of 2, about 30 s left in all\r\x1b[K"
     )

@@ -18,13 +18,14 @@ import pytest
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.measure.rounds import Disturbances, MeasurementContext, awake, measure_pair
 from pytest_llm.records import Workload
+from pytest_llm.reports.progress import ProgressDisplay
 
 from .preload import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from pytest_llm.records import Series, Subject
+    from pytest_llm.records import Series
 
     from .conftest import Start
 
@@ -57,25 +58,13 @@ class Unwatched:
         yield {}
 
 
-class Silent:
-    def session_started(self, subject: Subject, number: int, of: int) -> None: ...
-
-    def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None: ...
-
-    def campaign_ended(self) -> None: ...
-
-    def waiting(self, holder: str) -> None: ...
-
-    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None: ...
-
-
 def measurement_context() -> MeasurementContext:
     drawn = random.Random(0)
     return MeasurementContext(
         probe=Unwatched(),
         noise=Calm(),
         clock=time.monotonic,
-        watcher=Silent(),
+        progress=ProgressDisplay(lambda _: None),
         coin=lambda: drawn.random() < 0.5,
         room=lambda: math.inf,
         patience=math.inf,

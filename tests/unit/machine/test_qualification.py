@@ -167,8 +167,10 @@ class Told:
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
 
-    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
+    def untimed(self, subject: Subject, doing: str, number: int = 0, of: int = 0) -> None:
         pass
+
+    def preparing(self, doing: str) -> None: ...
 
 
 class Calm:
@@ -184,7 +186,7 @@ def context(machine: Machine, told: Told, **changed: Any) -> MeasurementContext:
         probe=machine,
         noise=Calm(),
         clock=machine.clock,
-        watcher=told,
+        progress=told,
         coin=machine.coin,
         room=lambda: math.inf,
         patience=math.inf,

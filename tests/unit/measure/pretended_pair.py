@@ -238,8 +238,10 @@ class Told:
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
 
-    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
-        self.looks.append((at, number, of))
+    def untimed(self, subject: Subject, doing: str, number: int = 0, of: int = 0) -> None:
+        self.looks.append((doing, number, of))
+
+    def preparing(self, doing: str) -> None: ...
 
 
 def subject(name: str) -> Subject:
@@ -273,7 +275,7 @@ class Pair:
             probe=self.probe,
             noise=self.noise,
             clock=self.machine.clock,
-            watcher=self.told,
+            progress=self.told,
             coin=self.machine.coin,
             room=lambda: self.room,
             patience=self.patience,

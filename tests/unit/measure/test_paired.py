@@ -447,7 +447,7 @@ def test_subjects_that_take_turns_are_alone_in_every_session() -> None:
     assert all(session.series["peak_vram"].note == DEVICE_CHANGE for session in run.candidate.sessions)
 
 
-def test_the_watcher_hears_of_every_session_and_of_the_end() -> None:
+def test_progress_shows_every_session_and_of_the_end() -> None:
     pair = Pair()
     pair.run_one()
     lines = [line.partition(" ")[0] for line in pair.told.lines]
@@ -455,7 +455,7 @@ def test_the_watcher_hears_of_every_session_and_of_the_end() -> None:
     assert lines[-2:] == ["10", "ended"]
 
 
-def test_the_watcher_hears_who_is_looked_at_alone() -> None:
+def test_progress_shows_which_subject_is_checked_alone() -> None:
     pair = Pair()
     pair.run_one()
     assert sorted(pair.told.looks) == [

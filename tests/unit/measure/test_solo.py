@@ -166,8 +166,10 @@ class Told:
     def waiting(self, holder: str) -> None:
         raise AssertionError("nobody is waited for")
 
-    def looking(self, subject: Subject, at: str, number: int = 0, of: int = 0) -> None:
-        self.looks.append((at, number, of))
+    def untimed(self, subject: Subject, doing: str, number: int = 0, of: int = 0) -> None:
+        self.looks.append((doing, number, of))
+
+    def preparing(self, doing: str) -> None: ...
 
 
 def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:
@@ -281,7 +283,7 @@ def test_a_campaign_whose_workloads_all_failed_starts_no_further_process() -> No
     assert machine.events == ["start", "close"]
 
 
-def test_the_watcher_hears_of_every_session_and_how_long_it_took() -> None:
+def test_progress_shows_every_session_and_how_long_it_took() -> None:
     told = Told()
     machine = Machine()
     run_alone(Campaign(SUBJECT, (CHAT,), 2), MODEL, machine, PretendedMemory(), machine.clock, told)
