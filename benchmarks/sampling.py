@@ -30,9 +30,9 @@ from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import engine_for
 from pytest_llm.machine.gpu.device import find_devices
 from pytest_llm.machine.gpu.sampler import DeviceMemory
-from pytest_llm.machine.memory import VENDORS, Together
 from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.machine.memory.sampler import Ticker
+from pytest_llm.machine.probes import VENDORS, Together
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.stats.order_statistics import median_interval

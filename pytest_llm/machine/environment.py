@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_llm.machine import fingerprint
-from pytest_llm.machine.memory import held_memory, memory_probe
 from pytest_llm.machine.noise import find_noise
+from pytest_llm.machine.probes import all_probes, held_memory
 from pytest_llm.measure import MeasurementContext
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def measurement_context(
         clock: For budgets.
     """
     return MeasurementContext(
-        probe=memory_probe(),
+        probe=all_probes(),
         noise=find_noise(fingerprint.own_processes),
         clock=clock,
         progress=progress,

@@ -1,4 +1,4 @@
-"""What probes saw of a subject's memory while it loaded and worked, made into one session's series."""
+"""Series of one session from what probes saw while its subject loaded and worked."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 VRAM = "peak_vram"
 ENERGY = "energy_per_token"
 _OF_A_DEVICE = "gpu_"
+_PEAK = "peak_"
+_ENERGY_OF_A_REQUEST = "energy"
 _NOT_ON_A_DEVICE = "nothing of the model lies on a GPU"
 # A driver that tells so much less than llama.cpp took is not that of the model's device.
 _LEAST_SEEN = 0.9
@@ -31,7 +33,7 @@ def memory_series(
     effective_options: Mapping[str, JSON],
     on_devices: Mapping[str, float],
 ) -> dict[str, Series]:
-    """Return what a session showed of memory: peaks over both, and how devices stood.
+    """Return what probes saw in a session: peaks over both stretches, all readings of everything else.
 
     Args:
         at_load: Seen while the subject was loaded.
@@ -41,9 +43,9 @@ def memory_series(
         on_devices: How much more of each device is in use than before the load, as ggml tells it.
     """
     found = {name: _peak(each, at_work[name]) for name, each in at_load.items() if _is_peak(name, at_work)}
-    for name in sorted({*at_load, *at_work}):
-        if name.startswith(_OF_A_DEVICE):
-            found[name] = _of_a_device(name, [each[name] for each in (at_load, at_work) if name in each])
+    for name in sorted({*at_load, *at_work} - {_ENERGY_OF_A_REQUEST}):
+        if not name.startswith(_PEAK):
+            found[name] = _joined(name, [each[name] for each in (at_load, at_work) if name in each])
     if VRAM in found:
         buffers = allocated(effective_options)
         taken = None if buffers is None else sum(buffers.values())
@@ -53,7 +55,7 @@ def memory_series(
         if by_device is not None:
             found = {name: each for name, each in found.items() if not name.startswith(_OF_A_DEVICE)}
             found |= {f"gpu_{name}_vram": Series((size,)) for name, size in by_device.items() if size}
-    energy = at_work.get("energy")
+    energy = at_work.get(_ENERGY_OF_A_REQUEST)
     if energy is not None and not workload.depth:
         tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
         found[ENERGY] = Series((energy.values[0] / tokens,))
@@ -119,7 +121,7 @@ def _of_the_machine(device: str) -> bool:
 
 
 def _is_peak(name: str, at_work: Mapping[str, Series]) -> bool:
-    return name.startswith("peak_") and name in at_work
+    return name.startswith(_PEAK) and name in at_work
 
 
 def _is_of_devices(name: str) -> bool:
@@ -135,7 +137,7 @@ def _peak(first: Series, second: Series) -> Series:
     return Series((max(first.values[0], second.values[0]),), note=note)
 
 
-def _of_a_device(name: str, found: list[Series]) -> Series:
+def _joined(name: str, found: list[Series]) -> Series:
     values = [value for each in found for value in each.values]
     notes = dict.fromkeys(each.note for each in found if each.note)
     if name.endswith("_vram"):

@@ -12,7 +12,7 @@ from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import Work
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.machine.environment import measurement_context
-from pytest_llm.machine.memory import held_memory, memory_probe
+from pytest_llm.machine.probes import all_probes, held_memory
 from pytest_llm.measure import OutputRun, SnapshotRun, compare_outputs, run_alone, run_paired, say
 from pytest_llm.records import Run, Workload
 from pytest_llm.records.side import Side
@@ -79,7 +79,7 @@ class Measuring:
             self._take_lock(progress)
             campaign = plan.campaign_of(subject)
             return run_alone(
-                campaign, side.model, side.engine, memory_probe(), self._clock, progress, held_memory()
+                campaign, side.model, side.engine, all_probes(), self._clock, progress, held_memory()
             )
 
         return self._alone.get(subject, workload, run)

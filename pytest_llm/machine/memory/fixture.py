@@ -10,8 +10,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UsageError
-from pytest_llm.machine.memory import all_devices, held_memory, memory_probe
 from pytest_llm.machine.memory.anonymous import HeldMemory
+from pytest_llm.machine.probes import all_devices, held_memory, memory_probe
 from pytest_llm.records import Series
 from pytest_llm.stats.theil_sen import interval, slopes
 

@@ -31,8 +31,8 @@ class ProcessMemory:
     since nothing there tells them.
     """
 
-    def __init__(self, proc: Path = Path("/proc"), ticker: Ticker | None = None) -> None:
-        """Read below ``proc``, whenever the ticker says; its own, if none is given."""
+    def __init__(self, ticker: Ticker | None = None, proc: Path = Path("/proc")) -> None:
+        """Read below ``proc``, whenever the ticker says (its own, if none is given)."""
         self._proc = proc
         self._ticker = ticker or Ticker()
 

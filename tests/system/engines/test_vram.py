@@ -10,8 +10,8 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.client import mapping
 from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
-from pytest_llm.machine.memory import Together
 from pytest_llm.machine.memory.rss import ProcessMemory
+from pytest_llm.machine.probes import Together
 from pytest_llm.measure.memory import memory_series
 from pytest_llm.records import Workload
 from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS

@@ -64,7 +64,7 @@ def peaks_of(seen: Mapping[str, Series]) -> dict[str, float]:
 
 def test_a_peak_between_two_looks_is_kept_though_it_went(tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=10, file=30)
-    probe = ProcessMemory(tmp_path, ticker=Ticker(0.001))
+    probe = ProcessMemory(Ticker(0.001), tmp_path)
     with probe.watch(7) as seen:
         status_of(tmp_path, peak=300, anonymous=90, file=20)
         wait_for_a_look()
@@ -80,7 +80,7 @@ def wait_for_a_look() -> None:
 
 def test_the_beginning_and_the_end_count_without_a_look_in_between(tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=90, file=10)
-    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(7) as seen:
+    with ProcessMemory(Ticker(10), tmp_path).watch(7) as seen:
         status_of(tmp_path, peak=200, anonymous=40, file=60)
     assert peaks_of(seen) == {"peak_ram": 200, "peak_ram_anonymous": 90, "peak_ram_file": 60}
 
@@ -88,7 +88,7 @@ def test_the_beginning_and_the_end_count_without_a_look_in_between(tmp_path: Pat
 @pytest.mark.parametrize(("before", "after"), [(8, 8), (0, 8), (8, 0)])
 def test_shared_memory_is_not_taken_for_a_file_s(before: int, after: int, tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=5, file=10, shared=before)
-    with ProcessMemory(tmp_path, ticker=Ticker(0.001)).watch(7) as seen:
+    with ProcessMemory(Ticker(0.001), tmp_path).watch(7) as seen:
         status_of(tmp_path, peak=100, anonymous=5, file=40, shared=8)
         wait_for_a_look()
         status_of(tmp_path, peak=100, anonymous=5, file=10, shared=after)
@@ -120,7 +120,7 @@ def test_samples_split_the_resident_set_as_the_status_does() -> None:
 
 def test_the_kernel_s_own_peak_is_reset_first(tmp_path: Path) -> None:
     status_of(tmp_path, peak=100, anonymous=10)
-    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(7):
+    with ProcessMemory(Ticker(10), tmp_path).watch(7):
         assert (tmp_path / "7" / "clear_refs").read_text() == "5"
 
 
@@ -138,14 +138,14 @@ def test_a_real_allocation_is_seen_as_anonymous() -> None:
 
 
 def test_without_proc_only_the_resident_set_is_told(tmp_path: Path) -> None:
-    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(os.getpid()) as seen:
+    with ProcessMemory(Ticker(10), tmp_path).watch(os.getpid()) as seen:
         pass
     assert set(seen) == {"peak_ram"}
     assert seen["peak_ram"].values[0] > 2**20
 
 
 def test_a_process_that_is_gone_has_no_series(tmp_path: Path) -> None:
-    with ProcessMemory(tmp_path, ticker=Ticker(10)).watch(2**22 - 1) as seen:
+    with ProcessMemory(Ticker(10), tmp_path).watch(2**22 - 1) as seen:
         pass
     assert seen == {}
 

@@ -13,9 +13,9 @@ import pynvml  # type: ignore[import-untyped]
 import pytest
 
 from pytest_llm.machine.gpu.nvml import Nvml, open_nvml
-from pytest_llm.machine.memory import Together
 from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.machine.memory.sampler import INTERVAL, Ticker
+from pytest_llm.machine.probes import Together
 from pytest_llm.records import Series
 from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS, is_untold
 from tests.nvml_library import SONAME
@@ -303,8 +303,8 @@ def test_a_device_that_tells_memory_alone_has_no_more_series(
 
 FOUND_BY_NAME = """
 import os, time
-from pytest_llm.machine.memory import memory_probe
-with memory_probe().watch(os.getpid()) as seen:
+from pytest_llm.machine.probes import all_probes
+with all_probes().watch(os.getpid()) as seen:
     time.sleep(0.05)
 print(seen["peak_vram"])
 """

@@ -1,0 +1,86 @@
+"""Probes: what is read of a process beside the clock. One class for each, and one line in ``PROBES``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from pytest_llm.machine.gpu import amd, nvidia
+from pytest_llm.machine.gpu.device import find_devices
+from pytest_llm.machine.gpu.held import HeldOnDevices
+from pytest_llm.machine.gpu.sampler import DeviceMemory
+from pytest_llm.machine.memory.anonymous import HeldMemory
+from pytest_llm.machine.memory.rss import ProcessMemory
+from pytest_llm.machine.memory.sampler import Ticker
+from pytest_llm.system.registry import Registry, load_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from pytest_llm.machine.gpu.device import Device, Found
+    from pytest_llm.machine.unavailable import Absent
+    from pytest_llm.records import Series
+
+    Watch = Callable[[int], AbstractContextManager[Mapping[str, Series]]]
+
+# One line for each vendor whose library tells the memory of devices.
+VENDORS: tuple[Callable[[], Sequence[Device] | Absent], ...] = (nvidia.find, amd.find)
+
+# Name -> "module:factory". A factory takes the :class:`Ticker` that all probes share, and returns a
+# :class:`~pytest_llm.records.protocols.Probe`.
+PROBES: Registry[str] = Registry(
+    "probe",
+    {
+        "process memory": "pytest_llm.machine.memory.rss:ProcessMemory",
+        "device memory": "pytest_llm.machine.probes:device_memory",
+    },
+)
+
+
+class Together:
+    """Several probes as one; see :class:`~pytest_llm.records.protocols.Probe`."""
+
+    def __init__(self, *watches: Watch) -> None:
+        """Take what each of them watches with."""
+        self._watches = watches
+
+    @contextmanager
+    def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
+        """Watch with all of them; the mapping is filled when the context ends."""
+        seen: dict[str, Series] = {}
+        watched: list[Mapping[str, Series]] = []
+        try:
+            with ExitStack() as stack:
+                watched += [stack.enter_context(watch(pid)) for watch in self._watches]
+                yield seen
+        finally:
+            for each in watched:
+                seen.update(each)
+
+
+def all_devices() -> Found:
+    """Return the devices of this machine, of all vendors."""
+    return find_devices(VENDORS)
+
+
+def device_memory(ticker: Ticker) -> DeviceMemory:
+    """Return the probe of all devices of this machine."""
+    return DeviceMemory(all_devices(), ticker)
+
+
+def all_probes() -> Together:
+    """Return every registered probe as one."""
+    ticker = Ticker()
+    return Together(*(load_code(code)(ticker).watch for code in PROBES.values()))
+
+
+def memory_probe(find: Callable[[], Found]) -> Together:
+    """Return what watches the memory of a process, and of some devices."""
+    ticker = Ticker()
+    return Together(ProcessMemory(ticker).watch, DeviceMemory(find(), ticker).watch)
+
+
+def held_memory(find: Callable[[], Found] = all_devices) -> HeldMemory:
+    """Return what tells how much memory a process holds on to, on this machine."""
+    return HeldMemory(devices=HeldOnDevices(find))
