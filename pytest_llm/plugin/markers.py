@@ -103,6 +103,25 @@ def llm_leak(max: str | float) -> Limit:  # noqa: A002
     return _limit("leaked_bytes_per_token", max)
 
 
+def llm_limit(
+    metric: str,
+    min: str | float | None = None,  # noqa: A002
+    max: str | float | None = None,  # noqa: A002
+) -> Limit:
+    """Fail if any metric, by its name, is below a minimum or above a maximum."""
+    from pytest_llm.errors import UsageError
+    from pytest_llm.records import Limit
+    from pytest_llm.records.metrics import find
+
+    found = find(metric)
+    bounds = {"min": min, "max": max}
+    right, wrong = ("min", "max") if found.better == "higher" else ("max", "min")
+    bound = bounds[right]
+    if bound is None or bounds[wrong] is not None:
+        raise UsageError(f"llm_limit: {metric} is better when {found.better}: give it {right}, and only that")
+    return Limit(found, found.unit.parse(bound))
+
+
 def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tuple[Gate, ...]:
     """Fail if a metric (default: prompt and generation speed) is worse than the reference or its baseline.
 
@@ -187,6 +206,7 @@ LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_vram,
     llm_ram,
     llm_leak,
+    llm_limit,
 )
 _DECLARING: tuple[Callable[..., Any], ...] = (
     llm_model,

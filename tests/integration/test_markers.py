@@ -57,6 +57,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
             "@pytest.mark.llm_vram(max): Fail if *",
             "@pytest.mark.llm_ram(max, kind='total'): Fail if *",
             "@pytest.mark.llm_leak(max): Fail if *",
+            "@pytest.mark.llm_limit(metric, min=None, max=None): Fail if *",
             "@pytest.mark.llm_no_regression([*]metrics, tolerance=None): Fail if *",
             "@pytest.mark.llm_bench: Set by the plugin on every benchmark*",
         ],
@@ -79,6 +80,8 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
         ("llm_ram(max={})", RAM, 0),
         ("llm_ram(max={}, kind='anonymous')", ANONYMOUS_RAM, 0),
         ("llm_ram(max={}, kind='file')", FILE_RAM, 0),
+        ("llm_limit('generation_tokens_per_second', min={})", GENERATION, math.inf),
+        ("llm_limit('first_token_latency_p95', max={})", FIRST_TOKEN, 0),
     ],
 )
 def test_a_limit_is_kept_at_exactly_its_bound_and_not_beyond(
@@ -506,3 +509,9 @@ def test_a_metric_has_its_own_tolerance_unless_the_marker_gives_one_for_all() ->
 def test_a_tolerance_that_is_none_is_refused(tolerance: object) -> None:
     with pytest.raises(UsageError, match="is not above 0 and below 100 %; write '5%'"):
         tolerances("peak_ram", tolerance=tolerance)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"max": "10 tok/s"}, {"min": "1 tok/s", "max": "10 tok/s"}])
+def test_a_limit_on_the_wrong_side_of_a_metric_is_refused(keywords: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="is better when higher: give it min, and only that"):
+        read("llm_limit", ("generation_tokens_per_second",), keywords)

@@ -1,0 +1,112 @@
+"""Base classes of an engine that times slices of prompt and generation, and covers nothing more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from pytest_llm.errors import NotCoveredError
+from pytest_llm.records.protocols import Coverage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import JSON, Build, BuildReference, Model, Subject, Workload
+
+
+class SlicesOnlyEngine:
+    """An ``Engine`` without generation sessions; a subclass adds ``start``.
+
+    Attributes:
+        reference: The build, as the user wrote it.
+        timeout: Seconds to wait for each answer.
+        made: The program of a build that had to be made, or "".
+    """
+
+    def __init__(self, reference: BuildReference, timeout: float, made: str = "") -> None:
+        self.reference = reference
+        self.timeout = timeout
+        self.made = made
+
+    def start_generation(self, subject: Subject, model: Model) -> NoReturn:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            NotCoveredError: Always.
+        """
+        raise _not_covered(str(self.reference), "generation sessions")
+
+
+class SlicesOnlySubject:
+    """A ``Loaded`` that keeps no process between two slices.
+
+    A subclass adds ``load``, ``rehearse``, ``prompt_slice`` and ``generation_slice``.
+
+    Attributes:
+        pid: 0: no process stays whose memory could be watched.
+        build: The build as it describes itself.
+        on_gpu: Whether layers were put on a GPU; known after ``load``.
+    """
+
+    pid = 0
+    on_gpu = False
+
+    def __init__(self, build: Build) -> None:
+        self.build = build
+
+    def coverage(self, workload: Workload) -> Coverage:  # noqa: ARG002
+        """Return that slices can be measured, and nothing more."""
+        return Coverage(requests=False, load=False)
+
+    def effective_options(self) -> Mapping[str, JSON]:
+        """Return nothing."""
+        return {}
+
+    def invariants(self) -> Mapping[str, JSON]:
+        """Return nothing."""
+        return {}
+
+    def on_devices(self) -> Mapping[str, float]:
+        """Return nothing."""
+        return {}
+
+    def inject_slowdown(self, share: float) -> None:
+        """Refuse any share but 0.
+
+        Raises:
+            NotCoveredError: The share is not 0.
+        """
+        if share:
+            raise _not_covered(str(self.build), "an injected slowdown")
+
+    def generate(self, steps: int) -> NoReturn:  # noqa: ARG002
+        """Refuse.
+
+        Raises:
+            NotCoveredError: Always.
+        """
+        raise _not_covered(str(self.build), "generation that stays in a context")
+
+    def request(self) -> NoReturn:
+        """Refuse.
+
+        Raises:
+            NotCoveredError: Always.
+        """
+        raise _not_covered(str(self.build), "whole requests")
+
+    def suspend(self) -> None:
+        """Do nothing."""
+
+    def resume(self) -> None:
+        """Do nothing."""
+
+    def log(self) -> str:
+        """Return nothing."""
+        return ""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _not_covered(build: str, what: str) -> NotCoveredError:
+    return NotCoveredError(f"{build}: it measures prompt and generation speed only, not {what}")
