@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
+from pytest_llm.stats.student_t import quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def screen(
         return Screened(Verdict.INCONCLUSIVE, change, None, mean, _too_few(count))
     degrees = count - 1
     error = statistics.stdev(times) * math.sqrt(1 + 1 / count)
-    reach = _t(degrees, 1 - alpha / 2) * error
+    reach = quantile(degrees, 1 - alpha / 2) * error
     edges = sorted(math.expm1(sign * (worse + side)) for side in (-reach, reach))
     interval = (edges[0], edges[1])
     if count < LEAST_RUNS:
@@ -101,23 +102,16 @@ def centre_and_spread(values: Sequence[float]) -> tuple[float | None, float | No
 
 def _decide(worse: float, error: float, degrees: int, margin: float, alpha: float, beta: float) -> Verdict:
     # Multiplied out, so that stored runs without any spread need no case of their own.
-    threshold = _t(degrees, 1 - alpha) * error
+    threshold = quantile(degrees, 1 - alpha) * error
     negligible = margin / 5
     if worse - negligible > threshold:
         return Verdict.REGRESSED
     if -worse - negligible > threshold:
         return Verdict.IMPROVED
-    if worse + _t(degrees, 1 - beta) * error < margin:
+    if worse + quantile(degrees, 1 - beta) * error < margin:
         return Verdict.PASS
     return Verdict.INCONCLUSIVE
 
 
 def _too_few(count: int) -> str:
     return f"{count} of {LEAST_RUNS} runs"
-
-
-def _t(degrees: int, quantile: float) -> float:
-    """Return a quantile of Student's t."""
-    from scipy.special import stdtrit  # takes longer to import than all else; most runs judge nothing by it
-
-    return float(stdtrit(degrees, quantile))

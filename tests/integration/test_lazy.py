@@ -64,7 +64,7 @@ def test_an_option_of_ours_loads_the_parts_and_still_no_engine(folder: Path) -> 
     added = _added_by_the_plugin(folder, "--llm-bench")
 
     assert "pytest_llm.plugin.session" in added
-    assert not added & {"llama_cpp", "numpy", "scipy", "pynvml"}
+    assert not added & {"llama_cpp", "numpy", "pynvml"}
 
 
 def test_importing_the_package_imports_nothing_else(folder: Path) -> None:

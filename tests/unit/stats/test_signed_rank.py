@@ -22,7 +22,7 @@ coarse = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=9)
 def by_enumeration(values: list[float]) -> float:
     """The p-value from all sign patterns of the sizes that are not zero."""
     sizes = [abs(value) for value in values if value]
-    ranks = stats.rankdata(sizes)
+    ranks: list[float] = stats.rankdata(sizes).tolist()
     observed = sum(rank for rank, value in zip(ranks, filter(None, values), strict=True) if value > 0)
     patterns = list(itertools.product([0, 1], repeat=len(sizes)))
     reached = sum(sum(itertools.compress(ranks, signs)) >= observed for signs in patterns)
