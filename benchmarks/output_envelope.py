@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.builds.reference import parse_build
-from pytest_llm.checks.output.capture import course_of, look
+from pytest_llm.checks.output.capture import look, plan_prompts
 from pytest_llm.engines import engine_for
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.models.gguf.header import read_header
@@ -91,21 +91,21 @@ def main(arguments: list[str] | None = None) -> int:
 
     reference = side_of(options.build, base)
     # Without the full cache: it costs more than the rest, and only the model's own weights are asked for it.
-    course = course_of(reference, OutputGate(), Workload()).again().unfilled()
+    plan = plan_prompts(reference, OutputGate(), Workload()).again().unfilled()
     rows = list(changes(model, base))
     if options.to:
         rows = [(options.to, base)]
     with tempfile.TemporaryDirectory() as folder:
         one, other = Path(folder, "reference"), Path(folder, "other")
-        seen = look(reference, course, one)
-        print(f"{seen.build}, {options.weights}, {course.positions()} positions, {seen.build.compiled_with}")
+        seen = look(reference, plan, one)
+        print(f"{seen.build}, {options.weights}, {plan.positions()} positions, {seen.build.compiled_with}")
         print(f"{'':24} {'mean KL':>9} {'p99':>9} {'largest':>9} {'flips':>6} {'top 20':>7}")
         for name, loaded in rows:
             if options.only and name not in options.only:
                 continue
-            look(side_of(options.to or options.build, loaded), course, other)
-            mine, its = (read_logits(each, course.positions()) for each in (one, other))
-            found = divergence(mine, its, course.following(), 20)
+            look(side_of(options.to or options.build, loaded), plan, other)
+            mine, its = (read_logits(each, plan.positions()) for each in (one, other))
+            found = divergence(mine, its, plan.following(), 20)
             same = "  the same bits" if same_bits(mine, its) else ""
             print(
                 f"{name:24} {found.mean_kl:9.2e} {found.p99_kl:9.2e} {found.max_kl:9.2e} {found.flips:6} "

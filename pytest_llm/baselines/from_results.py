@@ -66,7 +66,7 @@ def take(results: Mapping[str, Any], mode: Mode) -> Taken:
 def _said(test: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
     """Return what the test said, unless that is as far as may be from what is stored already."""
     output = test.get("output") or {}
-    said = output.get("output_snapshot")
+    said = output.get("snapshot")
     if not said or (mode != "replace" and output["verdict"] == Verdict.PASS.value):
         return {}
     return {OUTPUT_SNAPSHOT: said}

@@ -8,7 +8,7 @@ from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.limits import judge
 from pytest_llm.checks.operators.explain import slower_phases
 from pytest_llm.checks.output.snapshot_verdict import judge_snapshot
-from pytest_llm.checks.output.verdict import judge_output, not_to_be_had, without_reference
+from pytest_llm.checks.output.verdict import judge_output, not_covered_output, without_reference
 
 __all__ = [
     "NOT_QUALIFIED",
@@ -21,7 +21,7 @@ __all__ = [
     "judge",
     "judge_output",
     "judge_snapshot",
-    "not_to_be_had",
+    "not_covered_output",
     "notes",
     "screen_run",
     "slower_phases",

@@ -12,8 +12,8 @@ from pytest_llm.records import (
     Limit,
     Measurement,
     OperatorRun,
+    OutputComparison,
     OutputGate,
-    OutputPair,
     OutputSnapshot,
     PairedRun,
     Run,
@@ -161,17 +161,17 @@ class OutputJudgement:
     Attributes:
         verdict: The answer.
         gate: What was asked.
-        found: What was measured of both; None where there was no reference.
+        comparison: What was measured of both; None where there was no reference.
         reasons: Why it is no pass, the worst first.
-        said: What the candidate says where there was no reference; None where nothing was asked of it.
+        snapshot: What the candidate says where there was no reference; None where nothing was asked of it.
         stored: What that was compared with; None where nothing is stored.
     """
 
     verdict: Verdict
     gate: OutputGate
-    found: OutputPair | None
+    comparison: OutputComparison | None
     reasons: tuple[str, ...] = ()
-    said: OutputSnapshot | None = None
+    snapshot: OutputSnapshot | None = None
     stored: StoredSnapshot | None = None
 
 

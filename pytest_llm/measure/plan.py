@@ -9,7 +9,16 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
-from pytest_llm.records import FILLED_MOST, Campaign, LoadOptions, Looks, Plan, Question, Subject, Workload
+from pytest_llm.records import (
+    MAX_FILLED_TOKENS,
+    Campaign,
+    Captures,
+    LoadOptions,
+    Plan,
+    Question,
+    Subject,
+    Workload,
+)
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
@@ -25,13 +34,13 @@ _CONTEXT_STEP = 256
 _SESSION_SECONDS = 1.5
 _WORKLOAD_SECONDS = 6.0
 # Of the prompt that outputs are compared on, with what else there is of it.
-_LOOK_TOKENS = 1536
+_CAPTURE_TOKENS = 1536
 _TOKEN_SECONDS = 0.01
 # A process, a rehearsal, and the tokens of `campaign.leaks`.
 _LEAK_SECONDS = 9.0
 # With a reference: both, its variants, and both once more with each copy that rounds less, and its variants.
 # Alone: the same of the subject and of one copy, where they are recorded.
-_LOOKS_MOST, _LOOKS_RECORDING, _LOOKS_STORED = 15, 8, 2
+_CAPTURES_PAIRED, _CAPTURES_RECORDING, _CAPTURES_STORED = 15, 8, 2
 # The least value of load options that are numbers, where it is not 1.
 _LEAST = {"n_gpu_layers": -1, "main_gpu": 0}
 _LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 1, "depth": 0, "parallel": 1}
@@ -201,7 +210,7 @@ def make_plan(
         benchmarks: In the order of the tests.
         effort: "quick", "normal" or "thorough".
         reference_of: What a subject is compared with now; None where it is measured alone.
-        records_output: Whether output is looked at that nothing is stored of.
+        records_output: Whether output is captured even if none is stored.
     """
     family = _family(benchmarks)
     sessions = {True: rule_for(effort, family).looks[-1], False: SESSIONS[effort]}
@@ -230,29 +239,35 @@ def make_plan(
             for (subject, reference), found in workloads.items()
         ),
         family,
-        _looks(benchmarks, reference_of, records_output),
+        _captures(benchmarks, reference_of, records_output),
     )
 
 
-def _looks(
+def _captures(
     benchmarks: Sequence[Benchmark], reference_of: Callable[[Subject], Subject | None], records: bool
-) -> tuple[Looks, ...]:
-    """Return the looks at outputs; tests that ask the same share them."""
-    found: dict[object, Looks] = {}
+) -> tuple[Captures, ...]:
+    """Return the captures of outputs; tests with the same gate share them."""
+    found: dict[object, Captures] = {}
     for each in benchmarks:
         if each.output is None:
             continue
         reference, options = reference_of(each.subject), each.subject.load_options
         room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
         least = 1 if reference is None else 2
-        most = _LOOKS_MOST if reference is not None else _LOOKS_RECORDING if records else _LOOKS_STORED
+        most = (
+            _CAPTURES_PAIRED
+            if reference is not None
+            else _CAPTURES_RECORDING
+            if records
+            else _CAPTURES_STORED
+        )
         key = (each.subject, each.output, each.workload.parallel)
-        found[key] = Looks(
+        found[key] = Captures(
             each.subject,
             reference,
             least,
             least if each.output.max_kl is not None else most,
-            min(room, _LOOK_TOKENS) + min(room, FILLED_MOST),
+            min(room, _CAPTURE_TOKENS) + min(room, MAX_FILLED_TOKENS),
         )
     return tuple(found.values())
 
@@ -300,5 +315,5 @@ def estimate(plan: Plan) -> float:
     )
     measuring += sum(_LEAK_SECONDS * len(campaign.leaks) for campaign in plan.campaigns)
     # Alone it takes as many as it may; a pair is mostly the same.
-    looks = ((each.most if each.reference is None else each.least, each.tokens) for each in plan.looks)
-    return measuring + sum(count * (_SESSION_SECONDS + _TOKEN_SECONDS * tokens) for count, tokens in looks)
+    captures = ((each.most if each.reference is None else each.least, each.tokens) for each in plan.captures)
+    return measuring + sum(count * (_SESSION_SECONDS + _TOKEN_SECONDS * tokens) for count, tokens in captures)

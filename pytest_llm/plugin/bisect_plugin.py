@@ -65,7 +65,7 @@ def _selected(bench: Bench, items: list[pytest.Item]) -> Selected:
 
 def _planned(bench: Bench, benchmark: Benchmark) -> Planned:
     campaigns = [each for each in bench.plan.campaigns if each.subject == benchmark.subject]
-    looks = tuple(each for each in bench.plan.looks if each.subject == benchmark.subject)
+    captures = tuple(each for each in bench.plan.captures if each.subject == benchmark.subject)
     return Planned(
         nodeid=benchmark.nodeid,
         model=benchmark.subject.model,
@@ -74,5 +74,5 @@ def _planned(bench: Bench, benchmark: Benchmark) -> Planned:
         workload=benchmark.workload,
         gates=benchmark.gates,
         sessions=max((each.sessions for each in campaigns), default=0),
-        seconds=estimate(replace(bench.plan, campaigns=tuple(campaigns), looks=looks)),
+        seconds=estimate(replace(bench.plan, campaigns=tuple(campaigns), captures=captures)),
     )

@@ -10,7 +10,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import BaselineStore, Updated, take, update_lines
-from pytest_llm.checks import judge_output, judge_snapshot, not_to_be_had, slower_phases, without_reference
+from pytest_llm.checks import (
+    judge_output,
+    judge_snapshot,
+    not_covered_output,
+    slower_phases,
+    without_reference,
+)
 from pytest_llm.checks.baseline_check import NEVER_RECORDED
 from pytest_llm.checks.findings import Finding
 from pytest_llm.engines.gguf_model import GGUFModel
@@ -172,8 +178,8 @@ class Bench:
                 benchmark.subject, reference, gate, benchmark.workload.parallel, progress
             )
         except NotCoveredError as error:
-            return not_to_be_had(gate, str(error)), None
-        return judge_output(gate, found.pair), replace(found.candidate, workload=benchmark.workload)
+            return not_covered_output(gate, str(error)), None
+        return judge_output(gate, found.comparison), replace(found.run, workload=benchmark.workload)
 
     def _said(
         self, benchmark: Benchmark, gate: OutputGate, progress: Progress
@@ -189,10 +195,10 @@ class Bench:
             return without_reference(gate, stored), None
         before = None if isinstance(stored, str) else stored
         found = self._measuring.said(
-            subject, gate, workload.parallel, before.said if before is not None else None, progress
+            subject, gate, workload.parallel, before.snapshot if before is not None else None, progress
         )
-        judged = judge_snapshot(gate, found.said, before, stored if isinstance(stored, str) else "")
-        return judged, replace(found.candidate, workload=workload)
+        judged = judge_snapshot(gate, found.snapshot, before, stored if isinstance(stored, str) else "")
+        return judged, replace(found.run, workload=workload)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
         """Read what a benchmark will be compared with, or added to.

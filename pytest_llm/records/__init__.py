@@ -6,22 +6,22 @@ workloads share a measurement.
 
 from pytest_llm.records.operator_profile import OperatorCase, OperatorRun, OperatorTimes, Phase, Weight
 from pytest_llm.records.output import (
-    FILLED_MOST,
+    MAX_FILLED_TOKENS,
     Contrast,
     Divergence,
+    OutputComparison,
     OutputGate,
-    OutputPair,
     Passage,
     Variant,
 )
 from pytest_llm.records.output_snapshot import (
     OUTPUT_SNAPSHOT,
+    LogprobSample,
     OutputSnapshot,
     Rounding,
-    Sampled,
     StoredSnapshot,
 )
-from pytest_llm.records.plan import Benchmark, Campaign, Claim, Gate, Limit, Looks, Plan, Question, TestKey
+from pytest_llm.records.plan import Benchmark, Campaign, Captures, Claim, Gate, Limit, Plan, Question, TestKey
 from pytest_llm.records.run import (
     ALWAYS_FAILING,
     Measurement,
@@ -50,14 +50,15 @@ from pytest_llm.records.subject import (
 
 __all__ = [
     "ALWAYS_FAILING",
-    "FILLED_MOST",
     "JSON",
+    "MAX_FILLED_TOKENS",
     "OUTPUT_SNAPSHOT",
     "Benchmark",
     "Build",
     "BuildReference",
     "CacheType",
     "Campaign",
+    "Captures",
     "Claim",
     "Contrast",
     "Divergence",
@@ -66,14 +67,14 @@ __all__ = [
     "Limit",
     "LoadMode",
     "LoadOptions",
-    "Looks",
+    "LogprobSample",
     "Measurement",
     "Model",
     "OperatorCase",
     "OperatorRun",
     "OperatorTimes",
+    "OutputComparison",
     "OutputGate",
-    "OutputPair",
     "OutputSnapshot",
     "PairedRun",
     "Passage",
@@ -83,7 +84,6 @@ __all__ = [
     "Question",
     "Rounding",
     "Run",
-    "Sampled",
     "Series",
     "Session",
     "SplitMode",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pytest_llm.records.subject import Build
 
 # So many tokens of context are filled before the last ones are looked at: what that costs grows with them.
-FILLED_MOST = 4096
+MAX_FILLED_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Contrast:
 
 
 @dataclass(frozen=True)
-class OutputPair:
+class OutputComparison:
     """What a candidate says beside a reference, on the same tokens.
 
     Attributes:
@@ -107,11 +107,11 @@ class OutputPair:
         reference_not_finite: The same of the reference.
         contrasts: By kind of weights, where the logits are finite and not the same.
         no_f32: Why there is none with an F32 copy of the model; "" if there is, or none is needed.
-        tokenized: The texts of the torture set that the candidate makes other tokens of.
+        token_ids: The texts of the torture set that the candidate makes other tokens of.
         template: Whether the chat template is rendered otherwise.
         greedy: The first greedily generated token, from 0, that is another; None where all are the same.
         loops: Whether the candidate ends up repeating itself where the reference does not.
-        uncovered: Which positions of the context were not looked at; "" where all were.
+        not_covered: Which positions of the context were not looked at; "" where all were.
     """
 
     candidate: Build
@@ -122,8 +122,8 @@ class OutputPair:
     reference_not_finite: int = 0
     contrasts: tuple[Contrast, ...] = ()
     no_f32: str = ""
-    tokenized: tuple[str, ...] = ()
+    token_ids: tuple[str, ...] = ()
     template: bool = False
     greedy: int | None = None
     loops: bool = False
-    uncovered: str = ""
+    not_covered: str = ""

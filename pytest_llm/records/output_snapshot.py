@@ -26,7 +26,7 @@ class Rounding:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class LogprobSample:
     """What was likely at some positions.
 
     Attributes:
@@ -46,7 +46,7 @@ class OutputSnapshot:
     """What a subject says on fixed texts.
 
     Attributes:
-        asked: Digest of all that was asked; what answers another question cannot be compared.
+        corpus: Digest of all texts and of how they are captured; other ones cannot be compared.
         compiled_with: The features of the build that said it.
         positions: At how many positions logits were computed.
         not_finite: At how many of these they hold NaN or infinity; then nothing is sampled.
@@ -58,10 +58,10 @@ class OutputSnapshot:
         loops: Whether they end in a repetition.
         samples: With the model's own weights, then with F32 weights if there are any.
         no_f32: Why there are none with F32 weights; "" if there are, or none is needed.
-        uncovered: Which positions of the context were not looked at; "" where all were.
+        not_covered: Which positions of the context were not looked at; "" where all were.
     """
 
-    asked: str
+    corpus: str
     compiled_with: str
     positions: int
     not_finite: int
@@ -71,16 +71,16 @@ class OutputSnapshot:
     greedy: tuple[int, ...]
     leads: tuple[float, ...]
     loops: bool
-    samples: tuple[Sampled, ...] = ()
+    samples: tuple[LogprobSample, ...] = ()
     no_f32: str = ""
-    uncovered: str = ""
+    not_covered: str = ""
 
 
 @dataclass(frozen=True)
 class StoredSnapshot:
     """What was said when it was recorded, and where that comes from."""
 
-    said: OutputSnapshot
+    snapshot: OutputSnapshot
     provenance: Provenance
 
 

@@ -100,15 +100,15 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """How often processes go through the texts on which the output of a subject is compared.
+class Captures:
+    """How often the output of a subject is captured.
 
     Attributes:
         subject: Whose output.
-        reference: What it is compared with; None for what is stored.
-        least: Where the output is the same.
-        most: Where it differs, or is recorded.
-        tokens: Of each.
+        reference: What it is compared with; None for the stored snapshot.
+        least: If the output is the same.
+        most: If it differs, or is recorded.
+        tokens: Of each capture.
     """
 
     subject: Subject
@@ -126,13 +126,13 @@ class Plan:
         benchmarks: Grouped by subject.
         campaigns: What they need.
         family: How many verdicts share the error rate.
-        looks: At outputs, before anything is timed.
+        captures: Of outputs, before anything is timed.
     """
 
     benchmarks: tuple[Benchmark, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
     family: int = 1
-    looks: tuple[Looks, ...] = ()
+    captures: tuple[Captures, ...] = ()
 
     def campaign_of(self, subject: Subject, reference: Subject | None = None) -> Campaign:
         """Return the campaign that measures a subject of this plan, alone or against a reference."""

@@ -10,6 +10,7 @@ from cattrs.errors import BaseValidationError
 
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.records import metrics
+from pytest_llm.records.run import Verdict
 
 if TYPE_CHECKING:
     from pytest_llm.records import JSON
@@ -27,6 +28,7 @@ def _converter() -> Converter:
     # A metric is code; its name stands for it.
     converter.register_unstructure_hook(metrics.Metric, lambda metric: metric.name)
     converter.register_structure_hook(metrics.Metric, lambda name, _: metrics.find(name))
+    converter.register_unstructure_hook(Verdict, lambda verdict: verdict.value)
     return converter
 
 

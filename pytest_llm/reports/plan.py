@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.checks.format import counted
 
 if TYPE_CHECKING:
-    from pytest_llm.records import Campaign, Looks, Plan
+    from pytest_llm.records import Campaign, Captures, Plan
 
 
 def lines(plan: Plan, seconds: float) -> list[str]:
@@ -35,14 +35,15 @@ def lines(plan: Plan, seconds: float) -> list[str]:
                 f"    {work.prompt_tokens} prompt tokens, {work.generate_tokens} generated, "
                 f"depth {work.depth}{parallel}"
             )
-    return found + [_output(each) for each in plan.looks]
+    return found + [_output(each) for each in plan.captures]
 
 
-def _output(looks: Looks) -> str:
-    against = "what is stored" if looks.reference is None else str(looks.reference.build)
-    count = counted(looks.least, "look")
-    more = f", up to {looks.most} where it differs or is new" if looks.most > looks.least else ""
-    return f"  output of {looks.subject.model} against {against}: {count} at {looks.tokens} tokens{more}"
+def _output(captures: Captures) -> str:
+    against = "what is stored" if captures.reference is None else str(captures.reference.build)
+    count = counted(captures.least, "capture")
+    more = f", up to {captures.most} if it differs or is new" if captures.most > captures.least else ""
+    what = f"output of {captures.subject.model} against {against}"
+    return f"  {what}: {count} of {captures.tokens} tokens{more}"
 
 
 def _against(campaign: Campaign) -> str:

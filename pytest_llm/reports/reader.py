@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.checks.findings import OutputJudgement
 from pytest_llm.records import (
     Claim,
     Gate,
     Limit,
     OperatorRun,
-    OutputGate,
-    OutputPair,
-    OutputSnapshot,
     PairedRun,
     Provenance,
     Run,
     StoredInvariants,
     StoredRun,
-    StoredSnapshot,
     metrics,
 )
 from pytest_llm.records.serialization import decode
@@ -102,19 +99,10 @@ def questions(
     return found
 
 
-def output(entry: Mapping[str, Any]) -> tuple[OutputGate, OutputPair | None]:
-    """Return what a test of a results file asked of a candidate's output, and what was found."""
-    found = entry["found"]
-    return decode(OutputGate, entry["asked"]), None if found is None else decode(OutputPair, found)
-
-
-def said(entry: Mapping[str, Any]) -> tuple[OutputSnapshot | None, StoredSnapshot | None]:
-    """Return what a candidate of a results file said alone, and what is stored of it."""
-    now, stored = entry.get("output_snapshot"), entry.get("stored")
-    return (
-        None if now is None else decode(OutputSnapshot, now),
-        None if stored is None else decode(StoredSnapshot, stored),
-    )
+def output(test: Mapping[str, Any]) -> OutputJudgement | None:
+    """Return the judgement of a candidate's output in a test of a results file."""
+    entry = test.get("output")
+    return None if entry is None else decode(OutputJudgement, entry)
 
 
 def operators(test: Mapping[str, Any]) -> tuple[OperatorRun, ...]:

@@ -13,7 +13,6 @@ from pytest_llm.checks import (
     judge,
     judge_output,
     judge_snapshot,
-    not_to_be_had,
     screen_run,
 )
 from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
@@ -98,25 +97,20 @@ def _finding(
         ),
         comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in reader.questions(test, pairs)),
         drift=_drift(test["drift"], run, pairs),
-        output=_output(test.get("output")),
+        output=_output(reader.output(test)),
         operators=reader.operators(test),
         outcome=test["outcome"],
     )
 
 
-def _output(output: Mapping[str, Any] | None) -> OutputJudgement | None:
-    if output is None:
-        return None
-    asked, found = reader.output(output)
-    if found is not None:
-        return judge_output(asked, found)
-    if output["verdict"] == Verdict.NOT_COVERED.value:
-        return not_to_be_had(asked, "; ".join(output["reasons"]))
-    said, stored = reader.said(output)
-    reason = next(iter(output["reasons"]), "")  # why there is nothing is no finding
-    if said is None:
-        return OutputJudgement(Verdict.NO_BASELINE, asked, None, (reason,))
-    return judge_snapshot(asked, said, stored, reason)
+def _output(was: OutputJudgement | None) -> OutputJudgement | None:
+    if was is None or was.verdict is Verdict.NOT_COVERED:
+        return was
+    if was.comparison is not None:
+        return judge_output(was.gate, was.comparison)
+    if was.snapshot is None:
+        return was  # why there is nothing is no finding
+    return judge_snapshot(was.gate, was.snapshot, was.stored, next(iter(was.reasons), ""))
 
 
 def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:

@@ -56,7 +56,9 @@ def document(
     runs = _named("run", [run for each in findings for run in _runs(each)])
     pairs = _named("pair", [each.run for finding in findings for each in finding.comparisons])
     references = [pair.reference.build for pair in pairs.values() if _other_build(pair)]
-    references += [each.output.found.reference for each in findings if each.output and each.output.found]
+    references += [
+        each.output.comparison.reference for each in findings if each.output and each.output.comparison
+    ]
     against = next(iter(references), None)
     return {
         "schema_version": results_schema.VERSION,
@@ -128,8 +130,8 @@ def _not_covered(finding: Finding) -> dict[str, str]:
 
 
 def _unlooked_at(output: OutputJudgement | None) -> dict[str, str]:
-    seen = output and (output.found or output.said)
-    return {"output": seen.uncovered} if seen and seen.uncovered else {}
+    seen = output and (output.comparison or output.snapshot)
+    return {"output": seen.not_covered} if seen and seen.not_covered else {}
 
 
 def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun]) -> dict[str, Any]:
@@ -185,16 +187,7 @@ def _compared(drift: Drift) -> dict[str, Any]:
 
 
 def _output(output: OutputJudgement | None) -> dict[str, Any] | None:
-    if output is None:
-        return None
-    return {
-        "verdict": output.verdict.value,
-        "reasons": list(output.reasons),
-        "asked": encode(output.gate),
-        "found": encode(output.found) if output.found is not None else None,
-        "output_snapshot": encode(output.said) if output.said is not None else None,
-        "stored": encode(output.stored) if output.stored is not None else None,
-    }
+    return None if output is None else dict(encode(output))
 
 
 def operators_entry(run: OperatorRun) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from pytest_llm.records import Sampled
+    from pytest_llm.records import LogprobSample
 
     Likely = dict[int, float]
 
@@ -78,7 +78,7 @@ def rows_of(positions: int, ends: Iterable[int]) -> list[int]:
 def sample(
     logits: NDArray[Any], rows: Sequence[int], top_k: int, stored: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return what is likely at some rows of logits, see ``records.Sampled``.
+    """Return what is likely at some rows of logits, see ``records.LogprobSample``.
 
     Args:
         logits: Positions by vocabulary, finite.
@@ -106,7 +106,7 @@ def read(line: str) -> tuple[int, Likely]:
     return int(row), {int(token): float(value) for token, _, value in pairs}
 
 
-def apart(stored: Sampled, now: Sampled) -> Apart:
+def apart(stored: LogprobSample, now: LogprobSample) -> Apart:
     """Compare what is likely now with what was, at the same rows.
 
     Args:
@@ -133,13 +133,13 @@ def _row_apart(stored: str, now: str) -> Apart:
     return Apart(kl, kl, lead, row, token, before[token], after[token])
 
 
-def rounding(name: str, stored: Sampled, variant: Sampled) -> Rounding:
+def rounding(name: str, stored: LogprobSample, variant: LogprobSample) -> Rounding:
     """Return how far a benign variant is from what it is a variant of."""
     found = apart(stored, variant)
     return Rounding(name, *(float(f"{each:.3g}") for each in found[:3]))
 
 
-def allowed(stored: Sampled) -> Allowed | None:
+def allowed(stored: LogprobSample) -> Allowed | None:
     """Return how far a build may be from what is stored; None where no variant was measured."""
     if not stored.rounding:
         return None
@@ -150,7 +150,7 @@ def allowed(stored: Sampled) -> Allowed | None:
     )
 
 
-def outside(stored: Sampled, now: Sampled) -> bool:
+def outside(stored: LogprobSample, now: LogprobSample) -> bool:
     """Whether what is likely now is further from what was than it may be; without variants nothing is."""
     limit = allowed(stored)
     if limit is None:

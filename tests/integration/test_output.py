@@ -89,7 +89,7 @@ def test_a_small_error_that_quantisation_hides_shows_in_a_copy_with_f32_weights(
     assert found["verdict"] == "wrong output"
     (reason,) = found["reasons"]
     assert "with F32 weights, where up to" in reason
-    first, second = found["found"]["contrasts"]
+    first, second = found["comparison"]["contrasts"]
     assert (first["weights"], second["weights"]) == ("unknown weights", "F32 weights")
     assert first["candidate"]["mean_kl"] > 100 * second["variants"][0]["divergence"]["mean_kl"]
     names = ["flash_attn=on", "n_ubatch=32", "type_k=type_v=f32", "use_extra_bufts=False"]
@@ -112,7 +112,7 @@ def test_verdicts_on_output_follow_from_the_results_file(
     assert finding.output is not None
     assert finding.output.verdict.value == "wrong output"
 
-    mended = output_of(results)["found"]["contrasts"][0]["candidate"]
+    mended = output_of(results)["comparison"]["contrasts"][0]["candidate"]
     mended["mean_kl"] = mended["p99_kl"] = 0.0
 
     assert differences(results) == ["test_it.py::test_speed: output"]
@@ -127,9 +127,9 @@ def test_the_same_output_passes_is_told_and_took_two_looks(
 
     for test in results["tests"]:
         assert test["output"]["verdict"] == "pass"
-        assert test["output"]["found"]["same"]
-        assert test["output"]["found"]["contrasts"] == []
-        assert test["output"]["asked"] == {"prompts": ["Three herons."], "top_k": 5, "max_kl": None}
+        assert test["output"]["comparison"]["same"]
+        assert test["output"]["comparison"]["contrasts"] == []
+        assert test["output"]["gate"] == {"prompts": ["Three herons."], "top_k": 5, "max_kl": None}
         assert test["notes"][0] == "same output, to the last bit, at 122 positions"  # 13 + 13 + 2 * 16 + 64
         assert test["metrics"]["generation_tokens_per_second"]["comparison"]["verdict"] == "pass"
     looks = 3  # the prompt's tokens, and one of each
@@ -165,7 +165,7 @@ def test_nan_is_wrong(project: Project, against: str, stand_in: StandIn) -> None
 
     (test,) = results["tests"]
     assert test["notes"] == [f"wrong output: NaN or infinite logits at 1 of {SEEN} positions"]
-    assert test["output"]["found"]["contrasts"] == []
+    assert test["output"]["comparison"]["contrasts"] == []
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_where_no_copy_can_be_made_that_is_told(project: Project, against: str, 
     found = output_of(project.results(against, f"--llm-cache={project.path / 'cache'}"))
 
     assert found["verdict"] == "pass"
-    assert "llama.cpp can make no F32 copy of the model" in found["found"]["no_f32"]
+    assert "llama.cpp can make no F32 copy of the model" in found["comparison"]["no_f32"]
     assert not list((project.path / "cache" / "f32").iterdir())
 
 
@@ -216,7 +216,7 @@ def test_max_kl_says_how_far_outputs_may_be_apart(
     found = output_of(project.results(against))
 
     assert found["verdict"] == verdict
-    assert [each["variants"] for each in found["found"]["contrasts"]] == [[]]
+    assert [each["variants"] for each in found["comparison"]["contrasts"]] == [[]]
 
 
 def test_without_a_reference_the_test_says_that_it_has_none(project: Project) -> None:

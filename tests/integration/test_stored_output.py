@@ -99,7 +99,7 @@ def test_other_rounding_is_no_error(project: Project, stand_in: StandIn) -> None
     stand_in.set(rounding=1)
     found = output_of(project)
     assert found["verdict"] == "pass"
-    assert found["output_snapshot"]["samples"][0] != found["stored"]["said"]["samples"][0]
+    assert found["snapshot"]["samples"][0] != found["stored"]["snapshot"]["samples"][0]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_wrong_output_fails_before_anything_is_timed_and_is_stored_by_replace_al
     )
     assert stored(project) == before
     record(project, "replace")
-    assert stored(project)["output_snapshot"] != before["said"]
+    assert stored(project)["output_snapshot"] != before["output_snapshot"]
     assert output_of(project)["verdict"] == "pass"
 
 
@@ -176,12 +176,12 @@ def test_the_plan_and_the_progress_know_of_looks_at_outputs(project: Project, re
     alone = project.plan(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
     assert alone[0].endswith("about 61 s where the model is small")
     assert alone[-1] == (
-        f"  output of {project.model} against what is stored: 1 look at 1024 tokens, up to 2 where it "
+        f"  output of {project.model} against what is stored: 1 capture of 1024 tokens, up to 2 if it "
         "differs or is new"
     )
     paired = project.plan(f"--llm-against={reference}", f"--llm-model={project.model}")
     assert paired[-1] == (
-        f"  output of {project.model} against {reference}: 2 looks at 1024 tokens, up to 15 where it differs "
+        f"  output of {project.model} against {reference}: 2 captures of 1024 tokens, up to 15 if it differs "
         "or is new"
     )
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from pytest_llm.checks.output.capture import Seen
+    from pytest_llm.checks.output.capture import Capture
     from pytest_llm.records import CacheType, FlashAttention, LoadOptions
     from pytest_llm.records.side import Side
 
@@ -22,7 +22,7 @@ F32 = "F32"
 _FLOATS = {F32, "F16", "BF16"}
 
 
-def benign(reference: Side, seen: Seen) -> Iterator[tuple[str, LoadOptions]]:
+def benign(reference: Side, seen: Capture) -> Iterator[tuple[str, LoadOptions]]:
     """Return load options that must not matter to what a model says, each with its name.
 
     Threads are not among them, and neither are prompts taken in token by token: where measured (see

@@ -1,4 +1,4 @@
-"""What one subject says on a course of passages, with its logits in a file."""
+"""What one subject says on a plan of passages, with its logits in a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.checks.output.prompts import plan_course
+from pytest_llm.checks.output.prompts import plan_passages
 from pytest_llm.checks.output.texts import CHAT, PROMPT, TORTURE
 from pytest_llm.errors import RequestFailedError
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pytest_llm.checks.output.prompts import Course
+    from pytest_llm.checks.output.prompts import PromptPlan
     from pytest_llm.records import JSON, Build, LoadOptions, OutputGate, Workload
     from pytest_llm.records.protocols import GenerationSession
     from pytest_llm.records.side import Side
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _IDS_WITHOUT_WORDS = 1280
 
 
-class Seen(NamedTuple):
+class Capture(NamedTuple):
     """What a subject showed, and the file that holds its logits."""
 
     build: Build
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
     logits: Path
 
 
-def course_of(side: Side, gate: OutputGate, workload: Workload) -> Course:
+def plan_prompts(side: Side, gate: OutputGate, workload: Workload) -> PromptPlan:
     """Tokenise the prompts of a gate with one subject and return what both will go through.
 
     Raises:
@@ -51,15 +51,15 @@ def course_of(side: Side, gate: OutputGate, workload: Workload) -> Course:
     if not prompts:
         drawn = random.Random(0)
         prompts = [[drawn.randrange(max(1, side.model.vocabulary_size)) for _ in range(_IDS_WITHOUT_WORDS)]]
-    return plan_course(prompts, _room(side.subject.load_options), workload.parallel)
+    return plan_passages(prompts, _room(side.subject.load_options), workload.parallel)
 
 
-def look(side: Side, course: Course, logits: Path) -> Seen:
-    """Have a fresh process of a subject go through a course.
+def look(side: Side, plan: PromptPlan, logits: Path) -> Capture:
+    """Have a fresh process of a subject go through a plan.
 
     Args:
         side: The subject.
-        course: What to decode.
+        plan: What to decode.
         logits: The file to write; one that is there is overwritten.
 
     Raises:
@@ -68,8 +68,8 @@ def look(side: Side, course: Course, logits: Path) -> Seen:
     with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
         loaded.load()
         tokenized, chat = _words(loaded)
-        generated = loaded.write_logits(logits, course.passages, course.generate)
-        return Seen(
+        generated = loaded.write_logits(logits, plan.passages, plan.generate)
+        return Capture(
             loaded.build,
             loaded.effective_options(),
             tokenized,

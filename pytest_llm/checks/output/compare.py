@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.checks.output.benign_variants import F32, NoF32Error, benign, pinned, with_f32
-from pytest_llm.checks.output.capture import course_of, look
+from pytest_llm.checks.output.capture import look, plan_prompts
 from pytest_llm.checks.output.texts import TORTURE, name_of
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
-from pytest_llm.records import Contrast, OutputPair, Run, Variant
+from pytest_llm.records import Contrast, OutputComparison, Run, Variant
 from pytest_llm.stats.divergence import divergence, not_finite, read_logits, same_bits
 from pytest_llm.stats.repetition import first_difference, loops
 from pytest_llm.stats.tolerance import outside
@@ -25,8 +25,8 @@ from pytest_llm.stats.tolerance import outside
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_llm.checks.output.capture import Seen
-    from pytest_llm.checks.output.prompts import Course
+    from pytest_llm.checks.output.capture import Capture
+    from pytest_llm.checks.output.prompts import PromptPlan
     from pytest_llm.records import Divergence, OutputGate, Workload
     from pytest_llm.records.side import Side
 
@@ -38,8 +38,8 @@ _FILES = ("candidate", "reference")
 class OutputRun(NamedTuple):
     """What was found, and the candidate's side of it as a run without sessions."""
 
-    pair: OutputPair
-    candidate: Run
+    comparison: OutputComparison
+    run: Run
 
 
 def compare_outputs(
@@ -63,12 +63,12 @@ def compare_outputs(
     Raises:
         EngineError: An engine does not start, refuses its subject, or refuses to talk.
     """
-    course = course_of(reference, gate, workload)
+    plan = plan_prompts(reference, gate, workload)
     with tempfile.TemporaryDirectory(prefix="pytest-llm-") as folder:
-        asked = _Asked(course, gate.top_k, Path(folder), on_progress)
+        asked = _Asked(plan, gate.top_k, Path(folder), on_progress)
         ours, theirs = asked.of_both((candidate, reference), "")
         pair = _first_sight(ours, theirs, asked)
-        asked = asked._replace(course=course.again())  # once is enough
+        asked = asked._replace(plan=plan.again())  # once is enough
         if not (pair.same or pair.not_finite or pair.reference_not_finite):
             pair = _second_sight(pair, (candidate, reference), gate, asked, theirs, copies)
     run = Run(candidate.subject, workload, candidate.model, ours.build, ours.effective_options, (), {})
@@ -78,37 +78,37 @@ def compare_outputs(
 class _Asked(NamedTuple):
     """What every subject is asked, and where their logits are."""
 
-    course: Course
+    plan: PromptPlan
     top_k: int
     folder: Path
     on_progress: Callable[[str], None]
 
-    def of_both(self, sides: Sides, weights: str) -> tuple[Seen, Seen]:
+    def of_both(self, sides: Sides, weights: str) -> tuple[Capture, Capture]:
         with_weights = f" with {weights}" if weights else ""
         seen = []
         for side, file in zip(sides, _FILES, strict=True):
             self.on_progress(f"output of the {file}{with_weights}")
-            seen.append(look(side, self.course, self.folder / file))
+            seen.append(look(side, self.plan, self.folder / file))
         return seen[0], seen[1]
 
     def apart(self, other: str) -> Divergence:
         """Return how far the logits of a file are from the reference's."""
-        positions = self.course.positions()
+        positions = self.plan.positions()
         theirs, others = (read_logits(self.folder / each, positions) for each in ("reference", other))
-        return divergence(theirs, others, self.course.following(), self.top_k)
+        return divergence(theirs, others, self.plan.following(), self.top_k)
 
 
-def _first_sight(ours: Seen, theirs: Seen, asked: _Asked) -> OutputPair:
-    positions = asked.course.positions()
+def _first_sight(ours: Capture, theirs: Capture, asked: _Asked) -> OutputComparison:
+    positions = asked.plan.positions()
     mine, its = (read_logits(each.logits, positions) for each in (ours, theirs))
-    return OutputPair(
+    return OutputComparison(
         ours.build,
         theirs.build,
         positions,
         same=same_bits(mine, its),
         not_finite=not_finite(mine),
         reference_not_finite=not_finite(its),
-        tokenized=tuple(
+        token_ids=tuple(
             name_of(text)
             for text, one, other in zip(TORTURE, ours.tokenized, theirs.tokenized, strict=False)
             if list(one) != list(other)
@@ -116,20 +116,20 @@ def _first_sight(ours: Seen, theirs: Seen, asked: _Asked) -> OutputPair:
         template=ours.chat != theirs.chat,
         greedy=first_difference(ours.generated, theirs.generated),
         loops=loops(ours.generated) and not loops(theirs.generated),
-        uncovered=asked.course.uncovered(),
+        not_covered=asked.plan.not_covered(),
     )
 
 
 def _second_sight(
-    pair: OutputPair, sides: Sides, gate: OutputGate, asked: _Asked, theirs: Seen, copies: Path
-) -> OutputPair:
+    pair: OutputComparison, sides: Sides, gate: OutputGate, asked: _Asked, theirs: Capture, copies: Path
+) -> OutputComparison:
     """Measure how far they are apart where they are not the same, and how far they may be."""
     own = f"{sides[1].model.quantization} weights"
     if gate.max_kl is not None:
         return replace(pair, contrasts=(Contrast(own, asked.apart("candidate")),))
     contrasts = [_contrast(own, sides[1], asked, theirs)]
     try:
-        asked = asked._replace(course=asked.course.unfilled())
+        asked = asked._replace(plan=asked.plan.unfilled())
         for weights, plain in _plainer(sides, copies):
             if outside(contrasts[-1]):
                 break  # enough is known
@@ -149,7 +149,7 @@ def _plainer(sides: Sides, copies: Path) -> Iterator[tuple[str, Sides]]:
         yield "F32 weights without flash attention", (pinned(candidate), pinned(reference))
 
 
-def _contrast(weights: str, reference: Side, asked: _Asked, seen: Seen) -> Contrast:
+def _contrast(weights: str, reference: Side, asked: _Asked, seen: Capture) -> Contrast:
     """Compare the candidate's file with the reference's, and the reference's variants as well."""
     found = asked.apart("candidate")
     variants = []
@@ -157,7 +157,7 @@ def _contrast(weights: str, reference: Side, asked: _Asked, seen: Seen) -> Contr
         side = reference._replace(subject=replace(reference.subject, load_options=options))
         asked.on_progress(f"output of the reference with {weights}, {name}")
         try:
-            look(side, asked.course, asked.folder / "variant")
+            look(side, asked.plan, asked.folder / "variant")
         except (LoadRefusedError, RequestFailedError):
             continue  # a quantised KV cache, say, cannot do without flash attention
         variants.append(Variant(name, asked.apart("variant")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.records import FILLED_MOST, Passage
+from pytest_llm.records import MAX_FILLED_TOKENS, Passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ _SINGLY_IN_FULL = 16
 _GENERATED = 48
 
 
-class Course(NamedTuple):
+class PromptPlan(NamedTuple):
     """What a subject goes through.
 
     Attributes:
@@ -38,12 +38,12 @@ class Course(NamedTuple):
         """Return how many positions have logits."""
         return sum(each.positions() for each in self.passages)
 
-    def again(self) -> Course:
-        """Return the course with nothing generated."""
+    def again(self) -> PromptPlan:
+        """Return the plan with nothing generated."""
         return self._replace(generate=0)
 
-    def unfilled(self) -> Course:
-        """Return the course without passages in a full cache, for subjects that round less.
+    def unfilled(self) -> PromptPlan:
+        """Return the plan without passages in a full cache, for subjects that round less.
 
         Filling costs more than the rest, and what breaks there is no matter of rounding.
         """
@@ -53,18 +53,18 @@ class Course(NamedTuple):
         """Return the last row of logits of each passage."""
         return [end - 1 for end in itertools.accumulate(each.positions() for each in self.passages)]
 
-    def uncovered(self) -> str:
+    def not_covered(self) -> str:
         """Say which positions no full cache was seen at, or "" where there are none."""
-        if self.room <= FILLED_MOST:
+        if self.room <= MAX_FILLED_TOKENS:
             return ""
-        return f"with a full cache, positions from {FILLED_MOST} of {self.room} on are not looked at"
+        return f"with a full cache, positions from {MAX_FILLED_TOKENS} of {self.room} on are not looked at"
 
     def following(self) -> list[int | None]:
         """Return, for each row of logits, the token that does follow it; None where none does."""
         return [token for each in self.passages for token in _following(each)]
 
 
-def plan_course(prompts: Sequence[Sequence[int]], room: int, parallel: int) -> Course:
+def plan_passages(prompts: Sequence[Sequence[int]], room: int, parallel: int) -> PromptPlan:
     """Cut prompts into passages, and add those of which a long prompt alone says nothing.
 
     Those are the last positions of the context, in an empty cache and in one that is filled up to them, and
@@ -90,12 +90,12 @@ def plan_course(prompts: Sequence[Sequence[int]], room: int, parallel: int) -> C
     if parallel > 1:
         length = min(_IN_PARALLEL, room)
         passages.append(Passage(tuple(_taken(first, length, number) for number in range(parallel))))
-    return Course((*passages, *_in_a_full_cache(prompts, room)), generate, room)
+    return PromptPlan((*passages, *_in_a_full_cache(prompts, room)), generate, room)
 
 
 def _in_a_full_cache(prompts: Sequence[Sequence[int]], room: int) -> list[Passage]:
     """Return the last positions of the context with every one before them taken; none where it is tiny."""
-    end = min(room, FILLED_MOST)
+    end = min(room, MAX_FILLED_TOKENS)
     if end <= 2 * _AT_THE_END:
         return []
     text = [token for prompt in prompts for token in prompt]

@@ -13,7 +13,7 @@ from pytest_llm.stats.repetition import first_difference
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.records import OutputGate, OutputSnapshot, Sampled, StoredSnapshot
+    from pytest_llm.records import LogprobSample, OutputGate, OutputSnapshot, StoredSnapshot
     from pytest_llm.stats.logprob_samples import Apart
 
 # So much of a template on each side of where it differs.
@@ -34,7 +34,7 @@ def judge_snapshot(
         stored: What is stored; None if nothing is.
         missing: Why nothing is stored.
     """
-    before = stored.said if stored is not None and stored.said.asked == said.asked else None
+    before = stored.snapshot if stored is not None and stored.snapshot.corpus == said.corpus else None
     if stored is not None and before is None:
         missing = "what is stored was said on other texts; replace it"
     wrong = list(_wrong(gate, said, before))
@@ -60,7 +60,7 @@ def _wrong(gate: OutputGate, said: OutputSnapshot, before: OutputSnapshot | None
     yield from _other_text(before, said)
 
 
-def _too_far(gate: OutputGate, then: Sampled, now: Sampled) -> Iterator[str]:
+def _too_far(gate: OutputGate, then: LogprobSample, now: LogprobSample) -> Iterator[str]:
     found, limit = apart(then, now), allowed(then)
     if gate.max_kl is not None:
         if found.mean_kl > gate.max_kl:
@@ -120,22 +120,22 @@ def _unsaid(gate: OutputGate, said: OutputSnapshot, before: OutputSnapshot) -> I
         yield f"what is stored with F32 weights cannot be compared: {said.no_f32}"
 
 
-def _common(before: OutputSnapshot, said: OutputSnapshot) -> Iterator[tuple[Sampled, Sampled]]:
+def _common(before: OutputSnapshot, said: OutputSnapshot) -> Iterator[tuple[LogprobSample, LogprobSample]]:
     now = {each.weights: each for each in said.samples}
     return ((each, now[each.weights]) for each in before.samples if each.weights in now)
 
 
 def headline(judgement: OutputJudgement) -> str:
     """Say of a pass in one line what it rests on."""
-    said, stored = judgement.said, judgement.stored
+    said, stored = judgement.snapshot, judgement.stored
     assert said is not None
     assert stored is not None, "a pass rests on something"
-    told = "; ".join(_inside(judgement.gate, *each) for each in _common(stored.said, said))
-    hints = _hints(stored.said, said)
+    told = "; ".join(_inside(judgement.gate, *each) for each in _common(stored.snapshot, said))
+    hints = _hints(stored.snapshot, said)
     return f"output as stored: {told}{'; ' if hints else ''}{', '.join(hints)}"
 
 
-def _inside(gate: OutputGate, then: Sampled, now: Sampled) -> str:
+def _inside(gate: OutputGate, then: LogprobSample, now: LogprobSample) -> str:
     limit = allowed(then)
     up_to = (
         f"max_kl allows {gate.max_kl:.2g}"
@@ -158,10 +158,10 @@ def _hints(before: OutputSnapshot, said: OutputSnapshot) -> list[str]:
 
 def context(judgement: OutputJudgement) -> list[str]:
     """Say what it was compared with, and what points the same way without proving anything."""
-    said, stored = judgement.said, judgement.stored
+    said, stored = judgement.snapshot, judgement.stored
     if said is None or stored is None:
         return []
-    source, before = stored.provenance, stored.said
+    source, before = stored.provenance, stored.snapshot
     commit = f" (llama.cpp {source.llama_cpp_commit})" if source.llama_cpp_commit else ""
     lines = [f"output of {source.build}{commit}, recorded {source.recorded[:10]}"]
     if said.compiled_with != before.compiled_with:
@@ -170,7 +170,7 @@ def context(judgement: OutputJudgement) -> list[str]:
     return [*lines, *([", ".join(hints)] if hints else [])]
 
 
-def _mean(found: Apart, then: Sampled) -> str:
+def _mean(found: Apart, then: LogprobSample) -> str:
     return f"mean KL divergence {found.mean_kl:.2g} from what is stored with {then.weights}"
 
 

@@ -13,10 +13,10 @@ from pytest_llm.stats.tolerance import allowed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.records import Contrast, Divergence, OutputGate, OutputPair
+    from pytest_llm.records import Contrast, Divergence, OutputComparison, OutputGate
 
 
-def judge_output(gate: OutputGate, found: OutputPair) -> OutputJudgement:
+def judge_output(gate: OutputGate, found: OutputComparison) -> OutputJudgement:
     """Judge what a candidate says by what its reference says.
 
     Outside what the reference's own variants reach, it is wrong; inside, it may differ. Other token ids and
@@ -38,12 +38,12 @@ def without_reference(gate: OutputGate, missing: str) -> OutputJudgement:
     return OutputJudgement(Verdict.NO_BASELINE, gate, None, (reason,))
 
 
-def not_to_be_had(gate: OutputGate, reason: str) -> OutputJudgement:
+def not_covered_output(gate: OutputGate, reason: str) -> OutputJudgement:
     """Say that an engine does not tell what a model says, and why."""
     return OutputJudgement(Verdict.NOT_COVERED, gate, None, (reason,))
 
 
-def _wrong(gate: OutputGate, found: OutputPair) -> Iterator[str]:
+def _wrong(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
     if found.not_finite:
         yield f"NaN or infinite logits at {found.not_finite} of {counted(found.positions, 'position')}"
     for contrast in found.contrasts:
@@ -64,14 +64,14 @@ def _wrong(gate: OutputGate, found: OutputPair) -> Iterator[str]:
             )
 
 
-def _drifted(found: OutputPair) -> Iterator[str]:
-    if found.tokenized:
-        yield f"other token ids for {counted(len(found.tokenized), 'text')}: {', '.join(found.tokenized)}"
+def _drifted(found: OutputComparison) -> Iterator[str]:
+    if found.token_ids:
+        yield f"other token ids for {counted(len(found.token_ids), 'text')}: {', '.join(found.token_ids)}"
     if found.template:
         yield "the chat template is rendered otherwise"
 
 
-def _unsaid(gate: OutputGate, found: OutputPair) -> Iterator[str]:
+def _unsaid(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
     if found.reference_not_finite:
         yield (
             f"the reference's own logits are NaN or infinite at {found.reference_not_finite} of "
@@ -86,7 +86,7 @@ def headline(judgement: OutputJudgement) -> str:
     if judgement.verdict is not Verdict.PASS:
         kind = "" if judgement.verdict is Verdict.WRONG_OUTPUT else "output: "
         return f"{kind}{judgement.verdict.value}: {'; '.join(judgement.reasons)}"
-    found = judgement.found
+    found = judgement.comparison
     if found is None:
         return snapshot_verdict.headline(judgement)
     if found.same:
@@ -99,7 +99,7 @@ def headline(judgement: OutputJudgement) -> str:
 
 def context(judgement: OutputJudgement) -> list[str]:
     """Say what it was compared with, and what points the same way without proving anything."""
-    found = judgement.found
+    found = judgement.comparison
     if found is None:
         return snapshot_verdict.context(judgement)
     lines = [f"reference {found.reference}"]
@@ -131,7 +131,7 @@ def _positions(divergence: Divergence) -> str:
     return f" ({counted(divergence.positions, 'position')})"
 
 
-def _hint(found: OutputPair) -> str:
+def _hint(found: OutputComparison) -> str:
     hints = []
     if found.loops:
         hints.append("it ends up repeating itself, which the reference does not")

@@ -76,7 +76,7 @@ def doctored(exact: Model, tmp_path: Path) -> Model:
 def test_a_rope_base_that_is_2_percent_off_is_wrong_output(
     exact: Model, doctored: Model, tmp_path: Path
 ) -> None:
-    pair = compare_outputs(side(doctored), side(exact), GATE, ONE, tmp_path).pair
+    pair = compare_outputs(side(doctored), side(exact), GATE, ONE, tmp_path).comparison
 
     judged = judge_output(GATE, pair)
     assert judged.verdict is Verdict.WRONG_OUTPUT
@@ -87,19 +87,19 @@ def test_a_rope_base_that_is_2_percent_off_is_wrong_output(
 def test_another_rounding_of_the_cache_is_not_accused(exact: Model, tmp_path: Path) -> None:
     run = compare_outputs(side(exact, type_v="f32"), side(exact), SHORT, ONE, tmp_path)
 
-    assert not run.pair.same
-    assert judge_output(SHORT, run.pair).verdict is Verdict.PASS
-    assert run.candidate.effective_options["flash_attn"] == "off"
+    assert not run.comparison.same
+    assert judge_output(SHORT, run.comparison).verdict is Verdict.PASS
+    assert run.run.effective_options["flash_attn"] == "off"
 
 
 def test_what_is_stored_tells_a_wrong_rope_base_and_not_the_same_again(
     exact: Model, doctored: Model, tmp_path: Path
 ) -> None:
-    before = say(side(exact), GATE, ONE, tmp_path, None).said
+    before = say(side(exact), GATE, ONE, tmp_path, None).snapshot
     stored = StoredSnapshot(before, Provenance())
 
-    again = say(side(exact), GATE, ONE, tmp_path, before).said
-    wrong = say(side(doctored), GATE, ONE, tmp_path, before).said
+    again = say(side(exact), GATE, ONE, tmp_path, before).snapshot
+    wrong = say(side(doctored), GATE, ONE, tmp_path, before).snapshot
 
     assert judge_snapshot(GATE, again, stored).verdict is Verdict.PASS
     judged = judge_snapshot(GATE, wrong, stored)
@@ -140,9 +140,9 @@ def test_the_same_build_says_the_same_to_the_last_bit(smollm2: Model, tmp_path: 
 
     pair = compare_outputs(
         side(smollm2, **both), side(smollm2, **both), SHORT, Workload(parallel=2), tmp_path
-    ).pair
+    ).comparison
 
     assert pair.same
-    assert (pair.not_finite, pair.tokenized, pair.template) == (0, (), False)
+    assert (pair.not_finite, pair.token_ids, pair.template) == (0, (), False)
     assert (pair.greedy, pair.loops) == (None, False)
     assert pair.positions > 2 * 16 + 64 + 64

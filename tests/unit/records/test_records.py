@@ -129,7 +129,7 @@ outputs = st.builds(
     output_gates,
     st.none()
     | st.builds(
-        records.OutputPair,
+        records.OutputComparison,
         builds,
         builds,
         counts,

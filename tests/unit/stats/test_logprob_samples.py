@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pytest_llm.records import Rounding, Sampled
+from pytest_llm.records import LogprobSample, Rounding
 from pytest_llm.stats.divergence import kl_divergence, log_softmax
 from pytest_llm.stats.logprob_samples import allowed, apart, outside, read, rounding, rows_of, sample
 
@@ -15,8 +15,8 @@ from pytest_llm.stats.logprob_samples import allowed, apart, outside, read, roun
 LOGITS = np.log(np.array([[0.5, 0.25, 0.125, 0.125], [0.125, 0.125, 0.25, 0.5]], dtype=np.float64))
 
 
-def kept(logits: np.ndarray = LOGITS, top_k: int = 2, stored: tuple[str, ...] = ()) -> Sampled:
-    return Sampled("Q4_1 weights", sample(logits, [0, 1], top_k, stored))
+def kept(logits: np.ndarray = LOGITS, top_k: int = 2, stored: tuple[str, ...] = ()) -> LogprobSample:
+    return LogprobSample("Q4_1 weights", sample(logits, [0, 1], top_k, stored))
 
 
 def test_a_position_is_a_line_with_the_likeliest_tokens_first() -> None:
@@ -66,9 +66,9 @@ def test_the_furthest_position_and_its_token_are_named() -> None:
 
 def test_what_is_allowed_is_four_times_the_furthest_variant_and_twice_its_lead() -> None:
     reached = Rounding("a", 1e-3, 2e-3, 0.3), Rounding("b", 5e-4, 4e-3, 0.1)
-    assert allowed(Sampled("", (), reached)) == pytest.approx((4e-3, 1.6e-2, 0.6))
-    assert allowed(Sampled("", (), ())) is None
-    still = allowed(Sampled("", (), (Rounding("a", 0.0, 0.0, 0.0),)))
+    assert allowed(LogprobSample("", (), reached)) == pytest.approx((4e-3, 1.6e-2, 0.6))
+    assert allowed(LogprobSample("", (), ())) is None
+    still = allowed(LogprobSample("", (), (Rounding("a", 0.0, 0.0, 0.0),)))
     assert still is not None
     assert min(still) > 0  # digits were cut off
 
@@ -76,10 +76,10 @@ def test_what_is_allowed_is_four_times_the_furthest_variant_and_twice_its_lead()
 @pytest.mark.parametrize(("nudge", "expected"), [(0.1, False), (0.19, False), (0.21, True), (1.0, True)])
 def test_outside_begins_at_twice_the_change_of_a_logarithm(nudge: float, expected: bool) -> None:
     changed = kept(np.add(LOGITS, [[0.1, 0, 0, 0], [0, 0, 0, 0.1]]), 2, kept().likely)
-    stored = Sampled("", kept().likely, (rounding("benign", kept(), changed),))
+    stored = LogprobSample("", kept().likely, (rounding("benign", kept(), changed),))
     now = kept(np.add(LOGITS, [[nudge, 0, 0, 0], [0, 0, 0, nudge]]), 2, kept().likely)
     assert outside(stored, now) is expected
-    assert not outside(Sampled("", kept().likely), now)
+    assert not outside(LogprobSample("", kept().likely), now)
 
 
 def test_a_token_that_is_all_but_certain_leaves_no_negative_rest() -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llm.checks.output.prompts import plan_course
+from pytest_llm.checks.output.prompts import plan_passages
 from pytest_llm.records import Passage
 
 
 def test_a_long_prompt_is_one_passage_of_more_than_two_ubatches_and_its_end_goes_token_by_token() -> None:
-    course = plan_course([list(range(3000))], room=4096, parallel=1)
+    plan = plan_passages([list(range(3000))], room=4096, parallel=1)
 
-    first, second, third, end, _ = course.passages
+    first, second, third, end, _ = plan.passages
     assert first.sequences == (tuple(range(1280)),)
     assert (first.start, first.singly) == (0, 32)
     assert second.sequences + third.sequences == (tuple(range(1280, 2560)), tuple(range(2560, 3000)))
-    assert course.positions() == 3000 + 64 + 64
+    assert plan.positions() == 3000 + 64 + 64
     assert end == Passage((tuple(range(64)),), start=4096 - 64)  # the last positions that there are
-    assert course.ends() == [1279, 2559, 2999, 3063, 3127]
+    assert plan.ends() == [1279, 2559, 2999, 3063, 3127]
 
 
 @pytest.mark.parametrize(
@@ -31,51 +31,51 @@ def test_a_long_prompt_is_one_passage_of_more_than_two_ubatches_and_its_end_goes
 def test_the_last_positions_come_after_a_full_cache_as_far_as_it_is_bounded(
     room: int, end: int, told: str
 ) -> None:
-    course = plan_course([[1, 2, 3], [4, 5, 6, 7]], room, parallel=1)
+    plan = plan_passages([[1, 2, 3], [4, 5, 6, 7]], room, parallel=1)
 
-    full = course.passages[-1]
+    full = plan.passages[-1]
     assert len(full.before) == full.start == end - 64
     assert full.start + len(full.sequences[0]) == end
     assert [*full.before, *full.sequences[0]] == [1 + index % 7 for index in range(end)]
     assert (full.singly, full.positions()) == (16, 64)
-    assert course.uncovered() == told
+    assert plan.not_covered() == told
 
 
 def test_subjects_that_round_less_are_spared_the_full_cache() -> None:
-    course = plan_course([list(range(300))], room=512, parallel=1)
-    assert course.unfilled().passages == course.passages[:-1]
-    assert course.again() == course._replace(generate=0)
+    plan = plan_passages([list(range(300))], room=512, parallel=1)
+    assert plan.unfilled().passages == plan.passages[:-1]
+    assert plan.again() == plan._replace(generate=0)
 
 
 def test_passages_leave_room_to_generate() -> None:
-    course = plan_course([list(range(500))], room=256, parallel=1)
+    plan = plan_passages([list(range(500))], room=256, parallel=1)
 
-    assert course.generate == 48
-    assert [len(each.sequences[0]) for each in course.passages] == [208, 208, 84, 64, 64]
-    assert all(each.start + len(each.sequences[0]) <= 256 for each in course.passages)
+    assert plan.generate == 48
+    assert [len(each.sequences[0]) for each in plan.passages] == [208, 208, 84, 64, 64]
+    assert all(each.start + len(each.sequences[0]) <= 256 for each in plan.passages)
 
 
 def test_the_smallest_context_and_the_shortest_prompt_will_do() -> None:
-    course = plan_course([[7]], room=4, parallel=1)
-    assert [each.sequences for each in course.passages] == [((7,),), ((7,),)]
-    assert course.generate == 1
+    plan = plan_passages([[7]], room=4, parallel=1)
+    assert [each.sequences for each in plan.passages] == [((7,),), ((7,),)]
+    assert plan.generate == 1
 
 
 def test_every_prompt_counts() -> None:
-    course = plan_course([[1, 2], [3, 4, 5]], room=100, parallel=1)
-    assert [each.sequences for each in course.passages] == [((1, 2),), ((3, 4, 5),), ((1, 2),)]
+    plan = plan_passages([[1, 2], [3, 4, 5]], room=100, parallel=1)
+    assert [each.sequences for each in plan.passages] == [((1, 2),), ((3, 4, 5),), ((1, 2),)]
 
 
 def test_parallel_sequences_go_beside_each_other_with_tokens_of_their_own() -> None:
-    course = plan_course([list(range(40))], room=200, parallel=3)
-    beside = course.passages[-2]
+    plan = plan_passages([list(range(40))], room=200, parallel=3)
+    beside = plan.passages[-2]
     assert beside.sequences == (tuple(range(16)), tuple(range(16, 32)), (*range(32, 40), *range(8)))
 
 
 def test_what_follows_each_row_is_the_next_token_of_its_own_sequence() -> None:
-    course = plan_course([list(range(40))], room=40, parallel=2)
-    rows = course.following()
-    assert len(rows) == course.positions()
+    plan = plan_passages([list(range(40))], room=40, parallel=2)
+    rows = plan.following()
+    assert len(rows) == plan.positions()
     assert rows[:30] == [*range(1, 30), None]
     assert rows[-32:-28] == [1, 17, 2, 18]  # step by step
     assert rows[-2:] == [None, None]

@@ -10,11 +10,11 @@ import pytest
 from pytest_llm.checks import judge_snapshot
 from pytest_llm.checks.output.verdict import context, headline
 from pytest_llm.records import (
+    LogprobSample,
     OutputGate,
     OutputSnapshot,
     Provenance,
     Rounding,
-    Sampled,
     StoredSnapshot,
     Verdict,
 )
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 GATE = OutputGate()
 ROUNDING = (Rounding("flash_attn=off", 1e-3, 4e-3, 0.4), Rounding("n_ubatch=32", 5e-4, 2e-3, 0.1))
 LIKELY = ("0 7:-0.100000 8:-3.000000", "90 9:-0.500000 2:-1.500000")
-OWN = Sampled("Q4_1 weights", LIKELY, ROUNDING)
-EXACT = Sampled(
+OWN = LogprobSample("Q4_1 weights", LIKELY, ROUNDING)
+EXACT = LogprobSample(
     "F32 weights without flash attention", LIKELY, (Rounding("type_k=type_v=f32", 1e-6, 4e-6, 0.01),)
 )
 SAID = OutputSnapshot(
-    asked="a1",
+    corpus="a1",
     compiled_with="CPU : AVX2 = 1",
     positions=100,
     not_finite=0,
@@ -51,7 +51,7 @@ def judged(gate: OutputGate = GATE, stored: StoredSnapshot | None = STORED, **no
     return judge_snapshot(gate, replace(SAID, **now), stored, "never recorded")
 
 
-def nudged(sampled: Sampled, likely: str) -> Sampled:
+def nudged(sampled: LogprobSample, likely: str) -> LogprobSample:
     """Return a sample with the first position's first token as likely as this."""
     first, *others = sampled.likely
     return replace(sampled, likely=(first.replace("7:-0.100000", f"7:{likely}"), *others))
@@ -88,7 +88,7 @@ def test_one_position_far_off_is_wrong_where_the_mean_is_not() -> None:
     found = judge_snapshot(
         GATE,
         replace(SAID, samples=(nudged(many, "-0.200000"),)),
-        replace(STORED, said=replace(SAID, samples=(many,))),
+        replace(STORED, snapshot=replace(SAID, samples=(many,))),
     )
     assert found.verdict is Verdict.WRONG_OUTPUT
     assert "at one position, where up to 0.016 is rounding" in found.reasons[0]
@@ -141,7 +141,7 @@ def test_nan_is_wrong_whatever_is_stored() -> None:
     ("stored", "verdict", "told"),
     [
         (None, Verdict.NO_BASELINE, "never recorded"),
-        (replace(SAID, asked="other"), Verdict.NO_BASELINE, "on other texts; replace it"),
+        (replace(SAID, corpus="other"), Verdict.NO_BASELINE, "on other texts; replace it"),
         (replace(SAID, not_finite=1, samples=()), Verdict.INCONCLUSIVE, "NaN or infinite logits itself"),
         (
             replace(SAID, samples=(replace(OWN, rounding=()),)),
@@ -153,7 +153,7 @@ def test_nan_is_wrong_whatever_is_stored() -> None:
 def test_where_nothing_can_be_said_the_reason_is_told(
     stored: OutputSnapshot | None, verdict: Verdict, told: str
 ) -> None:
-    found = judged(stored=None if stored is None else replace(STORED, said=stored))
+    found = judged(stored=None if stored is None else replace(STORED, snapshot=stored))
     assert found.verdict is verdict
     assert told in found.reasons[0]
 
@@ -166,7 +166,7 @@ def test_exact_weights_that_cannot_be_made_any_more_leave_it_open() -> None:
 
 @pytest.mark.parametrize(("bound", "verdict"), [(0.4, Verdict.PASS), (0.3, Verdict.WRONG_OUTPUT)])
 def test_a_limit_of_the_marker_counts_instead_of_the_variants(bound: float, verdict: Verdict) -> None:
-    bare = replace(STORED, said=replace(SAID, samples=(replace(OWN, rounding=()),)))
+    bare = replace(STORED, snapshot=replace(SAID, samples=(replace(OWN, rounding=()),)))
     gate = replace(GATE, max_kl=bound)
     assert judged(gate, bare, samples=(nudged(OWN, "-1.100000"),)).verdict is verdict
 

@@ -18,8 +18,8 @@ from pytest_llm.records import (
     Divergence,
     LoadOptions,
     Model,
+    OutputComparison,
     OutputGate,
-    OutputPair,
     Run,
     Subject,
     TestKey,
@@ -30,7 +30,7 @@ from pytest_llm.records import (
 from pytest_llm.stats.tolerance import MARGIN, outside
 
 NEW, OLD = (Build("llama-cpp-python", each, "abc", "python") for each in ("0.3.36", "0.3.35"))
-SAME = OutputPair(NEW, OLD, 1000, same=True)
+SAME = OutputComparison(NEW, OLD, 1000, same=True)
 GATE = OutputGate()
 FURTHEST = 1e-3
 
@@ -44,11 +44,11 @@ def contrast(mean: float, p99: float | None = None, weights: str = "Q4_1 weights
     return Contrast(weights, apart(mean, p99), variants)
 
 
-def differing(*contrasts: Contrast, **others: object) -> OutputPair:
+def differing(*contrasts: Contrast, **others: object) -> OutputComparison:
     return replace(SAME, same=False, contrasts=contrasts, **others)  # type: ignore[arg-type]
 
 
-def verdict(found: OutputPair, gate: OutputGate = GATE) -> Verdict:
+def verdict(found: OutputComparison, gate: OutputGate = GATE) -> Verdict:
     return judge_output(gate, found).verdict
 
 
@@ -109,11 +109,11 @@ def test_a_limit_of_the_marker_counts_instead_of_the_variants(bound: float, expe
 @pytest.mark.parametrize(
     ("found", "told"),
     [
-        (replace(SAME, tokenized=("a", "b")), "other token ids for 2 texts: a, b"),
+        (replace(SAME, token_ids=("a", "b")), "other token ids for 2 texts: a, b"),
         (replace(SAME, template=True), "the chat template is rendered otherwise"),
     ],
 )
-def test_other_tokens_and_another_template_are_drift(found: OutputPair, told: str) -> None:
+def test_other_tokens_and_another_template_are_drift(found: OutputComparison, told: str) -> None:
     judged = judge_output(GATE, found)
     assert (judged.verdict, headline(judged)) == (Verdict.DRIFT, f"output: drift: {told}")
     assert verdict(replace(found, not_finite=1)) is Verdict.WRONG_OUTPUT
