@@ -86,7 +86,7 @@ def _row(line: Line) -> str:
     return " | ".join(
         [
             f"| {line['release']}",
-            line["builds"]["reference"]["llama_cpp_commit"] or "not told",
+            line["builds"]["reference"]["llama_cpp_commit"] or "unknown",
             *(_speed(line["speeds"][name]) for name in SPEEDS),
             f"{ram(sides['reference'])} → {ram(sides['candidate'])}",
             f"{', '.join(apart) or 'nothing'} |",

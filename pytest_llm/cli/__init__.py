@@ -98,21 +98,26 @@ def _run(words: list[str]) -> int:
     return answer.status
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
-    parser = _Parser(
+def parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the group asked for has its commands."""
+    whole = _Parser(
         prog=PROGRAM,
         description="Manage the baselines, builds and results of pytest-llm-bench.",
         epilog="example: pytest-llm baselines show",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
-    groups = parser.add_subparsers(metavar="GROUP", required=True, dest="group")
+    whole.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    groups = whole.add_subparsers(metavar="GROUP", required=True, dest="group")
     for name, summary in GROUPS.items():
         group = groups.add_parser(name, help=summary, description=f"{summary}.".capitalize())
-        if words[:1] == [name]:
+        if asked == name:
             importlib.import_module(f"{__name__}.{name}").add_to(group)
+    return whole
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
     try:
-        return parser.parse_args(words)
+        return parser(next(iter(words), None)).parse_args(words)
     finally:
         sys.stdout.flush()  # here, where it may fail: help ends the process
 

@@ -1,4 +1,4 @@
-"""The README's own example is collected as it says."""
+"""The examples of README and docs are collected as they say."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from tests import REPOSITORY
 if TYPE_CHECKING:
     import pytest
 
-README = REPOSITORY / "README.md"
+
+def examples(name: str) -> list[str]:
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(import pytest\n.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def test_the_example_is_one_benchmark_and_one_functional_test(pytester: pytest.Pytester) -> None:
-    (example,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+def test_the_readme_s_example_is_one_benchmark(pytester: pytest.Pytester) -> None:
+    (example,) = examples("README.md")
     pytester.makepyfile(example)
     result = pytester.runpytest_inprocess("--llm-bench", "--collect-only", "-q")
-    result.stdout.fnmatch_lines(
-        ["llm-bench plan: 1 benchmark on 1 subject*", "*::test_chat", "*::test_answers"]
-    )
+    result.stdout.fnmatch_lines(["llm-bench plan: 1 benchmark on 1 subject*", "*::test_chat"])
     assert result.ret == 0
 
 
-def test_every_option_and_marker_is_in_the_readme() -> None:
-    from pytest_llm.plugin.markers import MARKERS
-    from pytest_llm.plugin.options import OPTIONS
-
-    text = README.read_text()
-    assert [each.flag for each in OPTIONS if f"`{each.flag}" not in text] == []
-    assert [name for name in MARKERS if f"`{name}(" not in text] == []
+def test_the_example_of_markers_is_one_functional_test(pytester: pytest.Pytester) -> None:
+    (example,) = examples("docs/markers.md")
+    pytester.makepyfile(example)
+    result = pytester.runpytest_inprocess("--llm-bench", "--collect-only", "-q")
+    result.stdout.fnmatch_lines(["llm-bench plan: 0 benchmarks *", "*::test_answers"])
+    assert result.ret == 0

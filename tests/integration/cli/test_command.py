@@ -16,7 +16,6 @@ import pytest
 
 from pytest_llm import __version__
 from pytest_llm.cli import GROUPS, main
-from tests import REPOSITORY
 from tests.waiting import pid_in
 
 from .things import Test, results_of
@@ -56,12 +55,6 @@ def test_every_command_has_an_example_and_tells_its_exit_status(
     assert "exit status: 0" in out
     assert "--json" in out
     assert "--baselines DIR" in out
-
-
-def test_every_command_is_in_the_readme() -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert [name for name in COMMANDS if f"`pytest-llm baselines {name}" not in readme] == []
-    assert [each for each in ("list", "make", "remove") if f"`pytest-llm builds {each}" not in readme] == []
 
 
 def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,6 @@ from pytest_llm.machine.qualification.checks import judge
 from pytest_llm.records import Build, BuildReference, LoadOptions, Subject, Verdict
 from pytest_llm.reports.progress import ProgressDisplay
 from pytest_llm.system.lock import MeasuringLock
-from tests import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,12 +226,6 @@ def test_help_tells_the_exit_status_and_an_example(capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert "exit status: 0" in out
     assert "example:\n  pytest-llm doctor --qualify" in out
-
-
-def test_the_command_is_in_the_readme() -> None:
-    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    assert "| `pytest-llm doctor` |" in readme
-    assert "| `pytest-llm doctor --qualify` |" in readme
 
 
 def test_the_summary_in_the_list_of_groups_is_the_commands_own() -> None:

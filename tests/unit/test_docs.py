@@ -1,0 +1,148 @@
+"""The pages of README.md, CONTRIBUTING.md and docs/: generated tables are current, links lead somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from docs import generate, links
+from tests import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("page", list(generate.pages()), ids=lambda page: page.name)
+def test_generated_tables_are_current(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert generate.generated(text) == text, "run: uv run python -m docs.generate"
+
+
+def test_every_option_marker_metric_and_command_is_in_a_generated_table() -> None:
+    from pytest_llm.cli import GROUPS
+    from pytest_llm.plugin.markers import MARKERS
+    from pytest_llm.plugin.options import OPTIONS
+    from pytest_llm.records.metrics import METRICS
+
+    text = "".join(page.read_text(encoding="utf-8") for page in generate.pages())
+    names = [f"`{each.flag}" for each in OPTIONS] + [f"`{name}(" for name in MARKERS]
+    names += [f"| `{name}` |" for name in METRICS] + [f"### pytest-llm {name}" for name in GROUPS]
+    assert [name for name in names if name not in text] == []
+
+
+def test_every_link_leads_somewhere() -> None:
+    assert links.broken() == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    pages = [
+        page.relative_to(REPOSITORY).as_posix()
+        for page in links.pages(REPOSITORY)
+        if page.name != "README.md"
+    ]
+    assert [page for page in pages if f"({page}" not in readme] == []
+
+
+# ── the link checker ─────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], list[str]]:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "other.md").write_text(
+        "# Other\n\n## What `--it` does, and why\n\n## Twice\n\n## Twice\n"
+    )
+
+    def write(text: str) -> list[str]:
+        (tmp_path / "docs" / "page.md").write_text(f"# Page\n\n{text}\n")
+        return links.broken(tmp_path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a](other.md)",
+        "[a](other.md#what---it-does-and-why)",
+        "[a](other.md#twice) [b](other.md#twice-1)",
+        "[a](#page)",
+        "[`code`](../docs/other.md)",
+        "[elsewhere](https://example.com/#nothing) [mail](mailto:a@example.com)",
+        "`[not](a-link)`\n\n```\n[nor](this)\n```",
+    ],
+)
+def test_links_that_lead_somewhere_are_fine(write: Callable[[str], list[str]], text: str) -> None:
+    assert write(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[a](nothing.md)", "nothing.md: there is no nothing.md"),
+        ("[a](other.md#what)", "other.md#what: other.md has no heading #what"),
+        ("[a](#nowhere)", "#nowhere: page.md has no heading #nowhere"),
+        ("[`code`](nothing.py)", "nothing.py: there is no nothing.py"),
+        ("[a](../../..)", "../../..: it leaves the checkout"),
+        ("text [a\nb](nothing.md)", "nothing.md: there is no nothing.md"),
+        ("![a picture](nothing.png)", "nothing.png: there is no nothing.png"),
+    ],
+)
+def test_links_that_lead_nowhere_are_named(
+    write: Callable[[str], list[str]], text: str, problem: str
+) -> None:
+    assert write(text) == [f"docs/page.md: {problem}"]
+
+
+# ── examples ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_readme_names_its_two_commands() -> None:
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"^\$ uv run pytest -n auto\b", readme, re.MULTILINE)
+    assert re.search(r"^\$ uv run pytest --llm-bench\b", readme, re.MULTILINE)
+
+
+def test_every_key_of_the_results_file_is_explained() -> None:
+    schema = json.loads(
+        (REPOSITORY / "pytest_llm/reports/results-v1.schema.json").read_text(encoding="utf-8")
+    )
+    page = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
+    page += (REPOSITORY / "docs/markers.md").read_text(encoding="utf-8")  # load options
+    explained = set(re.findall(r"`(\w+)`", page))
+    assert _properties(schema) - explained - _OF_A_MODEL == set()
+
+
+# Of the model's header; its record explains them.
+_OF_A_MODEL = {"path", "layers", "heads", "kv_heads", "embedding_length", "context_length", "vocabulary_size"}
+
+
+def _properties(part: object) -> set[str]:
+    if isinstance(part, dict):
+        return set(part.get("properties", ())).union(*map(_properties, part.values()))
+    return set().union(*map(_properties, part)) if isinstance(part, list) else set()
+
+
+FIVE_FILES = re.findall(
+    r"^\d\. \[`[^`]+`\]\(\.\./([^)]+)\)",
+    (REPOSITORY / "docs/measuring.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+def test_the_way_of_a_measurement_is_five_files_and_each_says_its_job() -> None:
+    assert len(FIVE_FILES) == 5
+    for name in FIVE_FILES:
+        assert (REPOSITORY / name).read_text(encoding="utf-8").startswith('"""'), name
+
+
+def test_every_term_of_the_glossary_has_its_line_once() -> None:
+    terms = re.findall(
+        r"^\*\*([^*]+)\*\*", (REPOSITORY / "docs/glossary.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert len(terms) == len(set(terms)) > 50
