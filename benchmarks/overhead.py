@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pytest_llm.stats.order_statistics import median_interval
+from benchmarks.order_statistics import median_interval
 
 TESTS = 50
 GOAL_MS = 10.0

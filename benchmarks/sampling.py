@@ -26,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.order_statistics import median_interval
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import engine_for
 from pytest_llm.machine.gpu.device import find_devices
@@ -35,7 +36,6 @@ from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.machine.probes import VENDORS, Together
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import LoadOptions, Subject, Workload
-from pytest_llm.stats.order_statistics import median_interval
 from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from pytest_llm.stats.order_statistics import median_interval
+from benchmarks.order_statistics import median_interval
 
 GOAL_MS = 15.0
 WITHOUT = ["-p", "no:llm_bench"]

@@ -12,8 +12,8 @@ from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Comparison
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
 from pytest_llm.records import Claim, Gate, Verdict
-from pytest_llm.stats.log_ratios import ask, log_ratios
-from pytest_llm.stats.sequential import change_of, conclude, interval_of
+from pytest_llm.stats.log_ratios import log_ratios
+from pytest_llm.stats.sequential import change_of, conclude, decide_any, interval_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
         reason = f"{metric.title} was read in two ways: {ways[0]} and, of the reference, {ways[1]}"
         return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)
     ratios = log_ratios(metric, run)
-    decision = conclude(ask(rule, asked, ratios))
+    decision = conclude(decide_any(rule, asked, ratios))
     assert decision.verdict is not None
     told = decision.change is not None
     return Comparison(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines import ENGINES
-from pytest_llm.stats.summary import measure, readable
+from pytest_llm.stats.summary import series_of, summarize
 
 if TYPE_CHECKING:
     from pytest_llm.records import Measurement, Run
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def measured(run: Run, metric: Metric) -> Measurement | None:
     """Return a metric over all sessions; None if one cannot tell it, or told it in another way."""
-    found = readable(metric, run.sessions)
-    return measure(metric, found) if found else None
+    found = series_of(metric, run.sessions)
+    return summarize(metric, found) if found else None
 
 
 def not_covered(run: Run, metric: Metric) -> str:

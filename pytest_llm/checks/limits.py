@@ -8,7 +8,7 @@ from pytest_llm.checks.coverage import measured, not_covered
 from pytest_llm.checks.findings import Judgement
 from pytest_llm.checks.format import counted, percent
 from pytest_llm.records import Verdict
-from pytest_llm.stats.summary import readable
+from pytest_llm.stats.summary import series_of
 from pytest_llm.stats.theil_sen import CONFIDENCE, interval
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _judge(run: Run, limit: Limit) -> Judgement:
 
 
 def _interval(run: Run, metric: Metric) -> tuple[float, float] | None:
-    return interval(readable(metric, run.sessions)[-1]) if metric.slope else None
+    return interval(series_of(metric, run.sessions)[-1]) if metric.slope else None
 
 
 def headline(judgement: Judgement) -> str:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.measure.memory import beside_another, memory_series
 from pytest_llm.records import PairedRun, Run, Session
-from pytest_llm.stats.log_ratios import ask, session_log_ratios
-from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.log_ratios import session_log_ratios
+from pytest_llm.stats.sequential import decide_any
+from pytest_llm.stats.summary import summarize_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ class PairedRecords:
     def _undecided(self, asked: Gate | Claim, sessions: Sequence[tuple[Session, Session]]) -> bool:
         ratios = session_log_ratios(asked.metric, sessions, together=not self.not_interleaved)
         # What one session had nothing of, no further one can answer.
-        return len(ratios) == len(sessions) and ask(self._rule, asked, ratios).verdict is None
+        return len(ratios) == len(sessions) and decide_any(self._rule, asked, ratios).verdict is None
 
     def _paired_run(self, workload: Workload) -> PairedRun:
         return PairedRun(
@@ -144,6 +145,6 @@ class PairedRecords:
             build=build,
             effective_options=effective_options,
             sessions=sessions,
-            measurements=measure_all(sessions),
+            measurements=summarize_all(sessions),
             invariants=invariants,
         )

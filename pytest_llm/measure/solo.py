@@ -20,7 +20,7 @@ from pytest_llm.measure.slices import (
 )
 from pytest_llm.measure.workloads import through
 from pytest_llm.records import Run, Session
-from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.summary import summarize_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -179,6 +179,6 @@ class _Records:
             build=self._build,
             effective_options=self._effective_options,
             sessions=sessions,
-            measurements=measure_all(sessions),
+            measurements=summarize_all(sessions),
             invariants=self.invariants,
         )

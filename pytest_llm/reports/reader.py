@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def runs(results: Mapping[str, Any]) -> dict[str, Run]:
     """Return the runs of a results file by the names that its tests use.
 
-    Their metrics are left out: they follow from the sessions (``inference.estimates.measure_all``).
+    Their metrics are left out: they follow from the sessions (``stats.summary.summarize_all``).
     """
     return {name: decode(Run, {**entry, "measurements": {}}) for name, entry in results["runs"].items()}
 

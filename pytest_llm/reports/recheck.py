@@ -19,7 +19,7 @@ from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
 from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Verdict, Workload
 from pytest_llm.reports import reader, results
 from pytest_llm.stats.sequential import Rule
-from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.summary import summarize_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ def rejudge(document: Mapping[str, Any]) -> list[Finding]:
         document: Of the shape of results-v1, checked.
     """
     runs = {
-        name: replace(run, measurements=measure_all(run.sessions))
+        name: replace(run, measurements=summarize_all(run.sessions))
         for name, run in reader.runs(document).items()
     }
     pairs = reader.pairs(document, runs)

@@ -15,7 +15,7 @@ from pytest_llm.errors import UsageError
 from pytest_llm.records import Gate
 from pytest_llm.records.serialization import encode
 from pytest_llm.reports import results_schema
-from pytest_llm.stats.operators import changes
+from pytest_llm.stats.operators import operator_changes
 from pytest_llm.system import atomic_file
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def operators_entry(run: OperatorRun) -> dict[str, Any]:
             "share": each.share,
             "differs": each.differs,
         }
-        for each in changes(run)
+        for each in operator_changes(run)
     ]
     return {**encode(run), "found": found}
 

@@ -1,1 +1,1 @@
-"""Pure functions on floats: what samples say."""
+"""Pure functions on floats: tests, estimates and intervals."""

@@ -1,6 +1,6 @@
-"""How far two distributions of the next token are apart, from logits, in double precision.
+"""Divergence of two distributions of the next token, from logits, in double precision.
 
-numpy is imported where it is needed: these functions are reached only where outputs are compared.
+numpy is imported in the functions: only comparisons of outputs need it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# So many rows at a time: 16 MiB of doubles for a vocabulary of 32,768, whatever the number of positions.
-_ROWS = 64
+_ROWS = 64  # at a time: 16 MiB of doubles with a vocabulary of 32,768
 
 
 def log_softmax(logits: NDArray[Any]) -> Floats:
-    """Return the natural logarithm of each row's softmax, shifted by the row's maximum first."""
+    """Return the natural logarithm of each row's softmax; rows are first shifted by their maximum."""
     import numpy as np
 
     rows = logits.astype(np.float64)
@@ -36,8 +35,8 @@ def log_softmax(logits: NDArray[Any]) -> Floats:
 def kl_divergence(reference: Floats, candidate: Floats) -> Floats:
     """Return KL(reference || candidate) of each row in nats, from log-probabilities.
 
-    Kullback and Leibler (1951), "On information and sufficiency", equation 2.4. Rounding can take it below
-    0 by 1e-16 or so; such values become 0.
+    Kullback and Leibler (1951), "On information and sufficiency", equation 2.4. Values that rounding makes
+    negative become 0.
     """
     import numpy as np
 
@@ -51,10 +50,10 @@ def divergence(
     """Compare logits row by row.
 
     Args:
-        reference: Positions by vocabulary, finite.
-        candidate: Of the same shape, finite.
-        following: The token that does follow each position; None where none does.
-        top_k: Compare log-probabilities of so many likeliest tokens of the reference, at least 1.
+        reference: Shape (positions, vocabulary), finite.
+        candidate: The same shape, finite.
+        following: The token that follows each position in the text, or None.
+        top_k: How many of the reference's likeliest tokens have their log-probabilities compared; at least 1.
     """
     import numpy as np
 
@@ -87,21 +86,21 @@ def divergence(
 
 
 def read_logits(path: Path, positions: int) -> NDArray[np.float32]:
-    """Return a file of logits, one row of 32-bit floats a position, without taking it into memory."""
+    """Map a file of 32-bit floats as logits of shape (positions, vocabulary), without reading it."""
     import numpy as np
 
     return np.memmap(path, dtype=np.float32, mode="r").reshape(positions, -1)
 
 
 def not_finite(logits: NDArray[Any]) -> int:
-    """Return how many rows hold NaN or infinity."""
+    """Return the number of rows with NaN or infinity."""
     import numpy as np
 
     return sum(int((~np.isfinite(part)).any(axis=1).sum()) for part in _parts(logits))
 
 
 def same_bits(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether all are equal to the last bit; NaN is then equal to itself."""
+    """Return whether all values are equal to the last bit; a NaN equals the same NaN."""
     import numpy as np
 
     return one.shape == other.shape and all(

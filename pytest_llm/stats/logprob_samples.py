@@ -1,4 +1,4 @@
-"""How far what is likely now is from what was, at some positions and of their likeliest tokens alone."""
+"""Divergence of log-probabilities that are stored for a sample of positions and their likeliest tokens."""
 
 from __future__ import annotations
 
@@ -19,31 +19,28 @@ if TYPE_CHECKING:
 
     Likely = dict[int, float]
 
-# Enough for every kind of text in the prompt; each is a line of a file that people look at.
-_ROWS = 48
-_TOKENS_MOST = 8
-# Digits of a logarithm. What is left of a distribution beside the tokens that are kept is the difference of
-# nearly equal numbers: with less than six, it would be further off than exact weights ever are.
+_ROWS = 48  # covers every kind of text in the prompts; each is a line of a file that people read
+_MOST_TOKENS = 8
+# Of a logarithm. The probability of all other tokens is a difference of nearly equal numbers; fewer digits
+# would make its error larger than the divergence of exact weights.
 _DIGITS = 6
 _LEAST_REST = 1e-9
-# What rounding to so many digits comes to.
-_PRINTED = 1e-8
-# A divergence grows with the square of the change of a logarithm.
-_LEAD_MARGIN = math.sqrt(MARGIN)
+_PRINTED = 1e-8  # the divergence that rounding to these digits causes
+_LEAD_MARGIN = math.sqrt(MARGIN)  # a divergence grows with the square of the change of a logarithm
 
 
 class Apart(NamedTuple):
-    """How far two samples are apart.
+    """The distance of two samples.
 
     Attributes:
-        mean_kl: The mean over positions of the KL divergence of the one now from the one before, in nats, of
-            the tokens that were kept and the rest as one: at most that of the whole distributions.
-        max_kl: The largest.
-        lead: The largest change of how much likelier the first token is than the second.
-        row: Where the divergence is the largest.
-        token: Whose probability changed most there, in what it adds to the divergence.
-        before: The logarithm of its probability then.
-        now: And now.
+        mean_kl: Mean KL divergence over positions, in nats, of the stored tokens with all others as one: a
+            lower bound of the divergence of the full distributions.
+        max_kl: The largest KL divergence of a position.
+        lead: The largest change of the log-probability difference of the two likeliest tokens, in nats.
+        row: The row with the largest divergence.
+        token: The token that contributes most to it.
+        before: The stored log-probability of that token.
+        now: Its current log-probability.
     """
 
     mean_kl: float
@@ -56,7 +53,7 @@ class Apart(NamedTuple):
 
 
 class Allowed(NamedTuple):
-    """How large each may be without anything being wrong."""
+    """The largest harmless value of each."""
 
     mean_kl: float
     max_kl: float
@@ -64,10 +61,10 @@ class Allowed(NamedTuple):
 
 
 def rows_of(positions: int, ends: Iterable[int]) -> list[int]:
-    """Return which rows of logits to sample: spread evenly, and the last one of each passage.
+    """Return the rows of logits to sample: evenly spread ones, and the last one of each passage.
 
     Args:
-        positions: How many rows there are.
+        positions: The number of rows.
         ends: The last row of each passage.
     """
     count = min(_ROWS, positions)
@@ -78,17 +75,17 @@ def rows_of(positions: int, ends: Iterable[int]) -> list[int]:
 def sample(
     logits: NDArray[Any], rows: Sequence[int], top_k: int, stored: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return what is likely at some rows of logits, see ``records.LogprobSample``.
+    """Return the likeliest tokens at some rows of logits, as lines of ``records.LogprobSample``.
 
     Args:
-        logits: Positions by vocabulary, finite.
-        rows: Which of the positions.
-        top_k: Keep so many tokens, and never more than 8.
-        stored: What it will be compared with: its tokens are kept as well.
+        logits: Shape (positions, vocabulary), finite.
+        rows: The rows to sample.
+        top_k: The number of tokens to keep, at most 8.
+        stored: Lines to compare with later: their tokens are kept as well.
     """
     also = dict(map(read, stored))
     return tuple(
-        _line(row, values, min(top_k, _TOKENS_MOST), also.get(row, {}))
+        _line(row, values, min(top_k, _MOST_TOKENS), also.get(row, {}))
         for row, values in zip(rows, log_softmax(logits[list(rows)]), strict=True)
     )
 
@@ -100,18 +97,18 @@ def _line(row: int, values: NDArray[Any], top_k: int, also: Mapping[int, float])
 
 
 def read(line: str) -> tuple[int, Likely]:
-    """Return a sampled position's row, and the logarithms of the probabilities of its tokens."""
+    """Return the row of a line of a sample, and the log-probability of each token."""
     row, *likely = line.split()
     pairs = (each.partition(":") for each in likely)
     return int(row), {int(token): float(value) for token, _, value in pairs}
 
 
 def apart(stored: LogprobSample, now: LogprobSample) -> Apart:
-    """Compare what is likely now with what was, at the same rows.
+    """Return the distance of a sample from a stored one.
 
     Args:
-        stored: What the tokens are taken from.
-        now: Of the same rows, with all of those tokens.
+        stored: The stored sample.
+        now: A sample of the same rows that has all of its tokens.
     """
     found = [_row_apart(one, other) for one, other in zip(stored.likely, now.likely, strict=True)]
     worst = max(found, key=lambda each: each.max_kl)
@@ -122,7 +119,7 @@ def apart(stored: LogprobSample, now: LogprobSample) -> Apart:
 def _row_apart(stored: str, now: str) -> Apart:
     row, before = read(stored)
     same_row, after = read(now)
-    assert row == same_row, "the question was the same"
+    assert row == same_row, "both sample the same rows"
     parts = {each: math.exp(before[each]) * (before[each] - after[each]) for each in before}
     rest = max(_LEAST_REST, 1 - sum(map(math.exp, before.values())))
     rest_now = max(_LEAST_REST, 1 - sum(math.exp(after[each]) for each in before))
@@ -134,13 +131,13 @@ def _row_apart(stored: str, now: str) -> Apart:
 
 
 def rounding(name: str, stored: LogprobSample, variant: LogprobSample) -> Rounding:
-    """Return how far a benign variant is from what it is a variant of."""
+    """Return the distance of a benign variant from its original, rounded to 3 digits."""
     found = apart(stored, variant)
     return Rounding(name, *(float(f"{each:.3g}") for each in found[:3]))
 
 
 def allowed(stored: LogprobSample) -> Allowed | None:
-    """Return how far a build may be from what is stored; None where no variant was measured."""
+    """Return the tolerance of a stored sample, or None if it has no benign variants."""
     if not stored.rounding:
         return None
     return Allowed(
@@ -151,7 +148,7 @@ def allowed(stored: LogprobSample) -> Allowed | None:
 
 
 def outside(stored: LogprobSample, now: LogprobSample) -> bool:
-    """Whether what is likely now is further from what was than it may be; without variants nothing is."""
+    """Return whether a sample exceeds the tolerance of a stored one; False if that has no variants."""
     limit = allowed(stored)
     if limit is None:
         return False

@@ -1,8 +1,8 @@
-"""Which operations take longer in one build than in another: an explanation, which decides nothing.
+"""Changes of operators between two builds, for the operator profile.
 
-The unit is the repetition: one process of each build, one after the other, in an order that a coin decides.
-The cases of a run share one error rate (Bonferroni), so that the chance that two equal builds have any
-operation named is at most ``ALPHA``.
+The unit is the repetition: one process of each build, one after the other, in random order. The cases of a
+run share one error rate (Bonferroni): two equal builds have any operator named with a probability of at most
+``ALPHA``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class OperatorChange:
-    """How long an operation takes in the candidate, by the reference.
+    """The change of an operator's time from reference to candidate.
 
     Attributes:
-        case: Which one.
-        change: The ratio of times less 1 (Hodges and Lehmann): positive is slower.
+        case: The operator and its shapes.
+        change: The ratio of times - 1 (Hodges and Lehmann): positive is slower.
         interval: Of the change, at 1 - ALPHA over all cases of the run; None with too few repetitions.
-        share: The part of the operators' time that it takes in the candidate; None where the shapes are not
-            the model's.
+        share: The case's share of the candidate's time in all operators; None if the shapes are not the
+            model's.
     """
 
     case: OperatorCase
@@ -41,30 +41,32 @@ class OperatorChange:
 
     @property
     def differs(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0."""
         return self.interval is not None and (self.interval[0] > 0 or self.interval[1] < 0)
 
 
-def repetitions(cases: int) -> int:
-    """Return the fewest repetitions with which one of so many cases can be told to differ."""
+def least_repetitions(cases: int) -> int:
+    """Return the fewest repetitions with which one of several cases can differ significantly."""
     return math.ceil(math.log2(2 * cases / ALPHA))
 
 
-def affordable(costs: Sequence[float], seconds: float) -> int:
-    """Return how many cases, from the first on, can be repeated often enough in that time; at least one.
+def affordable_cases(costs: Sequence[float], seconds: float) -> int:
+    """Return how many of the first cases can be repeated often enough in some time; at least 1.
 
     Args:
-        costs: The seconds that one repetition of each case takes, both builds together; at least one.
-        seconds: That there are.
+        costs: Seconds of one repetition of each case, of both builds together; at least one.
+        seconds: The time available.
     """
     fitting = (
-        number for number in range(len(costs), 1, -1) if repetitions(number) * sum(costs[:number]) <= seconds
+        number
+        for number in range(len(costs), 1, -1)
+        if least_repetitions(number) * sum(costs[:number]) <= seconds
     )
     return next(fitting, 1)
 
 
-def changes(run: OperatorRun) -> tuple[OperatorChange, ...]:
-    """Return how each case that was repeated differs, in the run's order."""
+def operator_changes(run: OperatorRun) -> tuple[OperatorChange, ...]:
+    """Return the change of each repeated case, in the run's order."""
     repeated = [times for times in run.times if times.candidate]
     total = sum(_cost(times) for times in run.times)
     return tuple(_change(times, len(repeated), total) for times in repeated)
@@ -83,5 +85,5 @@ def _change(times: OperatorTimes, family: int, total: float) -> OperatorChange:
 
 
 def _cost(times: OperatorTimes) -> float:
-    """Return the seconds that a step of the model spends in a case, in the candidate."""
+    """Return the seconds per step of the model, in the candidate."""
     return times.case.nodes * (median(times.candidate) if times.candidate else times.first[0])

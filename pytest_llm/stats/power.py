@@ -1,4 +1,4 @@
-"""What a paired run could have seen: the least slowdown that it would have called."""
+"""Minimum detectable effect of the signed-rank test."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ _CHUNK = 500
 def minimum_detectable_effect(
     log_ratios: Sequence[float], null: float, sessions: int, level: float
 ) -> float | None:
-    """Return by how much something must be slower for the test to call it in 95 % of runs like this one.
+    """Return the slowdown that the test detects with 95 % power, as a ratio: 0.034 is 3.4 % more time.
 
-    The test of "above null" rejects once enough Walsh averages exceed it, that is, once one order statistic
-    of them does, and that moves with the shift. What the shift has to make up for is drawn once from normal
-    samples of sd 1, and scaled by the sample's own sd. The sd is the plain one: a robust one would leave out
-    the very sessions that keep the test from rejecting. That it is itself estimated is drawn along, so that
-    the power is 95 % on average over runs, not only where the spread is known.
+    The test rejects once a certain order statistic of the Walsh averages exceeds the null value. A simulation
+    of standard normal samples gives the shift that this takes, in units of the estimated standard deviation,
+    so that the power includes the error of that estimate. The plain standard deviation is used, because a
+    robust one would ignore the sessions that keep the test from rejecting.
 
     Args:
-        log_ratios: One a session; at least two.
-        null: The log ratio that is tested against.
-        sessions: How many the test takes.
-        level: At which it rejects.
+        log_ratios: One per session; at least two.
+        null: The log ratio of the null hypothesis.
+        sessions: The sample size of the test.
+        level: Its significance level.
 
     Returns:
-        0.034 means 3.4 % more time; None where the test cannot reject whatever the sample.
+        None if no sample of that size can be significant.
     """
     needed = critical_sum(sessions, level)
     if needed is None:
@@ -45,10 +44,10 @@ def minimum_detectable_effect(
 
 @lru_cache(maxsize=64)
 def _shift(sessions: int, needed: int) -> float:
-    """Return the shift that the test sees with 95 % power, in sds as another run estimates them."""
-    import numpy as np  # most runs compare nothing
+    """Return the shift that is detected with 95 % power, in estimated standard deviations."""
+    import numpy as np  # slow to import, and most runs compare nothing
 
-    source = np.random.RandomState(0)  # its stream is frozen (NEP 19): the same run always has the same MDE
+    source = np.random.RandomState(0)  # a frozen stream (NEP 19): the same run always has the same MDE
     first, second = np.triu_indices(sessions)
     drawn = []
     for _ in range(_DRAWS // _CHUNK):

@@ -1,7 +1,7 @@
-"""A new run against stored ones: a screen for gross losses, not the judge of small ones.
+"""Prediction interval of a new run from stored runs: a screen for large losses.
 
-The unit is the run. Sessions of one run share the machine's mood; pooling them as if they were independent
-alone raises a nominal 1 % of false alarms to over 20 %.
+The unit is the run. Sessions of one run share the state of the machine; pooling them as if they were
+independent raises a nominal 1 % of false alarms to over 20 %.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 
     from pytest_llm.records.metrics import Metric
 
-ALPHA = 0.01  # false "regressed", and false "improved", for a whole run of pytest
-BETA = 0.05  # false "pass", for each metric
+ALPHA = 0.01  # false "regressed", and false "improved", of a whole run of pytest
+BETA = 0.05  # false "pass" of each metric
 LEAST_RUNS = 5
 
 
 @dataclass(frozen=True)
-class Screened:
-    """What stored runs say of a new one.
+class Screening:
+    """The comparison of a new run with stored runs.
 
     Attributes:
         verdict: Regressed, improved, pass or inconclusive.
-        change: Of the metric itself, new by old, less 1: a rate that fell is negative.
+        change: Of the metric, new / stored - 1: a lower rate is negative.
         interval: Of the change, at 1 - alpha, from the spread of the stored runs; None with fewer than 2.
         value: The geometric mean of the stored runs, in the metric's unit.
-        reason: Why nothing could be said, in words; "" otherwise.
+        reason: Why the verdict is inconclusive although no interval decided it; "" otherwise.
     """
 
     verdict: Verdict
@@ -51,21 +51,21 @@ def screen(
     family: int = 1,
     alpha: float = ALPHA,
     beta: float = BETA,
-) -> Screened:
-    """Judge a new run by one or more stored ones, as a prediction from a normal sample of their logarithms.
+) -> Screening:
+    """Compare a new run with the prediction interval of stored runs.
 
-    With z the logarithm of the new run's time (of its reciprocal, for rates), and mean and sd those of the S
-    stored ones, e = sd * sqrt(1 + 1/S) is the standard error of predicting one more run, with Student's t of
-    S - 1 degrees of freedom (Hahn and Meeker, "Statistical intervals", 1991, section 4.7).
+    The logarithms of the stored times (of reciprocal rates) are taken as a normal sample of size S. The
+    standard error of predicting one more run is sd * sqrt(1 + 1/S), with Student's t of S - 1 degrees of
+    freedom (Hahn and Meeker, "Statistical intervals", 1991, section 4.7).
 
     Args:
-        metric: Says which way is worse.
+        metric: The metric of all values.
         stored: Values of earlier runs, in the metric's unit, each above 0; at least one.
-        value: The new run's.
-        tolerance: The loss that must be called, as a ratio: 0.05. A fifth of it, in logarithms, is too
-            small to matter.
-        family: How many metrics share alpha.
-        alpha: Error rate of false "regressed", and of false "improved", for the family.
+        value: The value of the new run.
+        tolerance: The loss that counts as a regression, as a ratio: 0.05. A fifth of it, in logarithms, is
+            negligible.
+        family: The number of metrics that share alpha.
+        alpha: Error rate of false "regressed", and of false "improved", of the family.
         beta: Error rate of a false "pass".
     """
     sign = -1.0 if metric.better == "higher" else 1.0
@@ -76,23 +76,26 @@ def screen(
     worse = sign * math.log(value) - centre
     change = math.expm1(sign * worse)
     if count < 2:
-        return Screened(Verdict.INCONCLUSIVE, change, None, mean, _too_few(count))
+        return Screening(Verdict.INCONCLUSIVE, change, None, mean, _too_few(count))
     degrees = count - 1
     error = statistics.stdev(times) * math.sqrt(1 + 1 / count)
     reach = quantile(degrees, 1 - alpha / 2) * error
     edges = sorted(math.expm1(sign * (worse + side)) for side in (-reach, reach))
     interval = (edges[0], edges[1])
     if count < LEAST_RUNS:
-        return Screened(Verdict.INCONCLUSIVE, change, interval, mean, _too_few(count))
+        return Screening(Verdict.INCONCLUSIVE, change, interval, mean, _too_few(count))
     verdict = _decide(worse, error, degrees, math.log1p(tolerance), alpha / family, beta)
-    return Screened(verdict, change, interval, mean)
+    return Screening(verdict, change, interval, mean)
 
 
 def centre_and_spread(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Return the geometric mean of runs and the sd of their logarithms, each None where it has no meaning.
+    """Return the geometric mean and the standard deviation of the logarithms.
 
     Args:
-        values: At least one; 0 has no logarithm, and one run alone no spread.
+        values: At least one.
+
+    Returns:
+        Both are None if a value is not above 0; the standard deviation is None for a single value.
     """
     if min(values) <= 0:
         return None, None
@@ -101,7 +104,7 @@ def centre_and_spread(values: Sequence[float]) -> tuple[float | None, float | No
 
 
 def _decide(worse: float, error: float, degrees: int, margin: float, alpha: float, beta: float) -> Verdict:
-    # Multiplied out, so that stored runs without any spread need no case of their own.
+    # Multiplied by the error instead of divided, so that stored runs may be equal.
     threshold = quantile(degrees, 1 - alpha) * error
     negligible = margin / 5
     if worse - negligible > threshold:

@@ -1,4 +1,4 @@
-"""Whether generated tokens have become an endless repetition."""
+"""Repetition in generated tokens, and the first difference of two sequences."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# A phrase of up to 8 tokens that fills the last 24 of them: three times or more.
 _LONGEST_PERIOD = 8
-_TAIL = 24
+_TAIL = 24  # three times the longest phrase
 
 
 def loops(tokens: Sequence[int]) -> bool:
-    """Whether the last 24 tokens are a phrase of up to 8 tokens, over and over."""
+    """Return whether the last 24 tokens repeat a phrase of up to 8 tokens."""
     tail = tokens[-_TAIL:]
     return len(tail) == _TAIL and any(
         all(tail[index] == tail[index + period] for index in range(_TAIL - period))
@@ -22,7 +21,7 @@ def loops(tokens: Sequence[int]) -> bool:
 
 
 def first_difference(one: Sequence[object], other: Sequence[object]) -> int | None:
-    """Return the first index at which two sequences differ; None where they are equal."""
+    """Return the first index at which two sequences differ; None if they are equal."""
     if list(one) == list(other):
         return None
     pairs = zip(one, other, strict=False)

@@ -1,9 +1,9 @@
-"""A candidate against a reference, session by session: the rule that gates.
+"""Sequential signed-rank test for paired sessions.
 
-The unit is the session: one log ratio of times, candidate by reference, so that positive is worse. The order
-of the two subjects is drawn by coin flip, so that with two equal subjects its sign is a coin flip as well,
-whatever the machine does; that alone carries the bound on false alarms. Sessions are looked at up to three
-times, and the looks share the error rate by their weights (Bonferroni).
+The unit is the session: one log ratio of times, candidate / reference, so that positive is worse. The order
+of the two subjects is random. Two equal subjects therefore give log ratios of random sign, whatever the
+machine does, and the error rate holds without further assumptions. The looks share it by their weights
+(Bonferroni).
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_llm.records import Verdict
+from pytest_llm.records import Gate, Verdict
 from pytest_llm.stats import signed_rank
 from pytest_llm.stats.power import minimum_detectable_effect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_llm.records import Claim
     from pytest_llm.records.metrics import Metric
 
-ALPHA = 0.01  # false "regressed", and false "improved", for a whole run of pytest
+ALPHA = 0.01  # false "regressed", and false "improved", of a whole run of pytest
 QUICK_ALPHA = 0.05
-BETA = 0.05  # false "pass", for each metric
+BETA = 0.05  # false "pass" of each metric
 WEIGHTS = (0.3, 0.3, 0.4)
 NEGLIGIBLE = 1 / 5  # of the tolerance, in logarithms: too small to matter
-# A "pass" beside evidence that points the other way would be hasty.
-_UNSUSPICIOUS = 0.2
+_UNSUSPICIOUS = 0.2  # no "pass" while the p-value of "regressed" is below this
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When to look, and which error rates hold.
+    """The looks of a sequential test and its error rates.
 
     Attributes:
-        alpha: Error rate of false "regressed", and of false "improved", for the family.
-        beta: Error rate of a false "pass", for each metric.
-        weights: The part of alpha and beta that each look may spend; together 1.
-        looks: After how many sessions each look is; ascending.
-        family: How many metrics share alpha.
+        alpha: Error rate of false "regressed", and of false "improved", of the family.
+        beta: Error rate of a false "pass" of each metric.
+        weights: The share of alpha and beta that each look spends; their sum is 1.
+        looks: The number of sessions at each look; ascending.
+        family: The number of metrics that share alpha.
     """
 
     alpha: float
@@ -49,19 +49,19 @@ class Rule:
     family: int
 
     def level(self, look: int) -> float:
-        """Return the p-value that one metric's alarm needs at a look (0 for the first)."""
+        """Return the significance level of one metric at a look, counted from 0."""
         return self.alpha / self.family * self.weights[look]
 
 
 def rule_for(effort: str, family: int) -> Rule:
-    """Return the rule of an effort for so many gated metrics, at least one.
+    """Return the rule of an effort.
 
-    The first look is where a sample wholly on one side can be significant, but not before 10 sessions (6 with
-    "quick", which looks once).
+    The first look comes as soon as a sample can be significant, but not before 10 sessions (6 with "quick",
+    which has one look).
 
     Args:
         effort: "quick", "normal" or "thorough".
-        family: The number of distinct (campaign, workload, metric) that are gated.
+        family: The number of distinct gated (campaign, workload, metric); at least one.
     """
     if effort == "quick":
         return Rule(QUICK_ALPHA, BETA, (1.0,), (max(6, _least_sessions(QUICK_ALPHA / family)),), family)
@@ -72,20 +72,20 @@ def rule_for(effort: str, family: int) -> Rule:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the sessions say of a metric.
+    """The state of a sequential test of one metric.
 
     Attributes:
-        verdict: None: go on, another session may tell.
-        look: The look that decided, or the last one there was, from 0; None before the first.
-        sessions: How many log ratios the numbers rest on.
-        change: Of time, as a log ratio: positive is worse (Hodges and Lehmann); None without a session.
-        interval: Of the change, at 1 - alpha; None with too few sessions for that.
-        p_regressed: Against "not slower than is too small to matter" or, where the question was whether it is
-            faster, against "faster by as much".
-        p_improved: Against "not faster than is too small to matter"; None where that was not asked.
-        p_ok: Against "slower by the tolerance or more" or "not faster by as much".
-        mde: The slowdown that this run would have called with 95 % power had it needed its last look, or the
-            speed-up that it would have acknowledged, as a ratio: 0.034 is 3.4 %. None before the first look.
+        verdict: None while more sessions are needed.
+        look: The look that decided, or the latest one, counted from 0; None before the first.
+        sessions: The number of log ratios behind the other values.
+        change: Hodges-Lehmann estimate of the log ratio of times: positive is worse; None without sessions.
+        interval: Of the change, at 1 - alpha; None with too few sessions.
+        p_regressed: Against "slower by no more than the negligible part"; for a claim, against "faster by the
+            claimed ratio".
+        p_improved: Against "faster by no more than the negligible part"; None for a claim.
+        p_ok: Against "slower by the tolerance or more"; for a claim, against "not faster by that ratio".
+        mde: The slowdown (for a claim, the speed-up) that the last look detects with 95 % power, as a ratio:
+            0.034 is 3.4 %. None before the first look.
     """
 
     verdict: Verdict | None
@@ -100,48 +100,51 @@ class Decision:
 
 
 def decide(rule: Rule, log_ratios: Sequence[float], tolerance: float) -> Decision:
-    """Say whether a candidate regressed, improved or passes, or that more sessions are needed.
+    """Decide whether a candidate regressed, improved or passes, or that more sessions are needed.
 
-    The looks are replayed: the first one that decides does so for good, and sessions after it, made for
-    another metric's sake, change nothing.
+    The first look that decides is final. Later sessions, which another metric needed, change nothing.
 
     Args:
-        rule: See ``rule_for``.
-        log_ratios: log(time of the candidate / time of the reference), one a session, in order; finite.
-        tolerance: The slowdown that must be called, as a ratio: 0.05.
+        rule: The looks and error rates.
+        log_ratios: log(time of the candidate / time of the reference), one per session, in order; finite.
+        tolerance: The slowdown that counts as a regression, as a ratio: 0.05.
     """
     return _replay(rule, log_ratios, _Slower(math.log1p(tolerance)))
 
 
 def decide_faster(rule: Rule, log_ratios: Sequence[float], by: float) -> Decision:
-    """Say whether a candidate is faster than the reference by at least that ratio, or that it is not.
+    """Decide whether a candidate is faster than the reference by a claimed ratio.
 
     Args:
-        rule: See ``rule_for``.
-        log_ratios: As for ``decide``.
-        by: The speed-up that is demanded, as a ratio: 0.05.
+        rule: The looks and error rates.
+        log_ratios: As for :func:`decide`.
+        by: The claimed speed-up, as a ratio: 0.05.
 
     Returns:
-        "pass" or "over limit", "inconclusive" after the last look, or no verdict yet.
+        The verdict is "pass", "over limit", "inconclusive" after the last look, or None.
     """
     return _replay(rule, log_ratios, _Faster(math.log1p(by)))
 
 
-def conclude(decision: Decision) -> Decision:
-    """Return the decision once no session can follow: what is undecided is inconclusive.
+def decide_any(rule: Rule, asked: Gate | Claim, log_ratios: Sequence[float]) -> Decision:
+    """Return the decision on a gate (:func:`decide`) or a claim (:func:`decide_faster`)."""
+    if isinstance(asked, Gate):
+        return decide(rule, log_ratios, asked.tolerance)
+    return decide_faster(rule, log_ratios, asked.by)
 
-    It would have called nothing, however slow: it has no MDE.
-    """
+
+def conclude(decision: Decision) -> Decision:
+    """Return the final decision: without further sessions, an open verdict is inconclusive and has no MDE."""
     return decision if decision.verdict else replace(decision, verdict=Verdict.INCONCLUSIVE, mde=None)
 
 
 def change_of(metric: Metric, log_ratio: float) -> float:
-    """Return a log ratio of times as the change of the metric: rates fall where latencies rise."""
+    """Return a log ratio of times as a relative change of the metric; the sign of rates is opposite."""
     return math.expm1(-log_ratio if metric.better == "higher" else log_ratio)
 
 
 def interval_of(metric: Metric, log_ratios: tuple[float, float]) -> tuple[float, float]:
-    """Return an interval of log ratios of times as one of the metric's changes, the lower end first."""
+    """Return an interval of log ratios of times as relative changes of the metric, lower end first."""
     low, high = sorted(change_of(metric, end) for end in log_ratios)
     return low, high
 
@@ -156,7 +159,7 @@ class _Evidence:
 class _Question(Protocol):
     @property
     def null(self) -> float:
-        """The size of change beyond which a call is asked for."""
+        """The size of change that the test must exceed."""
 
     def weigh(self, log_ratios: Sequence[float]) -> _Evidence: ...
 
@@ -232,7 +235,7 @@ def _describe(
 ) -> Decision:
     mde = None
     if look is not None:
-        last = len(rule.looks) - 1  # where a slowdown too small for this look would have been called
+        last = len(rule.looks) - 1
         mde = minimum_detectable_effect(log_ratios, question.null, rule.looks[last], rule.level(last))
     return Decision(
         verdict=verdict,

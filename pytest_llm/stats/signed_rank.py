@@ -1,9 +1,8 @@
-"""Wilcoxon's signed-rank test, exact with and without ties, with the estimate and interval that belong to it.
+"""Exact Wilcoxon signed-rank test with its estimate and interval.
 
-Under the null hypothesis the values are symmetric about 0, so that, given their sizes, every pattern of signs
-is equally likely. Ranks are doubled throughout: midranks become integers, and one distribution, counted in
-integers, serves samples with and without ties (Hollander, Wolfe and Chicken, "Nonparametric statistical
-methods", 3rd edition, sections 3.1 to 3.3).
+Ranks are doubled, so that midranks of ties are integers and one exact distribution serves samples with and
+without ties (Hollander, Wolfe and Chicken, "Nonparametric statistical methods", 3rd edition, sections 3.1 to
+3.3).
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def p_value(values: Sequence[float]) -> float:
-    """Return the exact one-sided p-value of "these lie above 0".
+    """Return the exact one-sided p-value of the hypothesis that the values lie above 0.
 
-    Zeros are dropped; nothing but zeros is 1. Without zeros and ties it never rises when a value does (a
-    value that leaves 0 adds a rank, which can raise it: Pratt 1959, "Remarks on zeros and ties in the
-    Wilcoxon signed rank procedures", Journal of the American Statistical Association 54, 655-667).
+    Zeros are dropped; without other values the p-value is 1. It never rises with a value, unless there are
+    zeros or ties (Pratt 1959, "Remarks on zeros and ties in the Wilcoxon signed rank procedures", Journal of
+    the American Statistical Association 54, 655-667).
     """
     kept = [value for value in values if value != 0]
     ranks = _doubled_midranks([abs(value) for value in kept])
@@ -32,22 +31,22 @@ def p_value(values: Sequence[float]) -> float:
 
 @lru_cache(maxsize=256)
 def critical_sum(count: int, level: float) -> int | None:
-    """Return the least sum of positive ranks whose p-value is at most that level, without ties.
+    """Return the smallest sum of positive ranks that is significant at a level, without ties.
 
-    It is also the number of positive Walsh averages that it takes (Tukey 1949). None where not even a sample
-    that lies wholly above 0 is that improbable.
+    It equals the number of positive Walsh averages (Tukey 1949). None if no sample of that size can be
+    significant.
     """
     ways = _ways_to_reach(tuple(range(2, 2 * count + 1, 2)))
     return next((rank_sum for rank_sum, way in enumerate(ways[::2]) if way / (1 << count) <= level), None)
 
 
 def walsh_averages(values: Sequence[float]) -> list[float]:
-    """Return the means of all pairs, each value with itself included, in ascending order."""
+    """Return the means of all pairs, including each value with itself, in ascending order."""
     return sorted((low + values[j]) / 2 for i, low in enumerate(values) for j in range(i, len(values)))
 
 
 def hodges_lehmann(values: Sequence[float]) -> float:
-    """Return the estimate of the centre that belongs to the test: the median of the Walsh averages.
+    """Return the Hodges-Lehmann estimate of the centre: the median of the Walsh averages.
 
     Args:
         values: At least one.
@@ -56,10 +55,9 @@ def hodges_lehmann(values: Sequence[float]) -> float:
 
 
 def interval(values: Sequence[float], confidence: float) -> tuple[float, float] | None:
-    """Return the centres that the two-sided test does not reject at 1 - confidence, as an interval.
+    """Return the confidence interval of the centre, or None if there are too few values for the confidence.
 
-    Its ends are order statistics of the Walsh averages; ties make it cover more often than it says, not less.
-    None where there are too few values for that confidence: even the widest interval would promise too much.
+    Its ends are order statistics of the Walsh averages. With ties it is conservative.
     """
     needed = critical_sum(len(values), (1 - confidence) / 2)
     if needed is None:
@@ -81,11 +79,9 @@ def _doubled_midranks(sizes: Sequence[float]) -> list[int]:
 
 @lru_cache(maxsize=256)
 def _ways_to_reach(ranks: tuple[int, ...]) -> tuple[int, ...]:
-    """Return, for every sum from 0 to that of all ranks, how many sign patterns give at least that sum.
-
-    The number of patterns by sum is a product of polynomials 1 + x^rank. Packed into one integer, each
-    coefficient in a slot of its own, the convolution is a shift and an addition for each rank.
-    """
+    """Return the number of sign patterns that reach each sum, from 0 to the sum of all ranks."""
+    # The number of patterns by sum is the product of the polynomials 1 + x^rank. One integer holds all
+    # coefficients, so multiplying by such a polynomial is a shift and an addition.
     slot = len(ranks) // 8 + 1  # bytes; 2**len(ranks) fits
     packed = 1
     for rank in ranks:

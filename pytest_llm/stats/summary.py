@@ -1,4 +1,4 @@
-"""From what a session noted to a sample, and from samples to a value."""
+"""Summary of sessions: from series to samples to a metric's value."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def percentile(values: Sequence[float], rank: float) -> float:
     """Return a percentile by linear interpolation between the closest ranks.
 
-    This is definition 7 of Hyndman and Fan (1996), "Sample quantiles in statistical packages", The American
-    Statistician 50(4), 361-365, and numpy's default.
+    Definition 7 of Hyndman and Fan (1996), "Sample quantiles in statistical packages", The American
+    Statistician 50(4), 361-365; numpy's default.
 
     Args:
         values: At least one.
@@ -34,44 +34,44 @@ def percentile(values: Sequence[float], rank: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
 
 
-def observations(metric: Metric, series: Series) -> list[float]:
-    """Return what a series says of a metric, in its unit: tokens per second, slopes, or the values."""
-    if metric.slope:
-        return slopes(series)
-    if metric.rate:
-        return [series.tokens / seconds for seconds in series.values]
-    return list(series.values)
+def summarize_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
+    """Return every declared metric that the sessions have series for, by name."""
+    found = [(metric, series_of(metric, sessions)) for metric in METRICS.values()]
+    return {metric.name: summarize(metric, series) for metric, series in found if series}
 
 
-def measure_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
-    """Return every declared metric that each of the sessions has something of, by name."""
-    found = [(metric, readable(metric, sessions)) for metric in METRICS.values()]
-    return {metric.name: measure(metric, series) for metric, series in found if series}
+def series_of(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
+    """Return the series of a metric, one per session, or none if they do not belong together.
 
-
-def readable(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
-    """Return the series that a metric is read from, one a session; none unless all of them tell it alike.
-
-    A session without it counts against it, unless one is enough; a series that is too short always does.
+    They do not if a session lacks the series (unless one session is enough), if their notes differ, or if one
+    has too few values.
     """
     found = [session.series.get(metric.series) for session in sessions]
-    there = [each for each in found if each is not None]
-    if len(there) < len(found) and not metric.once:
+    present = [each for each in found if each is not None]
+    if len(present) < len(found) and not metric.once:
         return []
-    alike = len({each.note for each in there}) == 1
-    return there if alike and all(len(each.values) > metric.slope for each in there) else []
+    alike = len({each.note for each in present}) == 1
+    return present if alike and all(len(each.values) > metric.slope for each in present) else []
 
 
-def measure(metric: Metric, sessions: Sequence[Series]) -> Measurement:
-    """Return the metric's samples, one a session, and its value over all of them.
+def summarize(metric: Metric, sessions: Sequence[Series]) -> Measurement:
+    """Return the metric's samples, one per session, and its value over all of them.
 
     Args:
-        metric: Which metric.
-        sessions: The series that the metric is read from, one a session; none of them empty.
+        metric: The metric.
+        sessions: Its series, one per session, each with a value.
     """
-    observed = [observations(metric, series) for series in sessions]
+    observed = [_observations(metric, series) for series in sessions]
     samples = tuple(percentile(values, metric.percentile) for values in observed)
     if metric.pooled:
         pooled = [value for values in observed for value in values]
         return Measurement(metric, percentile(pooled, metric.percentile), samples)
     return Measurement(metric, median(samples), samples)
+
+
+def _observations(metric: Metric, series: Series) -> list[float]:
+    if metric.slope:
+        return slopes(series)
+    if metric.rate:
+        return [series.tokens / seconds for seconds in series.values]
+    return list(series.values)

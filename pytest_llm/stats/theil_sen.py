@@ -1,4 +1,4 @@
-"""The slope of a series of equal steps, and how far it can be trusted."""
+"""Theil–Sen slope of a series of equal steps, with its confidence interval."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llm.records import Series
 
-# Of the interval that is told beside a slope.
 CONFIDENCE = 0.99
 
 
 def slopes(series: Series) -> list[float]:
-    """Return the slopes between all pairs of values, for each token.
+    """Return the slopes between all pairs of values, per token.
 
-    Their median is the estimator of Theil and Sen: nearly a third of the values may be anything, such as what
-    is allocated once, and it stays what it is.
+    Their median is the estimator of Theil (1950) and Sen (1968). It tolerates up to 29 % of outlying values,
+    such as a single large allocation.
     """
     values = series.values
     return [
@@ -29,16 +28,16 @@ def slopes(series: Series) -> list[float]:
 
 
 def interval(series: Series, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """Return the confidence interval of Sen (1968) of the slope, None where there are too few values.
+    """Return the confidence interval of the slope, or None if there are too few values.
 
-    It rests on the normal approximation of Kendall's S, with equal values accounted for, and holds where what
-    values deviate by from a line is independent. Memory that is given back later than it could be is not
-    quite that.
+    Sen (1968), "Estimates of the regression coefficient based on Kendall's tau", Journal of the American
+    Statistical Association 63, 1379-1389: the normal approximation of Kendall's S, corrected for ties. It
+    assumes independent deviations from the line, which memory that is released late violates slightly.
     """
     found = sorted(slopes(series))
     count = len(series.values)
     equal = Counter(series.values).values()
-    variance = (_of(count) - sum(map(_of, equal))) / 18
+    variance = (_variance_term(count) - sum(map(_variance_term, equal))) / 18
     reach = NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(variance)
     low = math.floor((len(found) - reach) / 2) - 1
     high = math.ceil((len(found) + reach) / 2)
@@ -47,5 +46,5 @@ def interval(series: Series, confidence: float = CONFIDENCE) -> tuple[float, flo
     return found[max(low, 0)], found[min(high, len(found) - 1)]
 
 
-def _of(count: int) -> int:
+def _variance_term(count: int) -> int:
     return count * (count - 1) * (2 * count + 5)

@@ -1,4 +1,4 @@
-"""How far a build may be from its reference: about as far as the reference is from itself."""
+"""Tolerance of an output comparison: a multiple of the reference's distance from its own benign variants."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_llm.records import Contrast
 
-# How many times as far as the reference's furthest benign variant. Each variant rounds one thing otherwise.
-# Two builds that round independently of each other are twice as far apart, and the rest is for luck; for
-# measurements see docs/output.md.
+# Each variant rounds one thing differently. Two builds that round independently of each other are twice as
+# far apart; the rest is a safety margin. docs/output.md has the measurements.
 MARGIN = 4.0
 
 
 def allowed(contrast: Contrast) -> tuple[float, float]:
-    """Return how large the mean and the 99th percentile of the KL divergence may be, in nats.
+    """Return the largest harmless mean and 99th percentile of the KL divergence, in nats.
 
     Args:
         contrast: With at least one variant.
@@ -24,7 +23,7 @@ def allowed(contrast: Contrast) -> tuple[float, float]:
 
 
 def outside(contrast: Contrast) -> bool:
-    """Whether a candidate is further from its reference than it may be; without variants nothing is."""
+    """Return whether the candidate exceeds the tolerance; False if the contrast has no variants."""
     if not contrast.variants:
         return False
     mean, p99 = allowed(contrast)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.checks.format import counted, percent, span
 from pytest_llm.records import Verdict
-from pytest_llm.stats.operators import ALPHA, changes
+from pytest_llm.stats.operators import ALPHA, operator_changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def phases(metric: Metric) -> tuple[Phase, ...]:
 
 def lines(run: OperatorRun) -> list[str]:
     """Say which operations differ, what that rests on, and what could not be looked into."""
-    compared = changes(run)
+    compared = operator_changes(run)
     told = [*_found(run, compared), *_resting(run, compared)] if compared else []
     missing = "; ".join(run.not_covered)
     return [*told, f"{run.phase}: operators not compared: {missing}"] if missing else told

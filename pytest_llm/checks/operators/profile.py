@@ -12,7 +12,7 @@ from pytest_llm.checks.operators import cases, programs
 from pytest_llm.errors import EngineError
 from pytest_llm.models import read_header
 from pytest_llm.records import OperatorRun, OperatorTimes
-from pytest_llm.stats.operators import affordable, repetitions
+from pytest_llm.stats.operators import affordable_cases, least_repetitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -186,9 +186,9 @@ class _Bench:
         if not looked:
             return times
         costs = [cost for _, _, cost in looked]
-        chosen = affordable(costs, (self._context.seconds - self.spent()) * _CAUTION)
+        chosen = affordable_cases(costs, (self._context.seconds - self.spent()) * _CAUTION)
         broken: set[int] = set()
-        for _ in range(repetitions(chosen)):
+        for _ in range(least_repetitions(chosen)):
             for place in range(chosen):
                 if place in broken or self.spent() + costs[place] > self._context.seconds:
                     continue

@@ -27,7 +27,7 @@ from pytest_llm.records import (
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.reports import results
 from pytest_llm.stats.sequential import rule_for
-from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.summary import summarize_all
 from tests.bare import BUILD, RUN
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Test:
             build=replace(BUILD, version=version, compiled_with="CPU : AVX2 = 1"),
             effective_options={"n_ctx": 4096},
             sessions=(session,),
-            measurements=measure_all([session]),
+            measurements=summarize_all([session]),
             invariants=self.invariants,
         )
         baseline_checks = tuple(screen_run(run, gate, (), 1, "never recorded") for gate in gates)

@@ -11,7 +11,7 @@ from pytest_llm.measure import run_alone
 from pytest_llm.measure.leaks import READINGS, STEPS, leak_series
 from pytest_llm.records import Campaign, Run, Series, Workload
 from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, Holding
-from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.summary import summarize_all
 from tests.bare import MODEL, SUBJECT
 
 from .test_solo import CHAT, DEEP, Machine, PretendedMemory, PretendedModel, Told
@@ -90,7 +90,7 @@ def test_where_nothing_tells_there_are_no_readings() -> None:
     campaign = Campaign(SUBJECT, (CHAT,), 2, leaks=(CHAT,))
     found = run_alone(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told())[CHAT]
     assert isinstance(found, Run)
-    assert LEAK not in measure_all(found.sessions)
+    assert LEAK not in summarize_all(found.sessions)
 
 
 def test_each_reading_is_told() -> None:

@@ -37,7 +37,7 @@ from pytest_llm.records.serialization import decode
 from pytest_llm.reports import reader, results, results_schema
 from pytest_llm.reports.recheck import differences
 from pytest_llm.stats.sequential import Rule, rule_for
-from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.summary import summarize_all
 from tests.bare import BUILD, RUN
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def a_run() -> Run:
         build=replace(BUILD, compiled_with="AVX2", environment={"OMP_X": "1"}),
         effective_options={"n_ctx": 4096, "buffers_mib": {"CPU KV": 45.0}},
         sessions=sessions,
-        measurements=measure_all(sessions),
+        measurements=summarize_all(sessions),
         invariants={"token_ids": [1, 2], "effective_options": {"flash_attn": "on"}},
     )
 
@@ -152,7 +152,7 @@ def a_pair(seed: int, of_reference: LoadOptions | None = None) -> PairedRun:
     run = a_run()
     sessions = rule_for("normal", FAMILY).looks[0] + 1
     candidate = replace(run, sessions=paired_sessions([0.1] * sessions, seed))
-    candidate = replace(candidate, measurements=measure_all(candidate.sessions))
+    candidate = replace(candidate, measurements=summarize_all(candidate.sessions))
     subject = replace(run.subject, load_options=of_reference or run.subject.load_options)
     build = run.build if of_reference else replace(run.build, version="0.3.35", llama_cpp_commit="4df29be")
     reference = replace(
@@ -249,7 +249,7 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
         assert screened.verdict.value == found["verdict"]
         assert (screened.value, screened.change) == (found["value"], found["change"])
         assert screened.interval == (found["interval"] and tuple(found["interval"]))
-    for name, measurement in measure_all(runs["run-1"].sessions).items():
+    for name, measurement in summarize_all(runs["run-1"].sessions).items():
         assert measurement.value == test["metrics"][name]["value"]
         assert list(measurement.samples) == test["metrics"][name]["samples"]
 

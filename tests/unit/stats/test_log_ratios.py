@@ -21,8 +21,8 @@ from pytest_llm.records import (
     Verdict,
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
-from pytest_llm.stats.log_ratios import ask, log_ratios, session_log_ratios
-from pytest_llm.stats.sequential import rule_for
+from pytest_llm.stats.log_ratios import log_ratios, session_log_ratios
+from pytest_llm.stats.sequential import decide_any, rule_for
 from pytest_llm.stats.summary import percentile
 from tests.bare import RUN
 
@@ -106,9 +106,9 @@ def test_a_session_without_the_metric_ends_the_list(gap: Sequence[float] | None,
 def test_a_gate_asks_whether_it_is_slower_and_a_claim_whether_it_is_faster() -> None:
     than = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
     faster = [-math.log(1.3)] * 10
-    assert ask(RULE, Gate(SPEED, 0.05), faster).verdict is Verdict.IMPROVED
-    assert ask(RULE, Claim(SPEED, 0.2, than), faster).verdict is Verdict.PASS
-    assert ask(RULE, Claim(SPEED, 0.4, than), faster).verdict is Verdict.OVER_LIMIT
-    assert ask(RULE, Gate(SPEED, 0.05), [-each for each in faster]).verdict is Verdict.REGRESSED
-    assert ask(RULE, Gate(SPEED, 0.5), [-each for each in faster]).verdict is Verdict.REGRESSED
-    assert ask(RULE, Gate(SPEED, 0.05), faster[:9]).verdict is None
+    assert decide_any(RULE, Gate(SPEED, 0.05), faster).verdict is Verdict.IMPROVED
+    assert decide_any(RULE, Claim(SPEED, 0.2, than), faster).verdict is Verdict.PASS
+    assert decide_any(RULE, Claim(SPEED, 0.4, than), faster).verdict is Verdict.OVER_LIMIT
+    assert decide_any(RULE, Gate(SPEED, 0.05), [-each for each in faster]).verdict is Verdict.REGRESSED
+    assert decide_any(RULE, Gate(SPEED, 0.5), [-each for each in faster]).verdict is Verdict.REGRESSED
+    assert decide_any(RULE, Gate(SPEED, 0.05), faster[:9]).verdict is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from pytest_llm.stats.order_statistics import median_interval
+from benchmarks.order_statistics import median_interval
 
 
 def test_the_known_order_statistics_are_taken() -> None:

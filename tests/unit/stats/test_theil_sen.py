@@ -17,7 +17,7 @@ from pytest_llm.records import (
     Verdict,
 )
 from pytest_llm.records.metrics import METRICS
-from pytest_llm.stats.summary import measure_all
+from pytest_llm.stats.summary import summarize_all
 from pytest_llm.stats.theil_sen import interval, slopes
 from tests.bare import RUN
 
@@ -26,7 +26,7 @@ LEAK = METRICS["leaked_bytes_per_token"]
 
 def a_run(*sessions: Session) -> Run:
     """A run of which nothing is known but what its sessions noted."""
-    return replace(RUN, sessions=sessions, measurements=measure_all(sessions))
+    return replace(RUN, sessions=sessions, measurements=summarize_all(sessions))
 
 
 def rising(per_token: float, readings: int = 33, tokens: int = 16, spread: float = 0.0) -> Series:
@@ -37,7 +37,7 @@ def rising(per_token: float, readings: int = 33, tokens: int = 16, spread: float
 
 
 def leaked(series: Series) -> float:
-    return measure_all([Session({}), Session({"held": series})])[LEAK.name].value
+    return summarize_all([Session({}), Session({"held": series})])[LEAK.name].value
 
 
 def test_a_slope_is_bytes_by_token_and_noted_in_one_session_only() -> None:

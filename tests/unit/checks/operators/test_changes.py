@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llm.checks.operators.explain import lines
 from pytest_llm.records import OperatorCase, OperatorRun, OperatorTimes
-from pytest_llm.stats.operators import affordable, changes, repetitions
+from pytest_llm.stats.operators import affordable_cases, least_repetitions, operator_changes
 
 NOISE = (1.01, 0.99, 1.02, 0.98, 1.015, 0.985, 1.005, 0.995)
 
@@ -29,7 +29,7 @@ def run(*found: OperatorTimes, **others: object) -> OperatorRun:
 
 
 def test_the_operation_that_takes_longer_differs_and_the_others_do_not() -> None:
-    found = changes(run(times("MUL_MAT", 1.34), times("ROPE", 1.0), times("ADD", 1.0)))
+    found = operator_changes(run(times("MUL_MAT", 1.34), times("ROPE", 1.0), times("ADD", 1.0)))
 
     assert [each.differs for each in found] == [True, False, False]
     assert found[0].change == pytest.approx(0.34, abs=0.02)
@@ -38,7 +38,7 @@ def test_the_operation_that_takes_longer_differs_and_the_others_do_not() -> None
 
 
 def test_an_operation_that_takes_less_time_differs_as_well() -> None:
-    (found,) = changes(run(times("MUL_MAT", 0.8)))
+    (found,) = operator_changes(run(times("MUL_MAT", 0.8)))
 
     assert found.differs
     assert found.change == pytest.approx(-0.2, abs=0.02)
@@ -47,20 +47,20 @@ def test_an_operation_that_takes_less_time_differs_as_well() -> None:
 def test_a_share_counts_nodes_and_what_was_only_looked_at() -> None:
     looked_at = OperatorTimes(case("ADD", 60), (1e-6, 1e-6))
 
-    (found,) = changes(run(times("MUL_MAT", 2.0, 1e-6, nodes=30), looked_at))
+    (found,) = operator_changes(run(times("MUL_MAT", 2.0, 1e-6, nodes=30), looked_at))
 
     assert found.share == pytest.approx(30 * 2 / (30 * 2 + 60), rel=0.01)
 
 
 def test_shapes_that_are_not_the_models_have_no_share() -> None:
-    (found,) = changes(run(times("MUL_MAT", 1.0, nodes=0), shapes="built in"))
+    (found,) = operator_changes(run(times("MUL_MAT", 1.0, nodes=0), shapes="built in"))
 
     assert found.share is None
 
 
 @pytest.mark.parametrize(("cases", "needed"), [(1, 6), (2, 7), (3, 7), (4, 8), (6, 8), (7, 9), (12, 9)])
 def test_one_repetition_less_could_not_tell_anything(cases: int, needed: int) -> None:
-    assert repetitions(cases) == needed
+    assert least_repetitions(cases) == needed
     found = tuple(times(str(number), 1.5) for number in range(cases))
     enough = tuple(
         replace(each, candidate=(each.candidate * 2)[:needed], reference=(each.reference * 2)[:needed])
@@ -70,16 +70,16 @@ def test_one_repetition_less_could_not_tell_anything(cases: int, needed: int) ->
         replace(each, candidate=each.candidate[: needed - 1], reference=each.reference[: needed - 1])
         for each in enough
     )
-    assert all(each.interval is not None for each in changes(run(*enough)))
-    assert all(each.interval is None and not each.differs for each in changes(run(*too_few)))
+    assert all(each.interval is not None for each in operator_changes(run(*enough)))
+    assert all(each.interval is None and not each.differs for each in operator_changes(run(*too_few)))
 
 
 def test_as_many_cases_as_there_is_time_for_are_repeated() -> None:
-    assert affordable([2.0] * 10, 2 * 5 * 8) == 5
-    assert affordable([2.0] * 10, 2 * 5 * 8 - 1) == 4
-    assert affordable([9.0, 1.0], 70) == 2
-    assert affordable([9.0, 1.0], 69) == 1
-    assert affordable([100.0], 1) == 1
+    assert affordable_cases([2.0] * 10, 2 * 5 * 8) == 5
+    assert affordable_cases([2.0] * 10, 2 * 5 * 8 - 1) == 4
+    assert affordable_cases([9.0, 1.0], 70) == 2
+    assert affordable_cases([9.0, 1.0], 69) == 1
+    assert affordable_cases([100.0], 1) == 1
 
 
 def test_equal_builds_have_an_operation_named_in_at_most_one_run_of_twenty() -> None:
@@ -89,7 +89,9 @@ def test_equal_builds_have_an_operation_named_in_at_most_one_run_of_twenty() -> 
         one, other = (tuple(1e-5 * chance.lognormvariate(0, 0.05) for _ in range(8)) for _ in range(2))
         return OperatorTimes(case("MUL_MAT"), (1e-5, 1e-5), one, other)
 
-    named = sum(any(each.differs for each in changes(run(*(noisy() for _ in range(5))))) for _ in range(1000))
+    named = sum(
+        any(each.differs for each in operator_changes(run(*(noisy() for _ in range(5))))) for _ in range(1000)
+    )
 
     assert named <= 70  # 50 are expected at most
 

@@ -12,7 +12,7 @@ import pytest
 from pytest_llm.checks.operators import ProfilingContext, Work, compare
 from pytest_llm.checks.operators.explain import lines
 from pytest_llm.errors import BuildError
-from pytest_llm.stats.operators import changes, repetitions
+from pytest_llm.stats.operators import least_repetitions, operator_changes
 
 from .conftest import SECONDS
 
@@ -30,7 +30,7 @@ HEAD = "MUL_MAT q8_0 576×49152, n=1"
 
 def named(run: OperatorRun) -> list[str]:
     """Which operators differ."""
-    return [str(each.case) for each in changes(run) if each.differs]
+    return [str(each.case) for each in operator_changes(run) if each.differs]
 
 
 def test_the_operation_that_was_slowed_is_named_and_nothing_else(
@@ -39,7 +39,7 @@ def test_the_operation_that_was_slowed_is_named_and_nothing_else(
     run = compare(desk.tree("b", slower={"q4_1": 1.4}), desk.tree("a"), work, context)
 
     assert run.shapes == "model"
-    repeated = [str(each.case) for each in changes(run)]
+    repeated = [str(each.case) for each in operator_changes(run)]
     assert HEAD in repeated
     assert named(run) == [each for each in repeated if "q4_1" in each]
     assert re.match(rf"generation: {MATMUL} takes (3[5-9]|4\d)\.\d % more time", lines(run)[0])
@@ -51,7 +51,7 @@ def test_nothing_is_named_where_a_build_is_compared_with_itself(
     run = compare(desk.tree("b"), desk.tree("a", seed=1), work, context)
 
     assert named(run) == []
-    assert len(changes(run)) == 4
+    assert len(operator_changes(run)) == 4
     assert lines(run)[0].startswith("generation: of ")
 
 
@@ -79,11 +79,11 @@ def test_the_time_is_kept_and_used(desk: Desk, work: Work, context: ProfilingCon
     run = compare(desk.tree("b"), desk.tree("a"), work, replace(context, seconds=seconds))
 
     repeated = [each for each in run.times if each.candidate]
-    assert {len(each.candidate) for each in repeated} == {repetitions(len(repeated))}
+    assert {len(each.candidate) for each in repeated} == {least_repetitions(len(repeated))}
     assert run.seconds <= seconds
     more = len(repeated) + 1
     look = 2 * SECONDS * len(run.times)
-    longer = 2 * SECONDS * more * repetitions(more)
+    longer = 2 * SECONDS * more * least_repetitions(more)
     assert more > len(run.times) or longer > 0.9 * (seconds - look)
 
 
@@ -96,7 +96,7 @@ def test_a_comparison_that_takes_longer_than_it_looked_is_cut_off(
     run = compare(desk.tree("b"), desk.tree("a"), work, slowing)
 
     assert run.seconds < context.seconds + 5.0  # no case is begun that is not expected to fit
-    assert changes(run)
+    assert operator_changes(run)
     assert "nothing can be told in the time there was" in lines(run)[0]
 
 
@@ -160,7 +160,7 @@ def test_a_benchmark_that_reads_no_file_is_measured_on_built_in_shapes(
         "FLASH_ATTN_EXT f16 64×4096×8, n=1",
     }
     assert named(run) == ["MUL_MAT q4_1 14336×4096, n=1"]
-    assert all(each.share is None for each in changes(run))
+    assert all(each.share is None for each in operator_changes(run))
 
 
 def test_a_prompt_is_measured_on_built_in_shapes(desk: Desk, work: Work, context: ProfilingContext) -> None:
