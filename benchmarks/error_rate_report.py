@@ -1,4 +1,4 @@
-"""The table: what each rule said of the same campaigns."""
+"""The table of error rates: verdicts of each rule on the same campaigns."""
 
 from __future__ import annotations
 

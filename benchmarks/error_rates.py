@@ -1,12 +1,10 @@
-"""How often the paired comparison is right, on the real engine, beside rules that are in use.
+"""Error rates of the paired comparison on the real engine, beside rules in common use.
 
     uv run python -m benchmarks.error_rates --campaigns 0:20,5:20,10:5
 
-Compares the installed build with itself, made slower by so many per cent (the library of
-``tests/system/faults/graph_compute.c``), as often as asked, and prints what was said. Every campaign is one
-line of a file, so that an interrupted run goes on where it stopped, and the table can be had again from the
-file alone (``--report``). The file beside this one holds the campaigns of the table in
-``docs/comparing.md``; name another (``--data``) to begin anew.
+Compares the installed build with itself, slowed down by the given per cent, as often as asked, and prints the
+verdicts. Every campaign is a line of a file: an interrupted run resumes, and ``--report`` prints the table
+from the file alone. The stored file has the campaigns of ``docs/comparing.md``; ``--data`` names another.
 """
 
 from __future__ import annotations

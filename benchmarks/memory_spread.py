@@ -1,10 +1,10 @@
-"""By how much the memory of one build differs from itself: what a tolerance has to leave alone.
+"""Differences in memory of one build from itself, which a tolerance must exceed.
 
     uv run python -m benchmarks.memory_spread --runs 5
 
-Runs the tests of ``tests/regression/test_speed.py`` as often as asked. Every run is a line of a file, so that
-an interrupted program goes on where it stopped, and the table can be had again from the file alone
-(``--runs 0``). The file beside this one holds the runs of the table in ``docs/memory.md``.
+Runs the tests of ``tests/regression/test_speed.py`` as often as asked. Every run is a line of a file: an
+interrupted program resumes, and ``--runs 0`` prints the table from the file alone. The stored file has the
+runs of ``docs/memory.md``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What the plugin itself costs beside measuring, a test.
+"""Time that the plugin itself takes for each test, without measuring.
 
     uv run python benchmarks/overhead.py
 
-Runs 50 benchmarks on 2 subjects with the real engine, and 50 empty tests without the plugin. What the first
-took, less its campaigns (everything between asking for a campaign and having its runs), less what the second
-took, is the plugin's own: options, markers, plan, verdicts, summary, results file. The goal is 10 ms a test.
+Runs 50 benchmarks on 2 subjects with the real engine, and 50 empty tests without the plugin. The plugin's own
+time is the first, less its campaigns, less the second: options, markers, plan, verdicts, summary, results
+file. The goal is 10 ms a test.
 """
 
 from __future__ import annotations

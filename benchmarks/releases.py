@@ -1,11 +1,10 @@
-"""What SmolLM2 loses or gains with each release of llama-cpp-python, beside the installed one.
+"""Speed of SmolLM2 with each release of llama-cpp-python, compared with the installed one.
 
     uv run python -m benchmarks.releases 0.3.0 0.3.4 0.3.8 0.3.16
 
-Each release is made, measured beside the installed build as ``--llm-against`` does, and becomes one line of a
-file, so that an interrupted run goes on where it stopped; one that cannot be made or run is a line with the
-reason. The table can be had again from the file alone: name no release. The file beside this one holds what
-is in ``docs/releases.md``.
+Each release is made, compared with the installed build as ``--llm-against`` does, and becomes a line of a
+file: an interrupted run resumes. A release that cannot be made or run is a line with the reason. Without
+arguments, it prints the table from the file. The stored file has the releases of ``docs/releases.md``.
 """
 
 from __future__ import annotations

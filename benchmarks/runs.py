@@ -1,4 +1,4 @@
-"""Runs of pytest that a program here starts, and the lines that it keeps of them."""
+"""Runs of pytest started by the benchmarks, and the lines they store."""
 
 from __future__ import annotations
 

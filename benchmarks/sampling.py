@@ -1,13 +1,12 @@
-"""What watching memory costs: shares of a core, and of a worker's speed.
+"""Cost of sampling memory: shares of a core, and of a worker's speed.
 
     uv run python -m benchmarks.sampling
 
-Watches a worker that generates on as many threads as there are cores, through ``/proc``, and as if it were
-on one GPU, through the real pynvml on the library that the tests answer with (``tests/nvml_stub.c``). The
-time is that of this process, which does nothing else, wakeups included. A driver's own calls cost more or
-less than the stand-in's. The goal is 1 % of a core for both together.
+Watches a worker that generates on as many threads as there are cores, through ``/proc`` and, as if it were on
+one GPU, through pynvml on the stand-in library of the tests (``tests/nvml_stub.c``). Counts the CPU time of
+this process, which does nothing else. A real driver's calls take more or less time. The goal: 1 % of a core.
 
-Then pairs of slices are timed: each after a rehearsal, of which one is watched, as it is in a session.
+Then times pairs of slices, one of each pair while the worker is watched.
 """
 
 from __future__ import annotations

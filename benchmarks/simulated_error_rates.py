@@ -1,9 +1,9 @@
-"""How often the paired rule is right, by simulation.
+"""Error rates of the paired rule, by simulation.
 
     uv run python -m benchmarks.simulated_error_rates
 
-Prints, for sessions that scatter by 1 to 4 %, what a run of two gated metrics says of equal subjects, of a
-candidate that is 5 % slower, and of one that is slower by just too little to matter.
+Prints, for sessions with a spread of 1 to 4 %, the verdicts of a run with two gated metrics on equal
+subjects, on a candidate that is 5 % slower, and on one that is slower by slightly less than is negligible.
 """
 
 from __future__ import annotations

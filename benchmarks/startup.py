@@ -1,4 +1,4 @@
-"""What the plugin adds to a run of pytest that has nothing to do with models.
+"""Time that the plugin adds to a run of pytest that has nothing to do with models.
 
     uv run python benchmarks/startup.py
 

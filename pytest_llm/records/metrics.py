@@ -151,11 +151,10 @@ _DECLARED = (
         BYTES,
         "lower",
         "peak_vram",
-        "The most memory of all GPUs together over load and one whole request, sampled every 20 ms: what the "
-        "worker and its children hold, the backend's context included, where the driver tells it by process; "
-        "else by how much more of the devices is in use than before the load. Where no driver's library "
-        "is there, how much less of them ggml says is free after the load or the request, or the sum of the "
-        "buffers that llama.cpp allocated there.",
+        "The largest total memory on all GPUs over load and one whole request, sampled every 20 ms: of the "
+        "worker and its children, including the backend's context, if the driver counts it per process; "
+        "otherwise the increase of the devices' used memory since before the load. Without a driver library: "
+        "the decrease of the free memory that ggml reports, or the sum of llama.cpp's device buffers.",
         _NVML,
         once=True,
     ),
@@ -165,7 +164,7 @@ _DECLARED = (
         JOULES,
         "lower",
         "energy_per_token",
-        "What the GPUs that the worker is on took over one whole request, whoever else used them, divided by "
+        "Energy that the worker's GPUs used over one whole request, including other processes, divided by "
         "the tokens of its prompts and answers; at depth 0 only.",
         _NVML,
         once=True,
@@ -187,7 +186,7 @@ _DECLARED = (
         "lower",
         "peak_ram_anonymous",
         "The largest anonymous part of the worker's resident set over load and one whole request, sampled "
-        "every 20 ms: what mapped weights do not count into.",
+        "every 20 ms; mapped weights are not part of it.",
         _PROC,
         tolerance=_OF_RAM,
     ),
@@ -208,9 +207,9 @@ _DECLARED = (
         BYTES,
         "lower",
         "held",
-        "The slope of anonymous and device memory over generated tokens, at a context that is taken back to "
-        "the same depth again and again, so that the KV cache is not what grows: the median of the slopes "
-        "between all pairs of readings.",
+        "The slope of anonymous and device memory over generated tokens, in a context that returns to the "
+        "same depth again and again, so that the KV cache does not grow: the median of the slopes between "
+        "all pairs of readings.",
         "Sen (1968), Journal of the American Statistical Association 63(324), 1379-1389",
         slope=True,
         once=True,
