@@ -108,7 +108,7 @@ def llm_limit(
     min: str | float | None = None,  # noqa: A002
     max: str | float | None = None,  # noqa: A002
 ) -> Limit:
-    """Fail if any metric, by its name, is below a minimum or above a maximum."""
+    """Fail if the metric of this name is below the minimum or above the maximum."""
     from pytest_llm.errors import UsageError
     from pytest_llm.records import Limit
     from pytest_llm.records.metrics import find
