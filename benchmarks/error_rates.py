@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from benchmarks.error_rate_report import lines
+from pytest_llm import measure as measuring
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.machine.qualification.injected import WithVariables
-from pytest_llm.measure import run_paired
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import (
     BuildReference,
@@ -69,7 +69,7 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     reference = Side(subject, model, LlamaCppPython(BUILD, TIMEOUT))
     candidate = reference._replace(engine=WithVariables(reference.engine, fault))
     context = measurement_context(ProgressDisplay(lambda _: None), patience=3600.0)
-    run = run_paired(campaign, candidate, reference, rule, context)[WORKLOAD]
+    run = measuring.measure(campaign, (candidate, reference), rule, context)[WORKLOAD]
     if not isinstance(run, PairedRun):
         raise run
     return {

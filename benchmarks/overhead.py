@@ -48,7 +48,7 @@ from pathlib import Path
 from pytest_llm.plugin import runner as measuring
 
 spent = []
-measure = measuring.run_alone
+measure = measuring.measure
 
 def timed(*arguments):
     started = time.perf_counter()
@@ -57,7 +57,7 @@ def timed(*arguments):
     finally:
         spent.append(time.perf_counter() - started)
 
-measuring.run_alone = timed
+measuring.measure = timed
 
 def pytest_unconfigure(config):
     Path("campaigns.json").write_text(json.dumps(spent))

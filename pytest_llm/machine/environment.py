@@ -1,4 +1,4 @@
-"""What a campaign of two subjects gets from this machine."""
+"""The measuring context of this machine."""
 
 from __future__ import annotations
 

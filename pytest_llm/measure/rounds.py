@@ -1,7 +1,8 @@
-"""Rounds of a pair: the same slice of both subjects, one after the other, in an order that a coin decides.
+"""Rounds of slices: what one session times of a subject or of a pair.
 
-Whichever waits is stopped: threads that spin while they wait would be measured as the other's slowness, and
-comparing a build with itself could not show it.
+A round of a pair is the same slice of both, one after the other, in an order that a coin decides. Whichever
+waits is stopped: threads that spin while they wait would be measured as the other's slowness, and comparing a
+build with itself could not show it.
 """
 
 from __future__ import annotations
@@ -12,42 +13,67 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_llm.measure.slices import Budget, request_series, slice_series, within
+from pytest_llm.records import Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_llm.records import Series, Workload
+    from pytest_llm.records import Workload
     from pytest_llm.records.protocols import Clock, Held, Loaded, Noise, Probe, Progress
 
     Pair = tuple[Loaded, Loaded]
+    Slice = tuple[int, float]
     Request = tuple[float, Sequence[float]]
 
-# The candidate's and the reference's place in every pair.
-PLACES = (0, 1)
 Taken = TypeVar("Taken")
 
-# Many short rounds beat few long ones. A slice of prompt is ten times as long as one of generation.
+
+@dataclass(frozen=True)
+class Budget:
+    """How often a session does a thing: at least, at most, and for about how many seconds."""
+
+    least: int
+    most: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SliceFloor:
+    """The smallest slice of generation worth timing: so many steps, and so many seconds."""
+
+    steps: int
+    seconds: float
+
+
+# Far above the clock's resolution, far below the seconds over which a shared machine's speed wanders. On a
+# GPU a few tokens measure the launch of the graph and little else.
+ON_CPU = SliceFloor(steps=4, seconds=0.03)
+ON_GPU = SliceFloor(steps=32, seconds=0.3)
+
+# A subject alone: rounds of a prompt slice and a generation slice, then requests.
+SOLO_ROUNDS = Budget(least=3, most=30, seconds=2.0)
+SOLO_REQUESTS = Budget(least=1, most=10, seconds=1.5)
+# A pair: many short rounds beat few long ones. A slice of prompt is ten times as long as one of generation.
 PROMPT_ROUNDS = Budget(least=5, most=30, seconds=5.0)
 GENERATION_ROUNDS = Budget(least=15, most=30, seconds=2.5)
 REQUEST_ROUNDS = Budget(least=1, most=5, seconds=1.0)
-_WARM_UP_ROUNDS_MOST = 8
+_WARM_UP_MOST = 8
 _STEADY = 0.25
 
 
 @dataclass(frozen=True)
 class MeasurementContext:
-    """What a campaign gets from outside.
+    """Probes, clock, coin and limits of a campaign.
 
     Attributes:
         probe: Watches the memory of processes.
-        noise: Tells which rounds were disturbed from outside.
-        clock: For budgets alone.
+        noise: Names the rounds that something from outside disturbed.
+        clock: For budgets; what is reported is timed inside the worker.
         progress: Shows each session.
-        coin: True or False, as likely.
+        coin: True or False, equally likely.
         room: Bytes of memory that are free now.
         patience: Seconds after which no further session begins.
-        held: Tells what a process holds, for workloads that are watched for leaks.
+        held: Reads the memory that a process holds, for workloads that are watched for leaks.
     """
 
     probe: Probe
@@ -65,46 +91,36 @@ class Disturbances:
     """How many rounds were disturbed from outside, by the reason.
 
     Attributes:
-        dropped: They do not count.
-        counted: They do, since too few would be left.
+        dropped: Left out.
+        counted: Kept, since too few would be left.
     """
 
     dropped: Counter[str] = field(default_factory=Counter)
     counted: Counter[str] = field(default_factory=Counter)
 
 
-def measure_pair(
-    pair: Pair, workload: Workload, steps: int, context: MeasurementContext, seen: Disturbances
-) -> tuple[dict[str, Series], dict[str, Series]]:
-    """Take slices and requests of both, which stand at the workload's depth; note disturbed rounds.
+def measure_solo(loaded: Loaded, workload: Workload, clock: Clock) -> dict[str, Series]:
+    """Warm up, then time rounds of slices and whole requests of the only subject, at the workload's depth.
 
     Raises:
-        EngineError: A worker refused, died or hung.
+        EngineError: The worker refused, died or hung.
     """
-    coverages = [each.coverage(workload) for each in pair]
-    if not all(each.slices for each in coverages):
-        return {}, {}
-    _warm_up(pair, steps, context)
-    prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, context, seen)
-    generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, context, seen)
-    requests: tuple[list[Request], list[Request]] = ([], [])
-    if all(each.requests for each in coverages):
-        requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, context, seen)
-    ours, theirs = (
-        {
-            "prompt": slice_series(prompt[place]),
-            "generation": slice_series(generation[place]),
-            **request_series(requests[place], workload),
-        }
-        for place in PLACES
-    )
-    return ours, theirs
+    coverage = loaded.coverage(workload)
+    if not coverage.slices:
+        return {}
+    steps = generation_steps(loaded, workload)
+    _warm_up(lambda: [loaded.generation_slice(steps)[1]])
+    prompt: list[Slice] = []
+    generation: list[Slice] = []
+    for _ in within(SOLO_ROUNDS, clock):
+        prompt.append(loaded.prompt_slice())
+        generation.append(loaded.generation_slice(steps))
+    requests = [loaded.request() for _ in within(SOLO_REQUESTS, clock)] if coverage.requests else []
+    return _series(prompt, generation, requests, workload)
 
 
-def measure_one(
-    loaded: Loaded, workload: Workload, steps: int, context: MeasurementContext
-) -> dict[str, Series]:
-    """Take as much of one that is alone in memory.
+def measure_half(loaded: Loaded, workload: Workload, steps: int, clock: Clock) -> dict[str, Series]:
+    """Time as much of one side of a pair as :func:`measure_pair` does of both.
 
     Raises:
         EngineError: The worker refused, died or hung.
@@ -113,21 +129,66 @@ def measure_one(
     if not coverage.slices:
         return {}
     loaded.generation_slice(steps)
-    prompt = [loaded.prompt_slice() for _ in within(PROMPT_ROUNDS, context.clock)]
-    generation = [loaded.generation_slice(steps) for _ in within(GENERATION_ROUNDS, context.clock)]
-    requests = [loaded.request() for _ in within(REQUEST_ROUNDS, context.clock)] if coverage.requests else []
-    return {
-        "prompt": slice_series(prompt),
-        "generation": slice_series(generation),
-        **request_series(requests, workload),
-    }
+    prompt = [loaded.prompt_slice() for _ in within(PROMPT_ROUNDS, clock)]
+    generation = [loaded.generation_slice(steps) for _ in within(GENERATION_ROUNDS, clock)]
+    requests = [loaded.request() for _ in within(REQUEST_ROUNDS, clock)] if coverage.requests else []
+    return _series(prompt, generation, requests, workload)
 
 
-def _warm_up(pair: Pair, steps: int, context: MeasurementContext) -> None:
-    before = [math.inf, math.inf]
-    for _ in range(_WARM_UP_ROUNDS_MOST):
-        now = [seconds for _, seconds in _round(pair, lambda each: each.generation_slice(steps), context)]
-        if all(abs(after - then) <= _STEADY * after for after, then in zip(now, before, strict=True)):
+def measure_pair(
+    pair: Pair, workload: Workload, steps: int, context: MeasurementContext, seen: Disturbances
+) -> tuple[dict[str, Series], dict[str, Series]]:
+    """Time rounds of both, which are suspended at the workload's depth; note disturbed rounds.
+
+    Raises:
+        EngineError: A worker refused, died or hung.
+    """
+    coverages = [each.coverage(workload) for each in pair]
+    if not all(each.slices for each in coverages):
+        return {}, {}
+    _warm_up(
+        lambda: [seconds for _, seconds in _round(pair, lambda each: each.generation_slice(steps), context)]
+    )
+    prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, context, seen)
+    generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, context, seen)
+    requests: tuple[list[Request], list[Request]] = ([], [])
+    if all(each.requests for each in coverages):
+        requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, context, seen)
+    ours, theirs = (_series(prompt[i], generation[i], requests[i], workload) for i in (0, 1))
+    return ours, theirs
+
+
+def generation_steps(loaded: Loaded, workload: Workload) -> int:
+    """Return how many decodes a slice of generation takes, for a subject at the workload's depth."""
+    floor = ON_GPU if loaded.on_gpu else ON_CPU
+    _, seconds = loaded.generation_slice(floor.steps)
+    steps = math.ceil(floor.seconds * floor.steps / seconds)
+    # More than the workload generates would measure another depth.
+    return max(floor.steps, min(steps, workload.generate_tokens))
+
+
+def within(budget: Budget, clock: Clock) -> Iterator[int]:
+    """Count from 0 for as long as a budget lasts."""
+    started = clock()
+    for done in range(budget.most):
+        if done >= budget.least and clock() - started >= budget.seconds:
+            return
+        yield done
+
+
+def load_series(loaded: Loaded, workload: Workload, seconds: float) -> dict[str, Series]:
+    """Return the seconds of a subject's ``load`` as a series, if they are those of loading."""
+    return {"load": Series((seconds,))} if loaded.coverage(workload).load else {}
+
+
+def _warm_up(once: Callable[[], list[float]]) -> None:
+    """Repeat until the seconds are steady. The rehearsal has warmed what a prompt touches."""
+    before: list[float] = []
+    for _ in range(_WARM_UP_MOST):
+        now = once()
+        if before and all(
+            abs(after - then) <= _STEADY * after for after, then in zip(now, before, strict=True)
+        ):
             return
         before = now
 
@@ -139,10 +200,7 @@ def _rounds(
     context: MeasurementContext,
     seen: Disturbances,
 ) -> tuple[list[Taken], list[Taken]]:
-    """Take the same of both in turns; leave out rounds that were disturbed from outside.
-
-    Where too few are left, the disturbance is how this machine is, and all of them count.
-    """
+    """Time the same of both in turns; leave out rounds that were disturbed, unless too few would be left."""
     rounds: list[tuple[tuple[Taken, Taken], tuple[str, ...]]] = []
     for _ in within(budget, context.clock):
         context.noise.mark()
@@ -165,9 +223,25 @@ def _round(pair: Pair, take: Callable[[Loaded], Taken], context: MeasurementCont
     return taken[0], taken[1]
 
 
+def _series(
+    prompt: Sequence[Slice], generation: Sequence[Slice], requests: Sequence[Request], workload: Workload
+) -> dict[str, Series]:
+    found = {"prompt": _slice_series(prompt), "generation": _slice_series(generation)}
+    if requests:
+        tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
+        found["request"] = Series(tuple(first + math.fsum(gaps) for first, gaps in requests), tokens)
+        found["first_token"] = Series(tuple(first for first, _ in requests))
+        found["inter_token"] = Series(tuple(gap for _, gaps in requests for gap in gaps))
+    return found
+
+
+def _slice_series(slices: Sequence[Slice]) -> Series:
+    return Series(tuple(seconds for _, seconds in slices), slices[0][0])
+
+
 @contextmanager
 def awake(loaded: Loaded) -> Iterator[Loaded]:
-    """Let a waiting subject work, and stop it again, also where it refused the work."""
+    """Resume a suspended subject, and suspend it again even if it refused the work."""
     loaded.resume()
     try:
         yield loaded
@@ -176,5 +250,5 @@ def awake(loaded: Loaded) -> Iterator[Loaded]:
 
 
 def order(context: MeasurementContext) -> tuple[int, int]:
-    """Return the places of a pair in the order of a coin's flip."""
+    """Return the places of a pair in an order that a coin decides."""
     return (0, 1) if context.coin() else (1, 0)

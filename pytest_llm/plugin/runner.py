@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import closing
 from functools import partial
@@ -12,8 +13,7 @@ from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import Work
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.machine.environment import measurement_context
-from pytest_llm.machine.probes import all_probes, held_memory
-from pytest_llm.measure import OutputRun, SnapshotRun, compare_outputs, run_alone, run_paired, say
+from pytest_llm.measure import OutputRun, SnapshotRun, compare_outputs, measure, say
 from pytest_llm.records import Run, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import OperatorRun, OutputGate, OutputSnapshot, PairedRun, Phase, Plan, Subject
     from pytest_llm.records.protocols import Clock, Engine, Models, Progress
+    from pytest_llm.stats.sequential import Rule
 
 Made = TypeVar("Made")
 
@@ -77,10 +78,8 @@ class Measuring:
         def run() -> Mapping[Workload, Run | LLMBenchError]:
             side = self._side(subject, progress)
             self._take_lock(progress)
-            campaign = plan.campaign_of(subject)
-            return run_alone(
-                campaign, side.model, side.engine, all_probes(), self._clock, progress, held_memory()
-            )
+            context = measurement_context(progress, math.inf, self._clock)
+            return measure(plan.campaign_of(subject), (side,), self._rule(plan), context)
 
         return self._alone.get(subject, workload, run)
 
@@ -96,13 +95,8 @@ class Measuring:
         def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
             sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
             self._take_lock(progress)
-            rule = rule_for(self._settings.effort, plan.family)
-            return run_paired(
-                plan.campaign_of(subject, reference),
-                *sides,
-                rule,
-                measurement_context(progress, self._settings.time_limit, self._clock),
-            )
+            context = measurement_context(progress, self._settings.time_limit, self._clock)
+            return measure(plan.campaign_of(subject, reference), sides, self._rule(plan), context)
 
         return self._paired.get((subject, reference), workload, run)
 
@@ -189,6 +183,9 @@ class Measuring:
         other = None if beside is None else beside.build
         engine = self._provider.engine(subject.build, progress.preparing, other)
         return Side(subject, self._models.resolve(subject.model), engine)
+
+    def _rule(self, plan: Plan) -> Rule:
+        return rule_for(self._settings.effort, plan.family)
 
     def _take_lock(self, progress: Progress) -> None:
         if self._refused is not None:

@@ -268,7 +268,7 @@ class DriverMemory:
 def test_a_driver_that_begins_to_tell_by_process_is_compared_with_its_own_word_only(
     project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.plugin.runner.all_probes", DriverMemory)
+    monkeypatch.setattr("pytest_llm.machine.environment.all_probes", DriverMemory)
     _write(project, '"peak_vram"')
     _record(project, stand_in)
     assert _verdicts(project) == {"peak_vram": "pass"}

@@ -87,7 +87,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
 def test_a_limit_is_kept_at_exactly_its_bound_and_not_beyond(
     project: Project, monkeypatch: pytest.MonkeyPatch, marker: str, bound: float, beyond: float
 ) -> None:
-    monkeypatch.setattr("pytest_llm.plugin.runner.all_probes", SteadyMemory)
+    monkeypatch.setattr("pytest_llm.machine.environment.all_probes", SteadyMemory)
     project.write(
         f"""
         pytestmark = pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=17)

@@ -105,8 +105,8 @@ def test_arrows_point_the_way_the_architecture_says(path: Path) -> None:
     ("module", "source"),
     [
         ("records/run.py", "from pytest_llm.measure.plan import make_plan"),
-        ("measure/solo.py", "from pytest_llm import builds"),
-        ("measure/solo.py", "import pytest"),
+        ("measure/sessions.py", "from pytest_llm import builds"),
+        ("measure/sessions.py", "import pytest"),
         ("engines/devices.py", "from pytest_llm.machine.fingerprint import usable_cores"),
         ("engines/llama_cpp_python/client.py", "if True:\n    def f():\n        import llama_cpp"),
         ("engines/llama_cpp_python/worker/serve.py", "from pytest_llm.errors import LLMBenchError"),

@@ -9,7 +9,7 @@ from pytest_llm.errors import EngineError, UsageError
 from pytest_llm.machine.qualification.injected import Dragging, WithVariables
 from pytest_llm.machine.qualification.interference import duet_log_ratios
 from pytest_llm.machine.qualification.record import Figures, Result
-from pytest_llm.measure import run_paired
+from pytest_llm.measure import measure as measure_campaign
 from pytest_llm.records import Campaign, Gate, Question, Verdict
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.stats.log_ratios import log_ratios
@@ -68,7 +68,7 @@ def _pair(
         reference = side._replace(engine=reference_of(side.engine))
         questions = tuple(Question(workload, each) for each in GATES)
         campaign = Campaign(side.subject, (workload,), SESSIONS, side.subject, questions)
-        outcome = run_paired(campaign, candidate, reference, _RULE, context)[workload]
+        outcome = measure_campaign(campaign, (candidate, reference), _RULE, context)[workload]
         if isinstance(outcome, EngineError):
             raise outcome
         if outcome.not_interleaved:

@@ -16,8 +16,7 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llm.measure.rounds import Disturbances, measure_one, measure_pair
-from pytest_llm.measure.slices import generation_steps
+from pytest_llm.measure.rounds import Disturbances, generation_steps, measure_half, measure_pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,7 +72,7 @@ def _session(
         return [
             _in_duet(side, loaded, workload, steps, context)
             if duet
-            else measure_one(loaded, workload, steps, context)
+            else measure_half(loaded, workload, steps, context.clock)
             for duet in duets
         ]
 

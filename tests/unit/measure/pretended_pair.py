@@ -11,7 +11,7 @@ from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
 )
-from pytest_llm.measure import MeasurementContext, run_paired
+from pytest_llm.measure import MeasurementContext, measure
 from pytest_llm.records import (
     Build,
     BuildReference,
@@ -280,13 +280,8 @@ class Pair:
             room=lambda: self.room,
             patience=self.patience,
         )
-        return run_paired(
-            campaign,
-            Side(CANDIDATE, MODEL, self.candidate),
-            Side(REFERENCE, MODEL, self.reference),
-            RULE,
-            context,
-        )
+        sides = Side(CANDIDATE, MODEL, self.candidate), Side(REFERENCE, MODEL, self.reference)
+        return measure(campaign, sides, RULE, context)
 
     def run_one(self, workload: Workload = CHAT) -> PairedRun:
         return the_pair(self.run(workload), workload)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import WorkerDiedError
-from pytest_llm.measure import run_alone
 from pytest_llm.measure.leaks import READINGS, STEPS, leak_series
 from pytest_llm.records import Campaign, Run, Series, Workload
 from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, Holding
 from pytest_llm.stats.summary import summarize_all
 from tests.bare import MODEL, SUBJECT
 
-from .test_solo import CHAT, DEEP, Machine, PretendedMemory, PretendedModel, Told
+from .test_solo import CHAT, DEEP, Machine, PretendedModel, Told, measure_solo
 
 if TYPE_CHECKING:
     from pytest_llm.records import Session
@@ -29,7 +28,7 @@ def run(machine: Machine, *workloads: Workload, leaks: tuple[Workload, ...], per
         return Holding(1e8 + per_token * machine.generated, WITH_DEVICES)
 
     campaign = Campaign(SUBJECT, workloads, 3, leaks=leaks)
-    outcomes = run_alone(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told(), held)
+    outcomes = measure_solo(campaign, machine, held=held)
     found = outcomes[workloads[0]]
     if isinstance(found, Exception):
         raise found
@@ -88,21 +87,14 @@ def test_a_workload_that_failed_is_not_watched() -> None:
 def test_where_nothing_tells_there_are_no_readings() -> None:
     machine = Machine()
     campaign = Campaign(SUBJECT, (CHAT,), 2, leaks=(CHAT,))
-    found = run_alone(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told())[CHAT]
+    found = measure_solo(campaign, machine)[CHAT]
     assert isinstance(found, Run)
     assert LEAK not in summarize_all(found.sessions)
 
 
 def test_each_reading_is_told() -> None:
     machine, told = Machine(), Told()
-    run_alone(
-        Campaign(SUBJECT, (CHAT, DEEP), 2, leaks=(DEEP,)),
-        MODEL,
-        machine,
-        PretendedMemory(),
-        machine.clock,
-        told,
-    )
+    measure_solo(Campaign(SUBJECT, (CHAT, DEEP), 2, leaks=(DEEP,)), machine, told)
     assert told.looks == [("watching for leaks", number, READINGS) for number in range(READINGS + 1)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,9 +15,8 @@ from pytest_llm.errors import (
     RequestFailedError,
     WorkerDiedError,
 )
-from pytest_llm.measure import run_alone
-from pytest_llm.measure.slices import ON_CPU, ON_GPU
-from pytest_llm.measure.solo import REQUESTS, ROUNDS
+from pytest_llm.measure import MeasurementContext, measure
+from pytest_llm.measure.rounds import ON_CPU, ON_GPU, SOLO_REQUESTS, SOLO_ROUNDS
 from pytest_llm.records import (
     Build,
     Campaign,
@@ -27,13 +27,15 @@ from pytest_llm.records import (
     Workload,
 )
 from pytest_llm.records.protocols import Coverage
+from pytest_llm.records.side import Side
+from pytest_llm.stats.sequential import rule_for
 from tests.bare import MODEL, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import GenerationSession
+    from pytest_llm.records.protocols import GenerationSession, Held
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
@@ -172,10 +174,38 @@ class Told:
     def preparing(self, doing: str) -> None: ...
 
 
+class Unasked:
+    """Noise and a coin that a subject alone has no use for."""
+
+    def mark(self) -> None:
+        raise AssertionError("no round is dropped")
+
+    def since_mark(self) -> tuple[str, ...]:
+        raise AssertionError("no round is dropped")
+
+    def flip(self) -> bool:
+        raise AssertionError("there is no order to draw")
+
+
+def measure_solo(
+    campaign: Campaign, machine: Machine, told: Told | None = None, held: Held = lambda _: None
+) -> Mapping[Workload, Run | EngineError]:
+    context = MeasurementContext(
+        probe=PretendedMemory(),
+        noise=Unasked(),
+        clock=machine.clock,
+        progress=told or Told(),
+        coin=Unasked().flip,
+        room=lambda: 0.0,
+        patience=math.inf,
+        held=held,
+    )
+    return measure(campaign, (Side(SUBJECT, MODEL, machine),), rule_for("normal", 1), context)
+
+
 def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:
     campaign = Campaign(SUBJECT, workloads, sessions)
-    outcomes = run_alone(campaign, MODEL, machine, PretendedMemory(), machine.clock, Told())
-    return dict(outcomes)
+    return dict(measure_solo(campaign, machine))
 
 
 def the_run(outcomes: dict[Workload, object], workload: Workload) -> Run:
@@ -209,11 +239,11 @@ def test_rounds_and_requests_keep_to_their_budgets() -> None:
     assert len(series["first_token"].values) == 2
     assert len(series["inter_token"].values) == 2 * 63
     quick = the_run(run(Machine(prompt_seconds=0.001, token_seconds=1e-5), CHAT), CHAT).sessions[0].series
-    assert len(quick["prompt"].values) == ROUNDS.most
-    assert len(quick["first_token"].values) == REQUESTS.most
+    assert len(quick["prompt"].values) == SOLO_ROUNDS.most
+    assert len(quick["first_token"].values) == SOLO_REQUESTS.most
     slow = the_run(run(Machine(prompt_seconds=60, token_seconds=5), CHAT), CHAT).sessions[0].series
-    assert len(slow["prompt"].values) == ROUNDS.least
-    assert len(slow["first_token"].values) == REQUESTS.least
+    assert len(slow["prompt"].values) == SOLO_ROUNDS.least
+    assert len(slow["first_token"].values) == SOLO_REQUESTS.least
 
 
 @pytest.mark.parametrize(
@@ -286,6 +316,6 @@ def test_a_campaign_whose_workloads_all_failed_starts_no_further_process() -> No
 def test_progress_shows_every_session_and_how_long_it_took() -> None:
     told = Told()
     machine = Machine()
-    run_alone(Campaign(SUBJECT, (CHAT,), 2), MODEL, machine, PretendedMemory(), machine.clock, told)
+    measure_solo(Campaign(SUBJECT, (CHAT,), 2), machine, told)
     assert [line.partition(" ")[0] for line in told.lines] == ["1/2", "1", "2/2", "2", "ended"]
     assert told.lines[1] == told.lines[3].replace("2 took", "1 took")

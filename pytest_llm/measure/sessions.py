@@ -1,0 +1,241 @@
+"""Sessions of one subject or of a pair: a campaign becomes runs.
+
+Each session has fresh processes: memory layout and placement differ from one process to the next, so sessions
+are the independent units of every statistic.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, overload
+
+from pytest_llm.errors import RequestFailedError, WorkerDiedError, WorkerHungError
+from pytest_llm.measure.leaks import WATCHING, watch_for_leaks
+from pytest_llm.measure.memory import memory_series
+from pytest_llm.measure.rounds import (
+    Disturbances,
+    awake,
+    generation_steps,
+    load_series,
+    measure_half,
+    measure_pair,
+    measure_solo,
+    order,
+)
+from pytest_llm.measure.state import CampaignState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pytest_llm.errors import EngineError
+    from pytest_llm.measure.rounds import MeasurementContext
+    from pytest_llm.records import Campaign, PairedRun, Run, Series, Workload
+    from pytest_llm.records.protocols import Loaded
+    from pytest_llm.records.side import Side
+    from pytest_llm.stats.sequential import Rule
+
+    Work = Callable[[Workload], None]
+
+_ALONE = ("the candidate alone, before any timing", "the reference alone, before any timing")
+
+
+class _Process(NamedTuple):
+    """A loaded subject, its memory while it loaded, and the seconds that took."""
+
+    loaded: Loaded
+    at_load: Mapping[str, Series]
+    load_seconds: float
+
+
+@overload
+def measure(
+    campaign: Campaign, sides: tuple[Side], rule: Rule, context: MeasurementContext
+) -> Mapping[Workload, Run | EngineError]: ...
+
+
+@overload
+def measure(
+    campaign: Campaign, sides: tuple[Side, Side], rule: Rule, context: MeasurementContext
+) -> Mapping[Workload, PairedRun | EngineError]: ...
+
+
+def measure(
+    campaign: Campaign, sides: tuple[Side, ...], rule: Rule, context: MeasurementContext
+) -> Mapping[Workload, Run | PairedRun | EngineError]:
+    """Run sessions until every question of a campaign is answered, or no further session may begin.
+
+    Args:
+        campaign: The workloads and questions. A subject without a reference has as many sessions as it says.
+        sides: The subject; of a pair, the candidate and its reference.
+        rule: Says after which sessions of a pair its questions are looked at.
+        context: Probes, clock, coin and limits.
+
+    Returns:
+        For each workload its run, or the error that ended it; the other workloads went on.
+
+    Raises:
+        EngineError: An engine does not start, or refuses to load its subject.
+    """
+    state = CampaignState(campaign, sides, rule)
+    started = context.clock()
+    if len(sides) > 1:
+        for place in order(context):
+            _check_alone(place, state, context)
+        state.not_interleaved = state.bytes_together() > context.room()
+    for number in range(1, campaign.sessions + 1):
+        if not state.waiting():
+            break
+        spent = context.clock() - started
+        if number > 1 and spent * number / (number - 1) > context.patience:
+            state.cut_off = _cut_off(number - 1, spent)
+            break
+        context.progress.session_started(campaign.subject, number, campaign.sessions)
+        before = context.clock()
+        if len(sides) == 1 or state.not_interleaved:
+            _one_after_another(state, context)
+        else:
+            _interleaved(state, context)
+        context.progress.session_ended(campaign.subject, number, campaign.sessions, context.clock() - before)
+    watch_for_leaks(
+        [each for each in campaign.leaks if state.was_measured(each)],
+        sides[0].start,
+        context.held,
+        state.add_to_last,
+        state.fail,
+        partial(context.progress.untimed, campaign.subject, WATCHING),
+    )
+    context.progress.campaign_ended()
+    return state.outcomes()
+
+
+def _cut_off(sessions: int, seconds: float) -> str:
+    count = f"{sessions} session{'s' if sessions != 1 else ''}"
+    return f"the time limit was reached after {count}, {seconds:.0f} s"
+
+
+def _check_alone(place: int, state: CampaignState, context: MeasurementContext) -> None:
+    """Note configuration, output and memory of one side of a pair, and how long its slices must be."""
+    context.progress.untimed(state.sides[place].subject, _ALONE[place])
+
+    def start(stack: ExitStack) -> Work:
+        process = _start(place, state, context, stack)
+        loaded = process.loaded
+        state.note_memory(place, process.at_load)
+
+        def check(workload: Workload) -> None:
+            at_work = _rehearse(loaded, workload, context)
+            state.note_memory(place, at_work)
+            state.note_alone(place, workload, _memory(place, process, workload, at_work, state))
+            if loaded.coverage(workload).slices:
+                state.note_steps(workload, generation_steps(loaded, workload))
+
+        return check
+
+    _each(state, start)
+
+
+def _one_after_another(state: CampaignState, context: MeasurementContext) -> None:
+    """Measure the only subject, or both of a pair that do not fit into memory together."""
+    found: dict[Workload, dict[int, dict[str, Series]]] = {each: {} for each in state.waiting()}
+    solo = len(state.sides) == 1
+    for place in (0,) if solo else order(context):
+
+        def start(stack: ExitStack, place: int = place) -> Work:
+            process = _start(place, state, context, stack)
+            loaded = process.loaded
+
+            def work(workload: Workload) -> None:
+                at_work = _rehearse(loaded, workload, context)
+                found[workload][place] = {
+                    **(
+                        measure_solo(loaded, workload, context.clock)
+                        if solo
+                        else measure_half(loaded, workload, state.steps[workload], context.clock)
+                    ),
+                    **_memory(place, process, workload, at_work, state),
+                    **load_series(loaded, workload, process.load_seconds),
+                }
+
+            return work
+
+        _each(state, start)
+    for workload in state.waiting():
+        state.add(workload, [found[workload][place] for place in range(len(state.sides))], Disturbances())
+
+
+def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
+    """Have both of a pair in memory, and time each slice of one next to the same slice of the other."""
+
+    def start(stack: ExitStack) -> Work:
+        processes: dict[int, _Process] = {}
+        for place in order(context):
+            processes[place] = _start(place, state, context, stack)
+            processes[place].loaded.suspend()
+        pair = processes[0].loaded, processes[1].loaded
+
+        def work(workload: Workload) -> None:
+            at_work: dict[int, Mapping[str, Series]] = {}
+            for place in order(context):
+                at_work[place] = _rehearse(pair[place], workload, context, suspended=True)
+            disturbances = Disturbances()
+            series = measure_pair(pair, workload, state.steps[workload], context, disturbances)
+            found = [
+                {
+                    **series[place],
+                    **state.memory_beside(place, workload, processes[place].at_load, at_work[place]),
+                    **load_series(pair[place], workload, processes[place].load_seconds),
+                }
+                for place in (0, 1)
+            ]
+            state.add(workload, found, disturbances)
+
+        return work
+
+    _each(state, start)
+
+
+def _each(state: CampaignState, start: Callable[[ExitStack], Work]) -> None:
+    """Start processes and work on each waiting workload.
+
+    A workload that is refused fails alone. After one that ends its process, the others get new processes.
+    """
+    waiting = state.waiting()
+    while waiting:
+        with ExitStack() as stack:
+            work = start(stack)
+            while waiting:
+                workload = waiting.pop(0)
+                try:
+                    work(workload)
+                except RequestFailedError as error:
+                    state.fail(workload, error)
+                except (WorkerDiedError, WorkerHungError) as error:
+                    state.fail(workload, error)
+                    break
+
+
+def _start(place: int, state: CampaignState, context: MeasurementContext, stack: ExitStack) -> _Process:
+    """Start a process that the stack closes, load its subject and, the first time, ask what it is."""
+    loaded = stack.enter_context(closing(state.sides[place].start()))
+    with context.probe.watch(loaded.pid) as at_load:
+        seconds = loaded.load()
+    state.describe(place, loaded)
+    return _Process(loaded, at_load, seconds)
+
+
+def _rehearse(
+    loaded: Loaded, workload: Workload, context: MeasurementContext, *, suspended: bool = False
+) -> Mapping[str, Series]:
+    with context.probe.watch(loaded.pid) as at_work, ExitStack() as stack:
+        if suspended:
+            stack.enter_context(awake(loaded))
+        loaded.rehearse(workload)
+    return at_work
+
+
+def _memory(
+    place: int, process: _Process, workload: Workload, at_work: Mapping[str, Series], state: CampaignState
+) -> dict[str, Series]:
+    on_devices = process.loaded.on_devices()
+    return memory_series(process.at_load, at_work, workload, state.effective_options(place), on_devices)

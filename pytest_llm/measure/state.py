@@ -1,0 +1,163 @@
+"""State of a campaign: what is measured so far, and which questions are open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.measure.memory import beside_another, memory_series
+from pytest_llm.records import PairedRun, Run, Session
+from pytest_llm.stats.log_ratios import session_log_ratios
+from pytest_llm.stats.sequential import decide_any
+from pytest_llm.stats.summary import summarize_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.errors import EngineError
+    from pytest_llm.measure.rounds import Disturbances
+    from pytest_llm.records import JSON, Build, Campaign, Claim, Gate, Series, Workload
+    from pytest_llm.records.protocols import Loaded
+    from pytest_llm.records.side import Side
+    from pytest_llm.stats.sequential import Rule
+
+
+class _Description(NamedTuple):
+    build: Build
+    effective_options: Mapping[str, JSON]
+    invariants: Mapping[str, JSON]
+
+
+class CampaignState:
+    """Sessions, errors and open questions of one subject or of a pair.
+
+    Attributes:
+        sides: The subject; of a pair, the candidate and its reference. A *place* is an index of these.
+        steps: Decodes in a slice of generation, by workload; of a pair.
+        not_interleaved: Both of a pair do not fit into memory together.
+        cut_off: Why no further session may begin; "" while one may.
+    """
+
+    def __init__(self, campaign: Campaign, sides: tuple[Side, ...], rule: Rule) -> None:
+        """Begin with nothing measured."""
+        self.sides = sides
+        self.steps: dict[Workload, int] = dict.fromkeys(campaign.workloads, 0)
+        self.not_interleaved = False
+        self.cut_off = ""
+        self._campaign = campaign
+        self._rule = rule
+        self._sessions: dict[Workload, list[tuple[Session, ...]]] = {w: [] for w in campaign.workloads}
+        self._disturbances: dict[Workload, list[Disturbances]] = {w: [] for w in campaign.workloads}
+        self._errors: dict[Workload, EngineError] = {}
+        self._described: dict[int, _Description] = {}
+        self._bytes: dict[int, float] = {}
+        self._alone: dict[tuple[int, Workload], Mapping[str, Series]] = {}
+
+    def waiting(self) -> list[Workload]:
+        """Return the workloads that another session has to measure."""
+        return [each for each in self._sessions if each not in self._errors and self._open(each)]
+
+    def was_measured(self, workload: Workload) -> bool:
+        """Whether there are sessions of a workload, and no error."""
+        return bool(self._sessions[workload]) and workload not in self._errors
+
+    def describe(self, place: int, loaded: Loaded) -> None:
+        """Ask a loaded subject what it is, once a campaign: every session shows the same."""
+        if place not in self._described:
+            self._described[place] = _Description(
+                loaded.build, loaded.effective_options(), loaded.invariants()
+            )
+
+    def effective_options(self, place: int) -> Mapping[str, JSON]:
+        """Return the load options of a subject as they really are."""
+        return self._described[place].effective_options
+
+    def note_steps(self, workload: Workload, steps: int) -> None:
+        """Have both of a pair do equal work: what is long enough for the faster one."""
+        self.steps[workload] = max(steps, self.steps[workload])
+
+    def note_memory(self, place: int, peaks: Mapping[str, Series]) -> None:
+        """Note how much memory a subject took."""
+        seen = peaks.get("peak_ram")
+        if seen is not None:
+            self._bytes[place] = max(self._bytes.get(place, 0.0), *seen.values)
+
+    def bytes_together(self) -> float:
+        """Return how much memory both of a pair take, as far as it is known."""
+        return sum(self._bytes.values())
+
+    def note_alone(self, place: int, workload: Workload, memory: Mapping[str, Series]) -> None:
+        """Note the memory of one side of a pair while it was the only one."""
+        self._alone[place, workload] = memory
+
+    def memory_beside(
+        self, place: int, workload: Workload, at_load: Mapping[str, Series], at_work: Mapping[str, Series]
+    ) -> Mapping[str, Series]:
+        """Return the memory of one side in the current session, in which both are in memory."""
+        # What ggml tells of a device may be both subjects', and is taken from the check alone.
+        own = memory_series(at_load, at_work, workload, self.effective_options(place), {})
+        first = not self._sessions[workload]
+        return beside_another(own, self._alone.get((place, workload), {}), first=first)
+
+    def add(
+        self, workload: Workload, series: Sequence[Mapping[str, Series]], disturbances: Disturbances
+    ) -> None:
+        """Add a session: one mapping of series for each side."""
+        self._sessions[workload].append(tuple(Session(each) for each in series))
+        self._disturbances[workload].append(disturbances)
+
+    def add_to_last(self, workload: Workload, series: Mapping[str, Series]) -> None:
+        """Add to the last session what the candidate showed after all of them."""
+        ours, *others = self._sessions[workload][-1]
+        self._sessions[workload][-1] = (Session({**ours.series, **series}), *others)
+
+    def fail(self, workload: Workload, error: EngineError) -> None:
+        """Note that a workload cannot be measured."""
+        self._errors[workload] = error
+
+    def outcomes(self) -> dict[Workload, Run | PairedRun | EngineError]:
+        """Return for each workload its run, or the error that ended it."""
+        return {each: self._errors.get(each) or self._outcome(each) for each in self._sessions}
+
+    def _open(self, workload: Workload) -> bool:
+        sessions = self._sessions[workload]
+        if len(self.sides) == 1:
+            return len(sessions) < self._campaign.sessions
+        if len(sessions) >= self._rule.looks[-1]:
+            return False
+        asked = [each.asked for each in self._campaign.questions if each.workload == workload]
+        if not asked:
+            return len(sessions) < self._rule.looks[0]
+        return any(self._undecided(each, sessions) for each in asked)
+
+    def _undecided(self, asked: Gate | Claim, sessions: Sequence[tuple[Session, ...]]) -> bool:
+        pairs = [(each[0], each[1]) for each in sessions]
+        ratios = session_log_ratios(asked.metric, pairs, together=not self.not_interleaved)
+        # What one session had nothing of, no further one can answer.
+        return len(ratios) == len(sessions) and decide_any(self._rule, asked, ratios).verdict is None
+
+    def _outcome(self, workload: Workload) -> Run | PairedRun:
+        candidate, *references = (self._run(workload, place) for place in range(len(self.sides)))
+        if not references:
+            return candidate
+        return PairedRun(
+            candidate,
+            references[0],
+            dropped=tuple(dict(each.dropped) for each in self._disturbances[workload]),
+            disturbed=tuple(dict(each.counted) for each in self._disturbances[workload]),
+            not_interleaved=self.not_interleaved,
+            cut_off=self.cut_off if self._open(workload) else "",
+        )
+
+    def _run(self, workload: Workload, place: int) -> Run:
+        side, described = self.sides[place], self._described[place]
+        sessions = tuple(each[place] for each in self._sessions[workload])
+        return Run(
+            subject=side.subject,
+            workload=workload,
+            model=side.model,
+            build=described.build,
+            effective_options=described.effective_options,
+            sessions=sessions,
+            measurements=summarize_all(sessions),
+            invariants=described.invariants,
+        )
