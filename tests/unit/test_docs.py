@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from docs import generate, links
+from pytest_llm.baselines import merge
+from pytest_llm.checks import drift
+from pytest_llm.checks.operators import profile
+from pytest_llm.machine.memory import sampler
+from pytest_llm.machine.qualification import checks as qualification
+from pytest_llm.measure import leaks, plan, rounds
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats import power, prediction, sequential, theil_sen, tolerance
 from tests import REPOSITORY
 
 if TYPE_CHECKING:
@@ -146,3 +154,48 @@ def test_every_term_of_the_glossary_has_its_line_once() -> None:
         r"^\*\*([^*]+)\*\*", (REPOSITORY / "docs/glossary.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     assert len(terms) == len(set(terms)) > 50
+
+
+def figures() -> dict[str, tuple[str, ...]]:
+    """Return sentences with the constants of the code, by the page that must have them."""
+    sessions = "{quick} with `--llm-effort quick`, {normal} with `normal`, {thorough} with `thorough`"
+    return {
+        "comparing.md": (
+            f"tolerance of {METRICS['generation_tokens_per_second'].tolerance:.0%}".replace("%", " %"),
+            f"δ₀ = M / {1 / sequential.NEGLIGIBLE:g} the negligible change",
+            f"{rounds.PROMPT_ROUNDS.least} to {rounds.PROMPT_ROUNDS.most} rounds of one prompt ubatch",
+            f"{rounds.GENERATION_ROUNDS.least} to {rounds.GENERATION_ROUNDS.most} rounds of a few generated",
+            f"{rounds.REQUEST_ROUNDS.least} to {rounds.REQUEST_ROUNDS.most} rounds of whole requests",
+            f"would have been called with {100 * power.POWER:g} % power",
+            f"led by at most {drift.NEAR_TIE:g} nat",
+            f"every decode lengthened by {100 * qualification.SLOWDOWN:g} %",
+        ),
+        "measuring.md": (
+            sessions.format(**plan.SESSIONS),
+            f"{rounds.SOLO_ROUNDS.least} to {rounds.SOLO_ROUNDS.most} |",
+            f"{rounds.SOLO_REQUESTS.least} to {rounds.SOLO_REQUESTS.most} |",
+            f"Slices take about {rounds.SOLO_ROUNDS.seconds:g} seconds a session",
+            f"requests about {rounds.SOLO_REQUESTS.seconds:g}.",
+        ),
+        "baselines.md": (
+            f"the last {merge.MAX_RUNS} stored ones",
+            f"fewer than {('five' if prediction.LEAST_RUNS == 5 else prediction.LEAST_RUNS)} stored runs",
+            f"α = {prediction.ALPHA:g} is shared by the m gates of a run; β = {prediction.BETA:g} holds",
+            f"δ₀ = M / {1 / sequential.NEGLIGIBLE:g} is negligible",
+        ),
+        "memory.md": (
+            f"{METRICS['peak_ram'].tolerance:.0%} is the smallest".replace("%", " %"),
+            f"every {1000 * sampler.INTERVAL:g} ms",
+            f"generates {leaks.STEPS} tokens a sequence",
+            f"then {leaks.READINGS} times with a reading after each, {leaks.STEPS * leaks.READINGS} tokens",
+            f"the {100 * theil_sen.CONFIDENCE:g} % interval of Sen",
+        ),
+        "operators.md": (f"{profile.BUDGET:g} s each for prompt and generation",),
+        "output.md": (f"{tolerance.MARGIN:g} times the largest divergence of the reference from itself",),
+    }
+
+
+@pytest.mark.parametrize(("page", "texts"), figures().items(), ids=figures())
+def test_the_figures_of_a_page_are_those_of_the_code(page: str, texts: tuple[str, ...]) -> None:
+    text = " ".join((REPOSITORY / "docs" / page).read_text(encoding="utf-8").split())
+    assert [each for each in texts if each not in text] == []
