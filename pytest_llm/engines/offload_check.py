@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.engines.llama_cpp_python.load_log import read_buffers
 from pytest_llm.errors import CPUFallbackError, ModelError
-from pytest_llm.models.footprint import asked_for, beside, of_file, shortfall
+from pytest_llm.models.footprint import compare_with_log, predict_file, requested_layers, shortfall
 
 if TYPE_CHECKING:
     from pytest_llm.models.footprint import Predicted
@@ -77,18 +77,20 @@ class Devices:
         predicted = self._predicted(on_device=on_gpu and bool(_USING.search(log)))
         if predicted is None:
             return {"reasons": ["the header cannot be read"]}
-        return beside(predicted, read_buffers(log))
+        return compare_with_log(predicted, read_buffers(log))
 
     def _predicted(self, *, on_device: bool) -> Predicted | None:
         try:
-            return of_file(self._path, self._options, on_device=on_device)
+            return predict_file(self._path, self._options, on_device=on_device)
         except ModelError:
             return None
 
     def _no_device(self, *, on_gpu: bool) -> str:
         wanted = self._options.n_gpu_layers
         predicted = self._predicted(on_device=True)
-        asked = asked_for(predicted, self._options) if predicted else f"n_gpu_layers={wanted} asks for layers"
+        asked = f"n_gpu_layers={wanted} asks for layers"
+        if predicted:
+            asked = requested_layers(predicted, self._options)
         why = "it found no device" if on_gpu else "it has no GPU backend, or none that finds a device"
         size = ""
         if predicted and predicted.weights is not None:

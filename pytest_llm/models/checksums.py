@@ -1,4 +1,4 @@
-"""SHA-256 of large files, remembered until a file changes."""
+"""SHA-256 of large files, cached until a file changes."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from pathlib import Path
 from pytest_llm.errors import ModelError
 
 _CHUNK = 2**20
-
-# A record is far smaller; what is larger was not written here.
-_MAX_RECORD_BYTES = 2**16
+_MAX_RECORD_BYTES = 2**16  # a record is far smaller
 
 
 class Hashes:
-    """Hashes files, and remembers each hash in a small JSON file of its own.
+    """A cache of hashes, with one small JSON record per file.
 
-    A hash counts as long as the file's size, time of modification and time of status change are
-    those of when it was taken. A record that cannot be read is no record, one that cannot be
-    written is not missed.
+    A hash is valid while the file's size, modification time and status change time stay the same. Records
+    that cannot be read or written are ignored.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,11 +28,10 @@ class Hashes:
         """Return the SHA-256 of a file, in hex.
 
         Raises:
-            ModelError: It cannot be read, or changes meanwhile.
+            ModelError: If it cannot be read, or changes meanwhile.
         """
-        # The real path: links to one file share its record.
         try:
-            real = path.resolve()
+            real = path.resolve()  # links to one file share its record
             before = _identity(real)
             known = self._recall(real, before)
             if known is not None:
@@ -50,10 +46,10 @@ class Hashes:
         return digest
 
     def remember(self, path: Path, digest: str) -> None:
-        """Note what the SHA-256 of a file is, for a caller who has just computed it.
+        """Store the SHA-256 of a file that the caller has just computed.
 
         Raises:
-            OSError: The file is gone.
+            OSError: If the file is gone.
         """
         real = path.resolve()
         self._write(real, _identity(real), digest)
@@ -86,10 +82,10 @@ class Hashes:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of what a file holds now, in hex.
+    """Return the SHA-256 of a file's current content, in hex.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: If it cannot be read.
     """
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))

@@ -1,4 +1,4 @@
-"""Finds the file that a name stands for: fetched once, verified, and its header read."""
+"""Store of model files: fetched once, verified, headers read."""
 
 from __future__ import annotations
 
@@ -27,42 +27,38 @@ if TYPE_CHECKING:
 
     from pytest_llm.models.catalogue import Entry, LoadOption
 
-# Seconds to wait for another process that fetches the same model.
-_LOCK_SECONDS = 3600.0
-
+_LOCK_SECONDS = 3600.0  # to wait for another process that fetches the same model
 _TEMPORARY = ".fetch-"
 
 
 class ModelStore:
-    """Keeps the promise of :class:`~pytest_llm.records.protocols.Models` with files in a cache folder.
+    """Implements :class:`~pytest_llm.records.protocols.Models` with files in a cache folder.
 
-    ``models/NAME/PIN/FILE`` holds what was fetched, where PIN starts the file's SHA-256: projects
-    that mean different files by one name do not get in each other's way. ``verified/`` remembers
-    hashes. Files that lie elsewhere are used there.
+    Fetched files are in ``models/NAME/PIN/FILE``. PIN is the start of the file's SHA-256, so that projects
+    can use one name for different files. ``verified/`` caches hashes. Local files are used in place.
     """
 
     def __init__(self, cache: Path, entries: Mapping[str, Entry], root: Path) -> None:
-        """Remember where to look; nothing is read or made yet.
+        """Keep the arguments; nothing is read or created yet.
 
         Args:
-            cache: The folder for what is fetched and remembered; need not exist.
-            entries: The models that have names.
-            root: The folder that relative paths count from, in names and in sources.
+            cache: The cache folder; need not exist.
+            entries: Named models.
+            root: The base of relative paths in names and sources.
         """
-        # Workers and installers may run in other folders.
-        self._cache = cache.absolute()
+        self._cache = cache.absolute()  # workers and installers may run in other folders
         self._entries = entries
         self._root = root.absolute()
         self._hashes = Hashes(self._cache / "verified")
-        self._effective_options: dict[str, Model] = {}
+        self._resolved: dict[str, Model] = {}
 
     def check(self, name: str) -> None:
-        """Raise if the name is unknown, or a path at which nothing lies; fetches nothing.
+        """Check a name or path without fetching anything.
 
         Raises:
-            UnknownNameError: No model is called so.
-            ModelMissingError: It is a path at which there is no file.
-            UsageError: The entry's source is none, or the path cannot be one.
+            UnknownNameError: If no model has that name.
+            ModelMissingError: If there is no file at that path.
+            UsageError: If the path or the entry's source is invalid.
         """
         if _is_path(name):
             LocalFile.at(name, self._root).in_place()
@@ -70,9 +66,9 @@ class ModelStore:
             self._source(self._entry(name)).in_place()
 
     def canonical(self, name: str) -> str:
-        """Return one name for each model: a path is told from the root where it lies below it.
+        """Return the one name of a model: paths below the root are relative to it.
 
-        A path in a marker and the same one on the command line are the same subject.
+        So the same path in a marker and on the command line is the same subject.
         """
         if not _is_path(name):
             return name
@@ -83,26 +79,26 @@ class ModelStore:
         return below if _is_path(below) else f"./{below}"
 
     def resolve(self, name: str) -> Model:
-        """Return the model, fetched if need be and verified; the second time, from memory.
+        """Return the model, fetched if necessary and verified; later calls return it from memory.
 
         Raises:
-            UnknownNameError: No model is called so.
-            ModelMissingError: It is a path at which there is no file.
-            ModelFetchError: It cannot be fetched, or not kept in the cache.
-            ModelHashError: It is not the file that was pinned.
-            ModelHeaderError: It is not a GGUF file, or a damaged one.
-            ModelError: The file cannot be read, or changes meanwhile.
-            UsageError: The entry's source is none, or the path cannot be one.
+            UnknownNameError: If no model has that name.
+            ModelMissingError: If there is no file at that path.
+            ModelFetchError: If it cannot be fetched or stored in the cache.
+            ModelHashError: If it is not the pinned file.
+            ModelHeaderError: If it is not a GGUF file, or a damaged one.
+            ModelError: If the file cannot be read, or changes meanwhile.
+            UsageError: If the path or the entry's source is invalid.
         """
-        if name not in self._effective_options:
-            self._effective_options[name] = self._resolve(name)
-        return self._effective_options[name]
+        if name not in self._resolved:
+            self._resolved[name] = self._resolve(name)
+        return self._resolved[name]
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
-        """Return what the model is loaded with where a test does not say otherwise.
+        """Return the model's default load options.
 
         Raises:
-            UnknownNameError: No model is called so.
+            UnknownNameError: If no model has that name.
         """
         return {} if _is_path(name) else self._entry(name).load_options
 
@@ -148,13 +144,12 @@ class ModelStore:
         return parse_source(entry.source, self._root)
 
     def _fetched(self, entry: Entry, source: Source) -> Path:
-        """Return the file in the cache, after fetching it unless it is there."""
         if entry.sha256 is None:
             raise UsageError(f"the model {entry.name!r} needs a sha256: its source can change")
         folder = self._cache / "models" / entry.name / entry.sha256[:16]
         path = folder / source.filename
         try:
-            # What lies under its final name is whole, so a cache that can only be read will do.
+            # A file under its final name is complete, so a read-only cache is enough.
             if path.is_file():
                 return path
             with _locked(folder):
@@ -197,9 +192,7 @@ def _wrong_hash(what: object, found: str, entry: Entry, fix: str) -> ModelHashEr
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Make the folder, and keep every other process that wants to fetch into it waiting."""
-    # Importing this package must stay cheap, and filelock is not.
-    from filelock import FileLock, Timeout
+    from filelock import FileLock, Timeout  # slow to import
 
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(str(folder / ".lock"), timeout=_LOCK_SECONDS)
@@ -211,7 +204,7 @@ def _locked(folder: Path) -> Iterator[None]:
         ) from None
     except NotImplementedError as error:
         raise ModelFetchError(
-            f"{folder} lies where files cannot be locked ({error}): choose another with --llm-cache"
+            f"{folder} is on a file system without locks ({error}): choose another with --llm-cache"
         ) from None
     try:
         yield

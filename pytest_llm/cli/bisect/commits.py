@@ -10,6 +10,7 @@ from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import project
 from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference
+from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,11 +80,9 @@ def titles(found: Bisected, step: Stretch, start: Path) -> Sequence[str]:
     build = parse_build(found.builds[step.last], start)
     if build.kind != "git":
         return ()
-    # Of another's repository: what cannot be printed stays out.
     said = ask(Path(build.checkout), "log", "-1", "--format=%ad%n%s", "--date=iso", build.commit)
     date, _, subject = said.strip().partition("\n")
-    title = "".join(each if each.isprintable() else " " for each in subject)
-    return [f"commit {build.commit}: {title} (authored {date})"]
+    return [f"commit {build.commit}: {one_line(subject)} (authored {date})"]
 
 
 def _commit_in(checkout: Path, found: Bisected, place: int) -> str:

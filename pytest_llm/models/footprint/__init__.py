@@ -1,13 +1,12 @@
-"""Bytes from the shapes: what a model will take, from its header and its load options, before anything loads.
+"""Footprint of a model, predicted from its header and load options.
 
-Every formula names the function of llama.cpp (as of 0c1e57098) that it follows. What cannot be predicted is
-said, with the reason, and never guessed.
+Formulas name their source: a function of llama.cpp as of 0c1e57098. Bytes that cannot be predicted are None,
+with a reason.
 """
 
 from pytest_llm.models.footprint.cache import Layer, UnpredictedError, layers_of, row_bytes
-from pytest_llm.models.footprint.logged import logged
-from pytest_llm.models.footprint.placement import asked_for, beside, shortfall
-from pytest_llm.models.footprint.predicting import Predicted, of_file, predict
+from pytest_llm.models.footprint.comparison import compare_with_log, logged, requested_layers, shortfall
+from pytest_llm.models.footprint.prediction import Predicted, predict, predict_file
 from pytest_llm.models.footprint.weights import Placed
 
 __all__ = [
@@ -15,12 +14,12 @@ __all__ = [
     "Placed",
     "Predicted",
     "UnpredictedError",
-    "asked_for",
-    "beside",
+    "compare_with_log",
     "layers_of",
     "logged",
-    "of_file",
     "predict",
+    "predict_file",
+    "requested_layers",
     "row_bytes",
     "shortfall",
 ]

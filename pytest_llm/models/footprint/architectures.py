@@ -1,14 +1,14 @@
-"""Which memory each architecture has, as far as its cache is predicted.
+"""Kind of memory of each architecture whose cache is predicted.
 
-From ``llama_model::create_memory`` and each architecture's ``load_arch_hparams``. One that is not named here
-has a memory of its own kind (latent attention, indexers, shared layers), or was not read: it is not covered.
+From ``llama_model::create_memory`` and each architecture's ``load_arch_hparams``. Architectures with other
+kinds (latent attention, indexers, shared layers) are not covered.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# One KV cache, in which every layer has its heads, at the lengths that the header says.
+# One KV cache with the heads and lengths of the header in every layer.
 PLAIN = frozenset(
     {
         *("llama", "mistral3", "arcee", "smollm3", "internlm2", "minicpm", "xverse", "orion", "baichuan"),
@@ -22,11 +22,11 @@ PLAIN = frozenset(
 
 
 class Sliding(NamedTuple):
-    """Layers that see a window beside layers that see everything.
+    """Sliding-window layers beside layers with full attention.
 
     Attributes:
-        pattern: Of so many layers the last one sees everything, where the header does not say.
-        window: The tokens of a window, where the header does not say; 0 means that it has to, or none slides.
+        pattern: By default, one layer in this many has full attention: the last.
+        window: Default tokens of a window; 0 if the header must have it, or no layer slides.
     """
 
     pattern: int
@@ -40,13 +40,11 @@ SLIDING = {
     "cohere2": Sliding(4),
 }
 
-# A state of fixed size for each sequence, and no KV cache. Of the first kind, it is that of a convolution and
-# of a state space; of the second, shifted tokens and heads.
+# A state of fixed size per sequence and no KV cache: of a convolution and a state space, or of shifted tokens
+# and heads.
 STATE_SPACE = frozenset({"mamba", "mamba2"})
 RWKV = frozenset({"rwkv6", "rwkv7"})
-# A layer without KV heads is recurrent; the others have a KV cache.
-HYBRID = frozenset({"jamba", "granitehybrid"})
-# Every layer has both.
-BOTH = frozenset({"falcon-h1"})
+HYBRID = frozenset({"jamba", "granitehybrid"})  # layers without KV heads are recurrent
+BOTH = frozenset({"falcon-h1"})  # every layer has a KV cache and a recurrent state
 
 KNOWN = PLAIN | SLIDING.keys() | STATE_SPACE | RWKV | HYBRID | BOTH

@@ -1,4 +1,4 @@
-"""KV cache and recurrent state of each layer, from the header and the load options."""
+"""Predicted KV cache and recurrent state of each layer."""
 
 from __future__ import annotations
 
@@ -11,30 +11,27 @@ if TYPE_CHECKING:
     from pytest_llm.models import Header
     from pytest_llm.records import LoadOptions
 
-# GGML_PAD of llama_context and llama_kv_cache_iswa.
-_STEP = 256
-# llama_memory_recurrent keeps both of its states in 32-bit floats.
-_F32 = 4
-# hparams.token_shift_count where the header has none.
-_TOKEN_SHIFTS = 2
+_STEP = 256  # GGML_PAD of llama_context and llama_kv_cache_iswa
+_F32 = 4  # bytes; the states of llama_memory_recurrent
+_TOKEN_SHIFTS = 2  # default of hparams.token_shift_count
 
 
 class UnpredictedError(Exception):
-    """A cache cannot be predicted; the message is the reason, and names the architecture."""
+    """A cache cannot be predicted; the message is the reason."""
 
 
 class Layer(NamedTuple):
-    """Bytes that a layer keeps of what it has seen."""
+    """Bytes of a layer's KV cache and recurrent state."""
 
     kv: int = 0
     recurrent: int = 0
 
 
 def layers_of(header: Header, options: LoadOptions) -> list[Layer]:
-    """Return what each layer keeps.
+    """Return the bytes of each layer.
 
     Raises:
-        UnpredictedError: The architecture's memory is not known here, or the header lacks a length.
+        UnpredictedError: If the architecture is not covered, or the header lacks a number.
     """
     shape = _Shape(header)
     kv = _kv(shape, options)
@@ -46,7 +43,7 @@ def row_bytes(cache_type: str, elements: int) -> int:
     """Return the bytes of one row of a cache: ``ggml_row_size``.
 
     Raises:
-        UnpredictedError: Rows are not whole blocks of the type; llama.cpp refuses that, too.
+        UnpredictedError: If rows are not whole blocks of the type, which llama.cpp refuses.
     """
     kind = type_called(cache_type)
     if elements % kind.block:
@@ -55,10 +52,9 @@ def row_bytes(cache_type: str, elements: int) -> int:
 
 
 def cells(options: LoadOptions) -> tuple[int, int]:
-    """Return how many tokens a stream of the cache holds, and how many streams there are.
+    """Return the tokens of a stream of the cache, and the number of streams.
 
-    Follows ``llama_context::llama_context`` (n_ctx and n_ctx_seq, padded to 256) and ``n_stream`` of
-    ``llama_kv_cache``.
+    Source: n_ctx and n_ctx_seq of ``llama_context::llama_context``, ``n_stream`` of ``llama_kv_cache``.
     """
     n_ctx = _padded(options.n_ctx)
     if options.kv_unified:
@@ -67,7 +63,7 @@ def cells(options: LoadOptions) -> tuple[int, int]:
 
 
 class _Shape:
-    """The numbers of a header that its caches follow from; see ``llama_model_base::load_hparams``."""
+    """The numbers of a header that determine its caches; see ``llama_model_base::load_hparams``."""
 
     def __init__(self, header: Header) -> None:
         self._header = header
@@ -84,20 +80,18 @@ class _Shape:
                 raise UnpredictedError(f"the cache of {self.name} with {what} is not predicted")
 
     def number(self, key: str, default: int = 0) -> int:
-        """Return a whole number of the architecture's keys."""
         value = self._header.metadata.get(f"{self.name}.{key}", default)
         return int(value) if isinstance(value, int) else default
 
     def required(self, key: str) -> int:
-        """Return a number without which llama.cpp would not load the file."""
         value = self.number(key)
         if not value:
             raise UnpredictedError(f"the header has no {self.name}.{key}")
         return value
 
     def of_layers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """Return a number for each layer, whether the header has one for all or one each."""
-        many = self._header.for_layers.get(f"{self.name}.{key}")
+        """Return a number per layer; the header has one for all, or one for each."""
+        many = self._header.per_layer.get(f"{self.name}.{key}")
         if many is not None:
             if len(many) < self.layers:
                 raise UnpredictedError(f"{self.name}.{key} has {len(many)} values for {self.layers} layers")
@@ -110,7 +104,7 @@ class _Shape:
         return self.of_layers("attention.head_count_kv", heads)
 
     def slides(self) -> tuple[tuple[bool, ...], int]:
-        """Return which layers see a window only, and its tokens: ``load_swa_pattern``."""
+        """Return which layers have a sliding window, and its tokens: ``load_swa_pattern``."""
         nowhere = (False,) * self.layers, 0
         if self.name not in SLIDING:
             return nowhere
@@ -121,15 +115,15 @@ class _Shape:
                 return nowhere
             raise UnpredictedError(f"the header has no {self.name}.attention.sliding_window")
         key = f"{self.name}.attention.sliding_window_pattern"
-        if key in self._header.for_layers:
+        if key in self._header.per_layer:
             return tuple(map(bool, self.of_layers("attention.sliding_window_pattern", ()))), window
         pattern = self.number("attention.sliding_window_pattern", known.pattern)
-        # hparams.set_swa_pattern: of so many layers, the last one sees everything.
+        # hparams.set_swa_pattern
         slides = (not pattern or index % pattern < pattern - 1 for index in range(self.layers))
         return tuple(slides), window
 
     def head_lengths(self, *, sliding: bool) -> tuple[int, int]:
-        """Return the elements of a head of K and of V."""
+        """Return the elements of a head of K, and of V."""
         heads = self.of_layers("attention.head_count", (0,) * self.layers)
         each = self._header.embedding_length // heads[0] if heads and heads[0] else 0
         suffix = "_swa" if sliding else ""
@@ -172,7 +166,7 @@ def _kv(shape: _Shape, options: LoadOptions) -> list[int]:
 
 
 def _window_cells(size: int, window: int, options: LoadOptions) -> int:
-    """Return how many tokens the cache of a layer holds that slides: ``llama_kv_cache_iswa``."""
+    """Return the tokens in the cache of a sliding-window layer: ``llama_kv_cache_iswa``."""
     if options.swa_full:
         return size
     sequences = options.n_seq_max if options.kv_unified else 1
@@ -180,7 +174,7 @@ def _window_cells(size: int, window: int, options: LoadOptions) -> int:
 
 
 def _recurrent(shape: _Shape) -> int:
-    """Return the bytes of a recurrent layer's state of one sequence: ``n_embd_r`` and ``n_embd_s``."""
+    """Return the bytes of a layer's recurrent state, per sequence: ``n_embd_r`` and ``n_embd_s``."""
     if shape.name in PLAIN or shape.name in SLIDING:
         return 0
     if shape.name in RWKV:

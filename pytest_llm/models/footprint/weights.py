@@ -1,4 +1,4 @@
-"""Where each tensor of a file goes, and how many bytes that makes."""
+"""Predicted bytes of weights on host and devices."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
     from pytest_llm.records import LoadOptions, Weight
 
 _LAYER = re.compile(r"(?:enc\.|dec\.)?blk\.(\d+)\.")
-# LLM_TENSOR_LAYER_INPUT in llama-arch.cpp: always on the CPU (llama_model_base::load_tensors, dev_input).
+# LLM_TENSOR_LAYER_INPUT of llama-arch.cpp: always on the CPU (dev_input of llama_model_base::load_tensors).
 _INPUT = ("token_embd.", "position_embd.", "token_types.", "per_layer_token_embd.")
 _EMBEDDINGS, _OUTPUT = "token_embd.weight", "output.weight"
 
 
 class Placed(NamedTuple):
-    """Bytes of one kind: in the host's memory, and on devices, all of them together."""
+    """Bytes in the host's memory, and on all devices together."""
 
     host: int = 0
     device: int = 0
 
     def __add__(self, other: object) -> Placed:
-        """Return both together."""
+        """Return the sum of host bytes and of device bytes."""
         assert isinstance(other, Placed)
         return Placed(self.host + other.host, self.device + other.device)
 
     @property
     def total(self) -> int:
-        """Bytes wherever they are."""
+        """Bytes on host and devices."""
         return self.host + self.device
 
 
 def offloaded(layers: int, options: LoadOptions, *, on_device: bool) -> range:
-    """Return which layers go to devices; the one after the last stands for the output.
+    """Return the layers on devices; index ``layers`` is the output.
 
-    Follows ``i_gpu_start`` and ``act_gpu_layers`` of ``llama_model_base::load_tensors``: layers go from the
-    last to the first, and the output, which counts as one, before them all.
+    Source: ``i_gpu_start`` and ``act_gpu_layers`` of ``llama_model_base::load_tensors``. The output is
+    offloaded first, then layers from the last to the first.
     """
     if not on_device:
         return range(layers + 1, layers + 1)
@@ -53,9 +53,9 @@ def offloaded(layers: int, options: LoadOptions, *, on_device: bool) -> range:
 def weights(header: Header, on_devices: range) -> Placed:
     """Return the bytes of all weights.
 
-    A model without ``output.weight`` uses its token embeddings as such. They are read on the host by row, so
-    that a device that has the output gets a copy (``TENSOR_DUPLICATED`` of ``llama_model_loader``). Models of
-    embeddings have no output at all, so a copy is predicted for known architectures alone.
+    Without ``output.weight``, the token embeddings on the host are the output as well, and a device with the
+    output gets a copy (``TENSOR_DUPLICATED`` of ``llama_model_loader``). Embedding models have no output, so
+    the copy is predicted for known architectures only.
     """
     placed = Placed()
     for weight in header.weights:
@@ -65,7 +65,7 @@ def weights(header: Header, on_devices: range) -> Placed:
 
 
 def block_bytes(header: Header, on_devices: range) -> int:
-    """Return the bytes of the smallest layer that goes to a device, 0 where none does."""
+    """Return the bytes of the smallest layer on a device; 0 without one."""
     sizes: dict[int, int] = {}
     for weight in header.weights:
         match = _LAYER.match(weight.name)
@@ -75,7 +75,7 @@ def block_bytes(header: Header, on_devices: range) -> int:
 
 
 def bytes_of_weight(weight: Weight) -> int:
-    """Return the bytes of a tensor: ``ggml_nbytes`` of one that is contiguous."""
+    """Return the bytes of a contiguous tensor: ``ggml_nbytes``."""
     return bytes_of(weight.type, math.prod(weight.shape))
 
 
@@ -87,7 +87,7 @@ def _copied(header: Header, on_devices: range) -> Iterator[Weight]:
 
 
 def _layer_of(name: str, layers: int) -> int:
-    """Return the layer that a tensor belongs to: -1 for the input, one past the last for the output."""
+    """Return a tensor's layer: -1 for the input, ``layers`` for the output."""
     match = _LAYER.match(name)
     if match:
         return int(match[1])

@@ -1,1 +1,1 @@
-"""A bounded reader of GGUF files, which trusts nothing in them."""
+"""Bounded reader of untrusted GGUF files."""

@@ -1,8 +1,7 @@
-"""A cursor over a file that nobody has checked yet.
+"""Cursor over an untrusted file.
 
-It never takes more memory than one window or one string that really lies in the file, and every
-refusal names the byte. The file is read, not mapped: a mapped file that somebody truncates kills
-the process.
+It holds one window of the file, or one string that lies within it. The file is read, not mapped: truncating a
+mapped file kills the process.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from io import RawIOBase
     from pathlib import Path
 
-# The largest headers that are published (262,144 tokens with their merges) take some 16 MiB.
+# The largest published headers (262,144 tokens with their merges) take some 16 MiB.
 MAX_HEADER_BYTES = 2**28
 
 _WINDOW = 2**20
@@ -27,8 +26,10 @@ _U64 = struct.Struct("<Q")
 class Cursor:
     """Reads little-endian values one after the other.
 
+    Every reading method raises ModelHeaderError if the value does not fit the file or the largest header.
+
     Attributes:
-        at: The byte that is read next, counted from the start of the file.
+        at: The next byte, counted from the start of the file.
         size: Bytes in the file.
     """
 
@@ -41,61 +42,49 @@ class Cursor:
         self._start = 0
 
     def refusal(self, reason: str, at: int | None = None) -> ModelHeaderError:
-        """Return the error that names the file, the reason and the byte, by default this one."""
+        """Return an error about a byte, by default the next one."""
         return ModelHeaderError(self._path, self.at if at is None else at, reason)
 
     @property
     def remaining(self) -> int:
-        """Bytes between the cursor and the end of the file."""
+        """Bytes up to the end of the file."""
         return self.size - self.at
 
     def check_claim(self, what: str, count: int, width: int, at: int) -> None:
-        """Refuse a count that cannot be true, before anything is read or made for it.
+        """Refuse a count that exceeds the rest of the file, before anything is allocated for it.
 
         Args:
-            what: The things counted, in the plural.
-            count: How many are claimed to follow.
-            width: The bytes that each of them takes at least.
-            at: Where the claim stands.
-
-        Raises:
-            ModelHeaderError: The rest of the file is too short for them.
+            what: The counted things, in the plural.
+            count: The claimed number.
+            width: The smallest size of each, in bytes.
+            at: The position of the claim.
         """
         if count > self.remaining // width:
             reason = f"{count} {what} are claimed, but only {self.remaining} bytes are left"
             raise self.refusal(reason, at)
 
     def take(self, count: int, what: str) -> bytes:
-        """Return the next ``count`` bytes.
-
-        Raises:
-            ModelHeaderError: The file, or what a header may take, ends before.
-        """
+        """Return the next ``count`` bytes."""
         begin = self._reserve(count, what)
         self.at += count
         return self._window[begin : begin + count]
 
     def unpack(self, layout: struct.Struct, what: str) -> tuple[int | float, ...]:
-        """Return the next values in this layout; raises as :meth:`take` does."""
+        """Return the next values in this layout."""
         begin = self._reserve(layout.size, what)
         self.at += layout.size
         return layout.unpack_from(self._window, begin)
 
     def u32(self, what: str) -> int:
-        """Return the next 32-bit number; raises as :meth:`take` does."""
+        """Return the next unsigned 32-bit number."""
         return int(self.unpack(_U32, what)[0])
 
     def u64(self, what: str) -> int:
-        """Return the next 64-bit number; raises as :meth:`take` does."""
+        """Return the next unsigned 64-bit number."""
         return int(self.unpack(_U64, what)[0])
 
     def text(self, what: str, longest: int = MAX_HEADER_BYTES) -> str:
-        """Return the next string.
-
-        Raises:
-            ModelHeaderError: It is longer than ``longest`` bytes, reaches past the end, or is not
-                UTF-8.
-        """
+        """Return the next string, of at most ``longest`` bytes of UTF-8."""
         start = self.at
         length = self.u64(f"the length of {what}")
         if length > longest:
@@ -108,17 +97,13 @@ class Cursor:
             raise self.refusal(f"{what} is not UTF-8", at) from None
 
     def skip(self, count: int, what: str) -> None:
-        """Pass over bytes without reading them; raises as :meth:`take` does."""
+        """Pass over bytes without reading them."""
         self._check(count, what)
         self.at += count
 
     def skip_strings(self, count: int, what: str) -> None:
-        """Pass over as many strings, reading their lengths only.
-
-        Raises:
-            ModelHeaderError: One reaches past the end.
-        """
-        # Vocabularies have hundreds of thousands of strings: no calls, no attributes in this loop.
+        """Pass over strings, reading their lengths only."""
+        # Vocabularies have hundreds of thousands of strings: no calls or attributes in this loop.
         unpack, width = _U64.unpack_from, _U64.size
         while count:
             offset = last = self._reserve(width, what)
@@ -132,7 +117,7 @@ class Cursor:
             self.skip(offset - last, what)
 
     def _reserve(self, count: int, what: str) -> int:
-        """Have the next ``count`` bytes in the window; return where in it they start."""
+        """Load the next ``count`` bytes into the window and return their offset in it."""
         self._check(count, what)
         begin = self.at - self._start
         if begin < 0 or begin + count > len(self._window):

@@ -1,8 +1,7 @@
-"""The tensor types and file types that a GGUF file can name.
+"""Tensor types and file types of GGUF.
 
-Block sizes are those of ``ggml-common.h``, numbers those of ``enum ggml_type`` and
-``enum llama_ftype``, as of llama.cpp 0c1e57098. Numbers that upstream has withdrawn are not known
-here either.
+Block sizes from ``ggml-common.h``, numbers from ``enum ggml_type`` and ``enum llama_ftype``, as of llama.cpp
+0c1e57098, without those that upstream has withdrawn.
 """
 
 from __future__ import annotations
@@ -11,12 +10,9 @@ from typing import NamedTuple
 
 
 class TensorType(NamedTuple):
-    """How the elements of a tensor are packed.
+    """A packing of elements: its name ("Q4_K"), elements per block and bytes per block.
 
-    Attributes:
-        name: Upstream's name: "Q4_K".
-        block: Elements that are packed together; rows are whole blocks.
-        block_bytes: The bytes of one block.
+    Rows are whole blocks.
     """
 
     name: str
@@ -63,7 +59,6 @@ TENSOR_TYPES = {
 }
 
 _NUMBERS = {kind: number for number, kind in TENSOR_TYPES.items()}
-
 _NAMED = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
 _FILE_TYPES = {
@@ -105,12 +100,11 @@ _FILE_TYPES = {
     41: "Q2_0",
 }
 
-# LLAMA_FTYPE_GUESSED: set beside the type when a loader had to guess it.
-_GUESSED = 1024
+_GUESSED = 1024  # LLAMA_FTYPE_GUESSED, a flag
 
 
 def file_type_name(number: int) -> str:
-    """Return the name of a ``general.file_type``; one that is not known here keeps its number."""
+    """Return the name of a ``general.file_type``: "Q4_K_M", or "file type 99" if it is unknown."""
     return _FILE_TYPES.get(number & ~_GUESSED, f"file type {number}")
 
 
@@ -120,15 +114,11 @@ def type_number(kind: TensorType) -> int:
 
 
 def type_called(name: str) -> TensorType:
-    """Return the tensor type that a load option names: "q8_0".
-
-    Raises:
-        KeyError: There is none.
-    """
+    """Return a tensor type by its name in a load option ("q8_0"); raise KeyError if it is unknown."""
     return _NAMED[name.upper()]
 
 
 def bytes_of(number: int, elements: int) -> int:
-    """Return how many bytes so many elements of a type of ``enum ggml_type`` take: ``ggml_row_size``."""
+    """Return the bytes of some elements of a type of ``enum ggml_type``: ``ggml_row_size``."""
     kind = TENSOR_TYPES[number]
     return elements // kind.block * kind.block_bytes

@@ -1,9 +1,8 @@
-"""What a GGUF file says of itself, read without trusting it.
+"""Header of a GGUF file, read without trusting it.
 
-The loaders of llama.cpp have had a run of memory-safety holes (CVE-2024-21802, CVE-2024-23605,
-CVE-2025-53630, CVE-2026-33298): counts, lengths and shapes that do not fit the file. So the header
-is read here first, by code that allocates nothing for what is only claimed; a file that does not
-add up never reaches a loader. The format: ``ggml/include/gguf.h``, versions 2 and 3, little-endian.
+Counts, lengths and shapes that do not fit the file have led to memory-safety bugs in llama.cpp
+(CVE-2024-21802, CVE-2024-23605, CVE-2025-53630, CVE-2026-33298). This reader refuses such a file before a
+loader sees it. The format: ``ggml/include/gguf.h``, versions 2 and 3, little-endian.
 """
 
 from __future__ import annotations
@@ -32,28 +31,25 @@ MAX_ARCHITECTURE_LENGTH = 64
 
 @dataclass(frozen=True)
 class Header:
-    """The facts in a GGUF file's header; a number that the file leaves out is 0.
-
-    Of a model that is split over several files, only what this file holds.
+    """The header of one GGUF file; missing numbers are 0.
 
     Attributes:
         version: Of the format: 2 or 3.
         architecture: ``general.architecture``: "llama".
-        quantization: ``general.file_type`` in words ("Q4_K_M"), or the type that holds most
-            elements, or "unknown" where there is neither.
+        quantization: ``general.file_type`` by name ("Q4_K_M"), otherwise the type of most elements, or
+            "unknown".
         parameters: Elements of all tensors.
         layers: ``block_count``.
-        heads: ``attention.head_count`` (the largest, where layers differ).
-        kv_heads: ``attention.head_count_kv`` (the largest, where layers differ); the heads, where
-            it is left out.
+        heads: ``attention.head_count``, the largest if layers differ.
+        kv_heads: ``attention.head_count_kv``, the largest if layers differ; by default, the heads.
         embedding_length: Width of the hidden state.
-        context_length: Tokens that the model was trained for.
+        context_length: Tokens of the training context.
         vocabulary_size: Tokens in the vocabulary.
-        alignment: Bytes to whose multiples tensors are aligned.
-        tensors: How many tensors the file holds.
+        alignment: Of tensors, in bytes.
+        tensors: Number of tensors in the file.
         metadata: Every value that is not an array, by key.
-        weights: What each tensor is called, packed as, and how long it is.
-        for_layers: Every array of whole numbers or truths that is no longer than a model has layers, by key.
+        weights: Name, type and shape of each tensor.
+        per_layer: Every array of integers or booleans with at most ``MAX_LAYERS`` values, by key.
     """
 
     version: int
@@ -70,20 +66,19 @@ class Header:
     tensors: int
     metadata: Mapping[str, Scalar] = field(repr=False, hash=False)
     weights: tuple[Weight, ...] = field(default=(), repr=False)
-    for_layers: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False, hash=False)
+    per_layer: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False, hash=False)
 
 
 def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read the header of a GGUF file and check all of it against the file's length.
+    """Read the header of a GGUF file and check it against the file's length.
 
     Raises:
-        ModelMissingError: There is no such file.
-        ModelHeaderError: It cannot be read, is not GGUF, or does not add up; says at which byte.
+        ModelMissingError: If there is no such file.
+        ModelHeaderError: If it cannot be read, is not GGUF, or is inconsistent; names the byte.
     """
     path = Path(path)
     try:
-        # Opening a named pipe would wait for somebody to write to it.
-        status = path.stat()
+        status = path.stat()  # opening a named pipe would block
         if not stat.S_ISREG(status.st_mode):
             raise ModelHeaderError(path, 0, "it is not a regular file")
         file = path.open("rb", buffering=0)
@@ -123,7 +118,7 @@ def _read(cursor: Cursor) -> Header:
         tensors=len(tensors),
         metadata=metadata.scalars(),
         weights=tuple(_weight(tensor) for tensor in tensors),
-        for_layers=metadata.for_layers(),
+        per_layer=metadata.per_layer(),
     )
 
 

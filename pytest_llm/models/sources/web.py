@@ -1,4 +1,4 @@
-"""A file on the web."""
+"""Model file on the web."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pytest_llm.errors import ModelFetchError, UsageError
-from pytest_llm.models.text import one_line
+from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
     from pathlib import Path
     from urllib.request import OpenerDirector
 
-# Seconds without a byte before the other side counts as gone.
-SILENCE_SECONDS = 60.0
-
+SILENCE_SECONDS = 60.0  # without a byte, until the connection counts as lost
 _CHUNK = 2**20
 
 
@@ -30,10 +28,10 @@ class WebFile:
 
     @classmethod
     def parse(cls, text: str, _root: Path) -> WebFile:
-        """Read a URL.
+        """Parse a URL.
 
         Raises:
-            UsageError: It has no host, holds a password, or its last part is no name for a file.
+            UsageError: If it has no host, has a user name, or does not end in the name of a file.
         """
         try:
             parts = urlsplit(text)
@@ -45,19 +43,19 @@ class WebFile:
         if parts.username is not None:
             raise UsageError(f"the source on {host} holds a user's name: write the URL without it")
         filename = unquote(parts.path.rpartition("/")[2])
-        # Names that start with a dot are the cache's own.
+        # Names that start with a dot are reserved for the cache.
         if not filename.isprintable() or filename[:1] in ("", ".") or "/" in filename:
             raise UsageError(f"the source {_shown(text)} does not end in the name of a file")
         return cls(text, filename)
 
     def in_place(self) -> None:
-        """Return None: it always has to be fetched."""
+        """Return None: it must always be fetched."""
 
     def fetch(self, destination: Path, /) -> None:
         """Stream the file to ``destination``.
 
         Raises:
-            ModelFetchError: The server cannot be reached, refuses, falls silent or stops early.
+            ModelFetchError: If the server cannot be reached, refuses, stops sending or closes early.
         """
         from http.client import HTTPException
 
@@ -75,7 +73,7 @@ class WebFile:
                 if not chunk:
                     break
                 file.write(chunk)
-            # http.client takes a connection that closes early for the end of the file.
+            # http.client treats an early close as the end of the file.
             if promised is not None and promised.isdecimal() and file.tell() < int(promised):
                 reason = f"the connection closed after {file.tell()} of {promised} bytes"
                 raise self._failure(reason)
@@ -97,15 +95,15 @@ class WebFile:
 
 
 def _shown(url: str) -> str:
-    """Return the URL without its query: signed links carry secrets there."""
+    """Return the URL without its query, which can hold a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
 def _opener() -> OpenerDirector:
-    # Importing this package must stay cheap, and urllib.request is not. The default opener would
-    # follow a redirection to ftp.
-    from urllib import request
+    from urllib import request  # slow to import
+
+    # The default opener would follow a redirection to ftp.
 
     opener = request.OpenerDirector()
     for handler in (

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.errors import CPUFallbackError
-from pytest_llm.models.footprint import of_file
+from pytest_llm.models.footprint import predict_file
 from pytest_llm.records import LoadOptions, Subject, Workload
 
 from .conftest import BUILD, PATIENCE
@@ -82,7 +82,7 @@ def test_what_a_subject_is_asked_before_any_timing_leaves_no_memory_behind(start
 
 
 def test_what_a_device_takes_of_a_real_model_is_predicted(smollm2: Model) -> None:
-    found = of_file(smollm2.path, LoadOptions(n_ctx=512), on_device=True)
+    found = predict_file(smollm2.path, LoadOptions(n_ctx=512), on_device=True)
     assert found.weights is not None
     assert found.kv is not None
     # As a build with Vulkan logged on a device: model 92.10 MiB, KV 11.25 MiB, 31 layers.

@@ -66,7 +66,7 @@ def test_every_fact_of_a_small_file_is_read(gguf_path: Path) -> None:
             "tiny.rope.freq_base": 10000.0,
         },
         weights=(Weight("norm", 0, (8, 1, 1, 1)), Weight("weights", 3, (32, 3, 1, 1))),
-        for_layers={"tiny.attention.head_count_kv": (1, 2)},
+        per_layer={"tiny.attention.head_count_kv": (1, 2)},
     )
 
 

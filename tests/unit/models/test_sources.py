@@ -89,7 +89,7 @@ def test_an_unknown_scheme_is_refused() -> None:
         ("file://elsewhere/m.gguf", "names the host 'elsewhere'"),
         ("file:", "the source is empty"),
         ("", "the source is empty"),
-        ("~nobody-is-called-so/m.gguf", "which home folder"),
+        ("~nobody-is-called-so/m.gguf", "the home folder is unknown"),
     ],
 )
 def test_a_source_that_cannot_be_is_refused(text: str, reason: str) -> None:
@@ -129,7 +129,7 @@ def test_a_missing_local_file_is_missing(tmp_path: Path) -> None:
         ("broken.gguf", "there is no such file"),
         ("folder.gguf", "it is not a file"),
         ("n\0.gguf", "there is no such file"),
-        ("x" * 300 + ".gguf", "it cannot be looked at|there is no such file"),
+        ("x" * 300 + ".gguf", "it cannot be read|there is no such file"),
     ]:
         source = LocalFile.at(name, tmp_path)
         with pytest.raises(ModelMissingError, match=reason):

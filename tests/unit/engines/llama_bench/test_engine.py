@@ -25,7 +25,7 @@ from pytest_llm.errors import (
     WorkerHungError,
 )
 from pytest_llm.models.footprint import Placed
-from pytest_llm.models.footprint.predicting import Predicted
+from pytest_llm.models.footprint.prediction import Predicted
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
 from pytest_llm.records.protocols import Coverage
 
@@ -187,7 +187,7 @@ def _ten_mib_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
         cache = 50 * 2**20 * options.offload_kqv
         return Predicted(Placed(2**20, there), Placed(0, cache), None, 3 * bool(there), 4 * 2**20)
 
-    monkeypatch.setattr("pytest_llm.engines.offload_check.of_file", predicted)
+    monkeypatch.setattr("pytest_llm.engines.offload_check.predict_file", predicted)
 
 
 @pytest.mark.usefixtures("_ten_mib_for_the_device")

@@ -16,7 +16,7 @@ def header(
     layers: int = 2,
     embedding_length: int = 64,
     weights: tuple[Weight, ...] = (),
-    for_layers: dict[str, tuple[int, ...]] | None = None,
+    per_layer: dict[str, tuple[int, ...]] | None = None,
     **keys: Any,
 ) -> Header:
     """A header with keys of its architecture; a dot is written ``__``."""
@@ -36,7 +36,7 @@ def header(
         tensors=len(weights),
         metadata={f"{architecture}.embedding_length": embedding_length, **own},
         weights=weights,
-        for_layers={f"{architecture}.{name}": each for name, each in (for_layers or {}).items()},
+        per_layer={f"{architecture}.{name}": each for name, each in (per_layer or {}).items()},
     )
 
 

@@ -55,14 +55,14 @@ def test_heads_may_have_lengths_of_their_own_and_layers_heads_of_their_own() -> 
         attention__head_count=4,
         attention__key_length=32,
         attention__value_length=16,
-        for_layers={"attention.head_count_kv": (2, 0, 1)},
+        per_layer={"attention.head_count_kv": (2, 0, 1)},
     )
     # (32 + 16) elements of two bytes a head.
     assert kv(found) == [512 * 2 * 96, 0, 512 * 96]
 
 
 def test_a_transposed_v_is_as_wide_in_every_layer() -> None:
-    found = header("deci", attention__head_count=4, for_layers={"attention.head_count_kv": (4, 1)})
+    found = header("deci", attention__head_count=4, per_layer={"attention.head_count_kv": (4, 1)})
     k = [512 * 2 * 16 * 4, 512 * 2 * 16]
     assert kv(found, flash_attn="auto") == [2 * k[0], 2 * k[1]]
     assert kv(found, flash_attn="off") == [k[0] + k[0], k[1] + k[0]]
@@ -117,7 +117,7 @@ def test_a_unified_cache_has_a_window_for_each_sequence() -> None:
 def test_which_layers_slide_may_be_said_one_by_one_or_by_another_period() -> None:
     options = {"n_ctx": 4096, "n_ubatch": 100, "swa_full": False}
     said = header(
-        "gemma3", **{**SLIDING, "layers": 3}, for_layers={"attention.sliding_window_pattern": (0, 1, 0)}
+        "gemma3", **{**SLIDING, "layers": 3}, per_layer={"attention.sliding_window_pattern": (0, 1, 0)}
     )
     assert [each // TOKEN for each in kv(said, **options)] == [4096, 512, 4096]
     period = header("gemma3", **{**SLIDING, "layers": 3}, attention__sliding_window_pattern=2)
@@ -165,7 +165,7 @@ def test_rwkv_keeps_shifted_tokens_and_heads() -> None:
 @pytest.mark.parametrize("architecture", ["jamba", "granitehybrid"])
 def test_a_hybrid_s_layers_without_kv_heads_are_the_recurrent_ones(architecture: str) -> None:
     found = header(
-        architecture, **SSM, attention__head_count=4, for_layers={"attention.head_count_kv": (0, 2)}
+        architecture, **SSM, attention__head_count=4, per_layer={"attention.head_count_kv": (0, 2)}
     )
     assert kv(found) == [0, 512 * TOKEN]
     assert recurrent(found) == [4 * (3 * 128 + 16 * 128), 0]
@@ -199,6 +199,6 @@ def test_what_changes_a_known_architecture_s_cache_is_named(key: str, reason: st
 
 
 def test_fewer_heads_than_layers_are_refused() -> None:
-    found = header("deci", attention__head_count=4, for_layers={"attention.head_count_kv": (1,)})
+    found = header("deci", attention__head_count=4, per_layer={"attention.head_count_kv": (1,)})
     with pytest.raises(UnpredictedError, match="has 1 values for 2 layers"):
         kv(found)

@@ -1,4 +1,4 @@
-"""Everything that is predicted of a file under load options."""
+"""Predicted footprint of a model under load options."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ if TYPE_CHECKING:
     from pytest_llm.models import Header
     from pytest_llm.records import LoadOptions
 
-# Of a file that is split, the header of one part does not say what is in the others.
-_PARTS = "split.count"
+_PARTS = "split.count"  # of a split model, each header describes one part
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Bytes that a model takes.
+    """Predicted bytes; None if they cannot be predicted.
 
     Attributes:
-        weights: Of all tensors; None where the file does not hold all of them.
-        kv: The KV cache; None where it is not predicted.
-        recurrent: The recurrent state; None where it is not predicted.
-        layers: How many layers go to devices, the output counted as one.
-        layer_bytes: The weights of the smallest of them, 0 where none does.
+        weights: All tensors.
+        kv: The KV cache.
+        recurrent: The recurrent state.
+        layers: The number of layers on devices, including the output.
+        layer_bytes: The weights of the smallest of these layers; 0 without one.
         reasons: Why something is not predicted.
     """
 
@@ -39,34 +38,34 @@ class Predicted:
     reasons: tuple[str, ...] = ()
 
 
-def of_file(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
-    """Return what is predicted of a file.
+def predict_file(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
+    """Return the prediction for a file.
 
     Args:
-        path: The file; it is read once.
-        options: How it is loaded.
-        on_device: Whether there is a device to put layers on.
+        path: The file; its header is cached.
+        options: The load options.
+        on_device: Whether there is a device for layers.
 
     Raises:
-        ModelError: The file's header cannot be read.
+        ModelError: If the file's header cannot be read.
     """
     return predict(_header(path), options, on_device=on_device)
 
 
-@lru_cache(maxsize=4)  # a vocabulary takes a moment to be passed over, and every session asks
+@lru_cache(maxsize=4)  # skipping a vocabulary takes a moment, and every session asks
 def _header(path: str) -> Header:
     return read_header(path)
 
 
 def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predicted:
-    """Return what is predicted of a header; arguments as of :func:`of_file`."""
+    """Return the prediction for a header; see :func:`predict_file`."""
     on_devices = offloaded(header.layers, options, on_device=on_device)
     reasons: list[str] = []
     placed: Placed | None = weights(header, on_devices)
     parts = header.metadata.get(_PARTS, 1)
     if isinstance(parts, int) and parts > 1:
         placed = None
-        reasons.append(f"the weights are in {parts} files, of which one was read")
+        reasons.append(f"the weights are in {parts} files; only one was read")
     kv: Placed | None = None
     recurrent: Placed | None = None
     try:

@@ -1,8 +1,8 @@
-"""Texts of others, made fit for a message of one line."""
+"""Text from outside, for messages."""
 
 from __future__ import annotations
 
 
 def one_line(text: object) -> str:
-    """Fold white space, and drop what would steer a terminal."""
+    """Return text on one line, without control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

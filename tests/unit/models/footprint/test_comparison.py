@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_llm.models import Header
-from pytest_llm.models.footprint import Placed, beside, logged, predict, shortfall
+from pytest_llm.models.footprint import Placed, compare_with_log, logged, predict, shortfall
 from pytest_llm.records import LoadOptions
 
 from .headers import F16, Q4_0, header, weight
@@ -68,7 +68,7 @@ def test_weights_that_are_in_other_files_as_well_are_not_predicted() -> None:
     several = Header(**{**vars(split), "metadata": {**split.metadata, "split.count": 3}})
     found = predict(several, LoadOptions(), on_device=True)
     assert found.weights is None
-    assert found.reasons == ("the weights are in 3 files, of which one was read",)
+    assert found.reasons == ("the weights are in 3 files; only one was read",)
 
 
 @pytest.mark.parametrize(("offload", "there"), [(True, 2), (False, 0)])
@@ -145,7 +145,7 @@ def test_where_nothing_was_asked_for_or_nothing_is_told_nothing_is_missing() -> 
 
 def test_predicted_and_logged_stand_beside_each_other() -> None:
     predicted = predict(HEADER, LoadOptions(n_ctx=256), on_device=False)
-    assert beside(predicted, {"CPU_Mapped model": 11.0, "CPU KV": 0.5}) == {
+    assert compare_with_log(predicted, {"CPU_Mapped model": 11.0, "CPU KV": 0.5}) == {
         "weights": {
             "predicted": {"host": 11 * MIB, "device": 0},
             "logged": {"host": 11 * MIB, "device": 0},
@@ -160,6 +160,6 @@ def test_predicted_and_logged_stand_beside_each_other() -> None:
 
 def test_a_cache_that_is_not_predicted_is_told_with_the_reason() -> None:
     unknown = header("unknown", weights=WEIGHTS)
-    found = beside(predict(unknown, LoadOptions(), on_device=False), {"CPU KV": 0.5})
+    found = compare_with_log(predict(unknown, LoadOptions(), on_device=False), {"CPU KV": 0.5})
     assert found["kv"] == {"predicted": None, "logged": {"host": MIB // 2, "device": 0}}
     assert found["reasons"] == ["the cache of the architecture unknown is not predicted"]
