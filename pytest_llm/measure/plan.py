@@ -1,19 +1,13 @@
-"""From what markers declare to a plan: subjects, workloads, sessions, all known before anything loads."""
+"""The plan: campaigns, sessions and verdicts that share the error rate, all known before anything loads."""
 
 from __future__ import annotations
 
-import functools
-import itertools
-from dataclasses import dataclass, fields, replace
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING
 
-from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
 from pytest_llm.records import (
     MAX_FILLED_TOKENS,
     Campaign,
     Captures,
-    LoadOptions,
     Plan,
     Question,
     Subject,
@@ -28,8 +22,6 @@ if TYPE_CHECKING:
 
 SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
 
-# llama.cpp keeps the KV cache in multiples of this.
-_CONTEXT_STEP = 256
 # What starting and loading take, and what the budgets of `campaign` add up to with the rehearsal.
 _SESSION_SECONDS = 1.5
 _WORKLOAD_SECONDS = 6.0
@@ -41,156 +33,6 @@ _LEAK_SECONDS = 9.0
 # With a reference: both, its variants, and both once more with each copy that rounds less, and its variants.
 # Alone: the same of the subject and of one copy, where they are recorded.
 _CAPTURES_PAIRED, _CAPTURES_RECORDING, _CAPTURES_STORED = 15, 8, 2
-# The least value of load options that are numbers, where it is not 1.
-_LEAST = {"n_gpu_layers": -1, "main_gpu": 0}
-_LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 1, "depth": 0, "parallel": 1}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One combination of what lists in markers offer.
-
-    Attributes:
-        label: What tells it from the others, for the test's id; "" where there is only one.
-        model: Name or path.
-        load_options: As declared.
-        workload: As declared.
-    """
-
-    label: str
-    model: str
-    load_options: Mapping[str, object]
-    workload: Mapping[str, object]
-
-
-def choices(
-    models: Sequence[str], load_options: Mapping[str, object], workload: Mapping[str, object]
-) -> list[Choice]:
-    """Combine every list among the values; a value that is no list is in every combination."""
-    axes = [[_Value("model", "", model, label) for model, label in zip(models, _short(models), strict=True)]]
-    for kind, values in (("load", load_options), ("work", workload)):
-        for name, value in values.items():
-            axes.append([_Value(kind, name, each, f"{name}={each}") for each in _listed(value)])
-    return [_choice(axes, combination) for combination in itertools.product(*axes)]
-
-
-class _Value(NamedTuple):
-    kind: str
-    name: str
-    value: object
-    label: str
-
-
-def _choice(axes: Sequence[Sequence[_Value]], combination: Sequence[_Value]) -> Choice:
-    named: dict[str, dict[str, object]] = {"model": {}, "load": {}, "work": {}}
-    for each in combination:
-        named[each.kind][each.name] = each.value
-    labels = [each.label for axis, each in zip(axes, combination, strict=True) if len(axis) > 1]
-    return Choice("-".join(labels), str(named["model"][""]), named["load"], named["work"])
-
-
-def _short(models: Sequence[str]) -> Sequence[str]:
-    """Return the names of files without folder and suffix, or the whole names where those clash."""
-    stems = [PurePath(model).stem if model.endswith(".gguf") else model for model in models]
-    return stems if len(set(stems)) == len(stems) else models
-
-
-def _listed(value: object) -> Sequence[object]:
-    if not isinstance(value, (list, tuple)):
-        return [value]
-    if not value:
-        raise UsageError("a list of parameters is empty; give at least one value")
-    return value
-
-
-def read_workload(values: Mapping[str, object]) -> Workload:
-    """Check the values of ``llm_workload``.
-
-    Raises:
-        UnknownNameError: A value has a name that no workload has.
-        UsageError: A value is not a whole number, or too small.
-    """
-    known = [each.name for each in fields(Workload)]
-    for name, value in values.items():
-        if name not in known:
-            raise UnknownNameError("argument of llm_workload", name, known)
-        _check_number(f"llm_workload: {name}", value, int, _LEAST_WORK[name])
-    return Workload(**values)  # type: ignore[arg-type]
-
-
-def read_load_options(
-    values: Mapping[str, object], defaults: LoadOptions, marker: str = "llm_model"
-) -> LoadOptions:
-    """Check load options and lay them over the defaults.
-
-    Args:
-        values: As declared.
-        defaults: What holds where nothing is declared.
-        marker: Where they were declared.
-
-    Raises:
-        UnknownNameError: llama.cpp has no load option of that name, or we do not know it.
-        UsageError: A value is of the wrong kind, or out of range.
-    """
-    kinds = _kinds()
-    checked: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in kinds:
-            raise UnknownNameError("load option", name, kinds)
-        checked[name] = _load_option(f"{marker}: {name}", value, kinds[name])
-    if "n_threads" in checked:
-        checked.setdefault("n_threads_batch", checked["n_threads"])
-    return replace(defaults, **checked)
-
-
-@functools.lru_cache(maxsize=1)
-def _kinds() -> dict[str, Any]:
-    return get_type_hints(LoadOptions)
-
-
-def _load_option(what: str, value: object, kind: Any) -> object:
-    name = what.rpartition(" ")[2]
-    if get_origin(kind) is Literal:
-        if name == "flash_attn" and isinstance(value, bool):
-            return "on" if value else "off"
-        if value not in get_args(kind):
-            raise UsageError(f"{what}={value!r} is not one of {', '.join(get_args(kind))}")
-    elif kind is bool:
-        if not isinstance(value, bool):
-            raise UsageError(f"{what}={value!r} is neither True nor False")
-    else:
-        _check_number(what, value, kind, 0 if kind is float else _LEAST.get(name, 1))
-    return value
-
-
-def _check_number(what: str, value: object, kind: type, least: int) -> None:
-    if isinstance(value, (list, tuple)):
-        raise UsageError(f"{what}={value!r}: lists make parameters only where a test is defined")
-    allowed = (int, float) if kind is float else int
-    if isinstance(value, bool) or not isinstance(value, allowed):
-        raise UsageError(f"{what}={value!r} is not a {'whole ' if kind is int else ''}number")
-    if not value >= least:  # nan is not, either
-        raise UsageError(f"{what}={value!r} is less than {least}")
-
-
-def fitted(load_options: LoadOptions, workload: Workload) -> LoadOptions:
-    """Make room for parallel sequences, and check that the context holds the workload.
-
-    Raises:
-        ContextTooSmallError: It does not.
-    """
-    options = replace(load_options, n_seq_max=max(load_options.n_seq_max, workload.parallel))
-    sequences = workload.parallel if options.kv_unified else options.n_seq_max
-    needed = workload.tokens_per_sequence() * sequences
-    if needed <= options.n_ctx:
-        return options
-    enough = -(-needed // _CONTEXT_STEP) * _CONTEXT_STEP
-    times = f" times {sequences} sequences" if sequences > 1 else ""
-    raise ContextTooSmallError(
-        f"the context is too small: depth {workload.depth} + {workload.prompt_tokens} prompt tokens + "
-        f"{workload.generate_tokens} generated{times} = {needed} tokens, n_ctx={options.n_ctx}: "
-        f"raise n_ctx to {enough} in llm_model"
-    )
 
 
 def alone(_: Subject) -> None:

@@ -10,14 +10,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.plugin import markers, options, status
+from pytest_llm.plugin import markers, options
 from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench, llm_memory
-from pytest_llm.plugin.state import BENCHMARK, FINDING, PROBLEM, bench_of, existing_bench
+from pytest_llm.plugin.state import BENCHMARK, FINDING, PROBLEM, WORST, bench_of, existing_bench
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 __all__ = ["_llm_choice", "gguf_model", "llm_bench", "llm_memory"]
+
+# Letter, word and colour of passed tests with a notable verdict.
+_STATUS = {
+    "drift": ("d", "DRIFT", "yellow"),
+    "inconclusive": ("?", "INCONCLUSIVE", "yellow"),
+    "no baseline": ("b", "NO BASELINE", "yellow"),
+    "not covered": ("n", "NOT COVERED", "yellow"),
+    "improved": ("+", "IMPROVED", "green"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,9 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for line in markers.ini_lines():
         config.addinivalue_line("markers", line)
     if options.any_given(config) and bench_of(config).settings.bench:
-        from pytest_llm.plugin import unknown_baselines
+        from pytest_llm.plugin.inventory import record_collection
 
-        unknown_baselines.watch(config)
+        record_collection(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -187,8 +196,14 @@ def pytest_runtest_makereport(
 def pytest_report_teststatus(
     report: pytest.TestReport,
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Show a passed benchmark's worst verdict where it is more than a pass."""
-    return status.of(report)
+    """Give passed tests with a notable verdict a status letter of their own."""
+    if report.when != "call" or not report.passed:
+        return None
+    worst = next((value for name, value in report.user_properties if name == WORST), None)
+    if worst not in _STATUS:
+        return None
+    letter, word, colour = _STATUS[str(worst)]
+    return "passed", letter, (word, {colour: True})
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # other plugins' hooks may raise: then the results are there
@@ -233,9 +248,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("--benchmark-disable: one session a subject, and nothing was judged")
     for line in bench.stored:
         terminalreporter.write_line(line)
-    from pytest_llm.plugin import unknown_baselines
+    from pytest_llm.plugin.inventory import unknown_baselines
 
-    for line in unknown_baselines.lines(terminalreporter.config, bench.baselines):
+    for line in unknown_baselines(terminalreporter.config, bench.baselines):
         terminalreporter.write_line(line)
     for line in bench.unwritten:
         terminalreporter.write_line(line, red=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
-from pytest_llm.measure.plan import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin import markers, pytest_benchmark, reruns
+from pytest_llm.plugin import markers, pytest_benchmark
+from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import METRICS
@@ -55,7 +55,7 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
     if benchmark:
         item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
         pytest_benchmark.join(item, bench.settings.bench)
-        reruns.opt_out(item)
+        _opt_out_of_reruns(item)
     try:
         _read_item(item, bench)
     except (ModelError, NoModelNamedError) as error:
@@ -64,6 +64,14 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
             item.stash[PROBLEM] = str(error)
     except LLMBenchError as error:
         item.stash[PROBLEM] = str(error)
+
+
+def _opt_out_of_reruns(item: pytest.Item) -> None:
+    """Keep pytest-rerunfailures from repeating a benchmark until it passes, which has no error rate."""
+    if not hasattr(item.config.option, "reruns"):
+        return  # its marker is unknown without it
+    # The closest marker wins; the condition also holds where counts of marker and option are added up.
+    item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
 
 
 def _read_item(item: pytest.Item, bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Notes every benchmark that is collected, and whether all of them were."""
+"""Benchmarks of one collection, if it was whole, and baselines of tests that no longer exist."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.baselines import Collected, OpenTest
+from pytest_llm.baselines import Collected, OpenTest, full_name
+from pytest_llm.errors import LLMBenchError
 from pytest_llm.plugin import collect, markers
 from pytest_llm.plugin.state import PROBLEM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from pytest_llm.baselines import BaselineStore
 
 # Options that keep files from being collected at all, so that nobody can say which tests are in them.
 _NARROWING = {
@@ -23,16 +26,20 @@ _NARROWING = {
     "pyargs": "--pyargs",
 }
 
+_NAME = "llm_bench_collected"
+# More would push what was measured off the screen; the command shows all.
+_MOST = 5
 
-class Watcher:
-    """A plugin that listens to one collection.
+
+class CollectionRecord:
+    """A plugin that records one collection.
 
     Attributes:
         deselected: Benchmarks that were collected and will not run.
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        """Listen; nothing is known yet."""
+        """Begin with nothing collected."""
         self.deselected: list[pytest.Item] = []
         self._config = config
         self._items: list[pytest.Item] = []
@@ -69,6 +76,34 @@ class Watcher:
             tuple(sorted(self._skipped)),
             self._failed or self._unfinished or _narrowed(self._config),
         )
+
+
+def record_collection(config: pytest.Config) -> None:
+    """Record the collection, for :func:`unknown_baselines`."""
+    config.pluginmanager.register(CollectionRecord(config), _NAME)
+
+
+def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
+    """Return a line if there are baselines of tests that no longer exist; none if this run cannot know."""
+    record = config.pluginmanager.get_plugin(_NAME)
+    if not isinstance(record, CollectionRecord) or record.deselected:
+        return []
+    collected = record.collected()
+    if collected.partial or not collected.keys:
+        return []
+    try:
+        unknown = collected.unknown(store.unknown(collected.keys))
+    except LLMBenchError as error:
+        return [f"whether baselines are of no test any more cannot be said: {error}"]
+    if not unknown:
+        return []
+    names = [full_name(key) for key in unknown[:_MOST]]
+    more = [f"{len(unknown) - _MOST} more"] if len(unknown) > _MOST else []
+    of = "1 test that is" if len(unknown) == 1 else f"{len(unknown)} tests that are"
+    return [
+        f"there are baselines of {of} not there any more: {', '.join([*names, *more])}; "
+        "list and remove them with pytest-llm baselines prune"
+    ]
 
 
 def _is_open(item: pytest.Item) -> bool:

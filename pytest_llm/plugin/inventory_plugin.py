@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.plugin.inventory import Watcher
+from pytest_llm.plugin.inventory import CollectionRecord
 from pytest_llm.records.serialization import encode
 
-_WATCHER: pytest.StashKey[Watcher] = pytest.StashKey()
+_RECORD: pytest.StashKey[CollectionRecord] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,13 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Listen to the collection."""
-    config.stash[_WATCHER] = Watcher(config)
-    config.pluginmanager.register(config.stash[_WATCHER])
+    config.stash[_RECORD] = CollectionRecord(config)
+    config.pluginmanager.register(config.stash[_RECORD])
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write what was collected, whatever became of it."""
-    collected = session.config.stash[_WATCHER].collected()
+    collected = session.config.stash[_RECORD].collected()
     path = Path(session.config.getoption("--llm-write-collected"))
     path.write_text(json.dumps(encode(collected)), encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.checks import verdicts as verdicts_of
 from pytest_llm.checks import worst
 from pytest_llm.errors import EngineError, LLMBenchError
-from pytest_llm.plugin.status import WORST
+from pytest_llm.plugin.state import WORST
 from pytest_llm.records import Claim, Gate
 
 if TYPE_CHECKING:

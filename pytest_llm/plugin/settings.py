@@ -15,7 +15,6 @@ from pytest_llm.baselines import Mode
 from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
-from pytest_llm.plugin import reruns
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
 from pytest_llm.plugin.pytest_benchmark import is_disabled
 from pytest_llm.records import ALWAYS_FAILING, Verdict
@@ -101,7 +100,7 @@ def read(config: pytest.Config) -> Settings:
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
         _check_alone(config)
-        reruns.check(config)
+        _check_reruns(config)
     if update:
         _check_update(config, measures=bench, compares=bool(against or aa))
     return Settings(
@@ -227,6 +226,15 @@ def _check_alone(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         raise UsageError(
             "--llm-bench cannot measure under pytest-xdist, where tests run beside each other: add -n 0"
+        )
+
+
+def _check_reruns(config: pytest.Config) -> None:
+    """Refuse the one option of pytest-rerunfailures that overrides markers."""
+    if config.getoption("force_reruns", None):
+        raise UsageError(
+            "--llm-bench does not go with --force-reruns, which runs a benchmark until it passes: "
+            "take --reruns, which benchmarks opt out of"
         )
 
 

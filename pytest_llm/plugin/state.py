@@ -22,6 +22,9 @@ FUNCTIONAL: pytest.StashKey[Subject] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 FINDING: pytest.StashKey[Finding] = pytest.StashKey()
 
+# The property of a test's report that holds its worst verdict.
+WORST = "llm_verdict"
+
 
 def bench_of(config: pytest.Config) -> Bench:
     """Return the one bench of this run, made when it is first asked for.
