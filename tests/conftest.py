@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
+from hypothesis import settings
 
 from tests import STAND_IN, TESTS
 from tests.checkouts import checkout  # noqa: F401 - a fixture
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["pytester"]
+
+
+# A few examples in every run; `.ci/run` asks for the full profile: `--hypothesis-profile=full`.
+settings.register_profile("quick", max_examples=20, deadline=None)
+settings.register_profile("full", max_examples=300, deadline=None)
+settings.load_profile("quick")
 
 
 def pytest_configure() -> None:
@@ -41,6 +48,16 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # Where it is set no baseline is written, which one test asks for.
         patch.delenv("CI", raising=False)
         yield
+
+
+@pytest.hookimpl(tryfirst=True)  # before ``-m`` is applied
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Timed tests are slow, and are skipped in a worker of pytest-xdist: others run beside them."""
+    for item in items:
+        if item.get_closest_marker("timed"):
+            item.add_marker("slow")
+            if hasattr(config, "workerinput"):
+                item.add_marker(pytest.mark.skip(reason="timed: run it without -n"))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

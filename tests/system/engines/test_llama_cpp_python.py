@@ -37,6 +37,7 @@ CACHE_ELEMENTS_A_TOKEN = 30 * 3 * 64
 # --- The build and the load options ---------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_the_build_tells_its_release_its_commit_and_its_features(loaded: LoadedModel) -> None:
     build = loaded.build
     assert re.fullmatch(r"\d+\.\d+\.\d+", build.version)
@@ -100,6 +101,7 @@ def cache_mib(loaded: LoadedModel) -> float:
     return float(buffers["CPU KV"])
 
 
+@pytest.mark.quick
 def test_facts_are_the_sizes_the_tokens_and_what_the_model_says(
     loaded: LoadedModel, talker: GGUFModel, smollm2: Model
 ) -> None:
@@ -277,6 +279,7 @@ def test_locked_weights_are_locked(start: Start, smollm2: Model) -> None:
 # --- Slices and requests --------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("depth", [0, 300])
 def test_slices_come_back_to_the_depth_that_they_started_from(depth: int, loaded: LoadedModel) -> None:
     # 512 tokens of context hold the depth and one prompt, never two.
@@ -308,6 +311,7 @@ def test_parallel_sequences_are_decoded_together(kv_unified: bool, start: Start)
         assert len(loaded.request()[1]) == 7
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("generated", [1, 2, 9])
 def test_a_request_has_one_gap_less_than_it_has_tokens(generated: int, loaded: LoadedModel) -> None:
     loaded.rehearse(Workload(prompt_tokens=16, generate_tokens=generated))
@@ -317,12 +321,14 @@ def test_a_request_has_one_gap_less_than_it_has_tokens(generated: int, loaded: L
     assert all(gap > 0 for gap in gaps)
 
 
+@pytest.mark.timed
 def test_more_work_takes_more_time(loaded: LoadedModel) -> None:
     loaded.rehearse(Workload(prompt_tokens=64, generate_tokens=16))
     rounds = [(loaded.generation_slice(4)[1], loaded.generation_slice(16)[1]) for _ in range(9)]
     assert 2 < median(long / short for short, long in rounds) < 8
 
 
+@pytest.mark.timed
 def test_a_drag_of_half_the_time_makes_slices_and_requests_take_half_as_long_again(start: Start) -> None:
     normal, slow = start(), start()
     slow.inject_slowdown(0.5)
@@ -354,6 +360,7 @@ def test_a_drag_is_told_with_the_options_as_long_as_it_lasts(start: Start) -> No
     assert subject.effective_options() == undragged
 
 
+@pytest.mark.timed
 def test_a_token_costs_more_deep_in_the_context(start: Start) -> None:
     shallow, deep = start(n_ctx=1280), start(n_ctx=1280)
     shallow.rehearse(SMALL)
@@ -372,6 +379,7 @@ def test_a_token_costs_more_deep_in_the_context(start: Start) -> None:
 # --- Text -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.quick
 def test_it_knows_the_capital_of_france(talker: GGUFModel) -> None:
     completion = talker.generate("The capital of France is", max_tokens=8)
     assert "Paris" in completion.text
@@ -412,6 +420,7 @@ def test_a_character_of_several_tokens_comes_whole(talker: GGUFModel) -> None:
     assert unfinished.text == "🎉🎉\N{REPLACEMENT CHARACTER}"
 
 
+@pytest.mark.quick
 def test_a_stream_is_the_answer_piece_by_piece(talker: GGUFModel) -> None:
     whole = talker.generate("Once upon a time", max_tokens=10)
     streamed = list(talker.stream("Once upon a time", max_tokens=10))
@@ -477,6 +486,7 @@ def test_a_tokens_own_logprob_is_what_its_predecessor_gave_it(talker: GGUFModel)
     assert positions[-1].logprob == given[tokens[-1]]
 
 
+@pytest.mark.quick
 def test_greedy_generation_takes_what_is_likeliest(talker: GGUFModel) -> None:
     prompt = talker.tokenize("Once upon a time")
     answer = talker.generate(prompt, max_tokens=12).tokens

@@ -92,6 +92,7 @@ ROUNDS = 40
 TOLERATED = 0.01
 
 
+@pytest.mark.timed
 def test_sampling_does_not_move_the_speed_of_generation(
     library: Library,
     nvml_script: Script,

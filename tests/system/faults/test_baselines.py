@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from .inner import failure_of, measure
 from .preload import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
 # Wide, since minutes later a shared machine may be another; four times the time is wider still.
@@ -32,6 +33,7 @@ def verdicts(results: Mapping[str, Any]) -> set[str]:
     return {metric["baseline"]["verdict"] for metric in test["metrics"].values() if metric["baseline"]}
 
 
+@pytest.mark.timed
 def test_five_runs_let_the_same_build_pass_and_call_one_four_times_slower(
     pytester: pytest.Pytester, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_llm.cli import main
 
 from .preload import Fault
@@ -16,7 +18,6 @@ from .preload import Fault
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 BENCHMARK = """
 import pytest
@@ -45,6 +46,7 @@ def environment(folder: Path, variables: dict[str, str]) -> Path:
     return folder
 
 
+@pytest.mark.timed
 def test_the_first_of_two_slow_builds_among_five_is_named(
     pytester: pytest.Pytester,
     library: Path,

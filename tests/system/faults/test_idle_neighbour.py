@@ -95,12 +95,14 @@ def pair(start: Start) -> tuple[LoadedModel, LoadedModel]:
         os.sched_setaffinity(0, allowed)
 
 
+@pytest.mark.timed
 def test_a_build_whose_threads_spin_while_they_wait_is_as_fast_as_itself(
     pair: tuple[LoadedModel, LoadedModel],
 ) -> None:
     assert abs(log_ratio(*pair)) < 0.06
 
 
+@pytest.mark.timed
 def test_without_the_stopping_the_same_build_would_look_much_faster(
     pair: tuple[LoadedModel, LoadedModel],
 ) -> None:

@@ -6,13 +6,14 @@ import shlex
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from .inner import measure
 from .preload import Fault
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 SOURCE = """
 import pytest
@@ -41,6 +42,7 @@ def environment_with(fault: Fault, library: Path, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.timed
 def test_a_workload_with_depth_catches_what_one_without_does_not_see(
     pytester: pytest.Pytester, library: Path, tmp_path: Path
 ) -> None:

@@ -86,6 +86,7 @@ def slowdown(
     return median(ratios)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("phase", ["prompt", "generation"])
 def test_graphs_that_take_twice_the_time_double_the_time_of_a_slice(phase: str, start: Start) -> None:
     normal, slow = start(), start(Fault(slowdown=1.0))
@@ -95,6 +96,7 @@ def test_graphs_that_take_twice_the_time_double_the_time_of_a_slice(phase: str, 
     assert 1.5 < slowdown(slow, normal, seconds_of) < 2.7
 
 
+@pytest.mark.timed
 def test_a_worker_that_is_only_watched_by_the_library_is_not_slower(start: Start) -> None:
     normal, watched = start(), start(Fault(slowdown=1.0, begin=10**9))
     for each in normal, watched:
@@ -102,6 +104,7 @@ def test_a_worker_that_is_only_watched_by_the_library_is_not_slower(start: Start
     assert 0.75 < slowdown(watched, normal, generation_seconds) < 1.33
 
 
+@pytest.mark.timed
 def test_a_slowdown_begins_at_the_graph_that_it_is_told(start: Start) -> None:
     rehearsal, a_slice = WORKLOAD.generate_tokens, STEPS + 1  # graphs: one prompt or one token each
     subject = start(Fault(slowdown=3.0, begin=rehearsal + 12 * a_slice))
@@ -110,6 +113,7 @@ def test_a_slowdown_begins_at_the_graph_that_it_is_told(start: Start) -> None:
     assert 2.5 < median(seconds[13:]) / median(seconds[:11]) < 6
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("flash_attn", ["on", "off"])
 def test_only_graphs_deeper_than_told_are_slowed(flash_attn: str, start: Start) -> None:
     normal = start(n_ctx=1280, flash_attn=flash_attn)
@@ -167,6 +171,7 @@ def limited(measured: Mapping[str, float]) -> str:
     )
 
 
+@pytest.mark.timed
 def test_a_limit_holds_on_the_installed_build_and_breaks_on_a_slow_one(
     pytester: pytest.Pytester, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

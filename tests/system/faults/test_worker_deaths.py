@@ -180,6 +180,7 @@ def _remove(folder: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.timed
 def test_a_hanging_worker_is_ended_after_the_timeout(start: Start) -> None:
     # Starting takes less than a second; the rest is for busy machines.
     loaded = start(Fault(hang=True, begin=MIDDLE), timeout=8)

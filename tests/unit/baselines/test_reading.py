@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llm.baselines import (
@@ -479,7 +479,6 @@ FACTS_ENTRIES = st.builds(
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=4, unique_by=lambda entry: entry.key))
-@settings(deadline=None, max_examples=60)
 def test_any_run_survives_being_stored(entries: list[Entry]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         done = BaselineStore(Path(folder), FINGERPRINT, MACHINE).update(entries, "new")
@@ -500,7 +499,6 @@ def test_any_run_survives_being_stored(entries: list[Entry]) -> None:
 
 
 @given(st.lists(FACTS_ENTRIES, min_size=1, max_size=4, unique_by=lambda entry: entry.key))
-@settings(deadline=None, max_examples=40)
 def test_any_facts_survive_being_stored(entries: list[InvariantsEntry]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         assert not BaselineStore(Path(folder), FINGERPRINT, MACHINE).update_invariants(entries, "new").refused
@@ -519,7 +517,6 @@ def test_any_facts_survive_being_stored(entries: list[InvariantsEntry]) -> None:
     ),
     ANY_CONDITIONS,
 )
-@settings(deadline=None, max_examples=40)
 def test_any_old_file_migrates_and_is_stored_as_the_newest(
     keys: list[TestKey], runs: dict[str, list[float]], conditions: Conditions
 ) -> None:
@@ -593,7 +590,6 @@ def test_a_byte_lost_or_doubled_anywhere_is_refused_or_harmless(small: bytes) ->
 
 
 @given(data=st.data())
-@settings(deadline=None, max_examples=300)
 def test_any_byte_in_any_place_is_refused_or_harmless(data: st.DataObject, small: bytes) -> None:
     position = data.draw(st.integers(0, len(small) - 1))
     damaged = bytearray(small)
@@ -602,7 +598,6 @@ def test_any_byte_in_any_place_is_refused_or_harmless(data: st.DataObject, small
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(BaselineError):
         parse(data)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import psutil
@@ -188,26 +186,6 @@ class Unasked(Still):
 
 def test_times_that_are_denied_make_the_load_of_others_unknown(tree: Tree) -> None:
     assert conditions_of(tree, Unasked()).other_load is None
-
-
-BURN = """
-import time
-while time.process_time() < 0.3: pass
-print(flush=True)
-input()
-"""
-
-
-def test_the_time_of_children_is_ours_while_they_live_and_after() -> None:
-    system = System()
-    before = system.our_seconds()
-    command = [sys.executable, "-c", BURN]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        assert system.our_seconds() - before > 0.25
-        child.communicate(b"\n")
-    assert system.our_seconds() - before > 0.25
 
 
 def test_all_processors_are_busier_than_we_are() -> None:

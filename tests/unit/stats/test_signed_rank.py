@@ -7,7 +7,7 @@ import math
 from statistics import median
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -29,14 +29,12 @@ def by_enumeration(values: list[float]) -> float:
     return reached / len(patterns)
 
 
-@settings(deadline=None)
 @given(untied)
 def test_without_ties_it_is_scipys_exact_test(values: list[float]) -> None:
     expected = stats.wilcoxon(values, alternative="greater", method="exact").pvalue
     assert p_value(values) == pytest.approx(expected, rel=1e-9)
 
 
-@settings(deadline=None)
 @given(coarse)
 def test_with_ties_and_zeros_every_sign_pattern_is_counted(values: list[float]) -> None:
     assert p_value(values) == by_enumeration(values)
@@ -61,7 +59,6 @@ def test_counts_are_exact_beyond_what_a_float_holds(count: int) -> None:
     assert p_value([-value for value in all_but_the_least]) == (2**count - 1) / 2**count
 
 
-@settings(deadline=None)
 @given(untied, st.data())
 def test_a_value_that_rises_never_weakens_the_evidence(values: list[float], data: st.DataObject) -> None:
     which = data.draw(st.integers(0, len(values) - 1))
@@ -71,20 +68,17 @@ def test_a_value_that_rises_never_weakens_the_evidence(values: list[float], data
     assert p_value(risen) <= p_value(values)
 
 
-@settings(deadline=None)
 @given(coarse)
 def test_both_sides_together_count_the_observed_pattern_twice(values: list[float]) -> None:
     assert p_value(values) + p_value([-value for value in values]) > 1
 
 
-@settings(deadline=None)
 @given(st.lists(numbers, min_size=1, max_size=12))
 def test_the_order_and_the_scale_of_values_do_not_matter(values: list[float]) -> None:
     assert p_value(sorted(values)) == p_value(values)
     assert p_value([2 * value for value in values]) == p_value(values)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 30), st.floats(1e-6, 0.5))
 def test_the_critical_sum_is_the_least_that_is_significant(count: int, level: float) -> None:
     found = critical_sum(count, level)
@@ -104,7 +98,6 @@ def _p_of_sum(count: int, rank_sum: int) -> float:
     return p_value([float(rank * sign) for rank, sign in signs.items()])
 
 
-@settings(deadline=None)
 @given(untied)
 def test_positive_walsh_averages_are_as_many_as_the_positive_ranks_sum_to(values: list[float]) -> None:
     above = sum(average > 0 for average in walsh_averages(values))
@@ -118,7 +111,6 @@ def test_the_estimate_is_the_median_of_all_pairs_means() -> None:
     assert hodges_lehmann(values) == median([1.0, 1.5, 2.0, 3.5, 4.0, 6.0])
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=6, max_size=14), st.sampled_from([0.5, 0.9, 0.95]))
 def test_the_estimate_lies_in_its_interval_and_both_mirror(values: list[float], confidence: float) -> None:
     ends = interval(values, confidence)
@@ -129,7 +121,6 @@ def test_the_estimate_lies_in_its_interval_and_both_mirror(values: list[float], 
     assert hodges_lehmann(mirrored) == -hodges_lehmann(values)
 
 
-@settings(deadline=None)
 @given(
     st.lists(numbers, min_size=8, max_size=12, unique=True),
     st.sampled_from([0.5, 0.9, 0.95, 0.99]),

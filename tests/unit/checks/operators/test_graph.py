@@ -7,8 +7,7 @@ import pytest
 from pytest_llm.checks.operators.graph import case_of, read_nodes, read_operations
 from pytest_llm.errors import EngineError
 from pytest_llm.records import Weight
-
-from .conftest import OPERATIONS, RECORDED
+from tests.integration.operators.conftest import OPERATIONS, RECORDED
 
 GRAPH = (RECORDED / "graph.txt").read_text(encoding="utf-8")
 MATRIX, VECTOR, EMBEDDING = (576, 1536, 1, 1), (576, 1, 1, 1), (576, 49152, 1, 1)

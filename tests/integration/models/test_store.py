@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_llm.records.protocols import Models
-    from tests.unit.models.conftest import GGUF
+    from tests.gguf_files import GGUF
 
 
 class Site(ThreadingHTTPServer):

@@ -344,6 +344,7 @@ def cores_at_work() -> Iterator[None]:
         yield
 
 
+@pytest.mark.timed
 def test_sampling_ram_and_a_device_costs_less_than_one_percent_of_a_core(
     library: Library, script: Script, ours: int
 ) -> None:

@@ -27,8 +27,7 @@ import pytest_llm
 from pytest_llm.baselines import io
 from pytest_llm.errors import BaselineError
 from pytest_llm.records import TestKey
-
-from .things import (
+from tests.unit.baselines.things import (
     FINGERPRINT,
     KEY,
     LATER,
@@ -113,6 +112,7 @@ def test_several_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> N
     assert stored_in(tmp_path) == {line for lines in work for line in lines}
 
 
+@pytest.mark.slow
 def test_500_appends_of_8_processes_survive_being_killed_at_random(tmp_path: Path) -> None:
     # 25 tests of 20 runs, the most that is kept, in modules that all processes write to.
     everything = [
