@@ -27,7 +27,6 @@ def not_covered(run: Run, metric: Metric) -> str:
     reasons = [each.note for each in found if not each.values and each.note]
     if reasons:
         return f"{metric.title} cannot be had: {reasons[0]}"
-    how = run.how_read(metric)
-    if " and " in how:
-        return f"{metric.title} cannot be had: it was read in two ways, {how}"
+    if len(run.ways_read(metric)) > 1:
+        return f"{metric.title} cannot be had: it was read in two ways, {run.how_read(metric)}"
     return f"{metric.title} cannot be had from {run.build} on this system"

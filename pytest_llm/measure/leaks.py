@@ -1,21 +1,22 @@
-"""What a subject goes on holding while it generates: a pass of its own, untimed, after all sessions.
+"""Readings of held memory while a subject generates, in an untimed process after all sessions.
 
-The context is taken back to the workload's depth after every few tokens, so that no cache grows; what does
-grow is never given back.
+The context is reset to the workload's depth after every few tokens, so that no cache grows; what does grow is
+never given back.
 """
 
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_llm.errors import EngineError
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pytest_llm.records import Workload
+    from pytest_llm.records.device_memory import Holding
     from pytest_llm.records.protocols import Held, Loaded
 
 WATCHING = "watching for leaks"
@@ -26,7 +27,9 @@ STEPS = 16
 READINGS = 32
 # What is allocated by the first tokens alone is not what leaks.
 _WARM_UP = 2
-_NOT_ALWAYS = "what the process holds, or a device for it, was not told at every reading"
+_INCOMPLETE = "what the process holds, or a device for it, was not told at every reading"
+
+Reading = TypeVar("Reading")
 
 
 def watch_for_leaks(
@@ -37,15 +40,15 @@ def watch_for_leaks(
     fail: Callable[[Workload, EngineError], None],
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Watch a fresh process on each of some workloads.
+    """Watch a fresh process on each workload.
 
     Args:
-        workloads: Of which sessions were measured.
+        workloads: Those with sessions.
         start: Starts the process; nothing is loaded yet.
-        held: Tells what it holds.
-        add: Takes in the series of a workload; an empty one where nothing tells what is held.
-        fail: Takes in why a workload could not be gone through.
-        on_progress: Is told how many readings there are of how many.
+        held: Reads what it holds.
+        add: Takes the series of a workload; none if no memory can be read.
+        fail: Takes the error of a workload.
+        on_progress: Takes the readings made, and how many there will be.
     """
     for workload in workloads:
         try:
@@ -61,8 +64,8 @@ def leak_series(
     """Load, rehearse, and read what is held after every few tokens.
 
     Returns:
-        Nothing where no request can be gone through, or nothing tells what is held; an empty series, with the
-        reason as its note, where it was told for a while only.
+        Nothing if the engine serves no requests or no memory can be read; an empty series with a note if some
+        readings are missing.
 
     Raises:
         EngineError: The worker refused, died or hung.
@@ -73,18 +76,26 @@ def leak_series(
     loaded.load()
     loaded.rehearse(workload)
     steps = min(STEPS, workload.prompt_tokens + workload.generate_tokens)
-    tokens = 0
-    for _ in range(_WARM_UP):
-        tokens = loaded.generate(steps)
-    readings = [held(loaded.pid)]
-    for number in range(1, READINGS + 1):
-        loaded.generate(steps)
-        readings.append(held(loaded.pid))
-        on_progress(number, READINGS)
-    told = [each for each in readings if each is not None]
-    notes = {each.note for each in told}
-    if not told:
+    tokens = steps * workload.parallel
+    found: list[Holding | None] = []
+    for reading in readings(lambda: loaded.generate(steps), lambda: held(loaded.pid), READINGS):
+        found.append(reading)
+        if len(found) > 1:
+            on_progress(len(found) - 1, READINGS)
+    read = [each for each in found if each is not None]
+    notes = {each.note for each in read}
+    if not read:
         return {}
-    if len(told) < len(readings) or len(notes) > 1:
-        return {SERIES: Series((), tokens, _NOT_ALWAYS)}
-    return {SERIES: Series(tuple(each.size for each in told), tokens, notes.pop())}
+    if len(read) < len(found) or len(notes) > 1:
+        return {SERIES: Series((), tokens, _INCOMPLETE)}
+    return {SERIES: Series(tuple(each.size for each in read), tokens, notes.pop())}
+
+
+def readings(step: Callable[[], object], read: Callable[[], Reading], steps: int) -> Iterator[Reading]:
+    """Yield a reading after warming up, then one after each of so many equal steps."""
+    for _ in range(_WARM_UP):
+        step()
+    yield read()
+    for _ in range(steps):
+        step()
+        yield read()

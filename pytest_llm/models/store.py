@@ -32,7 +32,7 @@ _TEMPORARY = ".fetch-"
 
 
 class ModelStore:
-    """Implements :class:`~pytest_llm.records.protocols.Models` with files in a cache folder.
+    """Models by name: files in a cache folder, or anywhere by their path.
 
     Fetched files are in ``models/NAME/PIN/FILE``. PIN is the start of the file's SHA-256, so that projects
     can use one name for different files. ``verified/`` caches hashes. Local files are used in place.

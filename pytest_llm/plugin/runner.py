@@ -22,9 +22,10 @@ from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
+    from pytest_llm.models import ModelStore
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import OperatorRun, OutputGate, OutputSnapshot, PairedRun, Phase, Plan, Subject
-    from pytest_llm.records.protocols import Clock, Engine, Models, Progress
+    from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
 
 Made = TypeVar("Made")
@@ -54,7 +55,7 @@ class _Kept(Generic[Made]):
 class Measuring:
     """What was measured so far; one campaign runs at a time, and none beside another run's."""
 
-    def __init__(self, settings: Settings, models: Models, clock: Clock) -> None:
+    def __init__(self, settings: Settings, models: ModelStore, clock: Clock) -> None:
         """Begin with nothing measured."""
         self._settings = settings
         self._models = models

@@ -253,28 +253,6 @@ class Noise(Protocol):
         """
 
 
-class Models(Protocol):
-    """Finds the file that a name stands for."""
-
-    def check(self, name: str) -> None:
-        """Raise if the name is unknown, or a path at which nothing lies; fetches and reads nothing.
-
-        Raises:
-            UnknownNameError: No model is called so.
-            ModelMissingError: It is a path at which there is no file.
-        """
-
-    def canonical(self, name: str) -> str:
-        """Return one name for each model, however its path was written."""
-
-    def resolve(self, name: str) -> Model:
-        """Return the model, fetched if need be and verified.
-
-        Raises:
-            ModelError: The file cannot be had, or is not what it should be.
-        """
-
-
 class Progress(Protocol):
     """Shows how far a measurement is."""
 

@@ -77,9 +77,13 @@ class Run:
     invariants: Mapping[str, JSON] = field(default_factory=dict)
 
     def how_read(self, metric: metrics.Metric) -> str:
-        """Return how a metric was read, where there is more than one way; "" otherwise."""
+        """Return how a metric was read, if there is more than one way; "" otherwise."""
+        return " and ".join(self.ways_read(metric))
+
+    def ways_read(self, metric: metrics.Metric) -> tuple[str, ...]:
+        """Return each way in which a metric was read, if there is more than one."""
         found = [each.series[metric.series] for each in self.sessions if metric.series in each.series]
-        return " and ".join(dict.fromkeys(each.note for each in found if each.values and each.note))
+        return tuple(dict.fromkeys(each.note for each in found if each.values and each.note))
 
     def __getattr__(self, name: str) -> Measurement:
         # Only reached for names that are no fields. Copying and pickling ask for dunder names on

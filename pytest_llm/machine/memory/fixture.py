@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.errors import UsageError
 from pytest_llm.machine.memory.anonymous import HeldMemory
 from pytest_llm.machine.probes import all_devices, held_memory, memory_probe
+from pytest_llm.measure.leaks import readings
 from pytest_llm.records import Series
 from pytest_llm.stats.theil_sen import interval, slopes
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from pytest_llm.machine.gpu.device import Found
     from pytest_llm.records.device_memory import Holding
-
-_WARM_UP = 2
 
 
 @dataclass
@@ -106,7 +105,7 @@ class MemoryWatch:
     def leak(
         self, step: Callable[[], object], tokens: int = 1, steps: int = 32, pid: int | None = None
     ) -> Leak:
-        """Do something again and again, and return what each token of it leaves behind.
+        """Repeat a step and return how many bytes each of its tokens leaves behind.
 
         Two steps come before the first reading: what they allocate is not counted.
 
@@ -122,18 +121,13 @@ class MemoryWatch:
         """
         if tokens < 1 or steps < 2:
             raise UsageError(f"llm_memory.leak: tokens={tokens}, steps={steps}: give 1 and 2 at least")
-        for _ in range(_WARM_UP):
-            step()
-        readings = [_told(self._held_with_devices, pid)]
-        for _ in range(steps):
-            step()
-            readings.append(_told(self._held_with_devices, pid))
-        if len({each.note for each in readings}) > 1:
+        found = list(readings(step, lambda: _told(self._held_with_devices, pid), steps))
+        if len({each.note for each in found}) > 1:
             raise UsageError(
                 "llm_memory.leak: what devices hold was told at some readings only; do a step before, so "
                 "that the process is on its device"
             )
-        series = Series(tuple(each.size for each in readings), tokens, readings[0].note)
+        series = Series(tuple(each.size for each in found), tokens, found[0].note)
         return Leak(median(slopes(series)), interval(series), series.values, series.note)
 
 

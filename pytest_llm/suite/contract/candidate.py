@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
+    from pytest_llm.models import ModelStore
     from pytest_llm.records import Build, BuildReference, Model
-    from pytest_llm.records.protocols import Models
 
 # Small, so that a load takes a moment; one thread, so that a busy machine does not matter.
 _SMALL = {"n_ctx": 256, "n_batch": 128, "n_ubatch": 128, "n_threads": 1, "n_threads_batch": 1}
@@ -71,7 +71,9 @@ class Refused:
 class Candidate:
     """A build of llama-cpp-python, looked at from another process."""
 
-    def __init__(self, engine: LlamaCppPython, reference: BuildReference, models: Models, model: str) -> None:
+    def __init__(
+        self, engine: LlamaCppPython, reference: BuildReference, models: ModelStore, model: str
+    ) -> None:
         """Remember what to ask; nothing is started yet.
 
         Args:

@@ -34,7 +34,6 @@ from pytest_llm.records import Model
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.records.protocols import Models
     from tests.gguf_files import GGUF
 
 
@@ -136,11 +135,6 @@ def files_below(folder: Path) -> set[str]:
 
 
 # ── names ────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_the_store_keeps_the_promise_of_the_protocol(models: ModelStore) -> None:
-    promise: Models = models
-    assert promise is models
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(models: ModelStore) -> None:
