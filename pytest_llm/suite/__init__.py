@@ -1,5 +1,5 @@
-"""Ready-made tests of a build, for everybody: ``pytest --pyargs pytest_llm.suite.NAME``.
+"""Ready-made tests of a build of llama-cpp-python: ``pytest --pyargs pytest_llm.suite.NAME``.
 
-``contract``: does the build offer what llama-cpp-python's bindings promise, and what this project needs?
-``memory``: does it take the bytes that the shapes predict, and are they where the load options put them?
+``contract``: the build has what its bindings declare and what this project needs.
+``memory``: weights and caches take the predicted bytes and are where load options put them.
 """

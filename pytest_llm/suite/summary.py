@@ -1,4 +1,4 @@
-"""What the tests of a suite noted, for what is told at the end."""
+"""Summary of a suite at the end of a run."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _NOT_COVERED = "Skipped: not covered: "
-# What tests note down; plain texts, which travel between processes.
+# Names of user properties, which pytest-xdist carries between processes.
 SUITE = "llm_suite"
-
-
-def mark(items: list[pytest.Item], folder: Path, suite: str) -> None:
-    """Note of which suite the tests of a folder are."""
-    for item in items:
-        if item.path.parent == folder:
-            item.user_properties.append((SUITE, suite))
+BUILD = "llm_contract_build"
+OLDER_NAME = "llm_contract_older_name"
+MEMORY = "llm_memory"
 
 
 def reports(terminalreporter: pytest.TerminalReporter, suite: str) -> list[pytest.TestReport]:
-    """Return how the tests of a suite ended, those of any other left out."""
+    """Return the reports of a suite's tests."""
     return [
         report
         for outcome in ("passed", "failed", "skipped", "xfailed")
@@ -33,17 +28,17 @@ def reports(terminalreporter: pytest.TerminalReporter, suite: str) -> list[pytes
 
 
 def noted(found: list[pytest.TestReport], name: str) -> list[str]:
-    """Return what tests noted under a name."""
+    """Return the values of a user property."""
     return [str(value) for report in found for key, value in _properties(report) if key == name]
 
 
 def known_faults(found: list[pytest.TestReport]) -> list[str]:
-    """Return what was expected to be broken and is."""
+    """Return the reasons of expected failures."""
     return _once(str(getattr(report, "wasxfail", "")).removeprefix("reason: ") for report in found)
 
 
 def not_covered(found: list[pytest.TestReport]) -> list[str]:
-    """Return why tests were skipped."""
+    """Return the reasons of skipped tests."""
     return _once(
         report.longrepr[2].removeprefix(_NOT_COVERED)
         for report in found
@@ -51,8 +46,8 @@ def not_covered(found: list[pytest.TestReport]) -> list[str]:
     )
 
 
-def tell(terminalreporter: pytest.TerminalReporter, title: str, lines: list[str]) -> None:
-    """Write some lines below their title, if there are any."""
+def write(terminalreporter: pytest.TerminalReporter, title: str, lines: list[str]) -> None:
+    """Write lines below a title, if there are any."""
     if lines:
         terminalreporter.write_line("\n  ".join([f"{title}:", *lines]))
 
@@ -62,4 +57,4 @@ def _once(lines: Iterator[str]) -> list[str]:
 
 
 def _properties(report: pytest.TestReport) -> list[tuple[str, object]]:
-    return [(key, value) for key, value in report.user_properties]  # lists, where they have travelled
+    return [(key, value) for key, value in report.user_properties]  # lists after pytest-xdist

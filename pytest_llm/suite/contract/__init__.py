@@ -1,6 +1,5 @@
-"""The contract of a build of llama-cpp-python: ``pytest --pyargs pytest_llm.suite.contract``.
+"""Contract of a build of llama-cpp-python: ``pytest --pyargs pytest_llm.suite.contract``.
 
-Each test asks one thing of the candidate (``--llm-candidate``) in a process of its own. What breaks the
-contract fails, by name; what a build cannot do, or what cannot be looked at here, is skipped as *not covered*
-with the reason. A model of each architecture and quantisation is not part of it yet.
+Each test asks the candidate (``--llm-candidate``) one thing in another process. It fails if the contract is
+broken, and is skipped as *not covered*, with a reason, if the build or this machine lacks what it needs.
 """

@@ -1,48 +1,24 @@
-"""The candidate for every test, and what is told of it at the end."""
+"""Summary of the contract suite."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from pytest_llm.suite import summary
-from pytest_llm.suite.provided import candidate_of, need_the_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from pytest_llm.suite.contract.candidate import Candidate
-
-_NAME = "contract"
-# What tests note down for the summary; plain texts, which travel between processes.
-BUILD = "llm_contract_build"
-OLDER_NAME = "llm_contract_older_name"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse to run without the plugin; mark what is of this suite."""
-    need_the_plugin(config, _NAME)
-    summary.mark(items, Path(__file__).parent, _NAME)
-
-
-@pytest.fixture(scope="session")
-def candidate(request: pytest.FixtureRequest) -> Iterator[Candidate]:
-    """The build under test, made first if need be."""
-    with candidate_of(request.config, _NAME) as found:
-        yield found
+    import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one place what the build lacks, by name."""
-    found = summary.reports(terminalreporter, _NAME)
+    """Write older names, known faults and what is not covered."""
+    found = summary.reports(terminalreporter, "contract")
     if not found:
         return
-    build = ", ".join(summary.noted(found, BUILD)) or "no build"
+    build = ", ".join(summary.noted(found, summary.BUILD)) or "no build"
     terminalreporter.write_sep("=", f"llm contract: {build}")
-    older = summary.noted(found, OLDER_NAME)
+    older = summary.noted(found, summary.OLDER_NAME)
     if older:
         terminalreporter.write_line(f"under older names: {', '.join(older)}")
-    summary.tell(terminalreporter, "known faults", summary.known_faults(found))
-    summary.tell(terminalreporter, "not covered", summary.not_covered(found))
+    summary.write(terminalreporter, "known faults", summary.known_faults(found))
+    summary.write(terminalreporter, "not covered", summary.not_covered(found))

@@ -1,4 +1,4 @@
-"""What a build's headers say of its structs: their text names the fields, a C compiler lays them out."""
+"""Structs of a build's headers: fields from their text, layouts from a C compiler."""
 
 from __future__ import annotations
 
@@ -21,29 +21,25 @@ _NAME = re.compile(r"(\w+)\s*(?:\[[^\]]*\]\s*)*$")
 
 
 class Place(NamedTuple):
-    """Where a field lies in its struct, and what it takes, in bytes."""
+    """The offset and size of a field, in bytes."""
 
     offset: int
     size: int
 
 
 class Layout(NamedTuple):
-    """A struct as a compiler lays it out; fields in the order of the header."""
+    """The size of a struct and its fields, in the order of the header."""
 
     size: int
     fields: Mapping[str, Place]
 
 
 class HeadersError(Exception):
-    """Nothing can be said of the structs; the message is the reason."""
+    """The structs cannot be laid out; the message is the reason."""
 
 
 def compiler() -> str:
-    """Return the system's C compiler.
-
-    Raises:
-        HeadersError: There is none.
-    """
+    """Return the system's C compiler; raise HeadersError without one."""
     wanted = [each for each in (os.environ.get("CC"), *_COMPILERS) if each]
     found = next(filter(None, map(shutil.which, wanted)), None)
     if found is None:
@@ -52,11 +48,7 @@ def compiler() -> str:
 
 
 def find_header(folders: Sequence[Path]) -> Path:
-    """Return the first ``llama.h``.
-
-    Raises:
-        HeadersError: There is none.
-    """
+    """Return the first ``llama.h``; raise HeadersError without one."""
     found = next((folder / "llama.h" for folder in folders if (folder / "llama.h").is_file()), None)
     if found is None:
         raise HeadersError(f"the build has no llama.h, looked for in {' and '.join(map(str, folders))}")
@@ -64,14 +56,9 @@ def find_header(folders: Sequence[Path]) -> Path:
 
 
 def fields_of(source: str, struct: str) -> list[str]:
-    """Return the names of a struct's fields, those of anonymous unions and structs in it included.
+    """Return the names of a struct's fields, including those of anonymous unions and structs.
 
-    Args:
-        source: The header.
-        struct: The struct's tag.
-
-    Returns:
-        Nothing if the header does not define it.
+    The list is empty if the source does not define the struct.
     """
     plain = _COMMENT.sub("", source)
     start = re.search(rf"\bstruct\s+{struct}\s*\{{", plain)
@@ -84,15 +71,15 @@ def fields_of(source: str, struct: str) -> list[str]:
 
 
 def lay_out(header: Path, structs: Mapping[str, Sequence[str]], folder: Path) -> dict[str, Layout]:
-    """Compile and run a program that says where the fields of structs lie.
+    """Compile and run a program that prints the layouts of structs.
 
     Args:
-        header: ``llama.h``, with what it includes beside it.
-        structs: Fields by struct.
-        folder: Where the program may be put.
+        header: ``llama.h``, in the folder of the headers that it includes.
+        structs: Names of fields, by struct.
+        folder: For the program.
 
     Raises:
-        HeadersError: It cannot be compiled or run.
+        HeadersError: If it cannot be compiled or run.
     """
     source, program = folder / "layout.c", folder / "layout"
     source.write_text(_program(header.name, structs), encoding="utf-8")
@@ -113,7 +100,7 @@ def lay_out(header: Path, structs: Mapping[str, Sequence[str]], folder: Path) ->
 
 
 def _body(text: str, start: int) -> str:
-    """Return what lies between the brace before ``start`` and the one that closes it."""
+    """Return the text up to the brace that closes the one before ``start``."""
     depth = 1
     for end in range(start, len(text)):
         depth += {"{": 1, "}": -1}.get(text[end], 0)

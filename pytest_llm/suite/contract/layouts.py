@@ -1,4 +1,4 @@
-"""How a struct of the binding differs from the headers' one."""
+"""Differences between the structs of binding and headers."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 
     from pytest_llm.suite.contract.headers import Layout
 
-# [name, offset, size, fields of the field's own type]: as the worker tells it.
+# [name, offset, size, fields of the field's own type], as the worker sends it.
 Field = list[Any]
 
 
 def differences(struct: str, fields: Sequence[Field], size: int, layout: Layout) -> list[str]:
-    """Return a line for each field that one side lacks, the first that lies elsewhere, each of another width.
+    """Return a line per missing field, for the first moved field, and per field of another width.
 
     Args:
         struct: Its name.
-        fields: The binding's.
-        size: Bytes, in the binding.
-        layout: The headers'.
+        fields: Of the binding.
+        size: Of the binding's struct, in bytes.
+        layout: Of the headers.
     """
     ours = places(fields, layout)
     lines = [f"{struct}.{name}: the headers have no such field" for name in ours if name not in layout.fields]
@@ -48,10 +48,9 @@ def differences(struct: str, fields: Sequence[Field], size: int, layout: Layout)
 
 
 def places(fields: Sequence[Field], layout: Layout) -> dict[str, Place]:
-    """Return where the binding's fields lie.
+    """Return the places of the binding's fields.
 
-    What is a field with a union of its own in the binding may be an anonymous union in C: it is then known by
-    the names of the union's members.
+    A named union of the binding that is anonymous in C counts as its members.
     """
     found: dict[str, Place] = {}
     for name, offset, size, inner in fields:
@@ -68,8 +67,8 @@ def _after(name: str, layout: Layout) -> str:
     return f" after {names[place - 1]}" if place else " first of all"
 
 
-def strange(values: Mapping[str, float], expected: Mapping[str, tuple[float, ...]]) -> list[str]:
-    """Return a line for each default that is none of those that llama.cpp has had."""
+def unusual_defaults(values: Mapping[str, float], expected: Mapping[str, tuple[float, ...]]) -> list[str]:
+    """Return a line per default that no release of llama.cpp has had."""
     return [
         f"{name} is {values[name]:g}, expected {' or '.join(f'{each:g}' for each in usual)}"
         for name, usual in expected.items()

@@ -1,4 +1,4 @@
-"""Which values of load options are tried, and where one that was accepted can be seen."""
+"""Trials of load options, and the signs of one that took effect."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pytest_llm.records import LoadOptions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.suite.contract.candidate import Accepted, Refused
+    from pytest_llm.suite.candidate import Accepted, Refused
 
-# Options that are numbers, each with a value that is neither the default nor what is loaded with anyway.
-# Batches of less than 64 tokens were raised to that by older releases.
+# A value per numeric option that is neither its default nor the suite's own. Older releases raise batches to
+# 64 tokens.
 _NUMBERS: Mapping[str, float] = {
     "n_ctx": 512,
     "n_batch": 64,
@@ -27,13 +27,13 @@ _NUMBERS: Mapping[str, float] = {
     "rope_freq_base": 5000.0,
     "rope_freq_scale": 0.5,
 }
-# What makes sense only beside something else.
+# Options that need another one.
 _TOGETHER_WITH: Mapping[str, Mapping[str, Any]] = {
     "type_v": {"flash_attn": "on"},
     "kv_unified": {"n_seq_max": 2},
 }
-# Whether llama.cpp takes these depends on the machine's devices and file systems.
-_UP_TO_THE_MACHINE = {
+# These depend on the machine's devices and file systems.
+_MACHINE_DEPENDENT = {
     ("split_mode", "none"),
     ("split_mode", "row"),
     ("main_gpu", 1),
@@ -41,18 +41,18 @@ _UP_TO_THE_MACHINE = {
     ("load_mode", "mmap+mlock"),
     ("load_mode", "direct_io"),
 }
-# What the context itself tells; the sequences not in every release.
-_TOLD = ("n_batch", "n_ubatch", "n_seq_max", "n_threads", "n_threads_batch")
-# What llama.cpp writes, where no function tells.
-_WRITTEN = {
+# Reported by the context; the number of sequences not in every release.
+_REPORTED = ("n_batch", "n_ubatch", "n_seq_max", "n_threads", "n_threads_batch")
+# Only in the log.
+_LOGGED = {
     "type_k": re.compile(r"\bK \((\w+)\):"),
     "type_v": re.compile(r"\bV \((\w+)\):"),
     "kv_unified": re.compile(r"kv_unified\s*\(?= (true|false)"),
 }
 
 
-class Asked(NamedTuple):
-    """An option, the value that is tried, and what is asked for beside it."""
+class Trial(NamedTuple):
+    """An option, a value, and the other options that it needs."""
 
     option: str
     value: Any
@@ -63,44 +63,44 @@ class Asked(NamedTuple):
 
     @property
     def options(self) -> dict[str, Any]:
-        """All load options that are asked for."""
+        """All load options of the trial."""
         return {**self.beside, self.option: self.value}
 
 
-def everything() -> list[Asked]:
-    """Return every value of options that have names, both of those that are on or off, one of numbers."""
+def all_trials() -> list[Trial]:
+    """Return a trial per named value, two per switch and one per number."""
     kinds = get_type_hints(LoadOptions)
     return [
-        Asked(each.name, value, _TOGETHER_WITH.get(each.name, {}))
+        Trial(each.name, value, _TOGETHER_WITH.get(each.name, {}))
         for each in fields(LoadOptions)
         for value in _values(each.name, kinds[each.name])
     ]
 
 
-def unseen(asked: Asked, accepted: Accepted) -> str:
-    """Return what contradicts that the option arrived, "" if nothing does; not every option can be seen."""
-    option, value = asked.option, asked.value
+def contradiction(trial: Trial, accepted: Accepted) -> str:
+    """Return the sign that an option had no effect; "" without one. Not every option shows."""
+    option, value = trial.option, trial.value
     effective_options = accepted.effective_options
     if option == "n_ctx" and effective_options["n_ctx"] < value:
         return f"the context has {effective_options['n_ctx']} tokens"
-    if option in _TOLD and effective_options.get(option, value) != value:
+    if option in _REPORTED and effective_options.get(option, value) != value:
         return f"the context has {option}={effective_options[option]}"
     if option == "flash_attn" and value != "auto" and effective_options["flash_attn"] != value:
         return f"llama.cpp writes that flash attention is {effective_options['flash_attn']}"
-    if option in _WRITTEN:
-        written = _WRITTEN[option].findall(accepted.log)
+    if option in _LOGGED:
+        written = _LOGGED[option].findall(accepted.log)
         if written and written[-1] != _as_written(value):
             return f"llama.cpp writes {written[-1]}"
     return ""
 
 
-def up_to_the_machine(asked: Asked) -> bool:
-    """Whether llama.cpp may refuse the value and be right."""
-    return (asked.option, asked.value) in _UP_TO_THE_MACHINE
+def depends_on_the_machine(trial: Trial) -> bool:
+    """Return whether llama.cpp may refuse the value on some machines."""
+    return (trial.option, trial.value) in _MACHINE_DEPENDENT
 
 
 def names_an_option(refused: Refused) -> bool:
-    """Whether the message says which option it was."""
+    """Return whether the message names an option."""
     return any(each.name in refused.message for each in fields(LoadOptions))
 
 

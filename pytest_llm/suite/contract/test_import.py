@@ -1,4 +1,4 @@
-"""Does the candidate import at all?"""
+"""Import of the candidate."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError
 from pytest_llm.plugin.messages import message
-from pytest_llm.suite.contract.candidate import broken
-from pytest_llm.suite.contract.conftest import BUILD
+from pytest_llm.suite.candidate import broken
+from pytest_llm.suite.summary import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.suite.contract.candidate import Candidate
+    from pytest_llm.suite.candidate import Candidate
 
-# The kind of error -> what it means.
 _MEANINGS = {
     "AttributeError": "the binding declares a function that its library lacks: they are of two releases",
     "OSError": "the library, or one that it needs, cannot be loaded",
@@ -24,7 +23,7 @@ _MEANINGS = {
 
 
 def test_llama_cpp_imports(candidate: Candidate, record_property: Callable[[str, object], None]) -> None:
-    """The module imports, and has every function without which no model can be run."""
+    """The module imports, and has every function that running a model needs."""
     try:
         record_property(BUILD, str(candidate.describe()))
     except EngineError as error:

@@ -1,4 +1,4 @@
-"""Does the binding lay structs out as its library does? Else every field behind a shift is garbage."""
+"""Structs: the binding lays them out as the library does, otherwise fields hold garbage."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.suite.candidate import broken, not_covered
 from pytest_llm.suite.contract import headers
-from pytest_llm.suite.contract.candidate import broken, not_covered
-from pytest_llm.suite.contract.layouts import differences, strange
+from pytest_llm.suite.contract.layouts import differences, unusual_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.suite.contract.candidate import Candidate
+    from pytest_llm.suite.candidate import Candidate
     from pytest_llm.suite.contract.headers import Layout
 
 _STRUCTS = (
@@ -39,10 +39,10 @@ _STRUCTS = (
     "llama_embd",
     "llama_opt_params",
 )
-# Broken in released bindings, and of what use the struct is.
+# Broken in released bindings, with the use of the struct.
 _KNOWN = {"llama_opt_params": "training, which nothing here does"}
-# What llama.cpp has put there from 0.3.0 to 0.3.36 of llama-cpp-python. The fields lie all over a struct, so
-# that a shift anywhere puts something else into one of them.
+# The defaults of llama.cpp from 0.3.0 to 0.3.36 of llama-cpp-python. The fields are spread over each struct,
+# so that a shift anywhere changes one of them.
 _DEFAULTS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "llama_context_params": {
         "n_ctx": (512,),
@@ -99,7 +99,7 @@ _DEFAULTS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
 
 @pytest.fixture(scope="session")
 def layouts(candidate: Candidate, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Layout]:
-    """The declared structs as a C compiler lays the headers' ones out."""
+    """The layouts of the headers, for the structs that the binding declares."""
     try:
         header = headers.find_header([Path(folder) for folder in candidate.structs["include"]])
         source = header.read_text(encoding="utf-8", errors="replace")
@@ -119,7 +119,7 @@ def _compare(struct: str, candidate: Candidate, layouts: Mapping[str, Layout]) -
 def test_a_struct_is_laid_out_as_in_the_headers(
     struct: str, candidate: Candidate, layouts: Mapping[str, Layout]
 ) -> None:
-    """Size, and the place and width of every field."""
+    """The size, and the offset and width of every field."""
     if struct not in candidate.structs["structs"]:
         not_covered(f"layout of {struct}: the binding declares no such struct")
     if struct not in layouts:
@@ -134,7 +134,7 @@ def test_a_struct_is_laid_out_as_in_the_headers(
 def test_every_other_struct_is_laid_out_as_in_the_headers(
     candidate: Candidate, layouts: Mapping[str, Layout]
 ) -> None:
-    """Those that the binding declares and this suite does not know by name."""
+    """The structs that the binding declares and this suite does not name."""
     others = [name for name in candidate.structs["structs"] if name in layouts and name not in _STRUCTS]
     found = [line for struct in others for line in _compare(struct, candidate, layouts)]
     if found:
@@ -143,9 +143,9 @@ def test_every_other_struct_is_laid_out_as_in_the_headers(
 
 @pytest.mark.parametrize("struct", list(_DEFAULTS))
 def test_defaults_make_sense(struct: str, candidate: Candidate) -> None:
-    """A shifted layout shows as garbage in what llama.cpp itself filled in, headers or not."""
+    """A shifted layout shows as garbage in llama.cpp's own defaults, even without headers."""
     if struct not in candidate.defaults:
         not_covered(f"defaults of {struct}: the build has no function that fills it in")
-    found = strange(candidate.defaults[struct], _DEFAULTS[struct])
+    found = unusual_defaults(candidate.defaults[struct], _DEFAULTS[struct])
     if found:
-        broken(f"{struct} as llama.cpp fills it in: {'; '.join(found)}\nis its layout not the library's?")
+        broken(f"{struct} as llama.cpp fills it in: {'; '.join(found)}\nits layout may not be the library's")

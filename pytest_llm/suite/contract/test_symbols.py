@@ -1,4 +1,4 @@
-"""Does the library have every function that the binding declares, and the worker needs?"""
+"""Functions that the binding declares and the worker needs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
-from pytest_llm.suite.contract.candidate import broken, not_covered
-from pytest_llm.suite.contract.conftest import OLDER_NAME
+from pytest_llm.suite.candidate import broken, not_covered
+from pytest_llm.suite.summary import OLDER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.suite.contract.candidate import Candidate
+    from pytest_llm.suite.candidate import Candidate
 
 
 @pytest.mark.parametrize("module", ["llama_cpp", "mtmd_cpp"])
 def test_the_library_has_every_function_that_is_declared(module: str, candidate: Candidate) -> None:
-    """Each is looked up by itself: an import would stop at the first that is missing."""
+    """Each is looked up separately; an import stops at the first missing one."""
     found = candidate.symbols(module)
     if found["trouble"]:
         not_covered(f"functions of {module}: {found['trouble']}")
@@ -35,7 +35,7 @@ def test_the_library_has_every_function_that_is_declared(module: str, candidate:
 def test_the_worker_finds(
     name: str, candidate: Candidate, record_property: Callable[[str, object], None]
 ) -> None:
-    """Each function that the worker calls is there, under its newest name or an older one."""
+    """The function exists under its newest name or an older one."""
     found, need = candidate.names[name], NEEDS[name]
     if found and found != name:
         record_property(OLDER_NAME, f"{found} for {name}")

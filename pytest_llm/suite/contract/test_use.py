@@ -1,4 +1,4 @@
-"""Does what the worker does with a model work on this build?"""
+"""The worker's use of a model."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from pytest_llm.errors import LoadRefusedError
 from pytest_llm.plugin.messages import message
 from pytest_llm.records import Workload
 from pytest_llm.records.generation import Sampling
-from pytest_llm.suite.contract.candidate import broken, not_covered, told
+from pytest_llm.suite.candidate import broken, engine_errors_end_the_test, not_covered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_llm.engines.llama_cpp_python.client import LoadedModel
-    from pytest_llm.suite.contract.candidate import Candidate
+    from pytest_llm.suite.candidate import Candidate
 
 _TEXT = "The capital of France is"
 
 
 @pytest.fixture(scope="module")
-def talking(candidate: Candidate) -> Iterator[LoadedModel]:
-    """The model, to talk with."""
+def generation(candidate: Candidate) -> Iterator[LoadedModel]:
+    """The model, loaded for generation."""
     try:
-        with candidate.loaded(talking=True) as loaded:
+        with candidate.loaded(generation=True) as loaded:
             yield loaded
     except LoadRefusedError as error:
         broken(message(error))
 
 
-def _tokens(talking: LoadedModel) -> list[int]:
-    with told():
-        return talking.tokenize(_TEXT, add_special=False, parse_special=False)
+def _tokens(generation: LoadedModel) -> list[int]:
+    with engine_errors_end_the_test():
+        return generation.tokenize(_TEXT, add_special=False, parse_special=False)
 
 
-def test_tokens_become_the_same_text_again(candidate: Candidate, talking: LoadedModel) -> None:
-    """There and back."""
+def test_tokens_become_the_same_text_again(candidate: Candidate, generation: LoadedModel) -> None:
+    """Detokenizing restores the text."""
     if not candidate.names["llama_detokenize"]:
         not_covered("detokenize: the build has no llama_detokenize")
-    with told():
-        text = talking.detokenize(_tokens(talking))
+    with engine_errors_end_the_test():
+        text = generation.detokenize(_tokens(generation))
     if text.strip() != _TEXT:
         broken(f"{_TEXT!r} became {text!r}")
 
@@ -49,21 +49,21 @@ def test_tokens_become_the_same_text_again(candidate: Candidate, talking: Loaded
 @pytest.mark.parametrize(
     "sampling", [Sampling(), Sampling(temperature=0.8, top_k=40, top_p=0.9, seed=1)], ids=["greedy", "seeded"]
 )
-def test_it_generates_and_repeats_itself(sampling: Sampling, talking: LoadedModel) -> None:
-    """The same tokens twice: nothing of the first answer is left in the memory."""
-    with told():
-        first, second = ([each.id for each in talking.stream(_TEXT, 8, sampling)] for _ in range(2))
+def test_it_generates_and_repeats_itself(sampling: Sampling, generation: LoadedModel) -> None:
+    """The same request gives the same tokens: no state is left over."""
+    with engine_errors_end_the_test():
+        first, second = ([each.id for each in generation.stream(_TEXT, 8, sampling)] for _ in range(2))
     if not first or first != second:
         broken(f"the same request generated {first}, then {second}")
 
 
-def test_it_tells_what_was_likely(candidate: Candidate, talking: LoadedModel) -> None:
-    """Log-probabilities for each position of a prompt."""
+def test_it_tells_what_was_likely(candidate: Candidate, generation: LoadedModel) -> None:
+    """Every position of a prompt has log-probabilities."""
     if not candidate.names["llama_get_logits_ith"]:
         not_covered("top_logprobs: the build has no llama_get_logits_ith")
-    with told():
-        found = talking.top_logprobs(_TEXT, 3)
-    if len(found) != len(talking.tokenize(_TEXT, add_special=True, parse_special=True)):
+    with engine_errors_end_the_test():
+        found = generation.top_logprobs(_TEXT, 3)
+    if len(found) != len(generation.tokenize(_TEXT, add_special=True, parse_special=True)):
         broken(f"{len(found)} positions for {_TEXT!r}")
 
 
@@ -73,10 +73,10 @@ def test_it_tells_what_was_likely(candidate: Candidate, talking: LoadedModel) ->
     ids=["empty", "depth", "parallel"],
 )
 def test_it_can_be_measured(workload: Workload, candidate: Candidate) -> None:
-    """A slice of prompt, one of generation, a request, each from the workload's depth and back to it."""
+    """A prompt slice, a generation slice and a request, each from the workload's depth and back."""
     sequences: dict[str, Any] = {"n_seq_max": 2, "kv_unified": True} if workload.parallel > 1 else {}
     try:
-        with candidate.loaded(**sequences) as loaded, told():
+        with candidate.loaded(**sequences) as loaded, engine_errors_end_the_test():
             loaded.rehearse(workload)
             for _ in range(2):
                 slices = loaded.prompt_slice(), loaded.generation_slice(2)

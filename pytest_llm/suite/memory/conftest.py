@@ -1,55 +1,36 @@
-"""The candidate for every test, and what is told of it at the end."""
+"""Fixtures and summary of the memory suite."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llm.suite import summary
 from pytest_llm.suite.memory.loads import device_of
-from pytest_llm.suite.provided import candidate_of, need_the_plugin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from pytest_llm.suite.contract.candidate import Candidate
-
-_NAME = "memory"
-# What tests note down for the summary; plain texts, which travel between processes.
-SAID = "llm_memory_said"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Refuse to run without the plugin; mark what is of this suite."""
-    need_the_plugin(config, _NAME)
-    summary.mark(items, Path(__file__).parent, _NAME)
-
-
-@pytest.fixture(scope="session")
-def candidate(request: pytest.FixtureRequest) -> Iterator[Candidate]:
-    """The build under test, made first if need be."""
-    with candidate_of(request.config, _NAME) as found:
-        yield found
+    from pytest_llm.suite.candidate import Candidate
 
 
 @pytest.fixture(scope="session")
 def device(candidate: Candidate) -> str:
-    """The device that layers go to; without one, the test is not covered."""
+    """The device for layers; without one, the test is not covered."""
     return device_of(candidate)
 
 
 @pytest.fixture
-def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Note a line for the summary."""
-    return lambda line: record_property(SAID, line)
+def note(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Add a line to the summary."""
+    return lambda line: record_property(summary.MEMORY, line)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what was found beside what was predicted, and what could not be looked at."""
-    found = summary.reports(terminalreporter, _NAME)
+    """Write predicted and found bytes, and what is not covered."""
+    found = summary.reports(terminalreporter, "memory")
     if found:
         terminalreporter.write_sep("=", "llm memory")
-        summary.tell(terminalreporter, "predicted and found", summary.noted(found, SAID))
-        summary.tell(terminalreporter, "not covered", summary.not_covered(found))
+        summary.write(terminalreporter, "predicted and found", summary.noted(found, summary.MEMORY))
+        summary.write(terminalreporter, "not covered", summary.not_covered(found))

@@ -1,4 +1,4 @@
-"""Loads whose bytes are looked at."""
+"""Loads of a model, and their bytes."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.machine.memory.anonymous import file_shares
 from pytest_llm.machine.memory.rss import ProcessMemory
-from pytest_llm.suite.contract.candidate import Refused, broken, not_covered
+from pytest_llm.suite.candidate import Refused, broken, not_covered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.suite.contract.candidate import Accepted, Candidate
+    from pytest_llm.suite.candidate import Accepted, Candidate
 
 MIB = 2**20
 _USING = re.compile(r"\busing device (\S+) \(")
 
 
 class Bytes(NamedTuple):
-    """What was predicted and what llama.cpp wrote, host and devices apart."""
+    """Predicted and logged bytes by place: "host" or "device"."""
 
     predicted: Mapping[str, int]
     logged: Mapping[str, int]
@@ -35,13 +35,13 @@ class Bytes(NamedTuple):
 
 
 class Resident(NamedTuple):
-    """What the kernel says of a loaded process, in bytes.
+    """Resident memory of a process, in bytes.
 
     Attributes:
         anonymous: ``RssAnon``.
         file: ``RssFile``.
         model: Resident pages of the model's file.
-        model_share: The process's share of them, among all processes that have them.
+        model_share: The proportional share of these pages.
     """
 
     anonymous: float
@@ -51,7 +51,7 @@ class Resident(NamedTuple):
 
 
 def loaded_with(candidate: Candidate, **options: Any) -> Accepted:
-    """Load, or end the test: what a build lacks is not covered, what llama.cpp refuses is broken."""
+    """Load the model, or end the test: not covered if the build lacks an option, otherwise broken."""
     outcome = candidate.load(**options)
     if isinstance(outcome, Refused):
         if not outcome.log:
@@ -72,12 +72,12 @@ def bytes_of(accepted: Accepted, kind: str) -> Bytes:
 
 
 def near(found: float, expected: float, share: float, slack: float = MIB / 50) -> bool:
-    """Whether two sizes agree within a share of the expected one; sizes are written to 0.01 MiB."""
+    """Return whether a size is within a share of the expected one; logged sizes have steps of 0.01 MiB."""
     return abs(found - expected) <= max(share * expected, slack)
 
 
 def device_of(candidate: Candidate) -> str:
-    """Return the name of the device that layers go to, or end the test as not covered."""
+    """Return the name of the device for layers, or end the test as not covered."""
     match = _USING.search(loaded_with(candidate, n_gpu_layers=-1).log)
     if match is None:
         not_covered("layers on a device: the build has no GPU backend, or it finds no device here")
@@ -85,11 +85,11 @@ def device_of(candidate: Candidate) -> str:
 
 
 def resident(candidate: Candidate, pid: int) -> Resident:
-    """Return what the kernel says of a process, or end the test as not covered."""
+    """Return a process's resident memory, or end the test as not covered."""
     with ProcessMemory().watch(pid) as seen:
         pass
     try:
         model, share = file_shares(pid, Path(candidate.model.path).resolve())
     except OSError:
-        not_covered("which pages are file-backed: this system does not tell (it takes Linux's /proc)")
+        not_covered("which pages are file-backed: this needs /proc of Linux")
     return Resident(seen["peak_ram_anonymous"].values[0], seen["peak_ram_file"].values[0], model, share)

@@ -1,4 +1,4 @@
-"""Do layers and caches go to the device that they are told to go to?"""
+"""Placement of layers and caches on a device."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 from pytest_llm.models import read_header
 from pytest_llm.models.footprint import predict
 from pytest_llm.records import LoadOptions
-from pytest_llm.suite.contract.candidate import broken
+from pytest_llm.suite.candidate import broken
 from pytest_llm.suite.memory.loads import MIB, bytes_of, loaded_with, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.suite.contract.candidate import Candidate
+    from pytest_llm.suite.candidate import Candidate
 
 _SHARE = 0.02
 _STEPS = (1, 2, 3, 4)
 
 
 def test_every_layer_is_there_with_its_weights_and_its_cache(
-    candidate: Candidate, device: str, say: Callable[[str], None]
+    candidate: Candidate, device: str, note: Callable[[str], None]
 ) -> None:
-    """All of them, in number and in bytes."""
+    """All layers, in number and in bytes."""
     accepted = loaded_with(candidate, n_gpu_layers=-1)
     layers = candidate.model.layers + 1
     if accepted.effective_options.get("layers_offloaded") != f"{layers}/{layers}":
@@ -34,11 +34,11 @@ def test_every_layer_is_there_with_its_weights_and_its_cache(
         found = bytes_of(accepted, kind)
         if not near(found.logged["device"], found.predicted["device"], _SHARE):
             broken(f"{kind} on {device} are not as predicted: {found}")
-        say(f"{kind}, n_gpu_layers=-1: {found}")
+        note(f"{kind}, n_gpu_layers=-1: {found}")
 
 
 def test_each_further_layer_takes_a_layer_more(candidate: Candidate, device: str) -> None:
-    """The output is the first one; after it, layers of about the same size."""
+    """After the output, which is the first, layers have about the same size."""
     held = [
         bytes_of(loaded_with(candidate, n_gpu_layers=count), "weights").logged["device"] for count in _STEPS
     ]
@@ -55,7 +55,7 @@ def test_each_further_layer_takes_a_layer_more(candidate: Candidate, device: str
 def test_without_offload_kqv_the_cache_moves_to_the_host_and_nothing_else(
     candidate: Candidate, device: str
 ) -> None:
-    """Exactly the bytes of the cache."""
+    """Exactly the bytes of the cache move."""
     there, here = (loaded_with(candidate, n_gpu_layers=-1, offload_kqv=each) for each in (True, False))
     if bytes_of(there, "weights").logged != bytes_of(here, "weights").logged:
         broken(f"offload_kqv=False moved weights: {bytes_of(here, 'weights')}")

@@ -1,4 +1,4 @@
-"""Where do weights lie that are mapped, read, or locked? As the kernel counts them, on Linux."""
+"""Load modes: mapped weights are file-backed, read ones anonymous, as Linux counts them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import LoadRefusedError
-from pytest_llm.suite.contract.candidate import broken, not_covered
+from pytest_llm.suite.candidate import broken, not_covered
 from pytest_llm.suite.memory.loads import MIB, near, resident
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.suite.contract.candidate import Candidate
+    from pytest_llm.suite.candidate import Candidate
     from pytest_llm.suite.memory.loads import Resident
 
-# On the host, and not repacked: that makes anonymous copies of mapped weights.
+# On the host and without repacking, which makes anonymous copies of mapped weights.
 _PLAIN = {"n_gpu_layers": 0, "use_extra_bufts": False}
 _MAPPED = ("mmap", "mmap+mlock")
 _READ = ("none", "mlock", "direct_io")
@@ -26,7 +26,7 @@ _READ = ("none", "mlock", "direct_io")
 @pytest.fixture(autouse=True)
 def _on_linux() -> None:
     if not sys.platform.startswith("linux"):
-        not_covered("which pages are file-backed: this system does not tell (it takes Linux's /proc)")
+        not_covered("which pages are file-backed: this needs /proc of Linux")
 
 
 def _resident(candidate: Candidate, load_mode: str) -> Resident:
@@ -42,7 +42,7 @@ def _resident(candidate: Candidate, load_mode: str) -> Resident:
 def test_weights_are_file_backed_where_they_are_mapped_and_anonymous_elsewhere(
     load_mode: str, candidate: Candidate
 ) -> None:
-    """Pages of the model's file, or none of them."""
+    """Almost all pages of the model's file are resident, or almost none."""
     found = _resident(candidate, load_mode)
     share = found.model / candidate.model.file_bytes
     if load_mode in _MAPPED and share < 0.9:
@@ -55,23 +55,23 @@ def test_weights_are_file_backed_where_they_are_mapped_and_anonymous_elsewhere(
 
 
 def test_mapping_moves_the_weights_from_anonymous_to_file_backed_memory(
-    candidate: Candidate, say: Callable[[str], None]
+    candidate: Candidate, note: Callable[[str], None]
 ) -> None:
-    """As many bytes as the file has, on both sides."""
+    """Both change by the size of the file."""
     mapped, read = _resident(candidate, "mmap"), _resident(candidate, "none")
     file, anonymous = mapped.file - read.file, read.anonymous - mapped.anonymous
     size = candidate.model.file_bytes
-    told = (
+    line = (
         f"mmap has {file / MIB:.1f} MiB more file-backed and {anonymous / MIB:.1f} MiB less anonymous "
         f"memory, the file has {size / MIB:.1f} MiB"
     )
     if not (near(file, size, 0.05) and near(anonymous, size, 0.05)):
-        broken(told)
-    say(told)
+        broken(line)
+    note(line)
 
 
-def test_two_processes_share_mapped_weights(candidate: Candidate, say: Callable[[str], None]) -> None:
-    """Each counts for half of them."""
+def test_two_processes_share_mapped_weights(candidate: Candidate, note: Callable[[str], None]) -> None:
+    """Each process has half of them."""
     options: dict[str, Any] = {**_PLAIN, "load_mode": "mmap"}
     try:
         with candidate.loaded(**options) as first, candidate.loaded(**options) as second:
@@ -81,4 +81,4 @@ def test_two_processes_share_mapped_weights(candidate: Candidate, say: Callable[
     shares = [each.model_share / each.model if each.model else 1.0 for each in found]
     if max(shares) > 0.55:
         broken(f"of the mapped weights, {max(shares):.0%} count for one of two processes, not half")
-    say(f"of mapped weights, {max(shares):.0%} count for each of two processes")
+    note(f"of mapped weights, {max(shares):.0%} count for each of two processes")

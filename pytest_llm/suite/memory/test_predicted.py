@@ -1,4 +1,4 @@
-"""Are weights and caches as large as their shapes say?"""
+"""Predicted sizes of weights and caches."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 
 from pytest_llm.models.footprint import UnpredictedError, row_bytes
 from pytest_llm.records import CacheType
-from pytest_llm.suite.contract.candidate import broken, not_covered
+from pytest_llm.suite.candidate import broken, not_covered
 from pytest_llm.suite.memory.loads import bytes_of, loaded_with, near
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.suite.contract.candidate import Candidate
+    from pytest_llm.suite.candidate import Candidate
 
 SHARE = 0.02
 # A quantised V cache needs flash attention.
@@ -32,29 +32,29 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("options", CONTEXTS.values(), ids=list(CONTEXTS))
 def test_the_kv_cache_is_as_predicted(
-    options: dict[str, Any], candidate: Candidate, say: Callable[[str], None]
+    options: dict[str, Any], candidate: Candidate, note: Callable[[str], None]
 ) -> None:
-    """Tokens, sequences and padding."""
+    """For several numbers of tokens and sequences."""
     found = bytes_of(loaded_with(candidate, **options), "kv")
     if not near(sum(found.logged.values()), sum(found.predicted.values()), SHARE):
         broken(f"the KV cache of {options} is not as predicted: {found}")
-    say(f"KV cache, {', '.join(f'{name}={each}' for name, each in options.items())}: {found}")
+    note(f"KV cache, {', '.join(f'{name}={each}' for name, each in options.items())}: {found}")
 
 
-def test_weights_are_as_predicted(candidate: Candidate, say: Callable[[str], None]) -> None:
-    """Every tensor once, in the bytes of its type."""
+def test_weights_are_as_predicted(candidate: Candidate, note: Callable[[str], None]) -> None:
+    """Every tensor counts once."""
     options = {"load_mode": "none", "use_extra_bufts": False}
     found = bytes_of(loaded_with(candidate, **options), "weights")
     if not near(sum(found.logged.values()), sum(found.predicted.values()), SHARE):
         broken(f"the weights are not as predicted: {found}")
-    say(f"weights: {found}")
+    note(f"weights: {found}")
 
 
 @pytest.mark.parametrize("kind", get_args(CacheType))
 def test_a_type_of_the_kv_cache_makes_it_larger_or_smaller_by_its_blocks(
     kind: str, candidate: Candidate
 ) -> None:
-    """Beside the same cache of f16."""
+    """The ratio to the same cache of f16 is that of the types' blocks."""
     try:
         ratio = row_bytes(kind, 64) / row_bytes("f16", 64)
         half, other = (

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llm.suite.contract import headers
 from pytest_llm.suite.contract.headers import HeadersError, Layout, Place
-from pytest_llm.suite.contract.layouts import differences, strange
+from pytest_llm.suite.contract.layouts import differences, unusual_defaults
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,8 +91,8 @@ def test_a_union_with_a_name_is_an_anonymous_one_in_c() -> None:
 
 def test_a_default_is_strange_when_it_is_none_of_those_there_have_been() -> None:
     expected = {"n_ctx": (512,), "yarn": (1, -1), "not_in_this_release": (0,)}
-    assert strange({"n_ctx": 512, "yarn": -1.0, "unknown": 7}, expected) == []
-    assert strange({"n_ctx": 0, "yarn": 32.0}, expected) == [
+    assert unusual_defaults({"n_ctx": 512, "yarn": -1.0, "unknown": 7}, expected) == []
+    assert unusual_defaults({"n_ctx": 0, "yarn": 32.0}, expected) == [
         "n_ctx is 0, expected 512",
         "yarn is 32, expected 1 or -1",
     ]
