@@ -93,7 +93,7 @@ def share(loaded: Loaded, probe: Probe) -> float:
     """Return the share of a core that watching takes while the worker generates."""
     with probe.watch(loaded.pid):
         spent, started = time.process_time(), time.monotonic()
-        loaded.generate(LONG)
+        loaded.generate_steps(LONG)
         return (time.process_time() - spent) / (time.monotonic() - started)
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pytest_llm.engines.gguf_model import GGUFModel
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.records import Run
+    from pytest_llm.records.generation import GGUFModel
 
 __all__ = ["GGUFModel", "LLMBenchError", "Run", "__version__"]
 
 _HOMES = {
-    "GGUFModel": "pytest_llm.engines.gguf_model",
+    "GGUFModel": "pytest_llm.records.generation",
     "LLMBenchError": "pytest_llm.errors",
     "Run": "pytest_llm.records",
 }

@@ -22,7 +22,7 @@ _TELLING = re.compile(r"using device|offload|(?:model|KV) buffer size")
 _LAST_LINES = 12
 
 
-class Devices:
+class OffloadCheck:
     """What is predicted of one file under load options, and what llama.cpp wrote of it."""
 
     def __init__(self, path: str, options: LoadOptions) -> None:
@@ -70,7 +70,7 @@ class Devices:
         on_gpu = named or bool(_USING.search(log))
         if read_buffers(log) or not on_gpu:
             weights_alone = replace(self._options, offload_kqv=False)
-            Devices(self._path, weights_alone).check(log, build, on_gpu=on_gpu)
+            OffloadCheck(self._path, weights_alone).check(log, build, on_gpu=on_gpu)
 
     def memory(self, log: str, *, on_gpu: bool) -> dict[str, JSON]:
         """Return what is predicted beside what llama.cpp wrote: :func:`.footprint.beside`."""

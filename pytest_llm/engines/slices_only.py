@@ -78,7 +78,7 @@ class SlicesOnlySubject:
         if share:
             raise _not_covered(str(self.build), "an injected slowdown")
 
-    def generate(self, steps: int) -> NoReturn:  # noqa: ARG002
+    def generate_steps(self, steps: int) -> NoReturn:  # noqa: ARG002
         """Refuse.
 
         Raises:

@@ -78,7 +78,7 @@ def leak_series(
     steps = min(STEPS, workload.prompt_tokens + workload.generate_tokens)
     tokens = steps * workload.parallel
     found: list[Holding | None] = []
-    for reading in readings(lambda: loaded.generate(steps), lambda: held(loaded.pid), READINGS):
+    for reading in readings(lambda: loaded.generate_steps(steps), lambda: held(loaded.pid), READINGS):
         found.append(reading)
         if len(found) > 1:
             on_progress(len(found) - 1, READINGS)

@@ -9,10 +9,10 @@ import pytest
 from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, bench_of
 
 if TYPE_CHECKING:
-    from pytest_llm.engines.gguf_model import GGUFModel
     from pytest_llm.machine.memory.fixture import MemoryWatch
     from pytest_llm.plugin.declared import Choice
     from pytest_llm.records import Run
+    from pytest_llm.records.generation import GGUFModel
 
 
 @pytest.fixture

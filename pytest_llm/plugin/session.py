@@ -19,7 +19,6 @@ from pytest_llm.checks import (
 )
 from pytest_llm.checks.baseline_check import NEVER_RECORDED
 from pytest_llm.checks.findings import Finding
-from pytest_llm.engines.gguf_model import GGUFModel
 from pytest_llm.errors import LLMBenchError, NotCoveredError, UsageError
 from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.measure.plan import make_plan
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, OutputGate, Subject
+    from pytest_llm.records.generation import GGUFModel
     from pytest_llm.records.protocols import Clock, Progress
 
 
@@ -282,8 +282,8 @@ class Bench:
         except BaseException:
             loaded.close()
             raise
-        self._loaded[subject] = GGUFModel(loaded, model)
-        return self._loaded[subject]
+        self._loaded[subject] = loaded
+        return loaded
 
     def close(self) -> None:
         """End every process that is still there."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -17,13 +17,12 @@ if TYPE_CHECKING:
         JSON,
         Build,
         Model,
-        Passage,
         Series,
         Subject,
         Workload,
     )
     from pytest_llm.records.device_memory import Holding
-    from pytest_llm.records.generation import Completion, Greedy, Position, Sampling, Token
+    from pytest_llm.records.generation import GGUFModel
 
 
 class Clock(Protocol):
@@ -102,7 +101,7 @@ class Loaded(Protocol):
     def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time ``steps`` decodes of one token a sequence at the workload's depth: tokens and seconds."""
 
-    def generate(self, steps: int) -> int:
+    def generate_steps(self, steps: int) -> int:
         """Generate ``steps`` tokens a sequence, untimed, and go back to the depth; return how many in all."""
 
     def request(self) -> tuple[float, Sequence[float]]:
@@ -121,70 +120,6 @@ class Loaded(Protocol):
         """End the process, whatever it is doing."""
 
 
-class GenerationSession(Protocol):
-    """A subject in a process of its own, loaded so that it can tell everything.
-
-    Every method but ``close`` may raise :class:`~pytest_llm.errors.EngineError`.
-    """
-
-    @property
-    def pid(self) -> int:
-        """The process whose memory counts."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process still runs."""
-
-    @property
-    def build(self) -> Build:
-        """The build as it describes itself."""
-
-    def load(self) -> float:
-        """Load the model and make a context; return the seconds that took."""
-
-    def effective_options(self) -> Mapping[str, JSON]:
-        """Return the load options as they really are, after ``load``."""
-
-    def tokenize(self, content: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Return the token ids of a text."""
-
-    def detokenize(self, tokens: Sequence[int]) -> str:
-        """Return the text of token ids."""
-
-    def stream(
-        self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling
-    ) -> Generator[Token, None, Completion]:
-        """Yield tokens as they come; the return value says why it ended."""
-
-    def graphs_reused(self) -> int | None:
-        """Return how often a decode used the compute graph of the one before; None if nobody counts."""
-
-    def top_logprobs(self, prompt: str | Sequence[int], top_k: int) -> list[Position]:
-        """Return what was likely at each position of a prompt."""
-
-    def token_ids(self, contents: Sequence[bytes]) -> Sequence[Sequence[int]]:
-        """Return the token ids of texts that need not be UTF-8, special tokens added and recognised."""
-
-    def render_chat(self, content: str) -> str:
-        """Return the model's chat template around a user's message, "" where there is none."""
-
-    def greedy(self, prompt: str, count: int) -> Greedy:
-        """Return the tokens that follow a prompt greedily, and how clear each choice was."""
-
-    def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
-        """Write the logits of every position to a file, one row of native 32-bit floats each.
-
-        Rows follow the passages, then a passage's steps, then its sequences. After the first passage so many
-        tokens are generated greedily, and returned.
-        """
-
-    def write_f32(self, target: Path) -> None:
-        """Write a copy of the model whose weights are 32-bit floats; may be called before ``load``."""
-
-    def close(self) -> None:
-        """End the process, whatever it is doing."""
-
-
 class Engine(Protocol):
     """A system that runs models."""
 
@@ -195,8 +130,8 @@ class Engine(Protocol):
             EngineError: The engine is not there, or does not start.
         """
 
-    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
-        """Start a fresh process to talk with the subject, with room for the logits of every token.
+    def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
+        """Start a fresh process to generate with the subject, with room for the logits of every token.
 
         Raises:
             EngineError: The engine is not there, or does not start.

@@ -92,7 +92,7 @@ class TestGGUFModel:
                 assert [token.text for token in gguf_model.stream("hello", max_tokens=2)] == ["f", "g"]
                 assert gguf_model.detokenize(gguf_model.tokenize("hello")) == "hello"
                 assert gguf_model.info.architecture == "tiny"
-                assert gguf_model.effective_options["n_ctx"] == 4096
+                assert gguf_model.effective_options()["n_ctx"] == 4096
             """
         )
 

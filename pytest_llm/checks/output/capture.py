@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.checks.output.prompts import PromptPlan
     from pytest_llm.records import JSON, Build, LoadOptions, OutputGate, Workload
-    from pytest_llm.records.protocols import GenerationSession
+    from pytest_llm.records.generation import GGUFModel
     from pytest_llm.records.side import Side
 
 # Where there is no tokenizer: any ids are as good as others.
@@ -80,7 +80,7 @@ def look(side: Side, plan: PromptPlan, logits: Path) -> Capture:
         )
 
 
-def _words(loaded: GenerationSession) -> tuple[Sequence[Sequence[int]], str]:
+def _words(loaded: GGUFModel) -> tuple[Sequence[Sequence[int]], str]:
     try:
         return loaded.token_ids(TORTURE), loaded.render_chat(CHAT)
     except RequestFailedError:

@@ -19,7 +19,7 @@ from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
 from pytest_llm.engines.llama_bench.output import Asked
 from pytest_llm.engines.llama_bench.process import run_once
 from pytest_llm.engines.llama_cpp_python.process import worker_environment
-from pytest_llm.engines.offload_check import Devices
+from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.errors import (
     EngineError,
     EngineMissingError,
@@ -181,7 +181,7 @@ class LoadedBench:
         self.build = _build(answer, self._reference, self._program)
         self.on_gpu = output.on_gpu(answer)
         self._told, self._effective_options = answer, output.effective_options(answer, ended.log)
-        devices = Devices(self._model.path, self._subject.load_options)
+        devices = OffloadCheck(self._model.path, self._subject.load_options)
         devices.check_weights(ended.log, str(self.build), named=self.on_gpu)
         return seconds
 
@@ -230,7 +230,7 @@ class LoadedBench:
         work = self._rehearsed()
         return self._slice(Asked(0, steps, work.depth, 1 if work.depth else _REPETITIONS), "generating")
 
-    def generate(self, steps: int) -> NoReturn:  # noqa: ARG002
+    def generate_steps(self, steps: int) -> NoReturn:  # noqa: ARG002
         """Refuse.
 
         Raises:

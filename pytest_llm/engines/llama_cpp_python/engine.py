@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.llama_cpp_python.abi import misfit
-from pytest_llm.engines.llama_cpp_python.client import LoadedModel, mapping
+from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
 from pytest_llm.records import Build
@@ -89,7 +89,7 @@ class LlamaCppPython:
         except EngineError as error:
             return " ".join([str(error).removeprefix(f"{self._build}: "), *error.log[-1:]])
 
-    def ask_once(self, operation: str, **arguments: JSON) -> JSON:
+    def ask_once(self, operation: str, **arguments: JSON) -> Any:
         """Return the answer of a fresh process that loads no model; see ``worker/introspection.py``.
 
         Raises:
@@ -113,7 +113,7 @@ class LlamaCppPython:
             self._fits = True
         worker = self._worker(self._environment())
         try:
-            build = Build(engine=self._build.engine, **mapping(self._ask(worker, "hello")))
+            build = Build(engine=self._build.engine, **self._ask(worker, "hello"))
             # A library that cannot tell its commit was made of one that is known.
             commit = build.llama_cpp_commit or self._build.commit[:12]
             return worker, replace(build, llama_cpp_commit=commit)
@@ -124,7 +124,7 @@ class LlamaCppPython:
     def _worker(self, environment: Mapping[str, str]) -> WorkerProcess:
         return WorkerProcess(self._interpreter(), environment, str(self._build), self._timeout)
 
-    def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> JSON:
+    def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> Any:
         try:
             return worker.ask(operation, **arguments)
         except EngineMissingError as error:
@@ -162,7 +162,8 @@ class LlamaCppPython:
         worker = self._worker(environment)
         try:
             worker.ask("hello")
-            return mapping(worker.ask("layouts", library=environment.get(_LIBRARY)))
+            layouts: dict[str, Any] = worker.ask("layouts", library=environment.get(_LIBRARY))
+            return layouts
         finally:
             worker.close()
 

@@ -13,9 +13,10 @@ from pytest_llm.errors import RequestFailedError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import JSON
     from pytest_llm.records.generation import Greedy
-    from pytest_llm.records.protocols import GenerationSession
+
 
 # Accents, other scripts, an emoji of two code points, digits, runs of spaces: where tokenizers went apart.
 _TEXT = "Naïve café, 東京の天気、Привет! 🦙👍🏽 3.14159 == 22/7\n\n\tdef f(x):   return x ** 2\n"
@@ -31,7 +32,7 @@ _MOSTLY = 0.5
 _NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes", "memory"}
 
 
-def facts_of(subject: GenerationSession) -> dict[str, JSON]:
+def invariants_of(subject: LoadedModel) -> dict[str, JSON]:
     """Ask a loaded subject for its facts.
 
     Returns:

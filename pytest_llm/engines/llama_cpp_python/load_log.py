@@ -61,7 +61,7 @@ def read_buffers(log: str) -> dict[str, JSON]:
     return dict(sizes)
 
 
-def resolved_options(asked: dict[str, JSON], told: dict[str, JSON], log: str) -> dict[str, JSON]:
+def effective_options(asked: dict[str, JSON], told: dict[str, JSON], log: str) -> dict[str, JSON]:
     """Return load options as they really are: what was asked for, corrected by whoever knows better.
 
     Args:

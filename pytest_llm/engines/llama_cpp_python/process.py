@@ -12,7 +12,7 @@ import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import (
     EngineError,
@@ -74,6 +74,7 @@ _DOING = {
     "rehearse": "going through a first request",
     "prompt_slice": "decoding a prompt",
     "generation_slice": "generating",
+    "generate_steps": "generating",
     "request": "going through a request",
     "stream_open": "taking in a prompt",
     "stream_next": "generating",
@@ -154,7 +155,7 @@ class WorkerProcess:
         """Whether the process still runs."""
         return self._process.poll() is None
 
-    def ask(self, op: str, **arguments: JSON) -> JSON:
+    def ask(self, op: str, **arguments: JSON) -> Any:
         """Send one request and wait for its answer.
 
         Raises:
@@ -172,8 +173,7 @@ class WorkerProcess:
             self._ended = self._died()
             raise self._ended from None
         if "ok" in answer:
-            result: JSON = answer["ok"]
-            return result
+            return answer["ok"]
         error = answer["error"]
         kind = _ERRORS[error["kind"]]
         log = () if kind is EngineMissingError else self.last_lines(since=written)

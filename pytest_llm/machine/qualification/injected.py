@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_llm.records import Model, Subject
-    from pytest_llm.records.protocols import Engine, GenerationSession, Loaded
+    from pytest_llm.records.generation import GGUFModel
+    from pytest_llm.records.protocols import Engine, Loaded
 
 
 class WithVariables:
@@ -26,7 +27,7 @@ class WithVariables:
         with _set(self._variables):
             return self._engine.start(subject, model)
 
-    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
+    def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
         """Start a fresh process that sees the variables, to talk."""
         with _set(self._variables):
             return self._engine.start_generation(subject, model)
@@ -50,7 +51,7 @@ class Dragging:
             raise
         return loaded
 
-    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
+    def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
         """Start a fresh process to talk, which no drag slows."""
         return self._engine.start_generation(subject, model)
 

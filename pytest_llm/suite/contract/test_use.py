@@ -52,7 +52,7 @@ def test_tokens_become_the_same_text_again(candidate: Candidate, generation: Loa
 def test_it_generates_and_repeats_itself(sampling: Sampling, generation: LoadedModel) -> None:
     """The same request gives the same tokens: no state is left over."""
     with engine_errors_end_the_test():
-        first, second = ([each.id for each in generation.stream(_TEXT, 8, sampling)] for _ in range(2))
+        first, second = ([each.id for each in generation.open_stream(_TEXT, 8, sampling)] for _ in range(2))
     if not first or first != second:
         broken(f"the same request generated {first}, then {second}")
 
@@ -63,7 +63,7 @@ def test_it_tells_what_was_likely(candidate: Candidate, generation: LoadedModel)
         not_covered("top_logprobs: the build has no llama_get_logits_ith")
     with engine_errors_end_the_test():
         found = generation.top_logprobs(_TEXT, 3)
-    if len(found) != len(generation.tokenize(_TEXT, add_special=True, parse_special=True)):
+    if len(found) != len(generation.tokenize(_TEXT)):
         broken(f"{len(found)} positions for {_TEXT!r}")
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from pytest_llm.engines.gguf_model import GGUFModel
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import BuildReference, LoadOptions, Model, Subject
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_llm.engines.llama_cpp_python.client import LoadedModel
+    from pytest_llm.records.generation import GGUFModel
 
 BUILD = BuildReference("llama-cpp-python")
 # Far above what anything here takes: a busy machine must not look like a hanging worker.
@@ -53,7 +53,7 @@ def loaded(smollm2: Model) -> Iterator[LoadedModel]:
 def talker(smollm2: Model) -> Iterator[GGUFModel]:
     """One subject for all tests that only talk."""
     for start in _starting(smollm2):
-        yield GGUFModel(start(talking=True), smollm2)
+        yield start(talking=True)
 
 
 def _starting(smollm2: Model) -> Iterator[Start]:

@@ -22,9 +22,9 @@ from pytest_llm.records import LoadOptions, Workload
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_llm.engines.gguf_model import GGUFModel
     from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import Model
+    from pytest_llm.records.generation import GGUFModel
 
     from .conftest import Start
 

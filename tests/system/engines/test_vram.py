@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pynvml  # type: ignore[import-untyped]
 import pytest
 
-from pytest_llm.engines.llama_cpp_python.client import mapping
 from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
 from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.machine.probes import Together
@@ -78,7 +77,7 @@ def test_a_model_on_the_cpu_beside_a_gpu_has_no_vram(
 
 def test_ggml_is_asked_of_devices_and_has_none_but_the_cpu(start: Start) -> None:
     loaded = start(load=False)
-    names = mapping(loaded._worker.ask("names"))
+    names = loaded._worker.ask("names")
     asked = [name for name in NEEDS if name.startswith("ggml_backend_dev_")]
     assert len(asked) == 5
     assert [names[name] for name in asked] == asked

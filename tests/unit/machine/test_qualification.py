@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import GenerationSession
+    from pytest_llm.records.generation import GGUFModel
 
 WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
 # Of a machine whose sessions differ by a fifth.
@@ -66,7 +66,7 @@ class Machine:
         self.alive.append(PretendedModel(self, slow, spins=self.seen[-1] == "active"))
         return self.alive[-1]
 
-    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
+    def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
         raise NotImplementedError
 
     @contextmanager
@@ -130,7 +130,7 @@ class PretendedModel:
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._take(0.01 * steps)
 
-    def generate(self, steps: int) -> int:
+    def generate_steps(self, steps: int) -> int:
         raise NotImplementedError
 
     def request(self) -> tuple[float, Sequence[float]]:

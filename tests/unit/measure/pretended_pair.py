@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import GenerationSession, Probe
+    from pytest_llm.records.generation import GGUFModel
+    from pytest_llm.records.protocols import Probe
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
@@ -114,7 +115,7 @@ class PretendedBuild:
         self.started += 1
         return PretendedModel(self, self.started)
 
-    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
+    def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
         raise NotImplementedError
 
 
@@ -177,7 +178,7 @@ class PretendedModel:
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._work("generation", steps * self._build.token_seconds, steps)
 
-    def generate(self, steps: int) -> int:
+    def generate_steps(self, steps: int) -> int:
         self._work("generate", steps * self._build.token_seconds, steps)
         return steps
 

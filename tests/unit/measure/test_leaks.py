@@ -72,7 +72,7 @@ def test_a_worker_that_dies_of_it_fails_the_workload(monkeypatch: pytest.MonkeyP
     def die(self: PretendedModel, steps: int) -> int:
         raise WorkerDiedError("SIGKILL")
 
-    monkeypatch.setattr(PretendedModel, "generate", die)
+    monkeypatch.setattr(PretendedModel, "generate_steps", die)
     with pytest.raises(WorkerDiedError):
         run(Machine(), CHAT, leaks=(CHAT,))
 

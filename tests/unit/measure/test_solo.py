@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import GenerationSession, Held
+    from pytest_llm.records.generation import GGUFModel
+    from pytest_llm.records.protocols import Held
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
@@ -64,7 +65,7 @@ class Machine:
         self.events.append("start")
         return PretendedModel(self)
 
-    def start_generation(self, subject: Subject, model: Model) -> GenerationSession:
+    def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
         raise NotImplementedError
 
 
@@ -122,7 +123,7 @@ class PretendedModel:
         self._machine.now += seconds
         return steps, seconds
 
-    def generate(self, steps: int) -> int:
+    def generate_steps(self, steps: int) -> int:
         self._machine.generated += steps * self._workload.parallel
         return steps * self._workload.parallel
 

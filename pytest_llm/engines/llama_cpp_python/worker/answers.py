@@ -117,12 +117,12 @@ class Stream:
         }
 
 
-def greedy(subject: Subject, prompt: str, count: int) -> dict[str, Any]:
+def greedy(subject: Subject, prompt: str, count: int) -> tuple[list[int], list[float]]:
     """Generate greedily.
 
     Returns:
-        ``tokens``, fewer where an end-of-generation token came; ``leads``, by how much the logit of each was
-        above the next likeliest one's, none of a release that does not tell.
+        The tokens, fewer if an end-of-generation token came, and by how much the logit of each was above that
+        of the next likeliest one, none if the release has no function for it.
 
     Raises:
         RefusedError: The prompt does not fit the context, is empty, or there is no tokenizer.
@@ -136,7 +136,7 @@ def greedy(subject: Subject, prompt: str, count: int) -> dict[str, Any]:
     return follow(subject, chunks[-1][-1].position, len(chunks[-1]) - 1, count)
 
 
-def follow(subject: Subject, position: int, index: int, count: int) -> dict[str, Any]:
+def follow(subject: Subject, position: int, index: int, count: int) -> tuple[list[int], list[float]]:
     """Go on greedily after row ``index`` of the last batch, which stands at ``position``; see ``greedy``."""
     tells = subject.bindings.has("llama_get_logits_ith")
     sampler = Sampler(subject)
@@ -154,7 +154,7 @@ def follow(subject: Subject, position: int, index: int, count: int) -> dict[str,
                 subject.decode([Row(token, position, 0, True)])
     finally:
         sampler.free()
-    return {"tokens": tokens, "leads": leads}
+    return tokens, leads
 
 
 def lead(subject: Subject, index: int, token: int) -> float:

@@ -116,10 +116,10 @@ class _Newest:
     """The module ``llama_cpp`` under the newest names, whatever its release calls them."""
 
     def __init__(self, module: Any) -> None:
-        self._module = module
+        self.module = module
 
     def __getattr__(self, name: str) -> Any:
-        found = find(self._module, name)
+        found = find(self.module, name)
         if found is None:
             names = " or ".join((name, *NEEDS.get(name, Need()).older))
             raise LackingError(f"this release of llama-cpp-python has no {names}")
@@ -135,11 +135,11 @@ class Bindings:
     """
 
     def __init__(self) -> None:
-        self._module = import_llama()
+        self.module = import_llama()
         lacking = [name for name, need in NEEDS.items() if need.lost is None and not self.has(name)]
         if lacking:
             raise UnusableError(f"this release of llama-cpp-python has no {', '.join(lacking)}")
-        self.llama: Any = _Newest(self._module)
+        self.llama: Any = _Newest(self.module)
         # The binding's own callback is Python, filters by level and would run inside decodes. Without one
         # llama.cpp writes everything to stderr, which the parent keeps.
         silent = self.llama.llama_log_callback()
@@ -148,7 +148,7 @@ class Bindings:
 
     def has(self, name: str) -> bool:
         """Whether the release has that function, under this name or an older one."""
-        return find(self._module, name) is not None
+        return find(self.module, name) is not None
 
     def check_library(self, folder: str) -> None:
         """Refuse to go on if the library is not the one in that folder.
@@ -165,7 +165,7 @@ class Bindings:
         features = self.llama.llama_print_system_info()
         commit = self.llama.ggml_commit() if self.has("ggml_commit") else b""
         return {
-            "version": str(getattr(self._module, "__version__", "")),
+            "version": str(getattr(self.module, "__version__", "")),
             "llama_cpp_commit": commit.decode(errors="replace").partition("-")[0],
             "where": sys.executable,
             "compiled_with": " | ".join(
@@ -198,14 +198,14 @@ class Bindings:
             return ""
 
     def _library_file(self) -> Path | None:
-        name = getattr(_library(self._module), "_name", None)
+        name = getattr(_library(self.module), "_name", None)
         return Path(name) if isinstance(name, str) else None
 
     def vocabulary_type(self, vocabulary: Any) -> str:
         """Return what kind of tokenizer a vocabulary is for: "bpe", or its number where it has no name."""
         number = self.llama.llama_vocab_type(vocabulary)
         prefix = "LLAMA_VOCAB_TYPE_"
-        values = {name: value for name, value in vars(self._module).items() if name.startswith(prefix)}
+        values = {name: value for name, value in vars(self.module).items() if name.startswith(prefix)}
         names = (name[len(prefix) :].lower() for name, value in values.items() if value == number)
         return next(names, str(number))
 
@@ -246,4 +246,4 @@ class Bindings:
 
     @property
     def _has_memory(self) -> bool:
-        return hasattr(self._module, "llama_get_memory")
+        return hasattr(self.module, "llama_get_memory")

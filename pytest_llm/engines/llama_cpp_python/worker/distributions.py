@@ -37,7 +37,7 @@ def fill(subject: Subject, tokens: list[int], start: int) -> None:
 
 def write_logits(
     subject: Subject, path: str, passage: dict[str, Any], generate: int, more: bool, filled: bool
-) -> dict[str, Any]:
+) -> tuple[list[int], list[float]]:
     """Decode a passage and write the logits of each position, one row of native 32-bit floats each.
 
     Rows follow the passage's steps, and within a step its sequences.
@@ -51,7 +51,7 @@ def write_logits(
         filled: Leave in the cache what :func:`fill` put there.
 
     Returns:
-        ``tokens``, fewer where an end-of-generation token came, and by how much the logit of each led.
+        What :func:`answers.greedy` returns.
 
     Raises:
         RefusedError: llama.cpp refuses a batch, or the file cannot be written.

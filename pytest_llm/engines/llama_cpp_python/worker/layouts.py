@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .bindings import Bindings
+
 # Functions that return a struct by value, with arguments that are harmless.
 _RETURNED: dict[str, tuple[int, ...]] = {
     "llama_model_default_params": (),
@@ -30,15 +32,25 @@ _IN_REGISTERS = 16
 _ALIGNMENT = 8
 
 
-def read_layouts(llama: Any) -> dict[str, Any]:
-    """Return what is seen of each struct, by the function that returns it.
+def read_layouts(bindings: Bindings, library: str | None) -> dict[str, Any]:
+    """Return what is seen of each struct of the loaded library, by the function that returns it.
 
+    Args:
+        bindings: What the installed release offers.
+        library: The folder that the library must be from; None for the release's own library.
+
+    Raises:
+        UnusableError: The loaded library is from another folder.
+
+    Returns:
     ``fields`` are their values as texts, a pointer's being "set" or "null"; ``bytes`` is how many the library
     writes, rounded up to the alignment, None where the processor's calling convention hides it.
     """
+    if library is not None:
+        bindings.check_library(library)
     found = {}
     for name, arguments in _RETURNED.items():
-        function = getattr(llama, name, None)
+        function = getattr(bindings.module, name, None)
         struct = getattr(function, "restype", None)
         if isinstance(struct, type) and issubclass(struct, ctypes.Structure):
             found[name] = {

@@ -120,6 +120,10 @@ class Subject:
         means_cells = told == self.llama.llama_n_ctx(self.context) and told != self.asked["n_seq_max"]
         return {} if means_cells else {"n_seq_max": told}
 
+    def graphs_reused(self) -> int | None:
+        """Return how many decodes used the compute graph of the one before; None if nothing counts them."""
+        return self.bindings.graphs_reused(self.context)
+
     def offloads(self) -> bool:
         """Whether layers were to go to a GPU, and this build can put them there."""
         can: bool = self.llama.llama_supports_gpu_offload()

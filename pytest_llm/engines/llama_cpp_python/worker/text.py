@@ -110,12 +110,23 @@ class PromptWriter:
         if isinstance(content, list):
             return content
         if self._template is not None:
-            content = render_chat(self._subject, self._template, content)
+            content = _rendered(self._subject, self._template, content)
         return tokenize(self._subject, content, True, True)[:tokens]
 
 
-def render_chat(subject: Subject, template: bytes, content: str) -> str:
-    """Return the rendered chat, or "" where llama.cpp's own renderer does not know the template."""
+def token_ids(subject: Subject, contents: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of texts, each given as the hexadecimal digits of its bytes."""
+    return [tokenize_bytes(subject, bytes.fromhex(each), True, True) for each in contents]
+
+
+def render_chat(subject: Subject, content: str) -> str:
+    """Return the model's chat template around a user's message, "" if there is none."""
+    template = chat_template(subject)
+    return _rendered(subject, template, content) if template else ""
+
+
+def _rendered(subject: Subject, template: bytes, content: str) -> str:
+    """Return the rendered chat, or "" if llama.cpp's own renderer does not know the template."""
     llama = subject.llama
     data = content.encode()
     message = llama.llama_chat_message(role=b"user", content=data)
@@ -130,7 +141,7 @@ def chat_template(subject: Subject) -> bytes | None:
     if not subject.bindings.renders_templates:
         return None
     template: bytes | None = subject.llama.llama_model_chat_template(subject.model, None)
-    return template if template and render_chat(subject, template, "x") else None
+    return template if template and _rendered(subject, template, "x") else None
 
 
 def check_tokens(subject: Subject, tokens: Sequence[int]) -> None:

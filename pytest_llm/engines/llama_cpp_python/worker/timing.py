@@ -120,7 +120,7 @@ class Timed:
         self._to_depth()
         subject.save_states(work.parallel)
 
-    def prompt_slice(self) -> dict[str, Any]:
+    def prompt_slice(self) -> tuple[int, float]:
         """Time one ubatch of fresh prompt (the whole prompt, if shorter) at the depth."""
         subject, work = self._subject, self._workload
         prompts = [self._tokens(work.prompt_tokens) for _ in range(work.parallel)]
@@ -132,9 +132,9 @@ class Timed:
             nanoseconds = self._time([self._prompt_batch])
         finally:
             self._restore()
-        return {"tokens": len(rows), "seconds": nanoseconds / 1e9}
+        return len(rows), nanoseconds / 1e9
 
-    def generation_slice(self, steps: int) -> dict[str, Any]:
+    def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time ``steps`` decodes of one token a sequence at the depth, after an untimed lead-in."""
         count = self._lead_in + steps
         while len(self._step_batches) < count:
@@ -146,9 +146,9 @@ class Timed:
             nanoseconds = self._time(self._step_batches[self._lead_in : count])
         finally:
             self._restore()
-        return {"tokens": steps * self._workload.parallel, "seconds": nanoseconds / 1e9}
+        return steps * self._workload.parallel, nanoseconds / 1e9
 
-    def generate(self, steps: int) -> int:
+    def generate_steps(self, steps: int) -> int:
         """Generate ``steps`` tokens a sequence from the depth on, untimed; return how many in all."""
         subject, tokens = self._subject, self._tokens(self._workload.parallel)
         try:
@@ -159,7 +159,7 @@ class Timed:
             self._restore()
         return steps * self._workload.parallel
 
-    def request(self, *, restore: bool = True) -> dict[str, Any]:
+    def request(self, *, restore: bool = True) -> tuple[float, list[float]]:
         """Time one whole request: to the first token, then from token to token."""
         subject, work, sampler = self._subject, self._workload, self._sampler
         calls = self._calls()
@@ -180,7 +180,7 @@ class Timed:
         if restore:
             self._restore()
         first, *others = ((after - before) / 1e9 for before, after in zip(marks, marks[1:]))
-        return {"first_token": first, "inter_token": others}
+        return first, others
 
     def free(self) -> None:
         """Give the memory back; the subject stays."""

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.engines.llama_cpp_python.invariants import facts_of
+from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
 from pytest_llm.errors import RequestFailedError, WorkerDiedError
 from pytest_llm.records.generation import Greedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import JSON
-    from pytest_llm.records.protocols import GenerationSession
 
 
 class Subject:
@@ -48,8 +48,8 @@ class Subject:
 
 
 def invariants(*arguments: Any) -> dict[str, JSON]:
-    subject: GenerationSession = Subject(*arguments)  # type: ignore[assignment] # as much of one as is asked
-    return facts_of(subject)
+    subject: LoadedModel = Subject(*arguments)  # type: ignore[assignment] # as much of one as is asked
+    return invariants_of(subject)
 
 
 def test_sizes_of_all_devices_are_added_up() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.engines.llama_cpp_python.load_log import read_log, resolved_options
+from pytest_llm.engines.llama_cpp_python.load_log import effective_options as read_options
+from pytest_llm.engines.llama_cpp_python.load_log import read_log
 
 # As 0.3.36 writes.
 NEW_LOG = """
@@ -45,7 +46,7 @@ llama_context: graph splits = 2
 
 
 def effective_options(log: str, **asked: Any) -> dict[str, Any]:
-    return resolved_options(asked, {"n_ctx": 512}, log)
+    return read_options(asked, {"n_ctx": 512}, log)
 
 
 def test_what_llama_cpp_wrote_of_its_configuration_is_read() -> None:

@@ -152,40 +152,40 @@ def timed(llama: Llama, workload: Workload) -> Timed:
 
 def test_a_prompt_slice_times_one_decode_and_one_synchronize() -> None:
     found = timed(Llama(), Workload(10, 8, 0, 1)).prompt_slice()
-    assert found == {"tokens": 10, "seconds": (10 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
+    assert found == (10, (10 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
 
 
 def test_a_prompt_slice_is_one_ubatch_at_most() -> None:
     llama = Llama()
     found = timed(llama, Workload(40, 8, 30, 1)).prompt_slice()
-    assert found["tokens"] == 16
+    assert found[0] == 16
     assert llama.positions == [[(0, position) for position in range(30, 46)]]
 
 
 def test_a_generation_slice_times_its_steps_and_not_its_lead_in() -> None:
     llama = Llama()
     found = timed(llama, Workload(10, 8, 20, 1)).generation_slice(4)
-    assert found == {"tokens": 4, "seconds": 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
+    assert found == (4, 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
     assert llama.positions == [[(0, position)] for position in range(20, 25)]
 
 
 def test_on_a_gpu_the_lead_in_is_three_tokens() -> None:
     llama = Llama(gpu=True)
     found = timed(llama, Workload(10, 8, 0, 1)).generation_slice(4)
-    assert found["seconds"] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
+    assert found[1] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
     assert llama.calls.count("decode 1") == 3 + 4
 
 
 def test_parallel_sequences_share_a_step() -> None:
     llama = Llama()
     found = timed(llama, Workload(5, 8, 20, 3)).generation_slice(2)
-    assert found == {"tokens": 6, "seconds": 2 * (3 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9}
+    assert found == (6, 2 * (3 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
     assert llama.positions[-1] == [(0, 22), (1, 22), (2, 22)]
 
 
 def test_the_prompts_of_parallel_sequences_fill_one_ubatch() -> None:
     llama = Llama()
-    assert timed(llama, Workload(6, 8, 0, 4)).prompt_slice()["tokens"] == 16
+    assert timed(llama, Workload(6, 8, 0, 4)).prompt_slice()[0] == 16
     assert [sequence for sequence, _ in llama.positions[0]] == [0] * 6 + [1] * 6 + [2] * 4
 
 
@@ -201,7 +201,7 @@ def test_a_memory_that_cannot_forget_is_restored_instead() -> None:
     llama = Llama(forgets=False)
     work = timed(llama, Workload(10, 8, 20, 1))
     found = work.generation_slice(4)
-    assert found["seconds"] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
+    assert found[1] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
     assert llama.calls[-1] == "restore 0"
     assert llama.held == {0: 20}
 
@@ -210,7 +210,7 @@ def test_a_request_is_timed_from_its_text_to_each_of_its_tokens() -> None:
     found = timed(Llama(), Workload(10, 8, 20, 1)).request()
     prefill = RENDER + TOKENIZE + 10 * DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE
     step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE
-    assert found == {"first_token": prefill / 1e9, "inter_token": [step / 1e9] * 7}
+    assert found == (prefill / 1e9, [step / 1e9] * 7)
 
 
 def test_a_long_prompt_goes_in_batches_of_n_batch() -> None:
@@ -239,9 +239,9 @@ def test_a_drag_stretches_every_decode_of_a_slice_inside_the_timed_region(share:
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
     work.injected_slowdown = share
     prompt = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
-    assert work.prompt_slice() == {"tokens": 10, "seconds": prompt / 1e9}
+    assert work.prompt_slice() == (10, prompt / 1e9)
     steps = 4 * stretched(DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
-    assert work.generation_slice(4) == {"tokens": 4, "seconds": steps / 1e9}
+    assert work.generation_slice(4) == (4, steps / 1e9)
 
 
 def test_a_drag_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> None:
@@ -250,7 +250,7 @@ def test_a_drag_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> N
     decode = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, 0.5)
     prefill = RENDER + TOKENIZE + decode + SAMPLE + READING
     step = stretched(DECODE_A_TOKEN + SYNCHRONIZE, 0.5) + SAMPLE + READING
-    assert work.request() == {"first_token": prefill / 1e9, "inter_token": [step / 1e9] * 7}
+    assert work.request() == (prefill / 1e9, [step / 1e9] * 7)
 
 
 @pytest.mark.parametrize("ended", [False, True])
@@ -261,9 +261,9 @@ def test_without_a_drag_a_slice_reads_the_clock_twice_and_a_request_once_a_token
         work.generation_slice(4)
         work.injected_slowdown = 0.0
     steps = 4 * (DECODE_A_TOKEN + SYNCHRONIZE) + READING
-    assert work.generation_slice(4)["seconds"] == steps / 1e9
+    assert work.generation_slice(4)[1] == steps / 1e9
     step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE + READING
-    assert work.request()["inter_token"] == [step / 1e9] * 7
+    assert work.request()[1] == [step / 1e9] * 7
 
 
 def test_a_dragged_decode_that_fails_is_no_measurement() -> None:
