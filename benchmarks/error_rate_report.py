@@ -28,7 +28,7 @@ RESAMPLED = 1000
 
 
 def log_ratios(line: Line, name: str) -> list[float]:
-    """Return one log ratio a session."""
+    """Return one log ratio per session."""
     sessions = [
         tuple(Session({series: Series(**each[series]) for series in each}) for each in pair)
         for pair in zip(line["candidate"], line["reference"], strict=True)
@@ -37,63 +37,63 @@ def log_ratios(line: Line, name: str) -> list[float]:
 
 
 def verdict(ratios: Sequence[float]) -> str:
-    """Return the paired rule's word on one metric."""
-    said = conclude(decide(RULE, ratios, TOLERANCE)).verdict
-    assert said is not None
-    return said.value
+    """Return the paired rule's verdict on one metric."""
+    found = conclude(decide(RULE, ratios, TOLERANCE)).verdict
+    assert found is not None
+    return found.value
 
 
 def lines(campaigns: Sequence[Line]) -> list[str]:
-    """Return the table and what it was made of."""
-    told = []
+    """Return the table, with the size of each sample."""
+    rows = []
     for share in sorted({each["injected"] for each in campaigns}):
-        told += _of_share(share, campaigns)
-    return told
+        rows += _of_share(share, campaigns)
+    return rows
 
 
 def _of_share(share: float, campaigns: Sequence[Line]) -> list[str]:
     mine = [each for each in campaigns if each["injected"] == share]
     seconds = sorted(each["seconds"] for each in mine)
     sessions = Counter(len(each["candidate"]) for each in mine)
-    told = [
+    rows = [
         f"{share:.0%} injected: {len(mine)} campaigns, median {median(seconds):.0f} s, longest "
         f"{seconds[-1]:.0f} s, sessions {dict(sorted(sessions.items()))}"
     ]
-    words = [tuple(verdict(log_ratios(each, name)) for name in NAMES) for each in mine]
-    told.append(f"  campaigns: {_campaigns(words)}")
+    verdicts = [tuple(verdict(log_ratios(each, name)) for name in NAMES) for each in mine]
+    rows.append(f"  campaigns: {_campaigns(verdicts)}")
     for place, name in enumerate(NAMES):
         ratios = [ratio for each in mine for ratio in log_ratios(each, name)]
         within = [stdev(log_ratios(each, name)) for each in mine]
-        told.append(
-            f"  {METRICS[name].title}: {dict(Counter(each[place] for each in words))}; read as "
+        rows.append(
+            f"  {METRICS[name].title}: {dict(Counter(each[place] for each in verdicts))}; read as "
             f"{math.expm1(fmean(ratios)):+.2%}, sd of a session {median(within):.2%}"
         )
-    told.append(f"  {RESAMPLED} resampled campaigns: {_resampled(mine)}")
+    rows.append(f"  {RESAMPLED} resampled campaigns: {_resampled(mine)}")
     for title, rule in NAIVE.items():
         called = sum(
             any(rule(campaigns, index, series) for series in ("prompt", "generation"))
             for index, each in enumerate(campaigns)
             if each["injected"] == share
         )
-        told.append(f"  {title}: {called} of {len(mine)} called slower")
-    return told
+        rows.append(f"  {title}: {called} of {len(mine)} called slower")
+    return rows
 
 
-def _campaigns(words: Iterable[tuple[str, ...]]) -> str:
+def _campaigns(verdicts: Iterable[tuple[str, ...]]) -> str:
     order = ["regressed", "inconclusive", "improved", "pass"]
-    counted = Counter(min(each, key=order.index) for each in words)
-    return ", ".join(f"{word} {counted[word]}" for word in order if counted[word])
+    counted = Counter(min(each, key=order.index) for each in verdicts)
+    return ", ".join(f"{verdict} {counted[verdict]}" for verdict in order if counted[verdict])
 
 
 def _resampled(mine: Sequence[Line]) -> str:
     """Draw sessions of all campaigns with replacement, both metrics of a session together."""
     source = random.Random(0)
     pool = [pair for each in mine for pair in zip(*(log_ratios(each, name) for name in NAMES), strict=True)]
-    words = []
+    verdicts = []
     for _ in range(RESAMPLED):
         drawn = source.choices(pool, k=RULE.looks[-1])
-        words.append(tuple(verdict(ratios) for ratios in zip(*drawn, strict=True)))
-    return _campaigns(words)
+        verdicts.append(tuple(verdict(ratios) for ratios in zip(*drawn, strict=True)))
+    return _campaigns(verdicts)
 
 
 def _slices(line: Line, side: str, session: int, series: str) -> list[float]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_llm.errors import ModelError
+from pytest_llm.system.atomic_file import replace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _CHUNK = 2**20
 _MAX_RECORD_BYTES = 2**16  # a record is far smaller
@@ -73,12 +76,7 @@ class Hashes:
         text = json.dumps({"path": str(real), "identity": identity, "sha256": digest})
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                prefix=".", dir=self._folder, ignore_cleanup_errors=True
-            ) as temporary:
-                written = Path(temporary, "record")
-                written.write_text(text, encoding="utf-8")
-                written.replace(self._record(real))
+            replace(self._record(real), text.encode())
 
 
 def hash_file(path: Path) -> str:
