@@ -5,7 +5,7 @@ from pytest_llm.checks.comparison import compare_runs
 from pytest_llm.checks.drift import compare, compare_sides
 from pytest_llm.checks.explain import explain, failing, notes, verdicts, worst
 from pytest_llm.checks.format import NOT_QUALIFIED
-from pytest_llm.checks.limits import judge
+from pytest_llm.checks.limits import judge_limits
 from pytest_llm.checks.operators.explain import slower_phases
 from pytest_llm.checks.output.snapshot_verdict import judge_snapshot
 from pytest_llm.checks.output.verdict import judge_output, not_covered_output, without_reference
@@ -18,7 +18,7 @@ __all__ = [
     "compare_sides",
     "explain",
     "failing",
-    "judge",
+    "judge_limits",
     "judge_output",
     "judge_snapshot",
     "not_covered_output",

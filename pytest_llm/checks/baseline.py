@@ -4,21 +4,75 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.baselines import Conditions, Missing
 from pytest_llm.checks.coverage import measured, not_covered
-from pytest_llm.checks.findings import BaselineCheck
+from pytest_llm.checks.drift import compare
+from pytest_llm.checks.findings import BaselineCheck, Drift
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
-from pytest_llm.records import Verdict
+from pytest_llm.records import OUTPUT_SNAPSHOT, OutputSnapshot, StoredInvariants, StoredSnapshot, Verdict
+from pytest_llm.records.serialization import decode
 from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, screen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.records import Gate, Run, StoredRun
+    from pytest_llm.baselines import BaselineStore, FoundFacts
+    from pytest_llm.records import Gate, Run, StoredRun, TestKey
 
 # The engine of which any release can be had again.
 _WITH_RELEASES = "llama-cpp-python"
 # How a value was read that says nothing of it.
 _UNNOTED = "nothing noted"
+NEVER_RECORDED = "the output of this test was never recorded"
+
+
+def screen_by(
+    stored: BaselineStore | Missing, key: TestKey, run: Run, gate: Gate, family: int
+) -> BaselineCheck:
+    """Judge one metric of a run by the runs that are stored of its test.
+
+    Raises:
+        BaselineError: A stored file cannot be used.
+    """
+    found = (
+        stored if isinstance(stored, Missing) else stored.look_up(key, gate.metric.name, Conditions.of(run))
+    )
+    if isinstance(found, Missing):
+        return screen_run(run, gate, (), family, missing=found.reason)
+    comparable, left_out = alike(found.runs, run.how_read(gate.metric))
+    return screen_run(run, gate, comparable, family, missing=left_out, left_out=left_out)
+
+
+def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift:
+    """Compare the invariants of a run with the stored ones of its test.
+
+    Raises:
+        BaselineError: A stored file cannot be used.
+    """
+    found = _stored_invariants(stored, key, run)
+    if isinstance(found, Missing):
+        return Drift(reason=found.reason)
+    # The output is judged by itself, for tests that ask for it.
+    invariants = {name: each for name, each in found.invariants.items() if name != OUTPUT_SNAPSHOT}
+    return compare(StoredInvariants(invariants, found.provenance), run.invariants)
+
+
+def _stored_invariants(stored: BaselineStore | Missing, key: TestKey, run: Run) -> FoundFacts | Missing:
+    return stored if isinstance(stored, Missing) else stored.look_up_facts(key, Conditions.of_facts(run))
+
+
+def stored_snapshot(stored: BaselineStore | Missing, key: TestKey, run: Run) -> StoredSnapshot | Missing:
+    """Return the stored output of a test, or why there is none.
+
+    Raises:
+        BaselineError: A stored file cannot be used.
+    """
+    found = _stored_invariants(stored, key, run)
+    if isinstance(found, Missing):
+        return found
+    if OUTPUT_SNAPSHOT not in found.invariants:
+        return Missing(NEVER_RECORDED)
+    return StoredSnapshot(decode(OutputSnapshot, found.invariants[OUTPUT_SNAPSHOT]), found.provenance)
 
 
 def screen_run(

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pytest_llm.records.metrics import Metric
 
 
-def judge(run: Run, limits: Sequence[Limit]) -> list[Judgement]:
+def judge_limits(run: Run, limits: Sequence[Limit]) -> tuple[Judgement, ...]:
     """Judge a run by absolute limits; a limit is inclusive and judged on the value."""
-    return [_judge(run, limit) for limit in limits]
+    return tuple(_judge(run, limit) for limit in limits)
 
 
 def _judge(run: Run, limit: Limit) -> Judgement:

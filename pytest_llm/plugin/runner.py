@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 
 
-class _Kept(Generic[Made]):
+class _Cache(Generic[Made]):
     """What campaigns made, so that each runs once; errors as well, so that none is tried again."""
 
     def __init__(self) -> None:
@@ -63,13 +63,25 @@ class Measuring:
         self._provider = Provider(settings.cache, settings.timeout)
         self._lock = MeasuringLock(lock_path(os.environ))
         self._refused: MachineBusyError | None = None
-        self._alone: _Kept[Run] = _Kept()
-        self._paired: _Kept[PairedRun] = _Kept()
-        self._outputs: _Kept[OutputRun] = _Kept()
-        self._said: _Kept[SnapshotRun] = _Kept()
+        self._solo: _Cache[Run] = _Cache()
+        self._paired: _Cache[PairedRun] = _Cache()
+        self._outputs: _Cache[OutputRun] = _Cache()
+        self._said: _Cache[SnapshotRun] = _Cache()
         self._operators: dict[Hashable, OperatorRun] = {}
 
-    def alone(self, plan: Plan, subject: Subject, workload: Workload, progress: Progress) -> Run:
+    def run(
+        self, plan: Plan, subject: Subject, reference: Subject | None, workload: Workload, progress: Progress
+    ) -> Run | PairedRun:
+        """Return the run of a subject on a workload; with a reference, that of the pair.
+
+        Raises:
+            LLMBenchError: It could not be measured.
+        """
+        if reference is None:
+            return self.solo(plan, subject, workload, progress)
+        return self.paired(plan, subject, reference, workload, progress)
+
+    def solo(self, plan: Plan, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return the run of a subject on a workload.
 
         Raises:
@@ -82,7 +94,7 @@ class Measuring:
             context = measurement_context(progress, math.inf, self._clock)
             return measure(plan.campaign_of(subject), (side,), self._rule(plan), context)
 
-        return self._alone.get(subject, workload, run)
+        return self._solo.get(subject, workload, run)
 
     def paired(
         self, plan: Plan, subject: Subject, reference: Subject, workload: Workload, progress: Progress

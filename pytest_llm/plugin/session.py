@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import BaselineStore, Updated, take, update_lines
+from pytest_llm.baselines import BaselineStore, Missing, Updated, take, update_lines
 from pytest_llm.checks import (
     judge_output,
     judge_snapshot,
@@ -17,15 +17,15 @@ from pytest_llm.checks import (
     slower_phases,
     without_reference,
 )
-from pytest_llm.checks.baseline_check import NEVER_RECORDED
+from pytest_llm.checks.baseline import NEVER_RECORDED, stored_snapshot
 from pytest_llm.checks.findings import Finding
+from pytest_llm.checks.judge import judge
 from pytest_llm.errors import LLMBenchError, NotCoveredError, UsageError
 from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.models import ModelStore, builtin_entries, read_project
-from pytest_llm.plugin.judge import Judging
 from pytest_llm.plugin.runner import Measuring
-from pytest_llm.records import LoadOptions, Plan, Run, Verdict
+from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, Verdict
 from pytest_llm.reports import results
 from pytest_llm.stats.sequential import rule_for
 
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from pytest_llm.baselines import Mode
     from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Benchmark, OutputGate, Subject
+    from pytest_llm.records import Benchmark, OperatorRun, OutputGate, Subject
     from pytest_llm.records.generation import GGUFModel
     from pytest_llm.records.protocols import Clock, Progress
+    from pytest_llm.stats.sequential import Rule
 
 
 class Bench:
@@ -71,7 +72,6 @@ class Bench:
         self.unwritten: list[str] = []  # and what was not, with the reason
         self.baselines = BaselineStore(settings.baselines, fingerprint.fingerprint(), fingerprint.parts())
         self._measuring = Measuring(settings, self.models, clock)
-        self._judging = Judging(settings, self.baselines)
         self._started = datetime.now(timezone.utc)
         self._loaded: dict[Subject, GGUFModel] = {}
 
@@ -139,23 +139,24 @@ class Bench:
         if said is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
             # The speed of a model that talks nonsense is worth nothing.
             return Finding(benchmark, said, output=output)
-        if reference is None:
-            run = self._measuring.alone(plan, subject, workload, progress)
-            finding = self._judging.alone(benchmark, run, plan.family)
-        else:
+        if reference is not None:
             self._look_at_outputs(subject, reference, progress)
-            pair = self._measuring.paired(plan, subject, reference, workload, progress)
-            finding = self._judging.paired(benchmark, pair, plan.family)
-            if self.settings.operators:
-                found = self._measuring.operators(pair, slower_phases(finding.comparisons), progress)
-                finding = replace(finding, operators=found)
-        claimed = tuple(
-            self._judging.compare(
-                self._measuring.paired(plan, subject, claim.than, workload, progress), claim, plan.family
-            )
-            for claim in benchmark.claims
-        )
-        return replace(finding, comparisons=finding.comparisons + claimed, output=output)
+        measured = self._measuring.run(plan, subject, reference, workload, progress)
+        claims = [
+            self._measuring.paired(plan, subject, each.than, workload, progress) for each in benchmark.claims
+        ]
+        finding = judge(benchmark, measured, claims, self._stored(), self._rule())
+        operators: tuple[OperatorRun, ...] = ()
+        if self.settings.operators and isinstance(measured, PairedRun):
+            operators = self._measuring.operators(measured, slower_phases(finding.comparisons), progress)
+        return replace(finding, output=output, operators=operators)
+
+    def _stored(self) -> BaselineStore | Missing:
+        """Return what gates are judged by."""
+        return Missing("this run replaces it") if self.settings.update == "replace" else self.baselines
+
+    def _rule(self) -> Rule:
+        return rule_for(self.settings.effort, self.plan.family)
 
     def _look_at_outputs(self, subject: Subject, reference: Subject, progress: Progress) -> None:
         """Compare what any benchmark of a pair asks for before the pair is timed for all of them."""
@@ -190,14 +191,16 @@ class Bench:
         if not keeps and not self.baselines.has_invariants(benchmark.key):
             return without_reference(gate, NEVER_RECORDED), None
         presented = self._measuring.presented(subject, workload, progress)
-        stored = self._judging.stored_output(benchmark.key, presented)
-        if isinstance(stored, str) and not keeps:
-            return without_reference(gate, stored), None
-        before = None if isinstance(stored, str) else stored
+        stored = stored_snapshot(self._stored(), benchmark.key, presented)
+        if isinstance(stored, Missing) and not keeps:
+            return without_reference(gate, stored.reason), None
+        before = None if isinstance(stored, Missing) else stored
         found = self._measuring.said(
             subject, gate, workload.parallel, before.snapshot if before is not None else None, progress
         )
-        judged = judge_snapshot(gate, found.snapshot, before, stored if isinstance(stored, str) else "")
+        judged = judge_snapshot(
+            gate, found.snapshot, before, stored.reason if isinstance(stored, Missing) else ""
+        )
         return judged, replace(found.run, workload=workload)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
@@ -261,7 +264,7 @@ class Bench:
                 **fingerprint.parts(),
                 "qualified": self.qualified_since,
             },
-            rule_for(self.settings.effort, self.plan.family),
+            self._rule(),
         )
 
     def gguf_model(self, subject: Subject, progress: Progress) -> GGUFModel:

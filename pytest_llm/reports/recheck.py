@@ -10,7 +10,7 @@ from pytest_llm.checks import (
     compare,
     compare_runs,
     compare_sides,
-    judge,
+    judge_limits,
     judge_output,
     judge_snapshot,
     screen_run,
@@ -89,7 +89,7 @@ def _finding(
     return Finding(
         benchmark,
         run,
-        judgements=tuple(judge(run, reader.limits(test))),
+        judgements=tuple(judge_limits(run, reader.limits(test))),
         baseline_checks=tuple(
             screen_run(run, gate, stored, rule.family, was["reason"], was.get("left_out", ""))
             for gate, stored in reader.gates(test)

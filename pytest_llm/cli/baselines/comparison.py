@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.checks.baseline_check import drift_from, screen_by
+from pytest_llm.checks.baseline import drift_from, screen_by
 from pytest_llm.checks.findings import Drift
 from pytest_llm.cli.baselines.common import key_of
 from pytest_llm.records import Gate, Verdict, metrics

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.checks import judge
+from pytest_llm.checks import judge_limits
 from pytest_llm.checks.explain import context
 from pytest_llm.checks.limits import headline
 from pytest_llm.records import (
@@ -70,12 +70,12 @@ def a_run() -> Run:
     ],
 )
 def test_a_limit_is_inclusive_and_judged_on_the_value(limit: Limit, verdict: Verdict) -> None:
-    (judgement,) = judge(a_run(), [limit])
+    (judgement,) = judge_limits(a_run(), [limit])
     assert judgement.verdict is verdict
 
 
 def test_a_limit_on_what_no_one_measured_is_not_covered_and_says_why() -> None:
-    (judgement,) = judge(a_run(), [Limit(METRICS["peak_ram_anonymous"], 1.0)])
+    (judgement,) = judge_limits(a_run(), [Limit(METRICS["peak_ram_anonymous"], 1.0)])
     assert judgement.verdict is Verdict.NOT_COVERED
     assert judgement.measurement is None
     assert "peak anonymous RAM" in judgement.reason
@@ -85,7 +85,7 @@ def test_a_limit_on_what_no_one_measured_is_not_covered_and_says_why() -> None:
 def test_a_metric_that_one_session_lacks_is_not_covered() -> None:
     run = a_run()
     object.__setattr__(run, "sessions", (*run.sessions, Session({})))
-    (judgement,) = judge(run, [Limit(SPEED, 1.0)])
+    (judgement,) = judge_limits(run, [Limit(SPEED, 1.0)])
     assert judgement.verdict is Verdict.NOT_COVERED
 
 
@@ -104,17 +104,17 @@ def vram(size: float, note: str = PER_PROCESS) -> Series:
 
 
 def test_a_ceiling_of_vram_passes_at_its_own_value_and_fails_one_byte_above() -> None:
-    verdicts = [judge(with_vram(vram(size)), [VRAM])[0].verdict for size in (700, 701)]
+    verdicts = [judge_limits(with_vram(vram(size)), [VRAM])[0].verdict for size in (700, 701)]
     assert verdicts == [Verdict.PASS, Verdict.OVER_LIMIT]
 
 
 def test_a_ceiling_of_vram_says_how_it_was_read() -> None:
-    (judgement,) = judge(with_vram(vram(2**20, DEVICE_CHANGE), vram(2**20, DEVICE_CHANGE)), [VRAM])
+    (judgement,) = judge_limits(with_vram(vram(2**20, DEVICE_CHANGE), vram(2**20, DEVICE_CHANGE)), [VRAM])
     assert headline(judgement).endswith("(2 sessions, 1.000 MiB … 1.000 MiB; change of the device)")
 
 
 def test_one_session_is_enough_for_vram() -> None:
-    (judgement,) = judge(with_vram(vram(700), None, None), [VRAM])
+    (judgement,) = judge_limits(with_vram(vram(700), None, None), [VRAM])
     assert judgement.verdict is Verdict.PASS
 
 
@@ -131,7 +131,7 @@ def test_one_session_is_enough_for_vram() -> None:
 def test_vram_that_cannot_be_believed_is_not_covered_and_says_why(
     series: list[Series | None], reason: str
 ) -> None:
-    (judgement,) = judge(with_vram(*series), [VRAM])
+    (judgement,) = judge_limits(with_vram(*series), [VRAM])
     assert judgement.verdict is Verdict.NOT_COVERED
     assert reason in judgement.reason
 
@@ -145,7 +145,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
         Limit(RAM, 150.0),
         Limit(at_percentile("first_token_latency", 95), 0.45),
     ]
-    lines = [headline(judgement) for judgement in judge(run, limits)]
+    lines = [headline(judgement) for judgement in judge_limits(run, limits)]
     assert "\n".join([*lines, *context(run)]) + "\n" == (GOLDEN / "limits.txt").read_text(encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.checks import compare_runs, judge, screen_run
+from pytest_llm.checks import compare_runs, judge_limits, screen_run
 from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.errors import ResultsError
 from pytest_llm.records import (
@@ -123,7 +123,7 @@ def findings() -> list[Finding]:
     two = Benchmark("t.py::b", TestKey("t", "b", "x=1"), run.subject, run.workload, gates=GATES)
     dead = Benchmark("t.py::c", TestKey("t", "c"), run.subject, Workload(depth=9))
     return [
-        Finding(one, run, tuple(judge(run, one.limits)), outcome="failed", operators=(OPERATORS,)),
+        Finding(one, run, tuple(judge_limits(run, one.limits)), outcome="failed", operators=(OPERATORS,)),
         Finding(two, run, baseline_checks=baseline_checks, drift=drift, outcome="passed"),
         Finding(dead, problem="the worker ended", outcome="error"),
     ]
@@ -235,7 +235,7 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
     document = results_schema.read(path)
     runs = reader.runs(document)
     (test, *_) = document["tests"]
-    again = judge(runs[test["run"]], reader.limits(test))
+    again = judge_limits(runs[test["run"]], reader.limits(test))
     assert {each.limit.metric.name: each.verdict.value for each in again} == {
         name: entry["limit"]["verdict"] for name, entry in test["metrics"].items() if entry["limit"]
     }

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llm.checks import judge
+from pytest_llm.checks import judge_limits
 from pytest_llm.checks.limits import headline
 from pytest_llm.records import (
     Limit,
@@ -95,16 +95,16 @@ def test_readings_that_never_change_have_an_interval_without_width() -> None:
 
 def test_a_limit_is_judged_on_the_slope_and_told_with_its_interval() -> None:
     found = a_run(Session({}), Session({"held": rising(100_000.0)}))
-    (over,) = judge(found, [Limit(LEAK, 10_000.0)])
+    (over,) = judge_limits(found, [Limit(LEAK, 10_000.0)])
     assert over.verdict is Verdict.OVER_LIMIT
     assert headline(over) == (
         "memory leaked per token is 97.66 KiB, the limit is at most 9.766 KiB: +900.0 % "
         "(99 % interval 97.66 KiB … 97.66 KiB)"
     )
-    (kept,) = judge(found, [Limit(LEAK, 100_000.0)])
+    (kept,) = judge_limits(found, [Limit(LEAK, 100_000.0)])
     assert kept.verdict is Verdict.PASS
 
 
 def test_a_run_without_readings_is_not_covered() -> None:
-    (found,) = judge(a_run(Session({})), [Limit(LEAK, 1.0)])
+    (found,) = judge_limits(a_run(Session({})), [Limit(LEAK, 1.0)])
     assert found.verdict is Verdict.NOT_COVERED
