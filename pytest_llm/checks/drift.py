@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.checks.expected_differences import BUFFERS, expected, features_apart
 from pytest_llm.checks.findings import Difference, Drift
-from pytest_llm.records.effective_options import canonical
+from pytest_llm.records.effective_options import normalize
 from pytest_llm.stats.repetition import first_difference
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _apart(name: str, before: JSON, now: JSON) -> Iterator[tuple[str, JSON, JSON
     if name != _OPTIONS:
         yield name, before, now
         return
-    first, second = canonical(_mapping(before)), canonical(_mapping(now))
+    first, second = normalize(_mapping(before)), normalize(_mapping(now))
     for option in sorted((first.keys() & second.keys()) - _TOLD_ALONE - {_BUFFERS}):
         yield option, first[option], second[option]
     yield from _buffers_apart(_mapping(first.get(_BUFFERS)), _mapping(second.get(_BUFFERS)))

@@ -114,7 +114,7 @@ def _entry(name: str, table: object, pyproject: Path) -> Entry:
     _check_keys(table, _MODEL_KEYS, "key", where)
     source = table.get("source")
     if not isinstance(source, str):
-        raise UsageError(f"{where} needs a 'source' that is a text")
+        raise UsageError(f"{where} needs a 'source' in quotes")
     try:
         needs_pin = parse_source(source, pyproject.parent).needs_pin
     except UsageError as error:
@@ -142,7 +142,7 @@ def _load_options(options: object, where: str) -> dict[str, LoadOption]:
     _check_keys(options, _LOAD_OPTIONS, "load option", where)
     for name, value in options.items():
         if not isinstance(value, (bool, int, float, str)):
-            raise UsageError(f"the load option {name!r} in {where} is not one value: {value!r}")
+            raise UsageError(f"the load option {name!r} in {where} is not a single value: {value!r}")
     return dict(options)
 
 

@@ -65,7 +65,7 @@ class ModelStore:
         else:
             self._source(self._entry(name)).in_place()
 
-    def canonical(self, name: str) -> str:
+    def normalize(self, name: str) -> str:
         """Return the one name of a model: paths below the root are relative to it.
 
         So the same path in a marker and on the command line is the same subject.

@@ -84,7 +84,7 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
     choice = _choice_of(item, bench)
     workload = read_workload(choice.workload)
     bench.models.check(choice.model)
-    model = bench.models.canonical(choice.model)
+    model = bench.models.normalize(choice.model)
     options = read_load_options(
         {**bench.models.default_load_options(choice.model), **choice.load_options},
         bench.default_load_options,

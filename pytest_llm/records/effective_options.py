@@ -42,8 +42,8 @@ _BUFFERS = {
 }
 
 
-def canonical(options: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Return resolved options under their newest names and with their newest values."""
+def normalize(options: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Return effective options under their newest names and with their newest values."""
     found = {name: _value(name, each) for name, each in options.items() if name not in _OLD_LOAD_OPTIONS}
     if options.get("use_mmap") is not None:
         found["load_mode"] = _load_mode(options)

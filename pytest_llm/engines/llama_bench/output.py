@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.engines.llama_cpp_python.load_log import read_log
-from pytest_llm.records.effective_options import canonical
+from pytest_llm.records.effective_options import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ def effective_options(answer: Mapping[str, Any], log: str) -> dict[str, JSON]:
         found["n_gpu_layers"] = layers if 0 <= layers < _ALL_LAYERS else -1
     if "flash_attn" in answer:
         found["flash_attn"] = _FLASH_ATTN.get(int(answer["flash_attn"]), str(answer["flash_attn"]))
-    return canonical({**found, **_logged(log)})
+    return normalize({**found, **_logged(log)})
 
 
 def _logged(log: str) -> dict[str, JSON]:

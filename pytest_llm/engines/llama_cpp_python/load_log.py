@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_llm.records.effective_options import canonical
+from pytest_llm.records.effective_options import normalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,4 +69,4 @@ def effective_options(asked: dict[str, JSON], told: dict[str, JSON], log: str) -
         told: What llama.cpp's functions say.
         log: What llama.cpp wrote.
     """
-    return canonical({**asked, **told, **read_log(log)})
+    return normalize({**asked, **told, **read_log(log)})

@@ -149,4 +149,4 @@ def last_words(output: str) -> str:
     """Return the last 60 words of a tool's output on one line."""
     lines = [line.strip(_ORNAMENTS) for line in output.splitlines()]
     words = one_line(" ".join(lines)).split()
-    return " ".join(words[-60:]) or "it said nothing"
+    return " ".join(words[-60:]) or "no output"

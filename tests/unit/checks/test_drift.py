@@ -30,7 +30,7 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.records.effective_options import canonical
+from pytest_llm.records.effective_options import normalize
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN
@@ -187,15 +187,15 @@ def test_other_numbers_are_never_rounded() -> None:
     ],
 )
 def test_what_was_only_renamed_is_no_drift(old: dict[str, Any], new: dict[str, Any]) -> None:
-    assert canonical(old) == new
-    assert canonical(new) == new
+    assert normalize(old) == new
+    assert normalize(new) == new
     stored = StoredInvariants({"effective_options": old}, Provenance())
     assert compare(stored, {"effective_options": new}).differences == ()
 
 
 def test_values_of_other_options_keep_their_form() -> None:
     kept: dict[str, Any] = {"check_tensors": True, "n_seq_max": 1, "graph_splits": "1", "offload_kqv": False}
-    assert canonical(kept) == kept
+    assert normalize(kept) == kept
 
 
 # ── what was asked for ───────────────────────────────────────────────────────────────────────────

@@ -101,8 +101,8 @@ def test_an_unknown_load_option_is_named(pyproject: Path) -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("", "needs a 'source' that is a text"),
-        ("source = 3", "needs a 'source' that is a text"),
+        ("", "needs a 'source' in quotes"),
+        ("source = 3", "needs a 'source' in quotes"),
         ("source = ''", "the source is empty"),
         ("source = 'ftp://example.org/m.gguf'", "unknown scheme 'ftp'"),
         ("source = 'https://example.org/m.gguf'", "needs a 'sha256' of 64 hex digits"),
