@@ -90,7 +90,7 @@ class Provider:
 
     def _misfit(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
         if build not in self._misfits:
-            reason = engines.misfit(build, self._timeout, self._made(build, on_progress))
+            reason = engines.abi_mismatch(build, self._timeout, self._made(build, on_progress))
             if reason:
                 on_progress(
                     f"only llama-bench measures {build}: it does not fit the installed "

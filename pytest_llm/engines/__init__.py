@@ -79,7 +79,7 @@ def describe(build: BuildReference, timeout: float, made: str = "") -> Build:
     return described
 
 
-def misfit(build: BuildReference, timeout: float, folder: str) -> str:
+def abi_mismatch(build: BuildReference, timeout: float, folder: str) -> str:
     """Return why the installed binding cannot take its library from a folder, "" if it can.
 
     Args:
@@ -91,7 +91,7 @@ def misfit(build: BuildReference, timeout: float, folder: str) -> str:
         EngineError: The binding is there and does not start with its own library.
     """
     try:
-        reason: str = _class_of(build.engine)(build, timeout, folder).misfit()
+        reason: str = _class_of(build.engine)(build, timeout, folder).abi_mismatch()
     except EngineMissingError as error:
         return str(error)
     return reason

@@ -1,8 +1,7 @@
-"""What a llama-bench program takes, read from its own help, and load options in its words.
+"""Flags of a llama-bench program, read from its own help, and load options as such flags.
 
-Programs are asked for their flags, never for their version: flags came, went and took other values
-(tools/llama-bench/llama-bench.cpp of llama.cpp). A load option that a program has no flag for is left out
-where it has the value that llama.cpp gives it anyway, and refused everywhere else.
+Flags differ between versions (tools/llama-bench/llama-bench.cpp of llama.cpp), so the help decides, not the
+version. A load option without a flag is left out if it has llama.cpp's default value, and refused otherwise.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ class Flag(NamedTuple):
     """One flag of a program.
 
     Attributes:
-        choices: The values that it names, "0" and "1" say; empty where any goes.
-        default: What the program takes without it, in its own words; "" where it does not say.
+        choices: The values that it names, such as "0" and "1"; empty if any is taken.
+        default: The value without the flag, as the help writes it; "" if the help has none.
     """
 
     choices: tuple[str, ...]
     default: str
 
 
-# "  -fa, --flash-attn <on|off|auto>     (default: auto)", where the default may stand on the next line.
+# "  -fa, --flash-attn <on|off|auto>     (default: auto)", and the default may stand on the next line.
 _LINE = re.compile(r"^\s+(?P<names>--?[\w-]+(?:,? --?[\w-]+)*)(?:\s+<(?P<values>[^>]*)>)?", re.MULTILINE)
 _DEFAULT = re.compile(r"\(default: (.*?)\)")
 _ALL_LAYERS = "999"
 
-# Load option -> its flag, and its value in the program's words.
+# Load option -> its flag, and how its value is written.
 _PLAIN: Mapping[str, tuple[str, Callable[[object], str]]] = {
     "n_batch": ("-b", str),
     "n_ubatch": ("-ub", str),
@@ -47,14 +46,14 @@ _PLAIN: Mapping[str, tuple[str, Callable[[object], str]]] = {
     "type_k": ("-ctk", str),
     "type_v": ("-ctv", str),
 }
-# Its context is as long as what it does, always of one sequence; the sliding window's cache is never whole.
+# Its context is as long as its work, always of one sequence, and the sliding window's cache is never whole.
 _OF_ITS_OWN = {"n_ctx", "n_seq_max", "swa_full"}
 _WRITTEN_OUT = {"n_threads_batch", "n_gpu_layers", "flash_attn", "load_mode"}
 _SWITCH = {"off": "0", "on": "1"}
 
 
 def read_help(text: str) -> dict[str, Flag]:
-    """Return every flag of a program by each of its names, from what ``--help`` writes."""
+    """Return every flag of a program by each of its names, from the text of ``--help``."""
     found: dict[str, Flag] = {}
     lines = list(_LINE.finditer(text))
     edges = [*(each.start() for each in lines), len(text)]
@@ -67,15 +66,10 @@ def read_help(text: str) -> dict[str, Flag]:
 
 
 def arguments(flags: Mapping[str, Flag], options: LoadOptions, name: str) -> list[str]:
-    """Return load options as arguments of a program, every one that it has a flag for.
-
-    Args:
-        flags: What the program takes.
-        options: As asked for.
-        name: What messages call the program.
+    """Return load options as arguments of a program; ``name`` is what messages call it.
 
     Raises:
-        LoadRefusedError: The program has nothing for an option that has another value than the default.
+        LoadRefusedError: The program has no flag for an option whose value is not the default.
     """
     if options.n_threads_batch != options.n_threads:
         raise LoadRefusedError(
@@ -101,7 +95,7 @@ def _plain(flags: Mapping[str, Flag], options: LoadOptions, name: str) -> Iterat
 
 def _layers(flags: Mapping[str, Flag], options: LoadOptions) -> list[tuple[str, str]]:
     layers = options.n_gpu_layers
-    # Older ones read no number below 0, and have one that is more than all layers as their default.
+    # Older programs read no number below 0; their default is a number above that of all layers.
     all_of_them = layers < 0 and not flags["-ngl"].default.startswith("-")
     return [("-ngl", _ALL_LAYERS if all_of_them else str(layers))]
 
@@ -114,7 +108,7 @@ def _flash_attn(flags: Mapping[str, Flag], options: LoadOptions, name: str) -> l
         return []
     if asked in flags["-fa"].choices:
         return [("-fa", asked)]
-    # Off and on alone: what is left to llama.cpp is what it does by itself.
+    # Only off and on are taken: "auto" is the default.
     return [("-fa", _SWITCH.get(asked) or flags["-fa"].default)]
 
 

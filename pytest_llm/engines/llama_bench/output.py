@@ -1,4 +1,4 @@
-"""What a llama-bench program answers: one line of JSON for each test (``-o jsonl``)."""
+"""Answers of llama-bench: one line of JSON for each test (``-o jsonl``)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import JSON
 
-# Fields of an answer that say the load option of the same name.
+# Fields of an answer that hold the load option of the same name.
 _SAME = (
     "n_batch",
     "n_ubatch",
@@ -29,15 +29,15 @@ _SAME = (
 _TURNED = {"no_kv_offload": "offload_kqv", "no_op_offload": "op_offload"}
 _FLASH_ATTN = {-1: "auto", 0: "off", 1: "on"}
 _ALL_LAYERS = 999
-# Of the log of a context that is as long as a token: what does not depend on its length.
+# The context is as long as one token: only what does not depend on its length is read from the log.
 _LOGGED = ("flash_attn", "layers_offloaded", "load_mode", "use_mmap")
 _WEIGHTS = " model"
 _THREADS = "n_threads"
 _UNKNOWN = ("", "unknown")
 
 
-class Asked(NamedTuple):
-    """What a program is asked to time, so many times each."""
+class Request(NamedTuple):
+    """What llama-bench is asked to time, ``repetitions`` times."""
 
     prompt: int
     generate: int
@@ -46,10 +46,10 @@ class Asked(NamedTuple):
 
 
 class UnreadableError(Exception):
-    """An answer is not what was asked for, and why."""
+    """An answer is not the one that was asked for; the message is the reason."""
 
 
-def read_answer(output: str, asked: Asked) -> dict[str, Any]:
+def read_answer(output: str, request: Request) -> dict[str, Any]:
     """Return the one answer in what a program wrote.
 
     Raises:
@@ -65,29 +65,24 @@ def read_answer(output: str, asked: Asked) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise UnreadableError("it is not an object of JSON")
     did = (answer.get("n_prompt"), answer.get("n_gen"), answer.get("n_depth", 0))
-    if did != asked[:3]:
-        raise UnreadableError(f"it is of n_prompt, n_gen, n_depth {did}, asked for was {asked[:3]}")
+    if did != request[:3]:
+        raise UnreadableError(f"it is of n_prompt, n_gen, n_depth {did}, asked for was {request[:3]}")
     times = answer.get("samples_ns")
     if not isinstance(times, list) or not all(type(each) is int and each > 0 for each in times):
         raise UnreadableError(f"its samples_ns are no times: {times!r:.80}")
-    if len(times) != asked.repetitions:
-        raise UnreadableError(f"it has {len(times)} samples_ns, asked for were {asked.repetitions}")
+    if len(times) != request.repetitions:
+        raise UnreadableError(f"it has {len(times)} samples_ns, asked for were {request.repetitions}")
     return answer
 
 
 def timed(answer: Mapping[str, Any]) -> tuple[int, float]:
-    """Return how many tokens all repetitions of an answer took in or gave, and in how many seconds."""
+    """Return the tokens of all repetitions of an answer, and their seconds."""
     times = answer["samples_ns"]
     return len(times) * (answer["n_prompt"] + answer["n_gen"]), sum(times) / 1e9
 
 
 def effective_options(answer: Mapping[str, Any], log: str) -> dict[str, JSON]:
-    """Return load options as a program tells them back, with what llama.cpp wrote where it knows better.
-
-    Args:
-        answer: To anything.
-        log: Of the same process, told to be verbose; may be empty.
-    """
+    """Return the load options that an answer holds, corrected by the log of the same process (-v), if any."""
     found: dict[str, JSON] = {name: answer[name] for name in _SAME if name in answer}
     found |= {option: not answer[name] for name, option in _TURNED.items() if name in answer}
     if "repack" in answer:
@@ -110,23 +105,23 @@ def _logged(log: str) -> dict[str, JSON]:
 
 
 def invariants(answer: Mapping[str, Any], options: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Return what an answer tells of the model that is the same on every machine, and the options."""
+    """Return what an answer tells that is the same on every machine: sizes of the model, and the options."""
     names = {"model_size": "weights_bytes", "model_n_params": "parameters", "model_type": "model_type"}
-    kept = {name: value for name, value in options.items() if name not in (_THREADS, "buffers_mib")}
+    same = {name: value for name, value in options.items() if name not in (_THREADS, "buffers_mib")}
     return {
-        "effective_options": kept,
+        "effective_options": same,
         **{ours: answer[name] for name, ours in names.items() if name in answer},
     }
 
 
 def version(answer: Mapping[str, Any], otherwise: str) -> str:
-    """Return a build's number, "b6097", or something else where it was compiled outside a repository."""
+    """Return a build's number, "b6097", or ``otherwise`` if it was compiled outside a repository."""
     number = answer.get("build_number")
     return f"b{number}" if isinstance(number, int) and number > 0 else otherwise
 
 
 def commit(answer: Mapping[str, Any]) -> str:
-    """Return llama.cpp's commit, "" where the program does not know it."""
+    """Return llama.cpp's commit, "" if the program does not know it."""
     known = str(answer.get("build_commit", ""))
     return "" if known in _UNKNOWN else known
 
@@ -141,5 +136,5 @@ def compiled_with(answer: Mapping[str, Any]) -> str:
 
 
 def on_gpu(answer: Mapping[str, Any]) -> bool:
-    """Whether layers were put on a GPU: there is one, and it was to have some."""
+    """Return whether layers were put on a GPU: there is one, and layers were asked for."""
     return bool(answer.get("gpu_info")) and answer.get("n_gpu_layers") != 0

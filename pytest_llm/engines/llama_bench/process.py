@@ -1,4 +1,4 @@
-"""A program that is started, does one thing, and ends."""
+"""Run a program to its end, and say why it failed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LAST_LINES = 12
 
 
 class Ended(NamedTuple):
-    """What a program left.
+    """A program that has ended.
 
     Attributes:
         status: Its exit status, 0 or more.
@@ -28,21 +28,21 @@ class Ended(NamedTuple):
     log: str
 
     def last_lines(self) -> tuple[str, ...]:
-        """Return the end of its log, or of its output where it has none."""
+        """Return the end of its log, or of its output if the log is empty."""
         return _last_lines(self.log) or _last_lines(self.output)
 
 
 def run_once(
     command: Sequence[str], environment: Mapping[str, str], timeout: float, name: str, doing: str
 ) -> Ended:
-    """Run a program to its end, without waking up meanwhile.
+    """Run a program to its end; this process sleeps meanwhile.
 
     Args:
         command: The program and its arguments.
         environment: The whole environment of the program.
         timeout: Seconds, after which it is killed.
         name: What messages call it: the build.
-        doing: What it is for, "generating".
+        doing: What it does, for messages: "generating".
 
     Raises:
         EngineMissingError: It cannot be started.

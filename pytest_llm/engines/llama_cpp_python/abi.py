@@ -1,4 +1,4 @@
-"""Whether a library may stand in for the one that a binding came with."""
+"""ABI check: whether a library can stand in for the one that a binding came with."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def misfit(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return why another library's structs are not those of the binding, "" if nothing says so.
+def mismatch(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return how another library's structs differ from those of the binding, "" if no difference shows.
 
-    Both are what the worker's ``layouts`` answers: of the binding with its own library, and with the other.
-    Defaults that a release changed look like moved fields; they are refused as well.
+    Both are answers of the worker's ``layouts``: the binding with its own library, and with the other.
+    A default that a release changed looks like a moved field, and is refused as well.
     """
     for function, expected in own.items():
         found = other.get(function)
@@ -27,7 +27,7 @@ def misfit(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
             if found["fields"].get(field) != value:
                 return (
                     f"the binding reads {field} = {found['fields'].get(field)} from its {function}, and "
-                    f"{value} from that of its own library: the fields of the struct have moved, or its "
-                    "defaults are others"
+                    f"{value} from that of its own library: the fields of the struct have moved, or a "
+                    "default has changed"
                 )
     return ""

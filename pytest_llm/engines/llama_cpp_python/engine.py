@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.llama_cpp_python.abi import misfit
+from pytest_llm.engines.llama_cpp_python.abi import mismatch
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
@@ -39,7 +39,7 @@ class LlamaCppPython:
         """Take the build, and what runs it where that had to be made first.
 
         Args:
-            build: The library of one of kind "git" fits: whoever makes the engine has asked :meth:`misfit`.
+            build: Which one; the caller has checked that the library of a commit fits (:meth:`abi_mismatch`).
             timeout: The seconds to wait for each answer of a worker.
             made: A release's interpreter; the folder of a checkout's library.
         """
@@ -76,7 +76,7 @@ class LlamaCppPython:
         """
         return self._start(subject, model, all_logits=True)
 
-    def misfit(self) -> str:
+    def abi_mismatch(self) -> str:
         """Return why the library cannot stand in for that of the installed binding, "" if it can.
 
         Raises:
@@ -85,7 +85,7 @@ class LlamaCppPython:
         """
         own = self._layouts(own=True)
         try:
-            return misfit(own, self._layouts())
+            return mismatch(own, self._layouts())
         except EngineError as error:
             return " ".join([str(error).removeprefix(f"{self._build}: "), *error.log[-1:]])
 
@@ -145,7 +145,7 @@ class LlamaCppPython:
         """Refuse a library that the installed binding would misread; in processes of their own."""
         own = self._layouts(own=True)
         try:
-            reason = misfit(own, self._layouts())
+            reason = mismatch(own, self._layouts())
         except EngineError as error:
             raise BuildError(f"{error} ({self._how_to_mend(str(error))})", error.log) from None
         if reason:

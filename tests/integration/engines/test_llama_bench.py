@@ -12,7 +12,14 @@ import pytest
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import describe, engine_for
 from pytest_llm.engines.llama_bench.engine import LlamaBench
-from pytest_llm.engines.llama_bench.output import Asked, UnreadableError, commit, read_answer, timed, version
+from pytest_llm.engines.llama_bench.output import (
+    Request,
+    UnreadableError,
+    commit,
+    read_answer,
+    timed,
+    version,
+)
 from pytest_llm.errors import (
     CPUFallbackError,
     EngineError,
@@ -228,7 +235,7 @@ def test_speeds_of_one_sequence_are_covered_and_nothing_else(bench_program: Writ
 def test_nobody_talks_with_it_and_it_is_never_slower_than_it_is(bench_program: Write, model: Model) -> None:
     program = bench_program()
     build = BuildReference("llama-bench", "bin", str(program))
-    with pytest.raises(NotCoveredError, match="llama-bench measures prompt and generation speed only"):
+    with pytest.raises(NotCoveredError, match="it measures prompt and generation speed only"):
         LlamaBench(build, 60.0).start_generation(Subject("m", build, OPTIONS), model)
     loaded = started(program, model)
     with pytest.raises(NotCoveredError, match="speed only"):
@@ -252,7 +259,7 @@ def test_a_flag_that_the_program_does_not_take_after_all_shows_its_words(
     bench_program: Write, model: Model
 ) -> None:
     program = bench_program(without=("-b",))
-    with pytest.raises(EngineError, match="is no llama-bench: its --help tells of no -b"):
+    with pytest.raises(EngineError, match="is not llama-bench: its --help has no -b"):
         started(program, model)
     loaded = started(bench_program(), model)
     bench_program(without=("-ctk",))  # the same file, other flags than its help had
@@ -312,7 +319,7 @@ ANSWER = {"n_prompt": 8, "n_gen": 0, "n_depth": 4, "samples_ns": [500, 700]}
 
 
 def test_an_answer_is_read_by_what_was_asked() -> None:
-    asked = Asked(prompt=8, generate=0, depth=4, repetitions=2)
+    asked = Request(prompt=8, generate=0, depth=4, repetitions=2)
     assert timed(read_answer(json.dumps(ANSWER) + "\n", asked)) == (16, 1200 / 1e9)
 
 
@@ -333,7 +340,7 @@ def test_an_answer_is_read_by_what_was_asked() -> None:
 )
 def test_an_answer_to_something_else_is_none(output: str, reason: str) -> None:
     with pytest.raises(UnreadableError, match=reason):
-        read_answer(output, Asked(prompt=8, generate=0, depth=4, repetitions=2))
+        read_answer(output, Request(prompt=8, generate=0, depth=4, repetitions=2))
 
 
 # ── which program is meant ──────────────────────────────────────────────────────────────────────────
@@ -379,7 +386,7 @@ def test_the_name_alone_is_the_program_on_path(
     monkeypatch.setenv("PATH", str(program.parent))
     assert describe(alone, 60.0).where == str(program)
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    with pytest.raises(EngineMissingError, match="there is none on PATH: name the program or its folder"):
+    with pytest.raises(EngineMissingError, match="it is not on PATH: name the program or its folder"):
         describe(alone, 60.0)
 
 
@@ -394,7 +401,7 @@ def test_what_is_no_llama_bench_is_refused(tmp_path: Path) -> None:
     program = tmp_path / "llama-bench"
     program.write_text("#!/bin/sh\necho hello\n", encoding="utf-8")
     program.chmod(0o755)
-    with pytest.raises(EngineError, match="is no llama-bench: its --help tells of no -m, -o"):
+    with pytest.raises(EngineError, match="is not llama-bench: its --help has no -m, -o"):
         describe(BuildReference("llama-bench", "bin", str(program)), 60.0)
     program.write_text("#!/nowhere/at/all\n", encoding="utf-8")
     with pytest.raises(EngineMissingError, match="cannot be started"):

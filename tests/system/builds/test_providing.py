@@ -28,11 +28,11 @@ INSTALLED = parse_build("llama-cpp-python", Path.cwd())
 def provider(tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     """Commits fit the installed binding from "fits" on."""
 
-    def misfit(build: BuildReference, timeout: float, folder: str) -> str:
+    def abi_mismatch(build: BuildReference, timeout: float, folder: str) -> str:
         assert (Path(folder) / "libllama.so").exists()
         return "" if build.commit == checkout.git("rev-parse", "fits") else "it has no llama_moon"
 
-    monkeypatch.setattr(engines, "misfit", misfit)
+    monkeypatch.setattr(engines, "abi_mismatch", abi_mismatch)
     checkout.commit("sources: fit", {"llama.c": (checkout.path / "llama.c").read_text() + "\n"})
     checkout.git("tag", "fits")
     found = Provider(tmp_path / "cache", 60.0)
@@ -107,7 +107,7 @@ def test_a_library_that_is_none_of_llama_cpp_does_not_fit_the_real_binding(
     tree = provider.tree(build, ignore)
     assert tree is not None
 
-    told = engines.misfit(build, 60.0, str(tree.binary / "bin"))
+    told = engines.abi_mismatch(build, 60.0, str(tree.binary / "bin"))
 
     provider.close()
     assert "undefined symbol: " in told or "has no " in told
@@ -120,7 +120,7 @@ def test_where_there_is_no_binding_the_reason_says_so(
     (tmp_path / "path" / "llama_cpp.py").write_text("raise ImportError('not here')\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
 
-    assert "not here" in engines.misfit(build_of(checkout, "HEAD"), 60.0, str(tmp_path))
+    assert "not here" in engines.abi_mismatch(build_of(checkout, "HEAD"), 60.0, str(tmp_path))
 
 
 def test_a_failure_is_not_tried_again(provider: Provider, checkout: Checkout) -> None:
