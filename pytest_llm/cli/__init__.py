@@ -1,4 +1,4 @@
-"""The command ``pytest-llm``: groups of commands, each a module of its own and a line in ``GROUPS``.
+"""The command ``pytest-llm``: each group of commands is a module and a line in ``GROUPS``.
 
 A group's module has ``add_to(parser)``, which gives its parser commands (see ``command.add``). It is imported
 only when its group is asked for.
@@ -70,7 +70,7 @@ class _Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Have SIGTERM end the command as SIGINT does: what it started, such as pytest, is ended, too."""
+    """Make SIGTERM end the command and the programs it started, as SIGINT does."""
 
     def end(*_: object) -> NoReturn:
         raise _Terminated
@@ -86,7 +86,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _forget_output() -> None:
-    """Keep what is still buffered from complaining once more at exit."""
+    """Discard buffered output, which would raise again at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -134,7 +134,7 @@ def _write(answer: Answer, as_json: bool) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as everything else here does."""
+    """Reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")

@@ -1,4 +1,4 @@
-"""What every command is made of: how it is declared, and what it answers."""
+"""Declaration and answer of a command."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """What a command found or did.
+    """The answer of a command.
 
     Attributes:
         status: The exit status: 0, or 1 as the command's help says.
-        lines: For people.
-        document: The same for machines: what ``--json`` prints.
+        lines: The text to print.
+        document: The JSON document that ``--json`` prints instead.
     """
 
     status: int
@@ -25,13 +25,13 @@ class Answer(NamedTuple):
 
 
 class Text(NamedTuple):
-    """What a command's help says.
+    """The help text of a command.
 
     Attributes:
         summary: One line, in the list of commands.
-        more: What else there is to know.
-        statuses: When the exit status is 0, and when 1.
-        example: A command line, and what it is for.
+        more: Further sentences.
+        statuses: The meaning of exit status 0 and 1.
+        example: A command line.
     """
 
     summary: str
@@ -53,7 +53,7 @@ def add(
 def describe(
     parser: argparse.ArgumentParser, text: Text, run: Callable[[argparse.Namespace], Answer]
 ) -> argparse.ArgumentParser:
-    """Make a parser that of a command: of one in a group, or of a group that is one command itself."""
+    """Turn a parser into that of a command: one of a group, or a group that is itself a command."""
     parser.description = f"{text.summary[0].upper()}{text.summary[1:]}. {text.more}".strip()
     parser.epilog = f"exit status: {text.statuses}; 2 for bad input.\n\nexample:\n  {text.example}"
     parser.formatter_class = _Formatter
@@ -63,7 +63,7 @@ def describe(
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Fills the description, and leaves the example's lines as they are."""
+    """Wraps the description and keeps the lines of the example."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         paragraphs = text.split("\n\n")

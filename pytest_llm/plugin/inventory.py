@@ -94,14 +94,14 @@ def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
     try:
         unknown = collected.unknown(store.unknown(collected.keys))
     except LLMBenchError as error:
-        return [f"whether baselines are of no test any more cannot be said: {error}"]
+        return [f"baselines of tests that no longer exist cannot be listed: {error}"]
     if not unknown:
         return []
     names = [full_name(key) for key in unknown[:_MOST]]
     more = [f"{len(unknown) - _MOST} more"] if len(unknown) > _MOST else []
-    of = "1 test that is" if len(unknown) == 1 else f"{len(unknown)} tests that are"
+    of = "1 test that no longer exists" if len(unknown) == 1 else f"{len(unknown)} tests that no longer exist"
     return [
-        f"there are baselines of {of} not there any more: {', '.join([*names, *more])}; "
+        f"there are baselines of {of}: {', '.join([*names, *more])}; "
         "list and remove them with pytest-llm baselines prune"
     ]
 

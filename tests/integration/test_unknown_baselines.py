@@ -1,4 +1,4 @@
-"""What the end of a whole run tells of baselines whose test is not there any more."""
+"""The end of a whole run names baselines whose test no longer exists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BENCHMARKS = """
 """
 MODULE = "test_it"
 CONDITIONS = Conditions("0" * 64, "llama-cpp-python", {}, {})
-OLD = "there are baselines of 1 test that is not there any more: test_it::test_old; "
+OLD = "there are baselines of 1 test that no longer exists: test_it::test_old; "
 END = "list and remove them with pytest-llm baselines prune"
 
 
@@ -44,7 +44,7 @@ def _benchmarks(project: Project) -> None:
 
 
 def told(project: Project, *arguments: object) -> list[str]:
-    return [line for line in project.run("--llm-bench", *arguments).outlines if "any more" in line]
+    return [line for line in project.run("--llm-bench", *arguments).outlines if "no longer exist" in line]
 
 
 def test_a_whole_run_tells_them(project: Project) -> None:
@@ -62,7 +62,7 @@ def test_facts_count_as_well(project: Project) -> None:
     key = TestKey(MODULE, "test_older", "x")
     store(project).update_invariants([InvariantsEntry(key, CONDITIONS, Provenance(), {"a": 1})], "new")
     assert told(project) == [
-        "there are baselines of 2 tests that are not there any more: test_it::test_old, "
+        "there are baselines of 2 tests that no longer exist: test_it::test_old, "
         f"test_it::test_older[x]; {END}"
     ]
 
@@ -154,11 +154,11 @@ def test_a_damaged_file_is_told_and_the_run_goes_on(project: Project) -> None:
     path.write_text("{", encoding="utf-8")
     result = project.run("--llm-bench")
     result.stdout.fnmatch_lines(
-        ["whether baselines are of no test any more cannot be said: *test_gone.json is*"]
+        ["baselines of tests that no longer exist cannot be listed: *test_gone.json is*"]
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_without_llm_bench_nothing_is_told(project: Project) -> None:
     result = project.run("--llm-effort=quick")
-    result.stdout.no_fnmatch_line("*any more*")
+    result.stdout.no_fnmatch_line("*no longer exist*")

@@ -1,4 +1,4 @@
-"""``pytest-llm baselines prune``: what is stored of tests that are not there any more goes."""
+"""``pytest-llm baselines prune``: remove the baselines of tests that no longer exist."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def _machines(folder: Path, only: str | None) -> list[str]:
 def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Collected) -> None:
     if not keep:
         raise UsageError(
-            "nothing is removed: no stored test is there any more; if that is so, delete the folder "
-            f"{folder}, else name the right one with --baselines"
+            "nothing is removed: none of the stored tests exists: delete the folder "
+            f"{folder}, or name another one with --baselines"
         )
     # Facts go with any of them; where no machine has runs, with one of no name.
     for fingerprint in _machines(folder, only) or ["none"]:
@@ -96,12 +96,16 @@ def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Colle
 
 def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:
     if not places:
-        return ["every test that has baselines is there"]
+        return ["every test with baselines exists"]
     told = [f"  {full_name(key)}: {', '.join(where)}" for key, where in places.items()]
     tests = counted(len(places), "test")
     if removed:
         return [f"removed the baselines of {tests}", *told]
-    return [f"baselines of {tests} not there any more", *told, "remove them with --yes"]
+    return [
+        f"baselines of {tests} that no longer {'exists' if len(places) == 1 else 'exist'}",
+        *told,
+        "remove them with --yes",
+    ]
 
 
 def _document(folder: Path, places: Mapping[TestKey, Sequence[str]], removed: bool) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def test_without_yes_it_only_lists(project: Command) -> None:
     assert (status, out.splitlines()) == (
         1,
         [
-            "baselines of 1 test not there any more",
+            "baselines of 1 test that no longer exists",
             f"  {MODULE}::test_old: machine {FINGERPRINT}, facts",
             "remove them with --yes",
         ],
@@ -79,7 +79,7 @@ def test_with_yes_it_removes_runs_of_all_machines_and_facts(project: Command) ->
     )
     assert project("show", "test_old")[0] == 1
     assert len(project.json("show", "test_chat")[1]["machines"]) == 2
-    assert project("prune", "--yes") == (0, "every test that has baselines is there\n")
+    assert project("prune", "--yes") == (0, "every test with baselines exists\n")
 
 
 def test_a_machine_can_be_named(project: Command) -> None:
@@ -216,7 +216,7 @@ def test_a_project_without_benchmarks_keeps_everything(project: Command) -> None
 def test_baselines_of_which_no_test_is_there_stay(project: Command) -> None:
     write(project, "def test_other(llm_bench): pass")
     line = kept(project)
-    assert line.startswith("nothing is removed: no stored test is there any more")
+    assert line.startswith("nothing is removed: none of the stored tests exists")
     assert project("prune")[0] == 1
 
 
