@@ -60,7 +60,7 @@ def test_without_yes_it_only_lists(project: Command) -> None:
         1,
         [
             "baselines of 1 test that no longer exists",
-            f"  {MODULE}::test_old: machine {FINGERPRINT}, facts",
+            f"  {MODULE}::test_old: machine {FINGERPRINT}, invariants",
             "remove them with --yes",
         ],
     )
@@ -74,7 +74,7 @@ def test_with_yes_it_removes_runs_of_all_machines_and_facts(project: Command) ->
         0,
         [
             "removed the baselines of 1 test",
-            f"  {MODULE}::test_old: machine {FINGERPRINT}, machine another, facts",
+            f"  {MODULE}::test_old: machine {FINGERPRINT}, machine another, invariants",
         ],
     )
     assert project("show", "test_old")[0] == 1
