@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UsageError
-from pytest_llm.plugin import ini_file
+from pytest_llm.system import ini_file
 from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:

@@ -174,7 +174,7 @@ def ini_keys(config: pytest.Config) -> list[str]:
     """Return the keys that look like ours, of the ini file and of ``-o``."""
     keys = [text.partition("=")[0].strip() for text in config.getoption("override_ini") or ()]
     if config.inipath is not None and "llm_" in config.inipath.read_text(encoding="utf-8"):
-        from pytest_llm.plugin.ini_file import keys_of
+        from pytest_llm.system.ini_file import keys_of
 
         keys += keys_of(config.inipath)
     return [key for key in keys if key.startswith("llm_")]

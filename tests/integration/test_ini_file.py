@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import UsageError
-from pytest_llm.plugin import ini_file
+from pytest_llm.system import ini_file
 
 if TYPE_CHECKING:
     from pathlib import Path
