@@ -165,7 +165,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         yield
     that_fail = bench.settings.failing
     if failing(finding, that_fail):
-        text = explain(finding, that_fail, qualified=bench.qualified_since is not None)
+        text = explain(finding, that_fail, qualified=bench.findings.qualified_since is not None)
         pytest.fail(text, pytrace=False)
 
 
@@ -186,9 +186,9 @@ def pytest_runtest_makereport(
             report.sections.append(("llama.cpp's last lines", log))
     if BENCHMARK in item.stash:
         if report.when == "call":
-            bench.note_outcome(item.nodeid, report.outcome)
+            bench.findings.note_outcome(item.nodeid, report.outcome)
         elif not report.passed:
-            bench.note_outcome(item.nodeid, "error" if report.failed else "skipped")
+            bench.findings.note_outcome(item.nodeid, "error" if report.failed else "skipped")
     return report
 
 
@@ -217,14 +217,13 @@ def _finish(session: pytest.Session) -> None:
     bench = existing_bench(session.config)
     if bench is None or not bench.settings.bench or session.config.option.collectonly:
         return
-    if bench.findings:
-        bench.store()
-    if bench.unwritten:  # told in the summary: raised here, it would take pytest's own away
+    bench.finish()
+    if bench.findings.unwritten:  # told in the summary: raised here, it would take pytest's own away
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
     from pytest_llm.plugin.pytest_benchmark import told_not_to_measure
 
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-    if green and not bench.runs() and not told_not_to_measure(session.config):
+    if green and not bench.findings.runs() and not told_not_to_measure(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -237,22 +236,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     from pytest_llm.plugin.pytest_benchmark import told_not_to_measure
 
     terminalreporter.write_sep("=", "llm-bench")
-    if not bench.runs() and not told_not_to_measure(terminalreporter.config):
+    if not bench.findings.runs() and not told_not_to_measure(terminalreporter.config):
         terminalreporter.write_line(_why_nothing(bench.selected), red=True)
-    else:
+    elif bench.findings.results is not None:
         from pytest_llm.reports.terminal import summary
 
-        for line in summary(bench.results()):
+        for line in summary(bench.findings.results):
             terminalreporter.write_line(line)
     if bench.settings.disabled:
         terminalreporter.write_line("--benchmark-disable: one session a subject, and nothing was judged")
-    for line in bench.stored:
+    for line in bench.findings.written:
         terminalreporter.write_line(line)
     from pytest_llm.plugin.inventory import unknown_baselines
 
     for line in unknown_baselines(terminalreporter.config, bench.baselines):
         terminalreporter.write_line(line)
-    for line in bench.unwritten:
+    for line in bench.findings.unwritten:
         terminalreporter.write_line(line, red=True)
 
 

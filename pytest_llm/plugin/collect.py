@@ -79,7 +79,7 @@ def _read_item(item: pytest.Item, bench: Bench) -> None:
     # The closest marker comes first; a reader expects the order of the source.
     limits = [each for each in reversed(declared.values()) if isinstance(each, Limit)]
     gates: tuple[Gate, ...] = declared.get("llm_no_regression", ())
-    if not gates and bench.compares:
+    if not gates and bench.settings.compares:
         gates = markers.llm_no_regression()
     choice = _choice_of(item, bench)
     workload = read_workload(choice.workload)

@@ -48,7 +48,7 @@ def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
     stash = request.node.stash
     subject = stash[FUNCTIONAL] if FUNCTIONAL in stash else stash[BENCHMARK].subject
     try:
-        return bench_of(request.config).gguf_model(subject, progress_of(request.config))
+        return bench_of(request.config).loaded.get(subject, progress_of(request.config))
     except LLMBenchError as error:
         # Not `pytest.fail`, whose report would tell of two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None

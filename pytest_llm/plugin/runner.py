@@ -1,4 +1,4 @@
-"""Runs the campaigns of a plan, each when its first test asks, and keeps what came of them."""
+"""What was measured and what was loaded: each campaign runs and each model loads once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_llm.models import ModelStore
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import OperatorRun, OutputGate, OutputSnapshot, PairedRun, Phase, Plan, Subject
+    from pytest_llm.records.generation import GGUFModel
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
 
@@ -32,7 +33,7 @@ Made = TypeVar("Made")
 
 
 class _Cache(Generic[Made]):
-    """What campaigns made, so that each runs once; errors as well, so that none is tried again."""
+    """Outcomes of campaigns, errors included, so that each runs once."""
 
     def __init__(self) -> None:
         self._made: dict[Hashable, Mapping[Workload, Made | LLMBenchError] | LLMBenchError] = {}
@@ -208,3 +209,40 @@ class Measuring:
         except MachineBusyError as error:
             self._refused = error  # one wait is enough
             raise
+
+
+class LoadedModels:
+    """The models of the fixture ``gguf_model``, each loaded once."""
+
+    def __init__(self, models: ModelStore, measuring: Measuring) -> None:
+        """Begin with nothing loaded."""
+        self._models = models
+        self._measuring = measuring
+        self._loaded: dict[Subject, GGUFModel] = {}
+
+    def get(self, subject: Subject, progress: Progress) -> GGUFModel:
+        """Return a loaded subject; one whose process died is loaded again.
+
+        Raises:
+            LLMBenchError: It cannot be loaded.
+        """
+        earlier = self._loaded.get(subject)
+        if earlier is not None and earlier.alive:
+            return earlier
+        if earlier is not None:
+            earlier.close()
+        model = self._models.resolve(subject.model)
+        loaded = self._measuring.engine(subject, progress).start_generation(subject, model)
+        try:
+            loaded.load()
+        except BaseException:
+            loaded.close()
+            raise
+        self._loaded[subject] = loaded
+        return loaded
+
+    def close(self) -> None:
+        """End every process that is still there."""
+        while self._loaded:
+            _, loaded = self._loaded.popitem()
+            loaded.close()

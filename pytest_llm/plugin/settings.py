@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
@@ -22,7 +22,7 @@ from pytest_llm.records.units import SECONDS
 from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:
-    from pytest_llm.records import BuildReference
+    from pytest_llm.records import BuildReference, Subject
 
 _CHOSEN = {
     "llm_drift": Verdict.DRIFT,
@@ -70,6 +70,24 @@ class Settings:
     failing: frozenset[Verdict]
     cache: Path
     timeout: float
+
+    @property
+    def compares(self) -> bool:
+        """Whether every benchmark is compared with a reference."""
+        return self.aa or self.against is not None
+
+    @property
+    def keeps_output(self) -> bool:
+        """Whether an output can be stored, now or from the results file."""
+        return self.update is not None or self.json is not None
+
+    def reference_of(self, subject: Subject) -> Subject | None:
+        """Return what a subject is measured beside; None if it is measured alone."""
+        if self.disabled:
+            return None
+        if self.aa:
+            return subject
+        return replace(subject, build=self.against) if self.against else None
 
 
 def read(config: pytest.Config) -> Settings:
