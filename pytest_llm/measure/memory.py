@@ -84,7 +84,7 @@ def beside_another(
 
 
 def believed(seen: Series, buffers: float | None, told: float) -> Series:
-    """Return a peak of VRAM that llama.cpp's own word agrees with.
+    """Return a peak of VRAM that agrees with what llama.cpp reports.
 
     Args:
         seen: What probes saw.

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
 
-# What starting and loading take, and what the budgets of `campaign` add up to with the rehearsal.
+# What starting and loading take, and what the budgets of rounds add up to with the rehearsal.
 _SESSION_SECONDS = 1.5
 _WORKLOAD_SECONDS = 6.0
-# Of the prompt that outputs are compared on, with what else there is of it.
+# Tokens of the prompt that outputs are compared on, and of what follows it.
 _CAPTURE_TOKENS = 1536
 _TOKEN_SECONDS = 0.01
-# A process, a rehearsal, and the tokens of `campaign.leaks`.
+# A process, a rehearsal, and the tokens of the readings for leaks.
 _LEAK_SECONDS = 9.0
 # With a reference: both, its variants, and both once more with each copy that rounds less, and its variants.
 # Alone: the same of the subject and of one copy, where they are recorded.
@@ -36,7 +36,7 @@ _CAPTURES_PAIRED, _CAPTURES_RECORDING, _CAPTURES_STORED = 15, 8, 2
 
 
 def alone(_: Subject) -> None:
-    """Return the reference of a subject where nothing is compared: none."""
+    """Return no reference: the subject is measured alone."""
 
 
 def make_plan(
@@ -51,7 +51,7 @@ def make_plan(
     Args:
         benchmarks: In the order of the tests.
         effort: "quick", "normal" or "thorough".
-        reference_of: What a subject is compared with now; None where it is measured alone.
+        reference_of: Returns the reference of a subject; None if it is measured alone.
         records_output: Whether output is captured even if none is stored.
     """
     family = _family(benchmarks)
@@ -149,7 +149,7 @@ def _family(benchmarks: Sequence[Benchmark]) -> int:
 
 
 def estimate(plan: Plan) -> float:
-    """Return about how many seconds measuring takes where a token costs no more than 10 ms."""
+    """Return about how many seconds measuring takes if a token takes no more than 10 ms."""
     measuring = sum(
         # Most pairs need half their sessions, and each has two subjects.
         campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))

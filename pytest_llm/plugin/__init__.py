@@ -1,7 +1,6 @@
-"""The pytest plugin: hooks that glue pytest to the parts.
+"""The pytest plugin: hooks.
 
-This module and what it imports load in every run of pytest; everything else waits until a test has to do
-with a model.
+This module and its imports load in every run of pytest; everything else loads when a test uses a model.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the markers, and refuse bad options before anything is collected."""
+    """Declare the markers, and check the options before anything is collected."""
     for line in markers.ini_lines():
         config.addinivalue_line("markers", line)
     if options.any_given(config) and bench_of(config).settings.bench:
@@ -52,7 +51,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make parameters of the lists in markers."""
+    """Turn lists in markers into parameters."""
     if markers.concern(metafunc.definition):
         from pytest_llm.plugin import collect
 
@@ -102,7 +101,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Show the plan where nothing else will run."""
+    """Show the plan if nothing will run."""
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench or not config.option.collectonly:
         return []
@@ -113,7 +112,7 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail a bad item, skip a benchmark nobody asked for, measure one that somebody did."""
+    """Fail an item with a problem, skip benchmarks without --llm-bench, measure them otherwise."""
     if PROBLEM in item.stash:
         pytest.fail(item.stash[PROBLEM], pytrace=False)
     if item.get_closest_marker(markers.BENCHMARK_MARKER) is None:
@@ -129,7 +128,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     try:
         finding = bench.measure(item.stash[BENCHMARK], progress_of(item.config))
     except LLMBenchError as error:
-        # Not `pytest.fail`, whose report would tell of two exceptions.
+        # `pytest.fail` would report two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None
     item.stash[FINDING] = finding
     item.user_properties += properties(finding)
@@ -141,16 +140,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(specname="pytest_runtest_setup", trylast=True)
 def pytest_llm_fixtures_are_set_up(item: pytest.Item) -> None:
-    """Look at what the fixtures became."""
+    """Drop the record of a test whose fixture ``benchmark`` is not pytest-benchmark's."""
     if FINDING in item.stash:
         from pytest_llm.plugin import pytest_benchmark
 
-        pytest_benchmark.let_go_of_a_namesake(item)
+        pytest_benchmark.leave_namesake(item)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Fail a benchmark that fell short, after its own assertions held."""
+    """Fail a benchmark with a failing verdict after its own assertions passed."""
     finding = item.stash.get(FINDING, None)
     if finding is None:
         yield
@@ -159,7 +158,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     from pytest_llm.plugin import pytest_benchmark
 
     bench = bench_of(item.config)
-    if not finding.timed:  # wrong output: there is nothing that the test could look at
+    if not finding.timed:  # wrong output: there is no run for the test
         pytest.fail(explain(finding, bench.settings.failing), pytrace=False)
     with pytest_benchmark.recorded(item, finding):
         yield
@@ -173,7 +172,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Keep how each benchmark ended, and show what the engine wrote before it failed a test."""
+    """Note the outcome of each benchmark; add the engine's last lines to failures that it caused."""
     report = yield
     bench = existing_bench(item.config)
     if bench is None:
@@ -208,7 +207,7 @@ def pytest_report_teststatus(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # other plugins' hooks may raise: then the results are there
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
-    """Write the results, and turn a green run that measured nothing red."""
+    """Write the results, and fail a passed session that measured nothing."""
     _finish(session)
     yield
 
@@ -218,12 +217,12 @@ def _finish(session: pytest.Session) -> None:
     if bench is None or not bench.settings.bench or session.config.option.collectonly:
         return
     bench.finish()
-    if bench.findings.unwritten:  # told in the summary: raised here, it would take pytest's own away
+    if bench.findings.unwritten:  # shown in the summary: an error raised here would replace pytest's own
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
-    from pytest_llm.plugin.pytest_benchmark import told_not_to_measure
+    from pytest_llm.plugin.pytest_benchmark import measures_nothing
 
     green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-    if green and not bench.findings.runs() and not told_not_to_measure(session.config):
+    if green and not bench.findings.runs() and not measures_nothing(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -233,10 +232,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     bench = existing_bench(terminalreporter.config)
     if bench is None or not bench.settings.bench or terminalreporter.config.option.collectonly:
         return
-    from pytest_llm.plugin.pytest_benchmark import told_not_to_measure
+    from pytest_llm.plugin.pytest_benchmark import measures_nothing
 
     terminalreporter.write_sep("=", "llm-bench")
-    if not bench.findings.runs() and not told_not_to_measure(terminalreporter.config):
+    if not bench.findings.runs() and not measures_nothing(terminalreporter.config):
         terminalreporter.write_line(_why_nothing(bench.selected), red=True)
     elif bench.findings.results is not None:
         from pytest_llm.reports.terminal import summary

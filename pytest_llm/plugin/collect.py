@@ -1,4 +1,4 @@
-"""From collected items to benchmarks: which items are ours, what they declare, what is wrong with them."""
+"""Markers become one frozen benchmark an item; everything wrong with it is found here."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from pytest_llm.plugin.session import Bench
     from pytest_llm.records import Workload
 
-# The fixture through which parameters travel; nobody asks for it by name.
+# The fixture that carries the parameters; no test uses it by name.
 CHOICE = "_llm_choice"
 
 
 class _Parameter(str):
-    """A choice as a test's parameter: to whoever writes parameters into a file it is its label."""
+    """A choice as a test's parameter: a string, so that plugins can write it to files."""
 
     __slots__ = ("choice",)
     choice: Choice
@@ -42,7 +42,7 @@ def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
     try:
         found = _choices(metafunc.definition, bench)
     except LLMBenchError:
-        return  # told when the item is read, so that the module's other tests run
+        return  # reported when the item is read, so that the module's other tests run
     if len(found) > 1:
         metafunc.fixturenames.append(CHOICE)
         parameters = [_Parameter.of(each) for each in found]
@@ -50,7 +50,7 @@ def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
 
 
 def read_item(item: pytest.Item, bench: Bench) -> None:
-    """Stash what an item declares, or what is wrong with it."""
+    """Stash the benchmark of an item, or what is wrong with it."""
     benchmark = markers.is_benchmark(item)
     if benchmark:
         item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
@@ -59,7 +59,7 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
     try:
         _read_item(item, bench)
     except (ModelError, NoModelNamedError) as error:
-        # A benchmark that is skipped anyway needs no model; one machine may have it and another not.
+        # A skipped benchmark needs no model, which may exist on another machine only.
         if bench.settings.bench or not benchmark:
             item.stash[PROBLEM] = str(error)
     except LLMBenchError as error:
@@ -121,7 +121,7 @@ def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> 
 
 
 def check_baselines(items: Sequence[pytest.Item], bench: Bench) -> None:
-    """Stash with each benchmark that the baselines it needs cannot be used, before anything is loaded."""
+    """Stash what is wrong with the baselines that each benchmark needs, before anything is loaded."""
     for item in items:
         try:
             bench.check_baselines(item.stash[BENCHMARK])
@@ -178,7 +178,7 @@ def key_of(item: pytest.Item) -> TestKey:
 
 
 def in_plan_order(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Put the benchmarks of a subject beside each other, where its first one stands; the rest stays."""
+    """Move the benchmarks of a subject to its first one; other items stay."""
     first: dict[Subject, int] = {}
     places = []
     for index, item in enumerate(items):

@@ -50,5 +50,5 @@ def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
     try:
         return bench_of(request.config).loaded.get(subject, progress_of(request.config))
     except LLMBenchError as error:
-        # Not `pytest.fail`, whose report would tell of two exceptions.
+        # `pytest.fail` would report two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None

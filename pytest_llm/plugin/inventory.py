@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.baselines import BaselineStore
 
-# Options that keep files from being collected at all, so that nobody can say which tests are in them.
+# Options that keep files from being collected, so that their tests are unknown.
 _NARROWING = {
     "lf": "--last-failed",
     "ignore": "--ignore",

@@ -1,8 +1,7 @@
-"""Each benchmark is a record of pytest-benchmark as well: every request of its run is one round.
+"""Records of pytest-benchmark: every request of a run is one round.
 
-Only what pytest-benchmark documents is used: its options, its marker, and its fixture's ``pedantic`` and
-``extra_info``. Where it is not loaded, nothing here happens, and a fixture of the user's own that is called
-``benchmark`` is left alone.
+Only the documented interface of pytest-benchmark is used: its options, its marker, and its fixture's
+``pedantic`` and ``extra_info``. Without pytest-benchmark, a user's own fixture ``benchmark`` is left alone.
 """
 
 from __future__ import annotations
@@ -79,12 +78,12 @@ _REPLAY: pytest.StashKey[_Replay] = pytest.StashKey()
 
 
 def is_disabled(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark was told to run what it measures once, and to report nothing."""
+    """Whether --benchmark-disable holds: everything runs once, and nothing is reported."""
     return _option(config, "disable") and not _option(config, "enable")
 
 
-def told_not_to_measure(config: pytest.Config) -> bool:
-    """Whether pytest-benchmark was told to skip benchmarks or to do without timing."""
+def measures_nothing(config: pytest.Config) -> bool:
+    """Whether the options of pytest-benchmark skip benchmarks or leave out timing."""
     return is_disabled(config) or (_option(config, "skip") and not _option(config, "only"))
 
 
@@ -97,7 +96,7 @@ def join(item: pytest.Item, measuring: bool) -> None:
     """
     if not isinstance(item, pytest.Function) or not _is_loaded(item.config):
         return
-    # Else it has no say, and under pytest-xdist it would warn of benchmarks that nobody wanted to run.
+    # Otherwise pytest-benchmark would warn, under pytest-xdist, of benchmarks that nobody runs.
     concerned = measuring or _option(item.config, "only") or _option(item.config, "skip")
     if concerned and _FIXTURE not in item.fixturenames:
         item.fixturenames = [*item.fixturenames, _FIXTURE]  # a copy: tests of one function share the list
@@ -112,12 +111,12 @@ def leave(item: pytest.Item) -> None:
 
 
 def has_one(finding: Finding) -> bool:
-    """Whether there is something to record: whole requests, which not every engine goes through."""
+    """Whether there is something to record: whole requests, which some engines do not serve."""
     return finding.run is not None and any(_SERIES in each.series for each in finding.run.sessions)
 
 
 def prepare(item: pytest.Item) -> None:
-    """Give a benchmark's record our timer, before its fixtures are set up; the user's other settings stay."""
+    """Set the timer of a record before the fixtures are set up; the user's other settings stay."""
     if not _is_loaded(item.config) or _FIXTURE not in getattr(item, "fixturenames", ()):
         return
     replay = item.stash[_REPLAY] = _Replay()
@@ -127,10 +126,10 @@ def prepare(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.benchmark.with_args(*arguments, **settings), append=False)
 
 
-def let_go_of_a_namesake(item: pytest.Item) -> None:
-    """Do without a record where a conftest has a fixture ``benchmark`` of its own.
+def leave_namesake(item: pytest.Item) -> None:
+    """Make no record if a conftest has a fixture ``benchmark`` of its own.
 
-    pytest-benchmark ends the whole run over a test that has such a one, and this test did not ask for it.
+    pytest-benchmark would end the whole run over it, and this test did not ask for the fixture.
     """
     if not item.stash.get(_ADDED, False) or _REPLAY not in item.stash:
         return
@@ -147,9 +146,9 @@ def let_go_of_a_namesake(item: pytest.Item) -> None:
 
 @contextmanager
 def recorded(item: pytest.Item, finding: Finding) -> Iterator[None]:
-    """Make the record once the test's body has run, failed or not; a test that skips itself gets none.
+    """Make the record after the test's body, passed or failed; a test that skips itself gets none.
 
-    Until then the test may give its record a group, or extra information.
+    Until then the test may set the record's group or extra information.
     """
     if _REPLAY not in item.stash:
         yield
@@ -160,7 +159,7 @@ def recorded(item: pytest.Item, finding: Finding) -> Iterator[None]:
     except pytest.skip.Exception:
         raise
     except BenchmarkTakenError as error:
-        # Not `pytest.fail`, whose report would tell of two exceptions.
+        # `pytest.fail` would report two exceptions.
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     except BaseException:
         with suppress(BenchmarkTakenError):
@@ -179,7 +178,7 @@ def _record(item: pytest.Item, finding: Finding) -> None:
 
 
 def _extra_info(finding: Finding, run: Run) -> dict[str, Any]:
-    # A percentile that only a marker asked for is not among the run's own metrics.
+    # A percentile that only a marker names is not among the run's own metrics.
     asked = {each.limit.metric.name: each.measurement for each in finding.judgements if each.measurement}
     return {
         **{name: _metric(each) for name, each in {**run.measurements, **asked}.items()},

@@ -1,4 +1,4 @@
-"""What the options say: read once, checked, frozen."""
+"""Values of the options: read once, checked, frozen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WHILE_RECORDING = {Verdict.DRIFT, Verdict.NO_BASELINE, Verdict.INCONCLUSIVE}
 
 @dataclass(frozen=True)
 class Settings:
-    """What the options say, checked and frozen.
+    """Values of the options.
 
     Attributes:
         bench: Run benchmarks.
@@ -157,7 +157,7 @@ def _seconds(config: pytest.Config, name: str, nothing: str) -> float:
 
 
 def _folder(config: pytest.Config, name: str) -> Path:
-    """Return the folder that an option's relative path starts from: where it was written."""
+    """Return the base of an option's relative path: the ini file's folder or the current one."""
     if config.getoption(name) is None and config.inipath is not None:
         return config.inipath.parent
     return config.invocation_params.dir
@@ -210,7 +210,7 @@ def _update(config: pytest.Config) -> Mode | None:
 
 
 def _check_update(config: pytest.Config, *, measures: bool, compares: bool) -> None:
-    """Refuse to write baselines where there will be no run of one build alone."""
+    """Refuse to write baselines without runs of one build alone."""
     if is_disabled(config):
         raise UsageError(
             "--llm-update-baselines stores what is measured, --benchmark-disable measures nothing"
@@ -224,7 +224,7 @@ def _check_update(config: pytest.Config, *, measures: bool, compares: bool) -> N
 
 
 def _failing(config: pytest.Config, update: Mode | None) -> frozenset[Verdict]:
-    """Return the verdicts that fail a test; the first runs of a baseline are allowed to say nothing."""
+    """Return the verdicts that fail a test; while a baseline is recorded, uncertain ones do not."""
     failing = set(ALWAYS_FAILING)
     for name, verdict in _CHOSEN.items():
         choice = value(config, name)
@@ -240,7 +240,7 @@ def _cache(config: pytest.Config) -> Path:
 
 
 def _check_alone(config: pytest.Config) -> None:
-    """Refuse to measure in several processes at once: each would measure the others' load."""
+    """Refuse pytest-xdist: each process would measure the load of the others."""
     if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         raise UsageError(
             "--llm-bench cannot measure under pytest-xdist, where tests run beside each other: add -n 0"
@@ -257,7 +257,7 @@ def _check_reruns(config: pytest.Config) -> None:
 
 
 def _check_no_namesake() -> None:
-    """Refuse to work beside the distribution whose import package has the name of this one."""
+    """Refuse the distribution whose import package has the same name."""
     with suppress(PackageNotFoundError):
         distribution("pytest-llm")
         raise UsageError(
@@ -267,7 +267,7 @@ def _check_no_namesake() -> None:
 
 
 def _check_ini_keys(config: pytest.Config) -> None:
-    """Refuse a key that looks like ours and is nobody's: as a no-op it would switch a gate off."""
+    """Refuse unknown keys that begin like ours: a typing error would switch a gate off."""
     for key in ini_keys(config):
         known = [option.name for option in OPTIONS]
         try:

@@ -1,4 +1,4 @@
-"""What is asked: limits, gates, claims, and the campaigns that answer."""
+"""Records of what is asked: limits, gates, claims, benchmarks, and the plan of campaigns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Gate:
-    """A metric that must be no worse than it was.
+    """A metric that must not be worse than that of the reference or baseline.
 
     Attributes:
         metric: Which metric.
@@ -32,7 +32,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Claim:
-    """A subject must be faster than another one of the same build.
+    """A subject that must be faster than another one of the same build.
 
     Attributes:
         metric: In which metric.
@@ -58,7 +58,7 @@ class TestKey:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark as collected: what to measure for it, and what it demands."""
+    """One benchmark as collected: what to measure, and what to check."""
 
     nodeid: str
     key: TestKey
@@ -72,7 +72,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Question:
-    """A gate or a claim on one workload: what a pair of subjects is asked."""
+    """A gate or a claim of a pair on one workload."""
 
     workload: Workload
     asked: Gate | Claim
