@@ -1,4 +1,4 @@
-"""Pytest's ini file, read without pytest: which one it is, and what its section says."""
+"""Pytest's ini file, found and read without pytest."""
 
 from __future__ import annotations
 
