@@ -27,9 +27,9 @@ from pytest_llm.machine.environment import measurement_context
 from pytest_llm.machine.qualification.injected import WithVariables
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import (
-    BuildReference,
     Campaign,
     Gate,
+    Installed,
     LoadOptions,
     PairedRun,
     Question,
@@ -51,7 +51,7 @@ WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
 GATES = tuple(
     Gate(METRICS[name], 0.05) for name in ("prompt_tokens_per_second", "generation_tokens_per_second")
 )
-BUILD = BuildReference("llama-cpp-python")
+BUILD = Installed("llama-cpp-python")
 TIMEOUT = 600.0
 
 

@@ -7,9 +7,13 @@ import json
 import re
 import sysconfig
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UsageError
-from pytest_llm.records import BuildReference
+from pytest_llm.records import Commit, Release
+
+if TYPE_CHECKING:
+    from pytest_llm.records import BuildReference
 
 _LONGEST_SETTINGS = 48  # characters, in the name of a folder
 _LONGEST_COMMIT = 12  # of a name, too; the rest is in the hash
@@ -42,7 +46,7 @@ class Identity:
     @property
     def title(self) -> str:
         """What it is called: "llama-cpp-python@0.3.36", "llama.cpp@0c1e57098f3a[-DGGML_NATIVE=OFF]"."""
-        return str(BuildReference(self.engine, "release", self._short, self.settings))
+        return str(Release(self.engine, self._short, self.settings))
 
     @property
     def requirement(self) -> str:
@@ -69,13 +73,13 @@ def identity_of(reference: BuildReference) -> Identity:
     Raises:
         UsageError: It is neither, so that there is nothing to make.
     """
-    if reference.kind == "git":
+    if isinstance(reference, Commit):
         return Identity(_LLAMA_CPP, reference.commit, reference.settings, sysconfig.get_platform(), "")
-    if reference.kind != "release":
+    if not isinstance(reference, Release):
         raise UsageError(
             f"{reference} is no release, so it is not ours to make: name one, as 0.3.36, or git:REF:CHECKOUT"
         )
     python = sysconfig.get_config_var("SOABI") or sysconfig.get_python_version()
     return Identity(
-        reference.engine, reference.where, reference.settings, sysconfig.get_platform(), str(python)
+        reference.engine, reference.version, reference.settings, sysconfig.get_platform(), str(python)
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm import engines
 from pytest_llm.builds import BuildStore
 from pytest_llm.errors import BuildError
+from pytest_llm.records import Commit, Release
 from pytest_llm.system.program import TELLING_SECONDS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Provider:
     ) -> Any:
         sides = [build] if beside is None else [build, beside]
         benches = [each for each in sides if each.engine == engines.LLAMA_BENCH]
-        commits = [each for each in sides if each.kind == "git" and each not in benches]
+        commits = [each for each in sides if isinstance(each, Commit) and each not in benches]
         unfit = next((each for each in commits if self._misfit(each, on_progress)), None)
         others = [each for each in sides if each not in (*benches, *commits)]
         if unfit is not None and others:
@@ -84,7 +85,7 @@ class Provider:
                 f"does not fit the installed llama-cpp-python ({self._misfit(unfit, on_progress)}), and "
                 "the second has none: name both as git:REF:CHECKOUT"
             )
-        if build.kind == "git" and (benches or unfit is not None):
+        if isinstance(build, Commit) and (benches or unfit is not None):
             return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, on_progress))
         return engines.engine_for(build, self._timeout, self._made(build, on_progress))
 
@@ -101,10 +102,10 @@ class Provider:
 
     def _made(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
         """Return a release's interpreter, a commit's folder of libraries, "" where nothing is to be made."""
-        if build.kind not in ("release", "git"):
+        if not isinstance(build, Release | Commit):
             return ""
         program = self._builds.ready(build, on_progress)
-        return str(Path(program).parent) if build.kind == "git" else program
+        return str(Path(program).parent) if isinstance(build, Commit) else program
 
 
 def build_store(cache: Path, telling: float = TELLING_SECONDS) -> BuildStore:

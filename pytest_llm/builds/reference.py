@@ -1,7 +1,7 @@
-"""How a build is written: ``ENGINE[@WHERE]``, one grammar everywhere.
+"""The grammar of builds: ``ENGINE[@WHERE]``.
 
-A new kind of place is one function, a line in ``_PLACES`` and one in ``_WRITTEN``. The kinds that an engine
-takes stand in ``engines.ENGINES``.
+A new kind of place is one record in :mod:`pytest_llm.records.build_reference`, and a function that reads it
+with one line in ``_PLACES``. The kinds that an engine takes stand in ``engines.ENGINES``.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pytest_llm import engines
 from pytest_llm.builds.git import commit_of
 from pytest_llm.errors import UsageError
-from pytest_llm.records import BuildReference
+from pytest_llm.records import BuildReference, Commit, Installed, Library, Program, Release, Venv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
+
+Reference = TypeVar("Reference", bound=BuildReference)
 
 # What a place alone looks like: "venv:PATH", or a release.
 _PLACE = re.compile(r"[A-Za-z]+:|v?\d")
+_RELEASES = "release"
 _RELEASE = re.compile(r"v?\d")
 _SETTING = re.compile(r"-D(?P<name>[A-Za-z_][\w.-]*)(:[A-Z]+)?=.*", re.ASCII)
 # "master~3:" of "master~3:../llama.cpp": a colon may be within braces, as in "HEAD@{12:00}:".
@@ -50,35 +53,48 @@ def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildRe
     engine, at, where = (engines.DEFAULT, "@", text) if _PLACE.match(text) else text.partition("@")
     entry = engines.ENGINES.find(engine, fix=_FIX)
     if not at:
-        return BuildReference(engine)
-    kinds = entry.places
-    kind, _, path = where.partition(":")
-    if kind in kinds and path:
-        return _with(_PLACES[kind](text, engine, path, start), settings)
-    if _RELEASE.match(where) and _RELEASES in kinds:
-        return _with(_release(text, engine, where), settings)
-    places = "".join(f"{engine}@{_WRITTEN[each]}, " for each in kinds)
+        return Installed(engine)
+    kind, _, path = (_RELEASES, "", where) if _RELEASE.match(where) else where.partition(":")
+    if kind in entry.places and path:
+        return with_settings(_PLACES[kind].read(text, engine, path, start), settings)
+    places = "".join(f"{engine}@{_PLACES[each].written}, " for each in entry.places)
     alone = f"{'or ' if places else ''}{engine} alone for {entry.bare}"
     raise UsageError(f"build {text!r}: {where!r} is not a place of {engine}; write {places}{alone}")
 
 
-def _venv(text: str, engine: str, written: str, start: Path) -> BuildReference:
+def _release(text: str, engine: str, written: str, start: Path) -> Release:  # noqa: ARG001
+    # Importing this package must stay cheap.
+    from packaging.version import InvalidVersion, Version
+
+    version, bracket, rest = written.partition("[")
+    if bracket and not rest.endswith("]"):
+        raise UsageError(f"build {text!r}: it must end with the bracket: {version}[-DNAME=VALUE …]")
+    try:
+        release = str(Version(version))
+    except InvalidVersion:
+        raise UsageError(
+            f"build {text!r}: {version!r} is no version of a release (PEP 440); write one whole, as 0.3.36"
+        ) from None
+    return Release(engine, release, read_settings(rest[:-1], f"build {text!r}"))
+
+
+def _venv(text: str, engine: str, written: str, start: Path) -> Venv:
     folder = _path(written, start)
     if not folder.is_dir():
         raise UsageError(f"build {text!r}: there is no folder {folder}; make it with python -m venv")
-    return BuildReference(engine, "venv", str(folder))
+    return Venv(engine, str(folder))
 
 
-def _lib(text: str, engine: str, written: str, start: Path) -> BuildReference:
+def _lib(text: str, engine: str, written: str, start: Path) -> Library:
     folder = _path(written, start)
     if folder.name in _LIBRARIES:
         raise UsageError(f"build {text!r}: name the folder of the library, {folder.parent}")
     if not any((folder / name).is_file() for name in _LIBRARIES):
         raise UsageError(f"build {text!r}: there is no {' or '.join(_LIBRARIES)} in {folder}")
-    return BuildReference(engine, "lib", str(folder))
+    return Library(engine, str(folder))
 
 
-def _bin(text: str, engine: str, written: str, start: Path) -> BuildReference:
+def _bin(text: str, engine: str, written: str, start: Path) -> Program:
     program = path = _path(written, start)
     if path.is_dir():
         inside = (path / engine, path / "bin" / engine)
@@ -87,10 +103,10 @@ def _bin(text: str, engine: str, written: str, start: Path) -> BuildReference:
         raise UsageError(f"build {text!r}: there is no program {program}; name it, or its folder")
     if not os.access(program, os.X_OK):
         raise UsageError(f"build {text!r}: {program} is no program; name the one that was compiled")
-    return BuildReference(engine, "bin", str(program))
+    return Program(engine, str(program))
 
 
-def _git(text: str, engine: str, written: str, start: Path) -> BuildReference:
+def _git(text: str, engine: str, written: str, start: Path) -> Commit:
     found = _REF.match(written)
     if found is None or found.end() == len(written):
         raise UsageError(f"build {text!r}: write git:REF:CHECKOUT, as git:master~3:../llama.cpp")
@@ -99,7 +115,7 @@ def _git(text: str, engine: str, written: str, start: Path) -> BuildReference:
         commit = commit_of(folder, found["ref"])
     except UsageError as error:
         raise UsageError(f"build {text!r}: {error}") from None
-    return BuildReference(engine, "git", f"{commit}:{folder}", read_settings(settings, f"build {text!r}"))
+    return Commit(engine, commit, str(folder), read_settings(settings, f"build {text!r}"))
 
 
 def _checkout(written: str, start: Path) -> tuple[Path, str]:
@@ -116,37 +132,26 @@ def _path(written: str, start: Path) -> Path:
     return (start / Path(written).expanduser()).absolute()
 
 
-_PLACES: Mapping[str, Callable[[str, str, str, Path], BuildReference]] = {
-    "venv": _venv,
-    "lib": _lib,
-    "git": _git,
-    "bin": _bin,
+class _Place(NamedTuple):
+    """A kind of place.
+
+    Attributes:
+        read: Called with the whole text, the engine, what follows the name of the place, and the folder that
+            relative paths count from.
+        written: How the user writes it.
+    """
+
+    read: Callable[[str, str, str, Path], BuildReference]
+    written: str
+
+
+_PLACES = {
+    _RELEASES: _Place(_release, "0.3.36 for a release"),
+    "venv": _Place(_venv, "venv:PATH"),
+    "lib": _Place(_lib, "lib:PATH"),
+    "git": _Place(_git, "git:REF:CHECKOUT for a commit of llama.cpp"),
+    "bin": _Place(_bin, "bin:PATH for the program or its folder"),
 }
-_RELEASES = "release"
-_MADE = (_RELEASES, "git")
-_WRITTEN = {
-    _RELEASES: "0.3.36 for a release",
-    "venv": "venv:PATH",
-    "lib": "lib:PATH",
-    "git": "git:REF:CHECKOUT for a commit of llama.cpp",
-    "bin": "bin:PATH for the program or its folder",
-}
-
-
-def _release(text: str, engine: str, where: str) -> BuildReference:
-    # Importing this package must stay cheap.
-    from packaging.version import InvalidVersion, Version
-
-    version, bracket, rest = where.partition("[")
-    if bracket and not rest.endswith("]"):
-        raise UsageError(f"build {text!r}: it must end with the bracket: {version}[-DNAME=VALUE …]")
-    try:
-        release = str(Version(version))
-    except InvalidVersion:
-        raise UsageError(
-            f"build {text!r}: {version!r} is no version of a release (PEP 440); write one whole, as 0.3.36"
-        ) from None
-    return BuildReference(engine, "release", release, read_settings(rest[:-1], f"build {text!r}"))
 
 
 def read_settings(written: str, whose: str) -> tuple[str, ...]:
@@ -179,9 +184,9 @@ def _name(setting: str) -> str:
     return match["name"] if match else ""
 
 
-def _with(build: BuildReference, settings: Sequence[str]) -> BuildReference:
-    """Add settings to a build that is to be made, but for those that it has already."""
-    if build.kind not in _MADE:
+def with_settings(build: Reference, settings: Sequence[str]) -> Reference:
+    """Return a build with more CMake settings; its own win, and a build that is not made here gets none."""
+    if not isinstance(build, Release | Commit):
         return build
     named = {_name(each): each for each in (*settings, *build.settings)}
     return replace(build, settings=tuple(named[name] for name in sorted(named)))

@@ -15,6 +15,7 @@ from pytest_llm.builds.identity import identity_of
 from pytest_llm.builds.manifest import Manifest
 from pytest_llm.builds.release import ENVIRONMENT, make_environment
 from pytest_llm.errors import BuildError, EngineError
+from pytest_llm.records import Commit
 from pytest_llm.system.program import TELLING_SECONDS, Running
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class BuildStore:
 
     def tree(self, reference: BuildReference, on_progress: OnProgress) -> SourceTree | None:
         """Return the sources of a commit, made first as ``ready`` does; None of any other kind of build."""
-        if reference.kind != "git":
+        if not isinstance(reference, Commit):
             return None
         self.ready(reference, on_progress)
         identity = identity_of(reference)
@@ -183,7 +184,7 @@ class BuildStore:
     ) -> tuple[Build, str]:
         identity = identity_of(reference)
         run = Running(identity.title, self._beside(identity, ".log"), lock, on_progress, self._telling)
-        if identity.is_commit:
+        if isinstance(reference, Commit):
             return make_tree(identity, Path(reference.checkout), folder, run)
         uv = make_environment(identity, folder, run)
         return self._describe(reference, str(_program(identity, folder))), uv

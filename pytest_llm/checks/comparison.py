@@ -11,7 +11,7 @@ from pytest_llm.checks.coverage import measured, not_covered
 from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Comparison
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
-from pytest_llm.records import Claim, Gate, Verdict
+from pytest_llm.records import Claim, Gate, Installed, Release, Verdict
 from pytest_llm.stats.log_ratios import log_ratios
 from pytest_llm.stats.sequential import change_of, conclude, decide_any, interval_of
 
@@ -112,7 +112,7 @@ def next_step(comparisons: Sequence[Comparison], nodeid: str) -> str:
 def _release(side: Run) -> Version | None:
     """Return which release of llama-cpp-python was measured, None where it is not just a release."""
     asked = side.subject.build
-    if asked.kind not in ("installed", "release") or asked.settings:
+    if not (isinstance(asked, Installed) or (isinstance(asked, Release) and not asked.settings)):
         return None
     try:
         return Version(side.build.version)

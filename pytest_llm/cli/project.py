@@ -69,8 +69,16 @@ def build(text: str, start: Path) -> BuildReference:
     Raises:
         UsageError: It is no build, the settings are none, or the ini file cannot be read.
     """
-    settings = read_settings(_said("llm_build_settings", start), "llm_build_settings")
-    return parse_build(text, start, settings)
+    return parse_build(text, start, build_settings(start))
+
+
+def build_settings(start: Path) -> tuple[str, ...]:
+    """Return the CMake settings of the ini key ``llm_build_settings``.
+
+    Raises:
+        UsageError: They are none, or the ini file cannot be read.
+    """
+    return read_settings(_said("llm_build_settings", start), "llm_build_settings")
 
 
 def _by_default(start: Path) -> Path:

@@ -17,7 +17,7 @@ from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
 from pytest_llm.plugin.pytest_benchmark import is_disabled
-from pytest_llm.records import ALWAYS_FAILING, Verdict
+from pytest_llm.records import ALWAYS_FAILING, Commit, Verdict
 from pytest_llm.records.units import SECONDS
 from pytest_llm.system.cache_dir import default_cache
 
@@ -108,7 +108,9 @@ def read(config: pytest.Config) -> Settings:
     candidate = _build(config, "llm_candidate")
     reference = _build(config, "llm_against") if against else None
     # What measures a commit is chosen by what it is compared with.
-    fixed = {each.engine for each in (candidate, reference) if each is not None and each.kind != "git"}
+    fixed = {
+        each.engine for each in (candidate, reference) if each is not None and not isinstance(each, Commit)
+    }
     if reference is not None and len(fixed) > 1:
         raise UsageError(
             f"--llm-against {reference}: {reference.engine} does not time what {candidate.engine}, the "

@@ -4,6 +4,15 @@ Nothing here computes. Records compare by value, so that equal subjects share a 
 workloads share a measurement.
 """
 
+from pytest_llm.records.build_reference import (
+    BuildReference,
+    Commit,
+    Installed,
+    Library,
+    Program,
+    Release,
+    Venv,
+)
 from pytest_llm.records.operator_profile import OperatorCase, OperatorRun, OperatorTimes, Phase, Weight
 from pytest_llm.records.output import (
     MAX_FILLED_TOKENS,
@@ -37,7 +46,6 @@ from pytest_llm.records.run import (
 from pytest_llm.records.subject import (
     JSON,
     Build,
-    BuildReference,
     CacheType,
     FlashAttention,
     LoadMode,
@@ -60,10 +68,13 @@ __all__ = [
     "Campaign",
     "Captures",
     "Claim",
+    "Commit",
     "Contrast",
     "Divergence",
     "FlashAttention",
     "Gate",
+    "Installed",
+    "Library",
     "Limit",
     "LoadMode",
     "LoadOptions",
@@ -80,8 +91,10 @@ __all__ = [
     "Passage",
     "Phase",
     "Plan",
+    "Program",
     "Provenance",
     "Question",
+    "Release",
     "Rounding",
     "Run",
     "Series",
@@ -93,6 +106,7 @@ __all__ = [
     "Subject",
     "TestKey",
     "Variant",
+    "Venv",
     "Verdict",
     "Weight",
     "Workload",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Union
+
+from pytest_llm.records.build_reference import BuildReference
 
 if TYPE_CHECKING:
     JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]  # noqa: UP007
@@ -16,9 +17,6 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 FlashAttention = Literal["auto", "on", "off"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io"]
 SplitMode = Literal["none", "layer", "row"]
-
-# Characters of a commit: enough for any repository that there is.
-_SHORT = 12
 
 
 @dataclass(frozen=True)
@@ -54,42 +52,6 @@ class Model:
     embedding_length: int
     context_length: int
     vocabulary_size: int
-
-
-@dataclass(frozen=True)
-class BuildReference:
-    """Which build is meant: ``ENGINE[@WHERE]``, as the user wrote it.
-
-    Attributes:
-        engine: "llama-cpp-python".
-        kind: What ``where`` is; "installed" is the build of pytest's own environment, or the program on PATH.
-        where: The version of a release, a path, "COMMIT:PATH" of a git checkout, or nothing.
-        settings: What it is compiled with: CMake's ``-DNAME=VALUE``, in the order of the names.
-    """
-
-    engine: str
-    kind: Literal["installed", "release", "venv", "lib", "git", "bin"] = "installed"
-    where: str = ""
-    settings: tuple[str, ...] = ()
-
-    @property
-    def commit(self) -> str:
-        """The commit of a git checkout, in full; "" of any other kind."""
-        return self.where.partition(":")[0] if self.kind == "git" else ""
-
-    @property
-    def checkout(self) -> str:
-        """The folder of a git checkout; "" of any other kind."""
-        return self.where.partition(":")[2] if self.kind == "git" else ""
-
-    def __str__(self) -> str:
-        if not self.where:
-            return self.engine
-        settings = f"[{shlex.join(self.settings)}]" if self.settings else ""
-        if self.kind == "release":
-            return f"{self.engine}@{self.where}{settings}"
-        where = f"{self.commit[:_SHORT]}:{self.checkout}{settings}" if self.kind == "git" else self.where
-        return f"{self.engine}@{self.kind}:{where}"
 
 
 @dataclass(frozen=True)

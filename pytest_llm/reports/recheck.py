@@ -16,7 +16,7 @@ from pytest_llm.checks import (
     screen_run,
 )
 from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
-from pytest_llm.records import Benchmark, BuildReference, LoadOptions, Subject, TestKey, Verdict, Workload
+from pytest_llm.records import Benchmark, Installed, LoadOptions, Subject, TestKey, Verdict, Workload
 from pytest_llm.reports import reader, results
 from pytest_llm.stats.sequential import Rule
 from pytest_llm.stats.summary import summarize_all
@@ -80,7 +80,7 @@ def _finding(
     benchmark = Benchmark(
         test["nodeid"],
         TestKey(**test["key"]),
-        run.subject if run else Subject("", BuildReference(""), LoadOptions(**test["load_options"])),
+        run.subject if run else Subject("", Installed(""), LoadOptions(**test["load_options"])),
         Workload(**test["workload"]),
     )
     if run is None or rule is None:

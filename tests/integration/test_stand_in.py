@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
-from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
+from pytest_llm.records import LoadOptions, Model, Subject, Venv, Workload
 from tests import STAND_IN
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def test_every_field_of_a_struct_is_real_and_as_wide(
 def test_a_drag_waits_on_the_virtual_clock(
     order: str, stand_in: StandIn, stand_in_environment: Path, model_file: Path
 ) -> None:
-    build = BuildReference("llama-cpp-python", "venv", str(stand_in_environment))
+    build = Venv("llama-cpp-python", str(stand_in_environment))
     model = Model(str(model_file), str(model_file), "0" * 64, 1, "tiny", "", 1, 1, 1, 1, 1, 1, 1)
     loaded = LlamaCppPython(build, timeout=20).start(Subject(model.name, build, LoadOptions()), model)
     act = {

@@ -8,6 +8,7 @@ from pytest_llm.bisect import releases
 from pytest_llm.cli import project
 from pytest_llm.cli.bisect import commits
 from pytest_llm.errors import UsageError
+from pytest_llm.records import Commit
 
 if TYPE_CHECKING:
     import argparse
@@ -56,7 +57,7 @@ def _row(
     if ends[0] and ends[1]:
         return releases.between(ends[0], ends[1], listed())
     first, last = project.build(good, start), project.build(bad, start)
-    if (first.kind, last.kind) != ("git", "git"):
+    if not (isinstance(first, Commit) and isinstance(last, Commit)):
         return [good, bad]
     row = commits.between(first, last)
     on_progress(str(row))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.builds.git import GitError, ask, commit_of
-from pytest_llm.builds.reference import parse_build
+from pytest_llm.builds.reference import parse_build, with_settings
 from pytest_llm.cli import project
 from pytest_llm.errors import UsageError
-from pytest_llm.records import BuildReference
+from pytest_llm.records import Commit, Release
 from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Row(NamedTuple):
         return f"{len(self.builds)} commits{left}"
 
 
-def between(good: BuildReference, bad: BuildReference) -> Row:
+def between(good: Commit, bad: Commit) -> Row:
     """Return the commits from one to another, as builds of the later one's checkout and settings.
 
     Raises:
@@ -56,7 +56,7 @@ def between(good: BuildReference, bad: BuildReference) -> Row:
     every = _listed(checkout, first, last)
     matter = _listed(checkout, first, last, "--", ".", *(f":(exclude){each}" for each in _NOT_COMPILED))
     row = [first, *(each for each in every if each in {*matter, last})]
-    builds = [str(BuildReference(bad.engine, "git", f"{each}:{checkout}", bad.settings)) for each in row]
+    builds = [str(Commit(bad.engine, each, str(checkout), bad.settings)) for each in row]
     return Row(builds, len(every) + 1 - len(row))
 
 
@@ -70,15 +70,17 @@ def inside(found: Bisected, step: Stretch, checkout: Path, start: Path) -> Row:
     if commits[0] == commits[1]:
         raise UsageError(f"both are made of llama.cpp {commits[0][:12]}: what differs is not in its commits")
     build = parse_build(found.builds[step.last], start)
-    ends = (BuildReference(build.engine, "git", f"{each}:{checkout}", build.settings) for each in commits)
-    # A build that was not made has none of the settings that the project has for those that are.
-    return between(*(project.build(str(each), start) for each in ends))
+    settings = build.settings if isinstance(build, Release) else ()
+    good, bad = (Commit(build.engine, each, str(checkout), settings) for each in commits)
+    # A build that was not made here lacks the project's settings.
+    project_settings = project.build_settings(start)
+    return between(with_settings(good, project_settings), with_settings(bad, project_settings))
 
 
 def titles(found: Bisected, step: Stretch, start: Path) -> Sequence[str]:
     """Return what git says of the commit that a step leads to; nothing if that is none."""
     build = parse_build(found.builds[step.last], start)
-    if build.kind != "git":
+    if not isinstance(build, Commit):
         return ()
     said = ask(Path(build.checkout), "log", "-1", "--format=%ad%n%s", "--date=iso", build.commit)
     date, _, subject = said.strip().partition("\n")

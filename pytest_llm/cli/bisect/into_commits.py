@@ -11,6 +11,7 @@ from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import command
 from pytest_llm.cli.bisect import commits
 from pytest_llm.errors import UsageError
+from pytest_llm.records import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -36,7 +37,7 @@ class Onwards:
         self._start = start
         self._checkout = (start / Path(checkout).expanduser()).absolute()
         commit_of(self._checkout, "HEAD")
-        if any(parse_build(each, start).kind == "git" for each in builds):
+        if any(isinstance(parse_build(each, start), Commit) for each in builds):
             raise UsageError("--checkout goes on from releases to commits; these builds are commits already")
 
     def answer(

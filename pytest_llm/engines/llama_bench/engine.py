@@ -21,7 +21,7 @@ from pytest_llm.engines.llama_cpp_python.process import worker_environment
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.slices_only import SlicesOnlyEngine, SlicesOnlySubject
 from pytest_llm.errors import EngineError, EngineMissingError, LoadRefusedError, RequestFailedError
-from pytest_llm.records import Build
+from pytest_llm.records import Build, Commit, Program
 from pytest_llm.records.protocols import Coverage
 
 if TYPE_CHECKING:
@@ -101,8 +101,10 @@ class LlamaBench(SlicesOnlyEngine):
         return self._program
 
     def _path(self) -> str:
-        if self.made or self.reference.where:
-            return self.made or self.reference.where
+        if self.made:
+            return self.made
+        if isinstance(self.reference, Program):
+            return self.reference.path
         found = shutil.which(_NAME)
         if found is None:
             raise EngineMissingError(
@@ -220,9 +222,10 @@ class LoadedBench(SlicesOnlySubject):
 
 def _build(answer: Mapping[str, JSON], reference: BuildReference, program: _Program) -> Build:
     environment = worker_environment(os.environ)
+    unnumbered = reference.commit[:12] if isinstance(reference, Commit) else program.path
     return Build(
         engine=_NAME,
-        version=output.version(answer, reference.where or program.path),
+        version=output.version(answer, unnumbered),
         llama_cpp_commit=output.commit(answer),
         where=program.path,
         compiled_with=output.compiled_with(answer),

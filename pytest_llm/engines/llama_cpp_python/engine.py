@@ -7,13 +7,13 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.engines.llama_cpp_python.abi import mismatch
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
-from pytest_llm.records import Build
+from pytest_llm.records import Build, Commit, Library, Release, Venv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +45,8 @@ class LlamaCppPython:
         """
         self._build = build
         self._timeout = timeout
-        self._made = made
-        self._fits = build.kind != "lib"
+        self._launch = _launch(build, made)
+        self._fits = not isinstance(build, Library)
 
     def describe(self) -> Build:
         """Start a worker, return what the build says of itself, and end the worker.
@@ -115,14 +115,13 @@ class LlamaCppPython:
         try:
             build = Build(engine=self._build.engine, **self._ask(worker, "hello"))
             # A library that cannot tell its commit was made of one that is known.
-            commit = build.llama_cpp_commit or self._build.commit[:12]
-            return worker, replace(build, llama_cpp_commit=commit)
+            return worker, replace(build, llama_cpp_commit=build.llama_cpp_commit or self._launch.commit)
         except BaseException:
             worker.close()
             raise
 
     def _worker(self, environment: Mapping[str, str]) -> WorkerProcess:
-        return WorkerProcess(self._interpreter(), environment, str(self._build), self._timeout)
+        return WorkerProcess(self._launch.interpreter, environment, str(self._build), self._timeout)
 
     def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> Any:
         try:
@@ -131,14 +130,13 @@ class LlamaCppPython:
             raise EngineMissingError(f"{error} ({self._how_to_mend(str(error))})") from None
 
     def _environment(self) -> dict[str, str]:
-        kind = self._build.kind
         # PYTHONPATH is part of what "this environment" means, and of no other one.
-        also = ("PYTHONPATH",) if kind in ("installed", "lib", "git") else ()
+        also = ("PYTHONPATH",) if not isinstance(self._build, Release | Venv) else ()
         environment = worker_environment(os.environ, also)
-        if kind == "release":
+        if isinstance(self._build, Release):
             environment.pop(_LIBRARY, None)  # it would not be that release
-        if kind in ("lib", "git"):
-            environment[_LIBRARY] = self._made or self._build.where
+        if self._launch.library:
+            environment[_LIBRARY] = self._launch.library
         return environment
 
     def _check_library(self) -> None:
@@ -151,7 +149,7 @@ class LlamaCppPython:
         if reason:
             raise BuildError(
                 f"{self._build}: the library does not fit this environment's llama-cpp-python: {reason} "
-                f"({self._how_to_install()})"
+                f"({self._launch.fix})"
             )
 
     def _layouts(self, *, own: bool = False) -> dict[str, Any]:
@@ -167,25 +165,40 @@ class LlamaCppPython:
         finally:
             worker.close()
 
-    def _interpreter(self) -> str:
-        if self._build.kind == "release":
-            assert self._made, f"{self._build} has to be made first"
-            return self._made
-        if self._build.kind == "venv":
-            return str(Path(self._build.where) / "bin" / "python")
-        return sys.executable
-
     def _how_to_mend(self, problem: str) -> str:
         lacking = _LACKING.search(problem)
         if lacking and not lacking["name"].startswith(_LLAMA_CPP):
             return f"install the system's package that has {lacking['name']}, which this build needs"
-        return self._how_to_install()
+        return self._launch.fix
 
-    def _how_to_install(self) -> str:
-        if self._build.kind == "lib":
-            return "give a library of the installed release, or name a release instead, as 0.3.36"
-        if self._build.kind == "release":
-            return f"pytest-llm builds remove {self._build.where}, then make it again"
-        if self._build.where:
-            return f"{self._interpreter()} -m pip install llama-cpp-python"
-        return "pip install 'pytest-llm-bench[llama-cpp]'"
+
+class _Launch(NamedTuple):
+    """How a build's worker starts.
+
+    Attributes:
+        interpreter: The Python that has ``llama_cpp``.
+        fix: How to repair a build that does not start.
+        library: The folder of llama.cpp's library; "" for the binding's own.
+        commit: Of that library, if it is known.
+    """
+
+    interpreter: str
+    fix: str
+    library: str = ""
+    commit: str = ""
+
+
+def _launch(build: BuildReference, made: str) -> _Launch:
+    if isinstance(build, Release):
+        assert made, f"{build} has to be made first"
+        return _Launch(made, f"pytest-llm builds remove {build.version}, then make it again")
+    if isinstance(build, Venv):
+        python = str(Path(build.folder) / "bin" / "python")
+        return _Launch(python, f"{python} -m pip install llama-cpp-python")
+    if isinstance(build, Library):
+        fix = "give a library of the installed release, or name a release instead, as 0.3.36"
+        return _Launch(sys.executable, fix, build.folder)
+    if isinstance(build, Commit):
+        fix = f"{sys.executable} -m pip install llama-cpp-python"
+        return _Launch(sys.executable, fix, made, build.commit[:12])
+    return _Launch(sys.executable, "pip install 'pytest-llm-bench[llama-cpp]'")

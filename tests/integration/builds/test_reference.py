@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import UsageError
-from pytest_llm.records import BuildReference
+from pytest_llm.records import BuildReference, Commit, Library, Release, Venv
 
 if TYPE_CHECKING:
     from tests.checkouts import Checkout
@@ -33,22 +33,24 @@ settings = st.dictionaries(names, printable, max_size=4)
 @given(versions, settings)
 def test_a_release_reads_back_as_itself(version: str, chosen: dict[str, str]) -> None:
     words = tuple(f"-D{name}={value}" for name, value in sorted(chosen.items()))
-    build = BuildReference("llama-cpp-python", "release", version, words)
+    build = Release("llama-cpp-python", version, words)
 
     assert parse_build(str(build), HERE) == build
     assert parse_build(str(build).removeprefix("llama-cpp-python@"), HERE) == build
 
 
-@pytest.mark.parametrize("kind", ["venv", "lib"])
+@pytest.mark.parametrize(("kind", "record"), [("venv", Venv), ("lib", Library)])
 @pytest.mark.parametrize("name", ["env", "a@b", "c:d", "with space", "[-DA=1]", "ünï"])
-def test_a_folder_reads_back_as_itself(kind: str, name: str, tmp_path: Path) -> None:
+def test_a_folder_reads_back_as_itself(
+    kind: str, record: type[Venv | Library], name: str, tmp_path: Path
+) -> None:
     folder = tmp_path / name
     folder.mkdir()
     (folder / "libllama.so").touch()
 
     build = parse_build(f"{kind}:{name}", tmp_path)
 
-    assert build == BuildReference("llama-cpp-python", kind, str(folder))  # type: ignore[arg-type]
+    assert build == record("llama-cpp-python", str(folder))
     assert parse_build(str(build), HERE) == build
 
 
@@ -62,8 +64,8 @@ def test_a_ref_is_the_commit_that_it_means_now(checkout: Checkout, ref: str, nam
     build = parse_build(f"git:{ref}:{name}", folder.parent)
     built = parse_build(f"llama-cpp-python@git:{ref}:{name}[-DB=2 -DA=[1]]", folder.parent)
 
-    assert build == BuildReference("llama-cpp-python", "git", f"{checkout.first}:{folder}")
-    assert (build.commit, build.checkout) == (checkout.first, str(folder))
+    assert build == Commit("llama-cpp-python", checkout.first, str(folder))
+    assert isinstance(built, Commit)
     assert built.settings == ("-DA=[1]", "-DB=2")
     assert [parse_build(str(each), HERE) for each in (build, built)] == [build, built]
     assert str(build) == f"llama-cpp-python@git:{checkout.first[:12]}:{folder}"
@@ -98,7 +100,9 @@ def test_git_s_variables_name_no_other_repository(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_DIR", "/nowhere")
-    assert parse_build("git:HEAD:llama.cpp", checkout.path.parent).commit == checkout.first
+    assert parse_build("git:HEAD:llama.cpp", checkout.path.parent) == Commit(
+        "llama-cpp-python", checkout.first, str(checkout.path)
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,8 +157,13 @@ def test_settings_of_the_project_are_added_to_what_is_to_be_made(checkout: Check
     def read(text: str) -> BuildReference:
         return parse_build(text, checkout.path.parent, ("-DA=1", "-DC=3"))
 
-    assert read("0.3.36").settings == ("-DA=1", "-DC=3")
-    assert read("0.3.36[-DB=2 -DA=9]").settings == ("-DA=9", "-DB=2", "-DC=3")
-    assert read(f"git:HEAD:{checkout.path}[-DC=]").settings == ("-DA=1", "-DC=")
-    assert read(f"venv:{tmp_path}").settings == ()
+    def settings_of(text: str) -> tuple[str, ...]:
+        build = read(text)
+        assert isinstance(build, Release | Commit)
+        return build.settings
+
+    assert settings_of("0.3.36") == ("-DA=1", "-DC=3")
+    assert settings_of("0.3.36[-DB=2 -DA=9]") == ("-DA=9", "-DB=2", "-DC=3")
+    assert settings_of(f"git:HEAD:{checkout.path}[-DC=]") == ("-DA=1", "-DC=")
+    assert read(f"venv:{tmp_path}") == Venv("llama-cpp-python", str(tmp_path))
     assert read(str(read("0.3.36[-DA=9]"))) == read("0.3.36[-DA=9]")

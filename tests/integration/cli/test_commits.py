@@ -13,12 +13,11 @@ from pytest_llm.cli import command
 from pytest_llm.cli.bisect import commits
 from pytest_llm.cli.bisect.into_commits import Onwards
 from pytest_llm.errors import UsageError
-from pytest_llm.records import Build
+from pytest_llm.records import Build, Commit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.records import BuildReference
     from tests.checkouts import Checkout
 
 STEP = Stretch(0, 1, Answer(Relation.WORSE))
@@ -29,8 +28,10 @@ def _no_settings_of_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
 
 
-def build(checkout: Checkout, ref: str, settings: str = "") -> BuildReference:
-    return parse_build(f"git:{ref}:{checkout.path}{settings}", Path.cwd())
+def build(checkout: Checkout, ref: str, settings: str = "") -> Commit:
+    found = parse_build(f"git:{ref}:{checkout.path}{settings}", Path.cwd())
+    assert isinstance(found, Commit)
+    return found
 
 
 def written(checkout: Checkout, row: Sequence[str], settings: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from pytest_llm.machine.advice import Advice
 from pytest_llm.machine.conditions import Conditions, Gpu
 from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Qualification
 from pytest_llm.machine.qualification.checks import judge
-from pytest_llm.records import Build, BuildReference, LoadOptions, Subject, Verdict
+from pytest_llm.records import Build, Installed, LoadOptions, Subject, Verdict
 from pytest_llm.reports.progress import ProgressDisplay
 from pytest_llm.system.lock import MeasuringLock
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WHEN = "2026-01-02T03:04:05+00:00"
-SUBJECT = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
+SUBJECT = Subject("m", Installed("llama-cpp-python"), LoadOptions())
 QUIET = Conditions(
     governors=("performance",),
     turbo=False,

@@ -13,8 +13,8 @@ from pytest_llm.checks.findings import Finding
 from pytest_llm.cli import main
 from pytest_llm.records import (
     Benchmark,
-    BuildReference,
     Gate,
+    Installed,
     LoadOptions,
     Provenance,
     Series,
@@ -65,7 +65,7 @@ class Test:
     __test__ = False
 
     def finding(self, version: str) -> Finding:
-        subject = Subject("m", BuildReference("llama-cpp-python"), self.options)
+        subject = Subject("m", Installed("llama-cpp-python"), self.options)
         gates = (Gate(METRICS[SPEED], self.tolerance),) if self.gated else ()
         key = TestKey(MODULE, *_split(self.name))
         benchmark = Benchmark(f"{MODULE}::{self.name}", key, subject, Workload(), gates=gates)

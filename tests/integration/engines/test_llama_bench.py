@@ -33,7 +33,7 @@ from pytest_llm.errors import (
 )
 from pytest_llm.models.footprint import Placed
 from pytest_llm.models.footprint.prediction import Predicted
-from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
+from pytest_llm.records import LoadOptions, Model, Program, Subject, Workload
 from pytest_llm.records.protocols import Coverage
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def model(tmp_path: Path) -> Model:
 def started(
     program: Path, model: Model, options: LoadOptions = OPTIONS, timeout: float = 60.0
 ) -> LoadedBench:
-    build = BuildReference("llama-bench", "bin", str(program))
+    build = Program("llama-bench", str(program))
     return LlamaBench(build, timeout).start(Subject("m", build, options), model)
 
 
@@ -138,11 +138,11 @@ def test_a_program_that_does_not_know_its_number_goes_by_its_place(
 )
 def test_without_a_model_it_tells_its_version(bench_program: Write, said: str) -> None:
     program = bench_program(version=said, answer={"build_number": 6097, "build_commit": "9515c613"})
-    build = describe(BuildReference("llama-bench", "bin", str(program)), 60.0)
+    build = describe(Program("llama-bench", str(program)), 60.0)
     assert build.release == "llama-bench b6097"
     assert build.llama_cpp_commit == "9515c613"
     old = bench_program("0.3.16")  # which has no --version
-    assert describe(BuildReference("llama-bench", "bin", str(old)), 60.0).release == f"llama-bench {old}"
+    assert describe(Program("llama-bench", str(old)), 60.0).release == f"llama-bench {old}"
 
 
 def test_layers_are_on_a_gpu_where_there_is_one_and_it_was_to_have_some(
@@ -234,7 +234,7 @@ def test_speeds_of_one_sequence_are_covered_and_nothing_else(bench_program: Writ
 
 def test_nobody_talks_with_it_and_it_is_never_slower_than_it_is(bench_program: Write, model: Model) -> None:
     program = bench_program()
-    build = BuildReference("llama-bench", "bin", str(program))
+    build = Program("llama-bench", str(program))
     with pytest.raises(NotCoveredError, match="it measures prompt and generation speed only"):
         LlamaBench(build, 60.0).start_generation(Subject("m", build, OPTIONS), model)
     loaded = started(program, model)
@@ -354,7 +354,7 @@ def test_a_program_is_named_by_its_path_or_its_folder(
     (tmp_path / "bin").symlink_to("programs")
     build = parse_build(f"llama-bench@bin:{written}", tmp_path)
     place = tmp_path / "bin" / "llama-bench" if written == "." else program
-    assert build == BuildReference("llama-bench", "bin", str(place))
+    assert build == Program("llama-bench", str(place))
     assert parse_build(str(build), Path("/")) == build
 
 
@@ -392,7 +392,7 @@ def test_the_name_alone_is_the_program_on_path(
 
 def test_the_program_of_a_build_that_was_made_comes_first(bench_program: Write) -> None:
     made = bench_program(name="made")
-    engine = engine_for(BuildReference("llama-bench", "bin", "/nowhere"), 60.0, str(made))
+    engine = engine_for(Program("llama-bench", "/nowhere"), 60.0, str(made))
     assert isinstance(engine, LlamaBench)
     assert engine.describe().where == str(made)
 
@@ -402,7 +402,7 @@ def test_what_is_no_llama_bench_is_refused(tmp_path: Path) -> None:
     program.write_text("#!/bin/sh\necho hello\n", encoding="utf-8")
     program.chmod(0o755)
     with pytest.raises(EngineError, match="is not llama-bench: its --help has no -m, -o"):
-        describe(BuildReference("llama-bench", "bin", str(program)), 60.0)
+        describe(Program("llama-bench", str(program)), 60.0)
     program.write_text("#!/nowhere/at/all\n", encoding="utf-8")
     with pytest.raises(EngineMissingError, match="cannot be started"):
-        describe(BuildReference("llama-bench", "bin", str(program)), 60.0)
+        describe(Program("llama-bench", str(program)), 60.0)

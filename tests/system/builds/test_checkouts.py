@@ -17,6 +17,7 @@ from pytest_llm.builds import identity_of, toolchain
 from pytest_llm.builds.provider import build_store
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import BuildError
+from pytest_llm.records import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,8 +59,10 @@ def store(cache: Path, checkout: Checkout) -> Iterator[BuildStore]:
     found.close()
 
 
-def head(checkout: Checkout, settings: str = "") -> BuildReference:
-    return parse_build(f"git:HEAD:{checkout.path}{settings}", Path.cwd())
+def head(checkout: Checkout, settings: str = "") -> Commit:
+    found = parse_build(f"git:HEAD:{checkout.path}{settings}", Path.cwd())
+    assert isinstance(found, Commit)
+    return found
 
 
 def quiet(line: str) -> None:

@@ -14,7 +14,7 @@ from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines.llama_bench.engine import LlamaBench
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.errors import BuildError, EngineError
-from pytest_llm.records import BuildReference
+from pytest_llm.records import BuildReference, Commit, Installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ def provider(tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 
     def abi_mismatch(build: BuildReference, timeout: float, folder: str) -> str:
         assert (Path(folder) / "libllama.so").exists()
+        assert isinstance(build, Commit)
         return "" if build.commit == checkout.git("rev-parse", "fits") else "it has no llama_moon"
 
     monkeypatch.setattr(engines, "abi_mismatch", abi_mismatch)
@@ -84,7 +85,7 @@ def test_one_that_does_not_fit_has_both_measured_by_llama_bench(
 
 
 def test_beside_a_llama_bench_each_is_measured_by_its_own(provider: Provider, checkout: Checkout) -> None:
-    bench = BuildReference(engines.LLAMA_BENCH)
+    bench = Installed(engines.LLAMA_BENCH)
     for ref in ("fits", "fits~1"):
         assert isinstance(provider.engine(build_of(checkout, ref), ignore, bench), LlamaBench)
 

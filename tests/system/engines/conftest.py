@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.models import ModelStore, builtin_entries
-from pytest_llm.records import BuildReference, LoadOptions, Model, Subject
+from pytest_llm.records import Installed, LoadOptions, Model, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records.generation import GGUFModel
 
-BUILD = BuildReference("llama-cpp-python")
+BUILD = Installed("llama-cpp-python")
 # Far above what anything here takes: a busy machine must not look like a hanging worker.
 PATIENCE = 120.0
 

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.models import ModelStore, builtin_entries
-from pytest_llm.records import BuildReference, LoadOptions, Model, Subject
+from pytest_llm.records import Installed, LoadOptions, Model, Subject
 
 from .preload import Fault, compile_library
 
@@ -65,7 +65,7 @@ def start(smollm2: Model, library: Path) -> Iterator[Start]:
 
 def _starting(model: Model, library: Path) -> Iterator[Start]:
     started: list[LoadedModel] = []
-    build = BuildReference("llama-cpp-python")
+    build = Installed("llama-cpp-python")
 
     def start(
         fault: Fault | None = None, *, timeout: float = PATIENCE, load: bool = True, **options: Any

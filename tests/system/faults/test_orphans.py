@@ -32,10 +32,10 @@ PATIENCE = 120.0
 PARENT = """
 import sys, threading, time
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
-from pytest_llm.records import BuildReference, LoadOptions, Model, Subject, Workload
+from pytest_llm.records import Installed, LoadOptions, Model, Subject, Venv, Workload
 
 doing, path, where = sys.argv[1:]
-build = BuildReference("llama-cpp-python", "venv" if where else "installed", where)
+build = Venv("llama-cpp-python", where) if where else Installed("llama-cpp-python")
 model = Model("m", path, "", 0, "", "", 0, 0, 0, 0, 0, 0, 0)
 loaded = LlamaCppPython(build, 600.0).start(Subject("m", build, LoadOptions(n_ctx=8192)), model)
 loaded.load()

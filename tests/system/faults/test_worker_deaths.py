@@ -27,7 +27,7 @@ from pytest_llm.errors import (
     WorkerHungError,
 )
 from pytest_llm.models import ModelStore
-from pytest_llm.records import BuildReference, LoadOptions, Subject, Workload
+from pytest_llm.records import BuildReference, Installed, LoadOptions, Subject, Venv, Workload
 
 from .preload import Fault
 
@@ -212,7 +212,7 @@ def test_a_refused_model_is_named_with_llama_cpps_reason(tmp_path: Path) -> None
     path = tmp_path / "unheard-of.gguf"
     path.write_bytes(_header({"general.architecture": "unheard-of"}))
     model = ModelStore(tmp_path / "cache", {}, tmp_path).resolve(str(path))  # our own reader has no objection
-    loaded = _start(BuildReference("llama-cpp-python"), model)
+    loaded = _start(Installed("llama-cpp-python"), model)
     try:
         with pytest.raises(LoadRefusedError) as caught:
             loaded.load()
@@ -236,7 +236,7 @@ def test_options_that_no_context_can_have_are_refused_with_llama_cpps_reason(sta
 
 
 def test_a_model_that_vanished_is_refused(start: Start, smollm2: Model, tmp_path: Path) -> None:
-    loaded = _start(BuildReference("llama-cpp-python"), replace(smollm2, path=str(tmp_path / "gone.gguf")))
+    loaded = _start(Installed("llama-cpp-python"), replace(smollm2, path=str(tmp_path / "gone.gguf")))
     try:
         with pytest.raises(LoadRefusedError, match=re.escape(f"{tmp_path / 'gone.gguf'}")):
             loaded.load()
@@ -271,7 +271,7 @@ def _install(environment: Path, llama_cpp: str) -> None:
 
 
 def _missing(folder: Path, model: Model) -> str:
-    build = BuildReference("llama-cpp-python", "venv", str(folder))
+    build = Venv("llama-cpp-python", str(folder))
     with pytest.raises(EngineMissingError) as caught:
         _start(build, model)
     assert_clear(caught.value)
@@ -302,7 +302,7 @@ def test_a_library_of_the_system_that_is_not_there_is_named_with_what_helps(
 def test_a_llama_cpp_that_crashes_when_imported_is_told_as_a_death(environment: Path, smollm2: Model) -> None:
     _install(environment, "import os, sys\nprint('no such CPU', file=sys.stderr, flush=True)\nos.abort()")
     with pytest.raises(WorkerDiedError, match="SIGABRT") as caught:
-        _start(BuildReference("llama-cpp-python", "venv", str(environment)), smollm2)
+        _start(Venv("llama-cpp-python", str(environment)), smollm2)
     assert_clear(caught.value)
     assert caught.value.log == ("no such CPU",)
 

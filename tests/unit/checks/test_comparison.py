@@ -16,17 +16,20 @@ from pytest_llm.records import (
     ALWAYS_FAILING,
     Benchmark,
     Build,
-    BuildReference,
     Claim,
     Gate,
+    Installed,
+    Library,
     LoadOptions,
     Model,
     PairedRun,
+    Release,
     Run,
     Series,
     Session,
     Subject,
     TestKey,
+    Venv,
     Verdict,
     Workload,
 )
@@ -47,9 +50,9 @@ QUIET = (0.011, -0.008, 0.006, -0.014, 0.002, 0.009, -0.003, -0.010, 0.005, -0.0
 ROUGH = tuple(10 * each for each in QUIET) * 2
 OLD = Build("llama-cpp-python", "0.3.35", "4df29be", "python")
 NEW = Build("llama-cpp-python", "0.3.36", "0c1e570", "python")
-SUBJECT = Subject(
-    "smollm2-135m", BuildReference("llama-cpp-python"), LoadOptions(n_ctx=2048, n_threads=2, flash_attn="on")
-)
+BUILD = Installed("llama-cpp-python")
+RELEASE = Release("llama-cpp-python", "there")
+SUBJECT = Subject("smollm2-135m", BUILD, LoadOptions(n_ctx=2048, n_threads=2, flash_attn="on"))
 THAN = replace(SUBJECT, load_options=replace(SUBJECT.load_options, flash_attn="off", n_ubatch=64))
 
 
@@ -191,17 +194,17 @@ def test_a_failure_shows_candidate_reference_model_workload_and_what_differs() -
 @pytest.mark.parametrize(
     ("reference", "candidate", "step"),
     [
-        ("release", "installed", "next: pytest-llm bisect 't.py::a[1]' --good 0.3.35 --bad 0.3.36"),
-        ("release", "release", "next: pytest-llm bisect 't.py::a[1]' --good 0.3.35 --bad 0.3.36"),
-        ("venv", "installed", ""),
-        ("release", "lib", ""),
+        (RELEASE, BUILD, "next: pytest-llm bisect 't.py::a[1]' --good 0.3.35 --bad 0.3.36"),
+        (RELEASE, RELEASE, "next: pytest-llm bisect 't.py::a[1]' --good 0.3.35 --bad 0.3.36"),
+        (Venv("llama-cpp-python", "there"), BUILD, ""),
+        (RELEASE, Library("llama-cpp-python", "there"), ""),
     ],
 )
 def test_a_loss_between_two_releases_can_be_bisected(reference: Any, candidate: Any, step: str) -> None:
     pair = a_pair(QUIET, 0.063)
     old, new = (
-        replace(run, subject=replace(SUBJECT, build=BuildReference("llama-cpp-python", kind, "there")))
-        for run, kind in ((pair.reference, reference), (pair.candidate, candidate))
+        replace(run, subject=replace(SUBJECT, build=build))
+        for run, build in ((pair.reference, reference), (pair.candidate, candidate))
     )
     assert next_step([compare_runs(PairedRun(new, old), SPEED, RULE)], "t.py::a[1]") == step
 
@@ -214,7 +217,7 @@ def test_only_a_regression_is_bisected(name: str) -> None:
 def test_a_row_of_releases_goes_onwards_and_has_one_kind_of_settings() -> None:
     pair = a_pair(QUIET, 0.063)
     back = PairedRun(replace(pair.candidate, build=OLD), replace(pair.reference, build=NEW))
-    build = BuildReference("llama-cpp-python", "release", "0.3.35", ("-DGGML_AVX2=OFF",))
+    build = Release("llama-cpp-python", "0.3.35", ("-DGGML_AVX2=OFF",))
     other = replace(pair, reference=replace(pair.reference, subject=replace(SUBJECT, build=build)))
     for each in (back, other):
         assert next_step([compare_runs(each, SPEED, RULE)], "t.py::a") == ""

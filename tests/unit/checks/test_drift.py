@@ -15,9 +15,9 @@ from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.records import (
     Benchmark,
     Build,
-    BuildReference,
     Claim,
     Gate,
+    Installed,
     LoadOptions,
     PairedRun,
     Provenance,
@@ -41,7 +41,7 @@ GATE = Gate(SPEED, 0.05)
 FEATURES = "CPU : SSE3 = 1 | AVX2 = 1 | FMA = 1 | REPACK = 1"
 OLD = Build("llama-cpp-python", "0.3.35", "4df29be", "python", FEATURES)
 NEW = Build("llama-cpp-python", "0.3.36", "0c1e570", "python", FEATURES)
-SUBJECT = Subject("m", BuildReference("llama-cpp-python"), LoadOptions(n_ctx=2048, n_threads=2))
+SUBJECT = Subject("m", Installed("llama-cpp-python"), LoadOptions(n_ctx=2048, n_threads=2))
 BUFFERS = {"CPU_Mapped model": 92.1, "CPU_REPACK model": 60.19, "CPU KV": 45.0, "CPU compute": 98.25}
 RESOLVED: dict[str, Any] = {
     "n_ctx": 2048,

@@ -12,7 +12,7 @@ from pytest_llm.checks.explain import context
 from pytest_llm.checks.limits import headline
 from pytest_llm.records import (
     Build,
-    BuildReference,
+    Installed,
     Limit,
     LoadOptions,
     Model,
@@ -44,7 +44,7 @@ def a_run() -> Run:
     return Run(
         subject=Subject(
             "smollm2-135m",
-            BuildReference("llama-cpp-python"),
+            Installed("llama-cpp-python"),
             LoadOptions(n_ctx=2048, n_threads=2, n_threads_batch=2),
         ),
         workload=Workload(128, 64, 1024),

@@ -9,24 +9,24 @@ import pytest
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines.llama_cpp_python import process
 from pytest_llm.errors import UnknownNameError, UsageError
-from pytest_llm.records import BuildReference
+from pytest_llm.records import Installed, Venv
 
 
 def test_an_engine_alone_is_the_one_of_this_environment() -> None:
-    assert parse_build("llama-cpp-python", Path.cwd()) == BuildReference("llama-cpp-python")
+    assert parse_build("llama-cpp-python", Path.cwd()) == Installed("llama-cpp-python")
 
 
 @pytest.mark.parametrize("text", ["llama-cpp-python@venv:{}", "venv:{}"])
 def test_a_virtual_environment_is_given_by_its_folder(text: str, tmp_path: Path) -> None:
     build = parse_build(text.format(tmp_path), Path.cwd())
-    assert build == BuildReference("llama-cpp-python", "venv", str(tmp_path))
+    assert build == Venv("llama-cpp-python", str(tmp_path))
     assert str(build) == f"llama-cpp-python@venv:{tmp_path}"
     assert parse_build(str(build), Path.cwd()) == build
 
 
 def test_a_relative_folder_counts_from_where_it_was_written(tmp_path: Path) -> None:
     (tmp_path / "env").mkdir()
-    assert parse_build("venv:env", tmp_path).where == str(tmp_path / "env")
+    assert parse_build("venv:env", tmp_path) == Venv("llama-cpp-python", str(tmp_path / "env"))
 
 
 @pytest.mark.parametrize(

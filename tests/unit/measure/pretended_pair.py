@@ -14,7 +14,6 @@ from pytest_llm.errors import (
 from pytest_llm.measure import MeasurementContext, measure
 from pytest_llm.records import (
     Build,
-    BuildReference,
     Campaign,
     Gate,
     LoadOptions,
@@ -23,6 +22,7 @@ from pytest_llm.records import (
     Question,
     Series,
     Subject,
+    Venv,
     Workload,
 )
 from pytest_llm.records.metrics import METRICS
@@ -246,7 +246,7 @@ class Told:
 
 
 def subject(name: str) -> Subject:
-    return Subject("m", BuildReference("llama-cpp-python", "venv", name), LoadOptions())
+    return Subject("m", Venv("llama-cpp-python", name), LoadOptions())
 
 
 CANDIDATE, REFERENCE = subject("candidate"), subject("reference")

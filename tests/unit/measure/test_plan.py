@@ -7,7 +7,7 @@ import pytest
 from pytest_llm.measure import plan
 from pytest_llm.records import (
     Benchmark,
-    BuildReference,
+    Installed,
     LoadOptions,
     Subject,
     TestKey,
@@ -16,7 +16,7 @@ from pytest_llm.records import (
 
 
 def benchmark(name: str, model: str, depth: int = 0) -> Benchmark:
-    subject = Subject(model, BuildReference("llama-cpp-python"), LoadOptions())
+    subject = Subject(model, Installed("llama-cpp-python"), LoadOptions())
     return Benchmark(name, TestKey("m", name), subject, Workload(depth=depth))
 
 

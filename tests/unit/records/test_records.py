@@ -24,12 +24,14 @@ seconds = st.floats(0, 1e9)
 
 models = st.builds(records.Model, *[texts] * 3, counts, *[texts] * 2, *[counts] * 7)
 builds = st.builds(records.Build, *[texts] * 5, st.dictionaries(texts, texts, max_size=3))
-references = st.builds(
-    records.BuildReference,
-    texts,
-    st.sampled_from(["installed", "release", "venv", "lib"]),
-    texts,
-    st.lists(texts, max_size=2).map(tuple),
+settings = st.lists(texts, max_size=2).map(tuple)
+references = st.one_of(
+    st.builds(records.Installed, texts),
+    st.builds(records.Release, texts, texts, settings),
+    st.builds(records.Venv, texts, texts),
+    st.builds(records.Library, texts, texts),
+    st.builds(records.Commit, texts, texts, texts, settings),
+    st.builds(records.Program, texts, texts),
 )
 load_options = st.builds(
     records.LoadOptions,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.records import (
-    BuildReference,
     Claim,
     Gate,
+    Installed,
     LoadOptions,
     PairedRun,
     Run,
@@ -104,7 +104,7 @@ def test_a_session_without_the_metric_ends_the_list(gap: Sequence[float] | None,
 
 
 def test_a_gate_asks_whether_it_is_slower_and_a_claim_whether_it_is_faster() -> None:
-    than = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
+    than = Subject("m", Installed("llama-cpp-python"), LoadOptions())
     faster = [-math.log(1.3)] * 10
     assert decide_any(RULE, Gate(SPEED, 0.05), faster).verdict is Verdict.IMPROVED
     assert decide_any(RULE, Claim(SPEED, 0.2, than), faster).verdict is Verdict.PASS

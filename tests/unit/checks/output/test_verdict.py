@@ -13,9 +13,9 @@ from pytest_llm.records import (
     ALWAYS_FAILING,
     Benchmark,
     Build,
-    BuildReference,
     Contrast,
     Divergence,
+    Installed,
     LoadOptions,
     Model,
     OutputComparison,
@@ -137,7 +137,7 @@ def test_without_a_reference_there_is_no_baseline() -> None:
 
 def test_a_failed_test_says_wrong_first_and_then_with_what() -> None:
     model = Model("m", "m.gguf", "0" * 64, 1, "llama", "Q4_1", 1_000_000, 1, 1, 1, 1, 1, 1)
-    subject = Subject("m", BuildReference("llama-cpp-python"), LoadOptions())
+    subject = Subject("m", Installed("llama-cpp-python"), LoadOptions())
     run = Run(subject, Workload(), model, NEW, {}, (), {})
     judged = judge_output(GATE, differing(contrast(0.5), no_f32="no room", greedy=0))
     benchmark = Benchmark("test_it.py::test", TestKey("test_it", "test"), subject, Workload(), output=GATE)

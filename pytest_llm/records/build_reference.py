@@ -1,0 +1,106 @@
+"""Which build is meant: ``ENGINE[@WHERE]``, one record for each kind of place.
+
+``str()`` of each is what the user types, and reads back as an equal record. In JSON, ``kind`` tells them
+apart; the codec needs its type unquoted, so this module does not postpone annotations.
+"""
+
+import shlex
+from dataclasses import dataclass
+from typing import Literal
+
+# Characters of a commit: enough for any repository that there is.
+_SHORT = 12
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The build of pytest's own environment, or the program on PATH."""
+
+    engine: str
+    kind: Literal["installed"] = "installed"
+
+    def __str__(self) -> str:
+        return self.engine
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release, made from its package.
+
+    Attributes:
+        engine: "llama-cpp-python".
+        version: "0.3.36".
+        settings: What it is compiled with: CMake's ``-DNAME=VALUE``, in the order of the names.
+    """
+
+    engine: str
+    version: str
+    settings: tuple[str, ...] = ()
+    kind: Literal["release"] = "release"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@{self.version}{_bracketed(self.settings)}"
+
+
+@dataclass(frozen=True)
+class Venv:
+    """The build installed in a virtual environment, named by its folder."""
+
+    engine: str
+    folder: str
+    kind: Literal["venv"] = "venv"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@venv:{self.folder}"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A compiled library of llama.cpp, named by its folder and loaded by the installed binding."""
+
+    engine: str
+    folder: str
+    kind: Literal["lib"] = "lib"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@lib:{self.folder}"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit of llama.cpp, compiled from a git checkout.
+
+    Attributes:
+        engine: "llama-cpp-python".
+        commit: In full.
+        checkout: The folder of the checkout.
+        settings: As of a release.
+    """
+
+    engine: str
+    commit: str
+    checkout: str
+    settings: tuple[str, ...] = ()
+    kind: Literal["git"] = "git"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@git:{self.commit[:_SHORT]}:{self.checkout}{_bracketed(self.settings)}"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled benchmark program, named by its path."""
+
+    engine: str
+    path: str
+    kind: Literal["bin"] = "bin"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@bin:{self.path}"
+
+
+BuildReference = Installed | Release | Venv | Library | Commit | Program
+
+
+def _bracketed(settings: tuple[str, ...]) -> str:
+    return f"[{shlex.join(settings)}]" if settings else ""
