@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.errors import BaselineError
 from pytest_llm.system.atomic_file import UNFINISHED
+from pytest_llm.system.lock import LockBusyError, folder_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 # Seconds to wait for other processes; each holds the lock for the time of one small file.
 _LOCK_SECONDS = 60.0
-
-_LOCK = ".lock"
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -50,25 +49,14 @@ def changing(path: Path) -> Iterator[None]:
     Raises:
         BaselineError: The folder cannot be made or locked, or the body could not read or write.
     """
-    # Importing this package must stay cheap, and filelock is not.
-    from filelock import FileLock, Timeout
-
     folder = path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(str(folder / _LOCK), timeout=_LOCK_SECONDS)
-        with lock:
+        with folder_lock(folder, _LOCK_SECONDS):
             for stale in folder.glob(f"{UNFINISHED}*"):
                 stale.unlink(missing_ok=True)
             yield
-    except Timeout:
-        raise BaselineError(
-            f"another process has held {folder / _LOCK} for {_LOCK_SECONDS:.0f} s: end it first"
-        ) from None
-    except NotImplementedError as error:
-        raise BaselineError(
-            f"{folder} lies where files cannot be locked ({error}): keep baselines elsewhere"
-        ) from None
+    except LockBusyError as error:
+        raise BaselineError(str(error)) from None
     except OSError as error:
         raise _unwritable(path, error) from None
 

@@ -45,7 +45,7 @@ class SourceTree:
         what = f"{name} of llama.cpp {self.commit[:12]}"
         beside = self.source.parent
         try:
-            with locks.alone(beside / "programs.lock", what, on_progress) as lock:
+            with locks.exclusive(beside / "programs.lock", what, on_progress) as lock:
                 cmake = find_cmake(beside)
                 run = Running(what, beside / f"{name}.log", lock, on_progress)
                 code = run([cmake, "--build", str(self.binary), "--target", name])

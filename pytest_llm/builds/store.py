@@ -16,6 +16,7 @@ from pytest_llm.builds.manifest import Manifest
 from pytest_llm.builds.release import ENVIRONMENT, make_environment
 from pytest_llm.errors import BuildError, EngineError
 from pytest_llm.records import Commit
+from pytest_llm.system.lock import FileLock
 from pytest_llm.system.program import TELLING_SECONDS, Running
 
 if TYPE_CHECKING:
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
     Describe = Callable[[BuildReference, str], Build]
     OnProgress = Callable[[str], None]
-
-
-_UNLOCKED = -1
 
 
 class Kept(NamedTuple):
@@ -65,7 +63,7 @@ class BuildStore:
         self.folder = cache.absolute() / "builds"
         self._describe = describe
         self._telling = telling
-        self._in_use: dict[Identity, int] = {}
+        self._in_use: dict[Identity, FileLock] = {}
         self._failed: dict[Identity, EngineError] = {}
 
     def ready(self, reference: BuildReference, on_progress: OnProgress) -> str:
@@ -116,7 +114,7 @@ class BuildStore:
             return found
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with locks.alone(self._beside(identity, ".lock"), identity.title, on_progress) as lock:
+            with locks.exclusive(self._beside(identity, ".lock"), identity.title, on_progress) as lock:
                 return self._trusted(identity) or self._made(reference, lock, on_progress)
         except OSError as error:
             raise BuildError(
@@ -127,9 +125,7 @@ class BuildStore:
     def close(self) -> None:
         """Let others remove what was used."""
         while self._in_use:
-            _, handle = self._in_use.popitem()
-            if handle != _UNLOCKED:
-                os.close(handle)
+            self._in_use.popitem()[1].release()
 
     def kept(self) -> list[Kept]:
         """Return what there is, by name."""
@@ -145,21 +141,21 @@ class BuildStore:
             OSError: It cannot be removed.
         """
         lock = self._lock_of(kept.folder)
-        with locks.alone(lock, kept.folder.name, lambda _: None, patience=0):
+        with locks.exclusive(lock, kept.folder.name, lambda _: None, patience=0):
             _clear(kept.folder)
             lock.with_suffix(".log").unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
 
     def _use(self, identity: Identity, on_progress: OnProgress) -> None:
-        lock = self._beside(identity, ".lock")
-        if not os.access(self.folder, os.W_OK) and not lock.exists():
-            self._in_use[identity] = _UNLOCKED  # nobody can remove from a cache that can only be read
+        path = self._beside(identity, ".lock")
+        lock = locks.BuildLock(path, identity.title, shared=True)
+        # Nothing can be removed from a cache that can only be read.
+        if os.access(self.folder, os.W_OK) or path.exists():
+            lock.acquire(locks.PATIENCE, on_progress)
+        if lock.held and self._trusted(identity) is None:  # removed since it was made
+            lock.release()
             return
-        handle = locks.share(lock, identity.title, on_progress)
-        if self._trusted(identity) is None:  # removed since it was made
-            os.close(handle)
-            return
-        self._in_use[identity] = handle
+        self._in_use[identity] = lock
 
     def _made(self, reference: BuildReference, lock: int, on_progress: OnProgress) -> Manifest:
         identity = identity_of(reference)
@@ -201,8 +197,8 @@ class BuildStore:
         found = manifest.read(folder)
         if found is not None:
             return Kept(folder, "ready", found, _bytes_in(folder))
-        making = locks.is_held_alone(self._lock_of(folder))
-        return Kept(folder, "being made" if making else "unfinished", None, _bytes_in(folder))
+        free = FileLock(self._lock_of(folder), shared=True).is_free()
+        return Kept(folder, "unfinished" if free else "being made", None, _bytes_in(folder))
 
     def _of(self, identity: Identity) -> Path:
         return self.folder / identity.key

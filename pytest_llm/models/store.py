@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import tempfile
@@ -21,9 +20,10 @@ from pytest_llm.models.sources import Source, parse_source
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.records import Model
 from pytest_llm.system.atomic_file import sync
+from pytest_llm.system.lock import LockBusyError, folder_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from pytest_llm.models.catalogue import Entry, LoadOption
 
@@ -152,9 +152,11 @@ class ModelStore:
             # A file under its final name is complete, so a read-only cache is enough.
             if path.is_file():
                 return path
-            with _locked(folder):
+            with folder_lock(folder, _LOCK_SECONDS):
                 if not path.is_file():
                     self._fetch(entry, source, path)
+        except LockBusyError as error:
+            raise ModelFetchError(str(error)) from None
         except OSError as error:
             raise ModelFetchError(
                 f"{source} cannot be kept in {folder}: {error.strerror or error}; "
@@ -188,25 +190,3 @@ def _wrong_hash(what: object, found: str, entry: Entry, fix: str) -> ModelHashEr
         f"{what}: its SHA-256 is {found}, but {entry.sha256} is pinned: {fix}, "
         f"or correct sha256 of the model {entry.name!r} in pyproject.toml"
     )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout  # slow to import
-
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(str(folder / ".lock"), timeout=_LOCK_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ModelFetchError(
-            f"another process has held {lock.lock_file} for {_LOCK_SECONDS:.0f} s: end it first"
-        ) from None
-    except NotImplementedError as error:
-        raise ModelFetchError(
-            f"{folder} is on a file system without locks ({error}): choose another with --llm-cache"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()

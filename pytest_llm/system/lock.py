@@ -1,16 +1,12 @@
-"""One measurer at a time on a machine.
+"""Lock files: who holds one is named in it, and a holder that is killed frees it.
 
-Two runs that measure at once make each other slower, and neither can see it. So whoever measures holds the
-kernel's lock (flock(2)) on one file that all users of the machine share. The kernel lets go of it when the
-process ends, however it ends.
+The lock is the kernel's (flock(2)): it ends with the last process that has the open file, so a program that
+inherits the file keeps the lock after its maker was killed. The name in the file may be older than the lock:
+it counts only while the lock is held and the process lives.
 
-The file says who holds it. That text may be older than the lock: it is believed only while the lock is held
-and the process that it names lives.
-
-The file is opened without ``O_CREAT`` if it exists, since kernels forbid that for other users' files in
-folders like /tmp (``fs.protected_regular``), and never through a link. filelock does otherwise in some
-releases, and truncates what it opens in others. Whoever may only read the file still locks it; then nobody
-learns the holder's name. Containers with a /tmp of their own do not see each other.
+filelock does not serve: it has no shared locks, some releases truncate what they open or follow links, and
+none opens a file of another user that may only be read. Existing files are opened without ``O_CREAT``,
+which kernels forbid for other users' files in folders like /tmp (``fs.protected_regular``).
 """
 
 from __future__ import annotations
@@ -18,28 +14,209 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import stat
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import MachineBusyError, UsageError
-from pytest_llm.system import lock_owner
+from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from pytest_llm.system.lock_owner import Holder
+    from collections.abc import Callable, Iterator, Mapping
 
 VARIABLE = "PYTEST_LLM_LOCK"
+# Another run is over after so many seconds, or it is not worth waiting for.
+PATIENCE = 900.0
 
 # Not the folder of TMPDIR, which batch systems and macOS set for each user or job.
 _DEFAULT = Path("/tmp/pytest-llm-bench.lock")
 _POLL_SECONDS = 0.2
-# Another run is over after so many seconds, or it is not worth waiting for.
-PATIENCE = 900.0
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_LONGEST_COMMAND = 80  # characters
+_LONGEST_TEXT = 4096  # bytes
+
+
+class LockBusyError(LLMBenchError):
+    """Another process holds a lock, and patience is over."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock.
+
+    Attributes:
+        pid: The process.
+        command: Its command line, shortened.
+        since: When it took the lock, in local time.
+    """
+
+    pid: int
+    command: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} ({self.command}) since {self.since}"
+
+
+class FileLock:
+    """A lock on a file, held from ``acquire`` to ``release`` or to the end of every process that has it."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        shared: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Name the file; nothing is touched yet.
+
+        Args:
+            path: The file; its folder must exist when the lock is acquired.
+            shared: Hold it together with others that share it.
+            clock: Seconds; never goes back.
+            sleep: Lets so many seconds pass.
+        """
+        self.path = path
+        self._mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._clock = clock
+        self._sleep = sleep
+        self._handle: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._handle is not None
+
+    @property
+    def handle(self) -> int:
+        """The open file, for programs that are to hold the lock, too."""
+        assert self._handle is not None, "the lock is not held"
+        return self._handle
+
+    def acquire(self, patience_seconds: float, on_progress: Callable[[str], None] = lambda _: None) -> None:
+        """Take the lock once it is free; nothing happens if it is held already.
+
+        Args:
+            patience_seconds: How long to wait at most; 0 does not wait.
+            on_progress: Receives one line before the wait, if there is one.
+
+        Raises:
+            LockBusyError: Another process still holds it.
+            OSError: The file cannot be locked.
+        """
+        deadline = self._clock() + patience_seconds
+        waited = False
+        while not self.held and not self._try():
+            left = deadline - self._clock()
+            if left <= 0:
+                holder = self.holder()
+                named = f" ({holder})" if holder else ""
+                raise LockBusyError(
+                    f"another process has held {self.path} for {patience_seconds:.0f} s{named}: end it first"
+                )
+            if not waited:
+                on_progress(self.busy())
+                waited = True
+            self._sleep(min(_POLL_SECONDS, left))
+
+    def release(self) -> None:
+        """Let go; nothing happens if the lock is not held."""
+        if self._handle is None:
+            return
+        handle, self._handle = self._handle, None
+        if self._mode == fcntl.LOCK_EX:
+            _write(handle, "")
+        os.close(handle)
+
+    def holder(self) -> Holder | None:
+        """Return the process that the file names, None if it names none that lives.
+
+        Only true while the lock is held.
+        """
+        return _read(self.path)
+
+    def busy(self) -> str:
+        """Return a clause about who holds the lock."""
+        return f"{self.path} is held by {self.holder() or 'another process'}"
+
+    def is_free(self) -> bool:
+        """Whether the lock could be taken now; one whose file does not exist or cannot be read could."""
+        try:
+            handle = os.open(self.path, os.O_RDONLY | _FLAGS)
+        except OSError:
+            return True
+        try:
+            return self._locked(handle)
+        except OSError:
+            return True
+        finally:
+            os.close(handle)
+
+    def _try(self) -> bool:
+        # Opened anew each time: the file that was opened before may have been removed.
+        handle = self._open()
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, handle)
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise OSError("it is no regular file")
+            if not self._locked(handle):
+                return False
+            undo.pop_all()
+        self._handle = handle
+        if self._mode == fcntl.LOCK_EX:
+            _write(handle, json.dumps({"pid": os.getpid(), "command": _command(), "since": _now()}))
+        return True
+
+    def _open(self) -> int:
+        return _open(self.path)
+
+    def _locked(self, handle: int) -> bool:
+        try:
+            fcntl.flock(handle, self._mode | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(handle), self.path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            return False
+
+
+class MeasuringLock(FileLock):
+    """One measurer at a time on a machine: two at once make each other slower, and neither can see it.
+
+    All users of the machine share the file. Containers with a /tmp of their own do not see each other.
+    """
+
+    def acquire(self, patience_seconds: float, on_progress: Callable[[str], None] = lambda _: None) -> None:
+        """Take the lock; see :meth:`FileLock.acquire`.
+
+        Raises:
+            MachineBusyError: Another process still measures.
+            UsageError: The file cannot be locked.
+        """
+        try:
+            super().acquire(
+                patience_seconds, lambda busy: on_progress(f"{busy}: waiting up to {patience_seconds:.0f} s")
+            )
+        except LockBusyError:
+            raise MachineBusyError(
+                f"{self.busy()}, and two at once would slow each other: wait for it or end it, or, if they "
+                f"share no device, name another lock file than {self.path} in {VARIABLE}"
+            ) from None
+        except OSError as error:
+            raise UsageError(
+                f"cannot lock {self.path}, so that no two runs measure at once: {reason_of(error)}; "
+                f"name another file in {VARIABLE}"
+            ) from None
+
+    def busy(self) -> str:
+        """Return a clause about who measures."""
+        return f"another run measures on this machine: {self.holder() or 'an unnamed process'}"
+
+    def _open(self) -> int:
+        return _open(self.path, mode=0o666)  # whatever the umask, every user writes here that they measure
 
 
 def lock_path(environment: Mapping[str, str]) -> Path:
@@ -51,114 +228,84 @@ def lock_path(environment: Mapping[str, str]) -> Path:
     return Path(environment.get(VARIABLE) or _DEFAULT).absolute()  # folders may be changed while waiting
 
 
-class MeasuringLock:
-    """Held by this process from ``acquire`` to ``release`` or to its end."""
+@contextlib.contextmanager
+def folder_lock(folder: Path, patience_seconds: float) -> Iterator[None]:
+    """Make a folder and hold the lock in it: one writer at a time.
 
-    def __init__(
-        self,
-        path: Path,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Name the file; nothing is touched yet.
-
-        Args:
-            path: See :func:`lock_path`.
-            clock: Seconds; never goes back.
-            sleep: Lets so many seconds pass.
-        """
-        self._path = path
-        self._clock = clock
-        self._sleep = sleep
-        self._handle: int | None = None
-
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._handle is not None
-
-    def acquire(self, patience_seconds: float, on_progress: Callable[[str], None]) -> None:
-        """Take the lock, once nobody else measures; nothing happens if it is held already.
-
-        Args:
-            patience_seconds: How long to wait for others at most; 0 does not wait.
-            on_progress: Is given one line if there is something to wait for, once.
-
-        Raises:
-            MachineBusyError: Somebody else still measures.
-            UsageError: The file cannot be locked.
-        """
-        deadline = self._clock() + patience_seconds
-        told = False
-        while not self.held and not self._try():
-            left = deadline - self._clock()
-            if left <= 0:
-                raise MachineBusyError(
-                    f"{self._busy()}, and two at once would slow each other: wait for it or end it, or where "
-                    f"they share no device, name another lock file than {self._path} in {VARIABLE}"
-                )
-            if not told:
-                on_progress(f"{self._busy()}: waiting up to {patience_seconds:.0f} s")
-                told = True
-            self._sleep(min(_POLL_SECONDS, left))
-
-    def release(self) -> None:
-        """Let others measure; nothing happens if the lock is not held."""
-        if self._handle is None:
-            return
-        handle, self._handle = self._handle, None
-        lock_owner.erase(handle)
-        os.close(handle)
-
-    def holder(self) -> Holder | None:
-        """Return whom the file names; None if it names nobody who lives.
-
-        Only true while the lock is held.
-        """
-        return lock_owner.read(self._path)
-
-    def _busy(self) -> str:
-        return f"another run measures on this machine: {self.holder() or 'it does not say which'}"
-
-    def _try(self) -> bool:
-        # Opened anew each time: whatever tidies the folder may have removed the file that was opened before.
-        try:
-            handle = _open(self._path)
-            with contextlib.ExitStack() as undo:
-                undo.callback(os.close, handle)
-                if not self._locked(handle):
-                    return False
-                undo.pop_all()
-        except OSError as error:
-            reason = "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
-            raise UsageError(
-                f"cannot lock {self._path}, so that no two runs measure at once: {reason}; "
-                f"name another file in {VARIABLE}"
-            ) from None
-        self._handle = handle
-        lock_owner.write(handle)
-        return True
-
-    def _locked(self, handle: int) -> bool:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError("it is no regular file")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(os.fstat(handle), self._path.stat())
-        except (BlockingIOError, FileNotFoundError):
-            return False
+    Raises:
+        LockBusyError: Another process still holds it.
+        OSError: The folder cannot be made, or the lock not taken.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    lock.acquire(patience_seconds)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _open(path: Path) -> int:
+def reason_of(error: OSError) -> str:
+    """Return why a file cannot be locked, in the system's words."""
+    return "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
+
+
+def _open(path: Path, mode: int | None = None) -> int:
     while True:
         try:
             return os.open(path, os.O_RDWR | _FLAGS)
         except FileNotFoundError:
             pass
-        except PermissionError:
-            return os.open(path, os.O_RDONLY | _FLAGS)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            return os.open(path, os.O_RDONLY | _FLAGS)  # enough to lock what another user made
         with contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS)
-            with contextlib.suppress(OSError):  # not every file system has modes
-                os.fchmod(handle, 0o666)  # whatever the umask, every user is to say here that they measure
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
+            if mode is not None:
+                with contextlib.suppress(OSError):  # not every file system has modes
+                    os.fchmod(handle, mode)
             return handle
+
+
+def _write(handle: int, text: str) -> None:
+    with contextlib.suppress(OSError):  # another user's file, or a full disk: only the name is lost
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, text.encode(), 0)
+
+
+def _read(path: Path) -> Holder | None:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, OverflowError):
+        handle = os.open(path, os.O_RDONLY | _FLAGS)
+        try:
+            named = json.loads(os.read(handle, _LONGEST_TEXT))
+        finally:
+            os.close(handle)
+        holder = Holder(int(named["pid"]), _one_line(str(named["command"])), _one_line(str(named["since"])))
+        return holder if _lives(holder.pid) else None
+    return None
+
+
+def _lives(pid: int) -> bool:
+    if pid <= 0:  # these mean groups of processes
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
+
+
+def _command() -> str:
+    program, *arguments = sys.orig_argv or [sys.executable]
+    return _one_line(" ".join([Path(program).name, *arguments]))
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _one_line(text: str) -> str:
+    """Return what may go to a terminal: any user may have written it."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return shown if len(shown) <= _LONGEST_COMMAND else f"{shown[: _LONGEST_COMMAND - 1]}…"

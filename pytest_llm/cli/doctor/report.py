@@ -98,7 +98,7 @@ def _holder() -> str:
     try:
         lock.acquire(0, lambda _: None)
     except MachineBusyError:
-        return str(lock.holder() or "it does not say which")
+        return str(lock.holder() or "an unnamed process")
     except LLMBenchError as error:
         return str(error)
     lock.release()

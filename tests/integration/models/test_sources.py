@@ -400,7 +400,7 @@ def test_every_refusal_is_an_error_of_ours() -> None:
 def test_importing_the_sources_costs_little() -> None:
     program = (
         "import sys, pytest_llm.models; "
-        "heavy = {'urllib.request', 'http.client', 'importlib.metadata', 'filelock', 'pytest'}; "
+        "heavy = {'urllib.request', 'http.client', 'importlib.metadata', 'pytest'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     folder = str(Path(package.__file__).parents[3])

@@ -30,6 +30,7 @@ from pytest_llm.errors import (
 from pytest_llm.models import Entry, ModelStore, builtin_entries, checksums, store
 from pytest_llm.models.sources import package
 from pytest_llm.records import Model
+from pytest_llm.system.lock import folder_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -451,8 +452,6 @@ def test_a_folder_without_write_permission_stops_a_fetch_with_the_fix(tmp_path: 
 def test_a_lock_that_is_never_given_is_given_up(
     models: ModelStore, cache: Path, entry: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from filelock import FileLock
-
     monkeypatch.setattr(store, "_LOCK_SECONDS", 0.1)
     folder = cache / "models" / "tiny" / str(entry.sha256)[:16]
     folder.mkdir(parents=True)
@@ -460,7 +459,7 @@ def test_a_lock_that_is_never_given_is_given_up(
     done = Event()
 
     def hold() -> None:
-        with FileLock(str(folder / ".lock")):
+        with folder_lock(folder, 0):
             held.set()
             done.wait(10)
 

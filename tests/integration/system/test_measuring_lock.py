@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
-from pytest_llm.system.lock import MeasuringLock, lock_path
-from pytest_llm.system.lock_owner import Holder
+from pytest_llm.system.lock import Holder, MeasuringLock, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,7 +76,7 @@ class Waiting:
         self._after(self.now)
 
     def lock(self, path: Path) -> MeasuringLock:
-        return MeasuringLock(path, lambda: self.now, self.sleep)
+        return MeasuringLock(path, clock=lambda: self.now, sleep=self.sleep)
 
 
 def refuse(line: str) -> None:
@@ -204,7 +203,7 @@ def test_a_stale_name_is_not_told_of_a_holder_that_wrote_none(path: Path) -> Non
     path.write_text(json.dumps({"pid": child.pid, "command": "pytest of old", "since": "yesterday"}))
     message = refusal(path)
     assert "pytest of old" not in message
-    assert "another run measures on this machine: it does not say which" in message
+    assert "another run measures on this machine: an unnamed process" in message
     lock.release()
 
 
@@ -285,7 +284,7 @@ def test_a_file_that_may_only_be_read_is_locked_and_names_nobody(
     path.touch()
     deny(monkeypatch, os.O_RDWR)
     lock = take(path)
-    assert "it does not say which" in refusal(path)
+    assert "an unnamed process" in refusal(path)
     lock.release()
     take(path).release()
 
@@ -358,8 +357,8 @@ def test_a_lock_on_a_file_that_was_removed_meanwhile_is_none(
     really = measuring_lock._open
     opened = []
 
-    def removed_once(path: Path) -> int:
-        opened.append(handle := really(path))
+    def removed_once(path: Path, mode: int | None = None) -> int:
+        opened.append(handle := really(path, mode))
         if len(opened) == 1:
             path.unlink()
         return handle
