@@ -1,1 +1,1 @@
-"""Which build did it: every guilty step along a row of builds, found by comparing pairs of them."""
+"""Search for the builds that made a test slower or changed its output, by comparing pairs of them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.bisect import interpret
-from pytest_llm.bisect.search import Answer, Found, Relation, compare_neighbours, search
+from pytest_llm.bisect.search import Answer, Relation, SearchResult, compare_neighbours, search
 from pytest_llm.stats.sequential import NEGLIGIBLE
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.bisect.cache import Unfit
     from pytest_llm.bisect.comparisons import Compared, Pairs
-    from pytest_llm.bisect.request import Planned
+    from pytest_llm.bisect.pytest_runner import Planned
     from pytest_llm.records import Build
 
 # Of outputs, which are the same or not.
@@ -30,7 +30,7 @@ class Bisected:
         planned: The test.
         builds: In order, as the user wrote them.
         target: What was followed: a metric's name, or "output"; "" if an end cannot be tested.
-        found: The steps.
+        search: The steps.
         compared: Every comparison, in the order in which they were made.
         described: How the builds that start describe themselves, by place.
         unfit: Why others cannot be tested, by place.
@@ -40,7 +40,7 @@ class Bisected:
     planned: Planned
     builds: Sequence[str]
     target: str
-    found: Found
+    search: SearchResult
     compared: Sequence[Compared]
     described: Mapping[int, Build]
     unfit: Mapping[int, Unfit]

@@ -39,7 +39,7 @@ class Unfit:
         return f"{self.what}: {self.reason}"
 
 
-class Kept:
+class Cache:
     """The files of one test on one machine."""
 
     def __init__(self, folder: Path, conditions: Mapping[str, Any], *, fresh: bool = False) -> None:
@@ -73,7 +73,7 @@ class Kept:
         rule = document["rule"]
         return document if rule is not None and rule["family"] >= family else None
 
-    def keep_comparison(self, reference: object, candidate: object, document: Mapping[str, Any]) -> None:
+    def store_comparison(self, reference: object, candidate: object, document: Mapping[str, Any]) -> None:
         """Keep the results of two builds."""
         self._write(self._path("comparison", reference, candidate), document)
 
@@ -87,7 +87,7 @@ class Kept:
         except (OSError, ValueError, DecodeError):
             return None
 
-    def keep_unfit(self, build: object, unfit: Unfit) -> None:
+    def store_unfit(self, build: object, unfit: Unfit) -> None:
         """Keep why a build cannot run."""
         self._write(self._path("unfit", build), encode(unfit))
 

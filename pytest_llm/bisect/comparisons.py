@@ -1,4 +1,4 @@
-"""Compares any two builds of a row, each pair once: kept answers first, then pytest."""
+"""Comparisons of any two builds, each pair once: from the cache, or measured by pytest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_llm.errors import BuildError, EngineError, EngineMissingError, LLMBe
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_llm.bisect.cache import Kept
+    from pytest_llm.bisect.cache import Cache
     from pytest_llm.bisect.pytest_runner import Runner
     from pytest_llm.records import Build
 
@@ -49,7 +49,7 @@ class Pairs:
         builds: Sequence[str],
         describe: Callable[[str], Build],
         runner: Runner,
-        kept: Kept,
+        cache: Cache,
         comparisons: int,
         gates: int,
         clock: Callable[[], float] = time.monotonic,
@@ -60,7 +60,7 @@ class Pairs:
             builds: In order; no two the same.
             describe: Starts a build and lets it describe itself; what it raises makes a build unfit.
             runner: Measures.
-            kept: Where answers are kept.
+            cache: Where answers are kept.
             comparisons: How many share the error rate.
             gates: How many verdicts each of them holds.
             clock: In seconds.
@@ -71,7 +71,7 @@ class Pairs:
         self.compared: list[Compared] = []
         self._describe = describe
         self._runner = runner
-        self._kept = kept
+        self._cache = cache
         self._comparisons = comparisons
         self._family = comparisons * gates
         self._clock = clock
@@ -88,22 +88,22 @@ class Pairs:
         fit = [self._is_fit(place) for place in (first, last)]  # both, so that both are told
         if not all(fit):
             return None
-        found = self._kept_or_measured(first, last)
+        found = self._cached_or_measured(first, last)
         if found is not None:
             self.compared.append(found)
         return found
 
-    def _kept_or_measured(self, first: int, last: int) -> Compared | None:
+    def _cached_or_measured(self, first: int, last: int) -> Compared | None:
         sides = self._identity(first), self._identity(last)
-        kept = self._kept.comparison(*sides, self._family)
-        if kept is not None:
-            return Compared(first, last, kept)
+        cache = self._cache.comparison(*sides, self._family)
+        if cache is not None:
+            return Compared(first, last, cache)
         started = self._clock()
         outcome = self._runner.compare(self.builds[first], self.builds[last], self._comparisons)
         if outcome.results is None:
             self._blame(first, last, outcome.reason)
             return None
-        self._kept.keep_comparison(*sides, outcome.results)
+        self._cache.store_comparison(*sides, outcome.results)
         return Compared(first, last, outcome.results, self._clock() - started)
 
     def _identity(self, place: int) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Pairs:
             what: Literal["cannot run", "cannot be built"] = "cannot run" if runs else "cannot be built"
             self.unfit[place] = Unfit(what, self._said_of(place, str(error)))
             return
-        known = self._kept.unfit(self._identity(place))
+        known = self._cache.unfit(self._identity(place))
         if known is not None:
             self.unfit[place] = known
 
@@ -138,7 +138,7 @@ class Pairs:
         if len(failed) == 1:
             ((place, why),) = failed.items()
             self.unfit[place] = Unfit("cannot run", self._said_of(place, why))
-            self._kept.keep_unfit(self._identity(place), self.unfit[place])
+            self._cache.store_unfit(self._identity(place), self.unfit[place])
             return
         which = "neither can be measured alone" if failed else "each of them can be measured alone"
         raise UsageError(f"{self.builds[first]} and {self.builds[last]}: {which}: {reason}")

@@ -15,7 +15,7 @@ from pytest_llm.records import Verdict, metrics
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.bisect.request import Planned
+    from pytest_llm.bisect.pytest_runner import Planned
 
 # What can be followed besides the metrics that a test gates.
 OUTPUT = "output"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MACHINE_OWN = {"fingerprint", "qualified"}
 
 
-def paragraph(
+def text(
     found: Bisected,
     step: Stretch,
     options: Sequence[str],
@@ -29,15 +29,15 @@ def paragraph(
     commits: Sequence[str] = (),
     operators: Sequence[OperatorRun] = (),
 ) -> list[str]:
-    """Return the lines that tell of one guilty step.
+    """Return the lines about one culprit.
 
     Args:
         found: The bisect.
-        step: The one to tell of.
-        options: What pytest was given besides the test and the builds.
-        command: The bisect's own words.
-        commits: What is known of the commit that it leads to, if it is one.
-        operators: Where it got slower, if that was looked into.
+        step: The culprit.
+        options: What pytest received besides the test and the builds.
+        command: The bisect's own command line.
+        commits: Lines about the commit that it leads to, if it is one.
+        operators: The operators' times, if they were measured.
     """
     compared = found.between(step.first, step.last)
     results = compared.results

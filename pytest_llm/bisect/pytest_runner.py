@@ -1,4 +1,4 @@
-"""Has pytest, in a process of its own, say what it plans, compare two builds, or try one."""
+"""Runs pytest in a process of its own: to plan a test, compare two builds, or try one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.bisect.request import Planned, Selected
 from pytest_llm.errors import UsageError
+from pytest_llm.records import Gate, LoadOptions, Workload  # noqa: TC001 - the codec reads annotations
 from pytest_llm.records.serialization import decode
 from pytest_llm.reports import results_schema
 
@@ -32,6 +32,44 @@ _ALWAYS = (
     "-o",
     "llm_update_baselines=",
 )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A benchmark that compares two builds.
+
+    Attributes:
+        nodeid: As pytest writes it.
+        model: What the test calls it.
+        model_sha256: Of its file.
+        load_options: As asked.
+        workload: As asked.
+        gates: What the two builds are compared in.
+        sessions: How many a comparison takes at most.
+        seconds: About how long a comparison takes where a token costs no more than 10 ms.
+    """
+
+    nodeid: str
+    model: str
+    model_sha256: str
+    load_options: LoadOptions
+    workload: Workload
+    gates: tuple[Gate, ...]
+    sessions: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What pytest selected.
+
+    Attributes:
+        benchmarks: Those that could be measured.
+        problems: Why others could not.
+    """
+
+    benchmarks: tuple[Planned, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.bisect import interpret
 from pytest_llm.bisect.search import Relation
@@ -25,10 +25,24 @@ _OUTPUT = {
 }
 
 
+class Report(NamedTuple):
+    """What a bisect came to, for people and for programs.
+
+    Attributes:
+        lines: For people.
+        document: The same as plain values.
+        culprits: How many there are.
+    """
+
+    lines: list[str]
+    document: dict[str, Any]
+    culprits: int
+
+
 def lines(found: Bisected) -> list[str]:
-    """Say what was found, without the paragraphs."""
+    """Return the result in lines, without the texts for an issue."""
     told = _ends(found)
-    for step in found.found.steps:
+    for step in found.search.steps:
         told += _step(found, step)
     told += _doubts(found)
     told += [f"{name(found, place)} {unfit}" for place, unfit in sorted(found.unfit.items())]
@@ -41,10 +55,10 @@ def document(found: Bisected) -> dict[str, Any]:
         "nodeid": found.planned.nodeid,
         "followed": found.target or None,
         "builds": [_build(found, place) for place in range(len(found.builds))],
-        "ends": found.found.ends.relation.value,
-        "steps": [_stretch(found, each) for each in found.found.steps],
-        "rests": [_stretch(found, each) for each in found.found.rests],
-        "unsearched": [_stretch(found, each) for each in found.found.unsearched],
+        "ends": found.search.ends.relation.value,
+        "steps": [_stretch(found, each) for each in found.search.steps],
+        "unexplained": [_stretch(found, each) for each in found.search.unexplained],
+        "unsearched": [_stretch(found, each) for each in found.search.unsearched],
         "comparisons": [_compared(found, each) for each in found.compared],
         "sharing_the_error_rate": found.comparisons,
     }
@@ -106,7 +120,7 @@ def error_rate(found: Bisected) -> str:
 
 def _ends(found: Bisected) -> list[str]:
     good, bad = found.builds[0], found.builds[-1]
-    relation = found.found.ends.relation
+    relation = found.search.ends.relation
     if relation is Relation.UNTESTABLE:
         ends = (("good", 0), ("bad", len(found.builds) - 1))
         return [
@@ -130,7 +144,7 @@ def _step(found: Bisected, step: Stretch) -> list[str]:
     compared = found.between(step.first, step.last)
     first, last = name(found, step.first), name(found, step.last)
     if step.answer.relation is Relation.WORSE:
-        head = f"guilty: {last}: {headline(compared, found.target)}"
+        head = f"culprit: {last}: {headline(compared, found.target)}"
     else:
         head = f"better: {last}: {headline(compared, found.target)}"
     told = [head, f"  compared with {first}"]
@@ -140,16 +154,16 @@ def _step(found: Bisected, step: Stretch) -> list[str]:
 
 
 def _doubts(found: Bisected) -> list[str]:
-    rests = [
+    unexplained = [
         f"between {found.builds[each.first]} and {found.builds[each.last]} is a change that no step accounts "
         f"for: {change(found.between(each.first, each.last), found.target)}"
-        for each in found.found.rests
+        for each in found.search.unexplained
     ]
-    quiet = [f"{found.builds[each.first]} … {found.builds[each.last]}" for each in found.found.unsearched]
+    quiet = [f"{found.builds[each.first]} … {found.builds[each.last]}" for each in found.search.unsearched]
     if not quiet:
-        return rests
+        return unexplained
     return [
-        *rests,
+        *unexplained,
         f"not looked into, as their ends do not differ: {'; '.join(quiet)} (--neighbours compares every "
         "build with the one before it)",
     ]

@@ -1,4 +1,4 @@
-"""Every step along a row of builds at which something changed: pure, over whatever compares two of them.
+"""Search for every step in a range of builds at which something changed, by comparing pairs of them.
 
 Sizes are log ratios, so that they add: what lies between two builds is what lies between the first and one in
 the middle, and between that one and the second.
@@ -9,8 +9,8 @@ the middle, and between that one and the second.
 3. A half whose ends do not differ is left alone, unless the halves that do leave part of the whole
    *unexplained*: the least that the whole may be, less the most that they may be, is more than is
    negligible. Then it is split as well. So a step that one comparison missed is found by the next, and losses
-   too small to be called one by one are told as the rest that they are.
-4. The whole row is split at least once, whatever its ends say: somebody thinks that there is a step in it.
+   too small to be called one by one are reported as unexplained.
+4. The whole range is split at least once, whatever its ends say: the user expects a step in it.
 
 A build that cannot be tested is passed over for the nearest one that can. What no comparison of ends can see
 is a loss and a gain of equal size within a half that is left alone: ``compare_neighbours`` sees those.
@@ -80,25 +80,25 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
         ends: How the last build compares with the first.
         steps: In order: neighbours, but for builds that cannot be tested, that were told apart.
-        rests: Stretches with a change that their steps do not account for.
+        unexplained: Stretches with a change that their steps do not account for.
         unsearched: Halves with builds in them that were not split, as their ends do not differ.
         untestable: The places of builds that were tried and cannot be tested.
     """
 
     ends: Answer
     steps: tuple[Stretch, ...] = ()
-    rests: tuple[Stretch, ...] = ()
+    unexplained: tuple[Stretch, ...] = ()
     unsearched: tuple[Stretch, ...] = ()
     untestable: tuple[int, ...] = ()
 
     @property
-    def guilty(self) -> tuple[Stretch, ...]:
+    def culprits(self) -> tuple[Stretch, ...]:
         """The steps for the worse."""
         return tuple(each for each in self.steps if each.answer.relation is Relation.WORSE)
 
@@ -116,7 +116,7 @@ class Bill(NamedTuple):
 
 
 def bill(count: int, *, neighbours: bool = False) -> Bill:
-    """Return how many comparisons a row of so many builds takes, at least 2.
+    """Return how many comparisons so many builds take, at least 2.
 
     Each split adds two, and n builds are split n - 2 times at most.
     """
@@ -125,8 +125,8 @@ def bill(count: int, *, neighbours: bool = False) -> Bill:
     return Bill(1 + 2 * math.ceil(math.log2(count - 1)) if count > 2 else 1, max(1, 2 * count - 3))
 
 
-def search(count: int, compare: Compare, negligible: float) -> Found:
-    """Find the steps along a row of builds; see the module's docstring.
+def search(count: int, compare: Compare, negligible: float) -> SearchResult:
+    """Find the steps in a range of builds; see the module's docstring.
 
     Args:
         count: How many builds there are, at least 2.
@@ -135,23 +135,23 @@ def search(count: int, compare: Compare, negligible: float) -> Found:
     """
     ends = compare(0, count - 1)
     if ends.relation is Relation.UNTESTABLE:
-        return Found(ends)
+        return SearchResult(ends)
     splitting = _Splitting(compare, negligible)
     splitting.explore(Stretch(0, count - 1, ends))
-    return Found(
+    return SearchResult(
         ends,
         _in_order(splitting.steps),
-        _in_order(splitting.rests),
+        _in_order(splitting.unexplained),
         _in_order(splitting.unsearched),
         tuple(sorted(splitting.untestable)),
     )
 
 
-def compare_neighbours(count: int, compare: Compare) -> Found:
+def compare_neighbours(count: int, compare: Compare) -> SearchResult:
     """Find the steps by comparing every build with the one before it that can be tested, after the ends."""
     ends = compare(0, count - 1)
     if ends.relation is Relation.UNTESTABLE:
-        return Found(ends)
+        return SearchResult(ends)
     steps, untestable, before = [], [], 0
     for place in range(1, count):
         answer = ends if (before, place) == (0, count - 1) else compare(before, place)
@@ -161,7 +161,7 @@ def compare_neighbours(count: int, compare: Compare) -> Found:
         if answer.differs:
             steps.append(Stretch(before, place, answer))
         before = place
-    return Found(ends, tuple(steps), untestable=tuple(untestable))
+    return SearchResult(ends, tuple(steps), untestable=tuple(untestable))
 
 
 @dataclass
@@ -169,7 +169,7 @@ class _Splitting:
     compare: Compare
     negligible: float
     steps: list[Stretch] = field(default_factory=list)
-    rests: list[Stretch] = field(default_factory=list)
+    unexplained: list[Stretch] = field(default_factory=list)
     unsearched: list[Stretch] = field(default_factory=list)
     untestable: set[int] = field(default_factory=set)
 
@@ -186,7 +186,7 @@ class _Splitting:
         if alike and self._unexplained(whole.answer, [each.answer for each in apart]):
             more = [self.explore(each) for each in alike]
             if not any(more):
-                self._note_rest(whole)
+                self._note_unexplained(whole)
             found += more
         else:
             self.unsearched += [each for each in alike if self._untried(each)]
@@ -212,9 +212,9 @@ class _Splitting:
             return -whole.high + sum(each.low for each in parts) > self.negligible
         return False
 
-    def _note_rest(self, whole: Stretch) -> None:
-        inside = [each for each in self.rests if whole.first <= each.first and each.last <= whole.last]
-        self.rests = [each for each in self.rests if each not in inside] + [whole]
+    def _note_unexplained(self, whole: Stretch) -> None:
+        inside = [each for each in self.unexplained if whole.first <= each.first and each.last <= whole.last]
+        self.unexplained = [each for each in self.unexplained if each not in inside] + [whole]
 
 
 def _in_order(stretches: Sequence[Stretch]) -> tuple[Stretch, ...]:

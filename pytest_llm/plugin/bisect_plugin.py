@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.bisect.request import Planned, Selected
+from pytest_llm.bisect.pytest_runner import Planned, Selected
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.measure.plan import estimate
 from pytest_llm.plugin.state import PROBLEM, bench_of

@@ -123,16 +123,16 @@ def test_a_bisect_of_five_builds_is_killed_goes_on_and_names_the_slow_one(bisect
     builds = row.split(",")
     assert status == 0
     lines = err.splitlines()
-    assert lines[0].startswith(f"5 builds, {NODEID}: at most 5 comparisons if one build is guilty (")
+    assert lines[0].startswith(f"5 builds, {NODEID}: at most 5 comparisons for one culprit (")
     assert [line.partition(";")[0] for line in lines[1 : len(told)]] == [
         line.partition(";")[0] for line in told[1:]
     ]
-    kept = [line for line in lines if "; kept from before; " in line]
+    kept = [line for line in lines if "; stored before; " in line]
     assert len(kept) == len(told) - 1
     assert len(lines) == 6, err
     # −20 % of the rate is 25 % more time.
     first, last = (f"llama-cpp-python@{each}" for each in (builds[2], builds[3]))
-    assert f"guilty: {last}, llama-cpp-python 0.0.1 (llama.cpp 57a9d1234): generation speed fell from " in out
+    assert f"culprit: {last}, llama-cpp-python 0.0.1 (llama.cpp 57a9d1234): generation speed fell " in out
     assert "128.0 tok/s to 102.4 tok/s, −20.0 % (95 % interval −20.0 … −20.0 %, " in out
     assert f"  compared with {first}, " in out
     assert "  same output; same configuration" in out
@@ -156,7 +156,7 @@ def killed_after_two_comparisons(words: list[str]) -> list[str]:
     return told
 
 
-def test_two_guilty_builds_are_named_beside_one_that_is_not_built_and_one_that_does_not_run(
+def test_two_culprits_are_named_beside_one_that_is_not_built_and_one_that_does_not_run(
     bisect: Bisect,
 ) -> None:
     row = bisect.row(
@@ -254,7 +254,7 @@ def refused(bisect: Bisect, *words: str) -> str:
         (["--good=venv:."], "name the builds with --good and --bad"),
         (["--good=venv:.", "--bad=venv:.", "--builds=venv:."], "or with --builds alone"),
         (["--builds=venv:."], "a bisect takes two builds at least"),
-        (["--good=venv:.", "--bad=venv:."], "is in the row twice"),
+        (["--good=venv:.", "--bad=venv:."], "is given twice"),
         (["--builds=venv:.,venv:nowhere"], "there is no folder"),
     ],
 )

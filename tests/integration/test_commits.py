@@ -76,7 +76,7 @@ def commits(checkout: Checkout) -> list[str]:
     return made
 
 
-def test_the_guilty_commit_is_named_with_its_subject_and_date(
+def test_the_culprit_commit_is_named_with_its_subject_and_date(
     words: Callable[..., list[str]],
     checkout: Checkout,
     commits: list[str],
@@ -91,15 +91,15 @@ def test_the_guilty_commit_is_named_with_its_subject_and_date(
     assert err.startswith("4 commits, 1 that change nothing that is compiled left out\n")
     assert "up to 0 left" not in err
     builds = [f"llama-cpp-python@git:{each[:12]}:{checkout.path}" for each in commits]
-    assert f"guilty: {builds[2]}, llama-cpp-python 0.0.1 (llama.cpp 57a9d1234): generation speed fell" in out
+    assert f"culprit: {builds[2]}, llama-cpp-python 0.0.1 (llama.cpp 57a9d1234): generation speed fell" in out
     told = f"ommit {commits[2]}: sources: be clever (authored 2026-01-02 03:04:05 +0000)"
-    assert f"guilty c{told}" in out
+    assert f"culprit c{told}" in out
     assert f"- C{told}." in out
     assert f"--llm-candidate={builds[2]} --llm-against={builds[1]}" in out
     assert f"--good={builds[0]} --bad={builds[3]}" in out
 
 
-def test_a_guilty_build_is_followed_into_its_commits(
+def test_a_culprit_build_is_followed_into_its_commits(
     words: Callable[..., list[str]],
     checkout: Checkout,
     commits: list[str],

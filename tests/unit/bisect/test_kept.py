@@ -6,7 +6,7 @@ import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.bisect.cache import Kept, Unfit, identity
+from pytest_llm.bisect.cache import Cache, Unfit, identity
 from pytest_llm.records import Build
 from pytest_llm.reports import results
 from pytest_llm.stats.sequential import rule_for
@@ -31,42 +31,42 @@ def document(family: int = 7) -> dict[str, Any]:
 
 
 def test_what_was_kept_is_there_for_whoever_comes_next(tmp_path: Path) -> None:
-    Kept(tmp_path / "new", TEST).keep_comparison("a", "b", document())
-    assert Kept(tmp_path / "new", TEST).comparison("a", "b", 7) == document()
+    Cache(tmp_path / "new", TEST).store_comparison("a", "b", document())
+    assert Cache(tmp_path / "new", TEST).comparison("a", "b", 7) == document()
 
 
 def test_the_other_way_round_is_another_comparison(tmp_path: Path) -> None:
-    Kept(tmp_path, TEST).keep_comparison("a", "b", document())
-    assert Kept(tmp_path, TEST).comparison("b", "a", 7) is None
+    Cache(tmp_path, TEST).store_comparison("a", "b", document())
+    assert Cache(tmp_path, TEST).comparison("b", "a", 7) is None
 
 
 def test_other_conditions_are_another_comparison(tmp_path: Path) -> None:
-    Kept(tmp_path, TEST).keep_comparison("a", "b", document())
-    assert Kept(tmp_path, {**TEST, "plugin": "2"}).comparison("a", "b", 7) is None
+    Cache(tmp_path, TEST).store_comparison("a", "b", document())
+    assert Cache(tmp_path, {**TEST, "plugin": "2"}).comparison("a", "b", 7) is None
 
 
 def test_an_answer_is_used_if_it_was_judged_as_strictly(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, TEST)
-    kept.keep_comparison("a", "b", document(family=7))
-    assert kept.comparison("a", "b", 6) is not None
-    assert kept.comparison("a", "b", 8) is None
+    cache = Cache(tmp_path, TEST)
+    cache.store_comparison("a", "b", document(family=7))
+    assert cache.comparison("a", "b", 6) is not None
+    assert cache.comparison("a", "b", 8) is None
 
 
 def test_a_damaged_file_is_as_none(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, TEST)
-    kept.keep_comparison("a", "b", document())
-    kept.keep_unfit("c", Unfit("cannot run", "it died"))
+    cache = Cache(tmp_path, TEST)
+    cache.store_comparison("a", "b", document())
+    cache.store_unfit("c", Unfit("cannot run", "it died"))
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:20])
-    assert kept.comparison("a", "b", 7) is None
-    assert kept.unfit("c") is None
+    assert cache.comparison("a", "b", 7) is None
+    assert cache.unfit("c") is None
 
 
 def test_a_fresh_bisect_uses_only_its_own(tmp_path: Path) -> None:
-    Kept(tmp_path, TEST).keep_comparison("a", "b", document())
-    fresh = Kept(tmp_path, TEST, fresh=True)
+    Cache(tmp_path, TEST).store_comparison("a", "b", document())
+    fresh = Cache(tmp_path, TEST, fresh=True)
     assert fresh.comparison("a", "b", 7) is None
-    fresh.keep_comparison("a", "b", document())
+    fresh.store_comparison("a", "b", document())
     assert fresh.comparison("a", "b", 7) is not None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.bisect.cache import Kept, Unfit
+from pytest_llm.bisect.cache import Cache, Unfit
 from pytest_llm.bisect.comparisons import Pairs
 from pytest_llm.bisect.pytest_runner import Outcome, Runner
 from pytest_llm.errors import EngineError, EngineMissingError, UsageError
@@ -37,13 +37,13 @@ class Machine(Runner):
         return Outcome(None, f"{candidate} died") if candidate in self.broken else Outcome({})
 
 
-class Nothing(Kept):
+class Nothing(Cache):
     """Keeps comparisons nowhere: their results here are none."""
 
     def comparison(self, reference: object, candidate: object, family: int) -> None:
         return None
 
-    def keep_comparison(self, *_: Any) -> None:
+    def store_comparison(self, *_: Any) -> None:
         pass
 
 

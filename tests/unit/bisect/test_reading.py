@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_llm.bisect import interpret
-from pytest_llm.bisect.request import Planned
+from pytest_llm.bisect.pytest_runner import Planned
 from pytest_llm.bisect.search import Relation
 from pytest_llm.checks.drift import sentence
 from pytest_llm.errors import UnknownNameError

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_llm.bisect.releases import Release, between, listed, parse
+from pytest_llm.bisect import build_range
+from pytest_llm.bisect.build_range import released_versions
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import UsageError
 
 LISTED = ["0.3.10", "0.3.9", "0.3.2", "0.3.9rc1", "0.3.1", "0.2.90", "0.3"]
 
 
-def row(good: str, bad: str) -> list[str]:
-    first, last = parse(good), parse(bad)
-    assert first is not None
-    assert last is not None
-    return between(first, last, LISTED)
+def all_between(good: str, bad: str) -> list[str]:
+    found = build_range.builds(
+        good, bad, None, lambda text: parse_build(text, Path.cwd()), versions=lambda: LISTED
+    )
+    return [each.removeprefix("llama-cpp-python@") for each in found]
 
 
 def test_numbers_order_them_and_both_ends_are_in() -> None:
-    assert row("0.3.1", "0.3.10") == ["0.3.1", "0.3.2", "0.3.9", "0.3.10"]
+    assert all_between("0.3.1", "0.3.10") == ["0.3.1", "0.3.2", "0.3.9", "0.3.10"]
 
 
 def test_a_zero_at_the_end_says_nothing() -> None:
-    assert row("0.3.0", "0.3.2") == ["0.3", "0.3.1", "0.3.2"]
+    assert all_between("0.3.0", "0.3.2") == ["0.3", "0.3.1", "0.3.2"]
 
 
 def test_all_are_written_as_the_ends_are() -> None:
-    good, bad = "llama-cpp-python@0.3.2[-DX=1]", "llama-cpp-python@0.3.9[-DX=1]"
-    assert row(good, bad) == [good, bad]
+    good, bad = "0.3.2[-DX=1]", "0.3.9[-DX=1]"
+    assert all_between(f"llama-cpp-python@{good}", bad) == [good, bad]
 
 
 @pytest.mark.parametrize(
@@ -45,16 +48,12 @@ def test_all_are_written_as_the_ends_are() -> None:
 )
 def test_ends_that_make_no_row_are_refused(good: str, bad: str, told: str) -> None:
     with pytest.raises(UsageError, match=told.replace("[", r"\[")):
-        row(good, bad)
+        all_between(good, bad)
 
 
-@pytest.mark.parametrize("text", ["llama-cpp-python", "venv:0.3.1", "ollama@0.3.1", "0.3.1rc1", ""])
-def test_other_builds_are_no_releases(text: str) -> None:
-    assert parse(text) is None
-
-
-def test_a_release_has_parts() -> None:
-    assert parse("0.3.36[-DGGML_AVX2=OFF]") == Release("", "0.3.36", "[-DGGML_AVX2=OFF]")
+@pytest.mark.parametrize("text", ["llama-cpp-python", "venv:/", "0.3.1rc1"])
+def test_between_other_builds_nothing_is_listed(text: str) -> None:
+    assert all_between(text, "0.3.10") == [text, "0.3.10"]
 
 
 class Pip:
@@ -72,18 +71,18 @@ class Pip:
 
 def test_pip_lists_them() -> None:
     pip = Pip("llama-cpp-python (0.3.2)\nAvailable versions: 0.3.2, 0.3.1\n  INSTALLED: 0.3.1\n")
-    assert listed({}, pip) == ["0.3.2", "0.3.1"]
+    assert released_versions({}, pip) == ["0.3.2", "0.3.1"]
     assert pip.command[-3:] == ["index", "versions", "llama-cpp-python"]
 
 
 def test_the_index_of_uv_is_pip_s_where_pip_has_none() -> None:
     pip = Pip("Available versions: 1")
-    listed({"UV_INDEX_URL": "a mirror"}, pip)
+    released_versions({"UV_INDEX_URL": "a mirror"}, pip)
     assert pip.environment["PIP_INDEX_URL"] == "a mirror"
-    listed({"UV_INDEX_URL": "a mirror", "PIP_INDEX_URL": "another"}, pip)
+    released_versions({"UV_INDEX_URL": "a mirror", "PIP_INDEX_URL": "another"}, pip)
     assert pip.environment["PIP_INDEX_URL"] == "another"
 
 
 def test_what_pip_says_instead_is_told_with_the_way_out() -> None:
     with pytest.raises(UsageError, match="cannot be listed: ERROR: no way; name the builds themselves"):
-        listed({}, Pip(errors="ERROR: no\n way\n"))
+        released_versions({}, Pip(errors="ERROR: no\n way\n"))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pytest_llm.bisect.search import (
     Answer,
-    Found,
     Relation,
+    SearchResult,
     bill,
     compare_neighbours,
     search,
@@ -53,7 +53,7 @@ class Row:
         size = self.true(first, last) + self.noise.get((first, last), 0.0)
         return answer(size, self.width)
 
-    def search(self) -> Found:
+    def search(self) -> SearchResult:
         return search(self.count, self.compare, NEGLIGIBLE)
 
     def expected(self) -> list[tuple[int, int]]:
@@ -74,7 +74,7 @@ def answer(size: float, width: float = 0.0) -> Answer:
     return Answer(Relation.INCONCLUSIVE, size, low, high)
 
 
-def places(found: Found) -> list[tuple[int, int]]:
+def places(found: SearchResult) -> list[tuple[int, int]]:
     return [(each.first, each.last) for each in found.steps]
 
 
@@ -96,8 +96,8 @@ def rows(draw: st.DrawFn, change: st.SearchStrategy[float] = losses) -> Row:
 def test_all_losses_are_found_and_none_is_invented(row: Row) -> None:
     found = row.search()
     assert places(found) == row.expected()
-    assert found.steps == found.guilty
-    assert found.rests == ()
+    assert found.steps == found.culprits
+    assert found.unexplained == ()
 
 
 @given(rows())
@@ -195,20 +195,20 @@ def test_a_loss_behind_a_gain_of_the_same_size_is_found_where_the_middle_tells_t
     found = Row([-0.2, 0.0, 0.0, 0.2]).search()
     assert found.ends.relation is Relation.SAME
     assert places(found) == [(0, 1), (3, 4)]
-    assert [(each.first, each.last) for each in found.guilty] == [(3, 4)]
+    assert [(each.first, each.last) for each in found.culprits] == [(3, 4)]
 
 
 def test_a_good_end_that_is_bad_is_a_step_for_the_better() -> None:
     found = Row([-0.2, 0.0, 0.0, 0.0]).search()
     assert found.ends.relation is Relation.BETTER
     assert places(found) == [(0, 1)]
-    assert found.guilty == ()
+    assert found.culprits == ()
 
 
 def test_an_end_that_cannot_be_tested_ends_the_search() -> None:
     row = Row([0.0, 0.2, 0.0], untestable=frozenset({3}))
     found = row.search()
-    assert found == Found(Answer(Relation.UNTESTABLE))
+    assert found == SearchResult(Answer(Relation.UNTESTABLE))
     assert row.asked == [(0, 3)]
 
 
@@ -228,7 +228,7 @@ def test_losses_too_small_to_be_called_one_by_one_are_told_as_a_rest() -> None:
     found = Row([small] * 4).search()
     assert found.ends.relation is Relation.WORSE
     assert found.steps == ()
-    assert [(each.first, each.last) for each in found.rests] == [(0, 4)]
+    assert [(each.first, each.last) for each in found.unexplained] == [(0, 4)]
 
 
 def stubborn(row: Row, *missed: tuple[int, int]) -> Compare:
@@ -245,7 +245,7 @@ def test_a_step_that_one_comparison_missed_is_found_by_the_next() -> None:
     row = Row([0.0, 0.2, 0.0, 0.0])
     found = search(row.count, stubborn(row, (0, 2)), NEGLIGIBLE)
     assert places(found) == [(1, 2)]
-    assert found.rests == ()
+    assert found.unexplained == ()
 
 
 def test_a_missed_step_beside_one_that_was_found_leaves_a_rest_to_explain() -> None:

@@ -1,4 +1,4 @@
-"""Where a guilty step got slower, if both of its builds were made from sources."""
+"""Operators that got slower in a culprit, if both of its builds were made from sources."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def operators_of(
     parse: Callable[[str], BuildReference],
     on_progress: Callable[[str], None],
 ) -> tuple[OperatorRun, ...]:
-    """Return which operations take how long on both sides of a step; nothing where a side has no sources.
+    """Return the operators' times on both sides of a step; none if a side has no sources.
 
     Args:
         found: The bisect.
-        step: The guilty one.
-        provider: Knows where sources are.
-        parse: Makes a build of what the user wrote.
-        on_progress: Is given a line where there is something to wait for.
+        step: The culprit.
+        provider: Gives the sources.
+        parse: Reads a build.
+        on_progress: Receives a line before a wait.
     """
     if found.target == interpret.OUTPUT:
         return ()

@@ -1,0 +1,168 @@
+"""Builds of a bisect, oldest first: a list, or all releases or commits between two ends.
+
+Releases are listed as whoever installs packages here lists them: pip's index, mirrors included.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, TypeGuard
+
+from pytest_llm.bisect import commits
+from pytest_llm.errors import UsageError
+from pytest_llm.records import Commit, Release
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_llm.records import BuildReference
+
+DISTRIBUTION = "llama-cpp-python"
+_SECONDS = 120
+_PLAIN = re.compile(r"\d+(?:\.\d+)*")
+_AVAILABLE = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
+# The index that uv installs from, if its environment names one; pip receives the same.
+_UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
+_INSTEAD = "name the builds themselves with --builds"
+
+
+def builds(
+    good: str | None,
+    bad: str | None,
+    listed: str | None,
+    parse: Callable[[str], BuildReference],
+    on_progress: Callable[[str], None] = lambda _: None,
+    versions: Callable[[], list[str]] | None = None,
+) -> list[str]:
+    """Return the builds that a bisect goes through, in order, paths absolute.
+
+    Args:
+        good: The earlier end.
+        bad: The later end.
+        listed: All builds instead, separated by commas.
+        parse: Reads one build.
+        on_progress: Receives a line about the commits between two commits.
+        versions: Lists all versions of releases; pip does, if not given.
+
+    Raises:
+        UsageError: There are less than two, or one twice, or one of them is no build.
+    """
+    if listed and not (good or bad):
+        chosen: Sequence[BuildReference] = [parse(each.strip()) for each in listed.split(",") if each.strip()]
+    elif good and bad and not listed:
+        chosen = _between(parse(good), parse(bad), on_progress, versions or released_versions)
+    else:
+        raise UsageError("name the builds with --good and --bad, or with --builds alone")
+    found = [str(each) for each in chosen]
+    if len(found) < 2:
+        raise UsageError("a bisect takes two builds at least: --builds BUILD,BUILD or --good and --bad")
+    twice = [each for index, each in enumerate(found) if each in found[:index]]
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice: name each build once")
+    return found
+
+
+def _between(
+    first: BuildReference,
+    last: BuildReference,
+    on_progress: Callable[[str], None],
+    versions: Callable[[], list[str]],
+) -> Sequence[BuildReference]:
+    if _is_plain(first) and _is_plain(last):
+        return releases(first, last, versions())
+    if isinstance(first, Commit) and isinstance(last, Commit):
+        found = commits.between(first, last)
+        on_progress(str(found))
+        return found.builds
+    return [first, last]
+
+
+def _is_plain(build: BuildReference) -> TypeGuard[Release]:
+    return isinstance(build, Release) and _PLAIN.fullmatch(build.version) is not None
+
+
+def releases(good: Release, bad: Release, versions: Sequence[str]) -> list[Release]:
+    """Return all releases from one to another, oldest first, with the same settings.
+
+    Releases with letters in them, for trial, are left out.
+
+    Args:
+        good: The older one.
+        bad: The newer one.
+        versions: All versions, in any order.
+
+    Raises:
+        UsageError: One of the two does not exist, the newer one is not newer, or their settings differ.
+    """
+    if good.settings != bad.settings:
+        raise UsageError(f"{good} and {bad} are built otherwise: give both the same settings, or {_INSTEAD}")
+    known = {_order(each): each for each in versions if _PLAIN.fullmatch(each)}
+    for end in (good, bad):
+        if _order(end.version) not in known:
+            raise UsageError(f"there is no {DISTRIBUTION} {end.version} in the package index; {_INSTEAD}")
+    first, last = _order(good.version), _order(bad.version)
+    if first >= last:
+        raise UsageError(
+            f"--good {good.version} is not older than --bad {bad.version}: give the older one as --good"
+        )
+    return [
+        Release(good.engine, known[each], good.settings) for each in sorted(known) if first <= each <= last
+    ]
+
+
+def released_versions(
+    environ: Mapping[str, str] = os.environ,
+    run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
+) -> list[str]:
+    """Return every version of llama-cpp-python in the package index that pip is configured for.
+
+    Raises:
+        UsageError: There is no pip and no uv, or it cannot tell.
+    """
+    command = _pip()
+    if command is None:
+        raise UsageError(f"the releases in between cannot be listed without pip or uv; {_INSTEAD}")
+    try:
+        done = run(
+            [*command, "index", "versions", DISTRIBUTION],
+            env=_environment(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"the releases in between cannot be listed: {error}; {_INSTEAD}") from None
+    found = _AVAILABLE.search(done.stdout)
+    if found is None:
+        words = " ".join((done.stderr or done.stdout).split())[-300:] or "it said nothing"
+        raise UsageError(f"the releases in between cannot be listed: {words}; {_INSTEAD}")
+    return [each.strip() for each in found[1].split(",")]
+
+
+def _pip() -> list[str] | None:
+    if find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    uv = shutil.which(os.environ.get("UV") or "uv") or shutil.which("uv")
+    return [uv, "tool", "run", "--quiet", "pip", "--no-input"] if uv is not None else None
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    named = [environ[name] for name in _UV_INDEX if environ.get(name)]
+    if not named or environ.get("PIP_INDEX_URL"):
+        return dict(environ)
+    return {**environ, "PIP_INDEX_URL": named[0]}
+
+
+def _order(version: str) -> tuple[int, ...]:
+    numbers = [int(each) for each in version.split(".")]
+    while numbers and not numbers[-1]:  # 0.3 and 0.3.0 are one release
+        numbers.pop()
+    return tuple(numbers)
