@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference
     from pytest_llm.records.protocols import Engine
 
-# Far above what importing llama_cpp takes on a busy machine.
-_HELLO_SECONDS = 600.0
+# Far above what a worker's first answer takes on a busy machine.
+ANSWER_SECONDS = 600.0
 
 
 class Provider:
@@ -112,6 +112,6 @@ def build_store(cache: Path, telling: float = TELLING_SECONDS) -> BuildStore:
     """Return the builds that a cache folder keeps; one that is made tells of it every so many seconds."""
 
     def describe(build: BuildReference, interpreter: str) -> Build:
-        return engines.describe(build, _HELLO_SECONDS, interpreter)
+        return engines.describe(build, ANSWER_SECONDS, interpreter)
 
     return BuildStore(cache, describe, telling)

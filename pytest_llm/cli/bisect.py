@@ -17,10 +17,9 @@ from pytest_llm.bisect.progress import Progress
 from pytest_llm.bisect.pytest_runner import Runner
 from pytest_llm.bisect.report import Report
 from pytest_llm.bisect.search import bill
-from pytest_llm.builds.provider import Provider
+from pytest_llm.builds.provider import ANSWER_SECONDS, Provider
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import command, project
-from pytest_llm.cli.doctor.report import ANSWER_SECONDS
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.records.serialization import encode

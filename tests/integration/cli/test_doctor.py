@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import GROUPS, doctor, main
-from pytest_llm.cli.doctor.report import Seen, on_progress
+from pytest_llm.cli.doctor import Seen
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
 from pytest_llm.machine.advice import Advice
@@ -99,7 +99,7 @@ def whats(document: dict[str, Any]) -> list[str]:
 
 
 def test_a_machine_with_nothing_to_change_is_told_as_a_whole() -> None:
-    answer = on_progress(seen())
+    answer = doctor.answer(seen())
     assert answer.status == 0
     assert answer.lines == [
         "machine abc: a CPU, 2 cores, 24 GiB, Linux x86_64",
@@ -107,9 +107,9 @@ def test_a_machine_with_nothing_to_change_is_told_as_a_whole() -> None:
         "  CPU : AVX2 = 1",
         "CPU governor: performance",
         "turbo: off",
-        "on battery: not told",
+        "on battery: unknown",
         "others' load: 1.2%",
-        "stolen since boot: not told",
+        "stolen since boot: unknown",
         "load average: 0.50",
         "huge pages: madvise",
         "processors: 0, 1",
@@ -119,24 +119,24 @@ def test_a_machine_with_nothing_to_change_is_told_as_a_whole() -> None:
         f"qualified since {WHEN}, by pytest-llm-bench 0.1 with llama-cpp-python 0.3.36 (llama.cpp 0c1e570)",
         "  prompt speed: a loss of 4.7 % would have been called",
         "  generation speed: a loss of 4.7 % would have been called",
-        "nothing is to be changed",
+        "nothing to change",
     ]
 
 
 def test_what_is_to_be_changed_is_told_with_its_reason_and_makes_the_status_1() -> None:
-    answer = on_progress(seen(advice=[Advice("turbo is on", "clocks wander", "turn it off")]))
+    answer = doctor.answer(seen(advice=[Advice("turbo is on", "clocks wander", "turn it off")]))
     assert answer.status == 1
     assert answer.lines[-1] == "turbo is on: clocks wander\n  → turn it off"
 
 
 def test_none_is_told_as_zero_and_not_as_unknown() -> None:
-    lines = on_progress(seen(conditions=replace(QUIET, other_load=0.0, load_average=0.0))).lines
+    lines = doctor.answer(seen(conditions=replace(QUIET, other_load=0.0, load_average=0.0))).lines
     assert "others' load: 0.0%" in lines
     assert "load average: 0.00" in lines
 
 
 def test_gpus_and_quotas_are_told_where_there_are_any() -> None:
-    lines = on_progress(seen(conditions=replace(QUIET, gpus=(Gpu(0, ("heat",), ()),), quota=1.5))).lines
+    lines = doctor.answer(seen(conditions=replace(QUIET, gpus=(Gpu(0, ("heat",), ()),), quota=1.5))).lines
     assert "GPUs: 0, heat" in lines
     assert "CPU quota: 1.5 processors" in lines
 

@@ -1,16 +1,19 @@
-"""What is seen of a machine without measuring on it, and what is to be changed."""
+"""``pytest-llm doctor``: check if this machine is fit to measure, and name what to change."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.builds.provider import Provider
+from pytest_llm.builds.provider import ANSWER_SECONDS, Provider
 from pytest_llm.checks.format import ratio
-from pytest_llm.cli import command
+from pytest_llm.cli import command, project
 from pytest_llm.cli.baselines.common import described
+from pytest_llm.cli.qualify import qualify
+from pytest_llm.engines import DEFAULT
 from pytest_llm.errors import EngineError, LLMBenchError, MachineBusyError
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
@@ -22,28 +25,69 @@ from pytest_llm.records.serialization import encode
 from pytest_llm.system.lock import MeasuringLock, lock_path
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pytest_llm.machine.conditions import Conditions
     from pytest_llm.records import JSON, Build, BuildReference
 
-ANSWER_SECONDS = 600.0
+_TEXT = command.Text(
+    summary="check if this machine is fit to measure, and name what to change",
+    more="Looks at the machine for a second. With --qualify, tests for some minutes if verdicts on speed are "
+    "right on this machine, and stores the result.",
+    statuses="0; 1 if there is something to change or, with --qualify, if the machine is not qualified",
+    example="pytest-llm doctor --qualify",
+)
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Declare the command."""
+    command.describe(parser, _TEXT, run)
+    parser.add_argument("--qualify", action="store_true", help="test if verdicts on speed are right here")
+    parser.add_argument(
+        "--candidate",
+        metavar="BUILD",
+        default=DEFAULT,
+        help="build to measure: llama-cpp-python (of this environment), a release such as 0.3.36, venv:PATH, "
+        "lib:PATH or git:REF:CHECKOUT",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME_OR_FILE",
+        default="smollm2-135m",
+        help="model that --qualify measures (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="cache folder, for models and the result (default: the ini key llm_cache, PYTEST_LLM_CACHE, "
+        "or the user's cache folder)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> command.Answer:
+    """Look at the machine, or qualify it."""
+    start = Path.cwd()
+    build = project.build(arguments.candidate, start)
+    cache = project.cache(arguments.cache, start)
+    if arguments.qualify:
+        return qualify(build, arguments.model, cache, start)
+    return answer(look(build, cache))
 
 
 class Seen(NamedTuple):
-    """What was seen of the machine.
+    """The machine, seen without measuring on it.
 
     Attributes:
         fingerprint: Of the machine.
-        parts: What that is made of.
-        conditions: How it stands.
-        covered: The sources of noise that it tells of.
+        parts: The fingerprint's parts.
+        conditions: Of the machine now.
+        covered: The sources of noise that it reports.
         not_covered: The others, with the reason.
-        build: The candidate, as it describes itself; None where it does not start.
-        holder: Who measures now; "" if nobody does.
-        standing: Whether it is qualified.
-        advice: What is to be changed.
+        build: The candidate, as it describes itself; None if it does not start.
+        holder: The run that measures now; "" if there is none.
+        standing: Whether the machine is qualified.
+        advice: What to change.
     """
 
     fingerprint: str
@@ -58,7 +102,7 @@ class Seen(NamedTuple):
 
 
 def look(reference: BuildReference, cache: Path) -> Seen:
-    """Look at this machine; takes about a second."""
+    """Return what can be seen of this machine in about a second."""
     noise, conditions = find_noise(machine.own_processes), read_conditions()
     standing = qualification.read(cache, machine.fingerprint())
     build, no_build = describe_build(reference, cache)
@@ -76,13 +120,13 @@ def look(reference: BuildReference, cache: Path) -> Seen:
     )
 
 
-def on_progress(seen: Seen) -> command.Answer:
-    """Say what was seen, and what to change."""
+def answer(seen: Seen) -> command.Answer:
+    """Return what was seen, and what to change."""
     return command.Answer(int(bool(seen.advice)), _lines(seen), _document(seen))
 
 
 def describe_build(reference: BuildReference, cache: Path) -> tuple[Build | None, list[Advice]]:
-    """Start a build's worker; return how it describes itself, or what is to be changed."""
+    """Start a build's worker; return how it describes itself, or what to change."""
     try:
         with closing(Provider(cache, ANSWER_SECONDS)) as provider:
             return provider.describe(reference, lambda line: print(line, file=sys.stderr, flush=True)), []
@@ -93,7 +137,6 @@ def describe_build(reference: BuildReference, cache: Path) -> tuple[Build | None
 
 
 def _holder() -> str:
-    """Return who measures now, in a line; "" if nobody does."""
     lock = MeasuringLock(lock_path(os.environ))
     try:
         lock.acquire(0, lambda _: None)
@@ -117,7 +160,7 @@ def _advice_on(standing: qualification.Standing) -> list[Advice]:
     return [
         Advice(
             f"the machine is not qualified: {standing.reason}",
-            "nothing shows that its verdicts on speed may be believed",
+            "nothing shows that its verdicts on speed are right",
             "pytest-llm doctor --qualify",
         )
     ]
@@ -127,19 +170,19 @@ def _lines(seen: Seen) -> list[str]:
     lines = [f"machine {seen.fingerprint}: {described(seen.parts)}"]
     if seen.build is not None:
         lines += [f"candidate {seen.build}", f"  {seen.build.compiled_with}"]
-    lines += [f"{name}: {value}" for name, value in _told(seen.conditions).items()]
+    lines += [f"{name}: {value}" for name, value in _conditions(seen.conditions).items()]
     lines.append(f"noise that drops a round: {', '.join(seen.covered) or 'none'}")
     lines += [f"noise not covered: {name}: {why}" for name, why in seen.not_covered.items()]
     lines += _standing_lines(seen.standing)
     lines += [f"{each.what}: {each.why}\n  → {each.change}" for each in seen.advice]
-    return lines if seen.advice else [*lines, "nothing is to be changed"]
+    return lines if seen.advice else [*lines, "nothing to change"]
 
 
-def _told(conditions: Conditions) -> dict[str, str]:
+def _conditions(conditions: Conditions) -> dict[str, str]:
     found = {
         "CPU governor": _listed(conditions.governors),
-        "turbo": _said(conditions.turbo, "on", "off"),
-        "on battery": _said(conditions.on_battery, "yes", "no"),
+        "turbo": _either(conditions.turbo, "on", "off"),
+        "on battery": _either(conditions.on_battery, "yes", "no"),
         "others' load": _written(conditions.other_load, "{:.1%}"),
         "stolen since boot": _written(conditions.stolen_since_boot, "{:.1%}"),
         "load average": _written(conditions.load_average, "{:.2f}"),
@@ -153,7 +196,7 @@ def _told(conditions: Conditions) -> dict[str, str]:
         "GPUs": "; ".join(", ".join((str(gpu.index), *gpu.limits)) for gpu in conditions.gpus),
     }
     return {
-        **{name: "not told" if text is None else text for name, text in found.items()},
+        **{name: "unknown" if text is None else text for name, text in found.items()},
         **{name: text for name, text in some.items() if text},
     }
 
@@ -162,7 +205,7 @@ def _listed(things: Sequence[object] | None) -> str | None:
     return None if things is None else ", ".join(map(str, things))
 
 
-def _said(state: bool | None, when_true: str, when_false: str) -> str | None:
+def _either(state: bool | None, when_true: str, when_false: str) -> str | None:
     return None if state is None else (when_true if state else when_false)
 
 

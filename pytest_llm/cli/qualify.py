@@ -1,4 +1,4 @@
-"""Has a machine show by measuring that its verdicts on speed may be believed."""
+"""``pytest-llm doctor --qualify``: test by measuring if verdicts on speed are right on this machine."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm import __version__
-from pytest_llm.builds.provider import Provider
+from pytest_llm.builds.provider import ANSWER_SECONDS, Provider
 from pytest_llm.checks.format import counted, percent, ratio, resting_on
 from pytest_llm.cli import command, project
-from pytest_llm.cli.doctor.report import ANSWER_SECONDS
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
 from pytest_llm.machine.environment import measurement_context
@@ -34,12 +33,12 @@ _N_CTX = 512
 
 
 def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> command.Answer:
-    """Run the checks, tell of them on standard error, and keep what they saw.
+    """Run the checks with progress on standard error, and store the results.
 
     Args:
         build: The candidate.
-        name: Of the model, or its path.
-        cache: The folder that keeps models and the answer.
+        name: The model's name or path.
+        cache: The folder for models and the results.
         start: The current folder.
 
     Raises:
@@ -51,7 +50,7 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     lock.acquire(PATIENCE, progress.waiting)
     try:
         with closing(side.start()) as started:
-            told = str(started.build)
+            described = str(started.build)
         results = qualification.qualify(
             side,
             _WORKLOAD,
@@ -65,7 +64,7 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
         fingerprint=machine.fingerprint(),
         when=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         plugin=__version__,
-        build=told,
+        build=described,
         model=name,
         model_sha256=side.model.sha256,
         results=tuple(results),
@@ -73,9 +72,9 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     )
     path = qualification.write(cache, found)
     lines = [line for each in results for line in _result_lines(each)]
-    lines += [f"{each.name}: not tried" for each in qualification.CHECKS[len(results) :]]
+    lines += [f"{each.name}: not run" for each in qualification.CHECKS[len(results) :]]
     lines.append(
-        f"machine {found.fingerprint} is {'' if found.qualified else 'not '}qualified: kept in {path}"
+        f"machine {found.fingerprint} is {'' if found.qualified else 'not '}qualified: stored in {path}"
     )
     document = {"qualified": found.when if found.qualified else None, "file": str(path), **encode(found)}
     return command.Answer(int(not found.qualified), lines, document)
@@ -93,7 +92,7 @@ def _side(build: BuildReference, name: str, cache: Path, start: Path, progress: 
 
 
 def _result_lines(result: qualification.Result) -> list[str]:
-    lines = [f"{result.check}: {'passed' if result.passed else 'not passed'}"]
+    lines = [f"{result.check}: {'passed' if result.passed else 'failed'}"]
     lines += [f"  {_figures_line(each)}" for each in result.figures]
     return lines + [f"  → {each}" for each in result.reasons]
 
@@ -102,6 +101,6 @@ def _figures_line(figures: qualification.Figures) -> str:
     change = "" if figures.change is None else f" {percent(figures.change)}"
     sessions = counted(len(figures.log_ratios), "session")
     basis = resting_on(figures.interval, qualification.CONFIDENCE, sessions)
-    told = f"{METRICS[figures.metric].title}{change} ({basis})"
+    subject = f"{METRICS[figures.metric].title}{change} ({basis})"
     seen = "" if figures.mde is None else f", where a loss of {ratio(figures.mde)} would have been called"
-    return f"{told}: {figures.verdict.value}{seen}"
+    return f"{subject}: {figures.verdict.value}{seen}"
