@@ -1,8 +1,7 @@
-"""Whether a machine's verdicts on speed may be believed: the checks, and the file that keeps the answer."""
+"""Qualification: checks by measuring that a machine's verdicts on speed are right, and the stored result."""
 
 from pytest_llm.machine.qualification.checks import CHECKS, CONFIDENCE, GATES, SESSIONS, Check, qualify
-from pytest_llm.machine.qualification.file import Standing, read, write
-from pytest_llm.machine.qualification.record import Figures, Qualification, Result
+from pytest_llm.machine.qualification.record import Figures, Qualification, Result, Standing, read, write
 
 __all__ = [
     "CHECKS",

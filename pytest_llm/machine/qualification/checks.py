@@ -1,4 +1,4 @@
-"""What a machine has to show before its speed verdicts may gate anything."""
+"""Checks of a machine: what it has to show before its verdicts on speed gate anything."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError, UsageError
-from pytest_llm.machine.qualification.injected import Dragging, WithVariables
-from pytest_llm.machine.qualification.interference import duet_log_ratios
+from pytest_llm.machine.qualification.injected import InjectedSlowdown, WithVariables
+from pytest_llm.machine.qualification.interference import interference_log_ratios
 from pytest_llm.machine.qualification.record import Figures, Result
 from pytest_llm.measure import measure as measure_campaign
 from pytest_llm.records import Campaign, Gate, Question, Verdict
@@ -74,15 +74,15 @@ def _pair(
         if outcome.not_interleaved:
             raise UsageError(
                 f"two processes with {side.subject.model} do not fit into memory together, so there is no "
-                "duet to look at: qualify the machine with a smaller model"
+                "interference to measure: qualify the machine with a smaller model"
             )
         return {each.metric.name: log_ratios(each.metric, outcome) for each in GATES}
 
     return measure
 
 
-def _duet(side: Side, workload: Workload, context: MeasurementContext) -> Ratios:
-    return duet_log_ratios(side, workload, [each.metric for each in GATES], SESSIONS, context)
+def _interference(side: Side, workload: Workload, context: MeasurementContext) -> Ratios:
+    return interference_log_ratios(side, workload, [each.metric for each in GATES], SESSIONS, context)
 
 
 def _as_it_is(engine: Engine) -> Engine:
@@ -97,8 +97,8 @@ def _by_default(engine: Engine) -> Engine:
     return WithVariables(engine, _BY_DEFAULT)
 
 
-def _dragging(engine: Engine) -> Engine:
-    return Dragging(engine, SLOWDOWN)
+def _slowed_down(engine: Engine) -> Engine:
+    return InjectedSlowdown(engine, SLOWDOWN)
 
 
 CHECKS = (
@@ -114,15 +114,15 @@ CHECKS = (
         _pair(_as_it_is, _as_it_is),
     ),
     Check(
-        "duet",
+        "interference",
         "a subject runs as fast beside another one as alone",
         Verdict.PASS,
         {
             Verdict.REGRESSED: "slower beside a waiting process than alone: the neighbour disturbs it",
             Verdict.IMPROVED: "slower alone than beside a waiting process: steady work slows it down",
-            Verdict.INCONCLUSIVE: "too noisy to tell whether a neighbour disturbs",
+            Verdict.INCONCLUSIVE: "too noisy to see if a neighbour disturbs",
         },
-        _duet,
+        _interference,
     ),
     Check(
         "wait policy",
@@ -131,7 +131,7 @@ CHECKS = (
         {
             Verdict.REGRESSED: "threads that spin while they wait make the build slower",
             Verdict.IMPROVED: "threads that spin while they wait slow the other side down",
-            Verdict.INCONCLUSIVE: "too noisy to tell whether waiting threads disturb",
+            Verdict.INCONCLUSIVE: "too noisy to see if waiting threads disturb",
         },
         _pair(_spinning, _by_default),
     ),
@@ -144,7 +144,7 @@ CHECKS = (
             Verdict.IMPROVED: f"{SLOWDOWN:.0%} more time was called an improvement",
             Verdict.INCONCLUSIVE: f"too noisy to call {SLOWDOWN:.0%} more time",
         },
-        _pair(_dragging, _as_it_is),
+        _pair(_slowed_down, _as_it_is),
     ),
 )
 
@@ -163,8 +163,8 @@ def qualify(
         side: The subject, its model and engine.
         workload: What it is asked to do.
         context: What is read beside, and drawn.
-        begins: Is told of each check before it runs.
-        ended: Is told what became of it.
+        begins: Receives each check before it runs.
+        ended: Receives its result.
         checks: Which.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The same build, started otherwise: with other variables of the environment, or made slower."""
+"""Fault injection: the same build with other environment variables, or slowed down."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ class WithVariables:
     """An engine whose workers see other variables of the environment."""
 
     def __init__(self, engine: Engine, variables: Mapping[str, str | None]) -> None:
-        """Take the variables: their values, or None for those that must not be set."""
+        """Take the variables' values, None for those that must not be set."""
         self._engine = engine
         self._variables = variables
 
     def start(self, subject: Subject, model: Model) -> Loaded:
-        """Start a fresh process that sees the variables."""
+        """Start a fresh process with the variables."""
         with _set(self._variables):
             return self._engine.start(subject, model)
 
     def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
-        """Start a fresh process that sees the variables, to talk."""
+        """Start a fresh process with the variables."""
         with _set(self._variables):
             return self._engine.start_generation(subject, model)
 
 
-class Dragging:
-    """An engine whose subjects are slower than the build is."""
+class InjectedSlowdown:
+    """An engine whose subjects are slower than the build is, except in generation sessions."""
 
     def __init__(self, engine: Engine, share: float) -> None:
-        """Take the share of its time that every decode takes more."""
+        """Take the share of its time by which every decode is slower."""
         self._engine = engine
         self._share = share
 
@@ -52,7 +52,7 @@ class Dragging:
         return loaded
 
     def start_generation(self, subject: Subject, model: Model) -> GGUFModel:
-        """Start a fresh process to talk, which no drag slows."""
+        """Start a fresh process that is not slowed down."""
         return self._engine.start_generation(subject, model)
 
 

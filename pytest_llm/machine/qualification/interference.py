@@ -1,11 +1,10 @@
-"""Is a subject as fast in a duet as it is alone?
+"""Interference: log ratios of a subject's time beside a neighbour to its time alone.
 
-Comparing a build with itself cannot tell: what both do to each other cancels. So one process is timed in
-three stretches: alone, in a duet, alone; or in a duet, alone, in a duet. A coin decides which, and the
-stretch in the middle is compared with the mean of those around it, so that a machine whose speed changes
-steadily shows nothing, and any other change is as likely to count for the duet as against it. While the
-subject is alone its neighbour is not merely stopped but not there: one that cannot be stopped would disturb
-both alike.
+Comparing a build with itself cannot show this: what both do to each other cancels. So one process is timed in
+three stretches: alone, beside a neighbour, alone; or beside, alone, beside. A coin decides which, and the
+stretch in the middle is compared with the mean of those around it. So a machine whose speed changes steadily
+shows nothing, and any other change is as likely to count for the neighbour as against it. While the subject
+is alone its neighbour does not exist: a stopped one could still disturb.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Undisturbed:
-    """Drops no round: slices taken alone are not looked at for disturbances, either."""
+    """Drops no round, since slices taken alone are not checked for disturbances."""
 
     def mark(self) -> None:
         pass
@@ -38,10 +37,10 @@ class _Undisturbed:
         return ()
 
 
-def duet_log_ratios(
+def interference_log_ratios(
     side: Side, workload: Workload, metrics: Sequence[Metric], sessions: int, context: MeasurementContext
 ) -> dict[str, list[float]]:
-    """Return log(time in a duet / time alone) of each metric by its name, one a session.
+    """Return log(time beside a neighbour / time alone) of each metric by its name, one a session.
 
     Raises:
         EngineError: The engine does not start, or its worker refused, died or hung.
@@ -51,33 +50,35 @@ def duet_log_ratios(
     for number in range(1, sessions + 1):
         context.progress.session_started(side.subject, number, sessions)
         before = context.clock()
-        duet_between = context.coin()
-        stretches = _session(side, workload, (not duet_between, duet_between, not duet_between), context)
+        beside_between = context.coin()
+        stretches = _session(
+            side, workload, (not beside_between, beside_between, not beside_between), context
+        )
         for each in metrics:
             first, middle, last = (_log_time(series[each.series]) for series in stretches)
             ratio = middle - (first + last) / 2
-            found[each.name].append(ratio if duet_between else -ratio)
+            found[each.name].append(ratio if beside_between else -ratio)
         context.progress.session_ended(side.subject, number, sessions, context.clock() - before)
     context.progress.campaign_ended()
     return found
 
 
 def _session(
-    side: Side, workload: Workload, duets: Sequence[bool], context: MeasurementContext
+    side: Side, workload: Workload, beside_each: Sequence[bool], context: MeasurementContext
 ) -> list[Mapping[str, Series]]:
     with closing(side.start()) as loaded:
         loaded.load()
         loaded.rehearse(workload)
         steps = generation_steps(loaded, workload)
         return [
-            _in_duet(side, loaded, workload, steps, context)
-            if duet
+            _beside_neighbour(side, loaded, workload, steps, context)
+            if beside
             else measure_half(loaded, workload, steps, context.clock)
-            for duet in duets
+            for beside in beside_each
         ]
 
 
-def _in_duet(
+def _beside_neighbour(
     side: Side, loaded: Loaded, workload: Workload, steps: int, context: MeasurementContext
 ) -> Mapping[str, Series]:
     with ExitStack() as stack:

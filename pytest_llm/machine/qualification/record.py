@@ -1,15 +1,26 @@
-"""Frozen records of a qualification: what each check saw, and what follows."""
+"""Records of a qualification, and their file: ``<cache>/qualified/<fingerprint>.json``."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
 
+from pytest_llm.errors import UsageError
 from pytest_llm.records import Verdict  # noqa: TC001 - the codec reads annotations
+from pytest_llm.records.serialization import DecodeError, decode, encode
+from pytest_llm.system import atomic_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VERSION = 1
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What a check saw of one metric.
+    """The result of a check for one metric.
 
     Attributes:
         metric: Its name.
@@ -17,7 +28,7 @@ class Figures:
         log_ratios: One a session: positive is slower.
         change: Of the metric itself, as a ratio less 1.
         interval: Of the change; None with too few sessions.
-        mde: The loss that would have been called with 95 % power; None where nothing would have been.
+        mde: The loss that would have been called with 95 % power; None if none would have been.
     """
 
     metric: str
@@ -30,7 +41,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one check.
+    """The result of one check.
 
     Attributes:
         check: Its name.
@@ -44,13 +55,13 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether it showed what it should."""
+        """Whether it passed."""
         return not self.reasons
 
 
 @dataclass(frozen=True)
 class Qualification:
-    """What was seen on one machine.
+    """The results of all checks on one machine.
 
     Attributes:
         fingerprint: Of the machine.
@@ -83,3 +94,77 @@ class Qualification:
             return ""
         failed = [f"{each.check}: {'; '.join(each.reasons)}" for each in self.results if not each.passed]
         return failed[0] if failed else "not every check ran"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a machine is qualified.
+
+    Attributes:
+        since: When it was, in ISO 8601; None if it is not.
+        reason: Why it is not; "" if it is.
+        found: What was seen on it; None if nothing was.
+    """
+
+    since: str | None
+    reason: str = ""
+    found: Qualification | None = None
+
+
+def path_of(cache: Path, fingerprint: str) -> Path:
+    """Return the file of a machine."""
+    return cache / "qualified" / f"{fingerprint}.json"
+
+
+def read(cache: Path, fingerprint: str) -> Standing:
+    """Return whether a machine is qualified; a file that cannot be used means that it is not."""
+    path = path_of(cache, fingerprint)
+    try:
+        found = _decode(json.loads(path.read_bytes()), fingerprint)
+    except _OtherFileError as error:
+        return Standing(None, f"{path} is {error}")
+    except FileNotFoundError:
+        return Standing(None, "never tried")
+    except OSError as error:
+        return Standing(None, f"{path} cannot be read: {error.strerror}")
+    except (ValueError, RecursionError, DecodeError):
+        return Standing(None, f"{path} is damaged")
+    return Standing(found.when if found.qualified else None, found.reason(), found)
+
+
+def write(cache: Path, found: Qualification) -> Path:
+    """Store a qualification in place of an older one; return the file.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    path = path_of(cache, found.fingerprint)
+    text = json.dumps({"schema_version": VERSION, **encode(found)}, indent=1, allow_nan=False) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_file.replace(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); name another --cache") from error
+    return path
+
+
+class _OtherFileError(Exception):
+    """A sound file, but of another version or machine."""
+
+
+def _decode(document: object, fingerprint: str) -> Qualification:
+    if not isinstance(document, dict):
+        raise ValueError
+    version = document.pop("schema_version", None)
+    if isinstance(version, int) and version > VERSION:
+        raise _OtherFileError(
+            f"of version {version}, this plugin reads up to {VERSION}: upgrade pytest-llm-bench"
+        )
+    if version != VERSION:
+        raise ValueError
+    found = decode(Qualification, document)
+    if datetime.fromisoformat(found.when).tzinfo is None or not found.checks:
+        raise ValueError
+    if found.fingerprint != fingerprint:
+        raise _OtherFileError(f"of another machine, {found.fingerprint}")
+    return found

@@ -16,8 +16,8 @@ from pytest_llm.errors import UsageError, WorkerDiedError
 from pytest_llm.machine import qualification
 from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Check, Qualification, Result
 from pytest_llm.machine.qualification.checks import judge
-from pytest_llm.machine.qualification.file import path_of
-from pytest_llm.machine.qualification.interference import duet_log_ratios
+from pytest_llm.machine.qualification.interference import interference_log_ratios
+from pytest_llm.machine.qualification.record import path_of
 from pytest_llm.measure import MeasurementContext
 from pytest_llm.records import Build, Model, Series, Subject, Verdict, Workload
 from pytest_llm.records.protocols import Coverage
@@ -213,7 +213,7 @@ def test_a_sound_machine_passes_every_check() -> None:
     machine, told = Machine(), Told()
     results = qualify(machine, told)
     assert [(each.check, each.reasons) for each in results] == [(each.name, ()) for each in CHECKS]
-    assert told.checks == ["A/A", "duet", "wait policy", "slowdown"]
+    assert told.checks == ["A/A", "interference", "wait policy", "slowdown"]
     assert told.results == results
     assert told.sessions == SESSIONS * len(CHECKS)
     assert machine.alive == []
@@ -236,15 +236,19 @@ def test_figures_tell_what_was_seen_of_each_metric() -> None:
 @pytest.mark.parametrize(
     ("wrong", "ran", "reason"),
     [
-        (Machine(waiting_disturbs=0.1), ["A/A", "duet"], "slower beside a waiting process than alone"),
+        (
+            Machine(waiting_disturbs=0.1),
+            ["A/A", "interference"],
+            "slower beside a waiting process than alone",
+        ),
         (
             Machine(spinning_disturbs=0.1),
-            ["A/A", "duet", "wait policy"],
+            ["A/A", "interference", "wait policy"],
             "threads that spin while they wait slow the other side down",
         ),
         (
             Machine(drag_is_felt=False),
-            ["A/A", "duet", "wait policy", "slowdown"],
+            ["A/A", "interference", "wait policy", "slowdown"],
             "10% more time passed unseen",
         ),
     ],
@@ -296,7 +300,7 @@ def test_a_steady_loss_of_speed_is_not_taken_for_a_neighbour_s_doing() -> None:
     machine = Machine(spread=0.0, slows_down_by=0.01)
     side = Side(SUBJECT, MODEL, machine)
     metrics = [each.metric for each in GATES]
-    ratios = duet_log_ratios(side, WORKLOAD, metrics, 8, context(machine, Told()))
+    ratios = interference_log_ratios(side, WORKLOAD, metrics, 8, context(machine, Told()))
     # From stretch to stretch it loses some 10 %; left is what bends the line of its logarithms.
     assert all(abs(each) < 0.02 for each in ratios["prompt_tokens_per_second"])
 
@@ -306,21 +310,22 @@ def test_a_neighbour_that_costs_a_tenth_is_seen_as_that_whichever_is_in_the_midd
     machine = Machine(spread=0.0, waiting_disturbs=0.1)
     side = Side(SUBJECT, MODEL, machine)
     metrics = [each.metric for each in GATES]
-    ratios = duet_log_ratios(side, WORKLOAD, metrics, 2, context(machine, Told(), coin=lambda: between))
+    around = context(machine, Told(), coin=lambda: between)
+    ratios = interference_log_ratios(side, WORKLOAD, metrics, 2, around)
     assert ratios == {each.name: pytest.approx([math.log(1.1)] * 2) for each in metrics}
-    # One process a session, and a neighbour for each stretch in a duet.
+    # One process a session, and a neighbour for each stretch beside a neighbour.
     assert machine.started == 2 * (2 if between else 3)
     assert machine.alive == []
 
 
-def test_no_slice_of_a_duet_is_dropped_since_none_taken_alone_is() -> None:
+def test_no_slice_beside_a_neighbour_is_dropped_since_none_taken_alone_is() -> None:
     class Noisy(Calm):
         def since_mark(self) -> tuple[str, ...]:
             raise AssertionError("asked")
 
     machine = Machine()
     side = Side(SUBJECT, MODEL, machine)
-    duet_log_ratios(side, WORKLOAD, [GATES[0].metric], 1, context(machine, Told(), noise=Noisy()))
+    interference_log_ratios(side, WORKLOAD, [GATES[0].metric], 1, context(machine, Told(), noise=Noisy()))
 
 
 def test_only_the_candidate_of_the_wait_policy_check_spins(monkeypatch: pytest.MonkeyPatch) -> None:
