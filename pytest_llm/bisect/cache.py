@@ -120,7 +120,7 @@ def identity(reference: str, build: Build) -> dict[str, Any]:
 
 
 # What an installation of another build under the same path would change.
-_TELLING = (
+_INSTALLED = (
     "bin/python",
     "lib/python*/site-packages/*.pth",
     "lib/python*/site-packages/llama_cpp*/RECORD",
@@ -130,6 +130,6 @@ _TELLING = (
 
 def _stamps(build: Build) -> list[list[Any]]:
     environment = Path(build.where).parent.parent
-    found = {path for pattern in _TELLING for path in environment.glob(pattern)}
+    found = {path for pattern in _INSTALLED for path in environment.glob(pattern)}
     stats = [(path, path.lstat()) for path in sorted(found)]
     return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]

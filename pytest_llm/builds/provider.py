@@ -9,7 +9,7 @@ from pytest_llm import engines
 from pytest_llm.builds import BuildStore
 from pytest_llm.errors import BuildError
 from pytest_llm.records import Commit, Release
-from pytest_llm.system.program import TELLING_SECONDS
+from pytest_llm.system.program import PROGRESS_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,10 +108,10 @@ class Provider:
         return str(Path(program).parent) if isinstance(build, Commit) else program
 
 
-def build_store(cache: Path, telling: float = TELLING_SECONDS) -> BuildStore:
+def build_store(cache: Path, progress_seconds: float = PROGRESS_SECONDS) -> BuildStore:
     """Return the builds that a cache folder keeps; one that is made tells of it every so many seconds."""
 
     def describe(build: BuildReference, interpreter: str) -> Build:
         return engines.describe(build, ANSWER_SECONDS, interpreter)
 
-    return BuildStore(cache, describe, telling)
+    return BuildStore(cache, describe, progress_seconds)

@@ -69,12 +69,18 @@ def _failure(run: Running, code: int, identity: Identity) -> BuildError:
     text = run.tail()
     reason = _reason(text, identity)
     if reason is not None:
-        return BuildError(f"{run.name} cannot be made: {reason} (the log: {run.log})", last_lines(text))
+        return BuildError(f"{run.name} cannot be made: {reason} (the log: {run.log})", uv_last_lines(text))
     return BuildError(
         f"{run.name} could not be made in {run.seconds:.0f} s (uv's exit status {code}): its last "
         f"lines say why, and all of them are in {run.log}",
-        last_lines(text),
+        uv_last_lines(text),
     )
+
+
+def uv_last_lines(log: str) -> tuple[str, ...]:
+    """Return the end of a log without uv's own words."""
+    lines = [line.removeprefix("DEBUG ") for line in log.splitlines()]
+    return last_lines("\n".join(line for line in lines if not line.startswith("hint: ")))
 
 
 def _reason(log: str, identity: Identity) -> str | None:

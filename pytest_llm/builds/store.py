@@ -17,7 +17,7 @@ from pytest_llm.builds.release import ENVIRONMENT, make_environment
 from pytest_llm.errors import BuildError, EngineError
 from pytest_llm.records import Commit
 from pytest_llm.system.lock import FileLock
-from pytest_llm.system.program import TELLING_SECONDS, Running
+from pytest_llm.system.program import PROGRESS_SECONDS, Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,17 +52,17 @@ class BuildStore:
     A folder is a build when its manifest says so, which is written last and removed first.
     """
 
-    def __init__(self, cache: Path, describe: Describe, telling: float = TELLING_SECONDS) -> None:
+    def __init__(self, cache: Path, describe: Describe, progress_seconds: float = PROGRESS_SECONDS) -> None:
         """Remember where to look; nothing is read or made yet.
 
         Args:
             cache: The folder of the cache; need not exist.
             describe: Runs a release's interpreter and returns what it says of itself.
-            telling: Seconds between two lines about a build that is being made.
+            progress_seconds: Between two lines about a build that is being made.
         """
         self.folder = cache.absolute() / "builds"
         self._describe = describe
-        self._telling = telling
+        self._progress_seconds = progress_seconds
         self._in_use: dict[Identity, FileLock] = {}
         self._failed: dict[Identity, EngineError] = {}
 
@@ -179,7 +179,9 @@ class BuildStore:
         self, folder: Path, reference: BuildReference, lock: int, on_progress: OnProgress
     ) -> tuple[Build, str]:
         identity = identity_of(reference)
-        run = Running(identity.title, self._beside(identity, ".log"), lock, on_progress, self._telling)
+        run = Running(
+            identity.title, self._beside(identity, ".log"), lock, on_progress, self._progress_seconds
+        )
         if isinstance(reference, Commit):
             return make_tree(identity, Path(reference.checkout), folder, run)
         uv = make_environment(identity, folder, run)

@@ -1,4 +1,4 @@
-"""Runs the programs that make one build, tells how far they are, and ends them with this process."""
+"""Programs run to their end: one that answers, or those that make a build and end with this process."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 # Seconds between two lines about how far it is.
-TELLING_SECONDS = 30.0
+PROGRESS_SECONDS = 30.0
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LAST_LINES = 15
@@ -32,16 +32,81 @@ _DROPPED = re.compile(
 _STEP = re.compile(r"\[\s*(\d+)/(\d+)\]")
 
 
+class Ended(NamedTuple):
+    """A program that ended by itself, or after a signal.
+
+    Attributes:
+        status: Its exit status; the negative signal that ended it.
+        output: Its standard output.
+        log: Its standard error.
+    """
+
+    status: int
+    output: str
+    log: str
+
+    def last_lines(self) -> tuple[str, ...]:
+        """Return the end of its log, or of its output if the log is empty."""
+        return last_lines(self.log) or last_lines(self.output)
+
+
+class TimeLimitError(Exception):
+    """A program did not end in time, and was killed.
+
+    Attributes:
+        log: The last lines of its standard error.
+    """
+
+    def __init__(self, log: tuple[str, ...]) -> None:
+        super().__init__()
+        self.log = log
+
+
+def run_once(command: Sequence[str], environment: Mapping[str, str], timeout: float) -> Ended:
+    """Run a program to its end, without waking up meanwhile.
+
+    Args:
+        command: The program and its arguments.
+        environment: The whole environment of the program.
+        timeout: Seconds, after which it is killed.
+
+    Raises:
+        OSError: It cannot be started.
+        TimeLimitError: It did not end in time.
+    """
+    process = subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(environment),
+        # Ctrl-C is this process's to handle; it ends the program in good order.
+        start_new_session=True,
+    )
+    try:
+        output, log = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise TimeLimitError(last_lines(_text(process.communicate()[1]))) from None
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    return Ended(process.returncode, _text(output), _text(log))
+
+
+def _text(written: bytes) -> str:
+    return written.decode(errors="replace")
+
+
 def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the part of an environment in which builds are made."""
     return {name: value for name, value in environ.items() if not _DROPPED.fullmatch(name)}
 
 
 def last_lines(log: str) -> tuple[str, ...]:
-    """Return the lines at the end of a log that say why a build failed."""
-    lines = [line.removeprefix("DEBUG ").rstrip() for line in log.splitlines()]
-    told = [line for line in lines if line.strip() and not line.startswith("hint: ")]
-    return tuple(told[-_LAST_LINES:])
+    """Return the lines at the end of a log that say why a program failed."""
+    return tuple([line.rstrip() for line in log.splitlines() if line.strip()][-_LAST_LINES:])
 
 
 class Running:
@@ -58,7 +123,7 @@ class Running:
         log: Path,
         lock: int,
         on_progress: Callable[[str], None],
-        telling: float = TELLING_SECONDS,
+        progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
         """Begin.
 
@@ -66,8 +131,8 @@ class Running:
             name: The build, for messages.
             log: The file for all that the commands write.
             lock: An open file that everything that is started inherits.
-            on_progress: Is given a line now and then.
-            telling: Seconds between two of them.
+            on_progress: Receives a line now and then.
+            progress_seconds: Between two of them.
 
         Raises:
             OSError: The log cannot be written.
@@ -76,7 +141,7 @@ class Running:
         self.log = log
         self._lock = lock
         self._on_progress = on_progress
-        self._telling = telling
+        self._progress_seconds = progress_seconds
         self._started = time.monotonic()
         log.write_bytes(b"")
 
@@ -119,7 +184,7 @@ class Running:
     def _wait(self, process: subprocess.Popen[bytes]) -> int:
         while True:
             with suppress(subprocess.TimeoutExpired):
-                return process.wait(timeout=self._telling)
+                return process.wait(timeout=self._progress_seconds)
             step = _STEP.findall(self.tail())
             done = f", step {step[-1][0]} of {step[-1][1]}" if step else ""
             self._on_progress(f"building {self.name}: {self.seconds:.0f} s{done}")

@@ -1,11 +1,11 @@
-"""Run a command whose processes all end when the one that wanted it does, however that one ends.
+"""Run a command whose processes all end with the process that wanted it, however that one ends.
 
-``python tied.py READING LOCK COMMAND…`` in a session of its own. READING is a pipe that nobody writes to: its
-other end closes with the process that holds it, even with one that was killed. LOCK is an open file that the
-command inherits.
+``python supervisor.py READING LOCK COMMAND…`` in a session of its own. READING is a pipe that nobody writes
+to: its other end closes with the process that holds it, even with one that was killed. LOCK is an open file
+that the command inherits.
 
 Ninja gives each compiler a process group of its own, so the group is not enough: the session is ended where
-/proc tells who is in it. Elsewhere ninja is asked first, which ends its compilers, and then killed.
+/proc lists its processes. Elsewhere ninja is asked first, which ends its compilers, and then killed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ending = threading.Event()
 def _end_with(reading: int) -> None:
     os.read(reading, 1)
     _ending.set()
-    if _told_by_the_system():
+    if _has_proc():
         while others := _others_in_session():
             for each in others:
                 with suppress(ProcessLookupError):
@@ -39,7 +39,7 @@ def _end_with(reading: int) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _told_by_the_system() -> bool:
+def _has_proc() -> bool:
     return (_PROCESSES / "self" / "stat").exists()
 
 
@@ -54,7 +54,7 @@ def _others_in_session() -> list[int]:
 
 
 def _main(reading: int, lock: int, command: list[str]) -> int:
-    if not _told_by_the_system():
+    if not _has_proc():
         signal.signal(signal.SIGTERM, lambda *_: None)  # which the command does not inherit
     threading.Thread(target=_end_with, args=(reading,), daemon=True).start()
     try:

@@ -1,15 +1,15 @@
-"""Runs upstream's two programs, each in a process of its own that may crash or hang."""
+"""Upstream's two programs, each run in a process of its own that may crash or hang."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.checks.operators.parse import read_output
 from pytest_llm.errors import EngineError
+from pytest_llm.system.program import Ended, TimeLimitError, run_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ _CACHE_STEP = 256
 
 def takes_files(program: Path) -> bool:
     """Whether a benchmark measures the nodes of a file, or only what it has built in."""
-    return "--test-file" in _run([str(program), "--help"], _HELP_SECONDS, 1).stdout
+    return "--test-file" in _run([str(program), "--help"], _HELP_SECONDS, 1).output
 
 
 def perf(program: Path, backend: str, arguments: Sequence[str], threads: int, seconds: float) -> list[Timed]:
@@ -46,10 +46,10 @@ def perf(program: Path, backend: str, arguments: Sequence[str], threads: int, se
         EngineError: It crashed, or did not end.
     """
     words = [str(program), "perf", "-b", backend, "--output", "sql", *arguments]
-    done = _run(words, seconds, threads)
-    if done.returncode:
-        raise EngineError(f"{BENCHMARK} {_ended(done.returncode)}", _last(done))
-    return read_output(done.stdout)
+    ended = _run(words, seconds, threads)
+    if ended.status:
+        raise EngineError(f"{BENCHMARK} {_ended(ended.status)}", ended.last_lines())
+    return read_output(ended.output)
 
 
 def export(program: Path, model: Model, options: LoadOptions, work: Workload, file: Path) -> str:
@@ -68,26 +68,17 @@ def export(program: Path, model: Model, options: LoadOptions, work: Workload, fi
         *("-c", str(cells * work.parallel), "-b", batch, "-ub", batch, "-np", batch),
         *("-fa", options.flash_attn, "-ctk", options.type_k, "-ctv", options.type_v),
     ]
-    done = _run(words, _EXPORT_SECONDS, options.n_threads)
-    if done.returncode or not file.exists():
-        raise EngineError(f"{EXPORTER} {_ended(done.returncode)}", _last(done))
+    ended = _run(words, _EXPORT_SECONDS, options.n_threads)
+    if ended.status or not file.exists():
+        raise EngineError(f"{EXPORTER} {_ended(ended.status)}", ended.last_lines())
     return file.read_text(encoding="utf-8", errors="replace")
 
 
-def _run(words: Sequence[str], seconds: float, threads: int) -> subprocess.CompletedProcess[str]:
+def _run(words: Sequence[str], seconds: float, threads: int) -> Ended:
     try:
-        return subprocess.run(
-            words,
-            # The benchmark itself takes half of the machine's threads, and has no option for them.
-            env={**os.environ, "OMP_THREAD_LIMIT": str(threads)},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        # The benchmark itself takes half of the machine's threads, and has no option for them.
+        return run_once(words, {**os.environ, "OMP_THREAD_LIMIT": str(threads)}, seconds)
+    except TimeLimitError:
         raise EngineError(f"{Path(words[0]).name} did not end within {seconds:.0f} s") from None
     except OSError as error:
         raise EngineError(f"{words[0]} does not start: {error.strerror}") from None
@@ -100,7 +91,3 @@ def _ended(code: int) -> str:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
-
-
-def _last(done: subprocess.CompletedProcess[str]) -> tuple[str, ...]:
-    return tuple((done.stdout + done.stderr).splitlines()[-5:])

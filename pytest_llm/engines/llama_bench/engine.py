@@ -27,8 +27,8 @@ from pytest_llm.records.protocols import Coverage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llm.engines.llama_bench.process import Ended
     from pytest_llm.records import JSON, BuildReference, Model, Subject, Workload
+    from pytest_llm.system.program import Ended
 
 _NAME = "llama-bench"
 _NEEDED = ("-m", "-o", "-r", "-p", "-n", "-b", "-t", "-ngl")

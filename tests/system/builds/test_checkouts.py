@@ -174,7 +174,7 @@ def test_how_far_it_is_is_told_by_ninja_s_steps(cache: Path, checkout: Checkout)
 
     checkout.hold()
     checkout.commit("sources: more of them", {"llama.c": (checkout.path / "llama.c").read_text() + "\n"})
-    build_store(cache, telling=0.1).make(head(checkout), on_progress)
+    build_store(cache, progress_seconds=0.1).make(head(checkout), on_progress)
 
     assert any(line.startswith(f"building {identity_of(head(checkout)).title}: ") for line in told[1:])
 

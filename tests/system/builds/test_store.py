@@ -152,7 +152,7 @@ def test_how_far_a_build_is_is_told_now_and_then(cache: Path, releases: Releases
             releases.let_go()
 
     releases.hold()
-    store = build_store(cache, telling=0.1)
+    store = build_store(cache, progress_seconds=0.1)
     store.make(release("9.0.1"), on_progress)
 
     assert told[0] == "building llama-cpp-python@9.0.1: usually takes minutes"

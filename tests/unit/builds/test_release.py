@@ -64,7 +64,7 @@ def test_what_would_change_what_is_compiled_is_left_out_of_the_environment() -> 
 
 def test_the_last_lines_are_those_that_were_written_without_uv_s_own_words() -> None:
     log = "\n".join([*(f"DEBUG line {n}" for n in range(30)), "", "  at the end  ", "hint: look elsewhere"])
-    assert program.last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
+    assert release.uv_last_lines(log) == (*(f"line {n}" for n in range(16, 30)), "  at the end")
 
 
 NO_SOLUTION = "error: No solution found when resolving dependencies\n  cause: Because "
