@@ -142,7 +142,7 @@ def released_versions(
         raise UsageError(f"the releases in between cannot be listed: {error}; {_INSTEAD}") from None
     found = _AVAILABLE.search(done.stdout)
     if found is None:
-        words = " ".join((done.stderr or done.stdout).split())[-300:] or "it said nothing"
+        words = " ".join((done.stderr or done.stdout).split())[-300:] or "no output"
         raise UsageError(f"the releases in between cannot be listed: {words}; {_INSTEAD}")
     return [each.strip() for each in found[1].split(",")]
 

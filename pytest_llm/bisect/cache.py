@@ -1,7 +1,7 @@
-"""Answers that outlast a bisect: each comparison's results file, and which builds cannot be tested.
+"""Cache of comparisons and of builds that cannot be tested.
 
-Both lie in the cache, named by a digest of everything that they depend on; what differs in any part is
-another file. A results file is used only if its rule was at least as strict as the one that is asked for.
+A file is named by a digest of everything that it depends on. A results file is used only if its rule was at
+least as strict as the one that is asked for.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Unfit:
 
     Attributes:
         what: There is nothing to run, or it does not run.
-        reason: In the words of whoever tried.
+        reason: The error.
     """
 
     what: Literal["cannot be built", "cannot run"]
@@ -46,9 +46,9 @@ class Cache:
         """Look nowhere yet.
 
         Args:
-            folder: Where all bisects keep theirs.
-            conditions: What answers depend on besides the builds, as plain values.
-            fresh: Use nothing that was there before.
+            folder: Of all bisects.
+            conditions: All that results depend on besides the builds, as plain values.
+            fresh: Ignore files that were there before.
         """
         self._folder = folder
         self._conditions = dict(conditions)
@@ -56,11 +56,11 @@ class Cache:
         self._written: set[Path] = set()
 
     def comparison(self, reference: object, candidate: object, family: int) -> dict[str, Any] | None:
-        """Return the results of two builds, or None.
+        """Return the results of two builds, None if there are none.
 
         Args:
-            reference: The identity of the one, as plain values.
-            candidate: The identity of the other.
+            reference: Its identity, as plain values.
+            candidate: Its identity.
             family: How many verdicts must share the error rate at least.
         """
         path = self._path("comparison", reference, candidate)
@@ -74,11 +74,11 @@ class Cache:
         return document if rule is not None and rule["family"] >= family else None
 
     def store_comparison(self, reference: object, candidate: object, document: Mapping[str, Any]) -> None:
-        """Keep the results of two builds."""
+        """Store the results of two builds."""
         self._write(self._path("comparison", reference, candidate), document)
 
     def unfit(self, build: object) -> Unfit | None:
-        """Return why a build cannot run, or None if nothing is known of that."""
+        """Return why a build cannot run, None if that is not known."""
         path = self._path("unfit", build)
         if not self._usable(path):
             return None
@@ -88,7 +88,7 @@ class Cache:
             return None
 
     def store_unfit(self, build: object, unfit: Unfit) -> None:
-        """Keep why a build cannot run."""
+        """Store why a build cannot run."""
         self._write(self._path("unfit", build), encode(unfit))
 
     def _path(self, kind: str, *builds: object) -> Path:
@@ -110,7 +110,7 @@ class Cache:
 
 
 def identity(reference: str, build: Build) -> dict[str, Any]:
-    """Return, as plain values, what tells a build from others, files that were replaced since included.
+    """Return, as plain values, what distinguishes a build from others, replaced files included.
 
     Args:
         reference: As the user wrote it, with an absolute path.
@@ -119,7 +119,7 @@ def identity(reference: str, build: Build) -> dict[str, Any]:
     return {"reference": reference, "build": encode(build), "files": _stamps(build)}
 
 
-# What an installation of another build under the same path would change.
+# Another build installed under the same path changes these.
 _INSTALLED = (
     "bin/python",
     "lib/python*/site-packages/*.pth",

@@ -141,20 +141,20 @@ def describe(found: Bisected, step: Stretch, start: Path) -> Sequence[str]:
     build = parse_build(found.builds[step.last], start)
     if not isinstance(build, Commit):
         return ()
-    said = ask(Path(build.checkout), "log", "-1", "--format=%ad%n%s", "--date=iso", build.commit)
-    date, _, subject = said.strip().partition("\n")
+    shown = ask(Path(build.checkout), "log", "-1", "--format=%ad%n%s", "--date=iso", build.commit)
+    date, _, subject = shown.strip().partition("\n")
     return [f"commit {build.commit}: {one_line(subject)} (authored {date})"]
 
 
 def _commit_in(checkout: Path, found: Bisected, place: int) -> str:
-    said = found.described[place].llama_cpp_commit.removesuffix("-dirty")
-    if not said:
+    known = found.described[place].llama_cpp_commit.removesuffix("-dirty")
+    if not known:
         raise UsageError(f"{found.builds[place]} does not name the commit of llama.cpp that it was made of")
     try:
-        return commit_of(checkout, said)
+        return commit_of(checkout, known)
     except UsageError:
         raise UsageError(
-            f"{found.builds[place]} was made of llama.cpp {said}, which is not in {checkout}: "
+            f"{found.builds[place]} was made of llama.cpp {known}, which is not in {checkout}: "
             f"git -C {checkout} fetch"
         ) from None
 

@@ -24,8 +24,8 @@ class Compared:
     Attributes:
         first: The place of the reference.
         last: The place of the candidate.
-        results: What the results file holds.
-        seconds: That measuring took now; None if it was kept.
+        results: The results file.
+        seconds: Of measuring; None if the comparison was in the cache.
     """
 
     first: int
@@ -35,13 +35,13 @@ class Compared:
 
 
 class Pairs:
-    """The builds of a row, and every comparison between two of them.
+    """The builds of a range, and every comparison between two of them.
 
     Attributes:
         builds: As the user wrote them, paths absolute.
-        described: How those that start describe themselves, by place.
+        described: How builds that start describe themselves, by place.
         unfit: Why others cannot be tested, by place.
-        compared: What was compared so far, in that order.
+        compared: The comparisons so far, in order.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Pairs:
 
         Args:
             builds: In order; no two the same.
-            describe: Starts a build and lets it describe itself; what it raises makes a build unfit.
+            describe: Starts a build, which describes itself; a build for which it raises is unfit.
             runner: Measures.
-            cache: Where answers are kept.
+            cache: Of comparisons.
             comparisons: How many share the error rate.
-            gates: How many verdicts each of them holds.
+            gates: How many verdicts each comparison holds.
             clock: In seconds.
         """
         self.builds = list(builds)
@@ -85,7 +85,7 @@ class Pairs:
         for each in self.compared:
             if (each.first, each.last) == (first, last):
                 return each
-        fit = [self._is_fit(place) for place in (first, last)]  # both, so that both are told
+        fit = [self._is_fit(place) for place in (first, last)]
         if not all(fit):
             return None
         found = self._cached_or_measured(first, last)
@@ -111,34 +111,33 @@ class Pairs:
 
     def _is_fit(self, place: int) -> bool:
         if place not in self.described and place not in self.unfit:
-            self._look_at(place)
+            self._describe_build(place)
         return place not in self.unfit
 
-    def _look_at(self, place: int) -> None:
+    def _describe_build(self, place: int) -> None:
         try:
             self.described[place] = self._describe(self.builds[place])
         except LLMBenchError as error:
             runs = isinstance(error, EngineError) and not isinstance(error, (BuildError, EngineMissingError))
             what: Literal["cannot run", "cannot be built"] = "cannot run" if runs else "cannot be built"
-            self.unfit[place] = Unfit(what, self._said_of(place, str(error)))
+            self.unfit[place] = Unfit(what, self._without_name(place, str(error)))
             return
         known = self._cache.unfit(self._identity(place))
         if known is not None:
             self.unfit[place] = known
 
-    def _said_of(self, place: int, reason: str) -> str:
-        """Return a reason without the build's name, which whoever tells of it says."""
+    def _without_name(self, place: int, reason: str) -> str:
         build = self.builds[place]
         return reason.removeprefix(f"{build}: ").removeprefix(f"{build} cannot be made: ")
 
     def _blame(self, first: int, last: int, reason: str) -> None:
-        """Find out which of two builds cannot be measured: only where another one can be, is it the build."""
-        alone = {place: self._runner.alone(self.builds[place]) for place in (first, last)}
-        failed = {place: outcome.reason for place, outcome in alone.items() if outcome.results is None}
+        # A build is to blame only if the other one can be measured.
+        solo = {place: self._runner.solo(self.builds[place]) for place in (first, last)}
+        failed = {place: outcome.reason for place, outcome in solo.items() if outcome.results is None}
         if len(failed) == 1:
             ((place, why),) = failed.items()
-            self.unfit[place] = Unfit("cannot run", self._said_of(place, why))
+            self.unfit[place] = Unfit("cannot run", self._without_name(place, why))
             self._cache.store_unfit(self._identity(place), self.unfit[place])
             return
-        which = "neither can be measured alone" if failed else "each of them can be measured alone"
+        which = "neither can be measured solo" if failed else "each of them can be measured solo"
         raise UsageError(f"{self.builds[first]} and {self.builds[last]}: {which}: {reason}")

@@ -1,4 +1,4 @@
-"""What the results of one comparison answer, for a metric or for the output."""
+"""Read the results of one comparison, for a metric or for the output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.bisect.pytest_runner import Planned
 
-# What can be followed besides the metrics that a test gates.
+# Bisected besides the metrics that a test gates.
 OUTPUT = "output"
 
 _RELATIONS = {
@@ -32,18 +32,18 @@ _ALIKE = Answer(Relation.SAME, 0.0, 0.0, 0.0)
 
 
 def check(target: str, planned: Planned) -> None:
-    """Raise unless a target can be followed.
+    """Raise unless a target can be bisected.
 
     Raises:
         UnknownNameError: The test does not gate it.
     """
     known = [*(gate.metric.name for gate in planned.gates), OUTPUT]
     if target not in known:
-        raise UnknownNameError("--metric", target, known, fix="llm_no_regression says what a test gates")
+        raise UnknownNameError("--metric", target, known, fix="llm_no_regression names what a test gates")
 
 
 def choose(results: Mapping[str, Any], planned: Planned) -> str:
-    """Return what to follow, by what both ends show: the first of a loss, another output, a gain, any."""
+    """Return the target, by what both ends show: the first of a loss, another output, a gain, any."""
     answers = {gate.metric.name: answer(results, gate.metric.name) for gate in planned.gates}
     worse = [name for name, each in answers.items() if each.relation is Relation.WORSE]
     better = [name for name, each in answers.items() if each.relation is Relation.BETTER]
@@ -68,13 +68,13 @@ def answer(results: Mapping[str, Any], target: str) -> Answer:
 
 
 def comparison(results: Mapping[str, Any], target: str) -> dict[str, Any] | None:
-    """Return what a results file says of a gated metric; None if it could not be measured."""
+    """Return a gated metric's comparison; None if it could not be measured."""
     entry = _test(results)["metrics"].get(target)
     return entry["comparison"] if entry is not None else None
 
 
 def drift(results: Mapping[str, Any]) -> Drift:
-    """Return how what the candidate shows before any timing differs from what its reference shows."""
+    """Return how the candidate's invariants differ from those of its reference."""
     found = _test(results)["drift"]
     if found is None:
         return Drift()
@@ -84,7 +84,7 @@ def drift(results: Mapping[str, Any]) -> Drift:
 
 
 def reason(results: Mapping[str, Any], target: str) -> str:
-    """Return why nothing certain can be said, "" if it can."""
+    """Return why the comparison is inconclusive, "" if it is not."""
     found = comparison(results, target)
     if found is not None:
         return str(found["reason"])
@@ -104,7 +104,7 @@ def _of_output(found: Drift) -> Answer:
 
 
 def _log_ratio(change: float | None, higher: bool, otherwise: float) -> float:
-    """Return a change of the metric as a log ratio of times or sizes: positive is worse."""
+    """Return a log ratio of times or sizes: positive is worse."""
     if change is None:
         return otherwise
     return -math.log1p(change) if higher else math.log1p(change)

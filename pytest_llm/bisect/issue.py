@@ -1,4 +1,4 @@
-"""The text for an upstream issue: Markdown, from the records alone."""
+"""Text for an upstream issue, in Markdown."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def text(
         f"- Machine: {_machine(results['machine'])}.",
         *(f"- {_capital(each)}." for each in _compiled(found, step)),
         f"- Measured with pytest-llm-bench {results['plugin_version']} on {results['started']}, both builds "
-        f"in turns in the same sessions; {report.error_rate(found)}.",
+        f"interleaved in the same sessions; {report.error_rate(found)}.",
         "",
         "To reproduce:",
         "",
@@ -70,7 +70,7 @@ def _work(results: Mapping[str, Any]) -> list[str]:
     test = results["tests"][0]
     model, work = test["model"], test["workload"]
     asked, usual = test["load_options"], vars(LoadOptions())
-    told = [
+    options = [
         f"{name}={value}"
         for name, value in asked.items()
         if name in ("n_ctx", "n_threads") or value != usual[name]
@@ -81,7 +81,7 @@ def _work(results: Mapping[str, Any]) -> list[str]:
         f"SHA-256 {model['sha256']}",
         f"workload: {work['prompt_tokens']} prompt tokens, {work['generate_tokens']} generated, depth "
         f"{work['depth']}, {work['parallel']} in parallel",
-        f"load options: {', '.join(told)}; all others llama.cpp's own",
+        f"load options: {', '.join(options)}; all others are llama.cpp's defaults",
     ]
 
 
@@ -89,24 +89,24 @@ def _machine(machine: Mapping[str, Any]) -> str:
     words = {"cores": "{} cores", "memory_gib": "{} GiB"}
     parts = [words.get(name, "{}").format(part) for name, part in machine.items() if name not in _MACHINE_OWN]
     since = machine["qualified"]
-    shown = f"it showed that its verdicts may be believed on {since}" if since else "it is not qualified"
+    shown = f"qualified on {since}" if since else "it is not qualified"
     return f"{', '.join(parts)}; {shown}"
 
 
 def _compiled(found: Bisected, step: Stretch) -> list[str]:
     first, last = found.described[step.first], found.described[step.last]
     if first.compiled_with != last.compiled_with:
-        told = [
+        facts = [
             f"compiled with: {found.described[place].compiled_with.strip(' |')} ({found.builds[place]})"
             for place in (step.first, step.last)
         ]
     else:
-        told = [f"compiled with: {last.compiled_with.strip(' |')}"] if last.compiled_with else []
+        facts = [f"compiled with: {last.compiled_with.strip(' |')}"] if last.compiled_with else []
     for place in (step.first, step.last) if first.environment != last.environment else (step.last,):
         variables = sorted(found.described[place].environment.items())
         set_there = ", ".join(f"{name}={value}" for name, value in variables)
-        told += [f"environment of {found.builds[place]}: {set_there}"] if set_there else []
-    return told
+        facts += [f"environment of {found.builds[place]}: {set_there}"] if set_there else []
+    return facts
 
 
 def _reproduce(found: Bisected, step: Stretch, options: Sequence[str], command: Sequence[str]) -> list[str]:

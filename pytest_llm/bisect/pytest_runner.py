@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _INTERRUPTED = 2
-# What an ini file may say otherwise, and a comparison has no use for.
+# A comparison has no use for what an ini file may set.
 _ALWAYS = (
     "--llm-bench",
     "-q",
@@ -40,13 +40,13 @@ class Planned:
 
     Attributes:
         nodeid: As pytest writes it.
-        model: What the test calls it.
+        model: Its name in the test.
         model_sha256: Of its file.
         load_options: As asked.
         workload: As asked.
-        gates: What the two builds are compared in.
-        sessions: How many a comparison takes at most.
-        seconds: About how long a comparison takes where a token costs no more than 10 ms.
+        gates: The metrics that are compared.
+        sessions: Of a comparison, at most.
+        seconds: Of a comparison, about, if a token costs no more than 10 ms.
     """
 
     nodeid: str
@@ -61,23 +61,18 @@ class Planned:
 
 @dataclass(frozen=True)
 class Selected:
-    """What pytest selected.
-
-    Attributes:
-        benchmarks: Those that could be measured.
-        problems: Why others could not.
-    """
+    """The benchmarks that pytest selected, and why others cannot be measured."""
 
     benchmarks: tuple[Planned, ...] = ()
     problems: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
-    """What came of measuring.
+    """The result of a run of pytest.
 
     Attributes:
-        results: What the results file holds; None if nothing was measured.
-        reason: Why not; "" otherwise.
+        results: The results file; None if nothing was measured.
+        reason: Why not; "" if it was.
     """
 
     results: dict[str, Any] | None
@@ -99,7 +94,7 @@ class Runner:
     options: tuple[str, ...] = ()
 
     def plan(self, reference: str, candidate: str, comparisons: int) -> Planned:
-        """Return what the test asks for, where so many comparisons share the error rate.
+        """Return what the test asks for if so many comparisons share the error rate.
 
         Raises:
             UsageError: It is not one benchmark, or cannot be measured at all.
@@ -126,15 +121,15 @@ class Runner:
         """Measure a candidate beside a reference.
 
         Raises:
-            UsageError: Pytest did not come as far as the test.
-            KeyboardInterrupt: It was told to stop.
+            UsageError: Pytest did not reach the test.
+            KeyboardInterrupt: The user stopped it.
         """
         return self._measure(
             f"--llm-candidate={candidate}", f"--llm-against={reference}", f"--llm-comparisons={comparisons}"
         )
 
-    def alone(self, candidate: str) -> Outcome:
-        """Measure a candidate alone, in the fewest sessions; raises as :meth:`compare` does."""
+    def solo(self, candidate: str) -> Outcome:
+        """Measure a candidate solo, in the fewest sessions; raises as :meth:`compare` does."""
         return self._measure(f"--llm-candidate={candidate}", "-o", "llm_against=", "--llm-effort=quick")
 
     def _measure(self, *options: str) -> Outcome:
@@ -168,8 +163,7 @@ def _command(nodeid: str) -> Sequence[str]:
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the line in which pytest says what is wrong, or the last one."""
     output = done.stderr + done.stdout
     lines = [line.strip() for line in output.splitlines() if line.strip(" =")]
-    said = [line for line in lines if re.search(r"error: |Error: |^E  ", line, re.IGNORECASE)]
-    return (said or lines or [f"it ended with {done.returncode}"])[-1]
+    errors = [line for line in lines if re.search(r"error: |Error: |^E  ", line, re.IGNORECASE)]
+    return (errors or lines or [f"it ended with {done.returncode}"])[-1]

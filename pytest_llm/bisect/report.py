@@ -1,4 +1,4 @@
-"""What a bisect found, in lines, and as plain values for programs."""
+"""Report of a bisect: lines for people, plain values for programs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OUTPUT = {
     Relation.WORSE: "other output",
     Relation.SAME: "same output",
-    Relation.INCONCLUSIVE: "output not compared: one of the two says nothing",
+    Relation.INCONCLUSIVE: "output not compared: one of the two has none",
 }
 
 
@@ -41,16 +41,15 @@ class Report(NamedTuple):
 
 def lines(found: Bisected) -> list[str]:
     """Return the result in lines, without the texts for an issue."""
-    told = _ends(found)
+    found_lines = _ends(found)
     for step in found.search.steps:
-        told += _step(found, step)
-    told += _doubts(found)
-    told += [f"{name(found, place)} {unfit}" for place, unfit in sorted(found.unfit.items())]
-    return told
+        found_lines += _step(found, step)
+    unfit = [f"{name(found, place)} {why}" for place, why in sorted(found.unfit.items())]
+    return [*found_lines, *_doubts(found), *unfit]
 
 
 def document(found: Bisected) -> dict[str, Any]:
-    """Return everything as plain values; what lies between builds names their places in ``builds``."""
+    """Return everything as plain values; ``from`` and ``to`` are places in ``builds``."""
     return {
         "nodeid": found.planned.nodeid,
         "followed": found.target or None,
@@ -65,13 +64,13 @@ def document(found: Bisected) -> dict[str, Any]:
 
 
 def name(found: Bisected, place: int) -> str:
-    """Return what a build is called: as the user wrote it, and how it describes itself."""
+    """Return a build as the user wrote it, and how it describes itself."""
     described = found.described.get(place)
     return found.builds[place] if described is None else f"{found.builds[place]}, {described}"
 
 
 def change(compared: Compared, target: str) -> str:
-    """Say how the later build compares with the earlier one: "generation speed −9.1 % (…)"."""
+    """Return how the later build compares with the earlier one: "generation speed −9.1 % (…)"."""
     if target == interpret.OUTPUT:
         return _OUTPUT[interpret.answer(compared.results, target).relation]
     title = metrics.find(target).title
@@ -82,7 +81,7 @@ def change(compared: Compared, target: str) -> str:
 
 
 def headline(compared: Compared, target: str) -> str:
-    """Say what happened between two builds, with values: "generation speed fell from … to …, −9.1 % (…)"."""
+    """Return the change with its values: "generation speed fell from … to …, −9.1 % (…)"."""
     entry = None if target == interpret.OUTPUT else interpret.comparison(compared.results, target)
     if entry is None or entry["change"] is None:
         return change(compared, target)
@@ -93,14 +92,14 @@ def headline(compared: Compared, target: str) -> str:
 
 
 def basis(results: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """Say what a change rests on: "99 % interval −7.4 … −4.7 %, 15 sessions"."""
+    """Return the basis of a change: "99 % interval −7.4 … −4.7 %, 15 sessions"."""
     interval = entry["interval"]
     ends = None if interval is None else (interval[0], interval[1])
     return resting_on(ends, 1 - results["rule"]["alpha"], counted(entry["sessions"], "session"))
 
 
 def passed_over(found: Bisected, step: Stretch) -> list[str]:
-    """Say which builds inside a step could not be tested."""
+    """Return the builds inside a step that could not be tested, with the reasons."""
     return [
         f"{found.builds[place]} {found.unfit[place]}"
         for place in range(step.first + 1, step.last)
@@ -109,11 +108,11 @@ def passed_over(found: Bisected, step: Stretch) -> list[str]:
 
 
 def error_rate(found: Bisected) -> str:
-    """Say what the chance of a false step is in the whole bisect."""
+    """Return the error rate of the whole bisect, as a clause."""
     rule = found.compared[0].results["rule"]
     return (
         f"the chance that any of the up to {counted(found.comparisons, 'comparison')} of this bisect calls a "
-        f"regression that is none is at most {ratio(rule['alpha'])}; each of them misses one as large as its "
+        f"false regression is at most {ratio(rule['alpha'])}; each of them misses one as large as its "
         f"tolerance with a chance of at most {ratio(rule['beta'])}"
     )
 
@@ -128,16 +127,16 @@ def _ends(found: Bisected) -> list[str]:
             for kind, place in ends
             if place in found.unfit
         ]
-    told = change(found.between(0, len(found.builds) - 1), found.target)
-    said = {
-        Relation.WORSE: f"{bad} is worse than {good}: {told}",
-        Relation.BETTER: f"the good end is the bad one: {bad} is better than {good}: {told}",
-        Relation.SAME: f"there is no loss between the ends: {bad} is no worse than {good}: {told}; either "
-        "there is none, or the good end is as bad",
-        Relation.INCONCLUSIVE: f"whether {bad} is worse than {good} cannot be told: {told}"
+    size = change(found.between(0, len(found.builds) - 1), found.target)
+    sentences = {
+        Relation.WORSE: f"{bad} is worse than {good}: {size}",
+        Relation.BETTER: f"there is a gain between the ends: {bad} is better than {good}: {size}",
+        Relation.SAME: f"there is no loss between the ends: {bad} is no worse than {good}: {size}; either "
+        "there is none, or the good end has it, too",
+        Relation.INCONCLUSIVE: f"inconclusive: {bad} compared with {good}: {size}"
         f"{'' if found.target == interpret.OUTPUT else '; try --effort thorough'}",
     }
-    return [said[relation]]
+    return [sentences[relation]]
 
 
 def _step(found: Bisected, step: Stretch) -> list[str]:
@@ -147,16 +146,16 @@ def _step(found: Bisected, step: Stretch) -> list[str]:
         head = f"culprit: {last}: {headline(compared, found.target)}"
     else:
         head = f"better: {last}: {headline(compared, found.target)}"
-    told = [head, f"  compared with {first}"]
-    told += [f"  {sentence(interpret.drift(compared.results))}"]
-    told += [f"  it may be this one as well: {each}" for each in passed_over(found, step)]
-    return told
+    lines = [head, f"  compared with {first}"]
+    lines += [f"  {sentence(interpret.drift(compared.results))}"]
+    lines += [f"  or this build: {each}" for each in passed_over(found, step)]
+    return lines
 
 
 def _doubts(found: Bisected) -> list[str]:
     unexplained = [
-        f"between {found.builds[each.first]} and {found.builds[each.last]} is a change that no step accounts "
-        f"for: {change(found.between(each.first, each.last), found.target)}"
+        f"between {found.builds[each.first]} and {found.builds[each.last]} is a change that no step explains"
+        f": {change(found.between(each.first, each.last), found.target)}"
         for each in found.search.unexplained
     ]
     quiet = [f"{found.builds[each.first]} … {found.builds[each.last]}" for each in found.search.unsearched]
@@ -164,7 +163,7 @@ def _doubts(found: Bisected) -> list[str]:
         return unexplained
     return [
         *unexplained,
-        f"not looked into, as their ends do not differ: {'; '.join(quiet)} (--neighbours compares every "
+        f"not searched, because their ends do not differ: {'; '.join(quiet)} (--neighbours compares every "
         "build with the one before it)",
     ]
 

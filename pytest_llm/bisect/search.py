@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def differs(self) -> bool:
-        """Whether the two were told apart."""
+        """Whether the two differ."""
         return self.relation in (Relation.WORSE, Relation.BETTER)
 
 
@@ -85,7 +85,7 @@ class SearchResult:
 
     Attributes:
         ends: How the last build compares with the first.
-        steps: In order: neighbours, but for builds that cannot be tested, that were told apart.
+        steps: In order: neighbours, or with untestable builds between them, that differ.
         unexplained: Stretches with a change that their steps do not account for.
         unsearched: Halves with builds in them that were not split, as their ends do not differ.
         untestable: The places of builds that were tried and cannot be tested.

@@ -22,8 +22,8 @@ from pytest_llm.system.program import PROGRESS_SECONDS, Running
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_llm.builds.commit import SourceTree
     from pytest_llm.builds.identity import Identity
-    from pytest_llm.builds.source_tree import SourceTree
     from pytest_llm.records import Build, BuildReference
 
     Describe = Callable[[BuildReference, str], Build]

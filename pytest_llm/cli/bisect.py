@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from pytest_llm import __version__
 from pytest_llm.bisect import build_range, commits, interpret, issue, report
-from pytest_llm.bisect.bisection import bisect
+from pytest_llm.bisect.bisection import Progress, bisect
 from pytest_llm.bisect.cache import Cache
 from pytest_llm.bisect.comparisons import Pairs
 from pytest_llm.bisect.operators import operators_of
-from pytest_llm.bisect.progress import Progress
 from pytest_llm.bisect.pytest_runner import Runner
 from pytest_llm.bisect.report import Report
 from pytest_llm.bisect.search import bill

@@ -1,4 +1,4 @@
-"""What llama.cpp's own benchmark of operators showed of two builds: which operation takes how long."""
+"""Operator profiles: times of operations in two builds, by llama.cpp's own benchmark of operators."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class OperatorCase:
 
     Attributes:
         operator: ggml's name: "MUL_MAT".
-        shape: What it works on, in words: "q4_1 576×1536, n=1".
-        nodes: How often a step of the model runs it, at least; 0 where the shapes are not the model's.
-        told: The benchmark's own words for it.
+        shape: Of its operands: "q4_1 576×1536, n=1".
+        nodes: How often a step of the model runs it, at least; 0 if the shapes are not the model's.
+        parameters: In the benchmark's own words.
     """
 
     operator: str
     shape: str
     nodes: int
-    told: str
+    parameters: str
 
     def __str__(self) -> str:
         return f"{self.operator} {self.shape}"
@@ -48,10 +48,10 @@ class OperatorTimes:
     """Seconds that one run of an operation takes.
 
     Attributes:
-        case: Which one.
-        first: Two, of the candidate and of the reference, at the first look: it says which cases are worth a
-            comparison, and takes no part in it.
-        candidate: One a repetition; empty where the first look was the only one.
+        case: The operation.
+        first: Of the candidate and of the reference, once: they choose the cases to compare, and take no part
+            in the comparison.
+        candidate: One a repetition; empty if the case was not chosen.
         reference: The same; equal places were measured one after the other.
     """
 
@@ -63,16 +63,16 @@ class OperatorTimes:
 
 @dataclass(frozen=True)
 class OperatorRun:
-    """What was measured of one kind of work.
+    """The times of one kind of work.
 
     Attributes:
-        phase: Which kind.
-        shapes: Whose: those of the model's own graph, or what upstream's benchmark has built in.
-        threads: That an operation ran on.
-        asked_threads: That the subject runs on.
+        phase: The kind of work.
+        shapes: Of the model's own graph, or built into upstream's benchmark.
+        threads: Of an operation.
+        asked_threads: Of the subject.
         times: The most expensive case first.
         not_covered: What could not be measured, with the reason.
-        notes: What else a reader has to know.
+        notes: More for the reader.
         seconds: That measuring took.
     """
 

@@ -140,7 +140,7 @@ def test_a_bisect_of_five_builds_is_killed_goes_on_and_names_the_slow_one(bisect
     assert f"--llm-candidate={last} --llm-against={first}" in out
     assert f"LLAMA_STAND_IN_TOKEN_SECONDS={SLOW}" in out
     assert out.count(" | worse | ") == 3
-    assert "calls a regression that is none is at most 5 %" in out
+    assert "calls a false regression is at most 5 %" in out
 
 
 def killed_after_two_comparisons(words: list[str]) -> list[str]:
@@ -193,7 +193,7 @@ def test_a_good_end_that_is_bad_is_named(bisect: Bisect) -> None:
     first, second, *_, last = (f"llama-cpp-python@{each}" for each in row.split(","))
     assert status == 1
     assert out.startswith(
-        f"the good end is the bad one: {last} is better than {first}: generation speed +25.0 %"
+        f"there is a gain between the ends: {last} is better than {first}: generation speed +25.0 %"
     )
     assert f"better: {second}, " in out
     assert f"  compared with {first}, " in out

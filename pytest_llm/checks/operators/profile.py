@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_llm.checks.operators.cases import Asked
-    from pytest_llm.checks.operators.parse import Timed
+    from pytest_llm.checks.operators.programs import Timed
     from pytest_llm.records import LoadOptions, Model, Phase, Run, Workload
     from pytest_llm.records.protocols import Clock, Programs
 
@@ -173,8 +173,8 @@ class _Bench:
             with suppress(_UncoveredError):
                 timed = self._pair(each)
                 first = timed[_CANDIDATE].seconds, timed[_REFERENCE].seconds
-                operator, told = timed[_CANDIDATE].operator, timed[_CANDIDATE].told
-                case = replace(each.case, operator=operator, told=told)
+                ours = timed[_CANDIDATE]
+                case = replace(each.case, operator=ours.operator, parameters=ours.parameters)
                 looked.append((each, OperatorTimes(case, first), self.spent() - began))
         if left_out:
             self.problems.append(f"no time was left for cheaper ones ({left_out})")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.checks.operators.parse import read_output
 from pytest_llm.errors import EngineError
 from pytest_llm.system.program import Ended, TimeLimitError, run_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.checks.operators.parse import Timed
     from pytest_llm.records import LoadOptions, Model, Workload
 
 BENCHMARK = "test-backend-ops"
@@ -25,6 +24,27 @@ _EXPORT_SECONDS = 120.0
 _HELP_SECONDS = 30.0
 # A step of the KV cache: llama.cpp pads it to whole ones.
 _CACHE_STEP = 256
+
+
+# What ``perf --output sql`` prints; its CSV leaves the times out.
+_ROW = re.compile(r"^INSERT INTO \w+ \((?P<names>[\w, ]+)\) VALUES \((?P<values>.*)\);$")
+_VALUE = re.compile(r"'((?:[^']|'')*)'(?:, |$)")
+
+
+class Timed(NamedTuple):
+    """One case that a benchmark measured.
+
+    Attributes:
+        operator: ggml's name.
+        parameters: In the benchmark's words.
+        supported: Whether the backend has it.
+        seconds: That one run takes, over at least a second of them; 0 where it is not supported.
+    """
+
+    operator: str
+    parameters: str
+    supported: bool
+    seconds: float
 
 
 def takes_files(program: Path) -> bool:
@@ -91,3 +111,19 @@ def _ended(code: int) -> str:
         return f"was ended by {signal.Signals(-code).name}"
     except ValueError:
         return f"was ended by signal {-code}"
+
+
+def read_output(text: str) -> list[Timed]:
+    """Return the cases that were printed whole, in their order; what else was printed is passed over."""
+    rows = (_ROW.match(line) for line in text.splitlines())
+    timed = (_timed(row["names"].split(", "), _VALUE.findall(row["values"])) for row in rows if row)
+    return [each for each in timed if each is not None]
+
+
+def _timed(names: list[str], values: list[str]) -> Timed | None:
+    row = dict(zip(names, values, strict=False))
+    try:
+        microseconds = float(row["time_us"])
+        return Timed(row["op_name"], row["op_params"], row["supported"] == "1", microseconds / 1e6)
+    except (KeyError, ValueError):
+        return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.checks.operators import ProfilingContext, Work
-from pytest_llm.checks.operators.parse import read_output
+from pytest_llm.checks.operators.programs import read_output
 from pytest_llm.errors import BuildError, EngineError
 from pytest_llm.records import LoadOptions, Model, Workload
 
@@ -22,7 +22,7 @@ from . import stand_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_llm.checks.operators.parse import Timed
+    from pytest_llm.checks.operators.programs import Timed
 
 RECORDED = Path(__file__).parent / "recorded"
 STAND_IN = Path(__file__).parent / "stand_in.py"

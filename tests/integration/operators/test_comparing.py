@@ -19,7 +19,7 @@ from .conftest import SECONDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llm.checks.operators.parse import Timed
+    from pytest_llm.checks.operators.programs import Timed
     from pytest_llm.records import OperatorRun
 
     from .conftest import Desk

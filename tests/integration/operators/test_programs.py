@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.checks.operators.parse import read_output
-from pytest_llm.checks.operators.programs import export, perf, takes_files
+from pytest_llm.checks.operators.programs import export, perf, read_output, takes_files
 from pytest_llm.errors import EngineError
 
 from .conftest import RECORDED
@@ -31,7 +30,7 @@ def test_a_benchmark_says_what_it_measured(desk: Desk) -> None:
     (timed,) = perf(program(desk), "CPU", BUILT_IN, 1, 30.0)
 
     assert (timed.operator, timed.supported) == ("MUL_MAT", True)
-    assert timed.told.startswith("type_a=q4_1,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],")
+    assert timed.parameters.startswith("type_a=q4_1,type_b=f32,m=4096,n=1,k=14336,bs=[1,1],")
     assert timed.seconds > 0
 
 
@@ -39,7 +38,7 @@ def test_every_recorded_row_is_read_in_microseconds() -> None:
     found = read_output((RECORDED / "perf.sql").read_text(encoding="utf-8"))
 
     assert len(found) == len((RECORDED / "graph.txt").read_text(encoding="utf-8").splitlines())
-    by_name = {each.told.partition(",")[0]: each for each in found}
+    by_name = {each.parameters.partition(",")[0]: each for each in found}
     assert 1e-4 < by_name["name=ffn_gate-0"].seconds < 1e-3
 
 
@@ -107,4 +106,4 @@ def test_no_more_threads_than_asked_for_reach_openmp(tmp_path: Path) -> None:
     )
     script.chmod(0o755)
 
-    assert perf(script, "CPU", (), 3, 30.0)[0].told == "3"
+    assert perf(script, "CPU", (), 3, 30.0)[0].parameters == "3"

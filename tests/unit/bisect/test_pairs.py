@@ -32,7 +32,7 @@ class Machine(Runner):
         bad = [each for each in (candidate, reference) if each in self.broken]
         return Outcome(None, f"{bad[0]} died") if bad else Outcome({"of": [reference, candidate]})
 
-    def alone(self, candidate: str) -> Outcome:
+    def solo(self, candidate: str) -> Outcome:
         self.asked.append((candidate,))
         return Outcome(None, f"{candidate} died") if candidate in self.broken else Outcome({})
 
@@ -87,7 +87,7 @@ def test_both_ends_that_cannot_be_tested_are_told_at_once(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("broken", "place"), [("old", 0), ("mid", 1)])
-def test_the_one_that_fails_alone_as_well_cannot_run(broken: str, place: int, tmp_path: Path) -> None:
+def test_the_one_that_fails_solo_as_well_cannot_run(broken: str, place: int, tmp_path: Path) -> None:
     row = pairs(Machine(broken), tmp_path)
     assert row.compare(0, 1) is None
     assert row.unfit == {place: Unfit("cannot run", f"{broken} died")}
@@ -108,7 +108,7 @@ def test_a_fresh_bisect_tries_it_again(tmp_path: Path) -> None:
 
 def test_no_build_is_to_blame_where_none_runs(tmp_path: Path) -> None:
     row = pairs(Machine(*ROW), tmp_path)
-    with pytest.raises(UsageError, match="old and mid: neither can be measured alone: mid died"):
+    with pytest.raises(UsageError, match="old and mid: neither can be measured solo: mid died"):
         row.compare(0, 1)
     assert row.unfit == {}
     assert list(tmp_path.iterdir()) == []
