@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 PROGRAM = "llama-bench"
 _TARGETS = ("llama", PROGRAM)
 _LIBRARIES = ("libllama.so", "libllama.dylib")
-# What spares steps, by all names that it has had: cmake passes over those that a commit does not know. Tests
-# are known to cmake, and compiled when one is wanted.
+# These save steps, under every name that they have had: cmake ignores those that a commit does not know.
+# Tests are configured, and compiled when one is needed.
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=ON",
@@ -47,26 +47,18 @@ _QUIET_GIT = ("git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHea
 
 @dataclass(frozen=True)
 class SourceTree:
-    """llama.cpp's sources at one commit, and CMake's folder of what is compiled of them.
-
-    Attributes:
-        source: Where the sources lie.
-        binary: CMake's folder: programs and libraries are in its ``bin``.
-        commit: In full.
-    """
+    """llama.cpp's sources at one commit, and CMake's build folder, with programs and libraries in ``bin``."""
 
     source: Path
     binary: Path
     commit: str
 
     def program(self, name: str, on_progress: Callable[[str], None]) -> Path:
-        """Return one of llama.cpp's programs, made first if it is not there or not as its sources are.
-
-        Whoever makes one is alone with the tree; what the programs share is compiled once.
+        """Return one of llama.cpp's programs, compiled first unless it is up to date.
 
         Args:
             name: CMake's target: "test-backend-ops".
-            on_progress: Is given a line when there is something to wait for, and now and then.
+            on_progress: Receives a line before a wait, and now and then.
 
         Raises:
             BuildError: llama.cpp has no such program at this commit, or it could not be made.
@@ -84,38 +76,33 @@ class SourceTree:
             raise _program_failure(run, name)
         path = self.binary / "bin" / name
         if not os.access(path, os.X_OK):
-            raise BuildError(f"{what}: the target was made, and is no program: there is no {path}")
+            raise BuildError(f"{what}: its target makes no program {path}")
         return path
 
 
 class Compiled(NamedTuple):
-    """What came of it.
+    """A build as it describes itself, and what made it: "cmake 3.25.1"."""
 
-    Attributes:
-        said: How the build describes itself.
-        tools: What made it: "cmake 3.25.1".
-    """
-
-    said: Build
+    description: Build
     tools: str
 
 
 def tree_in(folder: Path, identity: Identity) -> SourceTree:
-    """Return where the tree of a build is, or is to be."""
+    """Return the tree of a build, which need not exist."""
     return SourceTree(folder / "source", folder / "build", identity.version)
 
 
 def is_whole(tree: SourceTree) -> bool:
-    """Whether what every build has is still there."""
+    """Whether the library and llama-bench are there."""
     programs = tree.binary / "bin"
     return (programs / PROGRAM).is_file() and any((programs / each).is_file() for each in _LIBRARIES)
 
 
 def make_tree(identity: Identity, checkout: Path, folder: Path, run: Running) -> Compiled:
-    """Have the library and llama-bench made.
+    """Compile the library and llama-bench.
 
     Args:
-        identity: What to make.
+        identity: The build.
         checkout: A repository that has the commit.
         folder: An empty folder.
         run: Runs git, cmake and the compiler.
@@ -135,18 +122,22 @@ def make_tree(identity: Identity, checkout: Path, folder: Path, run: Running) ->
     if not is_whole(tree):
         raise BuildError(
             f"{run.name} cannot be measured: {' or '.join(_LIBRARIES)} and {PROGRAM} are not both in "
-            f"{tree.binary / 'bin'}: leave BUILD_SHARED_LIBS and the folders of output as they are"
+            f"{tree.binary / 'bin'}: leave BUILD_SHARED_LIBS and the output folders at their defaults"
         )
     _step(run, f"{PROGRAM} --help", [str(tree.binary / "bin" / PROGRAM), "--help"])
-    version = _asked("git", "-C", source, "describe", "--tags", "--always", identity.version)
-    said = Build(
-        "llama.cpp", version, identity.version[:12], str(tree.binary / "bin" / PROGRAM), _with(tree, identity)
+    version = _first_line("git", "-C", source, "describe", "--tags", "--always", identity.version)
+    description = Build(
+        "llama.cpp",
+        version,
+        identity.version[:12],
+        str(tree.binary / "bin" / PROGRAM),
+        _compiled_with(tree, identity),
     )
-    return Compiled(said, _asked(cmake, "--version").replace(" version", ""))
+    return Compiled(description, _first_line(cmake, "--version").replace(" version", ""))
 
 
 def _arguments(tree: SourceTree, ninja: str) -> list[str]:
-    # It was one of the examples until there were tools.
+    # llama-bench was one of the examples before there were tools.
     examples = "OFF" if (tree.source / "tools" / PROGRAM).is_dir() else "ON"
     programs = tree.binary / "bin"
     return [
@@ -162,8 +153,8 @@ def _step(run: Running, what: str, command: list[str]) -> None:
     code = run(command)
     if code:
         raise BuildError(
-            f"{run.name} could not be made in {run.seconds:.0f} s ({what}, exit status {code}): its last "
-            f"lines say why, and all of them are in {run.log}",
+            f"{run.name} could not be made in {run.seconds:.0f} s ({what}, exit status {code}): see the "
+            f"last lines, and {run.log}",
             last_lines(run.tail()),
         )
 
@@ -173,13 +164,12 @@ def _program_failure(run: Running, name: str) -> BuildError:
     if f"unknown target '{name}'" in text:
         return BuildError(f"{run.name} cannot be made: this commit has no target of that name")
     return BuildError(
-        f"{run.name} could not be made in {run.seconds:.0f} s: its last lines say why, and all of them are "
-        f"in {run.log}",
+        f"{run.name} could not be made in {run.seconds:.0f} s: see the last lines, and {run.log}",
         last_lines(text),
     )
 
 
-def _with(tree: SourceTree, identity: Identity) -> str:
+def _compiled_with(tree: SourceTree, identity: Identity) -> str:
     """Return the compiler and the settings: "GNU 12.2.0, -DGGML_NATIVE=OFF"."""
     found = {}
     for path in tree.binary.glob("CMakeFiles/*/CMakeCXXCompiler.cmake"):
@@ -188,7 +178,7 @@ def _with(tree: SourceTree, identity: Identity) -> str:
     return ", ".join(each for each in (" ".join(words).strip(), *identity.settings) if each)
 
 
-def _asked(*command: str) -> str:
+def _first_line(*command: str) -> str:
     done = subprocess.run(
         command, env=environment_of(os.environ), capture_output=True, encoding="utf-8", check=False
     )

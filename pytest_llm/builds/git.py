@@ -1,4 +1,4 @@
-"""Asks git about a checkout of llama.cpp; changes nothing in it."""
+"""Questions to git about a checkout of llama.cpp; nothing in it is changed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ if TYPE_CHECKING:
 
 
 class GitError(UsageError):
-    """Git was asked for something that it has not got."""
+    """Git refuses, or is not installed."""
 
 
 def ask(folder: Path, *words: str) -> str:
-    """Return what git prints of a repository that begins in this very folder.
+    """Return git's output about the repository of this very folder, not of one around it.
 
     Raises:
-        GitError: It refuses, or is not there; the message is its first line.
+        GitError: It refuses, or is not installed; the message is its first line.
     """
-    # Were this folder no repository, one around it must not answer.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "GIT_OPTIONAL_LOCKS": "0"}
     try:
@@ -38,8 +37,8 @@ def ask(folder: Path, *words: str) -> str:
     except OSError as error:
         raise GitError(f"git cannot be started ({error.strerror}): install it") from None
     if done.returncode:
-        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise GitError((said or [f"git {words[0]} ended with {done.returncode}"])[0])
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        raise GitError((lines or [f"git {words[0]} ended with {done.returncode}"])[0])
     return done.stdout
 
 
@@ -52,7 +51,7 @@ def commit_of(folder: Path, ref: str) -> str:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
     if ref.startswith("-"):
-        raise UsageError(f"{ref!r} is no ref: none begins with a dash")
+        raise UsageError(f"{ref!r} is no ref: refs do not begin with a dash")
     try:
         ask(folder, "rev-parse", "--git-dir")
     except GitError as error:
@@ -61,5 +60,5 @@ def commit_of(folder: Path, ref: str) -> str:
         return ask(folder, "rev-parse", "--quiet", "--verify", f"{ref}^{{commit}}").strip()
     except GitError:
         raise UsageError(
-            f"{folder} has no commit {ref!r}: look for a misprint, or git -C {folder} fetch"
+            f"{folder} has no commit {ref!r}: correct it, or fetch it with git -C {folder} fetch"
         ) from None

@@ -1,4 +1,4 @@
-"""What makes two builds the same."""
+"""Identity of builds: two with the same identity are one build."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from pytest_llm.records import BuildReference
 
 _LONGEST_SETTINGS = 48  # characters, in the name of a folder
-_LONGEST_COMMIT = 12  # of a name, too; the rest is in the hash
+_LONGEST_COMMIT = 12  # in the name of a folder; the rest is in the hash
 _LLAMA_CPP = "llama.cpp"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A release, or a commit of llama.cpp; what it is compiled with, and where it runs.
+    """A release or a commit of llama.cpp, its CMake settings, and where it runs.
 
     Attributes:
         engine: "llama-cpp-python" of a release, "llama.cpp" of a commit.
         version: Of the release; the commit in full.
         settings: CMake's ``-DNAME=VALUE``, in the order of the names.
         platform: "linux-x86_64".
-        python: The interpreter's kind: "cpython-311-x86_64-linux-gnu"; "" of a commit, which knows none.
+        python: The interpreter's kind: "cpython-311-x86_64-linux-gnu"; "" of a commit.
     """
 
     engine: str
@@ -45,17 +45,17 @@ class Identity:
 
     @property
     def title(self) -> str:
-        """What it is called: "llama-cpp-python@0.3.36", "llama.cpp@0c1e57098f3a[-DGGML_NATIVE=OFF]"."""
+        """Its name: "llama-cpp-python@0.3.36", "llama.cpp@0c1e57098f3a[-DGGML_NATIVE=OFF]"."""
         return str(Release(self.engine, self._short, self.settings))
 
     @property
     def requirement(self) -> str:
-        """What uv is asked for."""
+        """The requirement for uv."""
         return f"{self.engine}=={self.version}"
 
     @property
     def key(self) -> str:
-        """The name of its folder: to be read, and with a hash of all that makes it this one."""
+        """The name of its folder: readable, with a hash of the whole identity."""
         settings = re.sub(r"[^\w.=]+", "_", " ".join(each[2:] for each in self.settings), flags=re.ASCII)
         whole = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
@@ -68,17 +68,15 @@ class Identity:
 
 
 def identity_of(reference: BuildReference) -> Identity:
-    """Return what a release is on this platform, under this interpreter; or a commit, wherever it was found.
+    """Return the identity of a release on this platform, under this interpreter, or of a commit.
 
     Raises:
-        UsageError: It is neither, so that there is nothing to make.
+        UsageError: It is neither, so it cannot be made.
     """
     if isinstance(reference, Commit):
         return Identity(_LLAMA_CPP, reference.commit, reference.settings, sysconfig.get_platform(), "")
     if not isinstance(reference, Release):
-        raise UsageError(
-            f"{reference} is no release, so it is not ours to make: name one, as 0.3.36, or git:REF:CHECKOUT"
-        )
+        raise UsageError(f"{reference} cannot be made: name a release such as 0.3.36, or git:REF:CHECKOUT")
     python = sysconfig.get_config_var("SOABI") or sysconfig.get_python_version()
     return Identity(
         reference.engine, reference.version, reference.settings, sysconfig.get_platform(), str(python)

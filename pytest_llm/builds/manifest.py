@@ -1,4 +1,4 @@
-"""What is written last into a build that was made: where it is missing or damaged, there is no build."""
+"""Manifest of a build, written last: a folder without one, or with a damaged one, is no build."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class Manifest:
     """A build that was made.
 
     Attributes:
-        identity: What was asked for.
-        said: What it said of itself when it first ran.
+        identity: As asked for.
+        description: As it described itself when it first ran.
         made: When, in UTC.
-        seconds: How long that took.
-        uv: What made it: "uv 0.9.0", "cmake 3.25.1".
+        seconds: Of making it.
+        tool: What made it: "uv 0.9.0", "cmake 3.25.1".
         schema_version: Of this file.
     """
 
     identity: Identity
-    said: Build
+    description: Build
     made: str
     seconds: float
-    uv: str
+    tool: str
     schema_version: int = _SCHEMA
 
 
 def read(folder: Path) -> Manifest | None:
-    """Return a folder's manifest; None if it has none that can be believed."""
+    """Return a folder's manifest; None if it has no sound one."""
     try:
         document = json.loads((folder / _NAME).read_text(encoding="utf-8"))
         if not isinstance(document, dict):
@@ -52,7 +52,7 @@ def read(folder: Path) -> Manifest | None:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Have the folder be a build, on the disk, before this returns.
+    """Make the folder a build, on the disk, before this returns.
 
     Raises:
         OSError: It cannot be written.
@@ -61,7 +61,7 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Have the folder be no build any more, on the disk, before this returns; what is in it stays.
+    """Make the folder no build any more, on the disk, before this returns; its other files stay.
 
     Raises:
         OSError: It cannot be removed.

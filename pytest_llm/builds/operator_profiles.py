@@ -1,4 +1,4 @@
-"""Which operation got slower: from two builds to the sources that they were made of."""
+"""Operator profiles of two builds that were made from sources."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 
 def operators_around(on_progress: Callable[[str], None], clock: Clock = time.monotonic) -> ProfilingContext:
-    """Return what a comparison of operators gets from this machine."""
+    """Return the context of a comparison on this machine."""
     return ProfilingContext(lambda: random.random() < 0.5, clock, on_progress, os.cpu_count() or 1)
 
 
 def compare_builds(
     provider: Provider, builds: tuple[BuildReference, BuildReference], work: Work, context: ProfilingContext
 ) -> OperatorRun:
-    """Return which operations take how long in a candidate and a reference.
+    """Return the times of operations in a candidate and a reference.
 
-    Raises nothing of ours: what is not there is told in the record, since it explains and decides nothing.
+    It explains a verdict and decides none, so every error of ours becomes a reason in the record.
     """
     try:
         sides = [_sources(provider, build, context.on_progress) for build in builds]

@@ -1,4 +1,4 @@
-"""Engines of any build: one that has to be made is made first, and kept for every later run."""
+"""Engines of any build: releases and commits are made first, and stored for later runs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ANSWER_SECONDS = 600.0
 
 
 class Provider:
-    """Gives engines, and keeps what they run from being removed until it is closed."""
+    """Gives engines, and keeps their builds from being removed until it is closed."""
 
     def __init__(self, cache: Path, timeout: float) -> None:
-        """Remember where builds are kept, and the seconds to wait for each answer; nothing is made yet."""
+        """Take the cache folder, and the seconds to wait for each answer; nothing is made yet."""
         self._timeout = timeout
         self._builds = build_store(cache)
         self._misfits: dict[BuildReference, str] = {}
@@ -34,15 +34,15 @@ class Provider:
     def engine(
         self, build: BuildReference, on_progress: Callable[[str], None], beside: BuildReference | None = None
     ) -> Engine:
-        """Return what runs a build, which is made if it is a release or a commit that is not there yet.
+        """Return the engine of a build, made first if necessary.
 
-        A commit's library is loaded by the installed binding if it fits; else its own llama-bench measures
-        it, and then the one beside it as well, since two programs are no two builds.
+        A commit's library is loaded by the installed binding if it fits. If not, its own llama-bench measures
+        it and the build beside it, because results of different programs are not comparable.
 
         Args:
-            build: Which one.
-            on_progress: Is given a line when there is something to wait for, and now and then.
-            beside: The other one, where two are compared.
+            build: The build.
+            on_progress: Receives a line before a wait, and now and then.
+            beside: The other build, if two are compared.
 
         Raises:
             EngineError: It could not be made; or the two cannot be measured by the same program.
@@ -51,16 +51,16 @@ class Provider:
         return engine
 
     def describe(self, build: BuildReference, on_progress: Callable[[str], None]) -> Build:
-        """Return what a build says of itself, made first if need be.
+        """Return how a build describes itself, made first if necessary.
 
         Raises:
             EngineError: It could not be made, or does not start.
         """
-        said: Build = self._engine(build, on_progress, None).describe()
-        return said
+        described: Build = self._engine(build, on_progress, None).describe()
+        return described
 
     def tree(self, build: BuildReference, on_progress: Callable[[str], None]) -> SourceTree | None:
-        """Return the sources of a commit, made first if need be; None of any other kind of build.
+        """Return the sources of a commit, made first if necessary; None of any other kind of build.
 
         Raises:
             EngineError: It could not be made.
@@ -68,7 +68,7 @@ class Provider:
         return self._builds.tree(build, on_progress)
 
     def close(self) -> None:
-        """Let builds be removed."""
+        """Allow builds to be removed."""
         self._builds.close()
 
     def _engine(
@@ -101,7 +101,7 @@ class Provider:
         return self._misfits[build]
 
     def _made(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
-        """Return a release's interpreter, a commit's folder of libraries, "" where nothing is to be made."""
+        """Return a release's interpreter, a commit's folder of libraries, "" of a build that is not made."""
         if not isinstance(build, Release | Commit):
             return ""
         program = self._builds.ready(build, on_progress)
@@ -109,7 +109,7 @@ class Provider:
 
 
 def build_store(cache: Path, progress_seconds: float = PROGRESS_SECONDS) -> BuildStore:
-    """Return the builds that a cache folder keeps; one that is made tells of it every so many seconds."""
+    """Return the builds of a cache folder."""
 
     def describe(build: BuildReference, interpreter: str) -> Build:
         return engines.describe(build, ANSWER_SECONDS, interpreter)

@@ -1,4 +1,4 @@
-"""Has uv make an environment with one release in it, and tells how far that is."""
+"""An environment with one release in it, made by uv."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ENVIRONMENT = "environment"
 
 
 def make_environment(identity: Identity, folder: Path, run: Running) -> str:
-    """Have uv make the environment, in ``folder / ENVIRONMENT``; return which uv that was.
+    """Make the environment in ``folder / ENVIRONMENT``; return uv's version.
 
     Args:
-        identity: What to make.
+        identity: The build.
         folder: An empty folder.
         run: Runs uv.
 
@@ -42,7 +42,7 @@ def make_environment(identity: Identity, folder: Path, run: Running) -> str:
     common = ["--config-file", str(config), "--color", "never", "--no-progress"]
     make = [uv, "venv", *common, "--no-project", "--python", sys.executable, str(environment)]
     install = [uv, "pip", "install", *common, "--verbose", "--python", str(python), "--link-mode", "copy"]
-    # A wheel that somebody else compiled knows nothing of the settings.
+    # A published wheel was compiled without the settings.
     source = ["--no-binary", identity.engine] if identity.settings else []
     for command in (make, [*install, *source, identity.requirement]):
         code = run(command)
@@ -52,13 +52,13 @@ def make_environment(identity: Identity, folder: Path, run: Running) -> str:
 
 
 def config_of(identity: Identity) -> str:
-    """Return the configuration with which uv makes a build, and no other.
+    """Return the only configuration with which uv makes a build.
 
-    Variables that are set here, unlike those of the environment, tell wheels in uv's own cache apart. The
-    second one leaves out what was compiled by anyone else, under variables that nobody knows.
+    Variables set here, unlike those of the environment, are part of the key of wheels in uv's own cache. The
+    second one excludes wheels that others compiled under unknown variables.
     """
     variables = {"CMAKE_ARGS": shlex.join(identity.settings), "PYTEST_LLM_BUILD": "1"}
-    # Texts of JSON are texts of TOML.
+    # JSON strings are TOML strings.
     table = ", ".join(
         f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in variables.items()
     )
@@ -71,8 +71,8 @@ def _failure(run: Running, code: int, identity: Identity) -> BuildError:
     if reason is not None:
         return BuildError(f"{run.name} cannot be made: {reason} (the log: {run.log})", uv_last_lines(text))
     return BuildError(
-        f"{run.name} could not be made in {run.seconds:.0f} s (uv's exit status {code}): its last "
-        f"lines say why, and all of them are in {run.log}",
+        f"{run.name} could not be made in {run.seconds:.0f} s (uv's exit status {code}): see the last "
+        f"lines, and {run.log}",
         uv_last_lines(text),
     )
 
@@ -84,20 +84,22 @@ def uv_last_lines(log: str) -> tuple[str, ...]:
 
 
 def _reason(log: str, identity: Identity) -> str | None:
-    """Return why uv did not even begin to build, with a fix; None where it did, or says something else."""
+    """Return why uv did not begin to build, with a fix; None if it did, or for another reason."""
     lines = log.splitlines()
     starts = [n for n, line in enumerate(lines) if line.startswith(("error: ", "  × "))]
-    said = " ".join(lines[starts[-1] :]) if starts else ""
-    if not said or "Failed to build" in said:
+    message = " ".join(lines[starts[-1] :]) if starts else ""
+    if not message or "Failed to build" in message:
         return None
-    if "network was disabled" in said:
-        return "uv may not use the network (UV_OFFLINE), and its cache has not got the release"
-    if re.search(r"Failed to fetch|error sending request|dns error|Connection refused", said):
-        return "uv cannot reach the package index: look at the network, or name another in UV_DEFAULT_INDEX"
-    if re.search(r"no versions? of|not found in", said):
+    if "network was disabled" in message:
+        return "uv may not use the network (UV_OFFLINE), and its cache lacks the release"
+    if re.search(r"Failed to fetch|error sending request|dns error|Connection refused", message):
         return (
-            f"uv finds no release {identity.version} of {identity.engine} for this Python: look for a "
-            "misprint, or name another package index in UV_DEFAULT_INDEX"
+            "uv cannot reach the package index: check the network, or name another index in UV_DEFAULT_INDEX"
+        )
+    if re.search(r"no versions? of|not found in", message):
+        return (
+            f"uv finds no release {identity.version} of {identity.engine} for this Python: correct "
+            "it, or name another package index in UV_DEFAULT_INDEX"
         )
     return None
 

@@ -1,4 +1,4 @@
-"""Finds, makes, keeps and removes builds in a cache folder."""
+"""Store of builds in a cache folder: found, made and removed under locks."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Kept(NamedTuple):
     """A folder of the store.
 
     Attributes:
-        folder: Where.
-        state: "ready"; "unfinished", when nothing uses what was left there; or "being made".
-        manifest: What was made; None unless it is ready.
+        folder: Its path.
+        state: "ready"; "unfinished", left by a maker that ended; or "being made".
+        manifest: None unless it is ready.
         bytes: On the disk.
     """
 
@@ -49,15 +49,15 @@ class Kept(NamedTuple):
 class BuildStore:
     """Builds in ``builds/`` of a cache: a folder for each, with a log and a lock beside it.
 
-    A folder is a build when its manifest says so, which is written last and removed first.
+    A folder is a build if it has a manifest, which is written last and removed first.
     """
 
     def __init__(self, cache: Path, describe: Describe, progress_seconds: float = PROGRESS_SECONDS) -> None:
-        """Remember where to look; nothing is read or made yet.
+        """Name the folder; nothing is read or made yet.
 
         Args:
             cache: The folder of the cache; need not exist.
-            describe: Runs a release's interpreter and returns what it says of itself.
+            describe: Runs a release's interpreter and returns how the build describes itself.
             progress_seconds: Between two lines about a build that is being made.
         """
         self.folder = cache.absolute() / "builds"
@@ -67,15 +67,14 @@ class BuildStore:
         self._failed: dict[Identity, EngineError] = {}
 
     def ready(self, reference: BuildReference, on_progress: OnProgress) -> str:
-        """Return the program that runs a build, made first if need be, and safe from removal until ``close``.
+        """Return the program of a build, made first if necessary, and safe from removal until ``close``.
 
-        Of a release that is its interpreter, of a commit its llama-bench, beside which its libraries are.
-
-        What could not be made is not tried again.
+        A release's program is its interpreter; a commit's is its llama-bench, with the libraries beside it. A
+        build that could not be made is not tried again.
 
         Args:
             reference: A release, or a commit.
-            on_progress: Is given a line when there is something to wait for, and now and then.
+            on_progress: Receives a line before a wait, and now and then.
 
         Raises:
             EngineError: It could not be made, or does not start.
@@ -94,7 +93,7 @@ class BuildStore:
         return str(_program(identity, self._of(identity)))
 
     def tree(self, reference: BuildReference, on_progress: OnProgress) -> SourceTree | None:
-        """Return the sources of a commit, made first as ``ready`` does; None of any other kind of build."""
+        """Return the sources of a commit, made as by ``ready``; None of any other kind of build."""
         if not isinstance(reference, Commit):
             return None
         self.ready(reference, on_progress)
@@ -102,7 +101,7 @@ class BuildStore:
         return tree_in(self._of(identity), identity)
 
     def make(self, reference: BuildReference, on_progress: OnProgress) -> Manifest:
-        """Return the manifest of a build, which is made unless it is there.
+        """Return the manifest of a build, made first if necessary.
 
         Raises:
             EngineError: It could not be made, or does not start.
@@ -118,26 +117,26 @@ class BuildStore:
                 return self._trusted(identity) or self._made(reference, lock, on_progress)
         except OSError as error:
             raise BuildError(
-                f"{reference} cannot be kept in {self.folder}: {error.strerror or error}; make the folder "
-                "writable and its disk roomy, or choose another cache"
+                f"{reference} cannot be stored in {self.folder}: {error.strerror or error}; make the "
+                "folder writable, free some space, or name another cache"
             ) from None
 
     def close(self) -> None:
-        """Let others remove what was used."""
+        """Allow the builds in use to be removed."""
         while self._in_use:
             self._in_use.popitem()[1].release()
 
     def kept(self) -> list[Kept]:
-        """Return what there is, by name."""
+        """Return all folders, by name."""
         if not self.folder.is_dir():
             return []
         return [self._seen(each) for each in sorted(self.folder.iterdir()) if each.is_dir()]
 
     def remove(self, kept: Kept) -> None:
-        """Remove a build, or what is left of one.
+        """Remove a build, or an unfinished one.
 
         Raises:
-            BuildError: Somebody makes or runs it.
+            BuildError: It is being made, or in use.
             OSError: It cannot be removed.
         """
         lock = self._lock_of(kept.folder)
@@ -165,10 +164,10 @@ class BuildStore:
         _clear(folder)
         folder.mkdir()
         try:
-            said, tools = self._made_in(folder, reference, lock, on_progress)
+            description, tool = self._made_in(folder, reference, lock, on_progress)
             made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            found = Manifest(identity, said, made, round(time.monotonic() - started, 1), tools)
-            os.sync()  # a manifest must not outlive, over a power cut, what it vouches for
+            found = Manifest(identity, description, made, round(time.monotonic() - started, 1), tool)
+            os.sync()  # after a power cut, a manifest must not be there without its build
             manifest.write(folder, found)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -192,7 +191,7 @@ class BuildStore:
         found = manifest.read(folder)
         if found is None or (identity.is_commit and not is_whole(tree_in(folder, identity))):
             return None
-        # An interpreter that was updated away leaves a link to nowhere.
+        # An interpreter that an update removed leaves a dangling link.
         return found if os.access(_program(identity, folder), os.X_OK) else None
 
     def _seen(self, folder: Path) -> Kept:

@@ -1,4 +1,4 @@
-"""The programs that compile: cmake and ninja of the path, else of an environment that uv makes for it."""
+"""cmake and ninja: from PATH, or from an environment that uv makes; and uv itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENVIRONMENT = "tools"
 
 
 def find_uv(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the program uv: the one that ``$UV`` names, on the path, or beside this interpreter.
+    """Return uv: the one that ``$UV`` names, on PATH, or beside this interpreter.
 
     Raises:
         BuildError: There is none.
@@ -36,15 +36,10 @@ def find_uv(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def get_tools(folder: Path, run: Running, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Return cmake and ninja: those of the path if it has both, else of an environment made for this build.
-
-    Args:
-        folder: Of the build; the environment is put into it.
-        run: Runs uv.
-        environ: Whose ``PATH`` is looked at.
+    """Return cmake and ninja: from PATH if it has both, or from an environment made in the build's folder.
 
     Raises:
-        BuildError: Neither can be had.
+        BuildError: They are not there, and uv cannot install them.
     """
     found = [shutil.which(each, path=environ.get("PATH")) for each in _NAMES]
     if found[0] is not None and found[1] is not None:
@@ -70,10 +65,10 @@ def get_tools(folder: Path, run: Running, environ: Mapping[str, str] = os.enviro
 
 
 def find_cmake(folder: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the cmake that made a build: the one in its folder, else the one of the path.
+    """Return the cmake that made a build: the one in its folder, or the one on PATH.
 
     Raises:
-        BuildError: There is none any more.
+        BuildError: There is none.
     """
     own = folder / _ENVIRONMENT / "bin" / "cmake"
     found = str(own) if os.access(own, os.X_OK) else shutil.which("cmake", path=environ.get("PATH"))

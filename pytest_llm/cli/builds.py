@@ -159,5 +159,5 @@ def _kept_document(kept: Kept) -> dict[str, Any]:
 
 
 def _described(manifest: Manifest) -> str:
-    said = manifest.said
-    return ", ".join(each for each in (str(said), said.compiled_with) if each)
+    described = manifest.description
+    return ", ".join(each for each in (str(described), described.compiled_with) if each)

@@ -126,5 +126,5 @@ def test_a_worker_of_a_release_runs_in_its_own_environment(
     project.measure("--llm-candidate=9.0.1").assert_outcomes(passed=1)
 
     made = build_store(tmp_path / "cache").make(parse_build("9.0.1", tmp_path), print)
-    assert made.said.where.startswith(str(tmp_path / "cache" / "builds"))
+    assert made.description.where.startswith(str(tmp_path / "cache" / "builds"))
     assert len(stand_in.processes()) >= 4  # the first run of the build, and three sessions

@@ -74,8 +74,8 @@ def test_a_ref_is_the_commit_that_it_means_now(checkout: Checkout, ref: str, nam
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("git:moon:llama.cpp", "has no commit 'moon': look for a misprint, or git -C "),
-        ("git:--all:llama.cpp", "'--all' is no ref: none begins with a dash"),
+        ("git:moon:llama.cpp", "has no commit 'moon': correct it, or fetch it with git -C "),
+        ("git:--all:llama.cpp", "'--all' is no ref: refs do not begin with a dash"),
         ("git:HEAD:{checkout.first}", "there is no folder"),
         ("git:HEAD:llama.cpp/sources", "is no git repository that can be read: fatal: not a git repository"),
         ("git:HEAD:tiny", "is no git repository that can be read: fatal: not a git repository"),

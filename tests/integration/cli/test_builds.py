@@ -63,7 +63,7 @@ def test_every_command_has_an_example_and_tells_its_exit_status(
 
 
 def test_where_there_is_none_the_list_says_how_to_make_one(builds: Builds) -> None:
-    told = f"no builds in {builds.cache / 'builds'}: make one with pytest-llm builds make 0.3.36, say"
+    told = f"no builds in {builds.cache / 'builds'}: make one with pytest-llm builds make 0.3.36"
     assert builds("list") == (0, [told], [])
 
 
@@ -95,11 +95,11 @@ def test_the_documents_hold_what_the_lines_say(builds: Builds) -> None:
     (one,) = made["builds"]
     assert (status, one["build"]) == (0, "llama-cpp-python@9.0.1[-DA=1]")
     assert one["identity"]["settings"] == ["-DA=1"]
-    assert one["said"]["llama_cpp_commit"] == "57a9d1234"
+    assert one["description"]["llama_cpp_commit"] == "57a9d1234"
 
     status, listed = builds.json("list")
     (kept,) = listed["builds"]
-    assert (status, kept["state"], kept["said"]) == (0, "ready", one["said"])
+    assert (status, kept["state"], kept["description"]) == (0, "ready", one["description"])
     assert kept["bytes"] > 10_000
 
     status, removed = builds.json("remove", "9.0.1[-DA=1]")
@@ -137,7 +137,7 @@ def test_one_that_cannot_be_made_keeps_no_other_from_being_made(builds: Builds) 
     status, out, err = builds("make", "9.0.3", "9.0.1")
 
     assert status == 1
-    assert "all of them are in" in out[0]
+    assert "see the last lines, and " in out[0]
     assert out[1].startswith("llama-cpp-python@9.0.1: ")
     assert any("error: expected ';' before '}' token" in line for line in err)
     assert [each["build"] for each in builds.json("list")[1]["builds"]] == ["llama-cpp-python@9.0.1"]
@@ -181,7 +181,7 @@ def test_one_that_is_not_there_is_told(builds: Builds) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("make", "llama-cpp-python"), "llama-cpp-python is no release, so it is not ours to make"),
+        (("make", "llama-cpp-python"), "llama-cpp-python cannot be made: name a release such as"),
         (("make", "0.3.x"), "'0.3.x' is no version of a release"),
         (("make",), "required: BUILD"),
         (("remove",), "name the builds to remove, or --all of them"),

@@ -83,9 +83,9 @@ def test_a_commit_is_made_once_and_the_checkout_is_left_alone(store: BuildStore,
     assert checkout.seen() == before
     assert (again, checkout.compiled()) == (made, 1)
     assert told == [f"building llama.cpp@{checkout.first[:12]}: usually takes minutes"]
-    assert (made.said.engine, made.said.llama_cpp_commit) == ("llama.cpp", checkout.first[:12])
-    assert made.uv.startswith("cmake ")
-    assert os.access(made.said.where, os.X_OK)
+    assert (made.description.engine, made.description.llama_cpp_commit) == ("llama.cpp", checkout.first[:12])
+    assert made.tool.startswith("cmake ")
+    assert os.access(made.description.where, os.X_OK)
 
 
 def test_two_checkouts_of_one_commit_are_one_build(
@@ -110,7 +110,7 @@ def test_another_commit_and_other_settings_are_other_builds(store: BuildStore, c
 def test_a_work_tree_that_was_changed_is_not_what_is_made(store: BuildStore, checkout: Checkout) -> None:
     (checkout.path / "llama.c").write_text("#error changed\n", encoding="utf-8")
 
-    assert store.make(head(checkout), ignore).said.llama_cpp_commit == checkout.first[:12]
+    assert store.make(head(checkout), ignore).description.llama_cpp_commit == checkout.first[:12]
 
 
 def test_settings_of_the_user_s_reach_cmake_last(store: BuildStore, checkout: Checkout) -> None:
@@ -120,7 +120,7 @@ def test_settings_of_the_user_s_reach_cmake_last(store: BuildStore, checkout: Ch
     known = cmake.read_text(encoding="utf-8")
     assert "A:UNINITIALIZED=1\n" in known
     assert "LLAMA_BUILD_TESTS:UNINITIALIZED=OFF\n" in known
-    assert made.said.compiled_with == "-DA=1, -DLLAMA_BUILD_TESTS=OFF"
+    assert made.description.compiled_with == "-DA=1, -DLLAMA_BUILD_TESTS=OFF"
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_what_cannot_be_made_shows_the_last_lines(
         store.make(head(checkout), ignore)
 
     (log,) = store.folder.glob("*.log")
-    assert f"all of them are in {log}" in str(caught.value)
+    assert f"see the last lines, and {log}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert any(said in line for line in caught.value.log)
     assert [each for each in store.folder.iterdir() if each.is_dir()] == []
@@ -350,7 +350,7 @@ def test_a_killed_maker_leaves_nothing_that_is_trusted_and_nothing_that_goes_on(
     wait_until(lambda: all(map(gone, started)))
     wait_until(lambda: [each.state for each in store.kept()] == ["unfinished"])
     checkout.let_go()
-    assert store.make(head(checkout), ignore).said.llama_cpp_commit == checkout.first[:12]
+    assert store.make(head(checkout), ignore).description.llama_cpp_commit == checkout.first[:12]
     assert [each.state for each in store.kept()] == ["ready"]
 
 

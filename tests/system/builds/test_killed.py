@@ -160,7 +160,7 @@ def test_nothing_is_trusted_and_the_next_maker_succeeds(
     wait_for_state(store, "unfinished")
     monkeypatch.delenv("STOP_UV", raising=False)
     releases.let_go()
-    assert store.make(RELEASE, lambda _: None).said.version == "9.0.1"
+    assert store.make(RELEASE, lambda _: None).description.version == "9.0.1"
     assert [each.state for each in store.kept()] == ["ready"]
     assert not list(store.folder.glob("*/.write-*"))
 
@@ -247,5 +247,5 @@ def test_a_program_that_outlives_its_maker_keeps_the_lock(
         told.append(line)
         releases.let_go()
 
-    assert store.make(RELEASE, on_progress).said.version == "9.0.1"
+    assert store.make(RELEASE, on_progress).description.version == "9.0.1"
     assert told[0] == "waiting: llama-cpp-python@9.0.1 is in use"

@@ -36,10 +36,10 @@ def test_a_build_says_of_itself_what_it_is(store: BuildStore) -> None:
 
     made = store.make(release("9.0.1"), told.append)
 
-    assert (made.said.engine, made.said.version) == ("llama-cpp-python", "9.0.1")
-    assert made.said.llama_cpp_commit == "57a9d1234"
-    assert made.said.where.startswith(str(store.folder))
-    assert made.uv.startswith("uv ")
+    assert (made.description.engine, made.description.version) == ("llama-cpp-python", "9.0.1")
+    assert made.description.llama_cpp_commit == "57a9d1234"
+    assert made.description.where.startswith(str(store.folder))
+    assert made.tool.startswith("uv ")
     assert told == ["building llama-cpp-python@9.0.1: usually takes minutes"]
 
 
@@ -61,7 +61,7 @@ def test_another_process_finds_it(store: BuildStore, cache: Path) -> None:
 
 
 def test_releases_stand_side_by_side(store: BuildStore) -> None:
-    made = [store.make(release(each), lambda _: None).said for each in ("9.0.1", "9.0.2")]
+    made = [store.make(release(each), lambda _: None).description for each in ("9.0.1", "9.0.2")]
 
     assert [each.version for each in made] == ["9.0.1", "9.0.2"]
     assert made[0].where != made[1].where
@@ -74,8 +74,8 @@ def test_settings_make_another_build_of_a_release(store: BuildStore, releases: R
 
     assert same == without
     assert releases.compiled() == ["9.0.1 ", "9.0.1 -DA=b -DGGML_AVX2=OFF"]
-    assert plain.said.compiled_with == "CPU : BUILT ="
-    assert without.said.compiled_with == "CPU : BUILT = -DA=b -DGGML_AVX2=OFF"
+    assert plain.description.compiled_with == "CPU : BUILT ="
+    assert without.description.compiled_with == "CPU : BUILT = -DA=b -DGGML_AVX2=OFF"
 
 
 def test_the_environment_has_no_part_in_what_is_compiled(
@@ -97,7 +97,7 @@ def test_what_does_not_compile_shows_the_compiler_s_last_lines(store: BuildStore
 
     (log,) = store.folder.glob("*.log")
     assert "\n" not in str(caught.value)
-    assert f"all of them are in {log}" in str(caught.value)
+    assert f"see the last lines, and {log}" in str(caught.value)
     shown = [line.strip() for line in caught.value.log]
     assert "llama.cpp:42:7: error: expected ';' before '}' token" in shown
     assert shown[-1] == "ninja: build stopped: subcommand failed."
@@ -128,7 +128,7 @@ def test_an_index_that_cannot_be_reached_is_one_line(
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
 
-    with pytest.raises(BuildError, match="uv cannot reach the package index: look at the network"):
+    with pytest.raises(BuildError, match="uv cannot reach the package index: check the network"):
         store.make(release("9.0.1"), lambda _: None)
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_manifest_is_none(store: BuildStore, releases: Releases, conte
     path.write_text(content, encoding="utf-8")
 
     assert [each.state for each in store.kept()] == ["unfinished"]
-    assert store.make(release("9.0.1"), lambda _: None).said.version == "9.0.1"
+    assert store.make(release("9.0.1"), lambda _: None).description.version == "9.0.1"
 
 
 @pytest.mark.parametrize(("field", "value"), [("version", "9.0.2"), ("python", "cpython-399-moon")])
@@ -191,13 +191,13 @@ def test_a_manifest_of_another_build_is_none(store: BuildStore, field: str, valu
 
 def test_an_interpreter_that_is_gone_has_its_build_made_again(store: BuildStore) -> None:
     first = store.make(release("9.0.1"), lambda _: None)
-    Path(first.said.where).unlink()
+    Path(first.description.where).unlink()
     told: list[str] = []
 
     store.make(release("9.0.1"), told.append)
 
     assert len(told) == 1
-    assert Path(first.said.where).exists()
+    assert Path(first.description.where).exists()
 
 
 # ── removing ─────────────────────────────────────────────────────────────────────────────────────
@@ -260,7 +260,7 @@ def test_a_library_that_the_environment_names_is_not_taken_by_a_release(
 
 @pytest.mark.parametrize("text", ["llama-cpp-python", "venv:{}"])
 def test_only_a_release_is_made(store: BuildStore, text: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no release, so it is not ours to make"):
+    with pytest.raises(UsageError, match="cannot be made: name a release such as"):
         store.make(release(text.format(tmp_path)), quiet)
 
 
