@@ -1,4 +1,4 @@
-"""Where a project's baselines and cache are and how it makes builds, found as pytest finds it."""
+"""A project's baselines, cache and build settings, found as pytest finds them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def home(start: Path) -> Path:
-    """Return where pytest is at home: the folder of its ini file, else that of ``setup.py``, else the start.
+    """Return pytest's root: the folder of its ini file, or of ``setup.py``, or the start.
 
     Raises:
         UsageError: An ini file cannot be read.
@@ -31,7 +31,7 @@ def baselines(given: str | None, start: Path) -> Path:
     """Return the folder of baselines, absolute; it need not exist.
 
     Args:
-        given: ``--baselines``; without it, the ini key ``llm_baselines``, else ``baselines`` at home.
+        given: ``--baselines``; the default is the ini key ``llm_baselines``, then ``baselines`` in the root.
         start: The current folder.
 
     Raises:
@@ -47,7 +47,7 @@ def cache(given: str | None, start: Path) -> Path:
     """Return the folder of the cache, absolute; it need not exist.
 
     Args:
-        given: ``--cache``; without it, the ini key ``llm_cache``, else ``PYTEST_LLM_CACHE``, else the user's.
+        given: ``--cache``; the default is the ini key ``llm_cache``, ``PYTEST_LLM_CACHE``, or the user's.
         start: The current folder.
 
     Raises:
@@ -60,11 +60,7 @@ def cache(given: str | None, start: Path) -> Path:
 
 
 def build(text: str, start: Path) -> BuildReference:
-    """Return the build that is meant; the ini key ``llm_build_settings`` holds for those that are made.
-
-    Args:
-        text: What the user wrote.
-        start: The current folder.
+    """Return a build, with the ini key ``llm_build_settings`` if it is made here.
 
     Raises:
         UsageError: It is no build, the settings are none, or the ini file cannot be read.
@@ -78,7 +74,7 @@ def build_settings(start: Path) -> tuple[str, ...]:
     Raises:
         UsageError: They are none, or the ini file cannot be read.
     """
-    return read_settings(_said("llm_build_settings", start), "llm_build_settings")
+    return read_settings(_ini_text("llm_build_settings", start), "llm_build_settings")
 
 
 def _by_default(start: Path) -> Path:
@@ -86,11 +82,11 @@ def _by_default(start: Path) -> Path:
 
 
 def _ini_folder(key: str, start: Path) -> Path | None:
-    said = _said(key, start)
-    return home(start) / Path(said).expanduser() if said else None
+    written = _ini_text(key, start)
+    return home(start) / Path(written).expanduser() if written else None
 
 
-def _said(key: str, start: Path) -> str:
+def _ini_text(key: str, start: Path) -> str:
     ini = ini_file.find(start)
-    said = (ini_file.read_section(ini) or {}).get(key) if ini is not None else None
-    return said if isinstance(said, str) else ""
+    written = (ini_file.read_section(ini) or {}).get(key) if ini is not None else None
+    return written if isinstance(written, str) else ""

@@ -1,1 +1,1 @@
-"""Files, locks, processes and the kernel's figures; knows nothing of benchmarks."""
+"""Files, locks, processes and the kernel's figures; imports nothing of benchmarks."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: replaced at once, and on the disk before anything relies on them."""
+"""Files that are whole or absent: replaced at once, and on the disk before the call returns."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What unfinished files are called, for whoever clears away after writers that were killed.
+# The prefix of unfinished files, for clean-up after writers that were killed.
 UNFINISHED = ".write-"
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Have the file hold the data, on the disk, before this returns; else it stays as it was.
+    """Write the data to the file, on the disk, before this returns; on failure it stays as it was.
 
     Raises:
-        OSError: It cannot be written; nothing else is left behind.
+        OSError: It cannot be written; no other file is left behind.
     """
     unfinished = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     try:
-        # As open() would make it: the file is for others to read, and mkstemp's is not.
+        # Readable by others, unlike mkstemp's.
         handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         with open(handle, "wb") as file:  # noqa: PTH123 - a path would not refuse to open what is there
             file.write(data)
@@ -37,7 +37,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Have the file be gone, on the disk, before this returns.
+    """Remove the file, on the disk, before this returns.
 
     Raises:
         OSError: It cannot be removed.
@@ -47,7 +47,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, written to the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Where this package keeps what several runs share: fetched models, and what a machine showed."""
+"""Cache folder, which several runs share."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ VARIABLE = "PYTEST_LLM_CACHE"
 
 
 def default_cache(environment: Mapping[str, str]) -> Path:
-    """Return the folder where no option names one: what ``PYTEST_LLM_CACHE`` says, else the user's cache."""
+    """Return the default folder: ``PYTEST_LLM_CACHE``, or the one in the user's cache."""
     named = environment.get(VARIABLE)
     return Path(named).absolute() if named else Path(platformdirs.user_cache_dir("pytest-llm"))

@@ -1,7 +1,6 @@
-"""Which control groups ration this process's processors, and how: version 1 and 2 of Linux's cgroups.
+"""Control groups that ration this process's processors: versions 1 and 2 of Linux's cgroups.
 
-A process is held back by the quota of its own group and by that of every group around it, so all of them
-are looked at, as far up as they can be seen from here.
+The quota of every group around a process limits it, so all that can be seen from here are read.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ class _Mount(NamedTuple):
 
 
 def cpu_groups(root: Path) -> tuple[Path, ...]:
-    """Return the folders of this process's groups, innermost first; none where there are none.
+    """Return the folders of this process's groups, innermost first.
 
     Args:
-        root: What stands for ``/``.
+        root: Stands for ``/``.
     """
     version_1, version_2 = _memberships(read_word(root / "proc/self/cgroup") or "")
     for mount in _mounts(read_word(root / "proc/self/mountinfo") or ""):
@@ -36,7 +35,7 @@ def cpu_groups(root: Path) -> tuple[Path, ...]:
 
 
 def quota_processors(groups: tuple[Path, ...]) -> float | None:
-    """Return how many processors the tightest quota of these groups allows; None if there is no quota."""
+    """Return the processors that the tightest quota of these groups allows; None if there is no quota."""
     return min((quota for quota in map(_quota, groups) if quota is not None), default=None)
 
 
@@ -67,7 +66,7 @@ def _mounts(text: str) -> list[_Mount]:
 def _folders(root: Path, mount: _Mount, group: str) -> tuple[Path, ...]:
     top = root / mount.folder.lstrip("/")
     path = PurePosixPath(group)
-    # In a container the path may name a group outside; then all that is seen is the container's own.
+    # In a container the path may name a group outside; then only the container's own can be seen.
     below = path.relative_to(mount.root) if path.is_relative_to(mount.root) else PurePosixPath()
     if ".." in below.parts:
         below = PurePosixPath()

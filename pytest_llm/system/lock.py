@@ -1,12 +1,10 @@
-"""Lock files: who holds one is named in it, and a holder that is killed frees it.
+"""Lock files, by flock(2): a lock ends with the last process that has the open file.
 
-The lock is the kernel's (flock(2)): it ends with the last process that has the open file, so a program that
-inherits the file keeps the lock after its maker was killed. The name in the file may be older than the lock:
-it counts only while the lock is held and the process lives.
+So a killed holder frees it, and a program that inherits the file keeps it. The file names its holder; the
+name may be older than the lock, and counts only while the lock is held and the process lives.
 
-filelock does not serve: it has no shared locks, some releases truncate what they open or follow links, and
-none opens a file of another user that may only be read. Existing files are opened without ``O_CREAT``,
-which kernels forbid for other users' files in folders like /tmp (``fs.protected_regular``).
+Existing files are opened without ``O_CREAT``, which kernels forbid for other users' files in folders like
+/tmp (``fs.protected_regular``), and never through a link.
 """
 
 from __future__ import annotations
@@ -73,14 +71,7 @@ class FileLock:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Name the file; nothing is touched yet.
-
-        Args:
-            path: The file; its folder must exist when the lock is acquired.
-            shared: Hold it together with others that share it.
-            clock: Seconds; never goes back.
-            sleep: Lets so many seconds pass.
-        """
+        """Name the file, whose folder must exist, and whether the lock is shared; nothing is opened."""
         self.path = path
         self._mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self._clock = clock
@@ -99,10 +90,10 @@ class FileLock:
         return self._handle
 
     def acquire(self, patience_seconds: float, on_progress: Callable[[str], None] = lambda _: None) -> None:
-        """Take the lock once it is free; nothing happens if it is held already.
+        """Take the lock once it is free; do nothing if this object holds it already.
 
         Args:
-            patience_seconds: How long to wait at most; 0 does not wait.
+            patience_seconds: To wait at most.
             on_progress: Receives one line before the wait, if there is one.
 
         Raises:
@@ -125,7 +116,7 @@ class FileLock:
             self._sleep(min(_POLL_SECONDS, left))
 
     def release(self) -> None:
-        """Let go; nothing happens if the lock is not held."""
+        """Free the lock; do nothing if it is not held."""
         if self._handle is None:
             return
         handle, self._handle = self._handle, None
@@ -134,10 +125,7 @@ class FileLock:
         os.close(handle)
 
     def holder(self) -> Holder | None:
-        """Return the process that the file names, None if it names none that lives.
-
-        Only true while the lock is held.
-        """
+        """Return the process that the file names, None if none lives; only true while the lock is held."""
         return _read(self.path)
 
     def busy(self) -> str:
@@ -145,7 +133,7 @@ class FileLock:
         return f"{self.path} is held by {self.holder() or 'another process'}"
 
     def is_free(self) -> bool:
-        """Whether the lock could be taken now; one whose file does not exist or cannot be read could."""
+        """Whether the lock could be taken now; true if its file does not exist or cannot be read."""
         try:
             handle = os.open(self.path, os.O_RDONLY | _FLAGS)
         except OSError:
@@ -306,6 +294,6 @@ def _now() -> str:
 
 
 def _one_line(text: str) -> str:
-    """Return what may go to a terminal: any user may have written it."""
+    # Any user may have written it, and it goes to a terminal.
     shown = "".join(letter if letter.isprintable() else "?" for letter in text)
     return shown if len(shown) <= _LONGEST_COMMAND else f"{shown[: _LONGEST_COMMAND - 1]}…"

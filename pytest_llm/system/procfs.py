@@ -1,4 +1,4 @@
-"""Files that the kernel makes anew whenever they are read."""
+"""Files that the kernel renews at every read."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-_ENOUGH = 4096  # bytes; what is wanted stands at the beginning of every such file
+_ENOUGH = 4096  # bytes; every such file begins with the wanted part
 
 
 class KernelFile:
-    """One such file, kept open: between slices, opening it would cost more than reading it."""
+    """One such file, kept open because opening costs more than reading, between slices."""
 
     def __init__(self, path: Path) -> None:
         """Open the file.
 
         Raises:
-            OSError: It is not there, or may not be read.
+            OSError: It does not exist, or may not be read.
         """
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._handle)
 
     def read(self) -> str:
-        """Return how the file begins now, or "" if it went away."""
+        """Return the file's beginning now, "" if it does not exist any more."""
         try:
             return os.pread(self._handle, _ENOUGH, 0).decode(errors="replace")
         except OSError:
@@ -34,12 +34,12 @@ class KernelFile:
 
 
 def moved(before: list[str], now: list[str]) -> bool:
-    """Return whether any counter reads differently now; one that cannot be read has not moved."""
+    """Whether any counter reads differently now; one that cannot be read has not moved."""
     return any(then and new and then != new for then, new in zip(before, now, strict=True))
 
 
 def read_word(path: Path) -> str | None:
-    """Return what a small file holds, without white space around it, or None if it cannot be read."""
+    """Return a small file's text without white space around it, None if it cannot be read."""
     with suppress(OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8").strip()
     return None

@@ -1,4 +1,4 @@
-"""Which cases are worth a look: the nodes of the model's graph, or the nearest that upstream has built in."""
+"""Cases to measure: the nodes of the model's graph, or the nearest that upstream has built in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import LoadOptions, Model, Phase, Workload
     from pytest_llm.records.protocols import Programs
 
-# What upstream measures for every type of weights: rows, columns, and how many tokens together.
+# Upstream's sizes for every type of weights: rows, columns, and tokens together.
 _ROWS, _COLUMNS = 4096, 14336
 _TOKENS = (1, 2, 3, 4, 5, 8, 512)
 _CACHE = 4096
@@ -31,7 +31,7 @@ _HEADER = "ggml/include/ggml.h"
 
 @dataclass(frozen=True)
 class Asked:
-    """A case, and what the benchmark of each side is told so that it measures this one alone."""
+    """A case, and the arguments with which each side's benchmark measures only that case."""
 
     case: OperatorCase
     candidate: tuple[str, ...]
@@ -49,20 +49,11 @@ def of_the_model(
 ) -> list[Asked]:
     """Return the nodes of the graph that generates a token, those that move most memory first.
 
-    One program exports the graph for both sides: the candidate's, or the reference's if that one cannot.
-    Operations are renumbered where the other side counts them otherwise.
-
-    Args:
-        sides: The candidate and the reference.
-        model: The file.
-        header: Of the file.
-        options: The subject's.
-        workload: Says how long the cache is.
-        folder: To write to.
-        on_progress: Is told what takes long.
+    One program exports the graph for both sides: the candidate's, or the reference's if that fails.
+    Operations are renumbered for a side that numbers them differently.
 
     Raises:
-        EngineError: Neither side can export it, or nothing of it is the same on both.
+        EngineError: Neither side can export it, or no node is the same on both.
     """
     numbers = [graph.read_operations(_text(side.source / _HEADER)) for side in sides]
     nodes, ours = _exported(sides, model, options, workload, folder, on_progress)
@@ -74,7 +65,11 @@ def of_the_model(
         for place, (node, name) in enumerate(named[:_MOST])
     ]
     return [
-        Asked(graph.case_of(node, name, header.weights, header.layers), _told(first), _told(second))
+        Asked(
+            graph.case_of(node, name, header.weights, header.layers),
+            _file_arguments(first),
+            _file_arguments(second),
+        )
         for node, name, (first, second) in files
         if first is not None and second is not None
     ]
@@ -105,7 +100,6 @@ def _weight(node: Node, name: str, header: Header) -> int:
 
 
 def _file(node: Node, ours: dict[int, str], theirs: dict[int, str], path: Path) -> Path | None:
-    """Write a node for a side; None if it has no such operation."""
     operation = graph.renumbered(node, ours, theirs) if ours and theirs else node.operation
     if operation is None:
         return None
@@ -113,7 +107,7 @@ def _file(node: Node, ours: dict[int, str], theirs: dict[int, str], path: Path) 
     return path
 
 
-def _told(path: Path) -> tuple[str, ...]:
+def _file_arguments(path: Path) -> tuple[str, ...]:
     return ("--test-file", str(path))
 
 
@@ -125,7 +119,7 @@ def _text(path: Path) -> str:
 
 
 def built_in(header: Header, options: LoadOptions, parallel: int, phase: Phase) -> list[Asked]:
-    """Return what upstream has built in for the model's types of weights, the type that holds most first."""
+    """Return upstream's built-in cases for the model's types of weights, the most frequent first."""
     tokens = max(each for each in _TOKENS if phase == "prompt" or each <= max(parallel, 1))
     asked = [_matmul(name, tokens) for name in _types(header)]
     if phase == "generation" and options.flash_attn != "off" and header.heads:
@@ -134,12 +128,12 @@ def built_in(header: Header, options: LoadOptions, parallel: int, phase: Phase) 
 
 
 def _types(header: Header) -> Sequence[str]:
-    held: Counter[str] = Counter()
+    elements: Counter[str] = Counter()
     tied = all(each.name != "output.weight" for each in header.weights)
     for each in header.weights:
         if each.shape[1] > 1 and (tied or each.name != "token_embd.weight"):
-            held[TENSOR_TYPES[each.type].name.lower()] += each.shape[0] * each.shape[1] * each.shape[2]
-    return [name for name, _ in held.most_common()]
+            elements[TENSOR_TYPES[each.type].name.lower()] += each.shape[0] * each.shape[1] * each.shape[2]
+    return [name for name, _ in elements.most_common()]
 
 
 def _matmul(kind: str, tokens: int) -> Asked:

@@ -1,4 +1,4 @@
-"""Where it got slower, in words; an explanation beside a verdict, never one itself."""
+"""Explanation of operator profiles; it stands beside a verdict and is none itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_llm.stats.operators import OperatorChange
 
 
-# What a metric times; of a whole request, it could be either.
+# A metric's kind of work; a whole request has both.
 _PHASES: dict[str, tuple[Phase, ...]] = {
     "prompt": ("prompt",),
     "first_token": ("prompt",),
@@ -28,31 +28,31 @@ _PHASES: dict[str, tuple[Phase, ...]] = {
 
 
 def slower_phases(comparisons: Sequence[Comparison]) -> tuple[Phase, ...]:
-    """Return the kinds of work of which a gate found that they got slower."""
+    """Return the kinds of work in which a gate regressed."""
     gated = [each for each in comparisons if isinstance(each.asked, Gate)]
     slower = [each.asked.metric for each in gated if each.verdict is Verdict.REGRESSED]
     return tuple(dict.fromkeys(phase for metric in slower for phase in phases(metric)))
 
 
 def phases(metric: Metric) -> tuple[Phase, ...]:
-    """Return the kinds of work that a metric times; none of memory and loading."""
+    """Return the kinds of work that a metric times; none for memory and loading."""
     return _PHASES.get(metric.series, ())
 
 
 def lines(run: OperatorRun) -> list[str]:
-    """Say which operations differ, what that rests on, and what could not be looked into."""
+    """Return sentences: the operations that differ, the basis, and what was not compared."""
     compared = operator_changes(run)
-    told = [*_found(run, compared), *_resting(run, compared)] if compared else []
+    sentences = [*_found(run, compared), *_basis(run, compared)] if compared else []
     missing = "; ".join(run.not_covered)
-    return [*told, f"{run.phase}: operators not compared: {missing}"] if missing else told
+    return [*sentences, f"{run.phase}: operators not compared: {missing}"] if missing else sentences
 
 
 def _found(run: OperatorRun, compared: Sequence[OperatorChange]) -> list[str]:
-    told = sorted((each for each in compared if each.differs), key=lambda each: -(each.share or 0))
-    rest = _rest(compared, len(told))
-    if not told:
+    differing = sorted((each for each in compared if each.differs), key=lambda each: -(each.share or 0))
+    rest = _rest(compared, len(differing))
+    if not differing:
         return [f"{run.phase}: {rest}"]
-    return [f"{run.phase}: {'; '.join([*(_one(each) for each in told), rest])}"]
+    return [f"{run.phase}: {'; '.join([*(_one(each) for each in differing), rest])}"]
 
 
 def _one(change: OperatorChange) -> str:
@@ -67,11 +67,11 @@ def _part(share: float) -> str:
     return f"{share * 100:.0f} %"
 
 
-def _rest(compared: Sequence[OperatorChange], told: int) -> str:
+def _rest(compared: Sequence[OperatorChange], differing: int) -> str:
     others = [each.interval for each in compared if not each.differs]
     if not others:
-        return "no other was compared"
-    noun = "other operator" if told else "operator"
+        return "no other operator was compared"
+    noun = "other operator" if differing else "operator"
     known = [each for each in others if each is not None]
     parts = []
     if known:
@@ -79,22 +79,22 @@ def _rest(compared: Sequence[OperatorChange], told: int) -> str:
         parts.append(f"of {counted(len(known), noun)} none differs ({within})")
     if len(known) < len(others):
         unknown = counted(len(others) - len(known), noun)
-        parts.append(f"of {unknown} nothing can be told in the time there was")
+        parts.append(f"of {unknown} nothing is certain in the time that was left")
     return "; ".join(parts)
 
 
-def _resting(run: OperatorRun, compared: Sequence[OperatorChange]) -> list[str]:
+def _basis(run: OperatorRun, compared: Sequence[OperatorChange]) -> list[str]:
     repeated = [len(each.candidate) for each in run.times if each.candidate]
-    shapes = "the model's own shapes" if run.shapes == "model" else "shapes that upstream has built in"
+    shapes = "the model's own shapes" if run.shapes == "model" else "upstream's built-in shapes"
     threads = counted(run.threads, "thread")
     if run.threads != run.asked_threads:
         threads += f" (upstream takes half of the machine's; the subject has {run.asked_threads})"
     shares = [each.share for each in compared if each.share is not None]
     if shares:
-        shapes += f", {_part(sum(shares))} of the time of all that were looked at"
+        shapes += f", {_part(sum(shares))} of the time of all that were measured"
     basis = [
         f"by upstream's test-backend-ops on {shapes}",
-        f"{counted(max(repeated), 'repetition')} in turns",
+        f"{counted(max(repeated), 'repetition')} interleaved",
         f"{_part(1 - ALPHA)} intervals for all together",
         threads,
         *run.notes,

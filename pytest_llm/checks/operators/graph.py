@@ -1,4 +1,4 @@
-"""The nodes of a model's graph, as llama.cpp's ``test-export-graph-ops`` writes them and takes them back.
+"""Nodes of a model's graph, as llama.cpp's ``test-export-graph-ops`` writes and reads them.
 
 A line of its file holds numbers: the operation (``enum ggml_op``), the type (``enum ggml_type``), four
 lengths, the operation's parameters, and of each source the type, four lengths and four strides; a name ends
@@ -33,7 +33,7 @@ _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
 
 @dataclass(frozen=True)
 class Source:
-    """What an operation reads.
+    """An operand.
 
     Attributes:
         type: The number of ``enum ggml_type``.
@@ -47,7 +47,7 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """How large it is, without gaps."""
+        """Its size, without gaps."""
         kind = TENSOR_TYPES.get(self.type)
         first, second, third, fourth = self.shape
         elements = first * second * third * fourth
@@ -71,8 +71,8 @@ class Node:
         type: Of the result.
         shape: Of the result.
         parameters: Of the operation.
-        sources: What it reads.
-        name: Of the first such node of the graph.
+        sources: Its operands.
+        name: Of the graph's first such node.
     """
 
     operation: int

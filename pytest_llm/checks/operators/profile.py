@@ -1,4 +1,4 @@
-"""Both builds in turns: a look at the most expensive cases, then repetitions of those that time allows."""
+"""Operator profiles of two builds: each case once, then interleaved repetitions of the most expensive."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pytest_llm.records.protocols import Clock, Programs
 
 BUDGET = 120.0  # seconds of measuring; making the programs comes before
-_LOOKING = 1 / 3  # of the budget
-_CAUTION = 0.9  # of what is left after it: repetitions take longer than the look said, at times
-_ONE = 30.0  # seconds, that no case takes
+_FIRST_PASS = 1 / 3  # of the budget
+_CAUTION = 0.9  # of the rest: repetitions may take longer than the first pass
+_ONE = 30.0  # seconds; more than any case takes
 _CANDIDATE, _REFERENCE = 0, 1
 _REPACKED = (
     "weights are repacked when the model is loaded, and upstream's benchmark measures them as they are in "
@@ -35,15 +35,15 @@ _REPACKED = (
 
 @dataclass(frozen=True)
 class Work:
-    """What the two builds are compared in.
+    """The work in which two builds are compared.
 
     Attributes:
-        phase: Which kind of work.
+        phase: Its kind.
         model: The file.
         options: The subject's load options.
-        workload: Says how long the cache is.
+        workload: Its lengths give the length of the cache.
         backend: ggml's name of the device.
-        notes: What a reader has to know of it.
+        notes: For the reader.
     """
 
     phase: Phase
@@ -55,7 +55,7 @@ class Work:
 
     @classmethod
     def of(cls, run: Run, phase: Phase) -> Work:
-        """Return what a run did, on the device that holds its weights."""
+        """Return a run's work, on the device that holds its weights."""
         sizes: Any = run.effective_options.get("buffers_mib") or {}
         held = [name.split()[0] for name in sizes if name.endswith(" model")]
         devices = [name for name in held if not name.startswith("CPU")]
@@ -66,15 +66,15 @@ class Work:
 
 @dataclass(frozen=True)
 class ProfilingContext:
-    """What a comparison gets from outside.
+    """The context of a comparison.
 
     Attributes:
-        coin: True or False, as likely.
-        clock: For the budget alone.
-        on_progress: Is given a line when there is something to wait for.
-        cores: Logical ones of the machine, of which upstream's benchmark takes half.
+        coin: True or False, equally likely.
+        clock: For the budget only.
+        on_progress: Receives a line before a wait.
+        cores: Logical cores of the machine; upstream's benchmark uses half of them.
         seconds: The budget.
-        perf: Runs a benchmark, as :func:`~pytest_llm.checks.operators.programs.perf` does.
+        perf: Runs a benchmark: :func:`~pytest_llm.checks.operators.programs.perf`.
     """
 
     coin: Callable[[], bool]
@@ -86,19 +86,18 @@ class ProfilingContext:
 
 
 def without(phase: Phase, reason: str) -> OperatorRun:
-    """Return the record of a comparison that there is none of."""
+    """Return the record of a comparison that was not made, with the reason."""
     return OperatorRun(phase, not_covered=(reason,))
 
 
 def compare(candidate: Programs, reference: Programs, work: Work, context: ProfilingContext) -> OperatorRun:
-    """Return how long operations take in two builds.
+    """Return the times of operations in two builds.
 
-    What upstream's benchmark cannot measure, or what one of the builds does not survive, is told in the
-    record.
+    Cases that upstream's benchmark cannot measure, or that crash a build, are listed as not covered.
 
     Raises:
         BuildError: A program could not be made.
-        ModelError: The model's header cannot be read any more.
+        ModelError: The model's header cannot be read.
     """
     sides = (candidate, reference)
     made = [side.program(programs.BENCHMARK, context.on_progress) for side in sides]
@@ -108,8 +107,8 @@ def compare(candidate: Programs, reference: Programs, work: Work, context: Profi
             f"comparing operators of both builds, {work.phase}: up to {context.seconds:.0f} s"
         )
         bench = _Bench(made, work, context)
-        looked = bench.look(asked)
-        times = bench.repeat(looked)
+        first = bench.measure_once(asked)
+        times = bench.repeat(first)
         return OperatorRun(
             phase=work.phase,
             shapes=shapes,
@@ -129,7 +128,7 @@ def _asked(
     context: ProfilingContext,
     folder: Path,
 ) -> tuple[Any, list[Asked], list[str]]:
-    """Return whose shapes can be measured, the cases, and why it is not the model's own."""
+    """Return "model" or "built in", the cases, and why they are not the model's own."""
     header = read_header(work.model.path)
     nearest = cases.built_in(header, work.options, work.workload.parallel, work.phase)
     if work.phase == "prompt":
@@ -138,7 +137,7 @@ def _asked(
     try:
         old = [side for side, program in zip(sides, made, strict=True) if not programs.takes_files(program)]
         if old:
-            raise EngineError(f"the benchmark of {old[0].commit} measures no others")
+            raise EngineError(f"the benchmark of {old[0].commit} does not measure them")
         own = cases.of_the_model(
             sides, work.model, header, work.options, work.workload, folder, context.on_progress
         )
@@ -148,7 +147,7 @@ def _asked(
 
 
 class _Bench:
-    """Measures until its time is up."""
+    """Measures within the budget."""
 
     def __init__(self, made: Sequence[Path], work: Work, context: ProfilingContext) -> None:
         self._programs = made
@@ -161,12 +160,12 @@ class _Bench:
     def spent(self) -> float:
         return self._context.clock() - self._started
 
-    def look(self, asked: Sequence[Asked]) -> list[tuple[Asked, OperatorTimes, float]]:
-        """Measure each case once: those that matter most are first, and cost is how long that took."""
+    def measure_once(self, asked: Sequence[Asked]) -> list[tuple[Asked, OperatorTimes, float]]:
+        """Measure each case once; return them with times and costs in seconds, the most expensive first."""
         looked = []
         left_out = 0
         for each in asked:
-            if self.spent() > self._context.seconds * _LOOKING:
+            if self.spent() > self._context.seconds * _FIRST_PASS:
                 left_out += 1
                 continue
             began = self.spent()
@@ -177,11 +176,11 @@ class _Bench:
                 case = replace(each.case, operator=ours.operator, parameters=ours.parameters)
                 looked.append((each, OperatorTimes(case, first), self.spent() - began))
         if left_out:
-            self.problems.append(f"no time was left for cheaper ones ({left_out})")
+            self.problems.append(f"no time was left for {left_out} cheaper ones")
         return sorted(looked, key=lambda each: -max(each[1].case.nodes, 1) * max(each[1].first))
 
     def repeat(self, looked: Sequence[tuple[Asked, OperatorTimes, float]]) -> list[OperatorTimes]:
-        """Measure the first cases as often as it takes to tell of each whether it differs."""
+        """Measure as many of the first cases as can be repeated often enough for a result."""
         times = [each for _, each, _ in looked]
         if not looked:
             return times
@@ -205,16 +204,16 @@ class _Bench:
         return times
 
     def _pair(self, asked: Asked) -> tuple[Timed, Timed]:
-        """Measure both sides of a case, in an order that the coin decides.
+        """Measure both sides of a case; the coin decides the order.
 
         Raises:
-            _UncoveredError: One of them cannot be measured; the reason is among the problems.
+            _UncoveredError: One of them cannot be measured; the reason is added to the problems.
         """
         order = (_CANDIDATE, _REFERENCE) if self._context.coin() else (_REFERENCE, _CANDIDATE)
         timed = {side: self._one(asked, side) for side in order}
         candidate, reference = timed[_CANDIDATE], timed[_REFERENCE]
         if candidate.operator != reference.operator:
-            which = f"the builds take it for {candidate.operator} and {reference.operator}"
+            which = f"the builds run it as {candidate.operator} and {reference.operator}"
             raise self._uncovered(asked, which)
         return candidate, reference
 

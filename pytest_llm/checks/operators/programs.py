@@ -38,7 +38,7 @@ class Timed(NamedTuple):
         operator: ggml's name.
         parameters: In the benchmark's words.
         supported: Whether the backend has it.
-        seconds: That one run takes, over at least a second of them; 0 where it is not supported.
+        seconds: Of one run, averaged over at least a second of them; 0 if it is not supported.
     """
 
     operator: str
@@ -48,19 +48,19 @@ class Timed(NamedTuple):
 
 
 def takes_files(program: Path) -> bool:
-    """Whether a benchmark measures the nodes of a file, or only what it has built in."""
+    """Whether a benchmark measures the nodes of a file, or only its built-in cases."""
     return "--test-file" in _run([str(program), "--help"], _HELP_SECONDS, 1).output
 
 
 def perf(program: Path, backend: str, arguments: Sequence[str], threads: int, seconds: float) -> list[Timed]:
-    """Return what a benchmark measured.
+    """Return the times that a benchmark measured.
 
     Args:
         program: ``test-backend-ops``.
         backend: ggml's name of the device: "CPU", "CUDA0".
-        arguments: Which cases.
-        threads: How many at most.
-        seconds: After which it is ended.
+        arguments: Choose the cases.
+        threads: At most.
+        seconds: After which it is killed.
 
     Raises:
         EngineError: It crashed, or did not end.
@@ -75,8 +75,7 @@ def perf(program: Path, backend: str, arguments: Sequence[str], threads: int, se
 def export(program: Path, model: Model, options: LoadOptions, work: Workload, file: Path) -> str:
     """Return the nodes of the graph that generates a token, as the program writes them.
 
-    A batch of one token a sequence leaves nothing of a prompt in the file. The cache is as long as the
-    workload makes it.
+    A batch of one token a sequence keeps nodes of the prompt out. The cache is as long as the workload.
 
     Raises:
         EngineError: It crashed, refused the model, or did not end.
@@ -114,7 +113,7 @@ def _ended(code: int) -> str:
 
 
 def read_output(text: str) -> list[Timed]:
-    """Return the cases that were printed whole, in their order; what else was printed is passed over."""
+    """Return the complete cases in order; other lines are ignored."""
     rows = (_ROW.match(line) for line in text.splitlines())
     timed = (_timed(row["names"].split(", "), _VALUE.findall(row["values"])) for row in rows if row)
     return [each for each in timed if each is not None]

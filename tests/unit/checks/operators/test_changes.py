@@ -103,7 +103,7 @@ def test_what_differs_is_told_with_its_share_and_the_rest_in_a_word() -> None:
         "generation: MUL_MAT q4_1 576×1536, n=1 takes 34.0 % more time (+30.0 … +37.4 %) and is 57 % of the "
         "operators' time; of 1 other operator none differs (−3.0 … +2.5 %)",
         "generation, by upstream's test-backend-ops on the model's own shapes, 100 % of the time of all that "
-        "were looked at, 8 repetitions in turns, 95 % intervals for all together, 1 thread (upstream takes "
+        "were measured, 8 repetitions interleaved, 95 % intervals for all together, 1 thread (upstream takes "
         "half of the machine's; the subject has 2)",
     ]
 
@@ -115,7 +115,7 @@ def test_nothing_that_differs_is_told_with_what_it_could_be() -> None:
 def test_too_little_time_is_told() -> None:
     hasty = replace(times("MUL_MAT", 1.5), candidate=(1.0,), reference=(1.0,))
 
-    assert lines(run(hasty))[0] == "generation: of 1 operator nothing can be told in the time there was"
+    assert lines(run(hasty))[0] == "generation: of 1 operator nothing is certain in the time that was left"
 
 
 def test_what_could_not_be_measured_is_told() -> None:
