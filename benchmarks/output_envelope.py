@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.builds.reference import parse_build
-from pytest_llm.checks.output.capture import look, plan_prompts
+from pytest_llm.checks.output.capture import CaptureSession
+from pytest_llm.checks.output.prompts import plan_prompts
 from pytest_llm.engines import engine_for
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.models.gguf.header import read_header
 from pytest_llm.records import LoadOptions, OutputGate, Subject, Workload
 from pytest_llm.records.side import Side
-from pytest_llm.stats.divergence import divergence, read_logits, same_bits
+from pytest_llm.stats.divergence import read_logits, same_bits
 from pytest_llm.system.cache_dir import default_cache
 
 if TYPE_CHECKING:
@@ -91,24 +92,24 @@ def main(arguments: list[str] | None = None) -> int:
 
     reference = side_of(options.build, base)
     # Without the full cache: it costs more than the rest, and only the model's own weights are asked for it.
-    plan = plan_prompts(reference, OutputGate(), Workload()).again().unfilled()
+    plan = plan_prompts(reference, OutputGate(), Workload()).unfilled()
     rows = list(changes(model, base))
     if options.to:
         rows = [(options.to, base)]
     with tempfile.TemporaryDirectory() as folder:
-        one, other = Path(folder, "reference"), Path(folder, "other")
-        seen = look(reference, plan, one)
-        print(f"{seen.build}, {options.weights}, {plan.positions()} positions, {seen.build.compiled_with}")
+        session = CaptureSession(plan, Path(folder), lambda _: None)
+        one = session.capture(reference, "reference", "")
+        print(f"{one.build}, {options.weights}, {plan.positions()} positions, {one.build.compiled_with}")
         print(f"{'':24} {'mean KL':>9} {'p99':>9} {'largest':>9} {'flips':>6} {'top 20':>7}")
         for name, loaded in rows:
             if options.only and name not in options.only:
                 continue
-            look(side_of(options.to or options.build, loaded), plan, other)
-            mine, its = (read_logits(each, plan.positions()) for each in (one, other))
-            found = divergence(mine, its, plan.following(), 20)
+            other = session.capture(side_of(options.to or options.build, loaded), "other", "")
+            mine, its = (read_logits(each.logits, plan.positions()) for each in (one, other))
+            found = session.divergence(one, other, 20)
             same = "  the same bits" if same_bits(mine, its) else ""
             print(
-                f"{name:24} {found.mean_kl:9.2e} {found.p99_kl:9.2e} {found.max_kl:9.2e} {found.flips:6} "
+                f"{name:24} {found.mean_kl:9.2e} {found.tail_kl:9.2e} {found.max_kl:9.2e} {found.flips:6} "
                 f"{found.top_change:7.2g}{same}",
                 flush=True,
             )

@@ -7,7 +7,7 @@ from pytest_llm.checks.explain import explain, failing, notes, verdicts, worst
 from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.limits import judge_limits
 from pytest_llm.checks.operators.explain import slower_phases
-from pytest_llm.checks.output.snapshot_verdict import judge_snapshot
+from pytest_llm.checks.output.compare import compare_with_stored
 from pytest_llm.checks.output.verdict import judge_output, not_covered_output, without_reference
 
 __all__ = [
@@ -16,11 +16,11 @@ __all__ = [
     "compare",
     "compare_runs",
     "compare_sides",
+    "compare_with_stored",
     "explain",
     "failing",
     "judge_limits",
     "judge_output",
-    "judge_snapshot",
     "not_covered_output",
     "notes",
     "screen_run",

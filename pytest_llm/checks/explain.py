@@ -50,7 +50,7 @@ def notes(finding: Finding) -> list[str]:
         return [finding.problem]
     if finding.run is None:
         return []
-    lines = [output.headline(finding.output)] if finding.output is not None else []
+    lines = [output.summary(finding.output)] if finding.output is not None else []
     lines += baseline.notes(finding.baseline_checks)
     step = baseline.next_step(finding.baseline_checks, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
@@ -74,7 +74,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     drifted = [each for each in drifts(finding) if each.verdict in that_fail]
     heads = [
-        *(output.headline(each) for each in said),  # first: the speed of nonsense is worth nothing
+        *(output.summary(each) for each in said),  # first: the speed of nonsense is worth nothing
         *broken,
         *(baseline.headline(each) for each in screened),
         *(paired.headline(each) for each in compared),
@@ -87,7 +87,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     lines += told if heads else []
     lines += _operators(finding) if compared else []
     if finding.output is not None and not said:
-        lines.append(output.headline(finding.output))
+        lines.append(output.summary(finding.output))
     lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
     nodeid = finding.benchmark.nodeid
     steps = (baseline.next_step(screened, finding.run, nodeid), paired.next_step(compared, nodeid))

@@ -156,15 +156,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class OutputJudgement:
-    """A verdict on what a candidate says, and what it rests on.
+    """A verdict on the output of a candidate, and what it rests on.
 
     Attributes:
         verdict: The answer.
         gate: What was asked.
-        comparison: What was measured of both; None where there was no reference.
+        comparison: What the verdict follows from; None if the engine cannot show its output.
         reasons: Why it is no pass, the worst first.
-        snapshot: What the candidate says where there was no reference; None where nothing was asked of it.
-        stored: What that was compared with; None where nothing is stored.
+        snapshot: Of the candidate, if the reference was no subject; None if nothing was captured.
+        stored: The snapshot that it was compared with; None if nothing is stored.
     """
 
     verdict: Verdict

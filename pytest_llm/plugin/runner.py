@@ -13,8 +13,8 @@ from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import Work
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.machine.environment import measurement_context
-from pytest_llm.measure import OutputRun, SnapshotRun, compare_outputs, measure, say
-from pytest_llm.records import Run, Workload
+from pytest_llm.measure import OutputRun, compare_outputs, measure
+from pytest_llm.records import Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.models import ModelStore
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import OperatorRun, OutputGate, OutputSnapshot, PairedRun, Phase, Plan, Subject
+    from pytest_llm.records import OperatorRun, OutputGate, PairedRun, Phase, Plan
     from pytest_llm.records.generation import GGUFModel
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
@@ -67,7 +67,6 @@ class Measuring:
         self._solo: _Cache[Run] = _Cache()
         self._paired: _Cache[PairedRun] = _Cache()
         self._outputs: _Cache[OutputRun] = _Cache()
-        self._said: _Cache[SnapshotRun] = _Cache()
         self._operators: dict[Hashable, OperatorRun] = {}
 
     def run(
@@ -114,23 +113,34 @@ class Measuring:
 
         return self._paired.get((subject, reference), workload, run)
 
-    def outputs(
-        self, subject: Subject, reference: Subject, gate: OutputGate, parallel: int, progress: Progress
+    def output(
+        self,
+        subject: Subject,
+        reference: Subject | StoredSnapshot | None,
+        gate: OutputGate,
+        parallel: int,
+        progress: Progress,
     ) -> OutputRun:
-        """Return how what a subject says compares with what its reference says.
+        """Return how the output of a subject compares with a reference's; None records a snapshot.
 
         Raises:
-            LLMBenchError: They could not be compared.
+            LLMBenchError: It could not be captured.
         """
         shape = Workload(parallel=parallel)
 
         def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
-            sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
+            against: Side | StoredSnapshot | None
+            if isinstance(reference, Subject):
+                side = self._side(subject, progress, reference)
+                against = self._side(reference, progress, subject)
+            else:
+                side, against = self._side(subject, progress), reference
             self._take_lock(progress)
             on_progress = partial(progress.untimed, subject)
-            return {shape: compare_outputs(*sides, gate, shape, self._settings.cache / "f32", on_progress)}
+            copies = self._settings.cache / "f32"
+            return {shape: compare_outputs(side, against, gate, shape, copies, on_progress)}
 
-        return self._outputs.get((subject, reference, gate, parallel), shape, run)
+        return self._outputs.get((subject, repr(reference), gate, parallel), shape, run)
 
     def presented(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return a run of which nothing is known but what was to run, and on which build.
@@ -141,29 +151,6 @@ class Measuring:
         side = self._side(subject, progress)
         with closing(side.engine.start_generation(subject, side.model)) as started:
             return Run(subject, workload, side.model, started.build, {}, (), {})
-
-    def said(
-        self,
-        subject: Subject,
-        gate: OutputGate,
-        parallel: int,
-        stored: OutputSnapshot | None,
-        progress: Progress,
-    ) -> SnapshotRun:
-        """Return what a subject says, as far as it is to be stored or compared with what is.
-
-        Raises:
-            LLMBenchError: It could not be asked.
-        """
-        shape = Workload(parallel=parallel)
-
-        def run() -> Mapping[Workload, SnapshotRun | LLMBenchError]:
-            side = self._side(subject, progress)
-            self._take_lock(progress)
-            on_progress = partial(progress.untimed, subject)
-            return {shape: say(side, gate, shape, self._settings.cache / "f32", stored, on_progress)}
-
-        return self._said.get((subject, gate, parallel, repr(stored)), shape, run)
 
     def operators(
         self, pair: PairedRun, phases: Sequence[Phase], progress: Progress

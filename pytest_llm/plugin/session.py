@@ -9,13 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import BaselineStore, Missing
-from pytest_llm.checks import (
-    judge_output,
-    judge_snapshot,
-    not_covered_output,
-    slower_phases,
-    without_reference,
-)
+from pytest_llm.checks import judge_output, not_covered_output, slower_phases, without_reference
 from pytest_llm.checks.baseline import NEVER_RECORDED, stored_snapshot
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
@@ -25,7 +19,7 @@ from pytest_llm.measure.plan import make_plan
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.runner import LoadedModels, Measuring
-from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, Verdict
+from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, StoredSnapshot, Verdict
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Benchmark, OperatorRun, OutputGate, Subject
+    from pytest_llm.records import Benchmark, OperatorRun, Subject
     from pytest_llm.records.protocols import Clock, Progress
     from pytest_llm.stats.sequential import Rule
 
@@ -108,12 +102,12 @@ class Bench:
     def _find(self, benchmark: Benchmark, progress: Progress) -> Finding:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
         reference = self.settings.reference_of(subject)
-        output, said = self._output(benchmark, reference, progress)
-        if said is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
-            # The speed of a model that talks nonsense is worth nothing.
-            return Finding(benchmark, said, output=output)
+        output, captured = self._output(benchmark, reference, progress)
+        if captured is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
+            # The speed of a wrong model is worth nothing.
+            return Finding(benchmark, captured, output=output)
         if reference is not None:
-            self._look_at_outputs(subject, reference, progress)
+            self._compare_outputs(subject, reference, progress)
         measured = self._measuring.run(plan, subject, reference, workload, progress)
         claims = [
             self._measuring.paired(plan, subject, each.than, workload, progress) for each in benchmark.claims
@@ -131,50 +125,43 @@ class Bench:
     def _rule(self) -> Rule:
         return rule_for(self.settings.effort, self.plan.family)
 
-    def _look_at_outputs(self, subject: Subject, reference: Subject, progress: Progress) -> None:
-        """Compare what any benchmark of a pair asks for before the pair is timed for all of them."""
+    def _compare_outputs(self, subject: Subject, reference: Subject, progress: Progress) -> None:
+        """Compare outputs for all benchmarks of a pair, before the pair is timed for all of them."""
         for each in self.plan.benchmarks:
             if each.output is not None and each.subject == subject:
-                with suppress(LLMBenchError):  # kept, and told to the benchmark whose it is
+                with suppress(LLMBenchError):  # kept, and raised again for its own benchmark
                     self._output(each, reference, progress)
 
     def _output(
         self, benchmark: Benchmark, reference: Subject | None, progress: Progress
     ) -> tuple[OutputJudgement | None, Run | None]:
-        """Judge what the candidate says, before anything is timed, and return its run so far."""
-        gate = benchmark.output
+        """Judge the candidate's output, before anything is timed, and return its run so far."""
+        gate, subject, workload = benchmark.output, benchmark.subject, benchmark.workload
         if gate is None:
             return None, None
+        stored: StoredSnapshot | None = None
+        missing = ""
         try:
             if reference is None:
-                return self._said(benchmark, gate, progress)
-            found = self._measuring.outputs(
-                benchmark.subject, reference, gate, benchmark.workload.parallel, progress
-            )
+                found = self._stored_output(benchmark, progress)
+                if isinstance(found, StoredSnapshot):
+                    stored = found
+                elif self.settings.keeps_output:
+                    missing = found.reason
+                else:
+                    return without_reference(gate, found.reason), None
+            output = self._measuring.output(subject, reference or stored, gate, workload.parallel, progress)
         except NotCoveredError as error:
             return not_covered_output(gate, str(error)), None
-        return judge_output(gate, found.comparison), replace(found.run, workload=benchmark.workload)
+        comparison = replace(output.comparison, missing=missing or output.comparison.missing)
+        run = replace(output.run, workload=workload)
+        return judge_output(gate, comparison, output.snapshot, stored), run
 
-    def _said(
-        self, benchmark: Benchmark, gate: OutputGate, progress: Progress
-    ) -> tuple[OutputJudgement, Run | None]:
-        """Judge what the candidate says by what is stored of the test, or record it."""
-        subject, workload = benchmark.subject, benchmark.workload
-        keeps = self.settings.keeps_output
-        if not keeps and not self.baselines.has_invariants(benchmark.key):
-            return without_reference(gate, NEVER_RECORDED), None
-        presented = self._measuring.presented(subject, workload, progress)
-        stored = stored_snapshot(self._stored(), benchmark.key, presented)
-        if isinstance(stored, Missing) and not keeps:
-            return without_reference(gate, stored.reason), None
-        before = None if isinstance(stored, Missing) else stored
-        found = self._measuring.said(
-            subject, gate, workload.parallel, before.snapshot if before is not None else None, progress
-        )
-        judged = judge_snapshot(
-            gate, found.snapshot, before, stored.reason if isinstance(stored, Missing) else ""
-        )
-        return judged, replace(found.run, workload=workload)
+    def _stored_output(self, benchmark: Benchmark, progress: Progress) -> StoredSnapshot | Missing:
+        if not self.settings.keeps_output and not self.baselines.has_invariants(benchmark.key):
+            return Missing(NEVER_RECORDED)
+        presented = self._measuring.presented(benchmark.subject, benchmark.workload, progress)
+        return stored_snapshot(self._stored(), benchmark.key, presented)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
         """Read what a benchmark will be compared with, or added to.

@@ -16,19 +16,18 @@ from pytest_llm.records.build_reference import (
 from pytest_llm.records.operator_profile import OperatorCase, OperatorRun, OperatorTimes, Phase, Weight
 from pytest_llm.records.output import (
     MAX_FILLED_TOKENS,
+    OUTPUT_SNAPSHOT,
     Contrast,
     Divergence,
+    Furthest,
+    GreedyDifference,
+    LogprobSample,
     OutputComparison,
     OutputGate,
-    Passage,
-    Variant,
-)
-from pytest_llm.records.output_snapshot import (
-    OUTPUT_SNAPSHOT,
-    LogprobSample,
     OutputSnapshot,
-    Rounding,
+    Passage,
     StoredSnapshot,
+    Variant,
 )
 from pytest_llm.records.plan import Benchmark, Campaign, Captures, Claim, Gate, Limit, Plan, Question, TestKey
 from pytest_llm.records.run import (
@@ -72,7 +71,9 @@ __all__ = [
     "Contrast",
     "Divergence",
     "FlashAttention",
+    "Furthest",
     "Gate",
+    "GreedyDifference",
     "Installed",
     "Library",
     "Limit",
@@ -95,7 +96,6 @@ __all__ = [
     "Provenance",
     "Question",
     "Release",
-    "Rounding",
     "Run",
     "Series",
     "Session",

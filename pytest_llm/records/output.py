@@ -1,23 +1,29 @@
-"""How what two subjects say compares: what is asked, and the numbers that answer."""
+"""The output of a subject, and how it compares with a reference's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from pytest_llm.records.generation import Greedy
+from pytest_llm.records.run import Provenance
 from pytest_llm.records.subject import Build
 
-# So many tokens of context are filled before the last ones are looked at: what that costs grows with them.
+# At most this much of a context is filled before its last positions are captured: the cost grows with it.
 MAX_FILLED_TOKENS = 4096
+
+# The invariant that holds the snapshot in a file of baselines.
+OUTPUT_SNAPSHOT = "output_snapshot"
 
 
 @dataclass(frozen=True)
 class OutputGate:
-    """The output must be what it was.
+    """The output must be the reference's.
 
     Attributes:
-        prompts: The texts that it is compared on; none means the package's own.
-        top_k: How many of the likeliest tokens of a position have their log-probabilities compared.
-        max_kl: The largest mean KL divergence in nats; None for what the reference's own variants reach.
+        prompts: The texts to compare on; none means the package's own.
+        top_k: How many of a position's likeliest tokens have their log-probabilities compared.
+        max_kl: The largest mean KL divergence in nats; None for the tolerance from benign variants.
     """
 
     prompts: tuple[str, ...] = ()
@@ -27,14 +33,14 @@ class OutputGate:
 
 @dataclass(frozen=True)
 class Passage:
-    """Token ids that are decoded while the logits of every position are kept: teacher-forced.
+    """Token ids that are decoded with the logits of every position kept: teacher-forced.
 
     Attributes:
         sequences: Token ids of equal length; several are decoded side by side, one token of each at a time.
         start: The position of the first token.
         singly: How many tokens at the end are decoded one at a time, as generated ones are.
-        before: Token ids that fill the cache from position 0 up to ``start``, and whose logits nobody keeps;
-            without any, the cache is empty there.
+        before: Token ids that fill the cache from position 0 up to ``start``, without their logits; if there
+            are none, the cache is empty there.
     """
 
     sequences: tuple[tuple[int, ...], ...]
@@ -48,82 +54,191 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Divergence:
-    """How far one subject's distributions of the next token are from another's, over many positions.
+class Furthest:
+    """The position with the largest KL divergence.
 
     Attributes:
-        positions: How many.
-        mean_kl: The mean of the KL divergence of the other's from the one's, in nats.
-        p99_kl: Its 99th percentile.
+        position: Its row among all positions.
+        token: The token that adds most to the divergence there.
+        before: The logarithm of its probability in the reference.
+        now: And in the candidate.
+    """
+
+    position: int
+    token: int
+    before: float
+    now: float
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How far distributions of the next token are from a reference's.
+
+    Attributes:
+        positions: How many were compared.
+        mean_kl: The mean of the KL divergence from the reference, in nats.
+        tail_kl: Its 99th percentile over all positions; the largest over the sampled ones of a snapshot.
         max_kl: The largest.
-        flips: At how many positions the likeliest token is another.
+        flips: At how many positions another token is the likeliest.
         top_change: The 99th percentile of the largest change of a log-probability among the top k.
+        lead_change: The largest change of the lead of the likeliest token over the second, in nats.
+        furthest: Where it is the largest.
         following_change: The mean change of the log-probability of the token that does follow; below 0, the
-            other expects it less.
+            candidate expects it less. None of a snapshot.
     """
 
     positions: int
     mean_kl: float
-    p99_kl: float
+    tail_kl: float
     max_kl: float
     flips: int
     top_change: float
-    following_change: float
+    lead_change: float
+    furthest: Furthest
+    following_change: float | None = None
 
 
 @dataclass(frozen=True)
 class Variant:
-    """How far the reference is from itself with one benign option changed: "flash_attn=off"."""
+    """How far the reference is from itself with one benign option changed, see :class:`Divergence`.
+
+    Attributes:
+        name: "flash_attn=off".
+    """
 
     name: str
-    divergence: Divergence
+    mean_kl: float
+    tail_kl: float
+    lead_change: float
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """The candidate and the reference's own variants, all against the reference.
+    """How far a candidate is from its reference with one type of weights, and how far it may be.
 
     Attributes:
-        weights: Of which type the weights were: "Q4_1", "F32".
+        weights: "Q4_1 weights", "F32 weights".
         candidate: How far the candidate is from the reference.
-        variants: How far the reference is from itself; empty where that was not asked.
+        variants: How far the reference is from itself; empty if the gate sets a limit.
+        resolution: A change up to this, in nats, is lost in the digits of what is compared.
     """
 
     weights: str
     candidate: Divergence
     variants: tuple[Variant, ...] = ()
+    resolution: float = 0.0
+
+
+@dataclass(frozen=True)
+class LogprobSample:
+    """The likeliest tokens at some positions.
+
+    Attributes:
+        weights: See :class:`Contrast`.
+        lines: One for each position, so that people can read a file of them: its row among all positions,
+            then "token:logarithm of its probability" for each of the likeliest tokens, likeliest first.
+        variants: How far this moves under benign options; measured when it is recorded.
+    """
+
+    weights: str
+    lines: tuple[str, ...]
+    variants: tuple[Variant, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputSnapshot:
+    """A captured output that is small enough to be stored.
+
+    Attributes:
+        corpus: Digest of all texts and of how they are captured; outputs of another one cannot be compared.
+        compiled_with: The features of the build.
+        positions: At how many positions logits were computed.
+        not_finite: At how many of these they hold NaN or infinity; if at any, nothing is sampled.
+        prompts: Digest of the prompts' token ids.
+        token_ids: For each text of the torture set, by its escaped form, the digest of its token ids.
+        template: A user's message in the rendered chat template.
+        greedy: The tokens generated after the first prompt.
+        loops: Whether they end in a repetition.
+        samples: With the model's own weights, then with F32 weights if there are any.
+        no_f32: Why there are none with F32 weights; "" if there are, or none are needed.
+        not_covered: Which positions of the context were not captured; "" if all were.
+    """
+
+    corpus: str
+    compiled_with: str
+    positions: int
+    not_finite: int
+    prompts: str
+    token_ids: Mapping[str, str]
+    template: str
+    greedy: Greedy
+    loops: bool
+    samples: tuple[LogprobSample, ...] = ()
+    no_f32: str = ""
+    not_covered: str = ""
+
+
+@dataclass(frozen=True)
+class StoredSnapshot:
+    """A snapshot in a file of baselines, and where it comes from."""
+
+    snapshot: OutputSnapshot
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class GreedyDifference:
+    """Where greedily generated text first differs.
+
+    Attributes:
+        index: From 0.
+        before: The reference's token; None if its text ends there.
+        now: The candidate's; None if its text ends there.
+        lead: By how many nats the reference's token was likelier than the next one; None if unknown.
+    """
+
+    index: int
+    before: int | None
+    now: int | None
+    lead: float | None
 
 
 @dataclass(frozen=True)
 class OutputComparison:
-    """What a candidate says beside a reference, on the same tokens.
+    """A candidate's output beside its reference's, on the same texts.
 
     Attributes:
-        candidate: The build that is judged.
-        reference: The build that it is compared with.
-        positions: At how many positions the next token's distributions were compared.
-        same: Whether all logits are equal to the last bit.
+        positions: At how many positions the candidate's logits were computed.
+        reference: The build of a reference that was captured as well; None of a stored snapshot.
+        stored: Where the stored snapshot comes from; None if it is not the reference.
+        missing: Why there is neither; "" if there is one.
+        compiled_with: The features of the reference's build, if the candidate's are others.
+        same: Whether all logits are equal to the last bit; a snapshot cannot tell.
         not_finite: At how many of the positions the candidate's logits hold NaN or infinity.
         reference_not_finite: The same of the reference.
-        contrasts: By kind of weights, where the logits are finite and not the same.
-        no_f32: Why there is none with an F32 copy of the model; "" if there is, or none is needed.
-        token_ids: The texts of the torture set that the candidate makes other tokens of.
-        template: Whether the chat template is rendered otherwise.
-        greedy: The first greedily generated token, from 0, that is another; None where all are the same.
-        loops: Whether the candidate ends up repeating itself where the reference does not.
-        not_covered: Which positions of the context were not looked at; "" where all were.
+        contrasts: By type of weights, if the logits are finite and not the same.
+        no_f32: Why none with F32 weights could be had; "" if one could, or none is needed.
+        token_ids: The texts of the torture set that the candidate tokenizes differently.
+        prompts: Whether it tokenizes the prompts differently, so that no distributions can be compared.
+        template: The reference's rendered chat template and the candidate's; none if they are the same.
+        greedy: Where the generated text differs; None if it is the same.
+        loops: Whether the candidate ends up repeating itself and the reference does not.
+        not_covered: Which positions of the context were not captured; "" if all were.
     """
 
-    candidate: Build
-    reference: Build
     positions: int
-    same: bool
+    reference: Build | None = None
+    stored: Provenance | None = None
+    missing: str = ""
+    compiled_with: str = ""
+    same: bool = False
     not_finite: int = 0
     reference_not_finite: int = 0
     contrasts: tuple[Contrast, ...] = ()
     no_f32: str = ""
     token_ids: tuple[str, ...] = ()
-    template: bool = False
-    greedy: int | None = None
+    prompts: bool = False
+    template: tuple[str, ...] = ()
+    greedy: GreedyDifference | None = None
     loops: bool = False
     not_covered: str = ""

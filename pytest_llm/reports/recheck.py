@@ -10,13 +10,13 @@ from pytest_llm.checks import (
     compare,
     compare_runs,
     compare_sides,
+    compare_with_stored,
     judge_limits,
     judge_output,
-    judge_snapshot,
     screen_run,
 )
 from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
-from pytest_llm.records import Benchmark, Installed, LoadOptions, Subject, TestKey, Verdict, Workload
+from pytest_llm.records import Benchmark, Installed, LoadOptions, Subject, TestKey, Workload
 from pytest_llm.reports import reader, results
 from pytest_llm.stats.sequential import Rule
 from pytest_llm.stats.summary import summarize_all
@@ -104,13 +104,12 @@ def _finding(
 
 
 def _output(was: OutputJudgement | None) -> OutputJudgement | None:
-    if was is None or was.verdict is Verdict.NOT_COVERED:
+    if was is None or was.comparison is None:
         return was
-    if was.comparison is not None:
-        return judge_output(was.gate, was.comparison)
-    if was.snapshot is None:
-        return was  # why there is nothing is no finding
-    return judge_snapshot(was.gate, was.snapshot, was.stored, next(iter(was.reasons), ""))
+    found = was.comparison
+    if was.snapshot is not None:
+        found = compare_with_stored(was.snapshot, was.stored, found.missing)
+    return judge_output(was.gate, found, was.snapshot, was.stored)
 
 
 def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:

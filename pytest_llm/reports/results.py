@@ -56,9 +56,8 @@ def document(
     runs = _named("run", [run for each in findings for run in _runs(each)])
     pairs = _named("pair", [each.run for finding in findings for each in finding.comparisons])
     references = [pair.reference.build for pair in pairs.values() if _other_build(pair)]
-    references += [
-        each.output.comparison.reference for each in findings if each.output and each.output.comparison
-    ]
+    outputs = [each.output.comparison for each in findings if each.output is not None]
+    references += [each.reference for each in outputs if each is not None and each.reference is not None]
     against = next(iter(references), None)
     return {
         "schema_version": results_schema.VERSION,
@@ -123,15 +122,12 @@ def _not_covered(finding: Finding) -> dict[str, str]:
     reasons |= {
         each.gate.metric.name: each.reason for each in finding.baseline_checks if not each.measurement
     }
-    reasons |= _unlooked_at(finding.output)
+    found = finding.output.comparison if finding.output is not None else None
+    if found is not None and found.not_covered:
+        reasons["output"] = found.not_covered
     return reasons | {
         each.asked.metric.name: each.reason for each in finding.comparisons if not each.candidate
     }
-
-
-def _unlooked_at(output: OutputJudgement | None) -> dict[str, str]:
-    seen = output and (output.comparison or output.snapshot)
-    return {"output": seen.not_covered} if seen and seen.not_covered else {}
 
 
 def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun]) -> dict[str, Any]:

@@ -93,9 +93,7 @@ def _output(test: Mapping[str, Any]) -> list[str]:
         return []
     said = output["verdict"]
     if said == Verdict.PASS.value:
-        if output["comparison"] is None:
-            return ["output as stored"]
-        return ["same output" if output["comparison"]["same"] else "output within rounding"]
+        return ["same output" if output["comparison"]["same"] else "output within tolerance"]
     return [said if said == Verdict.WRONG_OUTPUT.value else f"output: {said}"]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.records import Divergence
+from pytest_llm.records import Divergence, Furthest
 from pytest_llm.stats.summary import percentile
 
 if TYPE_CHECKING:
@@ -59,16 +59,23 @@ def divergence(
 
     kl: list[float] = []
     top: list[float] = []
+    leads: list[float] = []
     onward: list[float] = []
-    flips = 0
+    flips, furthest = 0, Furthest(0, 0, 0.0, 0.0)
+    width = reference.shape[1]
+    best, two = -min(top_k, width), -min(2, width)
     for start in range(0, len(following), _ROWS):
         part = slice(start, start + _ROWS)
         ours, theirs = log_softmax(candidate[part]), log_softmax(reference[part])
-        kl += kl_divergence(theirs, ours).tolist()
+        rows = kl_divergence(theirs, ours)
+        if not kl or rows.max() > max(kl):
+            furthest = _furthest(int(rows.argmax()), start, theirs, ours)
+        kl += rows.tolist()
         flips += int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum())
-        best = np.argpartition(theirs, -min(top_k, theirs.shape[1]), axis=1)[:, -top_k:]
-        change = np.take_along_axis(ours, best, axis=1) - np.take_along_axis(theirs, best, axis=1)
-        top += np.abs(change).max(axis=1).tolist()
+        likeliest = np.argpartition(theirs, sorted({best, two}), axis=1)[:, min(best, two) :]
+        change = np.take_along_axis(ours, likeliest, axis=1) - np.take_along_axis(theirs, likeliest, axis=1)
+        top += np.abs(change[:, best:]).max(axis=1).tolist()
+        leads += np.ptp(change[:, two:], axis=1).tolist()
         onward += [
             float(ours[row, token] - theirs[row, token])
             for row, token in enumerate(following[part])
@@ -77,12 +84,22 @@ def divergence(
     return Divergence(
         positions=len(kl),
         mean_kl=sum(kl) / len(kl),
-        p99_kl=percentile(kl, 99),
+        tail_kl=percentile(kl, 99),
         max_kl=max(kl),
         flips=flips,
         top_change=percentile(top, 99),
+        lead_change=max(leads),
+        furthest=furthest,
         following_change=sum(onward) / len(onward) if onward else 0.0,
     )
+
+
+def _furthest(row: int, start: int, reference: Floats, candidate: Floats) -> Furthest:
+    import numpy as np
+
+    before, now = reference[row], candidate[row]
+    token = int(np.abs(np.exp(before) * (before - now)).argmax())
+    return Furthest(start + row, token, float(before[token]), float(now[token]))
 
 
 def read_logits(path: Path, positions: int) -> NDArray[np.float32]:

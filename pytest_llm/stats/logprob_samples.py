@@ -1,13 +1,13 @@
-"""Divergence of log-probabilities that are stored for a sample of positions and their likeliest tokens."""
+"""Divergence of distributions of the next token, from the likeliest tokens at some positions alone."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.records import Rounding
+from pytest_llm.records import Divergence, Furthest
 from pytest_llm.stats.divergence import log_softmax
-from pytest_llm.stats.tolerance import MARGIN
+from pytest_llm.stats.summary import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -17,47 +17,15 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import LogprobSample
 
-    Likely = dict[int, float]
-
-_ROWS = 48  # covers every kind of text in the prompts; each is a line of a file that people read
+# Enough for every kind of text in the prompt; each is a line of a file that people read.
+_ROWS = 48
 _MOST_TOKENS = 8
-# Of a logarithm. The probability of all other tokens is a difference of nearly equal numbers; fewer digits
-# would make its error larger than the divergence of exact weights.
+# Digits of a logarithm. The probability left for all other tokens is a difference of nearly equal numbers:
+# with fewer than six digits, it would be further off than exact weights ever are.
 _DIGITS = 6
 _LEAST_REST = 1e-9
-_PRINTED = 1e-8  # the divergence that rounding to these digits causes
-_LEAD_MARGIN = math.sqrt(MARGIN)  # a divergence grows with the square of the change of a logarithm
-
-
-class Apart(NamedTuple):
-    """The distance of two samples.
-
-    Attributes:
-        mean_kl: Mean KL divergence over positions, in nats, of the stored tokens with all others as one: a
-            lower bound of the divergence of the full distributions.
-        max_kl: The largest KL divergence of a position.
-        lead: The largest change of the log-probability difference of the two likeliest tokens, in nats.
-        row: The row with the largest divergence.
-        token: The token that contributes most to it.
-        before: The stored log-probability of that token.
-        now: Its current log-probability.
-    """
-
-    mean_kl: float
-    max_kl: float
-    lead: float
-    row: int
-    token: int
-    before: float
-    now: float
-
-
-class Allowed(NamedTuple):
-    """The largest harmless value of each."""
-
-    mean_kl: float
-    max_kl: float
-    lead: float
+# The divergence that rounding to these digits comes to, in nats.
+RESOLUTION = 1e-8
 
 
 def rows_of(positions: int, ends: Iterable[int]) -> list[int]:
@@ -75,7 +43,7 @@ def rows_of(positions: int, ends: Iterable[int]) -> list[int]:
 def sample(
     logits: NDArray[Any], rows: Sequence[int], top_k: int, stored: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return the likeliest tokens at some rows of logits, as lines of ``records.LogprobSample``.
+    """Return the lines of a :class:`~pytest_llm.records.LogprobSample`.
 
     Args:
         logits: Shape (positions, vocabulary), finite.
@@ -96,61 +64,55 @@ def _line(row: int, values: NDArray[Any], top_k: int, also: Mapping[int, float])
     return " ".join([str(row), *(f"{each}:{values[each]:.{_DIGITS}f}" for each in (*best, *known))])
 
 
-def read(line: str) -> tuple[int, Likely]:
+def read(line: str) -> tuple[int, dict[int, float]]:
     """Return the row of a line of a sample, and the log-probability of each token."""
     row, *likely = line.split()
     pairs = (each.partition(":") for each in likely)
     return int(row), {int(token): float(value) for token, _, value in pairs}
 
 
-def apart(stored: LogprobSample, now: LogprobSample) -> Apart:
-    """Return the distance of a sample from a stored one.
+def sample_divergence(stored: LogprobSample, now: LogprobSample) -> Divergence:
+    """Compare two samples. The KL divergence is at most that of the whole distributions.
 
     Args:
-        stored: The stored sample.
-        now: A sample of the same rows that has all of its tokens.
+        stored: The reference, whose tokens are compared, and all others as one.
+        now: Of the same positions, with all of those tokens.
     """
-    found = [_row_apart(one, other) for one, other in zip(stored.likely, now.likely, strict=True)]
-    worst = max(found, key=lambda each: each.max_kl)
-    mean = sum(each.mean_kl for each in found) / len(found)
-    return worst._replace(mean_kl=mean, lead=max(each.lead for each in found))
-
-
-def _row_apart(stored: str, now: str) -> Apart:
-    row, before = read(stored)
-    same_row, after = read(now)
-    assert row == same_row, "both sample the same rows"
-    parts = {each: math.exp(before[each]) * (before[each] - after[each]) for each in before}
-    rest = max(_LEAST_REST, 1 - sum(map(math.exp, before.values())))
-    rest_now = max(_LEAST_REST, 1 - sum(math.exp(after[each]) for each in before))
-    kl = max(0.0, sum(parts.values()) + rest * math.log(rest / rest_now))
-    token = max(parts, key=lambda each: abs(parts[each]))
-    first, second = (*before, *before)[:2]
-    lead = abs((after[first] - after[second]) - (before[first] - before[second]))
-    return Apart(kl, kl, lead, row, token, before[token], after[token])
-
-
-def rounding(name: str, stored: LogprobSample, variant: LogprobSample) -> Rounding:
-    """Return the distance of a benign variant from its original, rounded to 3 digits."""
-    found = apart(stored, variant)
-    return Rounding(name, *(float(f"{each:.3g}") for each in found[:3]))
-
-
-def allowed(stored: LogprobSample) -> Allowed | None:
-    """Return the tolerance of a stored sample, or None if it has no benign variants."""
-    if not stored.rounding:
-        return None
-    return Allowed(
-        max(_PRINTED, MARGIN * max(each.mean_kl for each in stored.rounding)),
-        max(_PRINTED, MARGIN * max(each.max_kl for each in stored.rounding)),
-        max(_PRINTED, _LEAD_MARGIN * max(each.lead for each in stored.rounding)),
+    rows = [_compare(*each) for each in zip(stored.lines, now.lines, strict=True)]
+    furthest = max(rows, key=lambda each: each.kl)
+    return Divergence(
+        positions=len(rows),
+        mean_kl=sum(each.kl for each in rows) / len(rows),
+        tail_kl=furthest.kl,
+        max_kl=furthest.kl,
+        flips=sum(each.flip for each in rows),
+        top_change=percentile([each.top_change for each in rows], 99),
+        lead_change=max(each.lead_change for each in rows),
+        furthest=furthest.furthest,
     )
 
 
-def outside(stored: LogprobSample, now: LogprobSample) -> bool:
-    """Return whether a sample exceeds the tolerance of a stored one; False if that has no variants."""
-    limit = allowed(stored)
-    if limit is None:
-        return False
-    found = apart(stored, now)
-    return found.mean_kl > limit.mean_kl or found.max_kl > limit.max_kl
+class _Row(NamedTuple):
+    kl: float
+    flip: bool
+    top_change: float
+    lead_change: float
+    furthest: Furthest
+
+
+def _compare(stored: str, now: str) -> _Row:
+    row, before = read(stored)
+    same_row, after = read(now)
+    assert row == same_row, "the positions are the same"
+    parts = {each: math.exp(before[each]) * (before[each] - after[each]) for each in before}
+    rest = max(_LEAST_REST, 1 - sum(map(math.exp, before.values())))
+    rest_now = max(_LEAST_REST, 1 - sum(math.exp(after[each]) for each in before))
+    token = max(parts, key=lambda each: abs(parts[each]))
+    first, second = (*before, *before)[:2]
+    return _Row(
+        kl=max(0.0, sum(parts.values()) + rest * math.log(rest / rest_now)),
+        flip=first != next(iter(after)),
+        top_change=max(abs(after[each] - before[each]) for each in before),
+        lead_change=abs((after[first] - after[second]) - (before[first] - before[second])),
+        furthest=Furthest(row, token, before[token], after[token]),
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from pytest_llm.records import Contrast
@@ -10,21 +11,31 @@ if TYPE_CHECKING:
 # Each variant rounds one thing differently. Two builds that round independently of each other are twice as
 # far apart; the rest is a safety margin. docs/output.md has the measurements.
 MARGIN = 4.0
+# A divergence grows with the square of the change of a logarithm.
+_LEAD_MARGIN = math.sqrt(MARGIN)
 
 
-def allowed(contrast: Contrast) -> tuple[float, float]:
-    """Return the largest harmless mean and 99th percentile of the KL divergence, in nats.
+class Tolerance(NamedTuple):
+    """The largest values of a :class:`~pytest_llm.records.Divergence` that are rounding, in nats."""
 
-    Args:
-        contrast: With at least one variant.
-    """
-    reached = [each.divergence for each in contrast.variants]
-    return MARGIN * max(each.mean_kl for each in reached), MARGIN * max(each.p99_kl for each in reached)
+    mean_kl: float
+    tail_kl: float
+    lead_change: float
+
+
+def tolerance(contrast: Contrast) -> Tolerance | None:
+    """Return how far a candidate may be from its reference, or None if the contrast has no variants."""
+    if not contrast.variants:
+        return None
+    mean, tail, lead = (
+        max(reached)
+        for reached in zip(*((v.mean_kl, v.tail_kl, v.lead_change) for v in contrast.variants), strict=True)
+    )
+    limits = MARGIN * mean, MARGIN * tail, _LEAD_MARGIN * lead
+    return Tolerance(*(max(contrast.resolution, each) for each in limits))
 
 
 def outside(contrast: Contrast) -> bool:
     """Return whether the candidate exceeds the tolerance; False if the contrast has no variants."""
-    if not contrast.variants:
-        return False
-    mean, p99 = allowed(contrast)
-    return contrast.candidate.mean_kl > mean or contrast.candidate.p99_kl > p99
+    limit, candidate = tolerance(contrast), contrast.candidate
+    return limit is not None and (candidate.mean_kl > limit.mean_kl or candidate.tail_kl > limit.tail_kl)

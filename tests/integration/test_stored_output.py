@@ -60,10 +60,10 @@ def test_what_is_recorded_is_small_and_what_it_may_differ_by_is_beside_it(projec
         "F32 weights without flash attention",
     )
     names = ["flash_attn=on", "n_ubatch=32", "type_k=type_v=f32", "use_extra_bufts=False"]
-    assert [each["name"] for each in own["rounding"]] == names
-    assert [each["name"] for each in exact["rounding"]] == names[1:3]
-    assert all(each["mean_kl"] > 0 for each in (*own["rounding"], *exact["rounding"]))
-    assert 48 <= len(own["likely"]) <= 48 + 3
+    assert [each["name"] for each in own["variants"]] == names
+    assert [each["name"] for each in exact["variants"]] == names[1:3]
+    assert all(each["mean_kl"] > 0 for each in (*own["variants"], *exact["variants"]))
+    assert 48 <= len(own["lines"]) <= 48 + 3
     assert len(said["token_ids"]) == 15
     assert any(each.startswith("Na\\xc3\\xafve") for each in said["token_ids"])
     assert said["template"].startswith("user: Which of these")
@@ -82,10 +82,10 @@ def test_the_same_again_passes_says_so_and_changes_nothing_that_is_stored(
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "test_it.py::test_speed *  output as stored",
-            "test_it.py::test_speed: output as stored: mean KL divergence 0 from what is stored with unknown "
-            "weights, where up to * is rounding (* positions); mean KL divergence 0 from what is stored with "
-            "F32 weights without flash attention, where up to * is rounding (* positions)",
+            "test_it.py::test_speed *  output within tolerance",
+            "test_it.py::test_speed: output within tolerance: mean KL divergence 0 with unknown weights, "
+            "tolerance * (* positions); mean KL divergence 0 with F32 weights without flash attention, "
+            "tolerance * (* positions)",
         ]
     )
     looks = 1 + 1 + 2  # which build it is, the prompt's tokens, and with each kind of weights
@@ -105,12 +105,12 @@ def test_other_rounding_is_no_error(project: Project, stand_in: StandIn) -> None
 @pytest.mark.parametrize(
     ("values", "verdict", "told"),
     [
-        ({"logit_error": 0.5}, "wrong output", "with unknown weights, where up to"),
-        ({"logit_error": 0.003}, "wrong output", "with F32 weights without flash attention, where up to"),
+        ({"logit_error": 0.5}, "wrong output", "with unknown weights, tolerance "),
+        ({"logit_error": 0.003}, "wrong output", "with F32 weights without flash attention, tolerance "),
         ({"nan_at": 20}, "wrong output", "NaN or infinite logits at 1 of 144 positions"),
         ({"first_letter": "b"}, "wrong output", "greedy text differs from token 0 on: "),
-        ({"token_shift": 1}, "drift", "other token ids for 15 texts, the first of which is 'Na\\xc3"),
-        ({"asker": "person"}, "drift", "the chat template is rendered otherwise: 'user: "),
+        ({"token_shift": 1}, "drift", "other token ids for 15 texts, first for 'Na\\xc3"),
+        ({"asker": "person"}, "drift", "the chat template is rendered as 'person: "),
     ],
 )
 def test_what_is_not_as_it_was_is_told(
@@ -136,7 +136,7 @@ def test_wrong_output_fails_before_anything_is_timed_and_is_stored_by_replace_al
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["wrong output: mean KL divergence *", "  output of llama-cpp-python 0.0.1 *"]
+        ["wrong output: mean KL divergence *", "  reference llama-cpp-python 0.0.1 *, recorded *"]
     )
     assert stored(project) == before
     record(project, "replace")
@@ -162,7 +162,7 @@ def test_other_texts_have_no_baseline(project: Project) -> None:
     found = output_of(project)
     assert (found["verdict"], found["reasons"]) == (
         "no baseline",
-        ["what is stored was said on other texts; replace it"],
+        ["the stored output is of other texts; replace it"],
     )
 
 
@@ -189,8 +189,8 @@ def test_the_plan_and_the_progress_know_of_looks_at_outputs(project: Project, re
 
     result.stdout.fnmatch_lines(
         [
-            f"  {project.model}: output",
-            f"  {project.model}: output with unknown weights, n_ubatch=32",
-            f"  {project.model}: output with F32 weights without flash attention",
+            f"  {project.model}: output of the candidate",
+            f"  {project.model}: output of the candidate with unknown weights, n_ubatch=32",
+            f"  {project.model}: output of the candidate with F32 weights without flash attention",
         ]
     )

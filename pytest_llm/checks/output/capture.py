@@ -1,92 +1,106 @@
-"""What one subject says on a plan of passages, with its logits in a file."""
+"""Capture: what a build generates and holds likely on a prompt plan."""
 
 from __future__ import annotations
 
-import random
 from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.checks.output.prompts import plan_passages
-from pytest_llm.checks.output.texts import CHAT, PROMPT, TORTURE
+from pytest_llm.checks.output.corpus import CHAT, TORTURE, escaped
+from pytest_llm.checks.output.prompts import digest
 from pytest_llm.errors import RequestFailedError
+from pytest_llm.records import OutputSnapshot, Run
+from pytest_llm.records.generation import Greedy
+from pytest_llm.stats.divergence import divergence, not_finite, read_logits
+from pytest_llm.stats.repetition import loops
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pytest_llm.checks.output.prompts import PromptPlan
-    from pytest_llm.records import JSON, Build, LoadOptions, OutputGate, Workload
+    from pytest_llm.records import JSON, Build, Divergence, Workload
     from pytest_llm.records.generation import GGUFModel
     from pytest_llm.records.side import Side
 
-# Where there is no tokenizer: any ids are as good as others.
-_IDS_WITHOUT_WORDS = 1280
+_LEAD_DIGITS = 3
 
 
 class Capture(NamedTuple):
-    """What a subject showed, and the file that holds its logits."""
+    """The output of a subject.
 
+    Attributes:
+        snapshot: All of it but the logits; nothing is sampled yet.
+        build: As it describes itself.
+        effective_options: As loaded.
+        logits: The file that holds the logits of every position.
+    """
+
+    snapshot: OutputSnapshot
     build: Build
     effective_options: Mapping[str, JSON]
-    tokenized: Sequence[Sequence[int]]
-    chat: str
-    generated: Sequence[int]
-    leads: Sequence[float]
     logits: Path
 
+    def run(self, side: Side, workload: Workload) -> Run:
+        """Return the subject's run, without sessions."""
+        return Run(side.subject, workload, side.model, self.build, self.effective_options, (), {})
 
-def plan_prompts(side: Side, gate: OutputGate, workload: Workload) -> PromptPlan:
-    """Tokenise the prompts of a gate with one subject and return what both will go through.
 
-    Raises:
-        EngineError: The subject cannot be loaded, or refuses.
+class CaptureSession(NamedTuple):
+    """Captures several subjects on one plan.
+
+    Attributes:
+        plan: What each of them decodes.
+        folder: For the files of logits; one that is there is overwritten.
+        on_progress: Called with what is captured, before each capture.
     """
-    with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
-        loaded.load()
-        texts = [each.encode() for each in gate.prompts or (PROMPT,)]
-        try:
-            prompts = [ids for ids in loaded.token_ids(texts) if ids]
-        except RequestFailedError:
-            prompts = []
-    if not prompts:
-        drawn = random.Random(0)
-        prompts = [[drawn.randrange(max(1, side.model.vocabulary_size)) for _ in range(_IDS_WITHOUT_WORDS)]]
-    return plan_passages(prompts, _room(side.subject.load_options), workload.parallel)
 
+    plan: PromptPlan
+    folder: Path
+    on_progress: Callable[[str], None]
 
-def look(side: Side, plan: PromptPlan, logits: Path) -> Capture:
-    """Have a fresh process of a subject go through a plan.
+    def capture(self, side: Side, name: str, what: str) -> Capture:
+        """Capture the output of a subject in a fresh process.
 
-    Args:
-        side: The subject.
-        plan: What to decode.
-        logits: The file to write; one that is there is overwritten.
+        Args:
+            side: The subject.
+            name: Of the file of logits.
+            what: For ``on_progress``.
 
-    Raises:
-        EngineError: The subject cannot be loaded, or refuses.
-    """
-    with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
-        loaded.load()
-        tokenized, chat = _words(loaded)
-        generated = loaded.write_logits(logits, plan.passages, plan.generate)
-        return Capture(
-            loaded.build,
-            loaded.effective_options(),
-            tokenized,
-            chat,
-            generated.tokens,
-            generated.leads,
-            logits,
+        Raises:
+            EngineError: The subject cannot be loaded, or refuses.
+        """
+        self.on_progress(f"output of the {what}")
+        plan, path = self.plan, self.folder / name
+        with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
+            loaded.load()
+            token_ids, template = _text(loaded)
+            greedy = loaded.write_logits(path, plan.passages, plan.generate)
+            build, options = loaded.build, loaded.effective_options()
+        broken = not_finite(read_logits(path, plan.positions()))
+        leads = () if broken else tuple(round(each, _LEAD_DIGITS) for each in greedy.leads)
+        snapshot = OutputSnapshot(
+            corpus=plan.corpus,
+            compiled_with=build.compiled_with,
+            positions=plan.positions(),
+            not_finite=broken,
+            prompts=plan.digest(),
+            token_ids=token_ids,
+            template=template,
+            greedy=Greedy(tuple(greedy.tokens), leads),
+            loops=loops(greedy.tokens),
+            not_covered=plan.not_covered(),
         )
+        return Capture(snapshot, build, options, path)
+
+    def divergence(self, one: Capture, other: Capture, top_k: int) -> Divergence:
+        """Return how far the logits of another capture are from those of one, both finite."""
+        ours, theirs = (read_logits(each.logits, self.plan.positions()) for each in (one, other))
+        return divergence(ours, theirs, self.plan.following(), top_k)
 
 
-def _words(loaded: GGUFModel) -> tuple[Sequence[Sequence[int]], str]:
+def _text(loaded: GGUFModel) -> tuple[dict[str, str], str]:
     try:
-        return loaded.token_ids(TORTURE), loaded.render_chat(CHAT)
+        ids = zip(map(escaped, TORTURE), map(digest, loaded.token_ids(TORTURE)), strict=True)
+        return dict(ids), loaded.render_chat(CHAT)
     except RequestFailedError:
-        return (), ""  # no tokenizer
-
-
-def _room(options: LoadOptions) -> int:
-    """Return how many tokens of context one sequence has."""
-    return options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
+        return {}, ""  # no tokenizer

@@ -1,9 +1,10 @@
-"""What a candidate says beside a reference, before anything is timed.
+"""Compare the output of a candidate with a reference's, before anything is timed.
 
-Both decode the same token ids, and what they hold likely at each position is compared: to the last bit first.
-Where it differs, the measure of what may differ is the reference itself under options that must not matter. A
-quantised model makes that measure wide, since activations rounded to a few bits make much of every small
-change; so the same is asked of a copy of the model whose weights are 32-bit floats.
+The candidate decodes the reference's token ids, and what both hold likely at each position is compared: first
+to the last bit. If it differs, the tolerance is how far the reference itself moves under benign options. A
+quantised model makes that wide, since activations rounded to a few bits amplify every small change; so copies
+of the model that round less are compared as well. A stored snapshot is a reference with fewer positions, and
+with its tolerance.
 """
 
 from __future__ import annotations
@@ -13,152 +14,179 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.checks.output.benign_variants import F32, NoF32Error, benign, pinned, with_f32
-from pytest_llm.checks.output.capture import look, plan_prompts
-from pytest_llm.checks.output.texts import TORTURE, name_of
-from pytest_llm.errors import LoadRefusedError, RequestFailedError
-from pytest_llm.records import Contrast, OutputComparison, Run, Variant
-from pytest_llm.stats.divergence import divergence, not_finite, read_logits, same_bits
-from pytest_llm.stats.repetition import first_difference, loops
+from pytest_llm.checks.output.benign_variants import NoF32Error, measure_variants, with_less_rounding
+from pytest_llm.checks.output.capture import CaptureSession
+from pytest_llm.checks.output.prompts import plan_prompts
+from pytest_llm.checks.output.snapshot import add_samples, contrast
+from pytest_llm.records import Contrast, GreedyDifference, OutputComparison, StoredSnapshot
+from pytest_llm.records.side import Side
+from pytest_llm.stats.divergence import read_logits, same_bits
+from pytest_llm.stats.repetition import first_difference
 from pytest_llm.stats.tolerance import outside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Sequence
 
     from pytest_llm.checks.output.capture import Capture
-    from pytest_llm.checks.output.prompts import PromptPlan
-    from pytest_llm.records import Divergence, OutputGate, Workload
-    from pytest_llm.records.side import Side
+    from pytest_llm.records import Divergence, OutputGate, OutputSnapshot, Run, Workload
 
-    Sides = tuple[Side, Side]
-
-_FILES = ("candidate", "reference")
+_OTHER_CORPUS = "the stored output is of other texts; replace it"
 
 
 class OutputRun(NamedTuple):
-    """What was found, and the candidate's side of it as a run without sessions."""
+    """How an output compares with its reference's.
+
+    Attributes:
+        comparison: With the reference.
+        run: The candidate's, without sessions.
+        snapshot: Of the candidate, if the reference is no subject.
+    """
 
     comparison: OutputComparison
     run: Run
+    snapshot: OutputSnapshot | None = None
 
 
 def compare_outputs(
     candidate: Side,
-    reference: Side,
+    reference: Side | StoredSnapshot | None,
     gate: OutputGate,
     workload: Workload,
     copies: Path,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> OutputRun:
-    """Compare what two subjects say.
+    """Compare the output of a subject with a reference's.
 
     Args:
         candidate: The subject that is judged.
-        reference: The subject it is compared with.
+        reference: The subject or the snapshot to compare with; None to record a snapshot.
         gate: What is asked.
-        workload: How many sequences there will be beside each other.
-        copies: The folder where copies of models with weights of 32 bits are kept; need not exist.
-        on_progress: Is told what is looked at, before each look.
+        workload: How many parallel sequences there will be.
+        copies: The folder of copies of models with F32 weights; need not exist.
+        on_progress: Called with what is captured, before each capture.
 
     Raises:
-        EngineError: An engine does not start, refuses its subject, or refuses to talk.
+        EngineError: An engine does not start, or refuses its subject or a request.
     """
-    plan = plan_prompts(reference, gate, workload)
+    first = reference if isinstance(reference, Side) else candidate
+    plan = plan_prompts(first, gate, workload)
     with tempfile.TemporaryDirectory(prefix="pytest-llm-") as folder:
-        asked = _Asked(plan, gate.top_k, Path(folder), on_progress)
-        ours, theirs = asked.of_both((candidate, reference), "")
-        pair = _first_sight(ours, theirs, asked)
-        asked = asked._replace(plan=plan.again())  # once is enough
-        if not (pair.same or pair.not_finite or pair.reference_not_finite):
-            pair = _second_sight(pair, (candidate, reference), gate, asked, theirs, copies)
-    run = Run(candidate.subject, workload, candidate.model, ours.build, ours.effective_options, (), {})
-    return OutputRun(pair, run)
+        session = CaptureSession(plan, Path(folder), on_progress)
+        captured = session.capture(candidate, "candidate", "candidate")
+        run = captured.run(candidate, workload)
+        if isinstance(reference, Side):
+            return OutputRun(_compare_captures(session, candidate, captured, reference, gate, copies), run)
+        snapshot = captured.snapshot
+        if not snapshot.not_finite:
+            stored = None if reference is None else reference.snapshot
+            snapshot = add_samples(session, candidate, captured, gate, copies, stored)
+    return OutputRun(compare_with_stored(snapshot, reference), run, snapshot)
 
 
-class _Asked(NamedTuple):
-    """What every subject is asked, and where their logits are."""
+def compare_with_stored(
+    now: OutputSnapshot, stored: StoredSnapshot | None, missing: str = ""
+) -> OutputComparison:
+    """Compare a snapshot with a stored one.
 
-    plan: PromptPlan
-    top_k: int
-    folder: Path
-    on_progress: Callable[[str], None]
-
-    def of_both(self, sides: Sides, weights: str) -> tuple[Capture, Capture]:
-        with_weights = f" with {weights}" if weights else ""
-        seen = []
-        for side, file in zip(sides, _FILES, strict=True):
-            self.on_progress(f"output of the {file}{with_weights}")
-            seen.append(look(side, self.plan, self.folder / file))
-        return seen[0], seen[1]
-
-    def apart(self, other: str) -> Divergence:
-        """Return how far the logits of a file are from the reference's."""
-        positions = self.plan.positions()
-        theirs, others = (read_logits(self.folder / each, positions) for each in ("reference", other))
-        return divergence(theirs, others, self.plan.following(), self.top_k)
-
-
-def _first_sight(ours: Capture, theirs: Capture, asked: _Asked) -> OutputComparison:
-    positions = asked.plan.positions()
-    mine, its = (read_logits(each.logits, positions) for each in (ours, theirs))
-    return OutputComparison(
-        ours.build,
-        theirs.build,
-        positions,
-        same=same_bits(mine, its),
-        not_finite=not_finite(mine),
-        reference_not_finite=not_finite(its),
-        token_ids=tuple(
-            name_of(text)
-            for text, one, other in zip(TORTURE, ours.tokenized, theirs.tokenized, strict=False)
-            if list(one) != list(other)
+    Args:
+        now: Of the candidate.
+        stored: The reference.
+        missing: Why there is none.
+    """
+    if stored is None or stored.snapshot.corpus != now.corpus:
+        return OutputComparison(
+            now.positions,
+            missing=missing if stored is None else _OTHER_CORPUS,
+            not_finite=now.not_finite,
+            not_covered=now.not_covered,
+        )
+    before = stored.snapshot
+    samples = {each.weights: each for each in now.samples} if now.prompts == before.prompts else {}
+    return replace(
+        _compare_text(now, before),
+        stored=stored.provenance,
+        contrasts=tuple(
+            contrast(each, samples[each.weights]) for each in before.samples if each.weights in samples
         ),
-        template=ours.chat != theirs.chat,
-        greedy=first_difference(ours.generated, theirs.generated),
-        loops=loops(ours.generated) and not loops(theirs.generated),
-        not_covered=asked.plan.not_covered(),
+        no_f32=now.no_f32 if len(before.samples) > len(now.samples) else "",
     )
 
 
-def _second_sight(
-    pair: OutputComparison, sides: Sides, gate: OutputGate, asked: _Asked, theirs: Capture, copies: Path
+def _compare_text(now: OutputSnapshot, before: OutputSnapshot) -> OutputComparison:
+    # Stored ids are sorted by their texts; the torture set begins with the plainest.
+    texts = {**now.token_ids, **before.token_ids}
+    return OutputComparison(
+        now.positions,
+        compiled_with=before.compiled_with if now.compiled_with != before.compiled_with else "",
+        not_finite=now.not_finite,
+        reference_not_finite=before.not_finite,
+        token_ids=tuple(each for each in texts if now.token_ids.get(each) != before.token_ids.get(each)),
+        prompts=now.prompts != before.prompts,
+        template=(before.template, now.template) if now.template != before.template else (),
+        greedy=_compare_greedy(now, before) if now.prompts == before.prompts else None,
+        loops=now.loops and not before.loops,
+        not_covered=now.not_covered,
+    )
+
+
+def _compare_greedy(now: OutputSnapshot, before: OutputSnapshot) -> GreedyDifference | None:
+    index = first_difference(before.greedy.tokens, now.greedy.tokens)
+    if index is None:
+        return None
+    leads = before.greedy.leads
+    return GreedyDifference(
+        index,
+        before=_at(before.greedy.tokens, index),
+        now=_at(now.greedy.tokens, index),
+        lead=leads[index] if index < len(leads) else None,
+    )
+
+
+def _at(tokens: Sequence[int], index: int) -> int | None:
+    return tokens[index] if index < len(tokens) else None
+
+
+def _compare_captures(
+    session: CaptureSession,
+    candidate: Side,
+    ours: Capture,
+    reference: Side,
+    gate: OutputGate,
+    copies: Path,
 ) -> OutputComparison:
-    """Measure how far they are apart where they are not the same, and how far they may be."""
-    own = f"{sides[1].model.quantization} weights"
-    if gate.max_kl is not None:
-        return replace(pair, contrasts=(Contrast(own, asked.apart("candidate")),))
-    contrasts = [_contrast(own, sides[1], asked, theirs)]
+    theirs = session.capture(reference, "reference", "reference")
+    positions = session.plan.positions()
+    found = replace(
+        _compare_text(ours.snapshot, theirs.snapshot),
+        reference=theirs.build,
+        same=same_bits(*(read_logits(each.logits, positions) for each in (ours, theirs))),
+    )
+    if found.same or found.not_finite or found.reference_not_finite:
+        return found
+    contrasts: list[Contrast] = []
+    session = session._replace(plan=session.plan.again())
     try:
-        asked = asked._replace(plan=asked.plan.unfilled())
-        for weights, plain in _plainer(sides, copies):
-            if outside(contrasts[-1]):
-                break  # enough is known
-            _, seen = asked.of_both(plain, weights)
-            contrasts.append(_contrast(weights, plain[1], asked, seen))
+        for weights, (one, other) in with_less_rounding((candidate, reference), copies):
+            if contrasts:
+                session = session._replace(plan=session.plan.unfilled())
+                ours = session.capture(one, "candidate", f"candidate with {weights}")
+                theirs = session.capture(other, "reference", f"reference with {weights}")
+            contrasts.append(_contrast(session, weights, ours, other, theirs, gate))
+            if gate.max_kl is not None or outside(contrasts[-1]):
+                break
     except NoF32Error as error:
-        return replace(pair, contrasts=tuple(contrasts), no_f32=str(error))
-    return replace(pair, contrasts=tuple(contrasts))
+        found = replace(found, no_f32=str(error))
+    return replace(found, contrasts=tuple(contrasts))
 
 
-def _plainer(sides: Sides, copies: Path) -> Iterator[tuple[str, Sides]]:
-    """Return both sides with ever fewer things that round: exact weights, then exact attention as well."""
-    candidate, reference = (with_f32(each, sides[1], copies) for each in sides)
-    if sides[1].model.quantization != F32:
-        yield "F32 weights", (candidate, reference)
-    if reference.model != sides[1].model or pinned(reference) != reference:
-        yield "F32 weights without flash attention", (pinned(candidate), pinned(reference))
+def _contrast(
+    session: CaptureSession, weights: str, ours: Capture, reference: Side, theirs: Capture, gate: OutputGate
+) -> Contrast:
+    def compare(other: Capture) -> Divergence:
+        return session.divergence(theirs, other, gate.top_k)
 
-
-def _contrast(weights: str, reference: Side, asked: _Asked, seen: Capture) -> Contrast:
-    """Compare the candidate's file with the reference's, and the reference's variants as well."""
-    found = asked.apart("candidate")
-    variants = []
-    for name, options in benign(reference, seen):
-        side = reference._replace(subject=replace(reference.subject, load_options=options))
-        asked.on_progress(f"output of the reference with {weights}, {name}")
-        try:
-            look(side, asked.plan, asked.folder / "variant")
-        except (LoadRefusedError, RequestFailedError):
-            continue  # a quantised KV cache, say, cannot do without flash attention
-        variants.append(Variant(name, asked.apart("variant")))
-    return Contrast(weights, found, tuple(variants))
+    candidate = compare(ours)
+    if gate.max_kl is not None:
+        return Contrast(weights, candidate)
+    what = f"reference with {weights}"
+    return Contrast(weights, candidate, measure_variants(session, reference, theirs, what, compare))

@@ -1,16 +1,25 @@
-"""At which positions outputs are compared."""
+"""The prompt plan: on which token ids, and at which positions, outputs are captured."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
+import random
+from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.checks.output.corpus import CHAT, PROMPT, TORTURE
+from pytest_llm.errors import RequestFailedError
 from pytest_llm.records import MAX_FILLED_TOKENS, Passage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Two and a half times llama.cpp's default ubatch: some breaks need more than one.
+    from pytest_llm.records import OutputGate, Workload
+    from pytest_llm.records.side import Side
+
+# Two and a half times llama.cpp's default ubatch: some errors need more than one.
 _LONGEST = 1280
 # Decoded one at a time at the end of the first passage, as generated tokens are, with all of it behind them.
 _SINGLY = 32
@@ -19,20 +28,26 @@ _IN_PARALLEL = 16
 _SINGLY_IN_FULL = 16
 # A phrase has to come three times to be called a repetition.
 _GENERATED = 48
+# Random token ids replace the prompt of a model without a tokenizer.
+_RANDOM_IDS = 1280
+# Of how outputs are captured and written down; another one cannot be compared.
+_FORM = 1
 
 
 class PromptPlan(NamedTuple):
-    """What a subject goes through.
+    """What a subject decodes and generates.
 
     Attributes:
         passages: What is decoded.
         generate: How many tokens to generate after the first passage.
         room: How many tokens of context a sequence has.
+        corpus: Digest of all texts, of the chat and of the number of parallel sequences.
     """
 
     passages: tuple[Passage, ...]
     generate: int
     room: int = 0
+    corpus: str = ""
 
     def positions(self) -> int:
         """Return how many positions have logits."""
@@ -43,33 +58,63 @@ class PromptPlan(NamedTuple):
         return self._replace(generate=0)
 
     def unfilled(self) -> PromptPlan:
-        """Return the plan without passages in a full cache, for subjects that round less.
+        """Return the plan with nothing generated and no full cache, for subjects that round less.
 
-        Filling costs more than the rest, and what breaks there is no matter of rounding.
+        Filling costs more than the rest, and errors in a full cache are no matter of rounding.
         """
-        return self._replace(passages=tuple(each for each in self.passages if not each.before))
+        return self.again()._replace(passages=tuple(each for each in self.passages if not each.before))
 
     def ends(self) -> list[int]:
         """Return the last row of logits of each passage."""
         return [end - 1 for end in itertools.accumulate(each.positions() for each in self.passages)]
 
     def not_covered(self) -> str:
-        """Say which positions no full cache was seen at, or "" where there are none."""
+        """Return which positions are not captured with a full cache; "" if all are."""
         if self.room <= MAX_FILLED_TOKENS:
             return ""
-        return f"with a full cache, positions from {MAX_FILLED_TOKENS} of {self.room} on are not looked at"
+        return f"positions {MAX_FILLED_TOKENS} to {self.room} are not captured with a full cache"
 
     def following(self) -> list[int | None]:
-        """Return, for each row of logits, the token that does follow it; None where none does."""
+        """Return the token that follows each row of logits; None if none does."""
         return [token for each in self.passages for token in _following(each)]
+
+    def digest(self) -> str:
+        """Return the digest of all token ids."""
+        return digest([[each.sequences, each.before] for each in self.passages])
+
+
+def digest(value: object) -> str:
+    """Return a short digest of a value that can be written as JSON."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
+def plan_prompts(side: Side, gate: OutputGate, workload: Workload) -> PromptPlan:
+    """Tokenize the prompts of a gate with one subject and return the plan for all.
+
+    Raises:
+        EngineError: The subject cannot be loaded, or refuses.
+    """
+    texts = gate.prompts or (PROMPT,)
+    with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
+        loaded.load()
+        try:
+            prompts = [ids for ids in loaded.token_ids([each.encode() for each in texts]) if ids]
+        except RequestFailedError:
+            prompts = []
+    if not prompts:
+        drawn = random.Random(0)
+        prompts = [[drawn.randrange(max(1, side.model.vocabulary_size)) for _ in range(_RANDOM_IDS)]]
+    options = side.subject.load_options
+    room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
+    corpus = digest([_FORM, texts, [each.hex() for each in TORTURE], CHAT, workload.parallel])
+    return plan_passages(prompts, room, workload.parallel)._replace(corpus=corpus)
 
 
 def plan_passages(prompts: Sequence[Sequence[int]], room: int, parallel: int) -> PromptPlan:
-    """Cut prompts into passages, and add those of which a long prompt alone says nothing.
+    """Cut prompts into passages, and add the positions that a long prompt alone does not reach.
 
-    Those are the last positions of the context, in an empty cache and in one that is filled up to them, and
-    sequences beside each other where there will be any. Of a large context, only the first 4096 tokens are
-    filled.
+    These are the last positions of the context, in an empty cache and in one that is filled up to them, and
+    parallel sequences if the workload has them. Of a large context, only the first 4096 tokens are filled.
 
     Args:
         prompts: Token ids, at least one of each.
@@ -94,7 +139,6 @@ def plan_passages(prompts: Sequence[Sequence[int]], room: int, parallel: int) ->
 
 
 def _in_a_full_cache(prompts: Sequence[Sequence[int]], room: int) -> list[Passage]:
-    """Return the last positions of the context with every one before them taken; none where it is tiny."""
     end = min(room, MAX_FILLED_TOKENS)
     if end <= 2 * _AT_THE_END:
         return []

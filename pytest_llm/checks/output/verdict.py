@@ -1,4 +1,4 @@
-"""What a candidate says against what its reference says."""
+"""The verdict on an output, and its explanation."""
 
 from __future__ import annotations
 
@@ -6,135 +6,178 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.checks.findings import OutputJudgement
 from pytest_llm.checks.format import counted
-from pytest_llm.checks.output import snapshot_verdict
-from pytest_llm.records import Verdict
-from pytest_llm.stats.tolerance import allowed
+from pytest_llm.records import OutputComparison, Verdict
+from pytest_llm.stats.repetition import first_difference
+from pytest_llm.stats.tolerance import tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.records import Contrast, Divergence, OutputComparison, OutputGate
+    from pytest_llm.records import Contrast, OutputGate, OutputSnapshot, StoredSnapshot
+
+# Characters of a template shown on each side of the first difference.
+_AROUND = 20
 
 
-def judge_output(gate: OutputGate, found: OutputComparison) -> OutputJudgement:
-    """Judge what a candidate says by what its reference says.
+def judge_output(
+    gate: OutputGate,
+    found: OutputComparison,
+    snapshot: OutputSnapshot | None = None,
+    stored: StoredSnapshot | None = None,
+) -> OutputJudgement:
+    """Judge the output of a candidate by its reference's.
 
-    Outside what the reference's own variants reach, it is wrong; inside, it may differ. Other token ids and
-    another rendering of the chat template are drift: upstream mends those, too.
+    Beyond the tolerance it is wrong, and so are NaN and infinity without any reference. Other token ids and
+    another rendering of the chat template are drift: upstream corrects those, too.
+
+    Args:
+        gate: What is asked.
+        found: What the verdict follows from.
+        snapshot: Of the candidate, if the reference is no subject.
+        stored: The reference, if it is a snapshot.
     """
-    wrong = tuple(_wrong(gate, found))
-    if wrong:
-        return OutputJudgement(Verdict.WRONG_OUTPUT, gate, found, wrong)
-    drifted = tuple(_drifted(found))
-    if drifted:
-        return OutputJudgement(Verdict.DRIFT, gate, found, drifted)
-    unsaid = tuple(_unsaid(gate, found))
-    return OutputJudgement(Verdict.INCONCLUSIVE if unsaid else Verdict.PASS, gate, found, unsaid)
+    verdicts = {
+        Verdict.WRONG_OUTPUT: _wrong(gate, found),
+        Verdict.DRIFT: _drifted(found),
+        Verdict.NO_BASELINE: iter((found.missing,) if found.missing else ()),
+        Verdict.INCONCLUSIVE: _inconclusive(gate, found),
+    }
+    for verdict, reasons in verdicts.items():
+        if told := tuple(reasons):
+            return OutputJudgement(verdict, gate, found, told, snapshot, stored)
+    return OutputJudgement(Verdict.PASS, gate, found, (), snapshot, stored)
 
 
 def without_reference(gate: OutputGate, missing: str) -> OutputJudgement:
-    """Say that there was nothing to compare with, and why nothing is stored."""
+    """Return the verdict on an output that is neither compared nor recorded.
+
+    Args:
+        gate: What was asked.
+        missing: Why nothing is stored.
+    """
     reason = f"{missing}: give --llm-against, or record it with --llm-update-baselines"
-    return OutputJudgement(Verdict.NO_BASELINE, gate, None, (reason,))
+    return judge_output(gate, OutputComparison(0, missing=reason))
 
 
 def not_covered_output(gate: OutputGate, reason: str) -> OutputJudgement:
-    """Say that an engine does not tell what a model says, and why."""
+    """Return the verdict on an output that an engine cannot show."""
     return OutputJudgement(Verdict.NOT_COVERED, gate, None, (reason,))
 
 
 def _wrong(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
     if found.not_finite:
         yield f"NaN or infinite logits at {found.not_finite} of {counted(found.positions, 'position')}"
+        return
     for contrast in found.contrasts:
-        candidate = contrast.candidate
+        candidate, limit = contrast.candidate, tolerance(contrast)
         if gate.max_kl is not None:
             if candidate.mean_kl > gate.max_kl:
-                yield f"{_mean(contrast)}, where max_kl allows {gate.max_kl:.2g}{_positions(candidate)}"
-            continue
-        if not contrast.variants:
-            continue
-        mean, p99 = allowed(contrast)
-        if candidate.mean_kl > mean:
-            yield f"{_mean(contrast)}, {_where(mean)}{_positions(candidate)}"
-        elif candidate.p99_kl > p99:
+                yield f"{_mean(gate, contrast)}{_furthest(contrast)}"
+        elif limit is not None and candidate.mean_kl > limit.mean_kl:
+            yield f"{_mean(gate, contrast)}{_furthest(contrast)}"
+        elif limit is not None and candidate.tail_kl > limit.tail_kl:
             yield (
-                f"99th percentile of the KL divergence {candidate.p99_kl:.2g} with {contrast.weights}, "
-                f"{_where(p99)}{_positions(candidate)}"
+                f"KL divergence {candidate.tail_kl:.2g} at the furthest positions with {contrast.weights}, "
+                f"tolerance {limit.tail_kl:.2g}{_furthest(contrast)}"
             )
+    yield from _other_text(found)
+
+
+def _other_text(found: OutputComparison) -> Iterator[str]:
+    limit = tolerance(found.contrasts[0]) if found.contrasts else None
+    greedy = found.greedy
+    if limit is None or greedy is None or greedy.lead is None or greedy.lead <= limit.lead_change:
+        return
+    now = greedy.now if greedy.now is not None else "the end"
+    yield (
+        f"greedy text differs from token {greedy.index} on: {greedy.before}, which led by {greedy.lead:.2g} "
+        f"nats, is now {now}, tolerance {limit.lead_change:.2g} nats"
+    )
 
 
 def _drifted(found: OutputComparison) -> Iterator[str]:
     if found.token_ids:
-        yield f"other token ids for {counted(len(found.token_ids), 'text')}: {', '.join(found.token_ids)}"
+        yield f"other token ids for {counted(len(found.token_ids), 'text')}, first for '{found.token_ids[0]}'"
+    elif found.prompts:
+        yield "other token ids for the prompts"
     if found.template:
-        yield "the chat template is rendered otherwise"
+        before, now = found.template
+        at = first_difference(before, now) or 0
+        part = slice(max(0, at - _AROUND), at + _AROUND)
+        yield f"the chat template is rendered as {now[part]!r}, not as {before[part]!r}, at character {at}"
 
 
-def _unsaid(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
+def _inconclusive(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
+    again = "; replace it" if found.stored is not None else ""
     if found.reference_not_finite:
         yield (
             f"the reference's own logits are NaN or infinite at {found.reference_not_finite} of "
-            f"{counted(found.positions, 'position')}"
+            f"{counted(found.positions, 'position')}{again}"
         )
     elif gate.max_kl is None and any(not each.variants for each in found.contrasts):
-        yield "the reference refuses every variant of its options, so nothing says how far it may be apart"
+        yield f"no tolerance: the reference refused every benign variant{again}"
+    elif gate.max_kl is None and found.stored is not None and found.no_f32:
+        yield f"the stored output with F32 weights cannot be compared: {found.no_f32}"
 
 
-def headline(judgement: OutputJudgement) -> str:
-    """Say in one line what the verdict rests on."""
+def summary(judgement: OutputJudgement) -> str:
+    """Return one line with what the verdict rests on."""
     if judgement.verdict is not Verdict.PASS:
         kind = "" if judgement.verdict is Verdict.WRONG_OUTPUT else "output: "
         return f"{kind}{judgement.verdict.value}: {'; '.join(judgement.reasons)}"
     found = judgement.comparison
-    if found is None:
-        return snapshot_verdict.headline(judgement)
+    assert found is not None, "a pass rests on something"
     if found.same:
         return f"same output, to the last bit, at {counted(found.positions, 'position')}"
-    told = "; ".join(_inside(judgement.gate, each) for each in found.contrasts)
-    return (
-        f"output differs no more than it may: {told}{_positions(found.contrasts[0].candidate)}{_hint(found)}"
-    )
+    parts = [
+        f"{_mean(judgement.gate, each)} ({counted(each.candidate.positions, 'position')})"
+        for each in found.contrasts
+    ]
+    return f"output within tolerance: {'; '.join([*parts, *_hints(found)])}"
 
 
 def context(judgement: OutputJudgement) -> list[str]:
-    """Say what it was compared with, and what points the same way without proving anything."""
+    """Return what the output was compared with, and what points to an error without proving one."""
     found = judgement.comparison
-    if found is None:
-        return snapshot_verdict.context(judgement)
+    if found is None or found.missing:
+        return []
     lines = [f"reference {found.reference}"]
+    if source := found.stored:
+        commit = f" (llama.cpp {source.llama_cpp_commit})" if source.llama_cpp_commit else ""
+        lines = [f"reference {source.build}{commit}, recorded {source.recorded[:10]}"]
+    if found.compiled_with:
+        lines.append(f"the reference was compiled with {found.compiled_with}")
     for each in found.contrasts:
-        divergence = each.candidate
         lines.append(
-            f"{each.weights}: {counted(divergence.flips, 'other likeliest token')}, log-probabilities "
-            f"of the top {judgement.gate.top_k} off by up to {divergence.top_change:.2g} (p99)"
+            f"{each.weights}: {counted(each.candidate.flips, 'other likeliest token')}, log-probabilities of "
+            f"the likeliest tokens off by up to {each.candidate.top_change:.2g} (p99)"
         )
     if found.no_f32:
         lines.append(f"no copy with F32 weights was compared: {found.no_f32}")
-    return lines + ([_hint(found).removeprefix("; ")] if _hint(found) else [])
+    return [*lines, *_hints(found)]
 
 
-def _inside(gate: OutputGate, contrast: Contrast) -> str:
-    limit = f"max_kl allows {gate.max_kl:.2g}" if gate.max_kl is not None else _where(allowed(contrast)[0])
-    return f"{_mean(contrast)}, {limit}"
+def _mean(gate: OutputGate, contrast: Contrast) -> str:
+    limit = tolerance(contrast)
+    if gate.max_kl is not None:
+        up_to = f", max_kl={gate.max_kl:.2g}"
+    else:
+        up_to = f", tolerance {limit.mean_kl:.2g}" if limit is not None else ""
+    return f"mean KL divergence {contrast.candidate.mean_kl:.2g} with {contrast.weights}{up_to}"
 
 
-def _mean(contrast: Contrast) -> str:
-    return f"mean KL divergence {contrast.candidate.mean_kl:.2g} with {contrast.weights}"
+def _furthest(contrast: Contrast) -> str:
+    found, positions = contrast.candidate.furthest, counted(contrast.candidate.positions, "position")
+    change = f"token {found.token} {_nats(found.before)} → {_nats(found.now)} nats"
+    return f" ({positions}, furthest at {found.position}: {change})"
 
 
-def _where(limit: float) -> str:
-    return f"where up to {limit:.2g} is rounding"
+def _nats(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
-def _positions(divergence: Divergence) -> str:
-    return f" ({counted(divergence.positions, 'position')})"
-
-
-def _hint(found: OutputComparison) -> str:
-    hints = []
-    if found.loops:
-        hints.append("it ends up repeating itself, which the reference does not")
+def _hints(found: OutputComparison) -> list[str]:
+    hints = ["it ends up repeating itself, which the reference does not"] if found.loops else []
     if found.greedy is not None:
-        hints.append(f"greedy text differs from token {found.greedy} on")
-    return f"; {', '.join(hints)}" if hints else ""
+        hints.append(f"greedy text differs from token {found.greedy.index} on")
+    return hints

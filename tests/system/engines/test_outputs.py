@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.checks import judge_output, judge_snapshot
-from pytest_llm.checks.output.texts import PROMPT
+from pytest_llm.checks import judge_output
+from pytest_llm.checks.output.corpus import PROMPT
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
-from pytest_llm.measure import compare_outputs, say
+from pytest_llm.measure import compare_outputs
 from pytest_llm.records import (
     LoadOptions,
     OutputGate,
@@ -95,14 +95,15 @@ def test_another_rounding_of_the_cache_is_not_accused(exact: Model, tmp_path: Pa
 def test_what_is_stored_tells_a_wrong_rope_base_and_not_the_same_again(
     exact: Model, doctored: Model, tmp_path: Path
 ) -> None:
-    before = say(side(exact), GATE, ONE, tmp_path, None).snapshot
+    before = compare_outputs(side(exact), None, GATE, ONE, tmp_path).snapshot
+    assert before is not None
     stored = StoredSnapshot(before, Provenance())
 
-    again = say(side(exact), GATE, ONE, tmp_path, before).snapshot
-    wrong = say(side(doctored), GATE, ONE, tmp_path, before).snapshot
+    again = compare_outputs(side(exact), stored, GATE, ONE, tmp_path).comparison
+    wrong = compare_outputs(side(doctored), stored, GATE, ONE, tmp_path).comparison
 
-    assert judge_snapshot(GATE, again, stored).verdict is Verdict.PASS
-    judged = judge_snapshot(GATE, wrong, stored)
+    assert judge_output(GATE, again).verdict is Verdict.PASS
+    judged = judge_output(GATE, wrong)
     assert judged.verdict is Verdict.WRONG_OUTPUT
     assert "KL divergence" in judged.reasons[0]
 
@@ -143,6 +144,6 @@ def test_the_same_build_says_the_same_to_the_last_bit(smollm2: Model, tmp_path: 
     ).comparison
 
     assert pair.same
-    assert (pair.not_finite, pair.token_ids, pair.template) == (0, (), False)
+    assert (pair.not_finite, pair.token_ids, pair.template) == (0, (), ())
     assert (pair.greedy, pair.loops) == (None, False)
     assert pair.positions > 2 * 16 + 64 + 64

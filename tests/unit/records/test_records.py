@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_llm import records
 from pytest_llm.checks import findings
 from pytest_llm.records import metrics
+from pytest_llm.records.generation import Greedy
 from pytest_llm.records.serialization import DecodeError, decode, encode
 from tests.bare import RUN
 
@@ -24,13 +25,13 @@ seconds = st.floats(0, 1e9)
 
 models = st.builds(records.Model, *[texts] * 3, counts, *[texts] * 2, *[counts] * 7)
 builds = st.builds(records.Build, *[texts] * 5, st.dictionaries(texts, texts, max_size=3))
-settings = st.lists(texts, max_size=2).map(tuple)
+build_settings = st.lists(texts, max_size=2).map(tuple)
 references = st.one_of(
     st.builds(records.Installed, texts),
-    st.builds(records.Release, texts, texts, settings),
+    st.builds(records.Release, texts, texts, build_settings),
     st.builds(records.Venv, texts, texts),
     st.builds(records.Library, texts, texts),
-    st.builds(records.Commit, texts, texts, texts, settings),
+    st.builds(records.Commit, texts, texts, texts, build_settings),
     st.builds(records.Program, texts, texts),
 )
 load_options = st.builds(
@@ -115,12 +116,35 @@ drifts = st.builds(
     st.lists(st.builds(findings.Difference, texts, plain, plain), max_size=2).map(tuple),
     texts,
 )
-divergences = st.builds(records.Divergence, counts, seconds, seconds, seconds, counts, seconds, seconds)
-contrasts = st.builds(
-    records.Contrast,
+divergences = st.builds(
+    records.Divergence,
+    counts,
+    seconds,
+    seconds,
+    seconds,
+    counts,
+    seconds,
+    seconds,
+    st.builds(records.Furthest, counts, counts, seconds, seconds),
+    st.none() | seconds,
+)
+variants = st.lists(st.builds(records.Variant, texts, seconds, seconds, seconds), max_size=2).map(tuple)
+contrasts = st.builds(records.Contrast, texts, divergences, variants, seconds)
+provenances = st.builds(records.Provenance, texts, texts, texts, texts)
+snapshots = st.builds(
+    records.OutputSnapshot,
     texts,
-    divergences,
-    st.lists(st.builds(records.Variant, texts, divergences), max_size=2).map(tuple),
+    texts,
+    counts,
+    counts,
+    texts,
+    st.dictionaries(texts, texts, max_size=2),
+    texts,
+    st.builds(Greedy, st.lists(counts, max_size=2).map(tuple), st.lists(seconds, max_size=2).map(tuple)),
+    st.booleans(),
+    st.lists(
+        st.builds(records.LogprobSample, texts, st.lists(texts, max_size=2).map(tuple), variants), max_size=2
+    ).map(tuple),
 )
 output_gates = st.builds(
     records.OutputGate, st.lists(texts, max_size=2).map(tuple), counts, st.none() | seconds
@@ -132,9 +156,11 @@ outputs = st.builds(
     st.none()
     | st.builds(
         records.OutputComparison,
-        builds,
-        builds,
         counts,
+        st.none() | builds,
+        st.none() | provenances,
+        texts,
+        texts,
         st.booleans(),
         counts,
         counts,
@@ -142,10 +168,16 @@ outputs = st.builds(
         texts,
         st.lists(texts, max_size=2).map(tuple),
         st.booleans(),
-        st.none() | counts,
+        st.lists(texts, max_size=2).map(tuple),
+        st.none()
+        | st.builds(
+            records.GreedyDifference, counts, st.none() | counts, st.none() | counts, st.none() | seconds
+        ),
         st.booleans(),
     ),
     st.lists(texts, max_size=2).map(tuple),
+    st.none() | snapshots,
+    st.none() | st.builds(records.StoredSnapshot, snapshots, provenances),
 )
 keys = st.builds(records.TestKey, texts, texts, texts)
 benchmarks = st.builds(
@@ -173,6 +205,7 @@ whole_findings = st.builds(
 )
 
 
+@settings(deadline=None)  # the first conversion of a class compiles its converter
 @given(st.one_of(whole_findings, runs, benchmarks, judgements, sessions, models, builds))
 def test_a_record_survives_json(record: Any) -> None:
     assert decode(type(record), json.loads(json.dumps(encode(record)))) == record

@@ -47,22 +47,38 @@ def test_it_is_what_the_definition_says_over_several_blocks_of_rows() -> None:
 
     found = divergence(one, other, following, top_k=3)
 
-    kl, top, onward, flips = [], [], [], 0
+    kl, top, leads, onward, flips = [], [], [], [], 0
     for row, token in enumerate(following):
         p, q = (_probabilities(each[row].tolist()) for each in (one, other))
         kl.append(sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)))
         best = sorted(range(7), key=lambda each: -p[each])[:3]
         top.append(max(abs(math.log(q[each] / p[each])) for each in best))
+        first, second = best[:2]
+        leads.append(abs(math.log(p[first] / p[second]) - math.log(q[first] / q[second])))
         flips += p.index(max(p)) != q.index(max(q))
         if token is not None:
             onward.append(math.log(q[token] / p[token]))
     assert found.positions == 150
     assert found.mean_kl == pytest.approx(sum(kl) / 150, rel=1e-9)
-    assert found.p99_kl == pytest.approx(percentile(kl, 99), rel=1e-9)
+    assert found.tail_kl == pytest.approx(percentile(kl, 99), rel=1e-9)
     assert found.max_kl == pytest.approx(max(kl), rel=1e-9)
     assert found.flips == flips > 50
     assert found.top_change == pytest.approx(percentile(top, 99), rel=1e-9)
+    assert found.lead_change == pytest.approx(max(leads), rel=1e-9)
     assert found.following_change == pytest.approx(sum(onward) / len(onward), rel=1e-9)
+
+
+def test_the_furthest_position_and_its_token_are_named_in_any_block_of_rows() -> None:
+    one = drawn(150, 7, 3, spread=0.1)
+    other = one.copy()
+    other[20, 1] += 1
+    other[140, 5] -= 3
+
+    furthest = divergence(one, other, [None] * 150, top_k=1).furthest
+
+    assert (furthest.position, furthest.token) == (140, 5)
+    assert furthest.before == pytest.approx(log_softmax(one)[140, 5])
+    assert furthest.now == pytest.approx(log_softmax(other)[140, 5])
 
 
 def _probabilities(logits: list[float]) -> list[float]:
@@ -80,6 +96,7 @@ def test_more_top_tokens_than_there_are_means_all() -> None:
 def test_nothing_is_apart_from_itself(logits: np.ndarray[Any, Any]) -> None:
     found = divergence(logits, logits, [0, 1, None], top_k=2)
     assert (found.mean_kl, found.max_kl, found.flips, found.top_change) == (0.0, 0.0, 0, 0.0)
+    assert found.lead_change == 0.0
 
 
 @given(LOGITS, LOGITS)

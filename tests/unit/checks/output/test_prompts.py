@@ -25,7 +25,7 @@ def test_a_long_prompt_is_one_passage_of_more_than_two_ubatches_and_its_end_goes
     [
         (256, 256, ""),
         (4096, 4096, ""),
-        (8192, 4096, "with a full cache, positions from 4096 of 8192 on are not looked at"),
+        (8192, 4096, "positions 4096 to 8192 are not captured with a full cache"),
     ],
 )
 def test_the_last_positions_come_after_a_full_cache_as_far_as_it_is_bounded(
@@ -45,6 +45,7 @@ def test_subjects_that_round_less_are_spared_the_full_cache() -> None:
     plan = plan_passages([list(range(300))], room=512, parallel=1)
     assert plan.unfilled().passages == plan.passages[:-1]
     assert plan.again() == plan._replace(generate=0)
+    assert plan.unfilled().generate == 0
 
 
 def test_passages_leave_room_to_generate() -> None:

@@ -1,9 +1,8 @@
-"""The texts on which outputs are compared. Changing one changes what is stored and measured of it."""
+"""Texts on which outputs are compared. Stored snapshots of changed texts cannot be compared any more."""
 
 from __future__ import annotations
 
-# One long prompt, since errors of position grow with the distance between tokens: prose, code, tables,
-# numbers, several scripts.
+# One long prompt, since errors of position grow with the distance between tokens.
 PROMPT = """\
 The harbour was quiet at six in the morning. A fishing boat came in with its lamps still lit, and two men
 lifted crates of herring onto the stones while a third counted them aloud. Behind the warehouse a dog barked
@@ -74,7 +73,7 @@ and would not stop saying it. She asked the man with the clocks why none of them
 time was cheaper that way.
 """
 
-# Where tokenizers went apart. Bytes, since llama.cpp takes bytes, and some are no UTF-8.
+# Texts on which tokenizers have differed. Bytes, since some are no UTF-8.
 _TEXTS = (
     "Naïve café, Ångström, Łódź, ﬁne",
     "e\u0301 a\u0308 n\u0303 \u1e9b\u0323 Z\u0351\u036b\u0343a\u0321\u0353l\u0348go",
@@ -99,6 +98,6 @@ TORTURE = (
 CHAT = "Which of these two is larger, 9.11 or 9.9?\nAnswer in one word."
 
 
-def name_of(text: bytes) -> str:
-    """Return a text of the torture set as it is told: escaped, since it may be no text at all."""
+def escaped(text: bytes) -> str:
+    """Return a text of the torture set in printable form."""
     return ascii(text)[2:-1]
