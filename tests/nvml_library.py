@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_llm.machine.gpu.device import Found
+    from pytest_llm.machine.gpu.device import DeviceList
     from pytest_llm.machine.gpu.sampler import DeviceMemory
     from pytest_llm.machine.memory.sampler import Ticker
 
@@ -81,7 +81,7 @@ class Library:
         self.library.stub_longest_gap.restype = ctypes.c_ulonglong
         return float(self.library.stub_longest_gap()) / 1e9
 
-    def found(self) -> Found:
+    def found(self) -> DeviceList:
         """Return its devices."""
         from pytest_llm.machine.gpu import nvidia
         from pytest_llm.machine.gpu.device import find_devices

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pytest_llm.machine.cpu_time import ProcessorTime, parse_stat
 from pytest_llm.machine.gpu.nvml import LASTING_LIMITS, SLOWDOWNS, open_nvml, words
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 from pytest_llm.system.cgroups import cpu_groups, quota_processors
-from pytest_llm.system.procfs import parse_list, read_word
+from pytest_llm.system.procfs import ProcessorTime, parse_list, parse_stat, read_word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +123,7 @@ class System:
 def read_conditions(
     root: Path = Path("/"),
     system: System | None = None,
-    nvml: Callable[[], Nvml | Absent] = open_nvml,
+    nvml: Callable[[], Nvml | Unavailable] = open_nvml,
 ) -> Conditions:
     """Look at everything once; takes half a second, in which others are watched.
 
@@ -196,8 +195,8 @@ def _numa_nodes(root: Path, affinity: tuple[int, ...] | None) -> tuple[int, ...]
     return tuple(sorted(nodes)) or None
 
 
-def _gpus(nvml: Nvml | Absent) -> tuple[Gpu, ...]:
-    if isinstance(nvml, Absent):
+def _gpus(nvml: Nvml | Unavailable) -> tuple[Gpu, ...]:
+    if isinstance(nvml, Unavailable):
         return ()
     names = SLOWDOWNS | LASTING_LIMITS
     return tuple(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.noise import find_noise
-from pytest_llm.machine.probes import all_probes, held_memory
+from pytest_llm.machine.probes import all_probes, anonymous_memory
 from pytest_llm.measure import MeasurementContext
 
 if TYPE_CHECKING:
@@ -33,5 +33,5 @@ def measurement_context(
         coin=lambda: random.random() < 0.5,
         room=fingerprint.available_bytes,
         patience=patience,
-        held=held_memory(),
+        anonymous=anonymous_memory(),
     )

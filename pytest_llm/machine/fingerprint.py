@@ -6,23 +6,24 @@ import hashlib
 import math
 import os
 import platform
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-_CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+from pytest_llm.system.cgroups import cpu_groups, quota_processors
+from pytest_llm.system.procfs import cpu_model
 
 
-def usable_cores() -> int:
-    """Return how many physical cores this process may keep busy, at least 1.
+def usable_cores(root: Path = Path("/")) -> int:
+    """Return how many physical cores this process may keep busy, at least 1; ``root`` stands for ``/``.
 
     The smallest of: physical cores, the processors that the affinity mask allows, and the control group's
     CPU quota, rounded up. A thread more than that makes every thread of llama.cpp wait.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     physical = psutil.cpu_count(logical=False)
-    return max(1, min(count for count in (allowed, physical, _quota()) if count))
+    quota = quota_processors(cpu_groups(root))
+    return max(1, min(count for count in (allowed, physical, quota and math.ceil(quota)) if count))
 
 
 def available_bytes() -> int:
@@ -38,7 +39,7 @@ def own_processes() -> list[int]:
 def parts() -> dict[str, str | int]:
     """Return what the fingerprint is made of: nothing that changes while the machine stays the same."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": cpu_model() or platform.processor() or platform.machine(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count() or 1,
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "system": f"{platform.system()} {platform.machine()}",
@@ -49,18 +50,3 @@ def fingerprint() -> str:
     """Return a short name of the machine: equal parts, equal name."""
     text = "\n".join(f"{name}={value}" for name, value in sorted(parts().items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _cpu_model() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _quota() -> int | None:
-    with suppress(OSError, ValueError):
-        quota, period = _CGROUP_QUOTA.read_text().split()
-        return math.ceil(int(quota) / int(period))  # "max" is no number: no quota
-    return None

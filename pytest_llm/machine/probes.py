@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.machine.gpu import amd, nvidia
 from pytest_llm.machine.gpu.device import find_devices
-from pytest_llm.machine.gpu.held import HeldOnDevices
-from pytest_llm.machine.gpu.sampler import DeviceMemory
-from pytest_llm.machine.memory.anonymous import HeldMemory
+from pytest_llm.machine.gpu.sampler import DeviceMemory, MemoryOnDevices
+from pytest_llm.machine.memory.anonymous import AnonymousMemory
 from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.system.registry import Registry, load_code
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from pytest_llm.machine.gpu.device import Device, Found
-    from pytest_llm.machine.unavailable import Absent
+    from pytest_llm.machine.gpu.device import Device, DeviceList
+    from pytest_llm.machine.unavailable import Unavailable
     from pytest_llm.records import Series
 
     Watch = Callable[[int], AbstractContextManager[Mapping[str, Series]]]
 
 # One line for each vendor whose library tells the memory of devices.
-VENDORS: tuple[Callable[[], Sequence[Device] | Absent], ...] = (nvidia.find, amd.find)
+VENDORS: tuple[Callable[[], Sequence[Device] | Unavailable], ...] = (nvidia.find, amd.find)
 
 # Name -> "module:factory". A factory takes the :class:`Ticker` that all probes share, and returns a
 # :class:`~pytest_llm.records.protocols.Probe`.
@@ -59,7 +58,7 @@ class Together:
                 seen.update(each)
 
 
-def all_devices() -> Found:
+def all_devices() -> DeviceList:
     """Return the devices of this machine, of all vendors."""
     return find_devices(VENDORS)
 
@@ -75,12 +74,12 @@ def all_probes() -> Together:
     return Together(*(load_code(code)(ticker).watch for code in PROBES.values()))
 
 
-def memory_probe(find: Callable[[], Found]) -> Together:
+def memory_probe(find: Callable[[], DeviceList]) -> Together:
     """Return what watches the memory of a process, and of some devices."""
     ticker = Ticker()
     return Together(ProcessMemory(ticker).watch, DeviceMemory(find(), ticker).watch)
 
 
-def held_memory(find: Callable[[], Found] = all_devices) -> HeldMemory:
+def anonymous_memory(find: Callable[[], DeviceList] = all_devices) -> AnonymousMemory:
     """Return what tells how much memory a process holds on to, on this machine."""
-    return HeldMemory(devices=HeldOnDevices(find))
+    return AnonymousMemory(devices=MemoryOnDevices(find))

@@ -1,4 +1,4 @@
-"""What stands where a source would, on a machine that has none."""
+"""The reason why a source is unavailable on this machine."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Absent:
-    """A source that this machine does not have.
+class Unavailable:
+    """A source that this machine does not have; ``reason`` is a clause: "no /proc/stat"."""
 
-    Attributes:
-        why: What is missing, as a clause: "no /proc/stat".
-    """
-
-    why: str
+    reason: str

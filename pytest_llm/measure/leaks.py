@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_llm.records import Workload
-    from pytest_llm.records.device_memory import Holding
-    from pytest_llm.records.protocols import Held, Loaded
+    from pytest_llm.records.device_memory import MemoryReading
+    from pytest_llm.records.protocols import AnonymousReader, Loaded
 
 WATCHING = "watching for leaks"
 # The name of the series: bytes held, read after equal numbers of tokens.
-SERIES = "held"
+SERIES = "anonymous_memory"
 # Tokens a sequence between two readings, where the workload has room for as many; readings after the first.
 STEPS = 16
 READINGS = 32
@@ -35,7 +35,7 @@ Reading = TypeVar("Reading")
 def watch_for_leaks(
     workloads: Sequence[Workload],
     start: Callable[[], Loaded],
-    held: Held,
+    anonymous: AnonymousReader,
     add: Callable[[Workload, dict[str, Series]], None],
     fail: Callable[[Workload, EngineError], None],
     on_progress: Callable[[int, int], None],
@@ -45,7 +45,7 @@ def watch_for_leaks(
     Args:
         workloads: Those with sessions.
         start: Starts the process; nothing is loaded yet.
-        held: Reads what it holds.
+        anonymous: Reads the memory that it has allocated.
         add: Takes the series of a workload; none if no memory can be read.
         fail: Takes the error of a workload.
         on_progress: Takes the readings made, and how many there will be.
@@ -53,13 +53,13 @@ def watch_for_leaks(
     for workload in workloads:
         try:
             with closing(start()) as loaded:
-                add(workload, leak_series(loaded, workload, held, on_progress))
+                add(workload, leak_series(loaded, workload, anonymous, on_progress))
         except EngineError as error:
             fail(workload, error)
 
 
 def leak_series(
-    loaded: Loaded, workload: Workload, held: Held, on_progress: Callable[[int, int], None]
+    loaded: Loaded, workload: Workload, anonymous: AnonymousReader, on_progress: Callable[[int, int], None]
 ) -> dict[str, Series]:
     """Load, rehearse, and read what is held after every few tokens.
 
@@ -77,8 +77,8 @@ def leak_series(
     loaded.rehearse(workload)
     steps = min(STEPS, workload.prompt_tokens + workload.generate_tokens)
     tokens = steps * workload.parallel
-    found: list[Holding | None] = []
-    for reading in readings(lambda: loaded.generate_steps(steps), lambda: held(loaded.pid), READINGS):
+    found: list[MemoryReading | None] = []
+    for reading in readings(lambda: loaded.generate_steps(steps), lambda: anonymous(loaded.pid), READINGS):
         found.append(reading)
         if len(found) > 1:
             on_progress(len(found) - 1, READINGS)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_llm.records import Workload
-    from pytest_llm.records.protocols import Clock, Held, Loaded, Noise, Probe, Progress
+    from pytest_llm.records.protocols import AnonymousReader, Clock, Loaded, Noise, Probe, Progress
 
     Pair = tuple[Loaded, Loaded]
     Slice = tuple[int, float]
@@ -73,7 +73,7 @@ class MeasurementContext:
         coin: True or False, equally likely.
         room: Bytes of memory that are free now.
         patience: Seconds after which no further session begins.
-        held: Reads the memory that a process holds, for workloads that are watched for leaks.
+        anonymous: Reads the allocated memory of a process, for workloads that are watched for leaks.
     """
 
     probe: Probe
@@ -83,7 +83,7 @@ class MeasurementContext:
     coin: Callable[[], bool]
     room: Callable[[], float]
     patience: float
-    held: Held = lambda _: None
+    anonymous: AnonymousReader = lambda _: None
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def measure(
     watch_for_leaks(
         [each for each in campaign.leaks if state.was_measured(each)],
         sides[0].start,
-        context.held,
+        context.anonymous,
         state.add_to_last,
         state.fail,
         partial(context.progress.untimed, campaign.subject, WATCHING),

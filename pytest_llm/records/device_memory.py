@@ -1,4 +1,4 @@
-"""How the memory of GPUs and the like was read: the ``note`` of the series ``peak_vram`` and ``held``."""
+"""How memory was read: the notes of the series ``peak_vram`` and ``anonymous_memory``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ TOLD_BY_GGML = "change told by ggml"
 # The sum of the buffers that llama.cpp says it allocated: without the driver's and the backend's own needs.
 ALLOCATED = "allocated by llama.cpp"
 
-# What a reading of a leak is of, the ``note`` of the series ``held``.
+# What a reading of a leak is of, the ``note`` of the series ``anonymous_memory``.
 HOST_ALONE = "host memory alone"
 WITH_DEVICES = "host and device memory"
 
 _UNTOLD = "no library tells the memory of devices: "
 
 
-class Holding(NamedTuple):
+class MemoryReading(NamedTuple):
     """What a process holds on to at one moment.
 
     Attributes:

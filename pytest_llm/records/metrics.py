@@ -206,7 +206,7 @@ _DECLARED = (
         "memory leaked per token",
         BYTES,
         "lower",
-        "held",
+        "anonymous_memory",
         "The slope of anonymous and device memory over generated tokens, in a context that returns to the "
         "same depth again and again, so that the KV cache does not grow: the median of the slopes between "
         "all pairs of readings.",

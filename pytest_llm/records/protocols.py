@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         Subject,
         Workload,
     )
-    from pytest_llm.records.device_memory import Holding
+    from pytest_llm.records.device_memory import MemoryReading
     from pytest_llm.records.generation import GGUFModel
 
 
@@ -164,10 +164,10 @@ class Probe(Protocol):
         """Read until the context ends; the mapping then holds the series that were seen."""
 
 
-class Held(Protocol):
+class AnonymousReader(Protocol):
     """Tells what a process holds on to, apart from what is only mapped."""
 
-    def __call__(self, pid: int, /) -> Holding | None:
+    def __call__(self, pid: int, /) -> MemoryReading | None:
         """Return the anonymous memory, swapped or not, and that of devices; None where nothing tells."""
 
 

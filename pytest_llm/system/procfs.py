@@ -1,14 +1,16 @@
-"""Files that the kernel renews at every read."""
+"""Files of /proc and /sys: read once, or kept open and read again and again."""
 
 from __future__ import annotations
 
 import os
 import weakref
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 _ENOUGH = 4096  # bytes; every such file begins with the wanted part
 
@@ -56,3 +58,68 @@ def parse_list(text: str) -> frozenset[int]:
         first, _, last = part.partition("-")
         numbers.update(range(int(first), int(last or first) + 1))
     return frozenset(numbers)
+
+
+def sizes(text: str, fields: Sequence[str]) -> dict[str, float]:
+    """Return sizes in bytes by field, from lines such as "VmHWM: 1024 kB"; a field may be missing."""
+    found = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {field: float(found[field].split()[0]) * 1024 for field in fields if field in found}
+
+
+def oom_kills() -> int:
+    """Return how many processes the kernel has killed because memory ran out; 0 if it does not count them."""
+    for line in (read_word(Path("/proc/vmstat")) or "").splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
+def cpu_model() -> str | None:
+    """Return the name of the first processor."""
+    for line in (read_word(Path("/proc/cpuinfo")) or "").splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return None
+
+
+# Those of guests come after them, and are in user and nice already.
+_FIELDS = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"]
+
+
+@dataclass(frozen=True)
+class ProcessorTime:
+    """Ticks, of which there are 100 a second and processor on Linux (``SC_CLK_TCK``).
+
+    Attributes:
+        used: Something ran.
+        stolen: Something was ready to run, and the host ran another machine instead.
+    """
+
+    used: int
+    stolen: int
+
+    @property
+    def wanted(self) -> int:
+        """Ticks in which something ran or would have."""
+        return self.used + self.stolen
+
+    def __sub__(self, earlier: ProcessorTime) -> ProcessorTime:
+        return ProcessorTime(self.used - earlier.used, self.stolen - earlier.stolen)
+
+    def __add__(self, other: ProcessorTime) -> ProcessorTime:
+        return ProcessorTime(self.used + other.used, self.stolen + other.stolen)
+
+
+def parse_stat(text: str) -> ProcessorTime | None:
+    """Return the sum over all processors, from the first line of ``/proc/stat`` (see proc(5)).
+
+    None if the line is not there, or so old that it knows no steal.
+    """
+    name, *columns = text.partition("\n")[0].split() or [""]
+    if name != "cpu" or len(columns) < len(_FIELDS):
+        return None
+    with suppress(ValueError):
+        ticks = dict(zip(_FIELDS, map(int, columns), strict=False))
+        used = sum(ticks[field] for field in ("user", "nice", "system", "irq", "softirq"))
+        return ProcessorTime(used, ticks["steal"])
+    return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.records.device_memory import HOST_ALONE, Holding
+from pytest_llm.records.device_memory import HOST_ALONE, MemoryReading
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -31,15 +31,15 @@ class Rising:
     def __init__(self) -> None:
         self._bytes = 1e8
 
-    def __call__(self, pid: int) -> Holding:
+    def __call__(self, pid: int) -> MemoryReading:
         self._bytes += self.more
-        return Holding(self._bytes, HOST_ALONE)
+        return MemoryReading(self._bytes, HOST_ALONE)
 
 
 def test_a_leak_is_judged_by_its_slope_and_told_with_its_interval(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.machine.environment.held_memory", Rising)
+    monkeypatch.setattr("pytest_llm.machine.environment.anonymous_memory", Rising)
     monkeypatch.setattr(Rising, "more", 16 * 1e5)
     project.write(LEAK.format(limit="10 kB"))
 
@@ -58,13 +58,13 @@ def test_a_leak_is_judged_by_its_slope_and_told_with_its_interval(
 def test_the_readings_are_in_the_results_once_a_campaign(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.machine.environment.held_memory", Rising)
+    monkeypatch.setattr("pytest_llm.machine.environment.anonymous_memory", Rising)
     project.write(LEAK.format(limit=0))
 
     results = project.results()
 
     sessions = results["runs"]["run-1"]["sessions"]
-    held = [each["series"].get("held") for each in sessions]
+    held = [each["series"].get("anonymous_memory") for each in sessions]
     assert held[:-1] == [None, None]
     assert (len(held[-1]["values"]), held[-1]["tokens"], held[-1]["note"]) == (33, 16, HOST_ALONE)
     assert results["tests"][0]["metrics"]["leaked_bytes_per_token"]["limit"]["verdict"] == "pass"
@@ -73,7 +73,7 @@ def test_the_readings_are_in_the_results_once_a_campaign(
 def test_nobody_is_watched_for_leaks_who_sets_no_limit_to_them(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.machine.environment.held_memory", Rising)
+    monkeypatch.setattr("pytest_llm.machine.environment.anonymous_memory", Rising)
     project.write("def test_it(llm_bench): pass")
     assert "leaked_bytes_per_token" not in project.results()["tests"][0]["metrics"]
 
@@ -81,7 +81,7 @@ def test_nobody_is_watched_for_leaks_who_sets_no_limit_to_them(
 def test_where_nothing_tells_what_is_held_the_limit_is_not_covered(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.machine.environment.held_memory", lambda: lambda pid: None)
+    monkeypatch.setattr("pytest_llm.machine.environment.anonymous_memory", lambda: lambda pid: None)
     project.write(LEAK.format(limit=0))
     found = project.results()
     assert [each["metric"] for each in found["not_covered"]] == ["leaked_bytes_per_token"]
@@ -102,7 +102,7 @@ def test_a_leak_has_a_limit_and_no_baseline(project: Project) -> None:
 def test_what_a_test_measured_of_a_leak_is_stored_with_no_baseline(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_llm.machine.environment.held_memory", Rising)
+    monkeypatch.setattr("pytest_llm.machine.environment.anonymous_memory", Rising)
     project.write(LEAK.format(limit=0))
     project.measure("--llm-update-baselines=new", "--llm-baselines=stored").assert_outcomes(passed=1)
     written = "".join(path.read_text() for path in (project.path / "stored").rglob("*.json"))

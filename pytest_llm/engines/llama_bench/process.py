@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.engines.llama_cpp_python.process import cause_of_end, oom_kills
+from pytest_llm.engines.llama_cpp_python.process import cause_of_end
 from pytest_llm.errors import EngineMissingError, WorkerDiedError, WorkerHungError
 from pytest_llm.system import program
+from pytest_llm.system.procfs import oom_kills
 from pytest_llm.system.program import Ended, TimeLimitError, last_lines
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -22,6 +21,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
+from pytest_llm.system.procfs import oom_kills
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -276,14 +276,3 @@ def cause_of_end(returncode: int | None, *, out_of_memory: bool) -> str:
     if name == "SIGKILL":
         return "SIGKILL, sent by someone; the system's out-of-memory killer counted no victim"
     return f"{name}, {_MEANING.get(name, 'sent by someone')}"
-
-
-def oom_kills() -> int:
-    """Return how many processes the kernel has killed for want of memory, 0 where it does not say."""
-    if not sys.platform.startswith("linux"):
-        return 0
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.machine.gpu.device import Condition, UnreadableError
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,18 +72,18 @@ def _is_number(value: object) -> bool:
 
 def find(
     load: Callable[[], Any] = lambda: importlib.import_module("amdsmi"),
-) -> list[AmdDevice] | Absent:
-    """Return every device; absent without the library, its driver or a device; never raises."""
+) -> list[AmdDevice] | Unavailable:
+    """Return every device; unavailable without the library, its driver or a device; never raises."""
     try:
         library = load()
     except ImportError:
-        return Absent("amdsmi is not installed")
+        return Unavailable("amdsmi is not installed")
     except Exception as error:  # it looks for its library while it is imported, and raises what it likes
-        return Absent(f"amdsmi: {error}")
+        return Unavailable(f"amdsmi: {error}")
     try:
         library.amdsmi_init()
         handles = library.amdsmi_get_processor_handles()
     except library.AmdSmiException as error:
-        return Absent(f"amdsmi: {error}")
+        return Unavailable(f"amdsmi: {error}")
     devices = [AmdDevice(library, handle, index) for index, handle in enumerate(handles)]
-    return devices or Absent("amdsmi finds no device")
+    return devices or Unavailable("amdsmi finds no device")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,25 +61,25 @@ class Device(Protocol):
         """Return how it stands now; never raises."""
 
 
-class Found(NamedTuple):
+class DeviceList(NamedTuple):
     """The devices of a machine.
 
     Attributes:
         devices: Of all vendors.
-        absent: Why there are none; "" if there are.
+        reason: Why there are none; "" if there are.
     """
 
     devices: tuple[Device, ...]
-    absent: str
+    reason: str
 
 
-def find_devices(finders: Sequence[Callable[[], Sequence[Device] | Absent]]) -> Found:
+def find_devices(finders: Sequence[Callable[[], Sequence[Device] | Unavailable]]) -> DeviceList:
     """Return the devices of which a library on this machine tells.
 
     Args:
         finders: One for each vendor.
     """
     answers = [find() for find in finders]
-    devices = [device for found in answers if not isinstance(found, Absent) for device in found]
-    reasons = [found.why for found in answers if isinstance(found, Absent)]
-    return Found(tuple(devices), "" if devices else "; ".join(reasons))
+    devices = [device for found in answers if not isinstance(found, Unavailable) for device in found]
+    reasons = [found.reason for found in answers if isinstance(found, Unavailable)]
+    return DeviceList(tuple(devices), "" if devices else "; ".join(reasons))

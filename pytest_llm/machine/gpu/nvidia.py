@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.machine.gpu.device import Condition, UnreadableError
 from pytest_llm.machine.gpu.nvml import COMPUTING, LASTING_LIMITS, SLOWDOWNS, Nvml, open_nvml, words
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,9 +75,9 @@ class NvmlDevice:
         return None
 
 
-def find(nvml: Callable[[], Nvml | Absent] = open_nvml) -> list[NvmlDevice] | Absent:
-    """Return every device; absent without the binding, the library, its driver or a device."""
+def find(nvml: Callable[[], Nvml | Unavailable] = open_nvml) -> list[NvmlDevice] | Unavailable:
+    """Return every device; unavailable without the binding, the library, its driver or a device."""
     library = nvml()
-    if isinstance(library, Absent):
+    if isinstance(library, Unavailable):
         return library
     return [NvmlDevice(library, index) for index in library.devices]

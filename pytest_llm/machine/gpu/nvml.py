@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.machine.gpu.device import UnreadableError
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,18 +85,18 @@ class Nvml:
         raise UnreadableError(troubles[0])
 
 
-def open_nvml(load: Callable[[], Any] = lambda: importlib.import_module("pynvml")) -> Nvml | Absent:
+def open_nvml(load: Callable[[], Any] = lambda: importlib.import_module("pynvml")) -> Nvml | Unavailable:
     """Return the library with at least one device, or why there is none; never raises."""
     try:
         library = load()
     except ImportError:
-        return Absent("pynvml is not installed")
+        return Unavailable("pynvml is not installed")
     try:
         library.nvmlInit()
         nvml = Nvml(library)
     except library.NVMLError as error:
-        return Absent(f"NVML: {error}")
-    return nvml if nvml.devices else Absent("NVML finds no device")
+        return Unavailable(f"NVML: {error}")
+    return nvml if nvml.devices else Unavailable("NVML finds no device")
 
 
 def words(reasons: int, names: dict[int, str]) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import psutil
 
 from pytest_llm.machine.gpu.attribution import Gathered, Look
-from pytest_llm.machine.gpu.device import Condition, Device, Found, UnreadableError
-from pytest_llm.machine.memory.process_tree import Family
+from pytest_llm.machine.gpu.device import Condition, Device, DeviceList, UnreadableError
 from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.records import Series
 from pytest_llm.records.device_memory import untold
@@ -20,6 +20,27 @@ if TYPE_CHECKING:
     from pytest_llm.machine.gpu.attribution import Figures
 
 _LOOKS_A_CONDITION = 16  # clocks and temperatures move slowly, and take many calls
+
+
+class ProcessTree:
+    """A process and its children; each id is looked up once."""
+
+    def __init__(self, pid: int) -> None:
+        """Take the id of the process."""
+        self._known = {pid: True}
+        self._pid = pid
+
+    def __call__(self, pid: int) -> bool:
+        """Whether a process is that one, or came from it."""
+        if pid not in self._known:
+            self._known[pid] = self._descends(pid)
+        return self._known[pid]
+
+    def _descends(self, pid: int) -> bool:
+        try:
+            return any(parent.pid == self._pid for parent in psutil.Process(pid).parents())
+        except psutil.Error:
+            return False
 
 
 class DeviceMemory:
@@ -34,7 +55,7 @@ class DeviceMemory:
 
     def __init__(
         self,
-        found: Found,
+        found: DeviceList,
         ticker: Ticker | None = None,
         exists: Callable[[int], bool] = psutil.pid_exists,
     ) -> None:
@@ -46,7 +67,7 @@ class DeviceMemory:
             exists: Whether a process can be seen from here.
         """
         self._devices = found.devices
-        self._absent = found.absent
+        self._reason = found.reason
         self._ticker = ticker or Ticker()
         self._exists = exists
         self._before: dict[tuple[int, float], Sequence[Look]] = {}
@@ -56,13 +77,13 @@ class DeviceMemory:
         """Sample until the context ends; the mapping is filled then."""
         seen: dict[str, Series] = {}
         if not self._devices or not pid:
-            seen["peak_vram"] = untold(self._absent or "no process stays that holds it")
+            seen["peak_vram"] = untold(self._reason or "no process stays that holds it")
             yield seen
             return
         looks = [_look_at(device) for device in self._devices]
         before = self._before.setdefault(_identity(pid), looks)
         names = [f"GPU {place}" for place in range(len(self._devices))]
-        family = Family(pid)
+        family = ProcessTree(pid)
         gathered = Gathered(names, before, family, self._exists)
         watching = _Watching(self._devices, gathered, family)
         watching.start(looks)
@@ -71,6 +92,40 @@ class DeviceMemory:
                 yield seen
         finally:
             seen.update(watching.stop())
+
+
+class MemoryOnDevices:
+    """Bytes on all devices together.
+
+    How much more of a device is in use than before is not asked for: whatever anybody else takes meanwhile
+    would read as a leak.
+    """
+
+    def __init__(self, find: Callable[[], DeviceList]) -> None:
+        """Take what finds the devices; it is asked when something is first read."""
+        self._find = find
+        self._families: dict[int, ProcessTree] = {}
+
+    @cached_property
+    def _devices(self) -> Sequence[Device]:
+        return self._find().devices
+
+    def __call__(self, pid: int) -> float | None:
+        """Return what a process and its children hold.
+
+        Returns:
+            None where it is on no device, or one of the devices does not tell it.
+        """
+        ours = self._families.setdefault(pid, ProcessTree(pid))
+        sizes: list[int | None] = []
+        for device in self._devices:
+            try:
+                listed = device.processes()
+            except UnreadableError:
+                return None
+            sizes += [size for each, size in listed.items() if ours(each)]
+        told = [size for size in sizes if size is not None]
+        return float(sum(told)) if told and len(told) == len(sizes) else None
 
 
 class _Watching:

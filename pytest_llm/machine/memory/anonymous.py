@@ -1,6 +1,6 @@
-"""What a process holds on to at this moment: the reading that a leak shows in.
+"""Anonymous memory of a process: what it has allocated, and does not merely map.
 
-A reading takes as long as the kernel needs to walk the process's pages, so it is taken beside no clock.
+The kernel walks all pages of the process for a reading, so none is taken while something is timed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, Holding
+from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, MemoryReading
+from pytest_llm.system.procfs import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _PROC = Path("/proc")
-_WANTED = ("Anonymous", "Swap")
 
 
-class HeldMemory:
+class AnonymousMemory:
     """Anonymous memory of a process, swapped out or not, with what devices hold for it where they tell."""
 
     def __init__(self, proc: Path = _PROC, devices: Callable[[int], float | None] = lambda _: None) -> None:
@@ -29,7 +29,7 @@ class HeldMemory:
         self._devices = devices
         self._on_devices: set[int] = set()
 
-    def __call__(self, pid: int) -> Holding | None:
+    def __call__(self, pid: int) -> MemoryReading | None:
         """Return what is held now.
 
         Returns:
@@ -42,16 +42,16 @@ class HeldMemory:
         there = self._devices(pid)
         if there is not None:
             self._on_devices.add(pid)
-            return Holding(own + there, WITH_DEVICES)
-        return None if pid in self._on_devices else Holding(own, HOST_ALONE)
+            return MemoryReading(own + there, WITH_DEVICES)
+        return None if pid in self._on_devices else MemoryReading(own, HOST_ALONE)
 
     def _anonymous(self, pid: int) -> float | None:
         folder = self._proc / str(pid)
         # The counters of `status` are kept for each core and lag behind; the sum over pages does not.
-        with suppress(OSError, ValueError):
-            return _kibibytes((folder / "smaps_rollup").read_text(), _WANTED)
-        with suppress(OSError, ValueError):
-            return _kibibytes((folder / "status").read_text(), ("RssAnon", "VmSwap"))
+        with suppress(OSError, KeyError):
+            return _sum((folder / "smaps_rollup").read_text(), ("Anonymous", "Swap"))
+        with suppress(OSError, KeyError):
+            return _sum((folder / "status").read_text(), ("RssAnon", "VmSwap"))
         if self._proc.exists():
             return None
         with suppress(psutil.Error):
@@ -79,13 +79,11 @@ def file_shares(pid: int, file: Path, proc: Path = _PROC) -> tuple[float, float]
     return sums["Rss"], sums["Pss"]
 
 
-def _kibibytes(text: str, wanted: Sequence[str]) -> float:
-    """Return the sum of some fields, in bytes.
+def _sum(text: str, fields: Sequence[str]) -> float:
+    """Return the sum of some sizes.
 
     Raises:
-        ValueError: The first one is not there: a zombie has none.
+        KeyError: The first one is not there: a zombie has none.
     """
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    if wanted[0] not in fields:
-        raise ValueError(wanted[0])
-    return sum(float(fields[name].split()[0]) * 1024 for name in wanted if name in fields)
+    found = sizes(text, fields)
+    return found.pop(fields[0]) + sum(found.values())

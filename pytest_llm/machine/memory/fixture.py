@@ -10,8 +10,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UsageError
-from pytest_llm.machine.memory.anonymous import HeldMemory
-from pytest_llm.machine.probes import all_devices, held_memory, memory_probe
+from pytest_llm.machine.memory.anonymous import AnonymousMemory
+from pytest_llm.machine.probes import all_devices, anonymous_memory, memory_probe
 from pytest_llm.measure.leaks import readings
 from pytest_llm.records import Series
 from pytest_llm.stats.theil_sen import interval, slopes
@@ -19,8 +19,8 @@ from pytest_llm.stats.theil_sen import interval, slopes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_llm.machine.gpu.device import Found
-    from pytest_llm.records.device_memory import Holding
+    from pytest_llm.machine.gpu.device import DeviceList
+    from pytest_llm.records.device_memory import MemoryReading
 
 
 @dataclass
@@ -65,11 +65,11 @@ class Leak:
 class MemoryWatch:
     """Watches this process, or any other one whose id is given."""
 
-    def __init__(self, find: Callable[[], Found] = all_devices) -> None:
+    def __init__(self, find: Callable[[], DeviceList] = all_devices) -> None:
         """Take what finds the devices of this machine; it is asked when they are first needed."""
         self._find = cache(find)
-        self._held = HeldMemory()
-        self._held_with_devices = held_memory(self._find)
+        self._held = AnonymousMemory()
+        self._held_with_devices = anonymous_memory(self._find)
 
     @contextmanager
     def watch(self, pid: int | None = None) -> Iterator[Watched]:
@@ -131,7 +131,7 @@ class MemoryWatch:
         return Leak(median(slopes(series)), interval(series), series.values, series.note)
 
 
-def _told(held: HeldMemory, pid: int | None) -> Holding:
+def _told(held: AnonymousMemory, pid: int | None) -> MemoryReading:
     pid = os.getpid() if pid is None else pid
     found = held(pid)
     if found is None:

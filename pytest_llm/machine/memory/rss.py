@@ -15,6 +15,7 @@ import psutil
 
 from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.records import Series
+from pytest_llm.system.procfs import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -83,8 +84,10 @@ class _PeaksOfProc:
 
     def look(self) -> None:
         with suppress(OSError):  # the process may end in between
-            told = parse_status(os.pread(self._status, _LARGER_THAN_STATUS, 0))
-            self._most |= {field: max(size, self._most[field]) for field, size in told.items()}
+            text = os.pread(self._status, _LARGER_THAN_STATUS, 0).decode(errors="replace")
+            self._most |= {
+                field: max(size, self._most[field]) for field, size in sizes(text, _FIELDS).items()
+            }
 
     def sample(self) -> None:
         with suppress(OSError, ValueError, IndexError):
@@ -131,13 +134,3 @@ def _peaks(folder: Path, pid: int, files: ExitStack) -> _Peaks:
         statm = files.enter_context((folder / "statm").open("rb", buffering=0))
         return _PeaksOfProc(status.fileno(), statm.fileno())
     return _PeaksOfPsutil(pid)
-
-
-def parse_status(content: bytes) -> dict[str, float]:
-    """Return what ``/proc/PID/status`` tells, in bytes by field; nothing of a zombie.
-
-    ``VmHWM`` is the peak of the resident set, the others are parts of the present one: ``RssAnon``,
-    ``RssFile`` and ``RssShmem``.
-    """
-    fields = dict(line.split(":", 1) for line in content.decode(errors="replace").splitlines() if ":" in line)
-    return {field: float(fields[field].split()[0]) * 1024 for field in _FIELDS if field in fields}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.machine.gpu.nvml import open_nvml
 from pytest_llm.machine.noise import nvidia, quota, steal, thermal
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -29,11 +29,13 @@ class AllNoise:
         not_covered: The names of the others, and why they are not here.
     """
 
-    def __init__(self, sources: Mapping[str, Source | Absent]) -> None:
+    def __init__(self, sources: Mapping[str, Source | Unavailable]) -> None:
         """Take the sources by name."""
-        self._sources = [source for source in sources.values() if not isinstance(source, Absent)]
-        self.covered = tuple(name for name, source in sources.items() if not isinstance(source, Absent))
-        self.not_covered = {name: found.why for name, found in sources.items() if isinstance(found, Absent)}
+        self._sources = [source for source in sources.values() if not isinstance(source, Unavailable)]
+        self.covered = tuple(name for name, source in sources.items() if not isinstance(source, Unavailable))
+        self.not_covered = {
+            name: found.reason for name, found in sources.items() if isinstance(found, Unavailable)
+        }
 
     def mark(self) -> None:
         """Begin a stretch."""
@@ -49,7 +51,7 @@ def find_noise(
     workers: Callable[[], Collection[int]],
     root: Path = Path("/"),
     processors: Collection[int] | None = None,
-    nvml: Callable[[], Nvml | Absent] = open_nvml,
+    nvml: Callable[[], Nvml | Unavailable] = open_nvml,
 ) -> AllNoise:
     """Return every source that this machine has.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.machine.gpu.nvml import SLOWDOWNS, words
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -63,6 +63,6 @@ class BusyDevices:
         }
 
 
-def find(workers: Callable[[], Collection[int]], nvml: Nvml | Absent) -> BusyDevices | Absent:
-    """Return the source; absent without the library, its driver or a device."""
-    return nvml if isinstance(nvml, Absent) else BusyDevices(nvml, workers)
+def find(workers: Callable[[], Collection[int]], nvml: Nvml | Unavailable) -> BusyDevices | Unavailable:
+    """Return the source; unavailable without the library, its driver or a device."""
+    return nvml if isinstance(nvml, Unavailable) else BusyDevices(nvml, workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 from pytest_llm.system.cgroups import cpu_groups
 from pytest_llm.system.procfs import KernelFile, moved
 
@@ -39,14 +39,14 @@ class UsedUpQuota:
         return [_throttled(group.read()) for group in self._groups]
 
 
-def find(root: Path) -> UsedUpQuota | Absent:
-    """Return the source; absent where no control group counts how often it was stopped."""
+def find(root: Path) -> UsedUpQuota | Unavailable:
+    """Return the source; unavailable where no control group counts how often it was stopped."""
     groups = []
     for folder in cpu_groups(root):
         with suppress(OSError):
             groups.append(KernelFile(folder / "cpu.stat"))
     groups = [group for group in groups if _throttled(group.read())]
-    return UsedUpQuota(groups) if groups else Absent("no control group counts throttling in cpu.stat")
+    return UsedUpQuota(groups) if groups else Unavailable("no control group counts throttling in cpu.stat")
 
 
 def _throttled(text: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from pytest_llm.machine.cpu_time import ProcessorTime, parse_stat
-from pytest_llm.machine.unavailable import Absent
-from pytest_llm.system.procfs import KernelFile
+from pytest_llm.machine.unavailable import Unavailable
+from pytest_llm.system.procfs import KernelFile, ProcessorTime, parse_stat
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,10 +59,10 @@ class Steal:
         return parse_stat(self._stat.read())
 
 
-def find(root: Path) -> Steal | Absent:
-    """Return the source; absent without a ``/proc/stat`` that counts steal."""
+def find(root: Path) -> Steal | Unavailable:
+    """Return the source; unavailable without a ``/proc/stat`` that counts steal."""
     try:
         stat = KernelFile(root / "proc/stat")
     except OSError:
-        return Absent("no /proc/stat")
-    return Steal(stat) if parse_stat(stat.read()) else Absent("/proc/stat counts no steal")
+        return Unavailable("no /proc/stat")
+    return Steal(stat) if parse_stat(stat.read()) else Unavailable("/proc/stat counts no steal")

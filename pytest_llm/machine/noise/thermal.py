@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 from pytest_llm.system.procfs import KernelFile, moved, read_word
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class ThermalThrottling:
         return [counter.read() for counter in self._counters]
 
 
-def find(root: Path, processors: Collection[int] | None = None) -> ThermalThrottling | Absent:
-    """Return the source; absent where the kernel has no such counters, as on AMD and ARM.
+def find(root: Path, processors: Collection[int] | None = None) -> ThermalThrottling | Unavailable:
+    """Return the source; unavailable where the kernel has no such counters, as on AMD and ARM.
 
     Args:
         root: What stands for ``/``.
@@ -56,7 +56,9 @@ def find(root: Path, processors: Collection[int] | None = None) -> ThermalThrott
     for path in _one_of_each(root, processors):
         with suppress(OSError):
             counters.append(KernelFile(path))
-    return ThermalThrottling(counters) if counters else Absent(f"no /{_PROCESSORS}/cpu*/thermal_throttle")
+    return (
+        ThermalThrottling(counters) if counters else Unavailable(f"no /{_PROCESSORS}/cpu*/thermal_throttle")
+    )
 
 
 def _one_of_each(root: Path, processors: Collection[int] | None) -> list[Path]:

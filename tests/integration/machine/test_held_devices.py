@@ -13,11 +13,11 @@ import pytest
 
 from pytest_llm.machine.gpu import nvidia
 from pytest_llm.machine.gpu.device import find_devices
-from pytest_llm.machine.gpu.held import HeldOnDevices
 from pytest_llm.machine.gpu.nvml import open_nvml
-from pytest_llm.machine.memory.anonymous import HeldMemory
+from pytest_llm.machine.gpu.sampler import MemoryOnDevices
+from pytest_llm.machine.memory.anonymous import AnonymousMemory
 from pytest_llm.records import Series
-from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, Holding
+from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, MemoryReading
 from pytest_llm.stats.theil_sen import slopes
 
 if TYPE_CHECKING:
@@ -41,17 +41,19 @@ def script(nvml_script: Script) -> Script:
 
 
 @pytest.fixture
-def held(nvml_library: Callable[..., Library], script: Script, tmp_path: Path) -> HeldMemory:
+def held(nvml_library: Callable[..., Library], script: Script, tmp_path: Path) -> AnonymousMemory:
     """Reads this process, whose anonymous memory stays as it is, on the devices of the library."""
     folder = tmp_path / "proc" / str(OURS)
     folder.mkdir(parents=True)
     (folder / "smaps_rollup").write_text(f"Anonymous: {HOST // 1024} kB\n")
     binding = nvml_library().binding
     find = partial(nvidia.find, lambda: open_nvml(lambda: binding))
-    return HeldMemory(tmp_path / "proc", HeldOnDevices(lambda: find_devices([find])))
+    return AnonymousMemory(tmp_path / "proc", MemoryOnDevices(lambda: find_devices([find])))
 
 
-def test_device_memory_that_grows_with_each_reading_gives_its_slope(held: HeldMemory, script: Script) -> None:
+def test_device_memory_that_grows_with_each_reading_gives_its_slope(
+    held: AnonymousMemory, script: Script
+) -> None:
     readings = []
     for step in range(9):
         script.write("devices 2", f"process 0 {OURS} {2**30 + 3000 * step}", f"process 1 {OURS} {10**9}")
@@ -62,12 +64,12 @@ def test_device_memory_that_grows_with_each_reading_gives_its_slope(held: HeldMe
     assert median(slopes(Series(tuple(each.size for each in told), tokens=16))) == 3000 / 16
 
 
-def test_children_count_and_others_do_not(held: HeldMemory, script: Script) -> None:
+def test_children_count_and_others_do_not(held: AnonymousMemory, script: Script) -> None:
     with subprocess.Popen(["sleep", "60"]) as child:
         script.write("devices 1", f"process 0 {OURS} 70", f"drawing 0 {child.pid} 5", "process 0 1 4000")
         found = held(OURS)
         child.kill()
-    assert found == Holding(HOST + 75, WITH_DEVICES)
+    assert found == MemoryReading(HOST + 75, WITH_DEVICES)
 
 
 @pytest.mark.parametrize(
@@ -82,25 +84,27 @@ def test_children_count_and_others_do_not(held: HeldMemory, script: Script) -> N
     ids=["not available", "not everywhere", "not on it", "no list", "no driver"],
 )
 def test_where_it_is_not_told_by_process_the_host_s_memory_is_all(
-    lines: list[str], held: HeldMemory, script: Script
+    lines: list[str], held: AnonymousMemory, script: Script
 ) -> None:
     script.write("devices 2", "used 0 5000", *lines)
-    assert held(OURS) == Holding(HOST, HOST_ALONE)
+    assert held(OURS) == MemoryReading(HOST, HOST_ALONE)
 
 
-def test_a_device_that_is_lost_in_mid_run_leaves_no_reading_behind(held: HeldMemory, script: Script) -> None:
+def test_a_device_that_is_lost_in_mid_run_leaves_no_reading_behind(
+    held: AnonymousMemory, script: Script
+) -> None:
     there = ["devices 1", f"process 0 {OURS} {2**30}"]
     script.write(*there)
-    assert held(OURS) == Holding(HOST + 2**30, WITH_DEVICES)
+    assert held(OURS) == MemoryReading(HOST + 2**30, WITH_DEVICES)
     for lines in (refused(pynvml.NVML_ERROR_GPU_IS_LOST), ["process 0 1 5"], [f"process 0 {OURS} na"]):
         script.write("devices 1", *lines)
         assert held(OURS) is None
     script.write(*there)
-    assert held(OURS) == Holding(HOST + 2**30, WITH_DEVICES)
+    assert held(OURS) == MemoryReading(HOST + 2**30, WITH_DEVICES)
 
 
 def test_no_library_is_opened_before_something_is_read() -> None:
     def find() -> None:
         raise AssertionError("it was opened")
 
-    HeldMemory(devices=HeldOnDevices(find))  # type: ignore[arg-type]
+    AnonymousMemory(devices=MemoryOnDevices(find))  # type: ignore[arg-type]

@@ -15,15 +15,16 @@ import pytest
 
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.memory import rss
-from pytest_llm.machine.memory.rss import ProcessMemory, parse_status
+from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.machine.memory.sampler import Ticker
+from pytest_llm.system.procfs import sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llm.records import Series
 
-STATUS = b"""Name:\tpython
+STATUS = """Name:\tpython
 VmPeak:\t  999999 kB
 VmHWM:\t  204800 kB
 VmRSS:\t  180000 kB
@@ -35,7 +36,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def test_the_peak_and_the_parts_of_the_present_are_read_in_bytes() -> None:
-    assert parse_status(STATUS) == {
+    fields = ("VmHWM", "RssAnon", "RssFile", "RssShmem")
+    assert sizes(STATUS, fields) == {
         "VmHWM": 200 * 2**20,
         "RssAnon": 64 * 2**20,
         "RssFile": 116 * 2**20,
@@ -44,7 +46,7 @@ def test_the_peak_and_the_parts_of_the_present_are_read_in_bytes() -> None:
 
 
 def test_a_process_that_just_ended_has_no_memory() -> None:
-    assert parse_status(b"Name:\tpython\nState:\tZ (zombie)\n") == {}
+    assert sizes("Name:\tpython\nState:\tZ (zombie)\n", ("VmHWM",)) == {}
 
 
 def status_of(folder: Path, *, peak: int, anonymous: int, file: int = 0, shared: int = 0) -> None:
@@ -168,11 +170,16 @@ def test_threads_are_what_affinity_cores_and_quota_all_allow(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    monkeypatch.setattr(fingerprint, "_CGROUP_QUOTA", tmp_path / "cpu.max")
+    for name, content in {
+        "proc/self/cgroup": "0::/\n",
+        "proc/self/mountinfo": "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup rw\n",
+        "sys/fs/cgroup/cpu.max": quota,
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(allowed)), raising=False)
     monkeypatch.setattr(psutil, "cpu_count", lambda logical: physical)
-    assert fingerprint.usable_cores() == expected
+    assert fingerprint.usable_cores(tmp_path) == expected
 
 
 def test_the_fingerprint_names_the_machine_and_stays() -> None:
@@ -183,7 +190,7 @@ def test_the_fingerprint_names_the_machine_and_stays() -> None:
 
 def test_another_part_makes_another_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint.fingerprint()
-    monkeypatch.setattr(fingerprint, "_cpu_model", lambda: "another CPU")
+    monkeypatch.setattr(fingerprint, "cpu_model", lambda: "another CPU")
     assert fingerprint.fingerprint() != before
 
 

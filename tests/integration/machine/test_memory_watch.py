@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import UsageError
-from pytest_llm.machine.gpu.device import Found
+from pytest_llm.machine.gpu.device import DeviceList
 from pytest_llm.machine.memory.fixture import MemoryWatch
 from pytest_llm.records.device_memory import DEVICE_CHANGE, HOST_ALONE, PER_PROCESS, WITH_DEVICES
 
@@ -47,7 +47,7 @@ def test_what_a_device_had_before_does_not_count_where_processes_are_not_told(
 
 
 def test_without_a_device_there_is_a_reason() -> None:
-    with MemoryWatch(lambda: Found((), "no library")).watch() as seen:
+    with MemoryWatch(lambda: DeviceList((), "no library")).watch() as seen:
         pass
     assert seen.peak_vram is None
     assert "no library" in seen.vram_note

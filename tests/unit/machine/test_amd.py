@@ -11,7 +11,7 @@ import pytest
 from pytest_llm.machine.gpu import amd
 from pytest_llm.machine.gpu.device import Condition, UnreadableError, find_devices
 from pytest_llm.machine.gpu.sampler import DeviceMemory
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 from pytest_llm.records import Series
 from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS
 
@@ -65,7 +65,7 @@ def a_process(pid: int, size: object) -> dict[str, object]:
 
 def the_device(library: Library) -> amd.AmdDevice:
     found = amd.find(lambda: library)
-    assert not isinstance(found, Absent)
+    assert not isinstance(found, Unavailable)
     return found[0]
 
 
@@ -111,9 +111,9 @@ def refuse(error: Exception) -> Any:
     ],
 )
 def test_without_the_library_it_is_absent(error: Exception, why: str) -> None:
-    assert amd.find(lambda: refuse(error)) == Absent(why)
+    assert amd.find(lambda: refuse(error)) == Unavailable(why)
 
 
 def test_without_driver_or_device_it_is_absent() -> None:
-    assert amd.find(lambda: Library(init="no driver")) == Absent("amdsmi: no driver")
-    assert amd.find(lambda: Library(handles=[])) == Absent("amdsmi finds no device")
+    assert amd.find(lambda: Library(init="no driver")) == Unavailable("amdsmi: no driver")
+    assert amd.find(lambda: Library(handles=[])) == Unavailable("amdsmi finds no device")

@@ -14,7 +14,7 @@ from pytest_llm.machine import advice as advising
 from pytest_llm.machine.advice import advice
 from pytest_llm.machine.conditions import Conditions, Gpu, System, read_conditions
 from pytest_llm.machine.gpu.nvml import Nvml, open_nvml
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 from .things import CPU, VERSION_2, Library
 
@@ -58,8 +58,8 @@ class Still(System):
         return self._affinity
 
 
-def no_gpu() -> Absent:
-    return Absent("none")
+def no_gpu() -> Unavailable:
+    return Unavailable("none")
 
 
 def conditions_of(tree: Tree, system: System | None = None) -> Conditions:

@@ -6,7 +6,7 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
-from pytest_llm.machine.gpu.device import Condition, Found, UnreadableError
+from pytest_llm.machine.gpu.device import Condition, DeviceList, UnreadableError
 from pytest_llm.machine.gpu.sampler import DeviceMemory
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Card:
 def peak(card: Card, *sizes: int) -> float:
     """Watch while the process holds these sizes, one after another."""
     ticker = ByHand()
-    with DeviceMemory(Found((card,), ""), cast("Ticker", ticker)).watch(MINE) as seen:
+    with DeviceMemory(DeviceList((card,), ""), cast("Ticker", ticker)).watch(MINE) as seen:
         card.asked = 0
         for card.mine in sizes:
             ticker.tick()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.machine.memory.anonymous import HeldMemory, file_shares
+from pytest_llm.machine.memory.anonymous import AnonymousMemory, file_shares
 from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES
 
 ROLLUP = """00400000-7fff00000000 ---p 00000000 00:00 0    [rollup]
@@ -40,17 +40,17 @@ def proc(tmp_path: Path, **files: str) -> Path:
 
 
 def test_what_is_held_is_anonymous_swapped_out_or_not(tmp_path: Path) -> None:
-    assert HeldMemory(proc(tmp_path, smaps_rollup=ROLLUP))(7) == (65 * 2**20, HOST_ALONE)
+    assert AnonymousMemory(proc(tmp_path, smaps_rollup=ROLLUP))(7) == (65 * 2**20, HOST_ALONE)
 
 
 def test_what_devices_tell_is_added(tmp_path: Path) -> None:
-    held = HeldMemory(proc(tmp_path, smaps_rollup=ROLLUP), devices=lambda pid: pid * 2.0**20)
+    held = AnonymousMemory(proc(tmp_path, smaps_rollup=ROLLUP), devices=lambda pid: pid * 2.0**20)
     assert held(7) == ((65 + 7) * 2**20, WITH_DEVICES)
 
 
 def test_devices_that_no_longer_tell_leave_no_reading_behind(tmp_path: Path) -> None:
     told = iter([None, 5.0, None, 5.0])
-    held = HeldMemory(proc(tmp_path, smaps_rollup=ROLLUP), devices=lambda _: next(told))
+    held = AnonymousMemory(proc(tmp_path, smaps_rollup=ROLLUP), devices=lambda _: next(told))
     host = 65 * 2**20
     assert [held(7) for _ in range(4)] == [
         (host, HOST_ALONE),
@@ -62,21 +62,21 @@ def test_devices_that_no_longer_tell_leave_no_reading_behind(tmp_path: Path) -> 
 
 def test_without_a_sum_over_pages_the_counters_are_read(tmp_path: Path) -> None:
     status = "VmRSS:\t 9999 kB\nRssAnon:\t 2048 kB\nVmSwap:\t 1024 kB\n"
-    assert HeldMemory(proc(tmp_path, status=status))(7) == (3 * 2**20, HOST_ALONE)
+    assert AnonymousMemory(proc(tmp_path, status=status))(7) == (3 * 2**20, HOST_ALONE)
 
 
 @pytest.mark.parametrize("files", [{}, {"smaps_rollup": "", "status": "State: Z (zombie)\n"}])
 def test_a_process_that_is_gone_holds_nothing_that_could_be_told(
     files: dict[str, str], tmp_path: Path
 ) -> None:
-    assert HeldMemory(proc(tmp_path, **files))(7) is None
-    assert HeldMemory(tmp_path)(8) is None
+    assert AnonymousMemory(proc(tmp_path, **files))(7) is None
+    assert AnonymousMemory(tmp_path)(8) is None
 
 
 def test_without_proc_it_is_what_is_the_process_s_own(tmp_path: Path) -> None:
     import os
 
-    held = HeldMemory(tmp_path / "nowhere")(os.getpid())
+    held = AnonymousMemory(tmp_path / "nowhere")(os.getpid())
     assert held is not None
     assert held.size > 2**20
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.machine.cpu_time import ProcessorTime, parse_stat
-from pytest_llm.system.procfs import KernelFile, moved, parse_list, read_word
+from pytest_llm.system.procfs import KernelFile, ProcessorTime, moved, parse_list, parse_stat, read_word
 
 if TYPE_CHECKING:
     from .things import Tree

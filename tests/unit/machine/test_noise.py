@@ -10,7 +10,7 @@ import pytest
 
 from pytest_llm.machine.gpu.nvml import open_nvml
 from pytest_llm.machine.noise import find_noise, quota, steal, thermal
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 from .things import CPU, VERSION_2, Library
 
@@ -120,8 +120,8 @@ def test_without_counted_steal_the_source_is_absent(text: str | None, why: str, 
     if text is not None:
         tree.write("proc/stat", text)
     source = steal.find(tree.root)
-    assert isinstance(source, Absent)
-    assert why in source.why
+    assert isinstance(source, Unavailable)
+    assert why in source.reason
 
 
 def found_thermal(tree: Tree, processors: set[int]) -> thermal.ThermalThrottling:
@@ -164,7 +164,7 @@ def test_a_counter_that_processors_share_is_read_once(tree: Tree) -> None:
 def test_without_thermal_counters_the_source_is_absent(tree: Tree) -> None:
     tree.write(f"{CPU}/cpu0/topology/thread_siblings_list", "0")
     source = thermal.find(tree.root)
-    assert source == Absent("no /sys/devices/system/cpu/cpu*/thermal_throttle")
+    assert source == Unavailable("no /sys/devices/system/cpu/cpu*/thermal_throttle")
 
 
 def cpu_stat(tree: Tree, group: str, times: int, micros: int) -> None:
@@ -221,7 +221,7 @@ def test_stops_are_counted_by_version_1_in_nanoseconds(tree: Tree) -> None:
 def test_without_a_group_that_counts_the_source_is_absent(tree: Tree) -> None:
     tree.groups("0::/", VERSION_2)
     tree.write("sys/fs/cgroup/cpu.stat", "usage_usec 5")
-    assert isinstance(quota.find(tree.root), Absent)
+    assert isinstance(quota.find(tree.root), Unavailable)
 
 
 def everything(tree: Tree, library: Library) -> AllNoise:

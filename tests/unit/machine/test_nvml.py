@@ -8,7 +8,7 @@ import pytest
 from pytest_llm.machine.gpu import nvml
 from pytest_llm.machine.gpu.nvml import LASTING_LIMITS, SLOWDOWNS, Nvml, open_nvml, words
 from pytest_llm.machine.noise import nvidia
-from pytest_llm.machine.unavailable import Absent
+from pytest_llm.machine.unavailable import Unavailable
 
 from .things import Library, NVMLError
 
@@ -101,20 +101,20 @@ def no_module() -> object:
 
 
 def test_without_the_binding_the_library_is_absent() -> None:
-    assert open_nvml(no_module) == Absent("pynvml is not installed")
+    assert open_nvml(no_module) == Unavailable("pynvml is not installed")
 
 
 @pytest.mark.parametrize("error", ["NVML Shared Library Not Found", "Driver Not Loaded"])
 def test_without_library_or_driver_it_is_absent(error: str) -> None:
-    assert open_nvml(lambda: Library(init_error=error)) == Absent(f"NVML: {error}")
+    assert open_nvml(lambda: Library(init_error=error)) == Unavailable(f"NVML: {error}")
 
 
 def test_without_a_device_it_is_absent() -> None:
-    assert open_nvml(lambda: Library(reasons=[])) == Absent("NVML finds no device")
+    assert open_nvml(lambda: Library(reasons=[])) == Unavailable("NVML finds no device")
 
 
 def test_an_absent_library_is_an_absent_source() -> None:
-    assert nvidia.find(lambda: OURS, Absent("NVML: none")) == Absent("NVML: none")
+    assert nvidia.find(lambda: OURS, Unavailable("NVML: none")) == Unavailable("NVML: none")
 
 
 class OldDriver(Library):
@@ -154,5 +154,5 @@ def test_the_bits_are_those_of_the_real_binding() -> None:
 
 def test_the_real_binding_is_opened_or_absent_but_never_raises() -> None:
     found = open_nvml()
-    assert isinstance(found, Absent) or found.devices
+    assert isinstance(found, Unavailable) or found.devices
     assert nvml.words(0x0C, LASTING_LIMITS) == words(0x04, LASTING_LIMITS) == ("power cap",)

@@ -9,7 +9,7 @@ import pytest
 from pytest_llm.errors import WorkerDiedError
 from pytest_llm.measure.leaks import READINGS, STEPS, leak_series
 from pytest_llm.records import Campaign, Run, Series, Workload
-from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, Holding
+from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, MemoryReading
 from pytest_llm.stats.summary import summarize_all
 from tests.bare import MODEL, SUBJECT
 
@@ -24,11 +24,11 @@ LEAK = "leaked_bytes_per_token"
 def run(machine: Machine, *workloads: Workload, leaks: tuple[Workload, ...], per_token: float = 0.0) -> Run:
     """The run of the first workload, of a subject that keeps so many bytes of each generated token."""
 
-    def held(pid: int) -> Holding:
-        return Holding(1e8 + per_token * machine.generated, WITH_DEVICES)
+    def held(pid: int) -> MemoryReading:
+        return MemoryReading(1e8 + per_token * machine.generated, WITH_DEVICES)
 
     campaign = Campaign(SUBJECT, workloads, 3, leaks=leaks)
-    outcomes = measure_solo(campaign, machine, held=held)
+    outcomes = measure_solo(campaign, machine, anonymous=held)
     found = outcomes[workloads[0]]
     if isinstance(found, Exception):
         raise found
@@ -36,7 +36,7 @@ def run(machine: Machine, *workloads: Workload, leaks: tuple[Workload, ...], per
 
 
 def has_readings(session: Session) -> bool:
-    return "held" in session.series
+    return "anonymous_memory" in session.series
 
 
 def test_the_slope_is_what_is_kept_of_each_token() -> None:
@@ -49,7 +49,9 @@ def test_every_sequence_s_tokens_count(parallel: int) -> None:
     work = Workload(prompt_tokens=8, generate_tokens=4, parallel=parallel)
     found = run(Machine(), work, leaks=(work,), per_token=100.0)
     assert found.measurements[LEAK].value == pytest.approx(100.0)
-    assert found.sessions[-1].series["held"].tokens == 12 * parallel  # the room that the workload has
+    assert (
+        found.sessions[-1].series["anonymous_memory"].tokens == 12 * parallel
+    )  # the room that the workload has
 
 
 def test_a_process_of_its_own_is_watched_after_all_sessions_and_only_once() -> None:
@@ -57,7 +59,7 @@ def test_a_process_of_its_own_is_watched_after_all_sessions_and_only_once() -> N
     found = run(machine, CHAT, leaks=(CHAT,))
     assert machine.events == ["start", "close"] * 4
     assert [has_readings(each) for each in found.sessions] == [False, False, True]
-    series = found.sessions[-1].series["held"]
+    series = found.sessions[-1].series["anonymous_memory"]
     assert (len(series.values), series.tokens, series.note) == (READINGS + 1, STEPS, WITH_DEVICES)
 
 
@@ -98,10 +100,12 @@ def test_each_reading_is_told() -> None:
     assert told.looks == [("watching for leaks", number, READINGS) for number in range(READINGS + 1)]
 
 
-@pytest.mark.parametrize("odd", [None, Holding(5e8, HOST_ALONE)])
-def test_a_reading_that_is_not_like_the_others_leaves_none_to_judge_by(odd: Holding | None) -> None:
+@pytest.mark.parametrize("odd", [None, MemoryReading(5e8, HOST_ALONE)])
+def test_a_reading_that_is_not_like_the_others_leaves_none_to_judge_by(odd: MemoryReading | None) -> None:
     machine = Machine()
-    readings = iter([Holding(6e8, WITH_DEVICES)] * 9 + [odd] + [Holding(6e8, WITH_DEVICES)] * READINGS)
+    readings = iter(
+        [MemoryReading(6e8, WITH_DEVICES)] * 9 + [odd] + [MemoryReading(6e8, WITH_DEVICES)] * READINGS
+    )
     found = leak_series(machine.start(SUBJECT, MODEL), CHAT, lambda _: next(readings), lambda *_: None)
     reason = "what the process holds, or a device for it, was not told at every reading"
-    assert found == {"held": Series((), STEPS, reason)}
+    assert found == {"anonymous_memory": Series((), STEPS, reason)}

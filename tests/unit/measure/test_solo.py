@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import JSON
     from pytest_llm.records.generation import GGUFModel
-    from pytest_llm.records.protocols import Held
+    from pytest_llm.records.protocols import AnonymousReader
 
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
@@ -189,7 +189,10 @@ class Unasked:
 
 
 def measure_solo(
-    campaign: Campaign, machine: Machine, told: Told | None = None, held: Held = lambda _: None
+    campaign: Campaign,
+    machine: Machine,
+    told: Told | None = None,
+    anonymous: AnonymousReader = lambda _: None,
 ) -> Mapping[Workload, Run | EngineError]:
     context = MeasurementContext(
         probe=PretendedMemory(),
@@ -199,7 +202,7 @@ def measure_solo(
         coin=Unasked().flip,
         room=lambda: 0.0,
         patience=math.inf,
-        held=held,
+        anonymous=anonymous,
     )
     return measure(campaign, (Side(SUBJECT, MODEL, machine),), rule_for("normal", 1), context)
 

@@ -37,7 +37,7 @@ def rising(per_token: float, readings: int = 33, tokens: int = 16, spread: float
 
 
 def leaked(series: Series) -> float:
-    return summarize_all([Session({}), Session({"held": series})])[LEAK.name].value
+    return summarize_all([Session({}), Session({"anonymous_memory": series})])[LEAK.name].value
 
 
 def test_a_slope_is_bytes_by_token_and_noted_in_one_session_only() -> None:
@@ -94,7 +94,7 @@ def test_readings_that_never_change_have_an_interval_without_width() -> None:
 
 
 def test_a_limit_is_judged_on_the_slope_and_told_with_its_interval() -> None:
-    found = a_run(Session({}), Session({"held": rising(100_000.0)}))
+    found = a_run(Session({}), Session({"anonymous_memory": rising(100_000.0)}))
     (over,) = judge_limits(found, [Limit(LEAK, 10_000.0)])
     assert over.verdict is Verdict.OVER_LIMIT
     assert headline(over) == (
