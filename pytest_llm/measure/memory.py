@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Series
-from pytest_llm.records.device_memory import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, TOLD_BY_GGML, is_untold
+from pytest_llm.records.device_memory import (
+    ALLOCATED,
+    DEVICE_CHANGE,
+    PER_PROCESS,
+    REPORTED_BY_GGML,
+    is_untold,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +56,7 @@ def memory_series(
         buffers = allocated(effective_options)
         taken = None if buffers is None else sum(buffers.values())
         found[VRAM] = believed(found[VRAM], taken, sum(on_devices.values()))
-        sources: dict[str, Mapping[str, float] | None] = {ALLOCATED: buffers, TOLD_BY_GGML: on_devices}
+        sources: dict[str, Mapping[str, float] | None] = {ALLOCATED: buffers, REPORTED_BY_GGML: on_devices}
         by_device = sources.get(found[VRAM].note)
         if by_device is not None:
             found = {name: each for name, each in found.items() if not name.startswith(_OF_A_DEVICE)}
@@ -97,7 +103,7 @@ def believed(seen: Series, buffers: float | None, told: float) -> Series:
     if not buffers:
         return seen if peak else Series((), note=_NOT_ON_A_DEVICE)
     if is_untold(seen) and told >= _LEAST_SEEN * buffers:
-        return Series((told,), note=TOLD_BY_GGML)
+        return Series((told,), note=REPORTED_BY_GGML)
     if is_untold(seen) or (seen.values and peak < _LEAST_SEEN * buffers):
         return Series((buffers,), note=ALLOCATED)
     return seen

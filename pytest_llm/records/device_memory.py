@@ -11,7 +11,7 @@ PER_PROCESS = "per process"
 # How much more of the device was in use than before the load, with nobody else on it.
 DEVICE_CHANGE = "change of the device"
 # How much less of the devices ggml says is free than before the load.
-TOLD_BY_GGML = "change told by ggml"
+REPORTED_BY_GGML = "change reported by ggml"
 # The sum of the buffers that llama.cpp says it allocated: without the driver's and the backend's own needs.
 ALLOCATED = "allocated by llama.cpp"
 

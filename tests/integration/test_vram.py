@@ -95,7 +95,7 @@ def test_where_nothing_tells_it_is_not_covered_and_no_pass(
 
 @pytest.mark.parametrize(
     ("device_mib", "size", "how"),
-    [("7", "7.000 MiB", "change told by ggml"), ("2", "6.000 MiB", "allocated by llama.cpp")],
+    [("7", "7.000 MiB", "change reported by ggml"), ("2", "6.000 MiB", "allocated by llama.cpp")],
 )
 def test_without_a_library_ggml_is_asked_and_believed_if_it_saw_what_was_allocated(
     device_mib: str,

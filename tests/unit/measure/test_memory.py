@@ -8,7 +8,7 @@ import pytest
 
 from pytest_llm.measure.memory import allocated, believed, beside_another, memory_series
 from pytest_llm.records import Series, Workload
-from pytest_llm.records.device_memory import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, TOLD_BY_GGML, untold
+from pytest_llm.records.device_memory import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, REPORTED_BY_GGML, untold
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -140,7 +140,7 @@ def test_no_memory_at_all_is_no_figure() -> None:
 
 @pytest.mark.parametrize("told", [90, 100, 400])
 def test_without_a_library_the_change_that_ggml_tells_comes_before_buffers(told: float) -> None:
-    assert believed(untold("none"), 100, told) == peak(told, TOLD_BY_GGML)
+    assert believed(untold("none"), 100, told) == peak(told, REPORTED_BY_GGML)
 
 
 @pytest.mark.parametrize("told", [0, 89])
@@ -165,7 +165,7 @@ def test_what_ggml_tells_of_several_devices_is_summed_and_listed() -> None:
     seen = {"peak_vram": untold("none")}
     told = {"Vulkan0": 130.0 * MIB, "Vulkan1": 0.0}
     assert memory_series(seen, seen, CHAT, ON_VULKAN, told) == {
-        "peak_vram": Series((130.0 * MIB,), note=TOLD_BY_GGML),
+        "peak_vram": Series((130.0 * MIB,), note=REPORTED_BY_GGML),
         "gpu_Vulkan0_vram": Series((130.0 * MIB,)),
     }
 
@@ -179,7 +179,7 @@ def test_what_is_told_by_process_is_read_in_every_session() -> None:
         assert beside_another(own, {"peak_vram": peak(6)}, first=first) == own
 
 
-@pytest.mark.parametrize("note", [DEVICE_CHANGE, TOLD_BY_GGML, ALLOCATED])
+@pytest.mark.parametrize("note", [DEVICE_CHANGE, REPORTED_BY_GGML, ALLOCATED])
 def test_what_is_told_by_device_is_taken_from_when_the_subject_was_alone_and_stands_once(note: str) -> None:
     own = {"peak_vram": STRANGER, "peak_ram": Series((1.0,)), "gpu_0_clock": Series((2.0,))}
     alone = {"peak_vram": peak(6, note), "peak_ram": Series((3.0,)), "gpu_0_clock": Series((4.0,))}
