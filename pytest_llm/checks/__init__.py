@@ -1,6 +1,6 @@
 """From a run and what was asked of it to verdicts, each able to explain itself."""
 
-from pytest_llm.checks.baseline import alike, screen_run
+from pytest_llm.checks.baseline import alike, check_stored_runs
 from pytest_llm.checks.comparison import compare_runs
 from pytest_llm.checks.drift import compare, compare_sides
 from pytest_llm.checks.explain import explain, failing, notes, verdicts, worst
@@ -13,6 +13,7 @@ from pytest_llm.checks.output.verdict import judge_output, not_covered_output, w
 __all__ = [
     "NOT_QUALIFIED",
     "alike",
+    "check_stored_runs",
     "compare",
     "compare_runs",
     "compare_sides",
@@ -23,7 +24,6 @@ __all__ = [
     "judge_output",
     "not_covered_output",
     "notes",
-    "screen_run",
     "slower_phases",
     "verdicts",
     "without_reference",

@@ -1,4 +1,4 @@
-"""A run against the stored runs of the same test on the same machine."""
+"""Baseline checks: a run against what is stored of its test."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore, FoundFacts
     from pytest_llm.records import Gate, Run, StoredRun, TestKey
 
-# The engine of which any release can be had again.
+# The engine whose releases can be installed again.
 _WITH_RELEASES = "llama-cpp-python"
-# How a value was read that says nothing of it.
+# Shown for a value without a note on how it was read.
 _UNNOTED = "nothing noted"
 NEVER_RECORDED = "the output of this test was never recorded"
 
 
-def screen_by(
+def check_baseline(
     stored: BaselineStore | Missing, key: TestKey, run: Run, gate: Gate, family: int
 ) -> BaselineCheck:
     """Judge one metric of a run by the runs that are stored of its test.
@@ -38,9 +38,9 @@ def screen_by(
         stored if isinstance(stored, Missing) else stored.look_up(key, gate.metric.name, Conditions.of(run))
     )
     if isinstance(found, Missing):
-        return screen_run(run, gate, (), family, missing=found.reason)
+        return check_stored_runs(run, gate, (), family, missing=found.reason)
     comparable, left_out = alike(found.runs, run.how_read(gate.metric))
-    return screen_run(run, gate, comparable, family, missing=left_out, left_out=left_out)
+    return check_stored_runs(run, gate, comparable, family, missing=left_out, left_out=left_out)
 
 
 def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift:
@@ -75,7 +75,7 @@ def stored_snapshot(stored: BaselineStore | Missing, key: TestKey, run: Run) -> 
     return StoredSnapshot(decode(OutputSnapshot, found.invariants[OUTPUT_SNAPSHOT]), found.provenance)
 
 
-def screen_run(
+def check_stored_runs(
     run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = "", left_out: str = ""
 ) -> BaselineCheck:
     """Judge one metric of a run by stored runs.
@@ -83,8 +83,8 @@ def screen_run(
     Args:
         run: What was measured now.
         gate: Which metric, and its tolerance.
-        stored: Earlier runs of the test under the same conditions; empty if there is nothing to compare with.
-        family: How many gates of this invocation share the error rate.
+        stored: Earlier runs of the test under the same conditions; may be empty.
+        family: How many verdicts share the error rate.
         missing: Why there are no stored runs.
         left_out: Which ones are not among them, and why.
     """
@@ -112,14 +112,14 @@ def screen_run(
 
 
 def alike(stored: Sequence[StoredRun], how: str) -> tuple[list[StoredRun], str]:
-    """Return the stored runs that were read as a new one was, and which others are left out, and why.
+    """Return the stored runs that were read in the same way as a new one, and why others are left out.
 
     Args:
         stored: Earlier runs of the test under the same conditions.
-        how: How the metric was read in the new run; "" where there is one way only.
+        how: How the metric was read in the new run; "" if there is only one way.
 
     Returns:
-        The runs, and "" where no other is left out. Where all are, the second says what to do about it.
+        The runs, and "" if none is left out. If all are, the second says what to do about it.
     """
     found = [each for each in stored if each.note == how]
     others = [each for each in stored if each.note != how]
@@ -127,28 +127,28 @@ def alike(stored: Sequence[StoredRun], how: str) -> tuple[list[StoredRun], str]:
         return found, ""
     then = ", ".join(dict.fromkeys(each.note or _UNNOTED for each in others))
     if found:
-        return found, f"{len(others)} more left out, read otherwise: {then}"
+        return found, f"{len(others)} more left out, read in another way: {then}"
     return found, (
-        f"read otherwise: {then} when recorded, {how or _UNNOTED} now; record it anew with "
+        f"read in another way: {then} when recorded, {how or _UNNOTED} now; record it again with "
         "--llm-update-baselines=append"
     )
 
 
 def notes(baseline_checks: Sequence[BaselineCheck]) -> list[str]:
-    """Say what is worth knowing although it fails nothing: what improved, and what could not be said."""
-    told = [each for each in baseline_checks if each.verdict not in (Verdict.REGRESSED, Verdict.PASS)]
-    unsaid: dict[str, list[str]] = {}
-    for each in told:
+    """Return a line for each verdict that is neither a pass nor a failure."""
+    notable = [each for each in baseline_checks if each.verdict not in (Verdict.REGRESSED, Verdict.PASS)]
+    unknown: dict[str, list[str]] = {}
+    for each in notable:
         if each.value is None:
-            unsaid.setdefault(f"{each.verdict.value}, {each.reason}", []).append(each.gate.metric.title)
+            unknown.setdefault(f"{each.verdict.value}, {each.reason}", []).append(each.gate.metric.title)
     return [
-        *(headline(each) for each in told if each.value is not None),
-        *(f"{', '.join(titles)}: {reason}" for reason, titles in unsaid.items()),
+        *(summary(each) for each in notable if each.value is not None),
+        *(f"{', '.join(titles)}: {reason}" for reason, titles in unknown.items()),
     ]
 
 
-def headline(baseline_check: BaselineCheck) -> str:
-    """Say in one line what the verdict rests on."""
+def summary(baseline_check: BaselineCheck) -> str:
+    """Return one line with the numbers of a verdict."""
     metric = baseline_check.gate.metric
     if baseline_check.measurement is None:
         return baseline_check.reason
@@ -167,12 +167,12 @@ def _remark(baseline_check: BaselineCheck) -> str:
         doubt = f"a loss of {ratio(baseline_check.gate.tolerance)} can be neither called nor ruled out"
         return f": inconclusive, {baseline_check.reason or doubt}"
     if baseline_check.verdict is Verdict.IMPROVED:
-        return ": better than the baseline, which now hides a loss of as much; replace it"
+        return ": better than the baseline: update it, or a later loss of that size goes unnoticed"
     return ""
 
 
 def next_step(baseline_checks: Sequence[BaselineCheck], run: Run, nodeid: str) -> str:
-    """Say what would settle a doubt, or "" where there is none."""
+    """Return the command that settles a doubt; "" if there is none."""
     doubtful = [
         each
         for each in baseline_checks
@@ -187,16 +187,16 @@ def next_step(baseline_checks: Sequence[BaselineCheck], run: Run, nodeid: str) -
             "next: the baseline is of the same release, so ask what this machine can tell: "
             f"pytest {nodeid} --llm-bench --llm-aa"
         )
-    # The newest one: the last that was thought to be fine.
+    # The newest build is the last one without a known regression.
     engine, _, version = others[-1].partition(" ")
     if engine != _WITH_RELEASES:
-        return ""  # a number of a program says nothing of where it lies
+        return ""  # a program's version does not say where the program is
     release = f"{engine}@{version}"
     return f"next: pytest {nodeid} --llm-bench --llm-against {release} settles it"
 
 
 def context(baseline_check: BaselineCheck) -> list[str]:
-    """Say which builds the stored runs are of, and from when."""
+    """Return one line: the builds of the stored runs, and their dates."""
     if not baseline_check.stored:
         return []
     builds: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""A candidate against a reference that was measured in the same sessions."""
+"""Comparisons: a candidate against a reference that was measured in the same sessions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
-    """Judge one metric of a candidate by its reference, once no session can follow.
+    """Judge one metric of a candidate by its reference, after the last session.
 
     Args:
         run: What was measured of both.
@@ -42,7 +42,7 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     ratios = log_ratios(metric, run)
     decision = conclude(decide_any(rule, asked, ratios))
     assert decision.verdict is not None
-    told = decision.change is not None
+    known = decision.change is not None
     return Comparison(
         decision.verdict,
         asked,
@@ -53,9 +53,9 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
         decision.sessions,
         change_of(metric, decision.change) if decision.change is not None else None,
         interval_of(metric, decision.interval) if decision.interval is not None else None,
-        decision.p_regressed if told else None,
+        decision.p_regressed if known else None,
         decision.p_improved,
-        decision.p_ok if told else None,
+        decision.p_ok if known else None,
         decision.mde,
         _why(run, asked, decision.sessions) if decision.verdict is Verdict.INCONCLUSIVE else "",
         1 - rule.alpha,
@@ -75,8 +75,8 @@ def _why(run: PairedRun, asked: Gate | Claim, sessions: int) -> str:
     return f"a loss of {ratio(asked.tolerance)} can be neither called nor ruled out"
 
 
-def headline(comparison: Comparison) -> str:
-    """Say in one line what the verdict rests on."""
+def summary(comparison: Comparison) -> str:
+    """Return one line with the numbers of a verdict."""
     metric, found = comparison.asked.metric, comparison
     if found.candidate is None or found.reference is None or found.change is None:
         return found.reason if found.candidate is None else f"{metric.title}: {found.reason}"
@@ -100,7 +100,7 @@ def _remark(comparison: Comparison) -> str:
 
 
 def next_step(comparisons: Sequence[Comparison], nodeid: str) -> str:
-    """Say what finds the guilty release, "" where nothing regressed from one release to a later one."""
+    """Return the command that finds the culprit; "" if no metric regressed between two releases."""
     for each in comparisons:
         if each.verdict is Verdict.REGRESSED and isinstance(each.asked, Gate):
             good, bad = _release(each.run.reference), _release(each.run.candidate)
@@ -110,7 +110,7 @@ def next_step(comparisons: Sequence[Comparison], nodeid: str) -> str:
 
 
 def _release(side: Run) -> Version | None:
-    """Return which release of llama-cpp-python was measured, None where it is not just a release."""
+    """Return the release of llama-cpp-python that was measured; None if it is not just a release."""
     asked = side.subject.build
     if not (isinstance(asked, Installed) or (isinstance(asked, Release) and not asked.settings)):
         return None
@@ -121,7 +121,7 @@ def _release(side: Run) -> Version | None:
 
 
 def context(comparison: Comparison) -> list[str]:
-    """Say what it was compared with."""
+    """Return lines on the reference and on how it was measured."""
     run = comparison.run
     lines = [f"reference {run.reference.build}"]
     if isinstance(comparison.asked, Claim):

@@ -1,4 +1,4 @@
-"""What a run holds of a metric."""
+"""Coverage: if a run has a metric, and why not."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def measured(run: Run, metric: Metric) -> Measurement | None:
-    """Return a metric over all sessions; None if one cannot tell it, or told it in another way."""
+    """Return a metric over all sessions; None if one lacks it or read it in another way."""
     found = series_of(metric, run.sessions)
     return summarize(metric, found) if found else None
 
 
 def not_covered(run: Run, metric: Metric) -> str:
-    """Say why there is nothing of a metric."""
+    """Return why a run does not have a metric."""
     engine = ENGINES.get(run.build.engine)
     if engine is not None and engine.covers:
         return f"{metric.title} cannot be had: {engine.covers}"

@@ -1,4 +1,4 @@
-"""What a subject shows before any timing, against what is stored of it or what a reference shows."""
+"""Drift: invariants of a subject against stored ones or those of a reference."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMPILED_WITH = "compiled_with"
 
 # Every release builds another graph: its size is in the results, and says nothing of the configuration. The
 # same holds for the buffers that it is computed in. What was predicted of memory follows from all the rest.
-_TOLD_ALONE = {"graph_nodes", "memory"}
+_NOT_COMPARED = {"graph_nodes", "memory"}
 _BUFFERS = "buffers_mib"
 _COMPARED_BUFFERS = ("model", "KV", "RS", "output")
 
@@ -49,13 +49,13 @@ _STATED: dict[str, tuple[str, tuple[JSON, ...]]] = {
 
 
 def compare(stored: StoredInvariants, now: Mapping[str, JSON]) -> Drift:
-    """Compare facts that both sides have; a fact that only one of them has says nothing."""
+    """Compare the invariants that both sides have."""
     differences = tuple(_differences(stored.invariants, now, _rounded(stored.invariants, now)))
     return Drift(differences, stored=stored, output=has_output(stored.invariants, now))
 
 
 def compare_sides(run: PairedRun) -> Drift:
-    """Compare everything that both sides of a pair show; what was asked for is told, and is no drift."""
+    """Compare the invariants of both sides of a pair; differences that were asked for are no drift."""
     theirs, ours = _shown(run.reference), _shown(run.candidate)
     reasons = {**_rounded(theirs, ours), **expected(run)}
     lost, gained = features_apart(run.reference.build, run.candidate.build)
@@ -87,7 +87,7 @@ def _differences(
 
 
 def _rounded(before: Mapping[str, JSON], now: Mapping[str, JSON]) -> dict[str, str]:
-    """Excuse other greedy output whose first other token was as good as another."""
+    """Excuse a different greedy output if its first different token was a near tie."""
     first, second, leads = before.get(_GREEDY), now.get(_GREEDY), before.get(_LEADS)
     if not (isinstance(first, list) and isinstance(second, list) and isinstance(leads, list)):
         return {}
@@ -101,7 +101,7 @@ def _apart(name: str, before: JSON, now: JSON) -> Iterator[tuple[str, JSON, JSON
         yield name, before, now
         return
     first, second = normalize(_mapping(before)), normalize(_mapping(now))
-    for option in sorted((first.keys() & second.keys()) - _TOLD_ALONE - {_BUFFERS}):
+    for option in sorted((first.keys() & second.keys()) - _NOT_COMPARED - {_BUFFERS}):
         yield option, first[option], second[option]
     yield from _buffers_apart(_mapping(first.get(_BUFFERS)), _mapping(second.get(_BUFFERS)))
 
@@ -132,27 +132,27 @@ def _same(name: str, before: JSON, now: JSON) -> bool:
 
 
 def sentence(drift: Drift) -> str:
-    """Say in one line whether output and configuration are what they were."""
+    """Return one line on output and configuration."""
     if drift.reason:
         return f"output and configuration not compared: {drift.reason}"
     outputs = [f"{OUTPUT[each.name]}{_why(each)}" for each in drift.differences if each.name in OUTPUT]
-    others = [_told(each) for each in drift.differences if each.name not in OUTPUT]
+    others = [_text(each) for each in drift.differences if each.name not in OUTPUT]
     configuration = f"configuration differs: {', '.join(others)}" if others else "same configuration"
     same = "same output" if drift.output else "output not compared"
     return f"{', '.join(outputs) or same}; {configuration}"
 
 
-def _told(difference: Difference) -> str:
+def _text(difference: Difference) -> str:
     name, values = difference.name, (difference.before, difference.now)
     if name == COMPILED_WITH:
-        return _features_told(*(each if isinstance(each, list) else [] for each in values))
+        return _features_text(*(each if isinstance(each, list) else [] for each in values))
     before, now = (_size(each) if _kind(name) == BUFFERS else str(each) for each in values)
     if len(before) + len(now) > 60:  # the results file has them
         return f"{name}{_why(difference)}"
     return f"{name} {before} → {now}{_why(difference)}"
 
 
-def _features_told(lost: list[JSON], gained: list[JSON]) -> str:
+def _features_text(lost: list[JSON], gained: list[JSON]) -> str:
     parts = [f"{', '.join(map(str, lost))} → without"] if lost else []
     parts += [f"without {', '.join(map(str, gained))} → with"] if gained else []
     return f"compiled with {'; '.join(parts)}" if lost else f"compiled {parts[0]}"

@@ -1,4 +1,4 @@
-"""A finding as a whole: every verdict in it, the worst of them, and what to show of it."""
+"""Findings as text: every verdict, the worst of them, and what to show."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def verdicts(finding: Finding) -> list[Verdict]:
-    """Return every verdict of a finding; that nothing drifted is none."""
+    """Return every verdict of a finding; of drift only if there is some."""
     found = [finding.output.verdict] if finding.output is not None else []
     found += [each.verdict for each in finding.judgements]
     found += [each.verdict for each in finding.baseline_checks]
@@ -34,18 +34,18 @@ def drifts(finding: Finding) -> list[Drift]:
 
 
 def worst(found: Collection[Verdict]) -> Verdict | None:
-    """Return the worst verdict, or None where nothing was judged."""
+    """Return the worst verdict, or None if nothing was judged."""
     order = list(Verdict)
     return min(found, key=order.index, default=None)
 
 
 def failing(finding: Finding, that_fail: Collection[Verdict]) -> bool:
-    """Whether a finding holds a verdict that fails its test."""
+    """Whether a verdict of a finding fails its test."""
     return any(verdict in that_fail for verdict in verdicts(finding))
 
 
 def notes(finding: Finding) -> list[str]:
-    """Say what is worth knowing of a finding although it fails nothing, a line for each."""
+    """Return lines on a finding that the summary shows even if its test passed."""
     if finding.problem:
         return [finding.problem]
     if finding.run is None:
@@ -54,30 +54,30 @@ def notes(finding: Finding) -> list[str]:
     lines += baseline.notes(finding.baseline_checks)
     step = baseline.next_step(finding.baseline_checks, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
-    lines += [paired.headline(each) for each in finding.comparisons]
+    lines += [paired.summary(each) for each in finding.comparisons]
     lines += _operators(finding)
     return lines + _sentences(each for each in drifts(finding) if each.differences)
 
 
 def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool = True) -> str:
-    """Say what a benchmark fell short of, a line for each, and on what it was measured.
+    """Return the message of a failed benchmark: failing verdicts, then what was measured.
 
     Args:
-        finding: Of which at least one verdict fails.
+        finding: At least one of its verdicts fails.
         that_fail: The verdicts that fail a test.
-        qualified: Whether the machine showed that its verdicts by a reference may be believed.
+        qualified: Whether the machine is qualified for comparisons.
     """
     assert finding.run is not None
     said = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
-    broken = [limits.headline(each) for each in finding.judgements if each.verdict in that_fail]
+    broken = [limits.summary(each) for each in finding.judgements if each.verdict in that_fail]
     screened = [each for each in finding.baseline_checks if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     drifted = [each for each in drifts(finding) if each.verdict in that_fail]
     heads = [
         *(output.summary(each) for each in said),  # first: the speed of nonsense is worth nothing
         *broken,
-        *(baseline.headline(each) for each in screened),
-        *(paired.headline(each) for each in compared),
+        *(baseline.summary(each) for each in screened),
+        *(paired.summary(each) for each in compared),
     ]
     told = _sentences([*_beside(finding, screened, compared), *drifted])
     lines = context(finding.run)
@@ -108,7 +108,7 @@ def _sentences(found: Iterable[Drift]) -> list[str]:
 def _beside(
     finding: Finding, screened: Sequence[BaselineCheck], compared: Sequence[Comparison]
 ) -> list[Drift]:
-    """Return what is told beside speed, although it fails nothing."""
+    """Return the drift that is shown with speed, even if it fails nothing."""
     shared = [finding.drift] if screened or any(each.drift is None for each in compared) else []
     return [each for each in (*shared, *(each.drift for each in compared)) if each is not None]
 
@@ -130,7 +130,7 @@ def _compared_with(
 
 
 def context(run: Run) -> list[str]:
-    """Say on what a run was made, a line for each part of it."""
+    """Return lines on the build, model and workload of a run."""
     model, work, options = run.model, run.workload, run.subject.load_options
     parallel = f", {work.parallel} in parallel" if work.parallel > 1 else ""
     return [

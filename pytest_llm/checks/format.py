@@ -1,4 +1,4 @@
-"""The words that every verdict is told in."""
+"""Numbers of verdicts as text."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def moved(metric: Metric, before: float, now: float, change: float) -> str:
         metric: Which one.
         before: Its value then, or of the reference.
         now: Its value now.
-        change: What is said of both; where it is small, single values may point the other way.
+        change: Of the metric; if it is small, single values may point the other way.
     """
     first, second = metric.unit.format(before), metric.unit.format(now)
     if first == second:

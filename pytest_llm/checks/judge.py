@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.checks.baseline import drift_from, screen_by
+from pytest_llm.checks.baseline import check_baseline, drift_from
 from pytest_llm.checks.comparison import compare_runs
 from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Finding
@@ -57,7 +57,7 @@ def judge(
         measured,
         judgements=judge_limits(measured, benchmark.limits),
         baseline_checks=tuple(
-            screen_by(stored, key, measured, gate, rule.family) for gate in benchmark.gates
+            check_baseline(stored, key, measured, gate, rule.family) for gate in benchmark.gates
         ),
         comparisons=claimed,
         drift=drift_from(stored, key, measured) if benchmark.gates else None,

@@ -1,4 +1,4 @@
-"""A run against absolute limits."""
+"""Limits: a run against absolute bounds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def judge_limits(run: Run, limits: Sequence[Limit]) -> tuple[Judgement, ...]:
-    """Judge a run by absolute limits; a limit is inclusive and judged on the value."""
+    """Judge a run by absolute limits, which are inclusive and apply to the value."""
     return tuple(_judge(run, limit) for limit in limits)
 
 
@@ -38,8 +38,8 @@ def _interval(run: Run, metric: Metric) -> tuple[float, float] | None:
     return interval(series_of(metric, run.sessions)[-1]) if metric.slope else None
 
 
-def headline(judgement: Judgement) -> str:
-    """Say in one line what a limit's verdict rests on."""
+def summary(judgement: Judgement) -> str:
+    """Return one line with the numbers of a verdict."""
     metric, measurement = judgement.limit.metric, judgement.measurement
     if measurement is None:
         return judgement.reason
@@ -63,7 +63,7 @@ def _range(judgement: Judgement, measurement: Measurement) -> str:
         metric.unit.format(edge) for edge in (min(measurement.samples), max(measurement.samples))
     )
     sessions = counted(len(measurement.samples), "session")
-    if metric.pooled:  # a percentile over all of them may lie outside what each says alone
+    if metric.pooled:  # a percentile over all sessions may lie outside those of each
         sessions += " together; each alone"
     else:
         sessions += ","

@@ -7,13 +7,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.checks import (
+    check_stored_runs,
     compare,
     compare_runs,
     compare_sides,
     compare_with_stored,
     judge_limits,
     judge_output,
-    screen_run,
 )
 from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
 from pytest_llm.records import Benchmark, Installed, LoadOptions, Subject, TestKey, Workload
@@ -91,7 +91,7 @@ def _finding(
         run,
         judgements=tuple(judge_limits(run, reader.limits(test))),
         baseline_checks=tuple(
-            screen_run(run, gate, stored, rule.family, was["reason"], was.get("left_out", ""))
+            check_stored_runs(run, gate, stored, rule.family, was["reason"], was.get("left_out", ""))
             for gate, stored in reader.gates(test)
             for was in [baselines[gate.metric.name]]
         ),

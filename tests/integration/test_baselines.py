@@ -277,12 +277,13 @@ def test_a_driver_that_begins_to_tell_by_process_is_compared_with_its_own_word_o
     assert _verdicts(project) == {"peak_vram": "no baseline"}
     project.measure("-rA").stdout.fnmatch_lines(
         [
-            "*peak VRAM: no baseline, read otherwise: change of the device when recorded, per process now; "
-            "record it anew with --llm-update-baselines=append*"
+            "*peak VRAM: no baseline, read in another way: change of the device when recorded, "
+            "per process now; "
+            "record it again with --llm-update-baselines=append*"
         ]
     )
     _record(project, stand_in)
     (test,) = project.results()["tests"]
     baseline = test["metrics"]["peak_vram"]["baseline"]
     assert (baseline["verdict"], [each["note"] for each in baseline["runs"]]) == ("pass", ["per process"] * 5)
-    assert baseline["left_out"] == "5 more left out, read otherwise: change of the device"
+    assert baseline["left_out"] == "5 more left out, read in another way: change of the device"

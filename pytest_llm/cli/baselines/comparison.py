@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.checks.baseline import drift_from, screen_by
+from pytest_llm.checks.baseline import check_baseline, drift_from
 from pytest_llm.checks.findings import Drift
 from pytest_llm.cli.baselines.common import key_of
 from pytest_llm.records import Gate, Verdict, metrics
@@ -85,7 +85,7 @@ def _test(test: Mapping[str, Any], runs: Mapping[str, Run], store: BaselineStore
     gates = {gate.metric.name: gate for gate, _ in reader.gates(test)}
     compared = [
         Compared(
-            screen_by(store, key, run, gates.get(name) or Gate(metric, metric.tolerance), family),
+            check_baseline(store, key, run, gates.get(name) or Gate(metric, metric.tolerance), family),
             gated=name in gates,
             new=name not in known,
         )

@@ -135,7 +135,7 @@ def test_a_value_that_was_read_otherwise_has_no_baseline(baselines: Command, rea
     metric = test["metrics"]["peak_vram"]
     assert (status, metric["verdict"], metric["runs"], metric["new"]) == (0, "no baseline", 0, False)
     reason = (
-        f"read otherwise: {told} when recorded, per process now; record it anew with "
+        f"read in another way: {told} when recorded, per process now; record it again with "
         "--llm-update-baselines=append"
     )
     assert metric["reason"] == reason
@@ -150,7 +150,7 @@ def test_stored_runs_that_were_read_otherwise_are_left_out_and_counted(baselines
     status, (test,) = compared(baselines, now)
     metric = test["metrics"]["peak_vram"]
     assert (status, metric["verdict"], metric["runs"], metric["stored"]) == (0, "pass", 5, pytest.approx(9e9))
-    assert metric["left_out"] == f"2 more left out, read otherwise: {CHANGE}"
+    assert metric["left_out"] == f"2 more left out, read in another way: {CHANGE}"
     assert any(line.endswith(f"pass: {metric['left_out']}") for line in lines_of(baselines, now))
     assert test["metrics"][SPEED]["runs"] == 7
 

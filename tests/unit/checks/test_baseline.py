@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_llm.checks.baseline import alike, context, headline, next_step, notes, screen_run
+from pytest_llm.checks.baseline import alike, check_stored_runs, context, next_step, notes, summary
 from pytest_llm.records import (
     Build,
     Gate,
@@ -57,16 +57,19 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     }
     lines = []
     for name, runs in situations.items():
-        baseline_check = screen_run(run, GATE, runs, 2)
-        lines += [f"{name}: {headline(baseline_check)}", *(f"  {line}" for line in context(baseline_check))]
-    missing = screen_run(run, GATE, (), 2, "recorded with n_threads=2, now 4")
-    uncovered = screen_run(run, Gate(METRICS["peak_ram_anonymous"], 0.05), (), 2)
-    lines += [f"missing: {headline(missing)}", f"uncovered: {headline(uncovered)}"]
+        baseline_check = check_stored_runs(run, GATE, runs, 2)
+        lines += [f"{name}: {summary(baseline_check)}", *(f"  {line}" for line in context(baseline_check))]
+    missing = check_stored_runs(run, GATE, (), 2, "recorded with n_threads=2, now 4")
+    uncovered = check_stored_runs(run, Gate(METRICS["peak_ram_anonymous"], 0.05), (), 2)
+    lines += [f"missing: {summary(missing)}", f"uncovered: {summary(uncovered)}"]
     mixed = [*otherwise("change of the device"), *stored(100, 100.5, 99.5, 100.2, 99.8)]
     some, left_out = alike(mixed, "")
     none, reason = alike(otherwise("change of the device", ""), "per process")
-    told = screen_run(run, GATE, some, 2, left_out=left_out), screen_run(run, GATE, none, 2, reason)
-    lines += [f"some left out: {headline(told[0])}", f"all left out: {headline(told[1])}"]
+    told = (
+        check_stored_runs(run, GATE, some, 2, left_out=left_out),
+        check_stored_runs(run, GATE, none, 2, reason),
+    )
+    lines += [f"some left out: {summary(told[0])}", f"all left out: {summary(told[1])}"]
     assert "\n".join(lines) + "\n" == (GOLDEN / "stored.txt").read_text(encoding="utf-8")
 
 
@@ -81,14 +84,14 @@ def test_runs_that_were_read_otherwise_move_no_verdict() -> None:
 
 def test_gates_that_miss_the_same_thing_are_told_together() -> None:
     gates = [GATE, Gate(METRICS["first_token_latency"], 0.05)]
-    found = [screen_run(a_run(), gate, (), 2, "no baselines") for gate in gates]
+    found = [check_stored_runs(a_run(), gate, (), 2, "no baselines") for gate in gates]
     assert notes(found) == ["generation speed, first-token latency: no baseline, no baselines"]
 
 
 def test_a_pass_and_a_regression_are_no_notes() -> None:
     found = [
-        screen_run(a_run(), GATE, stored(100, 100.5, 99.5, 100.2, 99.8), 1),
-        screen_run(a_run(), GATE, stored(120, 121, 119, 120.5, 119.5), 1),
+        check_stored_runs(a_run(), GATE, stored(100, 100.5, 99.5, 100.2, 99.8), 1),
+        check_stored_runs(a_run(), GATE, stored(120, 121, 119, 120.5, 119.5), 1),
     ]
     assert [each.verdict for each in found] == [Verdict.PASS, Verdict.REGRESSED]
     assert notes(found) == []
@@ -98,9 +101,9 @@ def test_a_value_of_0_is_never_compared() -> None:
     run = a_run()
     sessions = tuple(Session({"peak_ram": Series((0.0,))}) for _ in run.sessions)
     gate = Gate(METRICS["peak_ram"], 0.05)
-    found = screen_run(replace(run, sessions=sessions), gate, stored(1, 1, 1, 1, 1), 1)
+    found = check_stored_runs(replace(run, sessions=sessions), gate, stored(1, 1, 1, 1, 1), 1)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert "state a limit instead" in headline(found)
+    assert "state a limit instead" in summary(found)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.REGRESSED, Verdict.INCONCLUSIVE])
@@ -111,7 +114,7 @@ def test_a_doubt_is_settled_by_the_newest_other_build(verdict: Verdict) -> None:
         *stored(120 - spread, 120, day=3),
         *stored(120, build="llama-cpp-python 0.3.36", day=5),
     ]
-    found = screen_run(a_run(), GATE, runs, 1)
+    found = check_stored_runs(a_run(), GATE, runs, 1)
     assert found.verdict is verdict
     assert next_step([found], a_run(), NODEID) == (
         f"next: pytest {NODEID} --llm-bench --llm-against llama-cpp-python@0.3.35 settles it"
@@ -121,19 +124,19 @@ def test_a_doubt_is_settled_by_the_newest_other_build(verdict: Verdict) -> None:
 def test_where_the_build_is_the_same_the_machine_is_asked() -> None:
     run = a_run()
     assert run.build == Build("llama-cpp-python", "0.3.36", "0c1e570", "python")
-    found = screen_run(run, GATE, stored(120, 121, 119, 120, 120, build="llama-cpp-python 0.3.36"), 1)
+    found = check_stored_runs(run, GATE, stored(120, 121, 119, 120, 120, build="llama-cpp-python 0.3.36"), 1)
     assert next_step([found], run, NODEID).endswith(f"pytest {NODEID} --llm-bench --llm-aa")
 
 
 def test_a_program_whose_place_nobody_wrote_down_is_not_asked_for_again() -> None:
-    found = screen_run(a_run(), GATE, stored(120, 121, 119, 120, 120, build="llama-bench b6097"), 1)
+    found = check_stored_runs(a_run(), GATE, stored(120, 121, 119, 120, 120, build="llama-bench b6097"), 1)
     assert found.verdict is Verdict.REGRESSED
     assert next_step([found], a_run(), NODEID) == ""
 
 
 def test_where_nothing_is_in_doubt_there_is_no_next_step() -> None:
     def step(run: Run, *values: float) -> str:
-        return next_step([screen_run(run, GATE, stored(*values), 1)], run, NODEID)
+        return next_step([check_stored_runs(run, GATE, stored(*values), 1)], run, NODEID)
 
     assert step(a_run(), 100, 100.5, 99.5, 100.2, 99.8) == ""
     assert step(a_run(), 100, 130) == ""

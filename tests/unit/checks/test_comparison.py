@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.checks import compare_runs, explain, notes
-from pytest_llm.checks.comparison import context, headline, next_step
+from pytest_llm.checks.comparison import context, next_step, summary
 from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.records import (
     ALWAYS_FAILING,
@@ -133,7 +133,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     told = [
         line
         for name in CASES
-        for line in (f"{name}:", headline(judged(name)), *(f"  {line}" for line in context(judged(name))))
+        for line in (f"{name}:", summary(judged(name)), *(f"  {line}" for line in context(judged(name))))
     ]
     assert "\n".join(told) + "\n" == GOLDEN.read_text(encoding="utf-8")
 
@@ -167,7 +167,7 @@ def test_of_what_one_side_lacks_that_side_is_named() -> None:
         found = compare_runs(without, SPEED, RULE)
         assert found.verdict is Verdict.NOT_COVERED
         assert named in found.reason
-        assert headline(found) == found.reason
+        assert summary(found) == found.reason
 
 
 def a_finding(name: str, drift: Drift | None = None) -> Finding:

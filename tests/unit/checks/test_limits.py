@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llm.checks import judge_limits
 from pytest_llm.checks.explain import context
-from pytest_llm.checks.limits import headline
+from pytest_llm.checks.limits import summary
 from pytest_llm.records import (
     Build,
     Installed,
@@ -79,7 +79,7 @@ def test_a_limit_on_what_no_one_measured_is_not_covered_and_says_why() -> None:
     assert judgement.verdict is Verdict.NOT_COVERED
     assert judgement.measurement is None
     assert "peak anonymous RAM" in judgement.reason
-    assert headline(judgement) == judgement.reason
+    assert summary(judgement) == judgement.reason
 
 
 def test_a_metric_that_one_session_lacks_is_not_covered() -> None:
@@ -110,7 +110,7 @@ def test_a_ceiling_of_vram_passes_at_its_own_value_and_fails_one_byte_above() ->
 
 def test_a_ceiling_of_vram_says_how_it_was_read() -> None:
     (judgement,) = judge_limits(with_vram(vram(2**20, DEVICE_CHANGE), vram(2**20, DEVICE_CHANGE)), [VRAM])
-    assert headline(judgement).endswith("(2 sessions, 1.000 MiB … 1.000 MiB; change of the device)")
+    assert summary(judgement).endswith("(2 sessions, 1.000 MiB … 1.000 MiB; change of the device)")
 
 
 def test_one_session_is_enough_for_vram() -> None:
@@ -145,7 +145,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
         Limit(RAM, 150.0),
         Limit(at_percentile("first_token_latency", 95), 0.45),
     ]
-    lines = [headline(judgement) for judgement in judge_limits(run, limits)]
+    lines = [summary(judgement) for judgement in judge_limits(run, limits)]
     assert "\n".join([*lines, *context(run)]) + "\n" == (GOLDEN / "limits.txt").read_text(encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.checks import compare_runs, judge_limits, screen_run
+from pytest_llm.checks import check_stored_runs, compare_runs, judge_limits
 from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.errors import ResultsError
 from pytest_llm.records import (
@@ -87,6 +87,7 @@ STORED = tuple(
     )
     for value, note in ((120.0, ""), (121.0, ""), (119.0, "as told"), (118.5, ""), (120.5, ""))
 )
+LEFT_OUT = "2 more left out, read in another way: per process"
 GATES = (
     Gate(METRICS["generation_tokens_per_second"], 0.05),
     Gate(at_percentile("first_token_latency", 90), 0.2),
@@ -114,9 +115,11 @@ def findings() -> list[Finding]:
     run = a_run()
     speed, latency, memory = GATES
     baseline_checks = (
-        screen_run(run, speed, STORED, FAMILY, left_out="2 more left out, read otherwise: per process"),
-        screen_run(run, latency, (), FAMILY, "recorded with n_threads=2, now 4"),
-        screen_run(run, memory, (), FAMILY),
+        check_stored_runs(
+            run, speed, STORED, FAMILY, left_out="2 more left out, read in another way: per process"
+        ),
+        check_stored_runs(run, latency, (), FAMILY, "recorded with n_threads=2, now 4"),
+        check_stored_runs(run, memory, (), FAMILY),
     )
     drift = Drift((Difference("flash_attn", "off", "on"), Difference("greedy_output", [1], [2])))
     one = Benchmark("t.py::a", TestKey("t", "a"), run.subject, run.workload, LIMITS)
@@ -245,7 +248,9 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
     _, gated, _ = document["tests"]
     for gate, stored in reader.gates(gated):
         found = gated["metrics"][gate.metric.name]["baseline"]
-        screened = screen_run(runs[gated["run"]], gate, stored, document["rule"]["family"], found["reason"])
+        screened = check_stored_runs(
+            runs[gated["run"]], gate, stored, document["rule"]["family"], found["reason"]
+        )
         assert screened.verdict.value == found["verdict"]
         assert (screened.value, screened.change) == (found["value"], found["change"])
         assert screened.interval == (found["interval"] and tuple(found["interval"]))
@@ -416,6 +421,6 @@ def test_what_is_said_of_operators_follows_from_their_times() -> None:
 def test_which_stored_runs_were_left_out_is_told_again() -> None:
     document = results.document(findings()[1:2], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
     baseline = document["tests"][0]["metrics"]["generation_tokens_per_second"]["baseline"]
-    assert baseline["left_out"] == "2 more left out, read otherwise: per process"
+    assert baseline["left_out"] == LEFT_OUT
     assert [each.get("note") for each in baseline["runs"]] == [None, None, "as told", None, None]
     assert [each for each in differences(document) if "generation" in each] == []

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llm.checks import judge_limits
-from pytest_llm.checks.limits import headline
+from pytest_llm.checks.limits import summary
 from pytest_llm.records import (
     Limit,
     Run,
@@ -97,7 +97,7 @@ def test_a_limit_is_judged_on_the_slope_and_told_with_its_interval() -> None:
     found = a_run(Session({}), Session({"anonymous_memory": rising(100_000.0)}))
     (over,) = judge_limits(found, [Limit(LEAK, 10_000.0)])
     assert over.verdict is Verdict.OVER_LIMIT
-    assert headline(over) == (
+    assert summary(over) == (
         "memory leaked per token is 97.66 KiB, the limit is at most 9.766 KiB: +900.0 % "
         "(99 % interval 97.66 KiB … 97.66 KiB)"
     )
