@@ -1,4 +1,4 @@
-"""What to change on a machine before its timings are trusted."""
+"""Advice: what to change on a machine before its timings are trusted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MOST_STOLEN_SINCE_BOOT = 0.01
 
 
 class Advice(NamedTuple):
-    """One thing that may be bettered.
+    """One improvement.
 
     Attributes:
-        what: What was found: "the CPU governor is powersave".
-        why: What it does to measurements.
+        what: The finding: "the CPU governor is powersave".
+        why: Its effect on measurements.
         change: What to do about it.
     """
 
@@ -34,7 +34,7 @@ class Advice(NamedTuple):
 
 
 def advice(conditions: Conditions) -> list[Advice]:
-    """Return what may be bettered, worst first; what is not known is not advised on."""
+    """Return all improvements, the most important first; unknown conditions give none."""
     return [each for judge in _JUDGES for each in judge(conditions)]
 
 

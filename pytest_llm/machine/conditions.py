@@ -1,4 +1,4 @@
-"""How this machine stands before a campaign: what makes its timings wander, or all of them slower."""
+"""Conditions of this machine before a campaign: what makes timings wander, or all of them slower."""
 
 from __future__ import annotations
 
@@ -76,25 +76,24 @@ class Conditions:
 
 
 class System:
-    """What is asked of the operating system and not of a file."""
+    """The conditions that psutil and the system calls give, not files."""
 
     def wait(self) -> float:
-        """Let some time pass; return how many seconds it was."""
+        """Sleep for the interval; return the seconds that passed."""
         started = time.monotonic()
         time.sleep(_INTERVAL)
         return time.monotonic() - started
 
     def processors(self) -> int:
-        """Return how many there are."""
         return psutil.cpu_count() or 1
 
     def used_seconds(self) -> float:
-        """Return the processor time that anything used since the machine started."""
+        """Return the processor time of all processes since the machine started."""
         times = psutil.cpu_times()
         return sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
 
     def our_seconds(self) -> float:
-        """Return the processor time that this process and its children used, those that ended included."""
+        """Return the processor time of this process and its children, ended ones included."""
         seconds = 0.0
         for process in (me := psutil.Process(), *me.children(recursive=True)):
             with suppress(psutil.Error):  # it may end in between
@@ -102,7 +101,7 @@ class System:
         return seconds
 
     def on_battery(self) -> bool | None:
-        """Return whether the battery is what the machine runs on; None without one."""
+        """Return whether the machine runs on its battery; None without one."""
         with suppress(AttributeError, OSError, NotImplementedError, RuntimeError):
             battery = psutil.sensors_battery()
             if battery is not None and battery.power_plugged is not None:
@@ -116,7 +115,6 @@ class System:
         return None
 
     def affinity(self) -> tuple[int, ...] | None:
-        """Return the processors that this process may run on."""
         return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else None
 
 
@@ -180,7 +178,7 @@ def _stolen(since_boot: ProcessorTime | None) -> float | None:
 
 
 def _chosen(text: str) -> str | None:
-    """Return the word that stands in brackets: the kernel lists all choices and marks one."""
+    """Return the word in brackets: the kernel lists all choices and marks one."""
     before, _, after = text.partition("[")
     return after.partition("]")[0] or before or None
 

@@ -1,4 +1,4 @@
-"""What machine this is, and how much of it this process may use."""
+"""The machine: its name, its cores and memory, and how much of them this process may use."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def available_bytes() -> int:
 
 
 def own_processes() -> list[int]:
-    """Return the ids of the processes that this one started, and of theirs."""
+    """Return the ids of all descendants of this process."""
     return [each.pid for each in psutil.Process().children(recursive=True)]
 
 
 def parts() -> dict[str, str | int]:
-    """Return what the fingerprint is made of: nothing that changes while the machine stays the same."""
+    """Return the parts of the fingerprint, none of which changes while the machine stays the same."""
     return {
         "cpu": cpu_model() or platform.processor() or platform.machine(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count() or 1,

@@ -38,15 +38,13 @@ PROBES: Registry[str] = Registry(
 
 
 class Together:
-    """Several probes as one; see :class:`~pytest_llm.records.protocols.Probe`."""
+    """Several probes as one."""
 
     def __init__(self, *watches: Watch) -> None:
-        """Take what each of them watches with."""
         self._watches = watches
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
-        """Watch with all of them; the mapping is filled when the context ends."""
         seen: dict[str, Series] = {}
         watched: list[Mapping[str, Series]] = []
         try:
@@ -59,7 +57,7 @@ class Together:
 
 
 def all_devices() -> DeviceList:
-    """Return the devices of this machine, of all vendors."""
+    """Return the devices of all vendors."""
     return find_devices(VENDORS)
 
 
@@ -75,11 +73,11 @@ def all_probes() -> Together:
 
 
 def memory_probe(find: Callable[[], DeviceList]) -> Together:
-    """Return what watches the memory of a process, and of some devices."""
+    """Return the probe of RAM and of the memory of some devices."""
     ticker = Ticker()
     return Together(ProcessMemory(ticker).watch, DeviceMemory(find(), ticker).watch)
 
 
 def anonymous_memory(find: Callable[[], DeviceList] = all_devices) -> AnonymousMemory:
-    """Return what tells how much memory a process holds on to, on this machine."""
+    """Return the reader of anonymous and device memory."""
     return AnonymousMemory(devices=MemoryOnDevices(find))

@@ -1,4 +1,4 @@
-"""AMD's devices, where ``amdsmi`` is installed; it comes with ROCm, and is asked for by nobody here."""
+"""AMD's devices, through ``amdsmi``, which comes with ROCm and is optional."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ _MICRO = 1e-6
 
 
 class AmdDevice:
-    """One device; see :class:`~pytest_llm.machine.gpu.device.Device`."""
+    """A :class:`~pytest_llm.machine.gpu.device.Device`; the module is initialized with ``amdsmi_init``."""
 
     def __init__(self, library: Any, handle: Any, index: int) -> None:
-        """Take the module, after ``amdsmi_init``, and one of its handles."""
         self._library = library
         self._handle = handle
         self.name = f"AMD GPU {index}"
@@ -30,11 +29,9 @@ class AmdDevice:
             self.total = int(self._ask("amdsmi_get_gpu_memory_total", library.AmdSmiMemoryType.VRAM))
 
     def used(self) -> int:
-        """Return the bytes of VRAM that are in use, whoever uses them."""
         return int(self._ask("amdsmi_get_gpu_memory_usage", self._library.AmdSmiMemoryType.VRAM))
 
     def processes(self) -> dict[int, int | None]:
-        """Return the processes on the device; what lies in the machine's own memory is left out."""
         found: dict[int, int | None] = {}
         for each in self._ask("amdsmi_get_gpu_process_list"):
             if not isinstance(each, dict):  # releases before 6.1 have handles here
@@ -44,7 +41,6 @@ class AmdDevice:
         return found
 
     def condition(self) -> Condition:
-        """Return how it stands now: power and energy."""
         power = energy = None
         with suppress(UnreadableError):
             told = self._ask("amdsmi_get_power_info")
@@ -73,7 +69,7 @@ def _is_number(value: object) -> bool:
 def find(
     load: Callable[[], Any] = lambda: importlib.import_module("amdsmi"),
 ) -> list[AmdDevice] | Unavailable:
-    """Return every device; unavailable without the library, its driver or a device; never raises."""
+    """Return every device, or why there is none; never raises."""
     try:
         library = load()
     except ImportError:

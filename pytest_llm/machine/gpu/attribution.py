@@ -1,4 +1,4 @@
-"""From looks at devices to one figure of memory that can be believed, or to the reason why there is none."""
+"""Attribution: from looks at devices to the memory of one process tree, or the reason why it is unknown."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class Look(NamedTuple):
-    """What one device told at one moment.
+    """One device at one moment.
 
     Attributes:
-        used: Bytes in use; None if it did not tell, or was not asked since it told those of our processes.
-        processes: Bytes by process, None where those are not told; None if it did not tell who is there.
-        trouble: Why it did not tell the bytes in use.
+        used: Bytes in use; None if unknown, or not asked because the device lists our processes.
+        processes: Bytes by process, None for a process whose bytes are unknown; None if no process is listed.
+        trouble: Why the bytes in use are unknown.
     """
 
     used: int | None
@@ -25,12 +25,12 @@ class Look(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """The peaks of memory, in bytes.
+    """Peaks of memory, in bytes.
 
     Attributes:
-        total: Of all devices together, at one moment; None if it cannot be told.
-        by_device: Of each device that was used, by its place.
-        note: How it was read, or why it could not be.
+        total: Of all devices together, at one moment; None if unknown.
+        by_device: Of each device that was used, by its index.
+        note: How it was read, or why it is unknown.
     """
 
     total: float | None
@@ -39,7 +39,7 @@ class Figures(NamedTuple):
 
 
 class Gathered:
-    """Looks at all devices, from which follows what one process and its children take of them."""
+    """Looks at all devices, and what one process tree takes of them."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class Gathered:
 
         Args:
             names: Of the devices.
-            before: How they stood before anything was loaded.
-            ours: Whether a process is the one that is watched, or a child of it.
-            exists: Whether a process can be seen from here. Inside a container the driver may tell ids of
-                outside, among them the one that the watched process has there.
+            before: All devices before anything was loaded.
+            ours: Returns whether a process belongs to the watched tree.
+            exists: Returns whether a process is visible from here. In a container the driver may list ids of
+                the host, such as the id that the watched process has there.
         """
         self._names = names
         self._before = before
@@ -71,7 +71,7 @@ class Gathered:
         self._peaks: dict[int, int] = {}
 
     def add(self, looks: Sequence[Look]) -> None:
-        """Take in how all devices stand at one moment."""
+        """Add a look at each device, all at one moment."""
         self._used.append(tuple(look.used for look in looks))
         together = 0
         for device, look in enumerate(looks):
@@ -105,7 +105,6 @@ class Gathered:
         known[was_there or self._exists(pid)].add(pid)
 
     def figures(self) -> Figures:
-        """Return what the looks come to."""
         if self._listed and not self._vague:
             used = {device: float(self._peaks[device]) for device in sorted(self._listed)}
             return Figures(float(self._peak), used, PER_PROCESS)
@@ -115,7 +114,7 @@ class Gathered:
         return Figures(None, {}, refused) if refused else self._change(devices)
 
     def _refused(self, devices: Iterable[int]) -> str:
-        """Return why the change of these devices says nothing, "" if it may be believed."""
+        """Return why the change of these devices is no measure, "" if it is one."""
         for device in devices:
             name, trouble = self._names[device], self._troubles.get(device) or self._before[device].trouble
             if trouble:

@@ -1,4 +1,4 @@
-"""What a vendor's library tells of its devices, and which vendors are known."""
+"""Devices with memory of their own, as their vendors' libraries describe them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class UnreadableError(Exception):
-    """A device does not tell what it was asked for; the text is the library's own reason."""
+    """A device does not answer; the text is the library's own reason."""
 
 
 class Condition(NamedTuple):
-    """How a device stands; None is what it does not tell.
+    """The condition of a device; None for unknown values.
 
     Attributes:
         clock: Of its processors, in hertz.
         temperature: In degrees Celsius.
         power: In watts.
-        energy: In joules since some fixed moment.
+        energy: In joules since a fixed moment.
         held_down: What keeps its clocks from being higher.
     """
 
@@ -37,48 +37,39 @@ class Device(Protocol):
 
     @property
     def name(self) -> str:
-        """What its vendor calls it, and whose library tells."""
+        """The vendor's name for it, and the library that was asked."""
 
     @property
     def total(self) -> int:
-        """Bytes that it has; 0 if it does not tell."""
+        """Its bytes; 0 if unknown."""
 
     def used(self) -> int:
-        """Return the bytes that are in use, whoever uses them.
+        """Return the bytes in use, by any process.
 
         Raises:
-            UnreadableError: It does not tell.
+            UnreadableError: Unknown.
         """
 
     def processes(self) -> Mapping[int, int | None]:
-        """Return the bytes of each process on the device, by its id; None where those are not told.
+        """Return the bytes of each process on the device, by its id; None for unknown bytes.
 
         Raises:
-            UnreadableError: It does not tell who is on it.
+            UnreadableError: The device lists no processes.
         """
 
     def condition(self) -> Condition:
-        """Return how it stands now; never raises."""
+        """Return its present condition; never raises."""
 
 
 class DeviceList(NamedTuple):
-    """The devices of a machine.
-
-    Attributes:
-        devices: Of all vendors.
-        reason: Why there are none; "" if there are.
-    """
+    """The devices of a machine; ``reason`` says why there are none, and is "" if there are."""
 
     devices: tuple[Device, ...]
     reason: str
 
 
 def find_devices(finders: Sequence[Callable[[], Sequence[Device] | Unavailable]]) -> DeviceList:
-    """Return the devices of which a library on this machine tells.
-
-    Args:
-        finders: One for each vendor.
-    """
+    """Return the devices that any of the finders, one for each vendor, finds."""
     answers = [find() for find in finders]
     devices = [device for found in answers if not isinstance(found, Unavailable) for device in found]
     reasons = [found.reason for found in answers if isinstance(found, Unavailable)]

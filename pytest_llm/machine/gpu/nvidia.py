@@ -1,4 +1,4 @@
-"""NVIDIA's devices: their memory, by process where the driver tells it, and how they stand."""
+"""NVIDIA's devices: memory by process if the driver lists it, and conditions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ _DRAWING_EVERY = 8
 
 
 class NvmlDevice:
-    """One device; see :class:`~pytest_llm.machine.gpu.device.Device`."""
+    """A :class:`~pytest_llm.machine.gpu.device.Device`."""
 
     def __init__(self, nvml: Nvml, index: int) -> None:
-        """Ask what does not change."""
         self._nvml = nvml
         self._index = index
         self._asked = 0
@@ -39,11 +38,10 @@ class NvmlDevice:
             self.total = int(self._ask("nvmlDeviceGetMemoryInfo").total)
 
     def used(self) -> int:
-        """Return the bytes that are in use, whoever uses them."""
         return int(self._ask("nvmlDeviceGetMemoryInfo").used)
 
     def processes(self) -> dict[int, int | None]:
-        """Return the processes that compute or draw on the device; one that does both counts once."""
+        """Return the processes that compute or draw; one that does both counts once."""
         computing = self._ask(*COMPUTING)
         if self._drawing or self._asked % _DRAWING_EVERY == 0:
             with suppress(UnreadableError):  # what computes through Vulkan is there, and desktops are
@@ -56,7 +54,6 @@ class NvmlDevice:
         return found
 
     def condition(self) -> Condition:
-        """Return how it stands now."""
         reasons = self._nvml.clock_reasons(self._index)
         return Condition(
             self._number(1e6, "nvmlDeviceGetClockInfo", _SM_CLOCK),
@@ -76,7 +73,7 @@ class NvmlDevice:
 
 
 def find(nvml: Callable[[], Nvml | Unavailable] = open_nvml) -> list[NvmlDevice] | Unavailable:
-    """Return every device; unavailable without the binding, the library, its driver or a device."""
+    """Return every device, or why there is none."""
     library = nvml()
     if isinstance(library, Unavailable):
         return library

@@ -1,4 +1,4 @@
-"""NVIDIA's management library; nothing else here touches ``pynvml``."""
+"""NVIDIA's management library, NVML; the only module that imports ``pynvml``."""
 
 from __future__ import annotations
 
@@ -33,10 +33,9 @@ COMPUTING = ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetComputeRunnin
 
 
 class Nvml:
-    """Devices, by index. A question that a device does not answer is answered with nothing."""
+    """All devices, by index; takes the module after ``nvmlInit``."""
 
     def __init__(self, library: Any) -> None:
-        """Take pynvml's module, after ``nvmlInit``."""
         self._library = library
         # Where the library is older than the binding, the binding may raise an error of another family.
         self._errors = (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
@@ -46,11 +45,10 @@ class Nvml:
 
     @property
     def devices(self) -> range:
-        """The indices of all devices."""
         return range(len(self._handles))
 
     def clock_reasons(self, device: int) -> int:
-        """Return why the clocks are not higher now, as NVML's bits; 0 if the device does not tell."""
+        """Return why the clocks are not higher now, as NVML's bits; 0 if unknown."""
         # Drivers before 535 and bindings of their time know the second name only; the first is the future's.
         names = "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"
         with suppress(UnreadableError):
@@ -58,21 +56,21 @@ class Nvml:
         return 0
 
     def computing(self, device: int) -> frozenset[int]:
-        """Return the ids of processes that compute on the device; a desktop that draws is none."""
+        """Return the ids of processes that compute on the device, without those that only draw."""
         with suppress(UnreadableError):
             return frozenset(process.pid for process in self.ask(device, COMPUTING))
         return frozenset()
 
     def ask(self, device: int, functions: Sequence[str], *arguments: object) -> Any:
-        """Return what the first of some functions answers of a device.
+        """Return the answer of the first function that a device supports.
 
         Args:
             device: Its index.
-            functions: Newest first; one that the binding or the library lacks is passed over.
-            arguments: For each of them, after the device.
+            functions: Newest first; functions that the binding or the library lacks are skipped.
+            arguments: Further arguments, after the device.
 
         Raises:
-            UnreadableError: None of them answers; the text is what the library said first.
+            UnreadableError: No function answers; the text is the first error.
         """
         troubles = []
         for name in functions:

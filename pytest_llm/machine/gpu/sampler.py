@@ -1,4 +1,4 @@
-"""The VRAM of a worker: sampled while the worker loads and works."""
+"""VRAM of a process tree, sampled while a worker loads and works, or read once."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ _LOOKS_A_CONDITION = 16  # clocks and temperatures move slowly, and take many ca
 
 
 class ProcessTree:
-    """A process and its children; each id is looked up once."""
+    """Returns whether an id is that of a process or of a descendant; each id is looked up once."""
 
     def __init__(self, pid: int) -> None:
-        """Take the id of the process."""
         self._known = {pid: True}
         self._pid = pid
 
     def __call__(self, pid: int) -> bool:
-        """Whether a process is that one, or came from it."""
         if pid not in self._known:
             self._known[pid] = self._descends(pid)
         return self._known[pid]
@@ -44,13 +42,13 @@ class ProcessTree:
 
 
 class DeviceMemory:
-    """Watches one process and its children; the series are ``peak_vram``, in bytes, and what belongs to it.
+    """A probe of one process tree: ``peak_vram`` in bytes, and the conditions of devices.
 
-    ``peak_vram`` is always there: empty, with the reason as its note, where it cannot be told. For each
-    device that is used there are ``gpu_N_vram`` (bytes, its name as the note), ``gpu_N_clock`` (hertz; what
-    held the clocks down as the note), ``gpu_N_temperature`` (degrees Celsius), ``gpu_N_power`` (watts); and
-    ``energy`` (joules) of all of them. A process is watched more than once: the change of a device counts
-    from the first time on, before anything was loaded.
+    ``peak_vram`` is always there: empty, with the reason as its note, if unknown. Each device that is used
+    has ``gpu_N_vram`` (bytes, its name as the note), ``gpu_N_clock`` (hertz; what held the clocks down as the
+    note), ``gpu_N_temperature`` (degrees Celsius) and ``gpu_N_power`` (watts); ``energy`` (joules) is of all
+    of them. A process is watched more than once: the change of a device counts from the first time, before
+    anything is loaded.
     """
 
     def __init__(
@@ -59,13 +57,6 @@ class DeviceMemory:
         ticker: Ticker | None = None,
         exists: Callable[[int], bool] = psutil.pid_exists,
     ) -> None:
-        """Take the devices.
-
-        Args:
-            found: The devices of this machine.
-            ticker: Says when to look; its own, if none is given.
-            exists: Whether a process can be seen from here.
-        """
         self._devices = found.devices
         self._reason = found.reason
         self._ticker = ticker or Ticker()
@@ -74,7 +65,6 @@ class DeviceMemory:
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
-        """Sample until the context ends; the mapping is filled then."""
         seen: dict[str, Series] = {}
         if not self._devices or not pid:
             seen["peak_vram"] = untold(self._reason or "no process stays that holds it")
@@ -95,14 +85,13 @@ class DeviceMemory:
 
 
 class MemoryOnDevices:
-    """Bytes on all devices together.
+    """Returns the bytes of a process tree on all devices together.
 
-    How much more of a device is in use than before is not asked for: whatever anybody else takes meanwhile
-    would read as a leak.
+    The change of a device would read as a leak if another program allocated, so only bytes by process count.
+    Devices are looked for at the first reading.
     """
 
     def __init__(self, find: Callable[[], DeviceList]) -> None:
-        """Take what finds the devices; it is asked when something is first read."""
         self._find = find
         self._families: dict[int, ProcessTree] = {}
 
@@ -111,11 +100,7 @@ class MemoryOnDevices:
         return self._find().devices
 
     def __call__(self, pid: int) -> float | None:
-        """Return what a process and its children hold.
-
-        Returns:
-            None where it is on no device, or one of the devices does not tell it.
-        """
+        """Return the bytes; None if the tree is on no device, or a device does not list its bytes."""
         ours = self._families.setdefault(pid, ProcessTree(pid))
         sizes: list[int | None] = []
         for device in self._devices:
@@ -129,8 +114,6 @@ class MemoryOnDevices:
 
 
 class _Watching:
-    """What was seen while a process is watched."""
-
     def __init__(self, devices: Sequence[Device], gathered: Gathered, ours: Callable[[int], bool]) -> None:
         self._devices = devices
         self._looking = [_Looking(device, ours) for device in devices]
@@ -174,10 +157,7 @@ class _Watching:
 
 
 class _Looking:
-    """Looks at one device; asks who holds what only where the bytes in use are not those of the last look.
-
-    No process's share changes without them, and most looks find everything as it was.
-    """
+    """Looks at one device; lists its processes only if the bytes in use have changed since the last look."""
 
     def __init__(self, device: Device, ours: Callable[[int], bool]) -> None:
         self._device = device
@@ -196,7 +176,7 @@ class _Looking:
 
 
 def _identity(pid: int) -> tuple[int, float]:
-    """Return what tells a process from a later one with the same id."""
+    """Return what differs between a process and a later one with the same id."""
     try:
         return pid, psutil.Process(pid).create_time()
     except psutil.Error:
@@ -222,7 +202,7 @@ def _processes(device: Device) -> Mapping[int, int | None] | None:
 
 
 def _by_process(look: Look, ours: Callable[[int], bool]) -> Look | None:
-    """Return what a device told of our own processes, whatever is in use beside them; None if it did not."""
+    """Return the look with processes alone if it lists the bytes of all of ours, else None."""
     sizes = [size for pid, size in (look.processes or {}).items() if ours(pid)]
     return Look(None, look.processes) if sizes and None not in sizes else None
 
@@ -242,7 +222,7 @@ def _described(device: Device) -> str:
 
 
 def _standing(conditions: Sequence[Sequence[Condition]], figures: Figures) -> dict[str, Series]:
-    """Return how the devices that were used stood, and what they took."""
+    """Return the conditions of the devices that were used, and their energy."""
     found: dict[str, Series] = {}
     energies: list[float | None] = []
     for place in figures.by_device:

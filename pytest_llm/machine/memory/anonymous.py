@@ -21,20 +21,18 @@ _PROC = Path("/proc")
 
 
 class AnonymousMemory:
-    """Anonymous memory of a process, swapped out or not, with what devices hold for it where they tell."""
+    """Returns the anonymous memory of a process, swapped out or not, with its memory on devices if known."""
 
     def __init__(self, proc: Path = _PROC, devices: Callable[[int], float | None] = lambda _: None) -> None:
-        """Read below ``proc``, and ask ``devices`` for the bytes that a process holds there."""
         self._proc = proc
         self._devices = devices
         self._on_devices: set[int] = set()
 
     def __call__(self, pid: int) -> MemoryReading | None:
-        """Return what is held now.
+        """Return the present reading.
 
-        Returns:
-            None where the process is gone, nothing tells, or devices told before and no longer do: what is
-            held there is not gone because a device is.
+        None if the process has ended, nothing is known, or devices listed the process before and no longer
+        do: memory on a lost device is not a loss of memory.
         """
         own = self._anonymous(pid)
         if own is None:
@@ -60,13 +58,10 @@ class AnonymousMemory:
 
 
 def file_shares(pid: int, file: Path, proc: Path = _PROC) -> tuple[float, float]:
-    """Return how much of a file a process has resident, and its share of that among all processes that do.
-
-    Returns:
-        Bytes: ``Rss`` and ``Pss`` of all mappings of the file, 0 where there are none.
+    """Return ``Rss`` and ``Pss`` of all mappings of a file in a process, in bytes; 0 if there are none.
 
     Raises:
-        OSError: There is no such process, or the system has no such account of it.
+        OSError: There is no such process, or the system has no ``smaps``.
     """
     sums = {"Rss": 0.0, "Pss": 0.0}
     inside = False
@@ -80,10 +75,6 @@ def file_shares(pid: int, file: Path, proc: Path = _PROC) -> tuple[float, float]
 
 
 def _sum(text: str, fields: Sequence[str]) -> float:
-    """Return the sum of some sizes.
-
-    Raises:
-        KeyError: The first one is not there: a zombie has none.
-    """
+    """Return the sum of some sizes; raise KeyError without the first one, which a zombie lacks."""
     found = sizes(text, fields)
     return found.pop(fields[0]) + sum(found.values())

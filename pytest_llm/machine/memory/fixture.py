@@ -1,4 +1,4 @@
-"""What the fixture ``llm_memory`` hands out: memory of any process, for assertions of a user's own."""
+"""The fixture ``llm_memory``: memory of any process, for assertions of a user."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Watched:
-    """What a process held while it was watched, in bytes; None where the system does not tell.
+    """Memory of a process while it was watched, in bytes; None if unknown.
 
     Attributes:
         peak: The largest resident set.
-        peak_anonymous: Of which anonymous: what was allocated.
-        peak_file: Of which file-backed: mapped weights, programs.
-        grown: How much more anonymous memory, swapped or not, is held in the end than at the beginning.
-        peak_vram: The most that all GPUs held for it and its children at one moment; where no driver tells it
-            by process, how much more of them was in use than at the beginning.
+        peak_anonymous: Its anonymous part: what was allocated.
+        peak_file: Its file-backed part: mapped weights, programs.
+        grown: The growth of anonymous memory, swapped or not, from beginning to end.
+        peak_vram: The largest memory of the process and its children on all GPUs at one moment; if no driver
+            lists it by process, the growth of all memory in use there.
         vram_note: Which of the two ``peak_vram`` is, or why it is None.
     """
 
@@ -47,13 +47,13 @@ class Watched:
 
 @dataclass(frozen=True)
 class Leak:
-    """What goes on being held for each token.
+    """Memory that is never given back, for each token.
 
     Attributes:
         bytes_per_token: The median of the slopes between all pairs of readings.
-        interval: The 99 % interval of Sen; None where there are too few readings.
-        readings: Bytes held, before and after each step.
-        note: Whether what devices hold is among them.
+        interval: The 99 % interval of Sen; None with too few readings.
+        readings: Bytes, before and after each step.
+        note: Whether device memory is included.
     """
 
     bytes_per_token: float
@@ -63,10 +63,9 @@ class Leak:
 
 
 class MemoryWatch:
-    """Watches this process, or any other one whose id is given."""
+    """Watches this process, or another one by its id."""
 
     def __init__(self, find: Callable[[], DeviceList] = all_devices) -> None:
-        """Take what finds the devices of this machine; it is asked when they are first needed."""
         self._find = cache(find)
         self._held = AnonymousMemory()
         self._held_with_devices = anonymous_memory(self._find)

@@ -1,7 +1,6 @@
-"""The worker's RAM: its peak, and how much of it is anonymous.
+"""Resident memory: its peak, and its anonymous part.
 
-Only the split tells the truth about a mapped model: its weights are file-backed pages, which RSS, USS and
-PSS count like any other.
+The weights of a mapped model are file-backed pages, which RSS, USS and PSS include.
 """
 
 from __future__ import annotations
@@ -26,20 +25,17 @@ _FIELDS = ("VmHWM", "RssAnon", "RssFile", "RssShmem")
 
 
 class ProcessMemory:
-    """Watches one process; series are ``peak_ram``, ``peak_ram_anonymous`` and ``peak_ram_file``, in bytes.
+    """A probe of one process: ``peak_ram``, ``peak_ram_anonymous`` and ``peak_ram_file``, in bytes.
 
-    Where there is no ``/proc/PID/status``, psutil's resident set is sampled and the other two are left out,
-    since nothing there tells them.
+    Without ``/proc/PID/status``, psutil's resident set is sampled and the other two are left out.
     """
 
     def __init__(self, ticker: Ticker | None = None, proc: Path = Path("/proc")) -> None:
-        """Read below ``proc``, whenever the ticker says (its own, if none is given)."""
         self._proc = proc
         self._ticker = ticker or Ticker()
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
-        """Sample until the context ends; the mapping is filled then."""
         folder = self._proc / str(pid)
         seen: dict[str, Series] = {}
         with suppress(OSError):  # the kernel's own peak, VmHWM, starts anew
@@ -56,23 +52,21 @@ class ProcessMemory:
 
 
 class _Peaks(Protocol):
-    """The most that was seen of a process."""
-
     def look(self) -> None:
-        """See everything, in the beginning and in the end."""
+        """Read everything, at the beginning and at the end."""
 
     def sample(self) -> None:
-        """See what cannot be seen in the end, cheaply."""
+        """Read cheaply what cannot be read at the end."""
 
     def found(self) -> dict[str, float]:
-        """Return the peaks by the names of their series; nothing of a process that is gone."""
+        """Return the peaks by series; nothing of a process that has ended."""
 
 
 class _PeaksOfProc:
-    """From ``status`` in the beginning and in the end, and from ``statm`` in between.
+    """Reads ``status`` at the beginning and at the end, and ``statm`` in between.
 
-    The kernel writes some sixty lines into the one and seven numbers into the other, which has pages of files
-    and of shared memory as one. What was shared in the beginning or in the end is taken off.
+    ``statm`` is seven numbers, ``status`` some sixty lines. ``statm`` adds pages of files and shared pages
+    up, so the shared pages of the beginning or the end are subtracted.
     """
 
     def __init__(self, status: int, statm: int) -> None:
@@ -108,8 +102,6 @@ class _PeaksOfProc:
 
 
 class _PeaksOfPsutil:
-    """From psutil, which tells the resident set alone on every system."""
-
     def __init__(self, pid: int) -> None:
         self._process: psutil.Process | None = None
         self._most = 0.0

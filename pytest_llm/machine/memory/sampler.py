@@ -14,13 +14,12 @@ INTERVAL = 0.02  # seconds: a peak of 30 ms is seen, though a look may come late
 
 
 class Ticker:
-    """Calls samplers again and again, all of them by one thread: to wake up costs more than most samples do.
+    """Calls samplers again and again, all from one thread, since waking up costs more than most samples.
 
-    Samplers come and go by one thread of the caller's.
+    Samplers are added and removed by one thread of the caller.
     """
 
     def __init__(self, interval: float = INTERVAL) -> None:
-        """Take the seconds between two calls."""
         self._interval = interval
         self._samplers: list[Callable[[], None]] = []
         self._calling = threading.Lock()
@@ -29,7 +28,7 @@ class Ticker:
 
     @contextmanager
     def calling(self, sample: Callable[[], None]) -> Iterator[None]:
-        """Call a sampler, which must not raise, until the context ends; no call is under way then."""
+        """Call a sampler, which must not raise, until the context ends; then no call is running."""
         with self._calling:
             self._samplers.append(sample)
         if self._thread is None:

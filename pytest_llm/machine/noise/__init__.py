@@ -1,7 +1,6 @@
-"""What may disturb a round from outside: one module for each source, and one line here.
+"""Noise: what may disturb a round from outside. One module for each source, and one line here.
 
-A source is blind to what was measured: it sees the machine, never a time or a rate. So a round may be
-dropped for what it says, and whether the candidate is slower has no part in it.
+A source sees the machine, never a time or a rate, so dropping a round is blind to its outcome.
 """
 
 from __future__ import annotations
@@ -22,15 +21,14 @@ if TYPE_CHECKING:
 
 
 class AllNoise:
-    """Keeps the promise of :class:`~pytest_llm.records.protocols.Noise` with every source of this machine.
+    """Every source of this machine as one :class:`~pytest_llm.records.protocols.Noise`.
 
     Attributes:
         covered: The names of the sources that are here.
-        not_covered: The names of the others, and why they are not here.
+        not_covered: The names of the others, and why they are unavailable.
     """
 
     def __init__(self, sources: Mapping[str, Source | Unavailable]) -> None:
-        """Take the sources by name."""
         self._sources = [source for source in sources.values() if not isinstance(source, Unavailable)]
         self.covered = tuple(name for name, source in sources.items() if not isinstance(source, Unavailable))
         self.not_covered = {
@@ -38,12 +36,10 @@ class AllNoise:
         }
 
     def mark(self) -> None:
-        """Begin a stretch."""
         for source in self._sources:
             source.mark()
 
     def since_mark(self) -> tuple[str, ...]:
-        """Return why what ran since the mark must not count; nothing if it may."""
         return tuple(reason for source in self._sources for reason in source.since_mark())
 
 

@@ -22,29 +22,21 @@ class _Look(NamedTuple):
 
 
 class BusyDevices:
-    """Judges a stretch by how the devices in use stand at its beginning and at its end.
+    """Judges a stretch by the devices in use, at its beginning and at its end.
 
-    A device is in use if one of our processes computes on it. Where NVML does not show them (inside some
-    containers it shows nobody, or ids of outside), none is, and no stretch is judged.
+    A device is in use if one of our processes computes on it. Inside some containers NVML lists nothing, or
+    ids of the host: then no device is in use, and no stretch is judged.
     """
 
     def __init__(self, nvml: Nvml, workers: Callable[[], Collection[int]]) -> None:
-        """Begin the first stretch.
-
-        Args:
-            nvml: The library.
-            workers: Returns the ids of our own processes.
-        """
         self._nvml = nvml
         self._workers = workers
         self.mark()
 
     def mark(self) -> None:
-        """Begin a stretch."""
         self._marked = self._look()
 
     def since_mark(self) -> tuple[str, ...]:
-        """Return the reasons, with the device's index."""
         ours = frozenset(self._workers())
         reasons: list[str] = []
         for device, now in self._look().items():
@@ -64,5 +56,5 @@ class BusyDevices:
 
 
 def find(workers: Callable[[], Collection[int]], nvml: Nvml | Unavailable) -> BusyDevices | Unavailable:
-    """Return the source; unavailable without the library, its driver or a device."""
+    """Return the source, or why it is unavailable."""
     return nvml if isinstance(nvml, Unavailable) else BusyDevices(nvml, workers)

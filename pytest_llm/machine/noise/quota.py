@@ -1,4 +1,4 @@
-"""Threads that were stopped because their control group had used up its processor time."""
+"""Noise of CPU quotas: threads that were stopped because a control group had used up its time."""
 
 from __future__ import annotations
 
@@ -23,16 +23,13 @@ class UsedUpQuota:
     """Judges a stretch by ``cpu.stat`` of this process's group and of those around it."""
 
     def __init__(self, groups: list[KernelFile]) -> None:
-        """Begin the first stretch."""
         self._groups = groups
         self.mark()
 
     def mark(self) -> None:
-        """Begin a stretch."""
         self._marked = self._read()
 
     def since_mark(self) -> tuple[str, ...]:
-        """Return the reason, if any group was stopped."""
         return (REASON,) if moved(self._marked, self._read()) else ()
 
     def _read(self) -> list[str]:
@@ -40,7 +37,7 @@ class UsedUpQuota:
 
 
 def find(root: Path) -> UsedUpQuota | Unavailable:
-    """Return the source; unavailable where no control group counts how often it was stopped."""
+    """Return the source, or why it is unavailable."""
     groups = []
     for folder in cpu_groups(root):
         with suppress(OSError):

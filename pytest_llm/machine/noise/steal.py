@@ -1,4 +1,4 @@
-"""Processor time that the host gave to other machines."""
+"""Noise of CPU steal: processor time that the host gave to other machines."""
 
 from __future__ import annotations
 
@@ -21,29 +21,26 @@ REASON = f"CPU steal above {MOST_STOLEN:.0%}"
 
 
 class Steal:
-    """Judges a stretch by the share of wanted processor time that was stolen in it.
+    """Judges a stretch by the stolen share of the wanted processor time.
 
     Idle time does not count: on 64 processors, four threads that lose half their time lose 3 % of the
-    machine's. A stretch of fewer than ``LEAST_TICKS`` is judged together with those just before it; while
-    even they are too few, it is not judged.
+    machine's. A stretch of fewer than ``LEAST_TICKS`` is judged together with those just before it; if even
+    they are too few, it is not judged.
     """
 
     def __init__(self, stat: KernelFile) -> None:
-        """Begin the first stretch."""
         self._stat = stat
         self._earlier: deque[ProcessorTime] = deque(maxlen=LEAST_TICKS)
         self._ended: ProcessorTime | None = None
         self._marked = self._read()
 
     def mark(self) -> None:
-        """Begin a stretch; the one that was last asked for becomes one of those before it."""
         if self._ended and self._marked:
             self._earlier.append(self._ended - self._marked)
         self._ended = None
         self._marked = self._read()
 
     def since_mark(self) -> tuple[str, ...]:
-        """Return the reason, if too much was stolen."""
         self._ended = self._read()
         if not (self._ended and self._marked):
             return ()
@@ -60,7 +57,7 @@ class Steal:
 
 
 def find(root: Path) -> Steal | Unavailable:
-    """Return the source; unavailable without a ``/proc/stat`` that counts steal."""
+    """Return the source, or why it is unavailable."""
     try:
         stat = KernelFile(root / "proc/stat")
     except OSError:

@@ -1,4 +1,4 @@
-"""Processors that ran slower because they were too hot."""
+"""Noise of heat: processors that ran slower because they were too hot."""
 
 from __future__ import annotations
 
@@ -24,19 +24,16 @@ REASON = "CPU thermal throttling"
 
 
 class ThermalThrottling:
-    """Judges a stretch by the kernel's counters of thermal events."""
+    """Judges a stretch by the kernel's counters of thermal events, which AMD and ARM do not have."""
 
     def __init__(self, counters: list[KernelFile]) -> None:
-        """Begin the first stretch."""
         self._counters = counters
         self.mark()
 
     def mark(self) -> None:
-        """Begin a stretch."""
         self._marked = self._read()
 
     def since_mark(self) -> tuple[str, ...]:
-        """Return the reason, if any counter moved."""
         return (REASON,) if moved(self._marked, self._read()) else ()
 
     def _read(self) -> list[str]:
@@ -44,12 +41,7 @@ class ThermalThrottling:
 
 
 def find(root: Path, processors: Collection[int] | None = None) -> ThermalThrottling | Unavailable:
-    """Return the source; unavailable where the kernel has no such counters, as on AMD and ARM.
-
-    Args:
-        root: What stands for ``/``.
-        processors: Those that matter; None for those that this process may run on.
-    """
+    """Return the source for some processors; None means those that this process may run on."""
     if processors is None and hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
     counters = []
@@ -62,7 +54,7 @@ def find(root: Path, processors: Collection[int] | None = None) -> ThermalThrott
 
 
 def _one_of_each(root: Path, processors: Collection[int] | None) -> list[Path]:
-    """Return one file for each counter: a package's is shown at each of its processors."""
+    """Return one file for each counter: that of a package shows at each of its processors."""
     found: dict[tuple[str, str], Path] = {}
     for folder in sorted((root / _PROCESSORS).glob("cpu[0-9]*/thermal_throttle")):
         processor = folder.parent
