@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.golden import assert_golden
+
 if TYPE_CHECKING:
     from tests.integration.conftest import Ini, Project, StandIn
 
@@ -77,7 +79,7 @@ class TestFallingShort:
 
         (text,) = project.failures().values()
 
-        assert text + "\n" == (GOLDEN / "shortfall.txt").read_text(encoding="utf-8")
+        assert_golden(GOLDEN / "shortfall.txt", text + "\n")
 
     def test_comes_after_the_tests_own_assertions(self, project: Project) -> None:
         project.write(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.golden import assert_golden
+
 from .inner import failure_of, measure
 from .preload import Fault
 
@@ -53,7 +55,7 @@ def test_five_runs_let_the_same_build_pass_and_call_one_four_times_slower(
     result.assert_outcomes(failed=1)
     assert verdicts(slow) == {"regressed"}
     shown = failure_of("test_speed", result.stdout.str())
-    assert shown == (GOLDEN / "regressed.txt").read_text()
+    assert_golden(GOLDEN / "regressed.txt", shown)
     for name in SLOW.environment(library):
         monkeypatch.delenv(name)
 

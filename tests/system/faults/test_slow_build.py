@@ -16,6 +16,7 @@ import pytest
 
 from pytest_llm.errors import WorkerDiedError
 from pytest_llm.records import Workload
+from tests.golden import assert_golden
 
 from .inner import failure_of, measure
 from .preload import Fault, compile_library, installed_headers
@@ -184,7 +185,7 @@ def test_a_limit_holds_on_the_installed_build_and_breaks_on_a_slow_one(
     outcomes = {test["key"]["name"]: test["outcome"] for test in healthy["tests"]}
     assert outcomes == {"test_kept": "passed", "test_exceeded": "failed"}
     shown = failure_of("test_exceeded", result.stdout.str())
-    assert shown == (GOLDEN / "over_limit.txt").read_text()
+    assert_golden(GOLDEN / "over_limit.txt", shown)
 
     for name, value in SLOW.environment(library).items():
         monkeypatch.setenv(name, value)
@@ -192,4 +193,4 @@ def test_a_limit_holds_on_the_installed_build_and_breaks_on_a_slow_one(
     result.assert_outcomes(failed=2)
     assert slow["candidate"]["environment"]["GGML_FAULT_SLOWDOWN"] == "1.0"
     shown = failure_of("test_kept", result.stdout.str())
-    assert shown == (GOLDEN / "three_limits.txt").read_text()
+    assert_golden(GOLDEN / "three_limits.txt", shown)

@@ -21,6 +21,7 @@ from pytest_llm.records import (
 )
 from pytest_llm.records.metrics import METRICS
 from tests.bare import RUN
+from tests.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden"
 SPEED = METRICS["generation_tokens_per_second"]
@@ -70,7 +71,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
         check_stored_runs(run, GATE, none, 2, reason),
     )
     lines += [f"some left out: {summary(told[0])}", f"all left out: {summary(told[1])}"]
-    assert "\n".join(lines) + "\n" == (GOLDEN / "stored.txt").read_text(encoding="utf-8")
+    assert_golden(GOLDEN / "stored.txt", "\n".join(lines) + "\n")
 
 
 def test_runs_that_were_read_otherwise_move_no_verdict() -> None:

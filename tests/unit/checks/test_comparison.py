@@ -35,6 +35,7 @@ from pytest_llm.records import (
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
 from pytest_llm.stats.sequential import rule_for
+from tests.golden import assert_golden
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,7 +136,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
         for name in CASES
         for line in (f"{name}:", summary(judged(name)), *(f"  {line}" for line in context(judged(name))))
     ]
-    assert "\n".join(told) + "\n" == GOLDEN.read_text(encoding="utf-8")
+    assert_golden(GOLDEN, "\n".join(told) + "\n")
 
 
 def test_a_change_and_its_interval_are_those_of_the_metric() -> None:

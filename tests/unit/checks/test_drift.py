@@ -34,6 +34,7 @@ from pytest_llm.records.effective_options import normalize
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN
+from tests.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden" / "drift.txt"
 SPEED = METRICS["generation_tokens_per_second"]
@@ -327,7 +328,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     told += [f"nothing to compare with: {sentence(Drift(reason='never recorded'))}", ""]
     told += ["drift alone, by a reference:", alone(Drift(DIFFERENCES["an option"])), ""]
     told += ["drift alone, by stored facts:", alone(Drift(DIFFERENCES["an option"], stored=STORED))]
-    assert "\n".join(told) + "\n" == GOLDEN.read_text(encoding="utf-8")
+    assert_golden(GOLDEN, "\n".join(told) + "\n")
 
 
 def alone(drift: Drift) -> str:

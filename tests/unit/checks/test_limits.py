@@ -25,6 +25,7 @@ from pytest_llm.records import (
 )
 from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS, untold
 from pytest_llm.records.metrics import METRICS, at_percentile
+from tests.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden"
 SPEED = METRICS["generation_tokens_per_second"]
@@ -146,7 +147,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
         Limit(at_percentile("first_token_latency", 95), 0.45),
     ]
     lines = [summary(judgement) for judgement in judge_limits(run, limits)]
-    assert "\n".join([*lines, *context(run)]) + "\n" == (GOLDEN / "limits.txt").read_text(encoding="utf-8")
+    assert_golden(GOLDEN / "limits.txt", "\n".join([*lines, *context(run)]) + "\n")
 
 
 def test_verdicts_are_ordered_worst_first() -> None:
