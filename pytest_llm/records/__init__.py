@@ -1,4 +1,4 @@
-"""Frozen records: what is to be measured, and what was.
+"""Frozen records of what to measure and what was measured.
 
 Nothing here computes. Records compare by value, so that equal subjects share a process and equal
 workloads share a measurement.

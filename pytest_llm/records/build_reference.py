@@ -1,14 +1,14 @@
-"""Which build is meant: ``ENGINE[@WHERE]``, one record for each kind of place.
+"""Build references, ``ENGINE[@WHERE]``: one record for each kind of place.
 
-``str()`` of each is what the user types, and reads back as an equal record. In JSON, ``kind`` tells them
-apart; the codec needs its type unquoted, so this module does not postpone annotations.
+``str()`` of each is what the user types, and parses to an equal record. In JSON, ``kind`` distinguishes
+them; the codec needs its type unquoted, so this module does not postpone annotations.
 """
 
 import shlex
 from dataclasses import dataclass
 from typing import Literal
 
-# Characters of a commit: enough for any repository that there is.
+# Characters of a commit; enough for any repository.
 _SHORT = 12
 
 
@@ -30,7 +30,7 @@ class Release:
     Attributes:
         engine: "llama-cpp-python".
         version: "0.3.36".
-        settings: What it is compiled with: CMake's ``-DNAME=VALUE``, in the order of the names.
+        settings: CMake settings, ``-DNAME=VALUE``, in the order of the names.
     """
 
     engine: str

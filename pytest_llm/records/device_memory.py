@@ -1,4 +1,4 @@
-"""How memory was read: the notes of the series ``peak_vram`` and ``anonymous_memory``."""
+"""Sources of memory readings: the notes of the series ``peak_vram`` and ``anonymous_memory``."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 from pytest_llm.records.run import Series
 
-# The driver told what the worker and its children hold.
+# The driver's count for the worker and its children.
 PER_PROCESS = "per process"
-# How much more of the device was in use than before the load, with nobody else on it.
+# The increase of used memory since before the load, with no other process on the device.
 DEVICE_CHANGE = "change of the device"
-# How much less of the devices ggml says is free than before the load.
+# The decrease since before the load of the free memory that ggml reports.
 REPORTED_BY_GGML = "change reported by ggml"
-# The sum of the buffers that llama.cpp says it allocated: without the driver's and the backend's own needs.
+# The sum of llama.cpp's device buffers, without the needs of the driver and the backend.
 ALLOCATED = "allocated by llama.cpp"
 
-# What a reading of a leak is of, the ``note`` of the series ``anonymous_memory``.
+# The ``note`` of the series ``anonymous_memory``: which memory a reading counts.
 HOST_ALONE = "host memory alone"
 WITH_DEVICES = "host and device memory"
 
@@ -23,11 +23,11 @@ _UNTOLD = "no library tells the memory of devices: "
 
 
 class MemoryReading(NamedTuple):
-    """What a process holds on to at one moment.
+    """The memory of a process at one moment.
 
     Attributes:
         size: In bytes.
-        note: Of what: ``HOST_ALONE`` or ``WITH_DEVICES``.
+        note: ``HOST_ALONE`` or ``WITH_DEVICES``.
     """
 
     size: float
@@ -35,10 +35,10 @@ class MemoryReading(NamedTuple):
 
 
 def untold(why: str) -> Series:
-    """Return an empty series for a machine on which no library tells the memory of devices."""
+    """Return the empty series of a machine without a library that reads device memory."""
     return Series((), note=_UNTOLD + why)
 
 
 def is_untold(series: Series) -> bool:
-    """Whether a series is empty since there was nobody to ask, and not since the answer is of no use."""
+    """Return if a series is empty because there is no source, not because the source failed."""
     return not series.values and series.note.startswith(_UNTOLD)

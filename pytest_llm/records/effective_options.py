@@ -1,7 +1,7 @@
-"""One form for what releases and engines call by several names, so that only what differs looks different.
+"""Normalization of effective options, which releases and engines call by several names.
 
-A subject's resolved options are brought to this form when they are read and again when they are compared,
-since what was stored by an older version of this package is in whatever form that one knew.
+Options are normalized when they are read and again when they are compared, because stored ones have the names
+that an older version of this package knew.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.records.subject import JSON
 
-# Option -> what else its values are called. Each line with its source.
+# Option -> other names of its values, each with its source.
 _VALUES: dict[str, dict[str, JSON]] = {
     "flash_attn": {
         # llama_context to 0.3.16: "flash_attn = %d"; the field was a boolean.
@@ -32,7 +32,7 @@ _VALUES: dict[str, dict[str, JSON]] = {
 }
 
 # llama_model_params to 0.3.34, and load_tensors there, "(mmap = true)": a boolean each, where later releases
-# have load_mode. What llama.cpp wrote tells of use_mmap alone.
+# have load_mode. llama.cpp's log has use_mmap only.
 _OLD_LOAD_OPTIONS = ("use_mmap", "use_mlock", "use_direct_io")
 
 # Buffer types: the first name is the old one.
@@ -63,7 +63,7 @@ def _load_mode(options: Mapping[str, JSON]) -> str:
     if options.get("use_direct_io"):
         return "direct_io"
     mapped = bool(options["use_mmap"])
-    # Where nothing tells whether pages were locked, they were if they were to be.
+    # If no log shows whether pages were locked, the option decides.
     locked = options.get("use_mlock", "mlock" in str(options.get("load_mode")))
     return "+".join([*(["mmap"] if mapped else []), *(["mlock"] if locked else [])]) or "none"
 

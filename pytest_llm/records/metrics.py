@@ -2,8 +2,8 @@
 
 A metric is read from one *series* of a session: the numbers that a worker or a probe noted, in the order
 in which it noted them. A session's *sample* of a metric is a percentile of the series (the median unless
-the metric's name says otherwise). A run's *value* is the median of the samples, or, where ``pooled`` is
-set, the same percentile over the observations of all sessions together.
+the metric's name says otherwise). A run's *value* is the median of the samples; if ``pooled`` is set, it is
+the same percentile over the observations of all sessions together.
 
 To add a metric whose series exists, add one ``Metric`` to ``METRICS``.
 """
@@ -21,24 +21,24 @@ from pytest_llm.system.registry import Registry
 
 @dataclass(frozen=True)
 class Metric:
-    """What is measured, in which unit, and which way is better.
+    """A metric: what is measured, its unit, and its better direction.
 
     Attributes:
         name: The name in results files and on run records.
         title: The name in a sentence.
         unit: The unit of samples and values.
-        better: Which way is better.
+        better: The better direction.
         series: The series of a session that it is read from.
         definition: What exactly is timed or counted.
         source: Where the definition comes from.
         rate: The observations are tokens divided by seconds, not the seconds themselves.
-        percentile: Which percentile of the observations, 0 to 100.
+        percentile: The percentile of the observations, 0 to 100.
         pooled: The value is taken over all observations of a run, not over the sessions' samples.
         slope: The series is what was held after equal steps, and its observations are the slopes between all
             pairs of its values, for each token.
-        once: One session may be all that has it: it was read at the end of a campaign, or, of a pair, while a
-            subject was alone.
-        tolerance: The loss that must be called where nobody says otherwise, as a ratio above 0.
+        once: Only one session may have it: it was read at the end of a campaign or, of a pair, in the first
+            pass, while a subject was alone.
+        tolerance: The default of the loss that must be called, as a ratio above 0.
     """
 
     name: str
@@ -225,7 +225,7 @@ def find(name: str) -> Metric:
     """Return the metric of that name, percentiles such as ``first_token_latency_p95`` included.
 
     Raises:
-        UnknownNameError: No metric is called so.
+        UnknownNameError: No metric has that name.
     """
     match = _PERCENTILE_NAME.fullmatch(name)
     if match and match["family"] in _FAMILIES:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Side(NamedTuple):
-    """One subject of a pair, and how to start it."""
+    """One subject of a pair, with the engine that starts it."""
 
     subject: Subject
     model: Model

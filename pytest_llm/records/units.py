@@ -1,4 +1,4 @@
-"""Numbers with a unit: strict parsing, one base unit inside, and texts for people.
+"""Quantities with a unit: strict parsing, one base unit inside, and formatting.
 
 Base units: seconds, bytes, tokens per second, and plain ratios. A plain number is in the base unit.
 """
@@ -24,9 +24,9 @@ class Unit:
     """One physical quantity.
 
     Attributes:
-        name: What it is called in a sentence: "duration".
+        name: The name in a sentence: "duration".
         base: The symbol of the base unit: "s".
-        scales: Every symbol that is understood, with its size in base units.
+        scales: Every known symbol, with its size in base units.
         shown: The symbols that :meth:`format` chooses from, smallest first.
     """
 
@@ -57,16 +57,16 @@ class Unit:
         return self._checked(text, number * self.scales[symbol])
 
     def format(self, value: float, digits: int = 4) -> str:
-        """Write a value for people, with ``digits`` significant digits in the unit that suits it."""
+        """Format a value with ``digits`` significant digits in a suitable unit."""
         symbol = self._suited(value)
         return f"{_significant(value / self.scales[symbol], digits)} {symbol}"
 
     def exact(self, value: float) -> str:
-        """Write a value so that :meth:`parse` gives the very same number back."""
+        """Format a value so that :meth:`parse` returns the same number."""
         return f"{value!r} {self.base}"
 
     def format_apart(self, first: float, second: float) -> tuple[str, str]:
-        """Write two values with as many digits as it takes to tell them apart."""
+        """Format two values with enough digits to distinguish them."""
         texts = self.format(first), self.format(second)
         for digits in range(5, 18):
             if texts[0] != texts[1] or first == second:
