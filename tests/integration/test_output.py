@@ -168,6 +168,17 @@ def test_nan_is_wrong(project: Project, against: str, stand_in: StandIn) -> None
     assert test["output"]["comparison"]["contrasts"] == []
 
 
+def test_nan_with_f32_weights_alone_is_wrong(project: Project, against: str, stand_in: StandIn) -> None:
+    stand_in.set(rounding=1, nan_at=20, nan_in=".f32.gguf")
+    stand_in.set_reference(rounding=0, nan_at=-1)
+    project.write(ONE)
+
+    found = output_of(project.results(against, f"--llm-cache={project.path / 'cache'}"))
+
+    assert found["verdict"] == "wrong output"
+    assert found["reasons"][0].startswith("NaN or infinite logits at 1 of ")
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [

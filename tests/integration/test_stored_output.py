@@ -108,6 +108,11 @@ def test_other_rounding_is_no_error(project: Project, stand_in: StandIn) -> None
         ({"logit_error": 0.5}, "wrong output", "with unknown weights, tolerance "),
         ({"logit_error": 0.003}, "wrong output", "with F32 weights without flash attention, tolerance "),
         ({"nan_at": 20}, "wrong output", "NaN or infinite logits at 1 of 144 positions"),
+        (
+            {"nan_at": 20, "nan_in": ".f32.gguf"},
+            "wrong output",
+            "NaN or infinite logits at 1 of 144 positions",
+        ),
         ({"first_letter": "b"}, "wrong output", "greedy text differs from token 0 on: "),
         ({"token_shift": 1}, "drift", "other token ids for 15 texts, first for 'Na\\xc3"),
         ({"asker": "person"}, "drift", "the chat template is rendered as 'person: "),

@@ -171,6 +171,10 @@ def _compare_captures(
                 session = session._replace(plan=session.plan.unfilled())
                 ours = session.capture(one, "candidate", f"candidate with {weights}")
                 theirs = session.capture(other, "reference", f"reference with {weights}")
+                broken = ours.snapshot.not_finite, theirs.snapshot.not_finite
+                if any(broken):
+                    found = replace(found, not_finite=broken[0], reference_not_finite=broken[1])
+                    break
             contrasts.append(_contrast(session, weights, ours, other, theirs, gate))
             if gate.max_kl is not None or outside(contrasts[-1]):
                 break

@@ -59,6 +59,8 @@ def add_samples(
                     continue
                 session = session._replace(plan=session.plan.unfilled())
                 seen = session.capture(plain, "exact", f"candidate with {weights}")
+                if seen.snapshot.not_finite:
+                    return replace(captured.snapshot, not_finite=seen.snapshot.not_finite)
             old = next((each for each in before if each.weights == weights), None)
             now = _sample(session, seen, weights, gate.top_k, old)
             if stored is None and gate.max_kl is None:

@@ -33,6 +33,8 @@ LLAMA_STAND_IN_LOGIT_ERROR
     By how much logits are wrong, in steps up to six times that.
 LLAMA_STAND_IN_NAN_AT
     The position whose logits hold NaN.
+LLAMA_STAND_IN_NAN_IN
+    How the names of the model files end with which they do; all do by default.
 LLAMA_STAND_IN_TOKEN_SHIFT
     What is added to every token id of a text.
 LLAMA_STAND_IN_ASKER

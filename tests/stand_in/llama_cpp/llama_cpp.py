@@ -26,6 +26,7 @@ _ROUNDING = int(os.environ.get("LLAMA_STAND_IN_ROUNDING") or 0)
 _LOGIT_ERROR = float(os.environ.get("LLAMA_STAND_IN_LOGIT_ERROR") or 0)
 _LEAD = float(os.environ.get("LLAMA_STAND_IN_LEAD") or 8)
 _NAN_AT = int(os.environ.get("LLAMA_STAND_IN_NAN_AT") or -1)
+_NAN_IN = os.environ.get("LLAMA_STAND_IN_NAN_IN") or ""
 _TOKEN_SHIFT = int(os.environ.get("LLAMA_STAND_IN_TOKEN_SHIFT") or 0)
 _ASKER = os.environ.get("LLAMA_STAND_IN_ASKER") or "user"
 _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
@@ -395,7 +396,7 @@ def llama_get_logits_ith(ctx: _Context, i: int) -> Any:
     if ctx.alone:
         picked = llama_sampler_sample([], ctx, i)
         logits[picked] = max(logits) + _LEAD
-    if position == _NAN_AT:
+    if position == _NAN_AT and ctx.model.endswith(_NAN_IN):
         logits[0] = float("nan")
     return (ctypes.c_float * len(logits))(*logits)
 
