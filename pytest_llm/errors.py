@@ -1,28 +1,28 @@
-"""What can go wrong, as one tree.
+"""Errors of this package, as one tree.
 
 ::
 
     LLMBenchError
-    ├── UsageError               the user asked for something that cannot be
+    ├── UsageError               the user asked for something impossible
     │   ├── UnitError            "5.8 GiBB" is not a number of bytes
-    │   ├── UnknownNameError     a marker, argument, option, model or engine that is not known
+    │   ├── UnknownNameError     unknown marker, argument, option, model or engine
     │   ├── NoModelNamedError    a test names no model, and no option does
     │   └── ContextTooSmallError the workload does not fit the context
-    ├── ModelError               the model's file is not what it should be
+    ├── ModelError               the model's file is unusable
     │   ├── ModelMissingError    no such file
-    │   ├── ModelHeaderError     not a GGUF file, or a damaged one; says where
+    │   ├── ModelHeaderError     not a GGUF file, or a damaged one
     │   ├── ModelHashError       not the file that was pinned
-    │   └── ModelFetchError      it could not be had from its source
+    │   └── ModelFetchError      the download from its source failed
     ├── MachineBusyError         another run measures on this machine
-    ├── ResultsError             a results file cannot be read as one
-    ├── BaselineError            stored baselines cannot be read as such, or not be written
+    ├── ResultsError             a results file is unreadable
+    ├── BaselineError            stored baselines are unreadable or cannot be written
     └── EngineError              the system that runs models failed
-        ├── EngineMissingError   it is not installed where it was looked for
-        ├── NotCoveredError      it has nothing of what was asked for, in any build
+        ├── EngineMissingError   it is not installed
+        ├── NotCoveredError      it cannot measure what was asked for, in any build
         ├── BuildError           a build cannot be made, or its library does not fit
         ├── LoadRefusedError     it refused to load the model
-        ├── CPUFallbackError     it loaded it, and left layers on the CPU that were to go to a device
-        ├── RequestFailedError   it loaded the model, then refused the work
+        ├── CPUFallbackError     it left layers on the CPU that should be on a device
+        ├── RequestFailedError   it loaded the model, then refused a request
         ├── WorkerDiedError      its process ended without an answer
         └── WorkerHungError      its process did not answer in time
 
@@ -44,7 +44,7 @@ class LLMBenchError(Exception):
 
 
 class UsageError(LLMBenchError):
-    """The user asked for something that cannot be."""
+    """The user asked for something impossible."""
 
 
 class UnitError(UsageError):
@@ -72,7 +72,7 @@ class UnknownNameError(UsageError):
 
 
 def _nearest(name: str, known: list[str]) -> list[str]:
-    """Return up to three names like this one; where one is much more alike than others, it alone."""
+    """Return up to three similar names, or one that is far more similar than the others."""
     found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     alike = [difflib.SequenceMatcher(None, each, name).ratio() for each in found]
     return [each for each, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.15]
@@ -87,7 +87,7 @@ class ContextTooSmallError(UsageError):
 
 
 class ModelError(LLMBenchError):
-    """The model's file is not what it should be."""
+    """The model's file is unusable."""
 
 
 class ModelMissingError(ModelError):
@@ -109,7 +109,7 @@ class ModelHashError(ModelError):
 
 
 class ModelFetchError(ModelError):
-    """The model could not be had from its source."""
+    """The download of the model failed."""
 
 
 class MachineBusyError(LLMBenchError):
@@ -117,11 +117,11 @@ class MachineBusyError(LLMBenchError):
 
 
 class ResultsError(LLMBenchError):
-    """A results file cannot be read as one."""
+    """A results file is unreadable."""
 
 
 class BaselineError(LLMBenchError):
-    """Stored baselines cannot be read as such, or not be written."""
+    """Stored baselines are unreadable or cannot be written."""
 
 
 class EngineError(LLMBenchError):
@@ -134,15 +134,15 @@ class EngineError(LLMBenchError):
 
 
 class EngineMissingError(EngineError):
-    """The engine is not installed where it was looked for."""
+    """The engine is not installed."""
 
 
 class NotCoveredError(EngineError):
-    """The engine has nothing of what was asked for, in any build; what else it can do goes on."""
+    """No build of the engine can measure what was asked for; the rest of a run goes on."""
 
 
 class BuildError(EngineError):
-    """A build cannot be made, or a library does not fit the binding that is to load it."""
+    """A build cannot be made, or a library does not fit its binding."""
 
 
 class LoadRefusedError(EngineError):
@@ -150,11 +150,11 @@ class LoadRefusedError(EngineError):
 
 
 class CPUFallbackError(EngineError):
-    """Layers that were to go to a device are on the CPU; llama.cpp says so at most in its log."""
+    """Layers that should be on a device are on the CPU, which llama.cpp at most logs."""
 
 
 class RequestFailedError(EngineError):
-    """The engine loaded the model, then refused the work."""
+    """The engine loaded the model, then refused a request."""
 
 
 class WorkerDiedError(EngineError):
