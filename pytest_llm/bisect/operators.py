@@ -7,8 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_llm.bisect import interpret
-from pytest_llm.builds.operator_profiles import compare_builds, operators_around
-from pytest_llm.checks.operators import Work, without
+from pytest_llm.checks.operators import ProfilingContext, Work, without
 from pytest_llm.checks.operators.explain import phases
 from pytest_llm.errors import EngineError, MachineBusyError
 from pytest_llm.records import metrics
@@ -52,7 +51,7 @@ def operators_of(
     try:
         lock.acquire(PATIENCE, on_progress)
         return tuple(
-            compare_builds(provider, builds, Work.of(run, phase), operators_around(on_progress))
+            provider.compare_operators(builds, Work.of(run, phase), ProfilingContext(on_progress))
             for phase in asked
         )
     except MachineBusyError as error:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import engines
 from pytest_llm.builds import BuildStore
-from pytest_llm.errors import BuildError
+from pytest_llm.checks.operators import compare, without
+from pytest_llm.errors import BuildError, LLMBenchError
 from pytest_llm.records import Commit, Release
 from pytest_llm.system.program import PROGRESS_SECONDS
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llm.builds import SourceTree
-    from pytest_llm.records import Build, BuildReference
+    from pytest_llm.checks.operators import ProfilingContext, Work
+    from pytest_llm.records import Build, BuildReference, OperatorRun
     from pytest_llm.records.protocols import Engine
 
 # Far above what a worker's first answer takes on a busy machine.
@@ -66,6 +68,21 @@ class Provider:
             EngineError: It could not be made.
         """
         return self._builds.tree(build, on_progress)
+
+    def compare_operators(
+        self, builds: tuple[BuildReference, BuildReference], work: Work, context: ProfilingContext
+    ) -> OperatorRun:
+        """Return the times of operations in a candidate and a reference that were made from sources.
+
+        They explain a verdict and decide none, so every error of ours becomes a reason in the record.
+        """
+        try:
+            candidate, reference = (self.tree(build, context.on_progress) for build in builds)
+            if candidate is None or reference is None:
+                return without(work.phase, f"{builds[candidate is not None]} has no sources here")
+            return compare(candidate, reference, work, context)
+        except LLMBenchError as error:
+            return without(work.phase, str(error))
 
     def close(self) -> None:
         """Allow builds to be removed."""

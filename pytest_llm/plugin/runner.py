@@ -8,9 +8,8 @@ from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from pytest_llm.builds.operator_profiles import compare_builds, operators_around
 from pytest_llm.builds.provider import Provider
-from pytest_llm.checks.operators import Work
+from pytest_llm.checks.operators import ProfilingContext, Work
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import OutputRun, compare_outputs, measure
@@ -162,9 +161,9 @@ class Measuring:
         key = (pair.candidate.subject, pair.reference.subject, pair.candidate.workload, phase)
         if key not in self._operators:
             builds = pair.candidate.subject.build, pair.reference.subject.build
-            context = operators_around(progress.preparing, self._clock)
+            context = ProfilingContext(progress.preparing, self._clock)
             work = Work.of(pair.candidate, phase)
-            self._operators[key] = compare_builds(self._provider, builds, work, context)
+            self._operators[key] = self._provider.compare_operators(builds, work, context)
         return self._operators[key]
 
     def engine(self, subject: Subject, progress: Progress) -> Engine:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 import tempfile
+import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,18 +72,18 @@ class ProfilingContext:
     """The context of a comparison.
 
     Attributes:
-        coin: True or False, equally likely.
-        clock: For the budget only.
         on_progress: Receives a line before a wait.
+        clock: For the budget only.
+        coin: True or False, equally likely.
         cores: Logical cores of the machine; upstream's benchmark uses half of them.
         seconds: The budget.
         perf: Runs a benchmark: :func:`~pytest_llm.checks.operators.programs.perf`.
     """
 
-    coin: Callable[[], bool]
-    clock: Clock
     on_progress: Callable[[str], None]
-    cores: int
+    clock: Clock = time.monotonic
+    coin: Callable[[], bool] = lambda: random.random() < 0.5
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     seconds: float = BUDGET
     perf: Callable[[Path, str, Sequence[str], int, float], list[Timed]] = programs.perf
 

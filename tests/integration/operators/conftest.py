@@ -149,4 +149,4 @@ def work(model_file: Path) -> Work:
 @pytest.fixture
 def context(desk: Desk) -> ProfilingContext:
     turns = iter([True, False] * 1000)
-    return ProfilingContext(lambda: next(turns), desk.clock, lambda line: None, cores=4, perf=desk.perf)
+    return ProfilingContext(lambda line: None, desk.clock, lambda: next(turns), cores=4, perf=desk.perf)
