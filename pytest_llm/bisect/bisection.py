@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.bisect import interpret, report
-from pytest_llm.bisect.search import Answer, Relation, SearchResult, compare_neighbours, search
+from pytest_llm.bisect.search import PairResult, Relation, SearchResult, compare_neighbours, search
 from pytest_llm.checks.format import counted
 from pytest_llm.stats.sequential import NEGLIGIBLE
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_llm.bisect.cache import Unfit
-    from pytest_llm.bisect.comparisons import Compared, Pairs
+    from pytest_llm.bisect.comparisons import PairComparison, Pairs
     from pytest_llm.bisect.pytest_runner import Planned
     from pytest_llm.bisect.search import Bill
     from pytest_llm.records import Build
@@ -43,12 +43,12 @@ class Bisected:
     builds: Sequence[str]
     target: str
     search: SearchResult
-    compared: Sequence[Compared]
+    compared: Sequence[PairComparison]
     described: Mapping[int, Build]
     unfit: Mapping[int, Unfit]
     comparisons: int
 
-    def between(self, first: int, last: int) -> Compared:
+    def between(self, first: int, last: int) -> PairComparison:
         """Return the comparison of two builds."""
         return next(each for each in self.compared if (each.first, each.last) == (first, last))
 
@@ -60,7 +60,7 @@ def bisect(
     *,
     target: str = "",
     neighbours: bool = False,
-    watch: Callable[[int, int, str, Compared | None], None] = lambda *_: None,
+    watch: Callable[[int, int, str, PairComparison | None], None] = lambda *_: None,
 ) -> Bisected:
     """Compare builds until every step is found.
 
@@ -77,10 +77,10 @@ def bisect(
     if ends is not None and not target:
         target = interpret.choose(ends.results, planned)
 
-    def compare(first: int, second: int) -> Answer:
+    def compare(first: int, second: int) -> PairResult:
         found = pairs.compare(first, second)
         watch(first, second, target, found)
-        return Answer(Relation.UNTESTABLE) if found is None else interpret.answer(found.results, target)
+        return PairResult(Relation.UNTESTABLE) if found is None else interpret.answer(found.results, target)
 
     if neighbours:
         found = compare_neighbours(last + 1, compare)
@@ -103,7 +103,7 @@ def _negligible(planned: Planned, target: str) -> float:
     return math.log1p(tolerances[0]) * NEGLIGIBLE if tolerances else _HALF
 
 
-class Progress:
+class BisectProgress:
     """Writes lines; begins with how much there is to do, and how long that may take."""
 
     def __init__(self, write: Callable[[str], None], pairs: Pairs, planned: Planned, cost: Bill) -> None:
@@ -120,7 +120,7 @@ class Progress:
             f"({_duration(cost.most * each)}); up to {counted(planned.sessions, 'session')} each"
         )
 
-    def compared(self, first: int, last: int, target: str, found: Compared | None) -> None:
+    def compared(self, first: int, last: int, target: str, found: PairComparison | None) -> None:
         """Write the result of a comparison, and what is left."""
         for place in (first, last):
             if place in self._pairs.unfit and place not in self._named:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Compared:
+class PairComparison:
     """One comparison.
 
     Attributes:
@@ -68,7 +68,7 @@ class Pairs:
         self.builds = list(builds)
         self.described: dict[int, Build] = {}
         self.unfit: dict[int, Unfit] = {}
-        self.compared: list[Compared] = []
+        self.compared: list[PairComparison] = []
         self._describe = describe
         self._runner = runner
         self._cache = cache
@@ -76,7 +76,7 @@ class Pairs:
         self._family = comparisons * gates
         self._clock = clock
 
-    def compare(self, first: int, last: int) -> Compared | None:
+    def compare(self, first: int, last: int) -> PairComparison | None:
         """Return the comparison of two builds; None if one of them cannot be tested: see ``unfit``.
 
         Raises:
@@ -93,18 +93,18 @@ class Pairs:
             self.compared.append(found)
         return found
 
-    def _cached_or_measured(self, first: int, last: int) -> Compared | None:
+    def _cached_or_measured(self, first: int, last: int) -> PairComparison | None:
         sides = self._identity(first), self._identity(last)
         cache = self._cache.comparison(*sides, self._family)
         if cache is not None:
-            return Compared(first, last, cache)
+            return PairComparison(first, last, cache)
         started = self._clock()
         outcome = self._runner.compare(self.builds[first], self.builds[last], self._comparisons)
         if outcome.results is None:
             self._blame(first, last, outcome.reason)
             return None
         self._cache.store_comparison(*sides, outcome.results)
-        return Compared(first, last, outcome.results, self._clock() - started)
+        return PairComparison(first, last, outcome.results, self._clock() - started)
 
     def _identity(self, place: int) -> dict[str, Any]:
         return identity(self.builds[place], self.described[place])

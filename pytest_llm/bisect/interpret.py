@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.bisect.search import Answer, Relation
+from pytest_llm.bisect.search import PairResult, Relation
 from pytest_llm.checks.drift import OUTPUT as _OUTPUTS
 from pytest_llm.checks.drift import has_output
 from pytest_llm.checks.findings import Difference, Drift
@@ -27,8 +27,8 @@ _RELATIONS = {
     Verdict.INCONCLUSIVE: Relation.INCONCLUSIVE,
 }
 # Outputs are the same or not: one change is one whole.
-_OTHER = Answer(Relation.WORSE, 1.0, 1.0, 1.0)
-_ALIKE = Answer(Relation.SAME, 0.0, 0.0, 0.0)
+_OTHER = PairResult(Relation.WORSE, 1.0, 1.0, 1.0)
+_ALIKE = PairResult(Relation.SAME, 0.0, 0.0, 0.0)
 
 
 def check(target: str, planned: Planned) -> None:
@@ -51,20 +51,20 @@ def choose(results: Mapping[str, Any], planned: Planned) -> str:
     return [*worse, *other, *better, *answers, OUTPUT][0]
 
 
-def answer(results: Mapping[str, Any], target: str) -> Answer:
+def answer(results: Mapping[str, Any], target: str) -> PairResult:
     """Return how the candidate of a results file compares with its reference."""
     if target == OUTPUT:
         return _of_output(drift(results))
     found = comparison(results, target)
     if found is None or found["change"] is None:
-        return Answer(Relation.INCONCLUSIVE)
+        return PairResult(Relation.INCONCLUSIVE)
     higher = metrics.find(target).better == "higher"
     ends = found["interval"] or (None, None)
     low, high = sorted(
         _log_ratio(each, higher, end) for each, end in zip(ends, (-math.inf, math.inf), strict=True)
     )
     relation = _RELATIONS[Verdict(found["verdict"])]
-    return Answer(relation, _log_ratio(found["change"], higher, 0.0), low, high)
+    return PairResult(relation, _log_ratio(found["change"], higher, 0.0), low, high)
 
 
 def comparison(results: Mapping[str, Any], target: str) -> dict[str, Any] | None:
@@ -97,10 +97,10 @@ def _test(results: Mapping[str, Any]) -> dict[str, Any]:
     return test
 
 
-def _of_output(found: Drift) -> Answer:
+def _of_output(found: Drift) -> PairResult:
     if any(each.name in _OUTPUTS for each in found.differences):
         return _OTHER
-    return _ALIKE if found.output and not found.reason else Answer(Relation.INCONCLUSIVE)
+    return _ALIKE if found.output and not found.reason else PairResult(Relation.INCONCLUSIVE)
 
 
 def _log_ratio(change: float | None, higher: bool, otherwise: float) -> float:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.bisect.bisection import Bisected
-    from pytest_llm.bisect.comparisons import Compared
+    from pytest_llm.bisect.comparisons import PairComparison
     from pytest_llm.bisect.search import Stretch
     from pytest_llm.records import OperatorRun
 
@@ -137,7 +137,7 @@ def _all(found: Bisected) -> list[str]:
     ]
 
 
-def _relation(found: Bisected, compared: Compared) -> str:
+def _relation(found: Bisected, compared: PairComparison) -> str:
     return interpret.answer(compared.results, found.target).relation.value
 
 

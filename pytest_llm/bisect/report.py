@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.bisect.bisection import Bisected
-    from pytest_llm.bisect.comparisons import Compared
+    from pytest_llm.bisect.comparisons import PairComparison
     from pytest_llm.bisect.search import Stretch
 
 _OUTPUT = {
@@ -69,7 +69,7 @@ def name(found: Bisected, place: int) -> str:
     return found.builds[place] if described is None else f"{found.builds[place]}, {described}"
 
 
-def change(compared: Compared, target: str) -> str:
+def change(compared: PairComparison, target: str) -> str:
     """Return how the later build compares with the earlier one: "generation speed −9.1 % (…)"."""
     if target == interpret.OUTPUT:
         return _OUTPUT[interpret.answer(compared.results, target).relation]
@@ -80,7 +80,7 @@ def change(compared: Compared, target: str) -> str:
     return f"{title} {percent(entry['change'])} ({basis(compared.results, entry)})"
 
 
-def headline(compared: Compared, target: str) -> str:
+def headline(compared: PairComparison, target: str) -> str:
     """Return the change with its values: "generation speed fell from … to …, −9.1 % (…)"."""
     entry = None if target == interpret.OUTPUT else interpret.comparison(compared.results, target)
     if entry is None or entry["change"] is None:
@@ -192,7 +192,7 @@ def _stretch(found: Bisected, stretch: Stretch) -> dict[str, Any]:
     }
 
 
-def _compared(found: Bisected, compared: Compared) -> dict[str, Any]:
+def _compared(found: Bisected, compared: PairComparison) -> dict[str, Any]:
     return {
         "from": compared.first,
         "to": compared.last,
@@ -202,7 +202,7 @@ def _compared(found: Bisected, compared: Compared) -> dict[str, Any]:
     }
 
 
-def _figures(compared: Compared, target: str) -> dict[str, Any]:
+def _figures(compared: PairComparison, target: str) -> dict[str, Any]:
     entry = None if target == interpret.OUTPUT else interpret.comparison(compared.results, target)
     names = ("change", "interval", "sessions")
     return {each: None if entry is None else entry[each] for each in names}

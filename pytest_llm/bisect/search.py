@@ -38,7 +38,7 @@ class Relation(str, Enum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class PairResult:
     """What comparing two builds came to.
 
     Attributes:
@@ -61,7 +61,7 @@ class Answer:
 
 if TYPE_CHECKING:
     # Compares the build at the first place with the later one at the second.
-    Compare = Callable[[int, int], Answer]
+    Compare = Callable[[int, int], PairResult]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Stretch:
 
     first: int
     last: int
-    answer: Answer
+    answer: PairResult
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class SearchResult:
         untestable: The places of builds that were tried and cannot be tested.
     """
 
-    ends: Answer
+    ends: PairResult
     steps: tuple[Stretch, ...] = ()
     unexplained: tuple[Stretch, ...] = ()
     unsearched: tuple[Stretch, ...] = ()
@@ -205,7 +205,7 @@ class _Splitting:
     def _untried(self, whole: Stretch) -> list[int]:
         return [each for each in range(whole.first + 1, whole.last) if each not in self.untestable]
 
-    def _unexplained(self, whole: Answer, parts: Sequence[Answer]) -> bool:
+    def _unexplained(self, whole: PairResult, parts: Sequence[PairResult]) -> bool:
         if whole.relation is Relation.WORSE:
             return whole.low - sum(each.high for each in parts) > self.negligible
         if whole.relation is Relation.BETTER:

@@ -11,6 +11,6 @@ from __future__ import annotations
 from pytest_llm.builds.commit import SourceTree
 from pytest_llm.builds.identity import Identity, identity_of
 from pytest_llm.builds.manifest import Manifest
-from pytest_llm.builds.store import BuildStore, Kept
+from pytest_llm.builds.store import BuildStore, StoredBuild
 
-__all__ = ["BuildStore", "Identity", "Kept", "Manifest", "SourceTree", "identity_of"]
+__all__ = ["BuildStore", "Identity", "Manifest", "SourceTree", "StoredBuild", "identity_of"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     OnProgress = Callable[[str], None]
 
 
-class Kept(NamedTuple):
+class StoredBuild(NamedTuple):
     """A folder of the store.
 
     Attributes:
@@ -126,13 +126,13 @@ class BuildStore:
         while self._in_use:
             self._in_use.popitem()[1].release()
 
-    def kept(self) -> list[Kept]:
+    def kept(self) -> list[StoredBuild]:
         """Return all folders, by name."""
         if not self.folder.is_dir():
             return []
         return [self._seen(each) for each in sorted(self.folder.iterdir()) if each.is_dir()]
 
-    def remove(self, kept: Kept) -> None:
+    def remove(self, kept: StoredBuild) -> None:
         """Remove a build, or an unfinished one.
 
         Raises:
@@ -194,12 +194,12 @@ class BuildStore:
         # An interpreter that an update removed leaves a dangling link.
         return found if os.access(_program(identity, folder), os.X_OK) else None
 
-    def _seen(self, folder: Path) -> Kept:
+    def _seen(self, folder: Path) -> StoredBuild:
         found = manifest.read(folder)
         if found is not None:
-            return Kept(folder, "ready", found, _bytes_in(folder))
+            return StoredBuild(folder, "ready", found, _bytes_in(folder))
         free = FileLock(self._lock_of(folder), shared=True).is_free()
-        return Kept(folder, "unfinished" if free else "being made", None, _bytes_in(folder))
+        return StoredBuild(folder, "unfinished" if free else "being made", None, _bytes_in(folder))
 
     def _of(self, identity: Identity) -> Path:
         return self.folder / identity.key

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm import __version__
 from pytest_llm.bisect import build_range, commits, interpret, issue, report
-from pytest_llm.bisect.bisection import Progress, bisect
+from pytest_llm.bisect.bisection import BisectProgress, bisect
 from pytest_llm.bisect.cache import Cache
 from pytest_llm.bisect.comparisons import Pairs
 from pytest_llm.bisect.operators import operators_of
@@ -161,7 +161,7 @@ class _Bisection:
             len(planned.gates),
         )
         cost = bill(len(builds), neighbours=arguments.neighbours)
-        progress = Progress(_on_progress, pairs, planned, cost)
+        progress = BisectProgress(_on_progress, pairs, planned, cost)
         try:
             return bisect(
                 pairs,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from pytest_llm.builds import BuildStore, Identity, Kept, Manifest
+    from pytest_llm.builds import BuildStore, Identity, Manifest, StoredBuild
     from pytest_llm.records import BuildReference
 
 _LIST = command.Text(
@@ -74,7 +74,7 @@ def _list(arguments: argparse.Namespace) -> command.Answer:
     return command.Answer(0, lines, document)
 
 
-def _kept_lines(kept: Kept) -> list[str]:
+def _kept_lines(kept: StoredBuild) -> list[str]:
     size = BYTES.format(kept.bytes)
     if kept.manifest is None:
         return [f"  {kept.folder.name}: {kept.state}, {size}"]
@@ -134,7 +134,7 @@ def _remove(arguments: argparse.Namespace) -> command.Answer:
     return command.Answer(int(bool(staying)), [*lines, *staying], document)
 
 
-def _is(kept: Kept, identity: Identity) -> bool:
+def _is(kept: StoredBuild, identity: Identity) -> bool:
     if kept.manifest is None:
         return kept.folder.name == identity.key
     return kept.manifest.identity.title == identity.title
@@ -153,7 +153,7 @@ def _made_document(manifest: Manifest) -> dict[str, Any]:
     return {"build": manifest.identity.title, **encode(manifest)}
 
 
-def _kept_document(kept: Kept) -> dict[str, Any]:
+def _kept_document(kept: StoredBuild) -> dict[str, Any]:
     made = {} if kept.manifest is None else _made_document(kept.manifest)
     return {"folder": str(kept.folder), "state": kept.state, "bytes": kept.bytes, **made}
 

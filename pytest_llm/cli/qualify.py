@@ -97,7 +97,7 @@ def _result_lines(result: qualification.Result) -> list[str]:
     return lines + [f"  → {each}" for each in result.reasons]
 
 
-def _figures_line(figures: qualification.Figures) -> str:
+def _figures_line(figures: qualification.CheckFigures) -> str:
     change = "" if figures.change is None else f" {percent(figures.change)}"
     sessions = counted(len(figures.log_ratios), "session")
     basis = resting_on(figures.interval, qualification.CONFIDENCE, sessions)

@@ -30,7 +30,7 @@ _HEADER = "ggml/include/ggml.h"
 
 
 @dataclass(frozen=True)
-class Asked:
+class CaseArguments:
     """A case, and the arguments with which each side's benchmark measures only that case."""
 
     case: OperatorCase
@@ -46,7 +46,7 @@ def of_the_model(
     workload: Workload,
     folder: Path,
     on_progress: Callable[[str], None],
-) -> list[Asked]:
+) -> list[CaseArguments]:
     """Return the nodes of the graph that generates a token, those that move most memory first.
 
     One program exports the graph for both sides: the candidate's, or the reference's if that fails.
@@ -65,7 +65,7 @@ def of_the_model(
         for place, (node, name) in enumerate(named[:_MOST])
     ]
     return [
-        Asked(
+        CaseArguments(
             graph.case_of(node, name, header.weights, header.layers),
             _file_arguments(first),
             _file_arguments(second),
@@ -118,7 +118,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def built_in(header: Header, options: LoadOptions, parallel: int, phase: Phase) -> list[Asked]:
+def built_in(header: Header, options: LoadOptions, parallel: int, phase: Phase) -> list[CaseArguments]:
     """Return upstream's built-in cases for the model's types of weights, the most frequent first."""
     tokens = max(each for each in _TOKENS if phase == "prompt" or each <= max(parallel, 1))
     asked = [_matmul(name, tokens) for name in _types(header)]
@@ -136,19 +136,19 @@ def _types(header: Header) -> Sequence[str]:
     return [name for name, _ in elements.most_common()]
 
 
-def _matmul(kind: str, tokens: int) -> Asked:
+def _matmul(kind: str, tokens: int) -> CaseArguments:
     pattern = f"type_a={kind},type_b=f32,m={_ROWS},n={tokens},k={_COLUMNS},bs=[1,1],nr=[1,1],"
     return _matching(OperatorCase("MUL_MAT", f"{kind} {_COLUMNS}×{_ROWS}, n={tokens}", 0, ""), pattern)
 
 
-def _attention(width: int) -> Asked:
+def _attention(width: int) -> CaseArguments:
     pattern = f"hsk={width},hsv={width},nh=8,nr23=[1,1],kv={_CACHE},nb=1,"
     return _matching(OperatorCase("FLASH_ATTN_EXT", f"f16 {width}×{_CACHE}×8, n=1", 0, ""), pattern)
 
 
-def _matching(case: OperatorCase, pattern: str) -> Asked:
+def _matching(case: OperatorCase, pattern: str) -> CaseArguments:
     words = ("-o", case.operator, "-p", "^" + "".join(_escaped(pattern)))
-    return Asked(case, words, words)
+    return CaseArguments(case, words, words)
 
 
 def _escaped(pattern: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Nodes of a model's graph, as llama.cpp's ``test-export-graph-ops`` writes and reads them.
 
 A line of its file holds numbers: the operation (``enum ggml_op``), the type (``enum ggml_type``), four
-lengths, the operation's parameters, and of each source the type, four lengths and four strides; a name ends
+lengths, the operation's parameters, and of each operand the type, four lengths and four strides; a name ends
 it. Each kind of node comes once, however often the graph has it. Types keep their numbers for good,
 operations do not.
 """
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 Shape = tuple[int, int, int, int]
 
 _MATMULS = {"MUL_MAT", "MUL_MAT_ID"}
-# These read few rows of their first source, or write few of their last one.
+# These read few rows of their first operand, or write few of their last one.
 _SPARSE = {"GET_ROWS", "SET_ROWS"}
 _OF_A_LAYER = re.compile(r"[-_l]\d+$")
 _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
 
 
 @dataclass(frozen=True)
-class Source:
+class Operand:
     """An operand.
 
     Attributes:
@@ -71,7 +71,7 @@ class Node:
         type: Of the result.
         shape: Of the result.
         parameters: Of the operation.
-        sources: Its operands.
+        operands: In order.
         name: Of the graph's first such node.
     """
 
@@ -79,15 +79,15 @@ class Node:
     type: int
     shape: Shape
     parameters: tuple[int, ...]
-    sources: tuple[Source, ...]
+    operands: tuple[Operand, ...]
     name: str
 
     def line(self, operation: int, name: str) -> str:
         """Return it as a line of the file, with another number and name."""
         numbers = [operation, self.type, *self.shape, len(self.parameters), *self.parameters]
-        numbers.append(len(self.sources))
-        for source in self.sources:
-            numbers += [source.type, *source.shape, *source.strides]
+        numbers.append(len(self.operands))
+        for operand in self.operands:
+            numbers += [operand.type, *operand.shape, *operand.strides]
         return " ".join([*map(str, numbers), name]) + "\n"
 
 
@@ -114,8 +114,8 @@ def _node(line: str) -> Node:
 
     operation, kind, lengths = number(), number(), shape()
     parameters = tuple([number() for _ in range(number())])
-    sources = tuple([Source(number(), shape(), shape()) for _ in range(number())])
-    return Node(operation, kind, lengths, parameters, sources, next(words, "-"))
+    operands = tuple([Operand(number(), shape(), shape()) for _ in range(number())])
+    return Node(operation, kind, lengths, parameters, operands, next(words, "-"))
 
 
 def read_operations(header: str) -> dict[int, str]:
@@ -144,11 +144,11 @@ def case_of(node: Node, operation: str, weights: Sequence[Weight], layers: int) 
 
 
 def _shape(node: Node, operation: str) -> str:
-    if operation in _MATMULS and len(node.sources) > 1:
-        return f"{node.sources[0]}, n={node.sources[1].shape[1] * node.sources[1].shape[2]}"
-    if operation == "FLASH_ATTN_EXT" and len(node.sources) > 1:
-        return f"{node.sources[1]}, n={node.sources[0].shape[1]}"
-    return str(node.sources[0]) if node.sources else "without sources"
+    if operation in _MATMULS and len(node.operands) > 1:
+        return f"{node.operands[0]}, n={node.operands[1].shape[1] * node.operands[1].shape[2]}"
+    if operation == "FLASH_ATTN_EXT" and len(node.operands) > 1:
+        return f"{node.operands[1]}, n={node.operands[0].shape[1]}"
+    return str(node.operands[0]) if node.operands else "without operands"
 
 
 def _count(node: Node, operation: str, weights: Sequence[Weight], layers: int) -> int:
@@ -157,18 +157,18 @@ def _count(node: Node, operation: str, weights: Sequence[Weight], layers: int) -
         return each_layer if operation == "SET_ROWS" else 1
     tied = all(each.name != _HEAD for each in weights)
     used = Counter((each.type, each.shape) for each in weights if tied or each.name != _EMBEDDING)
-    read = node.sources[:1] if operation in _MATMULS else node.sources
-    counts = [used[source.type, source.shape] for source in read]
+    read = node.operands[:1] if operation in _MATMULS else node.operands
+    counts = [used[each.type, each.shape] for each in read]
     found = next((count for count in counts if count), 0)
     return found or each_layer
 
 
 def bytes_moved(node: Node, operation: str) -> int:
     """Return about how much memory an operation goes through."""
-    result = Source(node.type, node.shape, (0, 0, 0, 0)).bytes
+    result = Operand(node.type, node.shape, (0, 0, 0, 0)).bytes
     if operation in _SPARSE:
-        return 2 * result if operation == "GET_ROWS" else 2 * sum(each.bytes for each in node.sources[:1])
-    return result + sum(each.bytes for each in node.sources)
+        return 2 * result if operation == "GET_ROWS" else 2 * sum(each.bytes for each in node.operands[:1])
+    return result + sum(each.bytes for each in node.operands)
 
 
 def renumbered(node: Node, ours: Mapping[int, str], theirs: Mapping[int, str]) -> int | None:

@@ -20,8 +20,8 @@ from pytest_llm.stats.operators import affordable_cases, least_repetitions
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_llm.checks.operators.cases import Asked
-    from pytest_llm.checks.operators.programs import Timed
+    from pytest_llm.checks.operators.cases import CaseArguments
+    from pytest_llm.checks.operators.programs import CaseTime
     from pytest_llm.records import LoadOptions, Model, Phase, Run, Workload
     from pytest_llm.records.protocols import Clock, Programs
 
@@ -85,7 +85,7 @@ class ProfilingContext:
     coin: Callable[[], bool] = lambda: random.random() < 0.5
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     seconds: float = BUDGET
-    perf: Callable[[Path, str, Sequence[str], int, float], list[Timed]] = programs.perf
+    perf: Callable[[Path, str, Sequence[str], int, float], list[CaseTime]] = programs.perf
 
 
 def without(phase: Phase, reason: str) -> OperatorRun:
@@ -130,7 +130,7 @@ def _asked(
     work: Work,
     context: ProfilingContext,
     folder: Path,
-) -> tuple[Any, list[Asked], list[str]]:
+) -> tuple[Any, list[CaseArguments], list[str]]:
     """Return "model" or "built in", the cases, and why they are not the model's own."""
     header = read_header(work.model.path)
     nearest = cases.built_in(header, work.options, work.workload.parallel, work.phase)
@@ -149,6 +149,10 @@ def _asked(
     return "model", own, []
 
 
+# A case, its times, and the seconds that one measurement of both sides takes.
+_Measured = tuple["CaseArguments", OperatorTimes, float]
+
+
 class _Bench:
     """Measures within the budget."""
 
@@ -163,7 +167,7 @@ class _Bench:
     def spent(self) -> float:
         return self._context.clock() - self._started
 
-    def measure_once(self, asked: Sequence[Asked]) -> list[tuple[Asked, OperatorTimes, float]]:
+    def measure_once(self, asked: Sequence[CaseArguments]) -> list[_Measured]:
         """Measure each case once; return them with times and costs in seconds, the most expensive first."""
         looked = []
         left_out = 0
@@ -182,7 +186,7 @@ class _Bench:
             self.problems.append(f"no time was left for {left_out} cheaper ones")
         return sorted(looked, key=lambda each: -max(each[1].case.nodes, 1) * max(each[1].first))
 
-    def repeat(self, looked: Sequence[tuple[Asked, OperatorTimes, float]]) -> list[OperatorTimes]:
+    def repeat(self, looked: Sequence[_Measured]) -> list[OperatorTimes]:
         """Measure as many of the first cases as can be repeated often enough for a result."""
         times = [each for _, each, _ in looked]
         if not looked:
@@ -206,7 +210,7 @@ class _Bench:
                 )
         return times
 
-    def _pair(self, asked: Asked) -> tuple[Timed, Timed]:
+    def _pair(self, asked: CaseArguments) -> tuple[CaseTime, CaseTime]:
         """Measure both sides of a case; the coin decides the order.
 
         Raises:
@@ -220,7 +224,7 @@ class _Bench:
             raise self._uncovered(asked, which)
         return candidate, reference
 
-    def _one(self, asked: Asked, side: int) -> Timed:
+    def _one(self, asked: CaseArguments, side: int) -> CaseTime:
         words = asked.candidate if side == _CANDIDATE else asked.reference
         who = "the candidate" if side == _CANDIDATE else "the reference"
         program, threads = self._programs[side], self._work.options.n_threads
@@ -234,7 +238,7 @@ class _Bench:
             raise self._uncovered(asked, f"{who} does not support it")
         return timed[0]
 
-    def _uncovered(self, asked: Asked, reason: str) -> _UncoveredError:
+    def _uncovered(self, asked: CaseArguments, reason: str) -> _UncoveredError:
         self.problems.append(f"{asked.case}: {reason}")
         return _UncoveredError()
 

@@ -31,7 +31,7 @@ _ROW = re.compile(r"^INSERT INTO \w+ \((?P<names>[\w, ]+)\) VALUES \((?P<values>
 _VALUE = re.compile(r"'((?:[^']|'')*)'(?:, |$)")
 
 
-class Timed(NamedTuple):
+class CaseTime(NamedTuple):
     """One case that a benchmark measured.
 
     Attributes:
@@ -52,7 +52,9 @@ def takes_files(program: Path) -> bool:
     return "--test-file" in _run([str(program), "--help"], _HELP_SECONDS, 1).output
 
 
-def perf(program: Path, backend: str, arguments: Sequence[str], threads: int, seconds: float) -> list[Timed]:
+def perf(
+    program: Path, backend: str, arguments: Sequence[str], threads: int, seconds: float
+) -> list[CaseTime]:
     """Return the times that a benchmark measured.
 
     Args:
@@ -112,17 +114,17 @@ def _ended(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-def read_output(text: str) -> list[Timed]:
+def read_output(text: str) -> list[CaseTime]:
     """Return the complete cases in order; other lines are ignored."""
     rows = (_ROW.match(line) for line in text.splitlines())
     timed = (_timed(row["names"].split(", "), _VALUE.findall(row["values"])) for row in rows if row)
     return [each for each in timed if each is not None]
 
 
-def _timed(names: list[str], values: list[str]) -> Timed | None:
+def _timed(names: list[str], values: list[str]) -> CaseTime | None:
     row = dict(zip(names, values, strict=False))
     try:
         microseconds = float(row["time_us"])
-        return Timed(row["op_name"], row["op_params"], row["supported"] == "1", microseconds / 1e6)
+        return CaseTime(row["op_name"], row["op_params"], row["supported"] == "1", microseconds / 1e6)
     except (KeyError, ValueError):
         return None

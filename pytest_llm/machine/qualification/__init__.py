@@ -1,7 +1,7 @@
 """Qualification: checks by measuring that a machine's verdicts on speed are right, and the stored result."""
 
 from pytest_llm.machine.qualification.checks import CHECKS, CONFIDENCE, GATES, SESSIONS, Check, qualify
-from pytest_llm.machine.qualification.record import Figures, Qualification, Result, Standing, read, write
+from pytest_llm.machine.qualification.record import CheckFigures, Qualification, Result, Standing, read, write
 
 __all__ = [
     "CHECKS",
@@ -9,7 +9,7 @@ __all__ = [
     "GATES",
     "SESSIONS",
     "Check",
-    "Figures",
+    "CheckFigures",
     "Qualification",
     "Result",
     "Standing",

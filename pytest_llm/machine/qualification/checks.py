@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.errors import EngineError, UsageError
 from pytest_llm.machine.qualification.injected import InjectedSlowdown, WithVariables
 from pytest_llm.machine.qualification.interference import interference_log_ratios
-from pytest_llm.machine.qualification.record import Figures, Result
+from pytest_llm.machine.qualification.record import CheckFigures, Result
 from pytest_llm.measure import measure as measure_campaign
 from pytest_llm.records import Campaign, Gate, Question, Verdict
 from pytest_llm.records.metrics import METRICS
@@ -195,10 +195,10 @@ def judge(check: Check, ratios: Ratios) -> Result:
     )
 
 
-def _figures(metric: Metric, ratios: Sequence[float]) -> Figures:
+def _figures(metric: Metric, ratios: Sequence[float]) -> CheckFigures:
     decision = conclude(decide(_RULE, ratios, TOLERANCE))
     assert decision.verdict is not None
-    return Figures(
+    return CheckFigures(
         metric.name,
         decision.verdict,
         tuple(ratios),

@@ -19,7 +19,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Figures:
+class CheckFigures:
     """The result of a check for one metric.
 
     Attributes:
@@ -51,7 +51,7 @@ class Result:
 
     check: str
     reasons: tuple[str, ...]
-    figures: tuple[Figures, ...]
+    figures: tuple[CheckFigures, ...]
 
     @property
     def passed(self) -> bool:

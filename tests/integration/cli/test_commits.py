@@ -9,7 +9,7 @@ import pytest
 
 from pytest_llm.bisect import commits
 from pytest_llm.bisect.report import Report
-from pytest_llm.bisect.search import Answer, Relation, Stretch
+from pytest_llm.bisect.search import PairResult, Relation, Stretch
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.cli import project
 from pytest_llm.errors import UsageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.checkouts import Checkout
 
-STEP = Stretch(0, 1, Answer(Relation.WORSE))
+STEP = Stretch(0, 1, PairResult(Relation.WORSE))
 
 
 @pytest.fixture(autouse=True)

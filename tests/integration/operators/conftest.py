@@ -22,7 +22,7 @@ from . import stand_in
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_llm.checks.operators.programs import Timed
+    from pytest_llm.checks.operators.programs import CaseTime
 
 RECORDED = Path(__file__).parent / "recorded"
 STAND_IN = Path(__file__).parent / "stand_in.py"
@@ -57,7 +57,7 @@ class Desk:
 
     def perf(
         self, program: Path, backend: str, arguments: Sequence[str], threads: int, seconds: float
-    ) -> list[Timed]:
+    ) -> list[CaseTime]:
         """Return what the program would print; it takes ``SECONDS``."""
         does = json.loads(program.with_name("stand_in.json").read_text(encoding="utf-8"))
         self.asked.append((does["name"], threads))

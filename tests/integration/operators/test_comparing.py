@@ -19,7 +19,7 @@ from .conftest import SECONDS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pytest_llm.checks.operators.programs import Timed
+    from pytest_llm.checks.operators.programs import CaseTime
     from pytest_llm.records import OperatorRun
 
     from .conftest import Desk
@@ -137,7 +137,7 @@ def test_operations_that_are_numbered_otherwise_are_renumbered(
 def test_what_the_builds_take_for_different_operations_is_left_out(
     desk: Desk, work: Work, context: ProfilingContext
 ) -> None:
-    def perf(program: Path, *others: Any) -> list[Timed]:
+    def perf(program: Path, *others: Any) -> list[CaseTime]:
         timed = desk.perf(program, *others)
         one = program.parent.parent.name == "a"
         return [each._replace(operator="DUP") if one and each.operator == "ADD" else each for each in timed]

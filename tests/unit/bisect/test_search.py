@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_llm.bisect.search import (
-    Answer,
+    PairResult,
     Relation,
     SearchResult,
     bill,
@@ -44,12 +44,12 @@ class Row:
     def true(self, first: int, last: int) -> float:
         return sum(self.steps[first:last])
 
-    def compare(self, first: int, last: int) -> Answer:
+    def compare(self, first: int, last: int) -> PairResult:
         assert first < last
         assert (first, last) not in self.asked, "a pair is measured once"
         self.asked.append((first, last))
         if self.untestable & {first, last}:
-            return Answer(Relation.UNTESTABLE)
+            return PairResult(Relation.UNTESTABLE)
         size = self.true(first, last) + self.noise.get((first, last), 0.0)
         return answer(size, self.width)
 
@@ -62,16 +62,16 @@ class Row:
         return [pair for pair in itertools.pairwise(testable) if abs(self.true(*pair)) > NEGLIGIBLE]
 
 
-def answer(size: float, width: float = 0.0) -> Answer:
+def answer(size: float, width: float = 0.0) -> PairResult:
     """What the paired rule says, with an interval that holds the truth."""
     low, high = size - width, size + width
     if low > NEGLIGIBLE:
-        return Answer(Relation.WORSE, size, low, high)
+        return PairResult(Relation.WORSE, size, low, high)
     if high < -NEGLIGIBLE:
-        return Answer(Relation.BETTER, size, low, high)
+        return PairResult(Relation.BETTER, size, low, high)
     if high < TOLERANCE:
-        return Answer(Relation.SAME, size, low, high)
-    return Answer(Relation.INCONCLUSIVE, size, low, high)
+        return PairResult(Relation.SAME, size, low, high)
+    return PairResult(Relation.INCONCLUSIVE, size, low, high)
 
 
 def places(found: SearchResult) -> list[tuple[int, int]]:
@@ -208,7 +208,7 @@ def test_a_good_end_that_is_bad_is_a_step_for_the_better() -> None:
 def test_an_end_that_cannot_be_tested_ends_the_search() -> None:
     row = Row([0.0, 0.2, 0.0], untestable=frozenset({3}))
     found = row.search()
-    assert found == SearchResult(Answer(Relation.UNTESTABLE))
+    assert found == SearchResult(PairResult(Relation.UNTESTABLE))
     assert row.asked == [(0, 3)]
 
 
@@ -234,9 +234,9 @@ def test_losses_too_small_to_be_called_one_by_one_are_told_as_a_rest() -> None:
 def stubborn(row: Row, *missed: tuple[int, int]) -> Compare:
     """Compares, and calls some pairs alike whatever they are."""
 
-    def compare(first: int, last: int) -> Answer:
+    def compare(first: int, last: int) -> PairResult:
         found = row.compare(first, last)
-        return Answer(Relation.SAME, 0.0, -0.01, 0.04) if (first, last) in missed else found
+        return PairResult(Relation.SAME, 0.0, -0.01, 0.04) if (first, last) in missed else found
 
     return compare
 
