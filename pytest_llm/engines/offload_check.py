@@ -1,4 +1,4 @@
-"""Whether what was to go to a device is there: llama.cpp leaves it on the CPU without a word."""
+"""Offload check: llama.cpp silently leaves layers on the CPU that were to go to a device."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ _LAST_LINES = 12
 
 
 class OffloadCheck:
-    """What is predicted of one file under load options, and what llama.cpp wrote of it."""
+    """The predicted memory of one file under load options, compared with what llama.cpp logs."""
 
     def __init__(self, path: str, options: LoadOptions) -> None:
-        """Remember what is loaded; the header is read when it is needed."""
         self._path = path
         self._options = options
 
     def check(self, log: str, build: str, *, on_gpu: bool) -> None:
-        """Refuse to go on where layers that were asked for are not on a device.
+        """Raise if layers that were asked for are not on a device.
 
-        Where ``n_gpu_layers`` is left at -1, no device is no error: then the CPU is what there is.
+        With ``n_gpu_layers`` of -1, a machine without a device is no error.
 
         Args:
             log: What llama.cpp wrote while it loaded.
-            build: What messages call it.
-            on_gpu: Whether the build can put layers on a device, and was not told to put none there.
+            build: The build, for messages.
+            on_gpu: Whether the build can put layers on a device, and layers were asked for.
 
         Raises:
             CPUFallbackError: They are not.
@@ -56,16 +55,15 @@ class OffloadCheck:
             raise CPUFallbackError(f"{build}: {reason}", _telling(log))
 
     def check_weights(self, log: str, build: str, *, named: bool) -> None:
-        """Do the same for a program whose context is its own, and whose log may be empty.
+        """Check a program that makes its own context, and whose log may be empty.
 
         Args:
             log: What llama.cpp wrote while it loaded.
-            build: What messages call it.
-            named: Whether the program names a GPU; older ones know few kinds of them.
+            build: The build, for messages.
+            named: Whether the program names a GPU; older programs know few kinds of GPUs.
 
         Raises:
-            CPUFallbackError: They are not on a device; of a program that names one and writes no log nobody
-                can tell.
+            CPUFallbackError: Layers are not on a device. A program that names a GPU and writes no log passes.
         """
         on_gpu = named or bool(_USING.search(log))
         if read_buffers(log) or not on_gpu:

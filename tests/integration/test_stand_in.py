@@ -94,15 +94,15 @@ def test_every_field_of_a_struct_is_real_and_as_wide(
             assert offered.items() <= real["structs"][name].items(), name
 
 
-@pytest.mark.parametrize("order", ["drag rehearse", "rehearse drag", "drag rehearse rehearse"])
-def test_a_drag_waits_on_the_virtual_clock(
+@pytest.mark.parametrize("order", ["slow rehearse", "rehearse slow", "slow rehearse rehearse"])
+def test_an_injected_slowdown_waits_on_the_virtual_clock(
     order: str, stand_in: StandIn, stand_in_environment: Path, model_file: Path
 ) -> None:
     build = Venv("llama-cpp-python", str(stand_in_environment))
     model = Model(str(model_file), str(model_file), "0" * 64, 1, "tiny", "", 1, 1, 1, 1, 1, 1, 1)
     loaded = LlamaCppPython(build, timeout=20).start(Subject(model.name, build, LoadOptions()), model)
     act = {
-        "injected_slowdown": lambda: loaded.inject_slowdown(0.5),
+        "slow": lambda: loaded.inject_slowdown(0.5),
         "rehearse": lambda: loaded.rehearse(Workload(prompt_tokens=8, generate_tokens=4)),
     }
     try:

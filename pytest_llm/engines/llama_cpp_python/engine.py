@@ -33,7 +33,7 @@ _LLAMA_CPP = ("libllama", "libggml", "libmtmd")
 
 
 class LlamaCppPython:
-    """The engine: starts one worker a subject."""
+    """The engine: one worker for each subject."""
 
     def __init__(self, build: BuildReference, timeout: float, made: str = "") -> None:
         """Take the build, and what runs it where that had to be made first.
@@ -49,7 +49,7 @@ class LlamaCppPython:
         self._fits = not isinstance(build, Library)
 
     def describe(self) -> Build:
-        """Start a worker, return what the build says of itself, and end the worker.
+        """Return the build's description, from a worker that ends at once.
 
         Raises:
             EngineError: It does not start, or its library does not fit.
@@ -59,21 +59,9 @@ class LlamaCppPython:
         return build
 
     def start(self, subject: Subject, model: Model) -> LoadedModel:
-        """Start a fresh process to measure the subject; nothing is loaded yet.
-
-        Raises:
-            EngineMissingError: ``llama_cpp`` cannot be imported there.
-            EngineError: The worker did not start.
-        """
         return self._start(subject, model, all_logits=False)
 
     def start_generation(self, subject: Subject, model: Model) -> LoadedModel:
-        """Start a fresh process to talk with the subject, with room for the logits of every token.
-
-        Raises:
-            EngineMissingError: ``llama_cpp`` cannot be imported there.
-            EngineError: The worker did not start.
-        """
         return self._start(subject, model, all_logits=True)
 
     def abi_mismatch(self) -> str:
@@ -90,10 +78,9 @@ class LlamaCppPython:
             return " ".join([str(error).removeprefix(f"{self._build}: "), *error.log[-1:]])
 
     def ask_once(self, operation: str, **arguments: JSON) -> Any:
-        """Return the answer of a fresh process that loads no model; see ``worker/introspection.py``.
+        """Return the answer of a fresh worker that loads no model; see ``worker/introspection.py``.
 
         Raises:
-            EngineMissingError: ``llama_cpp`` cannot be imported there.
             EngineError: The worker did not start, or ended.
         """
         worker = self._worker(self._environment())
@@ -107,7 +94,7 @@ class LlamaCppPython:
         return LoadedModel(worker, build, subject, model, all_logits=all_logits)
 
     def _greeted(self) -> tuple[WorkerProcess, Build]:
-        """Return a worker that has imported ``llama_cpp``, and what it says of its build."""
+        """Return a worker that has imported ``llama_cpp``, and its build's description."""
         if not self._fits:
             self._check_library()
             self._fits = True
@@ -140,7 +127,7 @@ class LlamaCppPython:
         return environment
 
     def _check_library(self) -> None:
-        """Refuse a library that the installed binding would misread; in processes of their own."""
+        """Raise if the installed binding would misread the library."""
         own = self._layouts(own=True)
         try:
             reason = mismatch(own, self._layouts())
@@ -153,7 +140,7 @@ class LlamaCppPython:
             )
 
     def _layouts(self, *, own: bool = False) -> dict[str, Any]:
-        """Return what the worker sees of a library's structs: of this one, or of the binding's own."""
+        """Return the layouts of the structs of this library, or of the binding's own."""
         environment = self._environment()
         if own:
             environment.pop(_LIBRARY, None)

@@ -1,6 +1,6 @@
-"""What a loaded subject shows before any timing: the same on every machine of its kind.
+"""Invariants: what a loaded subject shows on every machine of its kind.
 
-Facts that a release does not tell are left out, never guessed.
+What a release does not tell is left out, never guessed.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "we
 
 
 def invariants_of(subject: LoadedModel) -> dict[str, JSON]:
-    """Ask a loaded subject for its facts.
+    """Return the invariants of a loaded subject.
 
     Returns:
-        ``weights_bytes``, ``kv_bytes``, ``effective_options`` by name, ``token_ids`` of a fixed text and
-        ``greedy_output``, the token ids after a fixed prompt, with ``greedy_leads``, by how many nats each
-        was likelier than the next one. Among the options is ``graph_reuse``: whether the decodes of that
-        output used the compute graph of the one before ("on", "off" or "partly").
+        ``weights_bytes``, ``kv_bytes``, ``effective_options`` by name, ``token_ids`` of a fixed text, and
+        ``greedy_output``, the token ids after a fixed prompt, with ``greedy_leads``, the lead of each over
+        the next likeliest token in nats. Among the options is ``graph_reuse``: how many of these decodes used
+        the compute graph of the one before ("on", "off" or "partly").
 
     Raises:
         EngineError: The worker died or hung.
@@ -73,7 +73,7 @@ def _kv_bytes(effective_options: Mapping[str, JSON]) -> int | None:
 
 
 def _leads(output: Greedy) -> dict[str, JSON]:
-    """Say how clear each choice was: where two tokens are as good as equal, rounding picks one."""
+    """Return the leads, rounded: rounding decides between two tokens of nearly equal logits."""
     if not output.leads or not all(map(math.isfinite, output.leads)):
         return {}
     return {"greedy_leads": [round(each, _DIGITS) for each in output.leads]}

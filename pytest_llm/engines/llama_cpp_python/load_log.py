@@ -1,7 +1,6 @@
-"""What llama.cpp writes while it loads, where no function tells.
+"""Effective options that only llama.cpp's log tells.
 
-Words change between releases: what is not found is left out, never guessed. The worker's whole output stays
-available through ``log``.
+Its wording changes between releases; what is not found is left out, never guessed.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _ADDED_UP = {"model", "KV", "RS"}
 
 
 def read_log(log: str) -> dict[str, JSON]:
-    """Return what llama.cpp's output tells of the configuration."""
+    """Return the options that a log contains."""
     found: dict[str, JSON] = {}
     for name, (pattern, made) in _LOGGED.items():
         matches = pattern.findall(log)
@@ -62,11 +61,11 @@ def read_buffers(log: str) -> dict[str, JSON]:
 
 
 def effective_options(asked: dict[str, JSON], told: dict[str, JSON], log: str) -> dict[str, JSON]:
-    """Return load options as they really are: what was asked for, corrected by whoever knows better.
+    """Return the load options as they really are.
 
     Args:
         asked: The load options.
-        told: What llama.cpp's functions say.
-        log: What llama.cpp wrote.
+        told: The answers of llama.cpp's functions, which correct them.
+        log: What llama.cpp wrote, which corrects both.
     """
     return normalize({**asked, **told, **read_log(log)})

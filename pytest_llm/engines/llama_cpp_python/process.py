@@ -1,4 +1,4 @@
-"""A worker process and the pipes to it: asking, waiting, and telling why it ended."""
+"""A worker process: requests, answers, timeouts, and why it ended."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -
 
 
 class WorkerProcess:
-    """One worker; every answer is waited for up to ``timeout`` seconds."""
+    """One worker."""
 
     def __init__(self, interpreter: str, environment: Mapping[str, str], name: str, timeout: float) -> None:
         """Start the worker.
@@ -109,8 +109,8 @@ class WorkerProcess:
         Args:
             interpreter: The Python that has ``llama_cpp``.
             environment: The whole environment of the worker.
-            name: What messages call it: the build.
-            timeout: Seconds.
+            name: The build, for messages.
+            timeout: Seconds for each answer.
 
         Raises:
             EngineMissingError: There is no such interpreter.
@@ -147,12 +147,10 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
         return self._process.poll() is None
 
     def ask(self, op: str, **arguments: JSON) -> Any:
@@ -180,12 +178,11 @@ class WorkerProcess:
         raise kind(f"{self.name}: {error['message']}", log)
 
     def suspend(self) -> None:
-        """Stop every thread of the worker; one that has ended stays so."""
+        """Stop every thread of the worker; one that has ended stays ended."""
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let the worker go on."""
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGCONT)
 
@@ -199,7 +196,7 @@ class WorkerProcess:
         return tuple(lines[-_LAST_LINES:])
 
     def close(self) -> None:
-        """End the process, whatever it is doing; may be called again."""
+        """End the process; may be called again."""
         if self._log.closed:
             return
         # It has nothing to save, and a stopped or hanging process heeds no gentler word.
@@ -259,11 +256,11 @@ class WorkerProcess:
 
 
 def cause_of_end(returncode: int | None, *, out_of_memory: bool) -> str:
-    """Say why a process ended, with the fix where one is known.
+    """Return why a process ended, with the fix if one is known.
 
     Args:
-        returncode: Its exit status, less than 0 for a signal; None while it runs.
-        out_of_memory: Whether the kernel killed something for want of memory meanwhile.
+        returncode: Its exit status, below 0 for a signal; None while it runs.
+        out_of_memory: Whether the kernel killed a process meanwhile because memory ran out.
     """
     if returncode is None:
         return "it closed its pipes and goes on"

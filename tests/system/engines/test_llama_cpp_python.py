@@ -349,15 +349,15 @@ def test_a_drag_of_half_the_time_makes_slices_and_requests_take_half_as_long_aga
 
 def test_a_drag_is_told_with_the_options_as_long_as_it_lasts(start: Start) -> None:
     subject = start()
-    undragged, build = subject.effective_options(), subject.build
+    unslowed, build = subject.effective_options(), subject.build
     subject.inject_slowdown(0.05)
-    assert subject.effective_options() == {**undragged, "injected_slowdown": 0.05}
+    assert subject.effective_options() == {**unslowed, "injected_slowdown": 0.05}
     assert subject.build == build
     with pytest.raises(RequestFailedError, match=r"0 or more: -1\.0 is none"):
         subject.inject_slowdown(-1.0)
     assert subject.effective_options()["injected_slowdown"] == 0.05
     subject.inject_slowdown(0.0)
-    assert subject.effective_options() == undragged
+    assert subject.effective_options() == unslowed
 
 
 @pytest.mark.timed

@@ -1,4 +1,4 @@
-"""What a model answers: sampling, streams, greedy tokens with their lead, and what a prompt makes likely."""
+"""Generation: sampling, streams, greedy tokens with their lead, log-probabilities of a prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 4096  # logits
 
 
 class Sampler:
-    """Picks the next token: greedily at temperature 0, else from the seeded distribution."""
+    """Picks the next token: greedily at temperature 0, otherwise from the seeded distribution."""
 
     def __init__(
         self,
@@ -47,14 +47,13 @@ class Sampler:
         return token
 
     def free(self) -> None:
-        """Give the memory back; may be called again."""
         if self._chain is not None:
             self._subject.llama.llama_sampler_free(self._chain)
             self._chain = None
 
 
 class Stream:
-    """One answer in the making."""
+    """An answer that is being generated."""
 
     def __init__(
         self,
@@ -66,7 +65,7 @@ class Stream:
         top_p: float,
         seed: int,
     ) -> None:
-        """Take the prompt in.
+        """Decode the prompt.
 
         Raises:
             RefusedError: It does not fit the context, is empty, or is not in the vocabulary.
@@ -87,9 +86,9 @@ class Stream:
         self.prompt_tokens = len(tokens)
 
     def next(self) -> dict[str, Any]:
-        """Return one more token, or why there is none: ``{"token", "text"}`` or ``{"finish", "text"}``.
+        """Return one more token, ``{"token", "text"}``, or the reason for the end, ``{"finish", "text"}``.
 
-        ``text`` holds whole characters only; what is left of the last one comes with "finish".
+        ``text`` holds whole characters only; the rest of the last one comes with "finish".
         """
         if self._left == 0:
             return self._finish("length")
@@ -105,7 +104,6 @@ class Stream:
         return {"token": token, "text": self._decoder.decode(piece(self._subject, token))}
 
     def close(self) -> None:
-        """Give the memory back; may be called again."""
         self._sampler.free()
 
     def _finish(self, reason: str) -> dict[str, Any]:
@@ -137,7 +135,7 @@ def greedy(subject: Subject, prompt: str, count: int) -> tuple[list[int], list[f
 
 
 def follow(subject: Subject, position: int, index: int, count: int) -> tuple[list[int], list[float]]:
-    """Go on greedily after row ``index`` of the last batch, which stands at ``position``; see ``greedy``."""
+    """Continue greedily after row ``index`` of the last batch, at position ``position``; see ``greedy``."""
     tells = subject.bindings.has("llama_get_logits_ith")
     sampler = Sampler(subject)
     tokens: list[int] = []
@@ -158,9 +156,10 @@ def follow(subject: Subject, position: int, index: int, count: int) -> tuple[lis
 
 
 def lead(subject: Subject, index: int, token: int) -> float:
-    """Return by how much the logit of a token is above the largest other one after a row of the last batch.
+    """Return the difference of a token's logit from the largest other one, after a row of the last batch.
 
-    The difference of two logits is that of their log-probabilities. Below 0 where another token is likelier.
+    The difference of two logits is that of their log-probabilities; it is below 0 if another token is
+    likelier.
     """
     row = subject.llama.llama_get_logits_ith(subject.context, index)
     others = (range(token), range(token + 1, subject.n_vocabulary))
@@ -172,11 +171,12 @@ def lead(subject: Subject, index: int, token: int) -> float:
 
 
 def top_logprobs(subject: Subject, prompt: str | list[int], top_k: int) -> list[dict[str, Any]]:
-    """Return for each position of a prompt what was likely to follow it.
+    """Return the log-probabilities at each position of a prompt.
 
-    One entry a position: ``token`` (the prompt's own), ``logprob`` (what its predecessors gave it; None for
-    the first), ``top`` (the ``top_k`` likeliest *next* tokens as [id, text, natural logarithm of the
-    probability], likeliest first).
+    Returns:
+        One entry a position: ``token`` (the prompt's own), ``logprob`` (of that token after the ones before
+        it; None for the first), ``top`` (the ``top_k`` likeliest *next* tokens as [id, text, natural
+        logarithm of the probability], likeliest first).
 
     Raises:
         RefusedError: The prompt does not fit the context, is empty, or is not in the vocabulary.

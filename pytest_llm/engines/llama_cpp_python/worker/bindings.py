@@ -1,4 +1,4 @@
-"""Which names the installed ``llama_cpp`` has, and the functions that changed more than their name.
+"""Bindings: the names of the installed ``llama_cpp``, and functions that changed more than their name.
 
 Every difference between releases is found by asking for a name, never by comparing version numbers.
 """
@@ -48,23 +48,23 @@ if TYPE_CHECKING:
 
 
 class UnusableError(Exception):
-    """``llama_cpp`` cannot be imported by this interpreter, or lacks what no model can be run without."""
+    """``llama_cpp`` cannot be imported, or lacks a function that every model needs."""
 
 
 class LackingError(Exception):
-    """The release lacks a function that was needed."""
+    """The release lacks a function that a request needs."""
 
 
 class RefusedError(Exception):
-    """llama.cpp refused; ``kind`` says what: "load" or "request"."""
+    """llama.cpp refused; ``kind`` is "load" or "request"."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
 
 
-class Found(NamedTuple):
-    """A function, and the name that this release has for it."""
+class NamedFunction(NamedTuple):
+    """A function, and the release's name for it."""
 
     name: str
     function: Callable[..., Any]
@@ -84,13 +84,13 @@ def import_llama() -> Any:
         raise UnusableError(f"{type(error).__name__}: {error}") from error
 
 
-def find(module: Any, name: str) -> Found | None:
+def find(module: Any, name: str) -> NamedFunction | None:
     """Return a function under the newest name that the release has for it, or None."""
     need = NEEDS.get(name, Need())
     for each in (name, *need.older):
         function = getattr(module, each, None) or _unbound(module, each)
         if function is not None:
-            return Found(each, function) if _takes(function, need.arguments) else None
+            return NamedFunction(each, function) if _takes(function, need.arguments) else None
     return None
 
 
@@ -113,7 +113,7 @@ def _library(module: Any) -> Any:
 
 
 class _Newest:
-    """The module ``llama_cpp`` under the newest names, whatever its release calls them."""
+    """The module ``llama_cpp`` under the newest names."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -128,10 +128,11 @@ class _Newest:
 
 
 class Bindings:
-    """The functions of one release, under the names of the newest.
+    """The functions of one release, under the newest names.
 
     Attributes:
-        llama: What has them all. One that the release lacks raises :class:`LackingError`.
+        module: The module ``llama_cpp``.
+        llama: The functions; one that the release lacks raises :class:`LackingError`.
     """
 
     def __init__(self) -> None:
@@ -151,17 +152,17 @@ class Bindings:
         return find(self.module, name) is not None
 
     def check_library(self, folder: str) -> None:
-        """Refuse to go on if the library is not the one in that folder.
+        """Raise unless the library is the one in that folder.
 
         Raises:
-            UnusableError: The release takes no notice of ``LLAMA_CPP_LIB_PATH``.
+            UnusableError: The release ignores ``LLAMA_CPP_LIB_PATH``.
         """
         loaded = self._library_file()
         if loaded is None or loaded.parent.resolve() != Path(folder).resolve():
             raise UnusableError(f"this release of llama-cpp-python takes no library from {folder}")
 
     def describe(self) -> dict[str, Any]:
-        """Return what the build says of itself, see ``records.Build``."""
+        """Return the fields of ``records.Build``."""
         features = self.llama.llama_print_system_info()
         commit = self.llama.ggml_commit() if self.has("ggml_commit") else b""
         return {
@@ -178,15 +179,15 @@ class Bindings:
 
     @property
     def renders_templates(self) -> bool:
-        """Whether a model's chat template can be had and applied."""
+        """Whether the release can render a model's chat template."""
         return self.has("llama_model_chat_template") and self.has("llama_chat_apply_template")
 
     def vocabulary_of(self, model: Any) -> Any:
-        """Return the handle that the text functions take for this model."""
+        """Return the model's handle for the text functions."""
         return self.llama.llama_model_get_vocab(model) if self.has("llama_model_get_vocab") else model
 
     def _compiler(self) -> str:
-        """Return what compiled the library, "" where it does not tell."""
+        """Return what compiled the library, "" if unknown."""
         path = self._library_file()
         try:
             if path is None:
@@ -202,7 +203,7 @@ class Bindings:
         return Path(name) if isinstance(name, str) else None
 
     def vocabulary_type(self, vocabulary: Any) -> str:
-        """Return what kind of tokenizer a vocabulary is for: "bpe", or its number where it has no name."""
+        """Return the kind of tokenizer: "bpe", or its number if it has no name."""
         number = self.llama.llama_vocab_type(vocabulary)
         prefix = "LLAMA_VOCAB_TYPE_"
         values = {name: value for name, value in vars(self.module).items() if name.startswith(prefix)}
@@ -210,20 +211,20 @@ class Bindings:
         return next(names, str(number))
 
     def chat_template(self, model: Any) -> dict[str, str]:
-        """Return ``chat_template``, the beginning of the SHA-256 of a model's own, or "none" without one."""
+        """Return ``chat_template``, the beginning of its SHA-256, or "none" for a model without one."""
         if not self.has("llama_model_chat_template"):
             return {}
         template = self.llama.llama_model_chat_template(model, None)
         return {"chat_template": hashlib.sha256(template).hexdigest()[:12] if template else "none"}
 
     def graphs_reused(self, context: Any) -> int | None:
-        """Return how many decodes used the compute graph of the one before; None where nobody counts."""
+        """Return how many decodes used the compute graph of the one before; None if nothing counts them."""
         if not self.has("llama_perf_context"):
             return None
         return getattr(self.llama.llama_perf_context(context), "n_reused", None)
 
     def memory_of(self, context: Any) -> Any:
-        """Return the handle that the memory functions take for this context."""
+        """Return the context's handle for the memory functions."""
         return self.llama.llama_get_memory(context) if self._has_memory else context
 
     def memory_clear(self, memory: Any) -> None:
@@ -234,11 +235,11 @@ class Bindings:
             self.llama.llama_memory_clear(memory)  # an older one, which takes no more
 
     def memory_seq_rm(self, memory: Any, sequence: int, start: int) -> bool:
-        """Forget a sequence's tokens from ``start`` on; False where the memory cannot."""
+        """Forget a sequence's tokens from ``start`` on; False if this memory cannot."""
         return bool(self.llama.llama_memory_seq_rm(memory, sequence, start, -1))
 
     def memory_span(self, memory: Any, sequence: int) -> tuple[int, int]:
-        """Return a sequence's first and last position, -1 where there is none."""
+        """Return a sequence's first and last position, -1 if it has none."""
         last: int = self.llama.llama_memory_seq_pos_max(memory, sequence)
         if not self.has("llama_memory_seq_pos_min"):
             return (0 if last >= 0 else -1), last

@@ -1,4 +1,4 @@
-"""How much memory of its devices is free, as ggml tells it."""
+"""Free memory of devices, as ggml reports it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _DRIVERS_TELL = ("CUDA", "ROCm", "MUSA")
 def free_memory(bindings: Bindings) -> dict[str, int]:
     """Return the free bytes of each device, by its name.
 
-    With Metal, and with Vulkan where the driver has VK_EXT_memory_budget, free is what this process may still
-    take; elsewhere what nobody takes. Nothing is told where the release lacks the functions, and of devices
-    without memory of their own, such as BLAS.
+    With Metal, and with Vulkan if the driver has VK_EXT_memory_budget, this is what the process may still
+    take; with other backends it is what no process takes. Left out are devices without memory of their own,
+    such as BLAS; a release without these functions reports nothing.
     """
     if not all(bindings.has(name) for name in _NEEDED):
         return {}

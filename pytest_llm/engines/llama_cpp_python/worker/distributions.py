@@ -1,7 +1,6 @@
-"""Logits of every position of given token ids, written to a file as they are.
+"""Logits of every position of given token ids, written to a file unchanged.
 
-No position is lost and nothing is rounded, so that two builds can be compared to the last bit. What the
-logits mean is worked out elsewhere, where there is numpy.
+No position is lost and nothing is rounded, so that two builds can be compared to the last bit.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _ALL_F32 = 0  # LLAMA_FTYPE_ALL_F32
 
 
 def fill(subject: Subject, tokens: list[int], start: int) -> None:
-    """Put tokens into the cache from a position on, which they all have to stand before; 0 empties it first.
+    """Put tokens into the cache from position ``start`` on; 0 empties it first.
 
     Raises:
         RefusedError: A token is not in the vocabulary, or llama.cpp refuses a batch.

@@ -1,6 +1,6 @@
-"""What a build declares, before any model is loaded: functions, structs, and what structs hold by default.
+"""What a build declares, before any model is loaded: functions, structs and their defaults.
 
-What can be read is read: to import the binding is to fail at the first function that its library lacks.
+The binding is read, not imported, if possible: its import fails at the first function that the library lacks.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _DEFAULTS = {
 
 
 def symbols(module: str) -> dict[str, Any]:
-    """Look up every function that a module of the binding declares in its library, without importing either.
+    """Look up every function that a module of the binding declares in its library, importing neither.
 
     Args:
         module: The module's name within ``llama_cpp``.
 
     Returns:
-        ``declared`` and ``missing`` (names), ``library`` (the path that was looked in), and ``trouble``: why
-        nothing could be looked up, "" if it could.
+        ``declared`` and ``missing`` (names), ``library`` (its path), and ``trouble``: why nothing could be
+        looked up, "" otherwise.
     """
     base, variable = _LIBRARIES[module]
     source = _package() / f"{module}.py"
@@ -59,17 +59,17 @@ def symbols(module: str) -> dict[str, Any]:
 
 
 def names() -> dict[str, str]:
-    """Return under which name the release has each function that the worker calls, "" where it has none."""
+    """Return the release's name of each function that the worker calls, "" if it has none."""
     module = import_llama()
     found = {name: find(module, name) for name in NEEDS}
     return {name: each.name if each else "" for name, each in found.items()}
 
 
 def structs() -> dict[str, Any]:
-    """Return the structs that the binding declares, and where headers may lie that describe the library.
+    """Return the structs that the binding declares, and folders for headers of the library.
 
     ``structs`` has for each name its ``size`` and ``fields``: [name, offset, size, fields of the field's own
-    type if that is a struct or union as well]. ``include`` lists folders; they need not exist.
+    type if that is a struct or union]. The folders of ``include`` need not exist.
     """
     module = import_llama().llama_cpp
     found = {
@@ -81,7 +81,7 @@ def structs() -> dict[str, Any]:
 
 
 def defaults() -> dict[str, dict[str, Any]]:
-    """Return what llama.cpp puts into each struct of parameters: numbers by field, by struct."""
+    """Return llama.cpp's defaults for each struct of parameters: numbers by field, by struct."""
     module = import_llama()
     return {
         struct: _numbers(getattr(module, function)())
@@ -106,7 +106,7 @@ def _file_names(folder: Path, base: str) -> list[Path]:
 
 
 def _declared(node: ast.AST) -> Iterator[str]:
-    """Yield the functions that a decorator takes from the library, and those that are taken directly."""
+    """Yield the functions that a decorator takes from the library, and those taken directly."""
     if isinstance(node, ast.FunctionDef):
         # What stands inside is left out: a function may call something of its own ``_lib``.
         yield from (name for name in map(_of_decorator, node.decorator_list) if name is not None)

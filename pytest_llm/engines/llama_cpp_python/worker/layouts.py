@@ -1,8 +1,7 @@
-"""What a library and its binding agree on, as far as that can be seen from outside.
+"""Layouts: what can be seen from outside of the structs of a library.
 
-A library does not tell how its structs are laid out. What it does tell are the structs that it returns by
-value: how far it writes them, and what the binding then reads in each field. Compared with the same of
-another library that is known to fit, an inserted, dropped or moved field shows as a shifted value.
+A library does not tell its structs' layouts. It returns some structs by value: the number of bytes that it
+writes, and the binding's reading of each field, show an inserted, dropped or moved field as a shifted value.
 """
 
 from __future__ import annotations
@@ -36,15 +35,15 @@ def read_layouts(bindings: Bindings, library: str | None) -> dict[str, Any]:
     """Return what is seen of each struct of the loaded library, by the function that returns it.
 
     Args:
-        bindings: What the installed release offers.
+        bindings: The installed release.
         library: The folder that the library must be from; None for the release's own library.
+
+    Returns:
+        ``fields``, their values as texts ("set" or "null" for a pointer), and ``bytes``, how many the library
+        writes, rounded up to the alignment; None if the calling convention hides it.
 
     Raises:
         UnusableError: The loaded library is from another folder.
-
-    Returns:
-    ``fields`` are their values as texts, a pointer's being "set" or "null"; ``bytes`` is how many the library
-    writes, rounded up to the alignment, None where the processor's calling convention hides it.
     """
     if library is not None:
         bindings.check_library(library)
@@ -72,7 +71,7 @@ def _call(function: Any, struct: type[ctypes.Structure], arguments: tuple[int, .
 
 
 def _extent(function: Any, struct: type[ctypes.Structure], arguments: tuple[int, ...]) -> int | None:
-    """Return how many bytes the function writes: a hidden first argument says where to."""
+    """Return how many bytes the function writes; its hidden first argument is where."""
     told = platform.machine() in {"x86_64", "AMD64"} and sys.platform != "win32"
     if not told or ctypes.sizeof(struct) <= _IN_REGISTERS:
         return None
@@ -87,7 +86,7 @@ def _extent(function: Any, struct: type[ctypes.Structure], arguments: tuple[int,
 
 
 def _bare(function: Any, restype: Any, argtypes: Any) -> Callable[..., Any]:
-    """Return the same C function with other types; the binding's own object stays as it is."""
+    """Return the same C function with other types; the binding's own object is unchanged."""
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address is not None
     return ctypes.CFUNCTYPE(restype, *(argtypes or ()))(address)

@@ -1,7 +1,6 @@
-"""The functions of llama.cpp that the worker calls: what each was called before, and what goes without it.
+"""Names of the functions of llama.cpp that the worker calls, in old and new releases.
 
-This table is all that is known of releases. A build is asked for names, newest first; packaged and patched
-builds carry any version number they like.
+A build is asked for names, newest first, since packaged and patched builds carry any version number.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ from typing import NamedTuple
 
 
 class Need(NamedTuple):
-    """One function that the worker calls by its newest name.
+    """A function that the worker calls by its newest name.
 
     Attributes:
-        older: What it was called before, newest first.
-        lost: What is not covered on a build without it; "" if another way leads there, None if no model can
-            be run at all.
-        arguments: How many it takes, where there were releases in which it took others.
+        older: Its earlier names, newest first.
+        lost: What is not covered on a build without it; "" if another way leads there, None if every model
+            needs it.
+        arguments: How many it takes, if some releases have a function of that name with others.
     """
 
     older: tuple[str, ...] = ()

@@ -44,7 +44,7 @@ def _set(params: Any, option: str, value: Any, lacking: Any) -> None:
         params: The struct.
         option: The struct's field.
         value: What was asked for.
-        lacking: What a release without the field does.
+        lacking: The behaviour of a release without the field.
 
     Raises:
         RefusedError: The release lacks the field, and something else was asked for.
@@ -85,7 +85,7 @@ def model_params(llama: Any, options: dict[str, Any]) -> Any:
 
 
 def context_params(llama: Any, options: dict[str, Any], all_logits: bool) -> Any:
-    """Return ``llama_context_params`` as asked for, with room for one row of logits a sequence or for all.
+    """Return ``llama_context_params`` as asked for, with room for all logits or for one row a sequence.
 
     Raises:
         RefusedError: The release has no such option.

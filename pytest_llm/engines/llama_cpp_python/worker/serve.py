@@ -1,4 +1,4 @@
-"""Takes requests one at a time and answers them, until its parent is gone."""
+"""Server of requests, one at a time, until the parent has ended."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _OF_A_PACKAGE: dict[str, Callable[..., Answer]] = {
 
 
 class Server:
-    """The worker's state: the bindings once they are imported, the subject once it is loaded."""
+    """The bindings once they are imported, and the subject once it is loaded."""
 
     def __init__(self) -> None:
         self._bindings: Bindings | None = None
@@ -67,7 +67,6 @@ class Server:
         self._injected_slowdown = 0.0
 
     def answer(self, operation: str, **arguments: Any) -> Answer:
-        """Carry out one request."""
         for table, state in (
             (_OF_A_BUILD, self._bindings),
             (_OF_A_MODEL, self._subject),
@@ -81,28 +80,23 @@ class Server:
         return getattr(self, f"do_{operation}")(**arguments)
 
     def do_hello(self) -> Answer:
-        """Import llama_cpp and describe the build."""
         self._bindings = Bindings()
         return self._bindings.describe()
 
     def do_load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
-        """Load the model and make a context."""
         self._subject, seconds = Subject.load(self._imported(), path, options, all_logits)
         return {"seconds": seconds, "on_gpu": self._subject.offloads()}
 
     def do_effective_options(self) -> Answer:
-        """Return what the load options really are, the injected slowdown included."""
         found = self._loaded().effective_options()
         return {**found, "injected_slowdown": self._injected_slowdown} if self._injected_slowdown else found
 
     def do_inject_slowdown(self, share: float) -> Answer:
-        """Make every decode of a slice or a request take 1 + ``share`` times as long from now on."""
         self._injected_slowdown = timing.checked_share(share)
         if self._timed is not None:
             self._timed.injected_slowdown = self._injected_slowdown
 
     def do_rehearse(self, seed: int, **workload: int) -> Answer:
-        """Run one whole request untimed and stand at the workload's depth."""
         if self._timed is not None:
             self._timed.free()
         work = timing.Workload(**workload)
@@ -110,14 +104,12 @@ class Server:
         self._timed.rehearse()
 
     def do_stream_open(self, **arguments: Any) -> Answer:
-        """Decode a prompt; ``stream_next`` then generates."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
         self._stream = answers.Stream(self._loaded(), **arguments)
 
     def do_stream_next(self) -> Answer:
-        """Generate one token, or say why there is none."""
         assert self._stream is not None, "stream_open comes first"
         return self._stream.next()
 
@@ -145,7 +137,7 @@ def answer(server: Server, line: str) -> str:
 
 
 def die_with_parent(parent: int) -> None:
-    """Ask Linux to end this process with its parent; elsewhere the request pipe's end does it alone."""
+    """Ask Linux to end this process with its parent; elsewhere the end of the request pipe does."""
     if not sys.platform.startswith("linux"):
         return
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

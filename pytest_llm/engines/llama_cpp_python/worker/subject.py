@@ -1,4 +1,4 @@
-"""A loaded model with its context: loading, batches, and going back to a depth."""
+"""Subject: a loaded model with its context; batches, and going back to a depth."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 class Calls(NamedTuple):
-    """What runs a batch: llama.cpp's own two functions, or what stands in front of them."""
+    """The two functions that run a batch: llama.cpp's own, or slowed ones."""
 
     decode: Callable[[Any, Any], int]
     synchronize: Callable[[Any], Any]
@@ -39,7 +39,6 @@ class Batch:
         self._free = bindings.llama.llama_batch_free
 
     def fill(self, rows: Sequence[Row]) -> None:
-        """Put these rows in, and nothing else."""
         struct = self.struct
         struct.n_tokens = len(rows)
         for index, row in enumerate(rows):
@@ -50,7 +49,6 @@ class Batch:
             struct.logits[index] = row.logits
 
     def free(self) -> None:
-        """Give the memory back."""
         self._free(self.struct)
 
 
@@ -100,7 +98,7 @@ class Subject:
         return cls(bindings, model, context, options), seconds
 
     def effective_options(self) -> dict[str, Any]:
-        """Return the options as the context has them; the rest is in llama.cpp's own output."""
+        """Return the options that functions tell; the rest is in llama.cpp's log."""
         llama, context = self.llama, self.context
         return {
             "n_ctx": llama.llama_n_ctx(context),
@@ -115,7 +113,7 @@ class Subject:
         }
 
     def _sequences(self) -> dict[str, Any]:
-        """Return the room for sequences; nothing where a release tells the cells of its cache instead."""
+        """Return the room for sequences; nothing for releases that return the cells of the cache instead."""
         told = self.llama.llama_n_seq_max(self.context)
         means_cells = told == self.llama.llama_n_ctx(self.context) and told != self.asked["n_seq_max"]
         return {} if means_cells else {"n_seq_max": told}
@@ -130,7 +128,6 @@ class Subject:
         return can and self.asked["n_gpu_layers"] != 0
 
     def calls(self) -> Calls:
-        """Return llama.cpp's own functions."""
         return Calls(self.llama.llama_decode, self.llama.llama_synchronize)
 
     def decode(self, rows: Sequence[Row], calls: Calls | None = None) -> None:
@@ -160,7 +157,6 @@ class Subject:
             raise RefusedError("request", f"llama_decode failed with code {code}")
 
     def clear(self) -> None:
-        """Forget every token."""
         self.bindings.memory_clear(self.memory)
 
     def prefill(self, prompts: Sequence[Sequence[int]], start: int = 0) -> None:
@@ -178,9 +174,9 @@ class Subject:
         return [rows[index : index + self.n_batch] for index in range(0, len(rows), self.n_batch)]
 
     def roll_back(self, depth: int, sequences: int) -> bool:
-        """Forget everything past ``depth``; False where this kind of memory cannot.
+        """Forget everything past ``depth``; False if this kind of memory cannot.
 
-        Recurrent and sliding-window memories answer no, or have already overwritten what came before.
+        Recurrent and sliding-window memories refuse, or have already overwritten earlier tokens.
         """
         if depth == 0:
             self.clear()
@@ -196,7 +192,7 @@ class Subject:
         return True
 
     def save_states(self, sequences: int) -> None:
-        """Keep each sequence as it is now, for :meth:`roll_back` where tokens cannot be forgotten."""
+        """Save each sequence, for :meth:`roll_back` in memories that cannot forget single tokens."""
         for sequence in range(sequences):
             size = self.llama.llama_state_seq_get_size(self.context, sequence)
             buffer = (ctypes.c_uint8 * size)()
@@ -204,7 +200,6 @@ class Subject:
             self._states[sequence] = buffer
 
     def drop_states(self) -> None:
-        """Forget what :meth:`save_states` kept."""
         self._states.clear()
 
     def _restore(self) -> bool:

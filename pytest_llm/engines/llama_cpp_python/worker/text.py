@@ -1,4 +1,4 @@
-"""Text to token ids and back: tokenising, prompts, and the chat template."""
+"""Text to token ids and back: tokenization, prompts, chat templates."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def tokenize(subject: Subject, content: str, add_special: bool, parse_special: b
     try:
         data = content.encode()
     except UnicodeEncodeError as error:
-        raise RefusedError("request", f"the text is no Unicode: {error}") from None
+        raise RefusedError("request", f"the text is not Unicode: {error}") from None
     return tokenize_bytes(subject, data, add_special, parse_special)
 
 
@@ -85,7 +85,7 @@ def detokenize(subject: Subject, tokens: Sequence[int]) -> str:
 
 
 class PromptWriter:
-    """Writes prompts that no cache has seen, and reads them as a request would."""
+    """Writes prompts that no cache contains, and reads them as a request would."""
 
     def __init__(self, subject: Subject, source: random.Random) -> None:
         self._subject = subject
@@ -95,7 +95,7 @@ class PromptWriter:
         self._template = chat_template(subject)
 
     def write(self, tokens: int) -> str | list[int]:
-        """Return a text of at least so many tokens, or just token ids where there is no vocabulary."""
+        """Return a text of at least so many tokens, or token ids if there is no vocabulary."""
         if not self._has_vocabulary:
             return [self._random.randrange(self._subject.n_vocabulary) for _ in range(tokens)]
         words = tokens
@@ -137,7 +137,7 @@ def _rendered(subject: Subject, template: bytes, content: str) -> str:
 
 
 def chat_template(subject: Subject) -> bytes | None:
-    """Return the model's chat template, where it has one that llama.cpp's own renderer knows."""
+    """Return the model's chat template if llama.cpp's own renderer knows it."""
     if not subject.bindings.renders_templates:
         return None
     template: bytes | None = subject.llama.llama_model_chat_template(subject.model, None)

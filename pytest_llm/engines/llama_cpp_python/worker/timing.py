@@ -1,10 +1,9 @@
-"""Everything that is timed, and nothing else.
+"""Timing: everything that is timed, and nothing else.
 
-A slice times decode and synchronize alone: tokens are drawn, batches filled and the context taken back to
-the workload's depth outside. A request is timed as a caller lives through it, from text to last token.
+A slice times decode and synchronize alone: drawing tokens, filling batches and taking the context back to the
+workload's depth happen outside. A request is timed as its caller sees it, from text to last token.
 
-A drag makes either slower than it is, inside the timed region, so that anybody can see on their own machine
-whether a slowdown is called.
+An injected slowdown lengthens both inside the timed region, to test whether a slowdown is called.
 """
 
 from __future__ import annotations
@@ -38,21 +37,14 @@ class Workload(NamedTuple):
 
 
 def checked_share(share: float) -> float:
-    """Return the share of a drag.
-
-    Raises:
-        RefusedError: It is negative or not finite.
-    """
+    """Return the share of an injected slowdown; raise RefusedError if it is negative or not finite."""
     if not 0 <= share < math.inf:
-        raise RefusedError("request", f"a drag is a share of the time, 0 or more: {share} is none")
+        raise RefusedError("request", f"an injected slowdown is a share of the time, 0 or more, not {share}")
     return share
 
 
-def dragged(calls: Calls, share: float, clock: Callable[[], int]) -> Calls:
-    """Return calls that take 1 + ``share`` times as long: after each synchronize they keep the CPU busy.
-
-    What is stretched is the time from the decode's beginning to the synchronize's end.
-    """
+def slowed(calls: Calls, share: float, clock: Callable[[], int]) -> Calls:
+    """Return calls that take 1 + ``share`` times as long, from decode to the end of synchronize."""
     started = 0
 
     def decode(context: Any, struct: Any) -> int:
@@ -71,10 +63,10 @@ def dragged(calls: Calls, share: float, clock: Callable[[], int]) -> Calls:
 
 
 class Timed:
-    """A subject that stands at a workload's depth.
+    """A subject at a workload's depth.
 
     Attributes:
-        drag: The share of its time that each decode of a slice or a request takes more; see :func:`dragged`.
+        injected_slowdown: The share by which each decode of a slice or a request takes longer.
     """
 
     def __init__(
@@ -85,14 +77,14 @@ class Timed:
         clock: Callable[[], int] = time.perf_counter_ns,
         injected_slowdown: float = 0.0,
     ) -> None:
-        """Take the subject over; call :meth:`rehearse` first.
+        """Take a loaded subject; :meth:`rehearse` must come first.
 
         Args:
             subject: Loaded.
-            workload: What it will be asked to do.
-            seed: Draws the tokens: other seeds, other tokens.
+            workload: The work of a request.
+            seed: Of the drawn tokens.
             clock: Nanoseconds; never goes back.
-            injected_slowdown: The attribute.
+            injected_slowdown: See the attribute.
         """
         self.injected_slowdown = injected_slowdown
         self._subject = subject
@@ -106,7 +98,7 @@ class Timed:
         self._sampler = Sampler(subject)
 
     def rehearse(self) -> None:
-        """Fill the context to the depth, go through one whole request, and come back to the depth.
+        """Fill the context to the depth, run one whole request, and go back to the depth.
 
         Raises:
             RefusedError: llama.cpp refuses the workload.
@@ -183,7 +175,6 @@ class Timed:
         return first, others
 
     def free(self) -> None:
-        """Give the memory back; the subject stays."""
         for batch in (self._prompt_batch, *self._step_batches):
             batch.free()
         self._sampler.free()
@@ -203,9 +194,9 @@ class Timed:
         return elapsed
 
     def _calls(self) -> Calls:
-        # Chosen before the clock is first read, so that a subject without a drag pays nothing for it.
+        # Chosen before the clock is first read, so that only a slowed subject pays for it.
         calls = self._subject.calls()
-        return dragged(calls, self.injected_slowdown, self._clock) if self.injected_slowdown else calls
+        return slowed(calls, self.injected_slowdown, self._clock) if self.injected_slowdown else calls
 
     def _step(self, step: int, tokens: Sequence[int]) -> list[Row]:
         position = self._workload.depth + step
@@ -222,5 +213,5 @@ class Timed:
             raise RefusedError("request", "llama.cpp did not take the context back to the depth")
 
     def _tokens(self, count: int) -> list[int]:
-        # As llama-bench does: any token is as good as another for speed.
+        # As llama-bench does: which token it is does not matter for speed.
         return [self._random.randrange(self._subject.n_vocabulary) for _ in range(count)]

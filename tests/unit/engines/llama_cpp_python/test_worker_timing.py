@@ -227,15 +227,15 @@ READING = 1
 
 
 def stretched(nanoseconds: int, share: float) -> int:
-    """What work takes that is dragged, on a clock whose readings take time, too.
+    """What slowed work takes, on a clock whose readings take time, too.
 
-    One reading before the work and one after it are made for the drag, and the second is stretched as well.
+    The slowdown reads the clock before the work and after it, and the second reading is stretched as well.
     """
     return READING + round((nanoseconds + READING) * (1 + share))
 
 
 @pytest.mark.parametrize("share", [0.5, 2.0])
-def test_a_drag_stretches_every_decode_of_a_slice_inside_the_timed_region(share: float) -> None:
+def test_a_slowdown_stretches_every_decode_of_a_slice_inside_the_timed_region(share: float) -> None:
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
     work.injected_slowdown = share
     prompt = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
@@ -244,7 +244,7 @@ def test_a_drag_stretches_every_decode_of_a_slice_inside_the_timed_region(share:
     assert work.generation_slice(4) == (4, steps / 1e9)
 
 
-def test_a_drag_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> None:
+def test_a_slowdown_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> None:
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
     work.injected_slowdown = 0.5
     decode = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, 0.5)
@@ -254,7 +254,7 @@ def test_a_drag_stretches_the_decodes_of_a_request_and_nothing_else_of_it() -> N
 
 
 @pytest.mark.parametrize("ended", [False, True])
-def test_without_a_drag_a_slice_reads_the_clock_twice_and_a_request_once_a_token(ended: bool) -> None:
+def test_without_a_slowdown_a_slice_reads_the_clock_twice_and_a_request_once_a_token(ended: bool) -> None:
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
     if ended:
         work.injected_slowdown = 0.5
@@ -266,7 +266,7 @@ def test_without_a_drag_a_slice_reads_the_clock_twice_and_a_request_once_a_token
     assert work.request()[1] == [step / 1e9] * 7
 
 
-def test_a_dragged_decode_that_fails_is_no_measurement() -> None:
+def test_a_slowed_decode_that_fails_is_no_measurement() -> None:
     llama = Llama(reading=READING)
     work = timed(llama, Workload(10, 8, 0, 1))
     work.injected_slowdown = 0.5
