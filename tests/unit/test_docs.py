@@ -169,6 +169,7 @@ def figures() -> dict[str, tuple[str, ...]]:
             f"would have been called with {100 * power.POWER:g} % power",
             f"led by at most {drift.NEAR_TIE:g} nat",
             f"every decode lengthened by {100 * qualification.SLOWDOWN:g} %",
+            *(f"| {each.name} | " for each in qualification.CHECKS),
         ),
         "measuring.md": (
             sessions.format(**plan.SESSIONS),
