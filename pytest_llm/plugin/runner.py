@@ -53,7 +53,7 @@ class _Cache(Generic[Made]):
 
 
 class Measuring:
-    """What was measured so far; one campaign runs at a time, and none beside another run's."""
+    """What was measured so far. One campaign runs at a time, and none while another run measures."""
 
     def __init__(self, settings: Settings, models: ModelStore, clock: Clock) -> None:
         """Begin with nothing measured."""
@@ -120,7 +120,7 @@ class Measuring:
         parallel: int,
         progress: Progress,
     ) -> OutputRun:
-        """Return how the output of a subject compares with a reference's; None records a snapshot.
+        """Compare the output of a subject with a reference's; without one, record a snapshot.
 
         Raises:
             LLMBenchError: It could not be captured.
@@ -141,8 +141,8 @@ class Measuring:
 
         return self._outputs.get((subject, repr(reference), gate, parallel), shape, run)
 
-    def presented(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
-        """Return a run of which nothing is known but what was to run, and on which build.
+    def unmeasured(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
+        """Return a run without sessions: subject, workload, model and build.
 
         Raises:
             LLMBenchError: There is no such build or model.
@@ -154,7 +154,7 @@ class Measuring:
     def operators(
         self, pair: PairedRun, phases: Sequence[Phase], progress: Progress
     ) -> tuple[OperatorRun, ...]:
-        """Return which operations take how long in both builds of a pair; raises nothing of ours."""
+        """Return the times of operators in both builds of a pair, or why there are none."""
         return tuple(self._operators_of(pair, phase, progress) for phase in phases)
 
     def _operators_of(self, pair: PairedRun, phase: Phase, progress: Progress) -> OperatorRun:
@@ -167,7 +167,7 @@ class Measuring:
         return self._operators[key]
 
     def engine(self, subject: Subject, progress: Progress) -> Engine:
-        """Return what starts a subject, whose build is made first if need be.
+        """Return the engine of a subject; its build is made first if necessary.
 
         Raises:
             EngineError: It could not be made.
@@ -175,7 +175,7 @@ class Measuring:
         return self._provider.engine(subject.build, progress.preparing)
 
     def close(self) -> None:
-        """Let others measure, and remove builds."""
+        """Release the lock, and the builds of this run."""
         self._lock.release()
         self._provider.close()
 
@@ -193,7 +193,7 @@ class Measuring:
         try:
             self._lock.acquire(PATIENCE, progress.waiting)
         except MachineBusyError as error:
-            self._refused = error  # one wait is enough
+            self._refused = error  # wait only once
             raise
 
 

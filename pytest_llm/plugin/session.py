@@ -57,7 +57,7 @@ class Bench:
             except LLMBenchError as error:
                 raise UsageError(f"--llm-model: {error}") from None
         self.plan = Plan()
-        self.selected = 0  # benchmarks, those that are marked to be skipped included
+        self.selected = 0  # benchmarks, skipped ones included
         self.baselines = BaselineStore(settings.baselines, fingerprint.fingerprint(), fingerprint.parts())
         self.findings = Findings(settings, self.baselines)
         self._measuring = Measuring(settings, self.models, clock)
@@ -70,7 +70,7 @@ class Bench:
         return LoadOptions(n_threads=cores, n_threads_batch=cores)
 
     def make_plan(self, benchmarks: list[Benchmark]) -> None:
-        """Take in what collection found."""
+        """Plan the collected benchmarks."""
         asked = [self._asked(each) for each in benchmarks]
         self.plan = make_plan(
             asked, self.settings.effort, self.settings.reference_of, records_output=self.settings.keeps_output
@@ -80,7 +80,7 @@ class Bench:
             self.plan = replace(self.plan, campaigns=campaigns)
 
     def _asked(self, benchmark: Benchmark) -> Benchmark:
-        """Return what is really asked for: nothing is judged where pytest-benchmark is disabled."""
+        """Return a benchmark without its checks if --benchmark-disable is given."""
         if not self.settings.disabled:
             return benchmark
         return replace(benchmark, limits=(), gates=(), claims=(), output=None)
@@ -119,7 +119,7 @@ class Bench:
         return replace(finding, output=output, operators=operators)
 
     def _stored(self) -> BaselineStore | Missing:
-        """Return what gates are judged by."""
+        """Return the baselines that gates are judged by, or why there are none."""
         return Missing("this run replaces it") if self.settings.update == "replace" else self.baselines
 
     def _rule(self) -> Rule:
@@ -129,7 +129,7 @@ class Bench:
         """Compare outputs for all benchmarks of a pair, before the pair is timed for all of them."""
         for each in self.plan.benchmarks:
             if each.output is not None and each.subject == subject:
-                with suppress(LLMBenchError):  # kept, and raised again for its own benchmark
+                with suppress(LLMBenchError):  # cached, and raised again for its own benchmark
                     self._output(each, reference, progress)
 
     def _output(
@@ -160,14 +160,14 @@ class Bench:
     def _stored_output(self, benchmark: Benchmark, progress: Progress) -> StoredSnapshot | Missing:
         if not self.settings.keeps_output and not self.baselines.has_invariants(benchmark.key):
             return Missing(NEVER_RECORDED)
-        presented = self._measuring.presented(benchmark.subject, benchmark.workload, progress)
-        return stored_snapshot(self._stored(), benchmark.key, presented)
+        run = self._measuring.unmeasured(benchmark.subject, benchmark.workload, progress)
+        return stored_snapshot(self._stored(), benchmark.key, run)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
-        """Read what a benchmark will be compared with, or added to.
+        """Read the baselines that a benchmark is compared with or added to.
 
         Raises:
-            BaselineError: It is there and cannot be used.
+            BaselineError: A file cannot be used.
         """
         compared = (benchmark.gates or benchmark.output) and self.settings.reference_of(
             benchmark.subject

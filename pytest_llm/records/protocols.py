@@ -1,4 +1,4 @@
-"""What the parts promise each other.
+"""Protocols: engines, loaded subjects, probes, noise, clocks and progress.
 
 An engine, a probe or a report is one module that keeps one of these promises, and one line in the registry
 of its package.
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 class Clock(Protocol):
-    """Tells time for budgets; what is reported is timed inside the worker."""
+    """Time for budgets; what is reported is timed inside the worker."""
 
     def __call__(self) -> float:
         """Return seconds since some fixed moment; never goes back."""
 
 
 class Coverage(NamedTuple):
-    """What can be measured of a workload; nobody asks for the rest.
+    """What an engine measures of a workload; the rest is never asked for.
 
     Attributes:
-        slices: Prompt and generation.
-        requests: Whole requests, with their first token and what lies between tokens.
+        slices: Of prompt and generation.
+        requests: Whole requests, with the latencies of their first and later tokens.
         load: The seconds of ``load``.
     """
 
@@ -80,7 +80,7 @@ class Loaded(Protocol):
         """
 
     def invariants(self) -> Mapping[str, JSON]:
-        """Return what the subject shows on every machine of its kind: sizes, token ids, greedy output."""
+        """Return what does not depend on the machine: sizes, token ids, greedy output."""
 
     def rehearse(self, workload: Workload) -> None:
         """Go through one whole request untimed, then stand at the workload's depth.
@@ -150,41 +150,40 @@ class Programs(Protocol):
         """Of the sources."""
 
     def program(self, name: str, on_progress: Callable[[str], None]) -> Path:
-        """Return one of upstream's programs, made first if need be.
+        """Return one of upstream's programs, compiled first if necessary.
 
         Raises:
-            BuildError: It could not be made; old sources may lack it.
+            BuildError: It cannot be compiled; old sources may lack it.
         """
 
 
 class Probe(Protocol):
-    """Something read beside the clock."""
+    """Reads something of a process while it is measured, such as its memory."""
 
     def watch(self, pid: int) -> AbstractContextManager[Mapping[str, Series]]:
         """Read until the context ends; the mapping then holds the series that were seen."""
 
 
 class AnonymousReader(Protocol):
-    """Tells what a process holds on to, apart from what is only mapped."""
+    """Reads the memory that a process holds, without mapped files."""
 
     def __call__(self, pid: int, /) -> MemoryReading | None:
-        """Return the anonymous memory, swapped or not, and that of devices; None where nothing tells."""
+        """Return anonymous memory, swapped or not, plus that of devices; None if it cannot be read."""
 
 
 class Noise(Protocol):
-    """Sees whether something from outside disturbed a stretch of measuring, such as a round.
+    """Names what disturbed a stretch of measuring, such as a round, from outside.
 
-    It never knows what was measured in the stretch, so that dropping what it names is blind to the outcome.
+    It never knows what was measured in the stretch, so that dropping a round cannot depend on its result.
     """
 
     def mark(self) -> None:
         """Begin a stretch."""
 
     def since_mark(self) -> tuple[str, ...]:
-        """Return why what ran since the mark must not count; nothing if it may.
+        """Return why the stretch since the mark does not count; nothing if it does. The stretch ends here.
 
-        A reason reads the same each time ("CPU quota used up"), so that reasons can be counted. Asking ends
-        the stretch: what runs before the next mark belongs to none.
+        A reason is the same text each time ("CPU quota used up"), so that reasons can be counted.
         """
 
 

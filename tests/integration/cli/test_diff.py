@@ -185,8 +185,8 @@ def test_drift_of_facts_is_told(baselines: Command) -> None:
     _, (test,) = compared(baselines, now)
     assert test["drift"]["verdict"] == "drift"
     assert test["drift"]["differences"] == [
-        {"name": "greedy_output", "before": "a", "now": "b", "expected": ""},
         {"name": "flash_attn", "before": "off", "now": "on", "expected": ""},
+        {"name": "greedy_output", "before": "a", "now": "b", "expected": ""},
     ]
     assert "  other output; configuration differs: flash_attn off → on" in lines_of(baselines, now)
 
