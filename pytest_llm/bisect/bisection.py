@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from pytest_llm.bisect.search import Bill
     from pytest_llm.records import Build
 
-# Of outputs, which are the same or not.
+# Outputs are the same or not.
 _HALF = 0.5
 
 
 @dataclass(frozen=True)
 class Bisected:
-    """What a bisect came to.
+    """The result of a bisect.
 
     Attributes:
         planned: The test.
         builds: In order, as the user wrote them.
-        target: What was followed: a metric's name, or "output"; "" if an end cannot be tested.
+        target: A metric's name, or "output"; "" if an end cannot be tested.
         search: The steps.
-        compared: Every comparison, in the order in which they were made.
-        described: How the builds that start describe themselves, by place.
+        compared: Every comparison, in order of time.
+        described: How builds that start describe themselves, by place.
         unfit: Why others cannot be tested, by place.
         comparisons: How many share the error rate.
     """
@@ -68,9 +68,9 @@ def bisect(
         pairs: The builds.
         planned: The test.
         comparisons: How many share the error rate.
-        target: What to follow; what the ends show, if not given.
-        neighbours: Compare each build with the one before it, instead of splitting.
-        watch: Told of each comparison: both places, what is followed, and what came of it.
+        target: The metric to bisect, or the output; chosen by what the ends show, if not given.
+        neighbours: Compare each build with the one before it instead of splitting.
+        watch: Receives each comparison: both places, the target, and the result.
     """
     last = len(pairs.builds) - 1
     ends = pairs.compare(0, last)
@@ -104,7 +104,7 @@ def _negligible(planned: Planned, target: str) -> float:
 
 
 class BisectProgress:
-    """Writes lines; begins with how much there is to do, and how long that may take."""
+    """Writes a line for each comparison; begins with how many there are, and how long they may take."""
 
     def __init__(self, write: Callable[[str], None], pairs: Pairs, planned: Planned, cost: Bill) -> None:
         self._write = write

@@ -1,19 +1,19 @@
 """Search for every step in a range of builds at which something changed, by comparing pairs of them.
 
-Sizes are log ratios, so that they add: what lies between two builds is what lies between the first and one in
-the middle, and between that one and the second.
+Sizes are log ratios, so they add: the change between two builds is the sum of the changes up to a build in
+the middle and from it on.
 
 1. The two ends are compared first.
 2. A stretch is split at its middle build, and both halves are compared. Halves whose ends *differ*, for worse
    or for better, are split in turn, until the two builds of one are neighbours: that is a step.
-3. A half whose ends do not differ is left alone, unless the halves that do leave part of the whole
-   *unexplained*: the least that the whole may be, less the most that they may be, is more than is
-   negligible. Then it is split as well. So a step that one comparison missed is found by the next, and losses
-   too small to be called one by one are reported as unexplained.
+3. A half whose ends do not differ is not split, unless the halves that do leave part of the whole
+   *unexplained*: the lower end of the whole, less their upper ends, is more than negligible. So a step that
+   one comparison missed is found by the next, and losses too small to be called one by one are reported as
+   unexplained.
 4. The whole range is split at least once, whatever its ends say: the user expects a step in it.
 
-A build that cannot be tested is passed over for the nearest one that can. What no comparison of ends can see
-is a loss and a gain of equal size within a half that is left alone: ``compare_neighbours`` sees those.
+A build that cannot be tested is replaced by the nearest one that can. A loss and a gain of equal size within
+a half that is not split remain hidden: ``compare_neighbours`` finds those.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Relation(str, Enum):
 
 @dataclass(frozen=True)
 class PairResult:
-    """What comparing two builds came to.
+    """The result of comparing two builds.
 
     Attributes:
-        relation: In a word.
+        relation: Of the later build to the earlier one.
         size: The estimate, as a log ratio: positive is worse.
         low: The lower end of its interval.
         high: The upper end.
@@ -81,12 +81,12 @@ class Stretch:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         ends: How the last build compares with the first.
         steps: In order: neighbours, or with untestable builds between them, that differ.
-        unexplained: Stretches with a change that their steps do not account for.
+        unexplained: Stretches with a change that their steps do not explain.
         unsearched: Halves with builds in them that were not split, as their ends do not differ.
         untestable: The places of builds that were tried and cannot be tested.
     """

@@ -1,6 +1,6 @@
-"""A plugin of its own, for ``pytest-llm bisect``: tells what is planned, and shares the error rate.
+"""Plugin for ``pytest-llm bisect``: writes the plan, and shares the error rate among its comparisons.
 
-It is named with ``-p``, so that nobody else has its options.
+Only ``-p`` loads it, so other runs do not have its options.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare where to write, and how many runs share the error rate."""
+    """Declare the file for the plan, and the number of comparisons that share the error rate."""
     parser.addoption("--llm-write-planned", metavar="FILE", help=argparse.SUPPRESS)
     parser.addoption("--llm-comparisons", metavar="N", type=int, default=1, help=argparse.SUPPRESS)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make the plan that of one of several runs, and write what it is."""
+    """Make the plan that of one of several comparisons, and write it."""
     bench = bench_of(session.config)
     _share(bench, session.config.getoption("--llm-comparisons"))
     file = session.config.getoption("--llm-write-planned")

@@ -61,7 +61,7 @@ def test_a_machine_that_passes_every_check_is_qualified_from_then_on(
     found = qualification.read(cache, fingerprint.fingerprint())
     assert found.since is not None
     machine = fingerprint.fingerprint()
-    assert out.splitlines()[-1].startswith(f"machine {machine} is qualified: kept in {cache}")
+    assert out.splitlines()[-1].startswith(f"machine {machine} is qualified: stored in {cache}")
     assert "slowdown: passed" in out.splitlines()
     assert len([line for line in err.splitlines() if " took " in line]) == 24
     assert not stand_in.alive()
