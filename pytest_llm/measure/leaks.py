@@ -1,4 +1,4 @@
-"""Readings of held memory while a subject generates, in an untimed process after all sessions.
+"""Readings of allocated memory while a subject generates, in an untimed process after all sessions.
 
 The context is reset to the workload's depth after every few tokens, so that no cache grows; what does grow is
 never given back.
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pytest_llm.records.protocols import AnonymousReader, Loaded
 
 WATCHING = "watching for leaks"
-# The name of the series: bytes held, read after equal numbers of tokens.
+# The name of the series: bytes allocated, read after equal numbers of tokens.
 SERIES = "anonymous_memory"
-# Tokens a sequence between two readings, where the workload has room for as many; readings after the first.
+# Tokens a sequence between two readings, if the workload has room for them; readings after the first.
 STEPS = 16
 READINGS = 32
-# What is allocated by the first tokens alone is not what leaks.
+# Memory that only the first tokens allocate is no leak.
 _WARM_UP = 2
-_INCOMPLETE = "what the process holds, or a device for it, was not told at every reading"
+_INCOMPLETE = "the memory of the process, or of a device for it, could not be read every time"
 
 Reading = TypeVar("Reading")
 
@@ -61,7 +61,7 @@ def watch_for_leaks(
 def leak_series(
     loaded: Loaded, workload: Workload, anonymous: AnonymousReader, on_progress: Callable[[int, int], None]
 ) -> dict[str, Series]:
-    """Load, rehearse, and read what is held after every few tokens.
+    """Load, rehearse, and read the allocated memory after every few tokens.
 
     Returns:
         Nothing if the engine serves no requests or no memory can be read; an empty series with a note if some

@@ -10,7 +10,7 @@ from pytest_llm.records.device_memory import (
     DEVICE_CHANGE,
     PER_PROCESS,
     REPORTED_BY_GGML,
-    is_untold,
+    NoDeviceLibrary,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _OF_A_DEVICE = "gpu_"
 _PEAK = "peak_"
 _ENERGY_OF_A_REQUEST = "energy"
 _NOT_ON_A_DEVICE = "nothing of the model lies on a GPU"
-# A driver that tells so much less than llama.cpp took is not that of the model's device.
+# A driver that reports less than this share of llama.cpp's buffers is not that of the model's device.
 _LEAST_SEEN = 0.9
 # Buffers in the machine's own memory: "CPU", "CPU_REPACK", "CUDA_Host".
 _OF_THE_CPU = ("CPU", "AMX", "BLAS")
@@ -39,14 +39,14 @@ def memory_series(
     effective_options: Mapping[str, JSON],
     on_devices: Mapping[str, float],
 ) -> dict[str, Series]:
-    """Return what probes saw in a session: peaks over both stretches, all readings of everything else.
+    """Return the series of a session from its probes: peaks over both stretches, every reading of others.
 
     Args:
-        at_load: Seen while the subject was loaded.
-        at_work: Seen during one whole request.
-        workload: Whose request it was.
-        effective_options: The load options as they really are, with the buffers that llama.cpp wrote of.
-        on_devices: How much more of each device is in use than before the load, as ggml tells it.
+        at_load: Series of the load.
+        at_work: Series of one whole request.
+        workload: Of that request.
+        effective_options: With the buffers in llama.cpp's log.
+        on_devices: The growth of each device's used memory since before the load, as ggml reports it.
     """
     found = {name: _peak(each, at_work[name]) for name, each in at_load.items() if _is_peak(name, at_work)}
     for name in sorted({*at_load, *at_work} - {_ENERGY_OF_A_REQUEST}):
@@ -71,15 +71,14 @@ def memory_series(
 def beside_another(
     own: Mapping[str, Series], alone: Mapping[str, Series], *, first: bool
 ) -> dict[str, Series]:
-    """Return what a session of a pair showed of one subject's memory, while its partner was there as well.
+    """Return one subject's memory series of a session in which the other subject was loaded as well.
 
-    What a process holds is its own, whoever is beside it. How much more of a device is in use is not: that is
-    taken from when the subject was alone, before the sessions. It was read once, so that it stands in the
-    first of them only.
+    Memory by process is unaffected by the other subject. The change of a device is not: it comes from the
+    first pass, when the subject was alone, and is part of the first session only.
 
     Args:
-        own: Seen in the session.
-        alone: Seen while the subject was alone.
+        own: Series of the session.
+        alone: Series of the first pass.
         first: Whether it is the first session.
     """
     seen = alone.get(VRAM)
@@ -89,28 +88,29 @@ def beside_another(
     return kept | {name: each for name, each in alone.items() if first and _is_of_devices(name)}
 
 
-def believed(seen: Series, buffers: float | None, told: float) -> Series:
-    """Return a peak of VRAM that agrees with what llama.cpp reports.
+def believed(seen: Series, buffers: float | None, reported: float) -> Series:
+    """Return a peak of VRAM that agrees with llama.cpp's own buffers.
 
     Args:
-        seen: What probes saw.
-        buffers: What llama.cpp says that it allocated on devices; None if it says nothing of buffers.
-        told: How much more of the devices is in use than before the load, as ggml tells it.
+        seen: From the probes.
+        buffers: Bytes of llama.cpp's buffers on devices; None if its log names no buffers.
+        reported: The growth of used device memory since before the load, as ggml reports it.
     """
     peak = seen.values[0] if seen.values else 0.0
     if buffers is None:
         return seen if peak or not seen.values else Series((), note=_NOT_ON_A_DEVICE)
     if not buffers:
         return seen if peak else Series((), note=_NOT_ON_A_DEVICE)
-    if is_untold(seen) and told >= _LEAST_SEEN * buffers:
-        return Series((told,), note=REPORTED_BY_GGML)
-    if is_untold(seen) or (seen.values and peak < _LEAST_SEEN * buffers):
+    unseen = isinstance(seen, NoDeviceLibrary)
+    if unseen and reported >= _LEAST_SEEN * buffers:
+        return Series((reported,), note=REPORTED_BY_GGML)
+    if unseen or (seen.values and peak < _LEAST_SEEN * buffers):
         return Series((buffers,), note=ALLOCATED)
     return seen
 
 
 def allocated(effective_options: Mapping[str, JSON]) -> dict[str, float] | None:
-    """Return how many bytes llama.cpp says it allocated, by device; None if it says nothing of buffers."""
+    """Return the bytes of llama.cpp's buffers by device; None if its log names no buffers."""
     buffers = effective_options.get("buffers_mib")
     if not isinstance(buffers, dict) or not buffers:
         return None
@@ -138,7 +138,7 @@ def _peak(first: Series, second: Series) -> Series:
     for each in (first, second):
         if not each.values:
             return each
-    # A process may have touched the device only in the end; then the change of the device is what both have.
+    # If the process used the device only at the end, both stretches have the change of the device.
     note = first.note if first.note == second.note else DEVICE_CHANGE
     return Series((max(first.values[0], second.values[0]),), note=note)
 

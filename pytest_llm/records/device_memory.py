@@ -19,8 +19,6 @@ ALLOCATED = "allocated by llama.cpp"
 HOST_ALONE = "host memory alone"
 WITH_DEVICES = "host and device memory"
 
-_UNTOLD = "no library tells the memory of devices: "
-
 
 class MemoryReading(NamedTuple):
     """The memory of a process at one moment.
@@ -34,11 +32,10 @@ class MemoryReading(NamedTuple):
     note: str
 
 
-def untold(why: str) -> Series:
-    """Return the empty series of a machine without a library that reads device memory."""
-    return Series((), note=_UNTOLD + why)
+class NoDeviceLibrary(Series):
+    """The empty series of a machine without a library for device memory, not of one whose library failed."""
 
-
-def is_untold(series: Series) -> bool:
-    """Return if a series is empty because there is no source, not because the source failed."""
-    return not series.values and series.note.startswith(_UNTOLD)
+    @classmethod
+    def because(cls, reason: str) -> NoDeviceLibrary:
+        """Return the series with a note that gives the reason."""
+        return cls((), note=f"no library reads the memory of devices: {reason}")

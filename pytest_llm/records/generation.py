@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is picked: greedily at temperature 0, else drawn with the seed."""
+    """How the next token is picked: greedily at temperature 0, otherwise drawn with the seed."""
 
     temperature: float = 0.0
     top_k: int = 0
@@ -36,7 +36,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model answered.
+    """The answer of a model.
 
     Attributes:
         text: Without the stop text that ended it.
@@ -53,11 +53,11 @@ class Completion:
 
 @dataclass(frozen=True)
 class Greedy:
-    """Tokens that were the likeliest each time.
+    """Tokens of greedy generation.
 
     Attributes:
         tokens: Their ids.
-        leads: By how many nats each was likelier than the next one; none of a release that does not tell.
+        leads: The lead of each over the next likeliest token, in nats; empty if the release has no logits.
     """
 
     tokens: tuple[int, ...]
@@ -66,7 +66,7 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Likely:
-    """A token that could follow, with the natural logarithm of its probability."""
+    """A possible next token, with the natural logarithm of its probability."""
 
     id: int
     text: str
@@ -79,8 +79,8 @@ class Position:
 
     Attributes:
         token: The prompt's own token there.
-        logprob: What its predecessors gave it, as a natural logarithm; None for the first.
-        top: The tokens likeliest to follow it, likeliest first.
+        logprob: The natural logarithm of its probability after the tokens before it; None for the first.
+        top: The likeliest next tokens, likeliest first.
     """
 
     token: int

@@ -34,8 +34,8 @@ class Metric:
         rate: The observations are tokens divided by seconds, not the seconds themselves.
         percentile: The percentile of the observations, 0 to 100.
         pooled: The value is taken over all observations of a run, not over the sessions' samples.
-        slope: The series is what was held after equal steps, and its observations are the slopes between all
-            pairs of its values, for each token.
+        slope: The series is memory after equal steps; its observations are the slopes between all pairs of
+            its values, for each token.
         once: Only one session may have it: it was read at the end of a campaign or, of a pair, in the first
             pass, while a subject was alone.
         tolerance: The default of the loss that must be called, as a ratio above 0.

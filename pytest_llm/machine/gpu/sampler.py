@@ -12,7 +12,7 @@ from pytest_llm.machine.gpu.attribution import Gathered, Look
 from pytest_llm.machine.gpu.device import Condition, Device, DeviceList, UnreadableError
 from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.records import Series
-from pytest_llm.records.device_memory import untold
+from pytest_llm.records.device_memory import NoDeviceLibrary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,7 +67,7 @@ class DeviceMemory:
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
         seen: dict[str, Series] = {}
         if not self._devices or not pid:
-            seen["peak_vram"] = untold(self._reason or "no process stays that holds it")
+            seen["peak_vram"] = NoDeviceLibrary.because(self._reason or "no process stays to be watched")
             yield seen
             return
         looks = [_look_at(device) for device in self._devices]

@@ -17,7 +17,7 @@ from pytest_llm.machine.memory.rss import ProcessMemory
 from pytest_llm.machine.memory.sampler import INTERVAL, Ticker
 from pytest_llm.machine.probes import Together
 from pytest_llm.records import Series
-from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS, is_untold
+from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS, NoDeviceLibrary
 from tests.nvml_library import SONAME
 
 if TYPE_CHECKING:
@@ -234,13 +234,13 @@ def test_without_a_driver_nothing_is_told_and_the_reason_is(
     with library.memory().watch(ours) as found:
         pass
     text = {pynvml.NVML_ERROR_DRIVER_NOT_LOADED: "Driver Not Loaded"}.get(code, "Unknown Error")
-    assert is_untold(found["peak_vram"])
+    assert isinstance(found["peak_vram"], NoDeviceLibrary)
     assert found["peak_vram"].note.endswith(f": NVML: {text}")
 
 
 def test_a_machine_without_a_device_tells_nothing(library: Library, script: Script, ours: int) -> None:
     peak = watched(library, script, ["devices 0"])
-    assert is_untold(peak)
+    assert isinstance(peak, NoDeviceLibrary)
 
 
 def test_a_library_without_our_newest_functions_tells_by_its_older_ones(

@@ -23,7 +23,7 @@ from pytest_llm.records import (
     Verdict,
     Workload,
 )
-from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS, untold
+from pytest_llm.records.device_memory import DEVICE_CHANGE, PER_PROCESS, NoDeviceLibrary
 from pytest_llm.records.metrics import METRICS, at_percentile
 from tests.golden import assert_golden
 
@@ -124,7 +124,7 @@ def test_one_session_is_enough_for_vram() -> None:
     [
         ([Series((), note="GPU 0: GPU is lost")], "peak VRAM cannot be had: GPU 0: GPU is lost"),
         ([vram(1), Series((), note="GPU 0: GPU is lost")], "peak VRAM cannot be had: GPU 0: GPU is lost"),
-        ([untold("amdsmi is not installed")], "amdsmi is not installed"),
+        ([NoDeviceLibrary.because("amdsmi is not installed")], "amdsmi is not installed"),
         ([vram(1), vram(1, DEVICE_CHANGE)], "read in two ways, per process and change of the device"),
         ([None, None], "peak VRAM cannot be had from"),
     ],

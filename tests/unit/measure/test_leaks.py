@@ -107,5 +107,5 @@ def test_a_reading_that_is_not_like_the_others_leaves_none_to_judge_by(odd: Memo
         [MemoryReading(6e8, WITH_DEVICES)] * 9 + [odd] + [MemoryReading(6e8, WITH_DEVICES)] * READINGS
     )
     found = leak_series(machine.start(SUBJECT, MODEL), CHAT, lambda _: next(readings), lambda *_: None)
-    reason = "what the process holds, or a device for it, was not told at every reading"
+    reason = "the memory of the process, or of a device for it, could not be read every time"
     assert found == {"anonymous_memory": Series((), STEPS, reason)}

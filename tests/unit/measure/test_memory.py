@@ -8,7 +8,13 @@ import pytest
 
 from pytest_llm.measure.memory import allocated, believed, beside_another, memory_series
 from pytest_llm.records import Series, Workload
-from pytest_llm.records.device_memory import ALLOCATED, DEVICE_CHANGE, PER_PROCESS, REPORTED_BY_GGML, untold
+from pytest_llm.records.device_memory import (
+    ALLOCATED,
+    DEVICE_CHANGE,
+    PER_PROCESS,
+    REPORTED_BY_GGML,
+    NoDeviceLibrary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +101,7 @@ def test_buffers_count_by_device_and_those_in_the_machine_s_own_memory_do_not() 
 
 def test_what_llama_cpp_allocated_on_several_devices_is_summed_and_listed() -> None:
     buffers: Mapping[str, JSON] = {"buffers_mib": {"SYCL0 model": 2.0, "SYCL1 model": 3.0, "SYCL1 KV": 1.0}}
-    seen = {"peak_vram": untold("none")}
+    seen = {"peak_vram": NoDeviceLibrary.because("none")}
     assert memory_series(seen, seen, CHAT, buffers, {}) == {
         "peak_vram": Series((6.0 * MIB,), note=ALLOCATED),
         "gpu_SYCL0_vram": Series((2.0 * MIB,)),
@@ -104,7 +110,7 @@ def test_what_llama_cpp_allocated_on_several_devices_is_summed_and_listed() -> N
 
 
 def test_without_a_library_the_buffers_are_told_as_such() -> None:
-    assert believed(untold("NVML: Driver Not Loaded"), 115.0, 0) == peak(115, ALLOCATED)
+    assert believed(NoDeviceLibrary.because("NVML: Driver Not Loaded"), 115.0, 0) == peak(115, ALLOCATED)
 
 
 def test_a_driver_that_sees_less_than_was_allocated_is_not_that_of_the_device() -> None:
@@ -117,7 +123,7 @@ def test_a_figure_that_was_refused_stays_refused_whatever_was_allocated() -> Non
     assert believed(STRANGER, 100, 0) == STRANGER
 
 
-@pytest.mark.parametrize("seen", [untold("none"), STRANGER, peak(0, DEVICE_CHANGE)])
+@pytest.mark.parametrize("seen", [NoDeviceLibrary.because("none"), STRANGER, peak(0, DEVICE_CHANGE)])
 def test_a_model_that_lies_nowhere_on_a_device_has_no_peak(seen: Series) -> None:
     assert believed(seen, 0.0, 0) == Series((), note="nothing of the model lies on a GPU")
 
@@ -126,7 +132,7 @@ def test_what_a_driver_sees_of_a_model_without_buffers_there_is_told() -> None:
     assert believed(peak(200 * MIB), 0.0, 0) == peak(200 * MIB)
 
 
-@pytest.mark.parametrize("seen", [untold("none"), STRANGER, peak(7)])
+@pytest.mark.parametrize("seen", [NoDeviceLibrary.because("none"), STRANGER, peak(7)])
 def test_where_llama_cpp_says_nothing_of_buffers_the_probe_s_word_stands(seen: Series) -> None:
     assert believed(seen, None, 0) == seen
 
@@ -140,12 +146,12 @@ def test_no_memory_at_all_is_no_figure() -> None:
 
 @pytest.mark.parametrize("told", [90, 100, 400])
 def test_without_a_library_the_change_that_ggml_tells_comes_before_buffers(told: float) -> None:
-    assert believed(untold("none"), 100, told) == peak(told, REPORTED_BY_GGML)
+    assert believed(NoDeviceLibrary.because("none"), 100, told) == peak(told, REPORTED_BY_GGML)
 
 
 @pytest.mark.parametrize("told", [0, 89])
 def test_a_change_by_less_than_was_allocated_is_not_believed(told: float) -> None:
-    assert believed(untold("none"), 100, told) == peak(100, ALLOCATED)
+    assert believed(NoDeviceLibrary.because("none"), 100, told) == peak(100, ALLOCATED)
 
 
 @pytest.mark.parametrize("seen", [peak(150), peak(150, DEVICE_CHANGE), STRANGER])
@@ -158,11 +164,11 @@ def test_another_device_s_driver_does_not_make_ggml_s_word_a_driver_s() -> None:
 
 
 def test_a_model_that_lies_nowhere_on_a_device_has_no_peak_whatever_changed_there() -> None:
-    assert believed(untold("none"), 0.0, 130).values == ()
+    assert believed(NoDeviceLibrary.because("none"), 0.0, 130).values == ()
 
 
 def test_what_ggml_tells_of_several_devices_is_summed_and_listed() -> None:
-    seen = {"peak_vram": untold("none")}
+    seen = {"peak_vram": NoDeviceLibrary.because("none")}
     told = {"Vulkan0": 130.0 * MIB, "Vulkan1": 0.0}
     assert memory_series(seen, seen, CHAT, ON_VULKAN, told) == {
         "peak_vram": Series((130.0 * MIB,), note=REPORTED_BY_GGML),
