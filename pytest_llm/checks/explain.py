@@ -68,13 +68,13 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
         qualified: Whether the machine is qualified for comparisons.
     """
     assert finding.run is not None
-    said = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
+    outputs = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
     broken = [limits.summary(each) for each in finding.judgements if each.verdict in that_fail]
     screened = [each for each in finding.baseline_checks if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     drifted = [each for each in drifts(finding) if each.verdict in that_fail]
     heads = [
-        *(output.summary(each) for each in said),  # first: the speed of nonsense is worth nothing
+        *(output.summary(each) for each in outputs),  # first: the speed of a wrong model is worth nothing
         *broken,
         *(baseline.summary(each) for each in screened),
         *(paired.summary(each) for each in compared),
@@ -82,11 +82,11 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     told = _sentences([*_beside(finding, screened, compared), *drifted])
     lines = context(finding.run)
     # The candidate first, then what it was compared with.
-    beside = [line for each in said for line in output.context(each)]
+    beside = [line for each in outputs for line in output.context(each)]
     lines[1:1] = dict.fromkeys([*beside, *_compared_with(finding, screened, compared, drifted)])
     lines += told if heads else []
     lines += _operators(finding) if compared else []
-    if finding.output is not None and not said:
+    if finding.output is not None and not outputs:
         lines.append(output.summary(finding.output))
     lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
     nodeid = finding.benchmark.nodeid

@@ -97,7 +97,7 @@ class Drift:
         differences: Facts and options that are others now.
         reason: Why nothing could be compared; "" if it was.
         stored: What it was compared with, if not with a reference.
-        output: Whether what the model says was among what both showed.
+        output: Whether both showed token ids or greedy output.
     """
 
     differences: tuple[Difference, ...] = ()

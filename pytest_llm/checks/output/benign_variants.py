@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
 from pytest_llm.records import Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
     from pathlib import Path
 
     from pytest_llm.checks.output.capture import Capture, CaptureSession
-    from pytest_llm.records import CacheType, Divergence, FlashAttention, LoadOptions
+    from pytest_llm.records import Divergence
     from pytest_llm.records.side import Side
 
 # A larger copy would cost too much; a small model of the same architecture shows the same errors.
@@ -23,48 +23,74 @@ F32 = "F32"
 F32_WEIGHTS = "F32 weights"
 EXACT = "F32 weights without flash attention"
 _FLOATS = {F32, "F16", "BF16"}
+_ROLES = "candidate", "reference"
 
 
-def benign(reference: Side, captured: Capture) -> Iterator[tuple[str, LoadOptions]]:
-    """Return load options that must not change an output, each with its name.
+class NoF32Error(Exception):
+    """There is no copy of the model with weights of 32 bits, and why."""
 
-    Threads are not among them, and neither is decoding a prompt token by token: as measured for
-    docs/output.md, the former changed no bit but in a full cache, and both less than a small ubatch does.
+
+class Step(NamedTuple):
+    """Captures with one kind of weights.
+
+    Attributes:
+        weights: "Q4_1 weights".
+        session: Captures more of the same kind.
+        sides: The candidate and, if it is a subject, the reference.
+        captures: Of each side.
     """
-    options = reference.subject.load_options
-    if options.flash_attn != "off":  # "off" is on purpose
-        flash_attn: FlashAttention = "off" if captured.effective_options.get("flash_attn") == "on" else "on"
-        yield f"flash_attn={flash_attn}", replace(options, flash_attn=flash_attn)
-    yield "n_ubatch=32", replace(options, n_ubatch=32)
-    # Without flash attention, another size of ubatch may change no bit. Rounding the cache always does.
-    cache: CacheType = "f16" if options.type_k == "f32" else "f32"
-    yield f"type_k=type_v={cache}", replace(options, type_k=cache, type_v=cache)
-    if reference.model.quantization not in _FLOATS:
-        repacked = not options.use_extra_bufts
-        yield f"use_extra_bufts={repacked}", replace(options, use_extra_bufts=repacked)
+
+    weights: str
+    session: CaptureSession
+    sides: tuple[Side, ...]
+    captures: tuple[Capture, ...]
 
 
-def measure_variants(
+def steps(
     session: CaptureSession,
-    reference: Side,
-    captured: Capture,
-    what: str,
-    compare: Callable[[Capture], Divergence],
-) -> tuple[Variant, ...]:
-    """Return how far each benign variant is from the reference; variants that it refuses are left out.
+    sides: tuple[Side, ...],
+    captures: tuple[Capture, ...],
+    copies: Path,
+    skip: Container[str] = (),
+) -> Iterator[Step]:
+    """Yield captures with the models' own weights, with F32 weights, then also without flash attention.
 
     Args:
-        session: Captures the variants.
-        reference: The subject that is varied.
-        captured: The capture of the reference.
-        what: For progress: "reference with F32 weights".
-        compare: Returns how far a capture is from the reference's.
+        session: Makes the captures of the later steps.
+        sides: The last one makes the copies; what changes nothing of it is left out.
+        captures: Of the sides, with their own weights.
+        copies: The folder of the copies; need not exist.
+        skip: Kinds of weights to leave out after the first step.
+
+    Raises:
+        NoF32Error: There can be no copy with F32 weights.
+        EngineError: A subject cannot be loaded, or refuses.
+    """
+    reference = sides[-1]
+    session = session._replace(plan=session.plan.again())
+    yield Step(f"{reference.model.quantization} weights", session, sides, captures)
+    session = session._replace(plan=session.plan.unfilled())
+    exact = tuple(_with_f32(each, reference, copies) for each in sides)
+    pinned = tuple(_with(each, flash_attn="off", type_k="f16", type_v="f16") for each in exact)
+    for weights, plain in ((F32_WEIGHTS, exact), (EXACT, pinned)):
+        if plain[-1] != reference and weights not in skip:
+            named = zip(plain, _ROLES, strict=False)
+            seen = tuple(session.capture(side, role, f"{role} with {weights}") for side, role in named)
+            yield Step(weights, session, plain, seen)
+
+
+def measure_variants(step: Step, compare: Callable[[Capture], Divergence]) -> tuple[Variant, ...]:
+    """Return how far each benign variant of the last side is from it; those that it refuses are left out.
+
+    Args:
+        step: Holds the last side and its capture.
+        compare: Returns how far a capture is from that one.
     """
     found = []
-    for name, options in benign(reference, captured):
-        side = reference._replace(subject=replace(reference.subject, load_options=options))
+    role = _ROLES[len(step.sides) - 1]
+    for name, side in _benign(step.sides[-1], step.captures[-1]):
         try:
-            variant = session.capture(side, "variant", f"{what}, {name}")
+            variant = step.session.capture(side, "variant", f"{role} with {step.weights}, {name}")
         except (LoadRefusedError, RequestFailedError):
             continue  # a quantised KV cache, say, needs flash attention
         if not variant.snapshot.not_finite:
@@ -73,33 +99,24 @@ def measure_variants(
     return tuple(found)
 
 
-class NoF32Error(Exception):
-    """There is no copy of the model with weights of 32 bits, and why."""
+def _benign(side: Side, captured: Capture) -> Iterator[tuple[str, Side]]:
+    # Threads are not among them, and neither is decoding a prompt token by token: as measured for
+    # docs/output.md, the former changed no bit but in a full cache, and both less than a small ubatch does.
+    options = side.subject.load_options
+    if options.flash_attn != "off":  # "off" is on purpose
+        flash_attn = "off" if captured.effective_options.get("flash_attn") == "on" else "on"
+        yield f"flash_attn={flash_attn}", _with(side, flash_attn=flash_attn)
+    yield "n_ubatch=32", _with(side, n_ubatch=32)
+    # Without flash attention, another size of ubatch may change no bit. Rounding the cache always does.
+    cache = "f16" if options.type_k == "f32" else "f32"
+    yield f"type_k=type_v={cache}", _with(side, type_k=cache, type_v=cache)
+    if side.model.quantization not in _FLOATS:
+        repacked = not options.use_extra_bufts
+        yield f"use_extra_bufts={repacked}", _with(side, use_extra_bufts=repacked)
 
 
-def with_less_rounding(sides: tuple[Side, ...], copies: Path) -> Iterator[tuple[str, tuple[Side, ...]]]:
-    """Yield the name of the weights and the sides: as they are, with F32 weights, without flash attention.
-
-    Args:
-        sides: Subjects to compare. The last one makes the copies, and a step that changes nothing of it is
-            left out.
-        copies: The folder of the copies; need not exist.
-
-    Raises:
-        NoF32Error: There can be no copy with F32 weights.
-    """
-    reference = sides[-1]
-    yield f"{reference.model.quantization} weights", sides
-    exact = tuple(_with_f32(each, reference, copies) for each in sides)
-    if reference.model.quantization != F32:
-        yield F32_WEIGHTS, exact
-    pinned = tuple(map(_without_flash_attention, exact))
-    if pinned[-1] != reference:
-        yield EXACT, pinned
-
-
-def _without_flash_attention(side: Side) -> Side:
-    options = replace(side.subject.load_options, flash_attn="off", type_k="f16", type_v="f16")
+def _with(side: Side, **changes: Any) -> Side:
+    options = replace(side.subject.load_options, **changes)
     return side._replace(subject=replace(side.subject, load_options=options))
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.checks.output.benign_variants import NoF32Error, measure_variants, with_less_rounding
+from pytest_llm.checks.output.benign_variants import NoF32Error, Step, measure_variants, steps
 from pytest_llm.checks.output.capture import CaptureSession
 from pytest_llm.checks.output.prompts import plan_prompts
 from pytest_llm.checks.output.snapshot import add_samples, contrast
@@ -164,18 +164,13 @@ def _compare_captures(
     if found.same or found.not_finite or found.reference_not_finite:
         return found
     contrasts: list[Contrast] = []
-    session = session._replace(plan=session.plan.again())
     try:
-        for weights, (one, other) in with_less_rounding((candidate, reference), copies):
-            if contrasts:
-                session = session._replace(plan=session.plan.unfilled())
-                ours = session.capture(one, "candidate", f"candidate with {weights}")
-                theirs = session.capture(other, "reference", f"reference with {weights}")
-                broken = ours.snapshot.not_finite, theirs.snapshot.not_finite
-                if any(broken):
-                    found = replace(found, not_finite=broken[0], reference_not_finite=broken[1])
-                    break
-            contrasts.append(_contrast(session, weights, ours, other, theirs, gate))
+        for step in steps(session, (candidate, reference), (ours, theirs), copies):
+            broken = [each.snapshot.not_finite for each in step.captures]
+            found = replace(found, not_finite=broken[0], reference_not_finite=broken[1])
+            if any(broken):
+                break
+            contrasts.append(_contrast(step, gate))
             if gate.max_kl is not None or outside(contrasts[-1]):
                 break
     except NoF32Error as error:
@@ -183,14 +178,11 @@ def _compare_captures(
     return replace(found, contrasts=tuple(contrasts))
 
 
-def _contrast(
-    session: CaptureSession, weights: str, ours: Capture, reference: Side, theirs: Capture, gate: OutputGate
-) -> Contrast:
-    def compare(other: Capture) -> Divergence:
-        return session.divergence(theirs, other, gate.top_k)
+def _contrast(step: Step, gate: OutputGate) -> Contrast:
+    ours, theirs = step.captures
 
-    candidate = compare(ours)
-    if gate.max_kl is not None:
-        return Contrast(weights, candidate)
-    what = f"reference with {weights}"
-    return Contrast(weights, candidate, measure_variants(session, reference, theirs, what, compare))
+    def compare(other: Capture) -> Divergence:
+        return step.session.divergence(theirs, other, gate.top_k)
+
+    variants = measure_variants(step, compare) if gate.max_kl is None else ()
+    return Contrast(step.weights, compare(ours), variants)

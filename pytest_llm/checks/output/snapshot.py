@@ -14,8 +14,9 @@ from pytest_llm.checks.output.benign_variants import (
     EXACT,
     F32_WEIGHTS,
     NoF32Error,
+    Step,
     measure_variants,
-    with_less_rounding,
+    steps,
 )
 from pytest_llm.records import Contrast, LogprobSample, Variant
 from pytest_llm.stats.divergence import read_logits
@@ -49,24 +50,18 @@ def add_samples(
         stored: The snapshot to compare with; None to record one, with its variants.
     """
     found: list[LogprobSample] = []
-    seen, no_f32 = captured, ""
+    no_f32 = ""
     before = stored.samples if stored is not None and _comparable(stored, captured.snapshot) else ()
-    session = session._replace(plan=session.plan.again())
+    needed = stored is None or any(each.weights == EXACT for each in before)
     try:
-        for weights, (plain,) in with_less_rounding((side,), copies):
-            if found:
-                if weights == F32_WEIGHTS:
-                    continue
-                session = session._replace(plan=session.plan.unfilled())
-                seen = session.capture(plain, "exact", f"candidate with {weights}")
-                if seen.snapshot.not_finite:
-                    return replace(captured.snapshot, not_finite=seen.snapshot.not_finite)
-            old = next((each for each in before if each.weights == weights), None)
-            now = _sample(session, seen, weights, gate.top_k, old)
+        for step in steps(session, (side,), (captured,), copies, skip={F32_WEIGHTS}):
+            if broken := step.captures[0].snapshot.not_finite:
+                return replace(captured.snapshot, not_finite=broken)
+            old = next((each for each in before if each.weights == step.weights), None)
+            now = _sample(step, step.captures[0], gate.top_k, old)
             if stored is None and gate.max_kl is None:
-                now = replace(now, variants=_variants(session, plain, seen, now, gate.top_k))
+                now = replace(now, variants=_variants(step, now, gate.top_k))
             found.append(now)
-            needed = stored is None or any(each.weights == EXACT for each in before)
             if gate.max_kl is not None or not needed or (old is not None and outside(contrast(old, now))):
                 break
     except NoF32Error as error:
@@ -83,21 +78,17 @@ def _comparable(stored: OutputSnapshot, now: OutputSnapshot) -> bool:
     return (stored.corpus, stored.prompts) == (now.corpus, now.prompts)
 
 
-def _sample(
-    session: CaptureSession, captured: Capture, weights: str, top_k: int, stored: LogprobSample | None
-) -> LogprobSample:
-    positions = session.plan.positions()
-    logits, rows = read_logits(captured.logits, positions), rows_of(positions, session.plan.ends())
-    return LogprobSample(weights, sample(logits, rows, top_k, stored.lines if stored else ()))
+def _sample(step: Step, captured: Capture, top_k: int, stored: LogprobSample | None) -> LogprobSample:
+    plan = step.session.plan
+    logits, rows = read_logits(captured.logits, plan.positions()), rows_of(plan.positions(), plan.ends())
+    return LogprobSample(step.weights, sample(logits, rows, top_k, stored.lines if stored else ()))
 
 
-def _variants(
-    session: CaptureSession, side: Side, captured: Capture, recorded: LogprobSample, top_k: int
-) -> tuple[Variant, ...]:
+def _variants(step: Step, recorded: LogprobSample, top_k: int) -> tuple[Variant, ...]:
     def compare(variant: Capture) -> Divergence:
-        return sample_divergence(recorded, _sample(session, variant, recorded.weights, top_k, recorded))
+        return sample_divergence(recorded, _sample(step, variant, top_k, recorded))
 
-    found = measure_variants(session, side, captured, f"candidate with {recorded.weights}", compare)
+    found = measure_variants(step, compare)
     return tuple(
         Variant(each.name, _digits(each.mean_kl), _digits(each.tail_kl), _digits(each.lead_change))
         for each in found

@@ -1,6 +1,6 @@
 """Divergence of SmolLM2's output under options that must not matter, and under injected errors.
 
-    uv run python benchmarks/output_envelope.py [--weights own|f32|exact] [--only NAME …]
+    uv run python benchmarks/output_tolerance.py [--weights own|f32|exact] [--only NAME …]
 
 Each row is a load option that differs from the default, over the positions that ``llm_output`` compares. The
 rows below the line are errors: a RoPE base that is 2 % or 0.2 % off, and a KV cache of 8 bits. The table and
