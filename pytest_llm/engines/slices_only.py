@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SlicesOnlyEngine:
-    """An ``Engine`` without generation sessions; a subclass adds ``start``.
+    """An ``Engine`` that refuses generation sessions (NotCoveredError); a subclass adds ``start``.
 
     Attributes:
         reference: The build, as the user wrote it.
@@ -28,16 +28,11 @@ class SlicesOnlyEngine:
         self.made = made
 
     def start_generation(self, subject: Subject, model: Model) -> NoReturn:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            NotCoveredError: Always.
-        """
         raise _not_covered(str(self.reference), "generation sessions")
 
 
 class SlicesOnlySubject:
-    """A ``Loaded`` that keeps no process between two slices.
+    """A ``Loaded`` that keeps no process between two slices; it raises NotCoveredError for other work.
 
     A subclass adds ``load``, ``rehearse``, ``prompt_slice`` and ``generation_slice``.
 
@@ -54,58 +49,38 @@ class SlicesOnlySubject:
         self.build = build
 
     def coverage(self, workload: Workload) -> Coverage:  # noqa: ARG002
-        """Return that slices can be measured, and nothing more."""
         return Coverage(requests=False, load=False)
 
     def effective_options(self) -> Mapping[str, JSON]:
-        """Return nothing."""
         return {}
 
     def invariants(self) -> Mapping[str, JSON]:
-        """Return nothing."""
         return {}
 
     def on_devices(self) -> Mapping[str, float]:
-        """Return nothing."""
         return {}
 
     def inject_slowdown(self, share: float) -> None:
-        """Refuse any share but 0.
-
-        Raises:
-            NotCoveredError: The share is not 0.
-        """
         if share:
             raise _not_covered(str(self.build), "an injected slowdown")
 
     def generate_steps(self, steps: int) -> NoReturn:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            NotCoveredError: Always.
-        """
         raise _not_covered(str(self.build), "generation that stays in a context")
 
     def request(self) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            NotCoveredError: Always.
-        """
         raise _not_covered(str(self.build), "whole requests")
 
     def suspend(self) -> None:
-        """Do nothing."""
+        pass
 
     def resume(self) -> None:
-        """Do nothing."""
+        pass
 
     def log(self) -> str:
-        """Return nothing."""
         return ""
 
     def close(self) -> None:
-        """Do nothing."""
+        pass
 
 
 def _not_covered(build: str, what: str) -> NotCoveredError:

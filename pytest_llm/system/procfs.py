@@ -35,11 +35,6 @@ class KernelFile:
             return ""
 
 
-def moved(before: list[str], now: list[str]) -> bool:
-    """Whether any counter reads differently now; one that cannot be read has not moved."""
-    return any(then and new and then != new for then, new in zip(before, now, strict=True))
-
-
 def read_word(path: Path) -> str | None:
     """Return a small file's text without white space around it, None if it cannot be read."""
     with suppress(OSError, UnicodeDecodeError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.machine.gpu.nvml import open_nvml
-from pytest_llm.machine.noise import nvidia, quota, steal, thermal
+from pytest_llm.machine.noise import counters, nvidia, steal
 from pytest_llm.machine.unavailable import Unavailable
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.machine.gpu.nvml import Nvml
 
-    Source = steal.Steal | thermal.ThermalThrottling | quota.UsedUpQuota | nvidia.BusyDevices
+    Source = steal.Steal | counters.MovedCounters | nvidia.BusyDevices
 
 
 class AllNoise:
@@ -60,8 +60,8 @@ def find_noise(
     return AllNoise(
         {
             "CPU steal": steal.find(root),
-            "CPU thermal throttling": thermal.find(root, processors),
-            "CPU quota": quota.find(root),
+            "CPU thermal throttling": counters.find_thermal(root, processors),
+            "CPU quota": counters.find_quota(root),
             "NVIDIA GPU": nvidia.find(workers, nvml()),
         }
     )

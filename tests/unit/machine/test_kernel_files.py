@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.system.procfs import KernelFile, ProcessorTime, moved, parse_list, parse_stat, read_word
+from pytest_llm.machine.noise.counters import moved
+from pytest_llm.system.procfs import KernelFile, ProcessorTime, parse_list, parse_stat, read_word
 
 if TYPE_CHECKING:
     from .things import Tree

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.machine.gpu.nvml import open_nvml
-from pytest_llm.machine.noise import find_noise, quota, steal, thermal
+from pytest_llm.machine.noise import counters, find_noise, steal
 from pytest_llm.machine.unavailable import Unavailable
 
 from .things import CPU, VERSION_2, Library
@@ -124,9 +124,9 @@ def test_without_counted_steal_the_source_is_absent(text: str | None, why: str, 
     assert why in source.reason
 
 
-def found_thermal(tree: Tree, processors: set[int]) -> thermal.ThermalThrottling:
-    source = thermal.find(tree.root, processors)
-    assert isinstance(source, thermal.ThermalThrottling)
+def found_thermal(tree: Tree, processors: set[int]) -> counters.MovedCounters:
+    source = counters.find_thermal(tree.root, processors)
+    assert isinstance(source, counters.MovedCounters)
     return source
 
 
@@ -137,7 +137,7 @@ def test_a_thermal_counter_that_moves_is_a_reason_until_the_next_mark(kind: str,
     source = found_thermal(tree, {0})
     assert source.since_mark() == ()
     tree.throttled(0, kind, 8)
-    assert source.since_mark() == (thermal.REASON,)
+    assert source.since_mark() == (counters.THERMAL,)
     source.mark()
     assert source.since_mark() == ()
 
@@ -149,7 +149,7 @@ def test_the_heat_of_processors_that_are_not_ours_is_no_reason(tree: Tree) -> No
     tree.throttled(1, "core", 1)
     assert source.since_mark() == ()
     tree.throttled(10, "core", 1)
-    assert source.since_mark() == (thermal.REASON,)
+    assert source.since_mark() == (counters.THERMAL,)
 
 
 def test_a_counter_that_processors_share_is_read_once(tree: Tree) -> None:
@@ -158,12 +158,12 @@ def test_a_counter_that_processors_share_is_read_once(tree: Tree) -> None:
         tree.throttled(processor, "package", 0)
         tree.write(f"{CPU}/cpu{processor}/topology/thread_siblings_list", "0-1" if processor < 2 else "2-3")
         tree.write(f"{CPU}/cpu{processor}/topology/physical_package_id", 0)
-    assert len(found_thermal(tree, {0, 1, 2, 3})._counters) == 2 + 1
+    assert len(found_thermal(tree, {0, 1, 2, 3})._files) == 2 + 1
 
 
 def test_without_thermal_counters_the_source_is_absent(tree: Tree) -> None:
     tree.write(f"{CPU}/cpu0/topology/thread_siblings_list", "0")
-    source = thermal.find(tree.root)
+    source = counters.find_thermal(tree.root)
     assert source == Unavailable("no /sys/devices/system/cpu/cpu*/thermal_throttle")
 
 
@@ -172,13 +172,13 @@ def cpu_stat(tree: Tree, group: str, times: int, micros: int) -> None:
     tree.write(f"sys/fs/cgroup/{group}/cpu.stat", text)
 
 
-def found_quota(tree: Tree) -> quota.UsedUpQuota:
+def found_quota(tree: Tree) -> counters.MovedCounters:
     tree.groups("0::/pod/ours", VERSION_2)
     for group in ("pod/ours", "pod", "pod/neighbour"):
         cpu_stat(tree, group, 3, 900)
     tree.write("sys/fs/cgroup/cpu.stat", "usage_usec 5")  # the top group has no quota
-    source = quota.find(tree.root)
-    assert isinstance(source, quota.UsedUpQuota)
+    source = counters.find_quota(tree.root)
+    assert isinstance(source, counters.MovedCounters)
     return source
 
 
@@ -186,9 +186,9 @@ def found_quota(tree: Tree) -> quota.UsedUpQuota:
     ("group", "times", "micros", "reasons"),
     [
         ("pod/ours", 3, 900, ()),
-        ("pod/ours", 4, 950, (quota.REASON,)),
-        ("pod/ours", 3, 950, (quota.REASON,)),
-        ("pod", 4, 900, (quota.REASON,)),
+        ("pod/ours", 4, 950, (counters.QUOTA,)),
+        ("pod/ours", 3, 950, (counters.QUOTA,)),
+        ("pod", 4, 900, (counters.QUOTA,)),
         ("pod/neighbour", 4, 950, ()),
     ],
 )
@@ -212,16 +212,16 @@ def test_stops_are_counted_by_version_1_in_nanoseconds(tree: Tree) -> None:
     mount = "33 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu"
     tree.groups("1:cpu:/", mount)
     tree.write("sys/fs/cgroup/cpu/cpu.stat", "nr_periods 1\nnr_throttled 0\nthrottled_time 0")
-    source = quota.find(tree.root)
-    assert isinstance(source, quota.UsedUpQuota)
+    source = counters.find_quota(tree.root)
+    assert isinstance(source, counters.MovedCounters)
     tree.write("sys/fs/cgroup/cpu/cpu.stat", "nr_periods 2\nnr_throttled 0\nthrottled_time 5")
-    assert source.since_mark() == (quota.REASON,)
+    assert source.since_mark() == (counters.QUOTA,)
 
 
 def test_without_a_group_that_counts_the_source_is_absent(tree: Tree) -> None:
     tree.groups("0::/", VERSION_2)
     tree.write("sys/fs/cgroup/cpu.stat", "usage_usec 5")
-    assert isinstance(quota.find(tree.root), Unavailable)
+    assert isinstance(counters.find_quota(tree.root), Unavailable)
 
 
 def everything(tree: Tree, library: Library) -> AllNoise:
@@ -241,7 +241,7 @@ def test_all_sources_are_asked_together(tree: Tree) -> None:
     tree.throttled(0, "core", 1)
     tree.write("sys/fs/cgroup/cpu.stat", "nr_throttled 1")
     library.reasons = [0x08]
-    assert noise.since_mark() == (steal.REASON, thermal.REASON, quota.REASON, "GPU 0: hardware slowdown")
+    assert noise.since_mark() == (steal.REASON, counters.THERMAL, counters.QUOTA, "GPU 0: hardware slowdown")
     library.reasons = [0]
     noise.mark()
     tree.stat(used=300, stolen=100)
