@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.reports import results_schema
+from pytest_llm.reports import results_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ def measure(tests: str, effort: str, *options: str) -> dict[str, Any]:
         done = subprocess.run([sys.executable, "-m", "pytest", *words], check=False)
         if not file.exists():
             sys.exit(f"{' '.join(options)}: pytest ended with {done.returncode}")
-        return results_schema.read(file)
+        return results_file.read_plain(file)
 
 
 def keep(line: Line, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Write the tables of docs/ that follow from the code.
+"""Write the tables and JSON Schemas of docs/ that follow from the code.
 
     uv run python -m docs.generate
 
@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from pytest_llm import cli
+from pytest_llm.baselines import file_format
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.plugin import markers, options
 from pytest_llm.records import LoadOptions
 from pytest_llm.records.metrics import METRICS
+from pytest_llm.reports import results_file
 from pytest_llm.stats import sequential
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_llm.records.serialization import Document
+
 FOLDER = Path(__file__).parent
+SCHEMAS: dict[str, Document[Any]] = {
+    "results-v1.schema.json": results_file.DOCUMENT,
+    "machine-baselines-v1.schema.json": file_format.MACHINE,
+    "portable-baselines-v1.schema.json": file_format.PORTABLE,
+}
 _FAMILIES = (1, 2, 24)
 _BLOCK = re.compile(r"(?<=<!-- generated: )(?P<name>\w+)(?P<open> -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
@@ -36,6 +46,11 @@ def pages() -> Iterator[Path]:
 def generated(text: str) -> str:
     """Return a page with its tables as the code has them now."""
     return _BLOCK.sub(lambda found: f"{found['name']}{found['open']}{_TABLES[found['name']]()}", text)
+
+
+def schema(name: str) -> str:
+    """Return a JSON Schema of ``SCHEMAS`` as its file has it."""
+    return json.dumps(SCHEMAS[name].schema(), indent=1) + "\n"
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
@@ -149,7 +164,9 @@ _TABLES: dict[str, Callable[[], str]] = {
 
 
 def main() -> None:
-    """Rewrite the pages."""
+    """Rewrite the pages and the schemas."""
+    for name in SCHEMAS:
+        (FOLDER / name).write_text(schema(name), encoding="utf-8")
     for page in pages():
         page.write_text(generated(page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -1,10 +1,10 @@
-"""What became of an update, told."""
+"""Texts on tests and updates."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.baselines.module_file import name_of
+from pytest_llm.baselines.module_files import name_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def full_name(key: TestKey) -> str:
-    """Return what a test is called where its file does not matter: ``module::name[parameters]``."""
+    """Return the name of a test in any file: ``module::name[parameters]``."""
     return f"{key.module}::{name_of(key)}"
 
 

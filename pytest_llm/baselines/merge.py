@@ -1,77 +1,89 @@
-"""What a new entry makes of what is stored of its test. Nothing here reads files."""
+"""Adds new runs and invariants to the stored ones of a test; reads no files."""
 
 from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from pytest_llm.baselines.records import Recorded, RecordedInvariants, Series
+from pytest_llm.baselines.records import MAX_RUNS, Mode, RecordedInvariants, RecordedRuns, Refusal, Series
 from pytest_llm.errors import UnknownNameError
-from pytest_llm.records import StoredRun, metrics
+from pytest_llm.records import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.baselines.records import Conditions, Entry, InvariantsEntry, Mode
-    from pytest_llm.records import JSON
+    from pytest_llm.baselines.records import Conditions
+    from pytest_llm.records import JSON, StoredRun, TestKey
 
-# Measured, so that no two CPUs agree on it: what was recorded first stays, with what it belongs to.
+Recorded = TypeVar("Recorded")
+
+# Measured, so that no two CPUs agree on it: it stays as recorded, with the invariant that it belongs to.
 _BELONGS_TO = {"greedy_leads": "greedy_output"}
 
-# Runs kept of a metric; statistics.md: enough for the spread, few enough to follow the machine.
-MAX_RUNS = 20
+
+class Merged(NamedTuple, Generic[Recorded]):
+    """The record of a test after an update, the names written, and what was refused."""
+
+    record: Recorded | None
+    written: list[str]
+    refused: list[Refusal]
 
 
-def add_run(
-    stored: Recorded | None, entry: Entry, mode: Mode
-) -> tuple[Recorded | None, list[str], list[tuple[str, str]]]:
-    """Return the test's new record, the metrics written, and what was refused as (metric or "", reason).
+def merge_runs(
+    key: TestKey, stored: RecordedRuns | None, new: RecordedRuns, mode: Mode
+) -> Merged[RecordedRuns]:
+    """Add one new run of each metric.
 
     Args:
+        key: Of the test.
         stored: What there is of the test.
-        entry: The new run.
-        mode: ``new`` adds metrics that have no runs; ``append`` adds a run to each, unless that very run is
-            among them; ``replace`` drops what is stored of the test first.
+        new: One run of each metric.
+        mode: "new" adds metrics that have no runs; "append" adds a run to each metric, unless that very run
+            is among them; "replace" drops what is stored of the test first.
     """
-    problem = _problem(entry.values) or _differs(stored, entry.conditions, mode)
-    problem = problem or (_again(stored, entry) if mode == "append" else "")
+    problem = _problem(new) or _differs(stored, new.conditions, mode)
+    problem = problem or (_again(stored, new) if mode == "append" else "")
     if problem:
-        return stored, [], [("", problem)]
+        return Merged(stored, [], [Refusal(key, problem)])
     kept = {} if stored is None or mode == "replace" else dict(stored.metrics)
     written, refused = [], []
-    for name, value in sorted(entry.values.items()):
-        unit = metrics.find(name).unit.base
-        runs = kept[name].runs if name in kept else ()
-        if runs and mode == "new":
-            refused.append((name, f"has {len(runs)} of them already: append or replace"))
-        elif runs and kept[name].unit != unit:
-            refused.append((name, f"recorded in {kept[name].unit!r}, now in {unit!r}: replace it"))
-        else:
-            runs = (*runs, StoredRun(float(value), entry.provenance, entry.notes.get(name, "")))
-            kept[name] = Series(unit, runs[-MAX_RUNS:])
+    for name, series in sorted(new.metrics.items()):
+        before = kept.get(name)
+        if before is None:
+            kept[name] = series
             written.append(name)
-    return (Recorded(entry.conditions, kept) if written else stored), written, refused
+        elif mode == "new":
+            reason = f"has {len(before.runs)} of them already: append or replace"
+            refused.append(Refusal(key, reason, name, stored=True))
+        elif before.unit != series.unit:
+            reason = f"recorded in {before.unit!r}, now in {series.unit!r}: replace it"
+            refused.append(Refusal(key, reason, name))
+        else:
+            kept[name] = Series(series.unit, (*before.runs, *series.runs)[-MAX_RUNS:])
+            written.append(name)
+    return Merged(RecordedRuns(new.conditions, kept) if written else stored, written, refused)
 
 
-def add_facts(
-    stored: RecordedInvariants | None, entry: InvariantsEntry, mode: Mode
-) -> tuple[RecordedInvariants | None, list[str], list[tuple[str, str]]]:
-    """Return the test's new record, the facts written, and what was refused as (fact or "", reason).
+def merge_invariants(
+    key: TestKey, stored: RecordedInvariants | None, new: RecordedInvariants, mode: Mode
+) -> Merged[RecordedInvariants]:
+    """Add new invariants.
 
-    A fact does not vary as a run's values do: ``new`` and ``append`` both add what is not there, and an equal
-    fact is neither written nor refused.
+    An invariant does not vary as a run's values do: "new" and "append" both add what is not there, and an
+    equal invariant is neither written nor refused.
     """
-    problem = "" if entry.invariants else "has no facts"
-    problem = problem or _differs(stored, entry.conditions, mode)
+    problem = "" if new.invariants else "has no invariants"
+    problem = problem or _differs(stored, new.conditions, mode)
     invariants: dict[str, JSON] = {}
     try:
-        # As they will be read: lists where there were tuples.
-        invariants = json.loads(json.dumps(dict(entry.invariants), allow_nan=False))
+        # As they will be read: lists for tuples.
+        invariants = json.loads(json.dumps(dict(new.invariants), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         problem = problem or f"is not JSON: {error}"
     if problem:
-        return stored, [], [("", problem)]
+        return Merged(stored, [], [Refusal(key, problem)])
     kept = {} if stored is None or mode == "replace" else dict(stored.invariants)
     written, refused = [], []
     for name, value in sorted(invariants.items()):
@@ -86,16 +98,15 @@ def add_facts(
         elif kept[name] != value:
             grown = _grown(kept[name], value)
             if grown is None:
-                refused.append((name, "another value is stored: replace it"))
+                refused.append(Refusal(key, "another value is stored: replace it", name))
             elif grown != kept[name]:
                 kept[name] = grown
                 written.append(name)
-    record = RecordedInvariants(entry.conditions, kept, entry.provenance) if written else stored
-    return record, written, refused
+    return Merged(replace(new, invariants=kept) if written else stored, written, refused)
 
 
 def _grown(stored: JSON, now: JSON) -> JSON:
-    """Return a fact of several parts with those that are new; None where a part that both have is another.
+    """Return a stored invariant with the parts that are new; None if a part that both have differs.
 
     Which parts there are depends on the release that tells them and on the version that reads them.
     """
@@ -105,51 +116,46 @@ def _grown(stored: JSON, now: JSON) -> JSON:
     return {**stored, **now} if all(stored[name] == now[name] for name in both) else None
 
 
-def _differs(stored: Recorded | RecordedInvariants | None, conditions: Conditions, mode: Mode) -> str:
+def _differs(stored: RecordedRuns | RecordedInvariants | None, conditions: Conditions, mode: Mode) -> str:
     if stored is None or mode == "replace":
         return ""
     difference = stored.conditions.difference(conditions)
     return f"{difference}: replace it" if difference else ""
 
 
-def _again(stored: Recorded | None, entry: Entry) -> str:
-    """Say that a run is stored already: counted twice, it would make the others' spread look smaller."""
-    if stored is None or not entry.provenance.recorded:
-        return ""
-    shared = [
-        (name, stored.metrics[name], value) for name, value in entry.values.items() if name in stored.metrics
-    ]
-    # One equal value may be chance, where runs begin in the same second.
-    if shared and all(_holds(series, name, value, entry) for name, series, value in shared):
-        return f"already stored: it is the run of {entry.provenance.recorded}"
+def _again(stored: RecordedRuns | None, new: RecordedRuns) -> str:
+    """Return a reason if a run is stored already: counted twice, it would make the spread look smaller."""
+    known: Mapping[str, Series] = stored.metrics if stored else {}
+    shared = [(known[name], series) for name, series in new.metrics.items() if name in known]
+    # One equal value may be chance, if runs begin in the same second.
+    if shared and all(_holds(before, series) for before, series in shared):
+        return f"already stored: it is the run of {shared[0][1].runs[-1].provenance.recorded}"
     return ""
 
 
-def _holds(series: Series, name: str, value: float, entry: Entry) -> bool:
-    same_unit = series.unit == metrics.find(name).unit.base
-    return same_unit and any(_same(each, value, entry) for each in series.runs)
+def _holds(before: Series, series: Series) -> bool:
+    return before.unit == series.unit and any(_same(each, series.runs[-1]) for each in before.runs)
 
 
-def _same(run: StoredRun, value: float, entry: Entry) -> bool:
-    there, new = run.provenance, entry.provenance
-    return (run.value, there.recorded, there.build, there.llama_cpp_commit) == (
-        value,
-        new.recorded,
-        new.build,
-        new.llama_cpp_commit,
+def _same(stored: StoredRun, new: StoredRun) -> bool:
+    there, here = stored.provenance, new.provenance
+    return here.recorded != "" and (
+        (stored.value, there.recorded, there.build, there.llama_cpp_commit)
+        == (new.value, here.recorded, here.build, here.llama_cpp_commit)
     )
 
 
-def _problem(values: Mapping[str, float]) -> str:
-    if not values:
+def _problem(new: RecordedRuns) -> str:
+    if not new.metrics:
         return "has no values"
-    for name, value in sorted(values.items()):
+    for name, series in sorted(new.metrics.items()):
+        value = series.runs[-1].value
         try:
-            unit = metrics.find(name).unit
+            metrics.find(name)
         except UnknownNameError as error:
             return str(error)
         if not math.isfinite(value):
             return f"{name} is {value:g}, not a finite number"
-        if value <= 0 and unit.base in {"s", "tok/s"}:
+        if value <= 0 and series.unit in {"s", "tok/s"}:
             return f"{name} is {value:g}, not above 0"
     return ""

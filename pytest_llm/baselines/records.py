@@ -1,23 +1,28 @@
-"""What is kept of a run, what it is asked for by, and what is answered."""
+"""What is stored of a test and under which conditions, and the answers of the store."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
+from pytest_llm.records import JSON, OutputSnapshot, Provenance, Run, StoredRun, TestKey
+from pytest_llm.records.schema import Constraint, NonEmpty, Sha256, constraint
 from pytest_llm.records.serialization import encode
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from pytest_llm.records import JSON, Provenance, Run, StoredRun, TestKey
-
+VERSION = 1
 Mode = Literal["new", "append", "replace"]
+
+# Runs kept of a metric: enough for the spread, few enough to follow the machine.
+MAX_RUNS = 20
 
 # What `llama_print_system_info` puts before the features of each backend: "CPU : SSE3 = 1 | …".
 _BACKENDS = re.compile(r"(\w+) : ")
 _THREADS = {"n_threads", "n_threads_batch"}
+
+Scalars: TypeAlias = Mapping[str, Annotated[JSON, constraint(type=["string", "number", "boolean", "null"])]]
+Digest: TypeAlias = Annotated[str, constraint(pattern="^[0-9a-f]{32}$")]
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,14 @@ class Conditions:
         workload: The fields of :class:`~pytest_llm.records.Workload`.
     """
 
-    model_sha256: str
-    engine: str
-    load_options: Mapping[str, JSON]
-    workload: Mapping[str, JSON]
+    model_sha256: Sha256
+    engine: NonEmpty
+    load_options: Scalars
+    workload: Scalars
 
     @classmethod
     def of(cls, run: Run) -> Conditions:
-        """Return the conditions under which a run was made."""
+        """Return the conditions of a run's values."""
         return cls(
             model_sha256=run.model.sha256,
             engine=run.build.engine,
@@ -47,10 +52,10 @@ class Conditions:
         )
 
     @classmethod
-    def of_facts(cls, run: Run) -> Conditions:
-        """Return the conditions under which a run's facts are the same on every machine.
+    def portable(cls, run: Run) -> Conditions:
+        """Return the conditions under which a run's invariants are the same on every machine.
 
-        Threads and workload have no part in them; where the layers run has.
+        Threads and workload are not among them; the backends that run the layers are.
         """
         backends = _BACKENDS.findall(run.build.compiled_with) or ["CPU"]
         options = encode(run.subject.load_options)
@@ -62,7 +67,7 @@ class Conditions:
         )
 
     def difference(self, now: Conditions) -> str:
-        """Return the first part that is another now, as "recorded with n_threads=2, now 4", or "".
+        """Return the first part that differs now, as "recorded with n_threads=2, now 4", or "".
 
         The order is the model, the engine, the load options by name, the workload by name.
         """
@@ -90,73 +95,66 @@ def _differences(recorded: Mapping[str, JSON], now: Mapping[str, JSON]) -> Itera
 
 @dataclass(frozen=True)
 class Series:
-    """The stored runs of one metric, oldest first, at least one, and the unit of their values."""
+    """The stored runs of one metric, oldest first, and the unit of their values."""
+
+    constraint: ClassVar[Constraint] = constraint(
+        **{
+            "if": {"properties": {"unit": {"enum": ["s", "tok/s"]}}},
+            "then": {"properties": {"runs": {"items": {"properties": {"value": {"exclusiveMinimum": 0}}}}}},
+        }
+    )
 
     unit: str
-    runs: tuple[StoredRun, ...]
+    runs: Annotated[tuple[StoredRun, ...], constraint(minItems=1, maxItems=MAX_RUNS)]
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What a machine's file holds of one test: runs by metric, all under the same conditions."""
+class RecordedRuns:
+    """The runs of one test on one machine by metric, all under the same conditions."""
 
     conditions: Conditions
-    metrics: Mapping[str, Series]
+    metrics: Annotated[Mapping[str, Series], constraint(minProperties=1)]
 
 
 @dataclass(frozen=True)
 class RecordedInvariants:
-    """What the portable file holds of one test; the provenance is that of the last one who added to it."""
+    """The invariants of one test by name; the provenance is that of the last update."""
 
     conditions: Conditions
-    invariants: Mapping[str, JSON]
+    invariants: Annotated[
+        Mapping[str, JSON],
+        constraint(minProperties=1, properties={"output_snapshot": OutputSnapshot}),
+    ]
     provenance: Provenance
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One new run of a test, to be stored.
+class MachineFile:
+    """``machines/FINGERPRINT/MODULE.json``: the runs of one module's tests, by ``name[parameters]``.
 
     Attributes:
-        key: Of the test.
-        conditions: Under which it was made.
-        provenance: Where it comes from.
-        values: One for each metric, by name.
-        notes: How metrics were read, by name, where there is more than one way.
+        schema_version: Of the format.
+        digest: Of everything else in the file.
+        module: Of the tests.
+        machine: What the fingerprint is made of.
+        tests: By ``name[parameters]``.
     """
 
-    key: TestKey
-    conditions: Conditions
-    provenance: Provenance
-    values: Mapping[str, float]
-    notes: Mapping[str, str] = field(default_factory=dict)
+    schema_version: Literal[1]
+    digest: Digest
+    module: NonEmpty
+    machine: Scalars
+    tests: Annotated[Mapping[str, RecordedRuns], constraint(propertyNames={"minLength": 1})]
 
 
 @dataclass(frozen=True)
-class InvariantsEntry:
-    """New facts of a test, to be stored: JSON values by name."""
+class PortableFile:
+    """``portable/MODULE.json``: the invariants of one module's tests, on every machine."""
 
-    key: TestKey
-    conditions: Conditions
-    provenance: Provenance
-    invariants: Mapping[str, JSON]
-
-
-@dataclass(frozen=True)
-class Found:
-    """The stored runs of a metric, oldest first, and the conditions that they share."""
-
-    runs: tuple[StoredRun, ...]
-    conditions: Conditions
-
-
-@dataclass(frozen=True)
-class FoundFacts:
-    """The stored facts of a test."""
-
-    invariants: Mapping[str, JSON]
-    provenance: Provenance
-    conditions: Conditions
+    schema_version: Literal[1]
+    digest: Digest
+    module: NonEmpty
+    tests: Annotated[Mapping[str, RecordedInvariants], constraint(propertyNames={"minLength": 1})]
 
 
 @dataclass(frozen=True)
@@ -168,16 +166,24 @@ class Missing:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What was not stored, and why: the whole entry, or the one metric or fact that is named."""
+    """What was not stored, and why.
+
+    Attributes:
+        key: Of the test.
+        reason: One line.
+        name: Of the metric or invariant; "" if it is the whole test.
+        stored: The mode is "new", and the metric has stored runs.
+    """
 
     key: TestKey
     reason: str
     name: str = ""
+    stored: bool = False
 
 
 @dataclass(frozen=True)
 class Updated:
-    """What an update did: (key, metric or fact) of everything written, and what was refused."""
+    """What an update did: (key, metric or invariant) of everything written, and what was refused."""
 
     written: tuple[tuple[TestKey, str], ...] = ()
     refused: tuple[Refusal, ...] = ()

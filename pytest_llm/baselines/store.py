@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from pytest_llm.baselines.io import changing
-from pytest_llm.baselines.merge import add_facts, add_run
-from pytest_llm.baselines.module_file import FactsCodec, MetricsCodec, Shelf
-from pytest_llm.baselines.records import (
-    Found,
-    FoundFacts,
-    Missing,
-    Refusal,
-    Updated,
-)
+from pytest_llm.baselines.file_format import MACHINE, PORTABLE
+from pytest_llm.baselines.merge import merge_invariants, merge_runs
+from pytest_llm.baselines.module_files import ModuleFiles, sorted_keys
+from pytest_llm.baselines.records import Missing
 from pytest_llm.errors import BaselineError
-from pytest_llm.records import metrics
+from pytest_llm.records import StoredInvariants, metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from pytest_llm.baselines.records import Conditions, Entry, InvariantsEntry, Mode, Recorded
-    from pytest_llm.records import JSON, TestKey
+    from pytest_llm.baselines.records import Conditions, Mode, RecordedInvariants, RecordedRuns, Updated
+    from pytest_llm.records import JSON, StoredRun, TestKey
 
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
-Test = TypeVar("Test")
-New = TypeVar("New", bound="Entry | InvariantsEntry")
-
 
 class BaselineStore:
-    """What was recorded here before, by test.
+    """What was recorded before, by test.
 
-    ``machines/FINGERPRINT/MODULE.json`` holds the runs that were made on one machine,
-    ``portable/MODULE.json`` the facts that hold on every one. A file says which conditions a test was
-    recorded under, and answers only for the same ones. The build of llama.cpp is none of them: it is what
-    is judged.
+    ``machines/FINGERPRINT/MODULE.json`` holds the runs of one machine, ``portable/MODULE.json`` the
+    invariants of every machine. A file names the conditions that a test was recorded under, and answers only
+    for the same ones. The build of llama.cpp is not among them: it is what is judged.
 
     Several processes may use a folder at once. What :meth:`update` has returned is on the disk.
     """
 
     def __init__(self, folder: Path, fingerprint: str, machine_parts: Mapping[str, JSON]) -> None:
-        """Remember where to look; nothing is read or made yet.
+        """Remember the folder; nothing is read or made yet.
 
         Args:
             folder: The folder of baselines; need not exist.
             fingerprint: The short name of this machine.
-            machine_parts: What the fingerprint is made of; files that say otherwise are refused.
+            machine_parts: What the fingerprint is made of; files with other parts are refused.
 
         Raises:
             BaselineError: The fingerprint cannot be a folder's name.
@@ -58,14 +47,11 @@ class BaselineStore:
             raise BaselineError(f"the fingerprint {fingerprint!r} cannot be a folder's name")
         self._folder = folder
         self._fingerprint = fingerprint
-        machine = {"machine": dict(machine_parts)}
-        self._runs = _Kept(
-            Shelf(folder / "machines" / fingerprint, "machine", MetricsCodec(), machine), add_run
-        )
-        self._invariants = _Kept(Shelf(folder / "portable", "portable", FactsCodec()), add_facts)
+        self._runs = machine_files(folder, fingerprint, dict(machine_parts))
+        self._invariants = portable_files(folder)
 
-    def look_up(self, key: TestKey, metric: str, conditions: Conditions) -> Found | Missing:
-        """Return the stored runs of a test's metric, or why there are none to compare with.
+    def look_up(self, key: TestKey, metric: str, conditions: Conditions) -> tuple[StoredRun, ...] | Missing:
+        """Return the stored runs of a test's metric, oldest first, or why there are none to compare with.
 
         Raises:
             BaselineError: The file is there and cannot be used.
@@ -86,34 +72,34 @@ class BaselineStore:
         series = test.metrics[metric]
         if series.unit != unit:
             return Missing(f"recorded in {series.unit!r}, now in {unit!r}")
-        return Found(series.runs, test.conditions)
+        return series.runs
 
-    def look_up_facts(self, key: TestKey, conditions: Conditions) -> FoundFacts | Missing:
-        """Return the stored facts of a test, or why there are none to compare with.
+    def look_up_invariants(self, key: TestKey, conditions: Conditions) -> StoredInvariants | Missing:
+        """Return the stored invariants of a test, or why there are none to compare with.
 
         Raises:
             BaselineError: The file is there and cannot be used.
         """
         tests = self._invariants.read(key.module)
         if tests is None:
-            return Missing(f"no facts of {key.module} in {self._invariants.shelf.folder}")
+            return Missing(f"no invariants of {key.module} in {self._invariants.folder}")
         if key not in tests:
-            return Missing("no facts of this test were ever recorded")
+            return Missing("no invariants of this test were ever recorded")
         test = tests[key]
         difference = test.conditions.difference(conditions)
         if difference:
             return Missing(difference)
-        return FoundFacts(test.invariants, test.provenance, test.conditions)
+        return StoredInvariants(test.invariants, test.provenance)
 
     def has_invariants(self, key: TestKey) -> bool:
-        """Whether facts of a test are stored, under whatever conditions.
+        """Whether invariants of a test are stored, under any conditions.
 
         Raises:
             BaselineError: The file is there and cannot be used.
         """
         return key in (self._invariants.read(key.module) or {})
 
-    def recorded(self, module: str) -> Mapping[TestKey, Recorded]:
+    def recorded(self, module: str) -> Mapping[TestKey, RecordedRuns]:
         """Return everything that this machine's file holds of a module; nothing if there is no file.
 
         Raises:
@@ -123,15 +109,19 @@ class BaselineStore:
 
     def modules(self) -> list[str]:
         """Return the test modules that this machine has a file of, sorted."""
-        return self._runs.shelf.modules()
+        return self._runs.modules()
 
-    def update(self, entries: Iterable[Entry], mode: Mode) -> Updated:
+    def update(self, entries: Iterable[tuple[TestKey, RecordedRuns]], mode: Mode) -> Updated:
         """Store new runs; all of a module at once or, on an error, none of it.
 
-        ``new`` stores metrics that have no runs yet. ``append`` adds a run to what is there, under the same
-        conditions only and unless it is there already, and keeps the last 20 of each metric. ``replace``
-        drops what is there of the test.
-        Of a test that is given several times, the first counts so, the others are appended.
+        "new" stores metrics that have no runs yet. "append" adds a run to the stored ones, under the same
+        conditions only and unless it is stored already, and keeps the last 20 of each metric. "replace" drops
+        what is stored of the test.
+        If a test is given several times, this holds for the first one; the others are appended.
+
+        Args:
+            entries: Tests, each with one new run of every metric.
+            mode: As above.
 
         Raises:
             BaselineError: A file cannot be used or written; it stays as it was. Modules that come before it
@@ -139,11 +129,11 @@ class BaselineStore:
         """
         return self._runs.update(entries, mode)
 
-    def update_invariants(self, entries: Iterable[InvariantsEntry], mode: Mode) -> Updated:
-        """Store new facts; all of a module at once or, on an error, none of it.
+    def update_invariants(self, entries: Iterable[tuple[TestKey, RecordedInvariants]], mode: Mode) -> Updated:
+        """Store new invariants; all of a module at once or, on an error, none of it.
 
-        ``new`` and ``append`` add what is not there, under the same conditions only, and refuse what is
-        stored with another value. ``replace`` drops what is there of the test.
+        "new" and "append" add what is not stored, under the same conditions only, and refuse what is stored
+        with another value. "replace" drops what is stored of the test.
 
         Raises:
             BaselineError: As :meth:`update`.
@@ -151,7 +141,7 @@ class BaselineStore:
         return self._invariants.update(entries, mode)
 
     def check(self, module: str) -> None:
-        """Read what there is of a module, both of this machine and of every one.
+        """Read the files of a module, this machine's and the portable one.
 
         Raises:
             BaselineError: A file is there and cannot be used.
@@ -160,7 +150,7 @@ class BaselineStore:
         self._invariants.read(module)
 
     def unknown(self, known: Iterable[TestKey]) -> list[TestKey]:
-        """Return the tests that have baselines here, or facts, and are not among those known; sorted.
+        """Return the tests that have runs or invariants here and are not among those known; sorted.
 
         Args:
             known: Every test that there is, in all modules.
@@ -169,7 +159,7 @@ class BaselineStore:
             BaselineError: A file is there and cannot be used.
         """
         known = set(known)
-        return _sorted({*self._runs.unknown(known), *self._invariants.unknown(known)})
+        return sorted_keys({*self._runs.unknown(known), *self._invariants.unknown(known)})
 
     def prune(self, known: Iterable[TestKey]) -> list[TestKey]:
         """Remove what is stored of tests that are not among those known, and return them; sorted.
@@ -183,7 +173,7 @@ class BaselineStore:
         known = set(known)
         if not known:
             raise BaselineError("no test is known, so every baseline would be removed: name the tests")
-        return _sorted({*self._runs.prune(known), *self._invariants.prune(known)})
+        return sorted_keys({*self._runs.prune(known), *self._invariants.prune(known)})
 
     def _no_file(self, module: str) -> str:
         machines = self._folder / "machines"
@@ -192,73 +182,30 @@ class BaselineStore:
         return f"no baselines of {module} on this machine ({self._fingerprint}) in {machines}; {there}"
 
 
-class _Kept(Generic[Test, New]):
-    """A shelf, and how something new is added to what is on it."""
-
-    def __init__(
-        self,
-        shelf: Shelf[Test],
-        add: Callable[[Test | None, New, Mode], tuple[Test | None, list[str], list[tuple[str, str]]]],
-    ) -> None:
-        self.shelf = shelf
-        self._add = add
-        self._last: dict[str, tuple[object, dict[TestKey, Test] | None]] = {}
-
-    def read(self, module: str) -> dict[TestKey, Test] | None:
-        """Return what is stored of a module, from memory while its file is the same."""
-        state = self.shelf.state(module)
-        if module not in self._last or self._last[module][0] != state:
-            self._last[module] = (state, self.shelf.read(module))
-        return self._last[module][1]
-
-    def update(self, entries: Iterable[New], mode: Mode) -> Updated:
-        ordered = sorted(entries, key=lambda entry: entry.key.module)
-        parts = [
-            self._update(module, list(group), mode)
-            for module, group in itertools.groupby(ordered, key=lambda entry: entry.key.module)
-        ]
-        return Updated(
-            tuple(each for part in parts for each in part.written),
-            tuple(each for part in parts for each in part.refused),
-        )
-
-    def _update(self, module: str, entries: list[New], mode: Mode) -> Updated:
-        written: list[tuple[TestKey, str]] = []
-        refused: list[Refusal] = []
-        replaced: set[TestKey] = set()
-        with changing(self.shelf.path(module)):
-            tests = self.shelf.read(module) or {}
-            for entry in entries:
-                key = entry.key
-                if not key.name or "[" in key.name:
-                    refused.append(Refusal(key, f"the test's name {key.name!r} cannot be stored"))
-                    continue
-                how: Mode = "append" if key in replaced else mode
-                record, names, refusals = self._add(tests.get(key), entry, how)
-                if record is not None and names:
-                    tests[key] = record
-                    replaced |= {key} if mode == "replace" else set()
-                written += [(key, name) for name in names]
-                refused += [Refusal(key, reason, name) for name, reason in refusals]
-            if written:
-                self.shelf.write(module, tests)
-        return Updated(tuple(written), tuple(refused))
-
-    def unknown(self, known: set[TestKey]) -> set[TestKey]:
-        return {key for module in self.shelf.modules() for key in self.read(module) or {} if key not in known}
-
-    def prune(self, known: set[TestKey]) -> set[TestKey]:
-        modules = {key.module for key in self.unknown(known)}
-        return {key for module in sorted(modules) for key in self._prune(module, known)}
-
-    def _prune(self, module: str, known: set[TestKey]) -> list[TestKey]:
-        with changing(self.shelf.path(module)):
-            tests = self.shelf.read(module) or {}
-            removed = [key for key in tests if key not in known]
-            if removed:
-                self.shelf.write(module, {key: test for key, test in tests.items() if key in known})
-        return removed
+def fingerprints(folder: Path) -> list[str]:
+    """Return the machines that have baselines in a folder, sorted."""
+    return sorted({path.parent.name for path in folder.glob("machines/*/*.json")})
 
 
-def _sorted(keys: set[TestKey]) -> list[TestKey]:
-    return sorted(keys, key=lambda key: (key.module, key.name, key.parameters))
+def machine_files(
+    folder: Path, fingerprint: str, machine: Mapping[str, JSON] | None = None
+) -> ModuleFiles[RecordedRuns]:
+    """Return the files of a machine; with ``machine``, files of other parts are refused."""
+    return ModuleFiles(folder / "machines" / fingerprint, MACHINE, merge_runs, machine)
+
+
+def portable_files(folder: Path) -> ModuleFiles[RecordedInvariants]:
+    """Return the files that hold for every machine."""
+    return ModuleFiles(folder / "portable", PORTABLE, merge_invariants)
+
+
+def machine_parts(folder: Path, fingerprint: str) -> Mapping[str, JSON]:
+    """Return what a machine's fingerprint is made of, as its first file says; nothing if it has no files.
+
+    Raises:
+        BaselineError: The file cannot be used.
+    """
+    files = machine_files(folder, fingerprint)
+    first = next(iter(files.modules()), None)
+    parts: Mapping[str, JSON] = files.load(first).machine if first else {}
+    return parts

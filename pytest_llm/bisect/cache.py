@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_llm.errors import ResultsError, UsageError
 from pytest_llm.records.serialization import DecodeError, decode, encode
-from pytest_llm.reports import results_schema
+from pytest_llm.reports import results_file
 from pytest_llm.system import atomic_file
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Cache:
         if not self._usable(path):
             return None
         try:
-            document = results_schema.read(path)
+            document = results_file.read_plain(path)
         except ResultsError:
             return None  # cut off, or of another time: measured again
         rule = document["rule"]

@@ -10,8 +10,8 @@ from pytest_llm.bisect import interpret
 from pytest_llm.checks.operators import ProfilingContext, Work, without
 from pytest_llm.checks.operators.explain import phases
 from pytest_llm.errors import EngineError, MachineBusyError
-from pytest_llm.records import metrics
-from pytest_llm.reports import reader
+from pytest_llm.records import Run, metrics
+from pytest_llm.records.serialization import decode
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def operators_of(
     if not asked or not all(_has_sources(provider, build, on_progress) for build in builds):
         return ()
     results = found.between(step.first, step.last).results
-    run = reader.runs(results)[results["tests"][0]["run"]]
+    run = decode(Run, results["runs"][results["tests"][0]["run"]])
     lock = MeasuringLock(lock_path(os.environ))
     try:
         lock.acquire(PATIENCE, on_progress)

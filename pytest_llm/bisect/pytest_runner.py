@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Gate, LoadOptions, Workload  # noqa: TC001 - the codec reads annotations
 from pytest_llm.records.serialization import decode
-from pytest_llm.reports import results_schema
+from pytest_llm.reports import results_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +140,7 @@ class Runner:
                 raise KeyboardInterrupt  # of this process, too
             if not file.exists():
                 raise UsageError(f"pytest cannot run {self.nodeid}: {_last_words(done)}")
-            results = results_schema.read(file)
+            results = results_file.read_plain(file)
         (test,) = results["tests"]
         if test["run"] is None:
             return Outcome(None, "; ".join(test["notes"]) or test["outcome"])

@@ -16,7 +16,7 @@ from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, screen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.baselines import BaselineStore, FoundFacts
+    from pytest_llm.baselines import BaselineStore
     from pytest_llm.records import Gate, Run, StoredRun, TestKey
 
 # The engine whose releases can be installed again.
@@ -39,7 +39,7 @@ def check_baseline(
     )
     if isinstance(found, Missing):
         return check_stored_runs(run, gate, (), family, missing=found.reason)
-    comparable, left_out = alike(found.runs, run.how_read(gate.metric))
+    comparable, left_out = alike(found, run.how_read(gate.metric))
     return check_stored_runs(run, gate, comparable, family, missing=left_out, left_out=left_out)
 
 
@@ -57,8 +57,8 @@ def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift
     return compare(StoredInvariants(invariants, found.provenance), run.invariants)
 
 
-def _stored_invariants(stored: BaselineStore | Missing, key: TestKey, run: Run) -> FoundFacts | Missing:
-    return stored if isinstance(stored, Missing) else stored.look_up_facts(key, Conditions.of_facts(run))
+def _stored_invariants(stored: BaselineStore | Missing, key: TestKey, run: Run) -> StoredInvariants | Missing:
+    return stored if isinstance(stored, Missing) else stored.look_up_invariants(key, Conditions.portable(run))
 
 
 def stored_snapshot(stored: BaselineStore | Missing, key: TestKey, run: Run) -> StoredSnapshot | Missing:

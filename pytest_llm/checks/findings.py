@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from pytest_llm.records import (
     JSON,
@@ -22,6 +23,7 @@ from pytest_llm.records import (
     StoredSnapshot,
     Verdict,
 )
+from pytest_llm.records.schema import NonEmpty, constraint
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,10 @@ class Difference:
         expected: Why it is no drift: "asked for", "other build settings", "rounding"; "" where it is.
     """
 
-    name: str
+    name: NonEmpty
     before: JSON
     now: JSON
-    expected: str = ""
+    expected: Annotated[str, constraint(enum=["", "asked for", "other build settings", "rounding"])] = ""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ class OutputJudgement:
     verdict: Verdict
     gate: OutputGate
     comparison: OutputComparison | None
-    reasons: tuple[str, ...] = ()
+    reasons: tuple[NonEmpty, ...] = ()
     snapshot: OutputSnapshot | None = None
     stored: StoredSnapshot | None = None
 

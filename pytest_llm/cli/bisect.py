@@ -191,7 +191,7 @@ class _Bisection:
             lines += ["", f"{report.error_rate(found)}."]
         document = {
             **report.document(found),
-            "operators": [[operators_entry(each) for each in its] for its in operators],
+            "operators": [[encode(operators_entry(each)) for each in its] for its in operators],
             "texts": ["\n".join(text) for text in texts],
         }
         return Report(lines, document, len(texts))

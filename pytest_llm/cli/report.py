@@ -1,4 +1,4 @@
-"""``pytest-llm report``: what results files hold, every verdict computed anew from the series in them."""
+"""``pytest-llm report``: recompute the verdicts of results files, and print reports on them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.cli import command
-from pytest_llm.reports import results_schema
+from pytest_llm.errors import ResultsError
+from pytest_llm.records.serialization import encode
+from pytest_llm.reports import render, results_file
 from pytest_llm.reports.recheck import differences
-from pytest_llm.reports.terminal import summary
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from pytest_llm.reports.document import Results
+
+_TERMINAL = "terminal"
 
 _TEXT = command.Text(
-    summary="recompute every verdict of results files, and print their summary",
+    summary="recompute every verdict of results files, and print reports on them",
     more="Every value, interval and verdict follows from the file's series, to the last bit.",
     statuses="0; 1 if a value or verdict differs from what its series give",
     example="pytest-llm report results.json",
@@ -27,17 +33,37 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
     )
+    parser.add_argument(
+        "--format",
+        metavar="REPORT",
+        default=_TERMINAL,
+        help="which report to print: json, terminal (pytest's summary), or one that an extension adds "
+        "(default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """Judge each file again, and tell it as pytest's summary did."""
+    """Recompute each file's verdicts and print a report on it."""
     lines: list[str] = []
     documents = []
     for path in arguments.results:
-        results = results_schema.read(path)
+        results = results_file.read(path)
         wrong = differences(results)
-        lines += [*([""] if lines else []), f"{path} of {results['started']}", *summary(results)]
-        lines += [f"not what its series say: {each}" for each in wrong]
-        lines += [] if wrong else ["every value and verdict follows from the series in the file"]
-        documents.append({"file": str(path), "differences": wrong, "tests": results["tests"]})
+        lines += [""] if lines else []
+        if arguments.format == _TERMINAL:
+            lines += _summary(path, results, wrong)
+        elif wrong:
+            raise ResultsError(f"{path}: {wrong[0]}: not what its series say; see pytest-llm report {path}")
+        else:
+            lines.append(render(arguments.format, results))
+        documents.append({"file": str(path), "differences": wrong, "tests": encode(results.tests)})
     return command.Answer(int(any(each["differences"] for each in documents)), lines, documents)
+
+
+def _summary(path: Path, results: Results, wrong: Sequence[str]) -> list[str]:
+    return [
+        f"{path} of {results.started}",
+        render(_TERMINAL, results),
+        *(f"not what its series say: {each}" for each in wrong),
+        *([] if wrong else ["every value and verdict follows from the series in the file"]),
+    ]

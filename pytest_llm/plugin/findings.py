@@ -7,16 +7,20 @@ from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import Updated, take, update_lines
+from pytest_llm.baselines import update_lines
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.machine import fingerprint, qualification
-from pytest_llm.reports import results
+from pytest_llm.reports import results_file
+from pytest_llm.reports.document import Machine
+from pytest_llm.reports.results import results_of
+from pytest_llm.reports.update_baselines import update
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.checks.findings import Finding
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Run
+    from pytest_llm.reports.document import Results
     from pytest_llm.stats.sequential import Rule
 
 
@@ -24,14 +28,14 @@ class Findings:
     """What was found, by the node id of its test.
 
     Attributes:
-        results: What the results file holds; None until :meth:`finish`.
+        results: Of all tests; None until :meth:`finish`.
         written: What was written at the end, a line each.
         unwritten: What could not be written, a line each.
     """
 
     def __init__(self, settings: Settings, baselines: BaselineStore) -> None:
         """Begin with nothing found."""
-        self.results: dict[str, Any] | None = None
+        self.results: Results | None = None
         self.written: list[str] = []
         self.unwritten: list[str] = []
         self._settings = settings
@@ -63,15 +67,12 @@ class Findings:
         Args:
             rule: The sequential rule of the pairs.
         """
-        self.results = results.document(
+        parts: dict[str, Any] = fingerprint.parts()
+        self.results = results_of(
             list(self._found.values()),
             self._started,
             datetime.now(timezone.utc),
-            {
-                "fingerprint": fingerprint.fingerprint(),
-                **fingerprint.parts(),
-                "qualified": self.qualified_since,
-            },
+            Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since),
             rule,
         )
         if not self._found:
@@ -82,18 +83,14 @@ class Findings:
             except LLMBenchError as error:  # what can be written still is
                 self.unwritten.append(str(error))
 
-    def _write_results(self, made: dict[str, Any]) -> list[str]:
+    def _write_results(self, made: Results) -> list[str]:
         if self._settings.json is None:
             return []
-        results.write(self._settings.json, made)
+        results_file.write(self._settings.json, made)
         return [f"results in {self._settings.json}"]
 
-    def _update_baselines(self, made: dict[str, Any]) -> list[str]:
+    def _update_baselines(self, made: Results) -> list[str]:
         mode = self._settings.update
         if mode is None:
             return []
-        taken = take(made, mode)
-        runs = self._baselines.update(taken.runs, mode)
-        invariants = self._baselines.update_invariants(taken.invariants, mode)
-        refused = taken.left_out + runs.refused + invariants.refused
-        return update_lines(Updated(runs.written + invariants.written, refused), self._settings.baselines)
+        return update_lines(update(self._baselines, [made], mode), self._settings.baselines)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_llm.errors import UsageError
+from pytest_llm.records.schema import Count
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -60,7 +61,7 @@ class Greedy:
         leads: The lead of each over the next likeliest token, in nats; empty if the release has no logits.
     """
 
-    tokens: tuple[int, ...]
+    tokens: tuple[Count, ...]
     leads: tuple[float, ...]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_llm.records.schema import AboveZero, Count, NonEmpty, NonNegative, Positive
+
 Phase = Literal["prompt", "generation"]
 
 
@@ -34,9 +36,9 @@ class OperatorCase:
         parameters: In the benchmark's own words.
     """
 
-    operator: str
-    shape: str
-    nodes: int
+    operator: NonEmpty
+    shape: NonEmpty
+    nodes: Count
     parameters: str
 
     def __str__(self) -> str:
@@ -56,9 +58,9 @@ class OperatorTimes:
     """
 
     case: OperatorCase
-    first: tuple[float, ...]
-    candidate: tuple[float, ...] = ()
-    reference: tuple[float, ...] = ()
+    first: tuple[AboveZero, AboveZero]
+    candidate: tuple[AboveZero, ...] = ()
+    reference: tuple[AboveZero, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,9 @@ class OperatorRun:
 
     phase: Phase
     shapes: Literal["model", "built in"] = "model"
-    threads: int = 1
-    asked_threads: int = 1
+    threads: Positive = 1
+    asked_threads: Positive = 1
     times: tuple[OperatorTimes, ...] = ()
-    not_covered: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    seconds: float = 0.0
+    not_covered: tuple[NonEmpty, ...] = ()
+    notes: tuple[NonEmpty, ...] = ()
+    seconds: NonNegative = 0.0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 from pytest_llm.records.generation import Greedy
 from pytest_llm.records.run import Provenance
+from pytest_llm.records.schema import Count, NonEmpty, NonNegative, Positive, constraint
 from pytest_llm.records.subject import Build
 
 # At most this much of a context is filled before its last positions are captured: the cost grows with it.
@@ -14,6 +16,9 @@ MAX_FILLED_TOKENS = 4096
 
 # The invariant that holds the snapshot in a file of baselines.
 OUTPUT_SNAPSHOT = "output_snapshot"
+
+# One position: its row, then "token:logarithm of its probability" of each likely token.
+Line: TypeAlias = Annotated[str, constraint(pattern=r"^\d+( \d+:-?\d+\.\d+)+$")]
 
 
 @dataclass(frozen=True)
@@ -26,9 +31,9 @@ class OutputGate:
         max_kl: The largest mean KL divergence in nats; None for the tolerance from benign variants.
     """
 
-    prompts: tuple[str, ...] = ()
-    top_k: int = 20
-    max_kl: float | None = None
+    prompts: tuple[NonEmpty, ...] = ()
+    top_k: Positive = 20
+    max_kl: NonNegative | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,8 @@ class Furthest:
         now: And in the candidate.
     """
 
-    position: int
-    token: int
+    position: Count
+    token: Count
     before: float
     now: float
 
@@ -87,13 +92,13 @@ class Divergence:
             candidate expects it less. None of a snapshot.
     """
 
-    positions: int
-    mean_kl: float
-    tail_kl: float
-    max_kl: float
-    flips: int
-    top_change: float
-    lead_change: float
+    positions: Positive
+    mean_kl: NonNegative
+    tail_kl: NonNegative
+    max_kl: NonNegative
+    flips: Count
+    top_change: NonNegative
+    lead_change: NonNegative
     furthest: Furthest
     following_change: float | None = None
 
@@ -106,10 +111,10 @@ class Variant:
         name: "flash_attn=off".
     """
 
-    name: str
-    mean_kl: float
-    tail_kl: float
-    lead_change: float
+    name: NonEmpty
+    mean_kl: NonNegative
+    tail_kl: NonNegative
+    lead_change: NonNegative
 
 
 @dataclass(frozen=True)
@@ -123,10 +128,10 @@ class Contrast:
         resolution: A change up to this, in nats, is lost in the digits of what is compared.
     """
 
-    weights: str
+    weights: NonEmpty
     candidate: Divergence
     variants: tuple[Variant, ...] = ()
-    resolution: float = 0.0
+    resolution: NonNegative = 0.0
 
 
 @dataclass(frozen=True)
@@ -140,8 +145,8 @@ class LogprobSample:
         variants: How far this moves under benign options; measured when it is recorded.
     """
 
-    weights: str
-    lines: tuple[str, ...]
+    weights: NonEmpty
+    lines: Annotated[tuple[Line, ...], constraint(minItems=1)]
     variants: tuple[Variant, ...] = ()
 
 
@@ -164,12 +169,12 @@ class OutputSnapshot:
         not_covered: Which positions of the context were not captured; "" if all were.
     """
 
-    corpus: str
+    corpus: NonEmpty
     compiled_with: str
-    positions: int
-    not_finite: int
-    prompts: str
-    token_ids: Mapping[str, str]
+    positions: Positive
+    not_finite: Count
+    prompts: NonEmpty
+    token_ids: Mapping[str, NonEmpty]
     template: str
     greedy: Greedy
     loops: bool
@@ -197,9 +202,9 @@ class GreedyDifference:
         lead: By how many nats the reference's token was likelier than the next one; None if unknown.
     """
 
-    index: int
-    before: int | None
-    now: int | None
+    index: Count
+    before: Count | None
+    now: Count | None
     lead: float | None
 
 
@@ -226,17 +231,17 @@ class OutputComparison:
         not_covered: Which positions of the context were not captured; "" if all were.
     """
 
-    positions: int
+    positions: Count
     reference: Build | None = None
     stored: Provenance | None = None
     missing: str = ""
     compiled_with: str = ""
     same: bool = False
-    not_finite: int = 0
-    reference_not_finite: int = 0
+    not_finite: Count = 0
+    reference_not_finite: Count = 0
     contrasts: tuple[Contrast, ...] = ()
     no_f32: str = ""
-    token_ids: tuple[str, ...] = ()
+    token_ids: tuple[NonEmpty, ...] = ()
     prompts: bool = False
     template: tuple[str, ...] = ()
     greedy: GreedyDifference | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pytest_llm.records import metrics
 from pytest_llm.records.output import OutputGate
+from pytest_llm.records.schema import NonEmpty
 from pytest_llm.records.subject import Subject, Workload
 
 
@@ -49,8 +50,8 @@ class Claim:
 class TestKey:
     """What identifies a test wherever pytest was started: module, qualified name, parameters."""
 
-    module: str
-    name: str
+    module: NonEmpty
+    name: NonEmpty
     parameters: str = ""
 
     __test__ = False

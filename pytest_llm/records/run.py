@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import Annotated
 
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.records import metrics
+from pytest_llm.records.schema import DERIVED, NonNegative, Positive, Recorded, constraint
 from pytest_llm.records.subject import JSON, Build, Model, Subject, Workload
 
 
@@ -22,8 +24,8 @@ class Series:
         note: How it was read, where there is more than one way, or why it could not be; "" otherwise.
     """
 
-    values: tuple[float, ...]
-    tokens: int = 1
+    values: tuple[NonNegative, ...]
+    tokens: Positive = 1
     note: str = ""
 
 
@@ -73,7 +75,7 @@ class Run:
     build: Build
     effective_options: Mapping[str, JSON]
     sessions: tuple[Session, ...]
-    measurements: Mapping[str, Measurement]
+    measurements: Mapping[str, Measurement] = field(default_factory=dict, metadata=DERIVED)
     invariants: Mapping[str, JSON] = field(default_factory=dict)
 
     def how_read(self, metric: metrics.Metric) -> str:
@@ -112,15 +114,15 @@ class PairedRun:
 
     candidate: Run
     reference: Run
-    dropped: tuple[Mapping[str, int], ...] = ()
-    disturbed: tuple[Mapping[str, int], ...] = ()
+    dropped: tuple[Mapping[str, Positive], ...] = ()
+    disturbed: tuple[Mapping[str, Positive], ...] = ()
     not_interleaved: bool = False
     cut_off: str = ""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a stored value comes from; every field is "" where an old file did not say.
+    """Where a stored value comes from; every field is "" if it is not known.
 
     Attributes:
         build: The engine and its version: "llama-cpp-python 0.3.36".
@@ -131,7 +133,7 @@ class Provenance:
 
     build: str = ""
     llama_cpp_commit: str = ""
-    recorded: str = ""
+    recorded: Recorded = ""
     plugin: str = ""
 
     @classmethod
@@ -155,19 +157,9 @@ class StoredRun:
         note: How it was read, where there is more than one way; "" otherwise.
     """
 
-    value: float
+    value: Annotated[float, constraint(minimum=-1e300, maximum=1e300)]
     provenance: Provenance
     note: str = ""
-
-    @classmethod
-    def of(cls, value: float, note: str = "", **provenance: str) -> StoredRun:
-        """Return the record of what :meth:`plain` returned."""
-        return cls(float(value), Provenance(**provenance), note)
-
-    def plain(self) -> dict[str, JSON]:
-        """Return one flat object, as files have it; where there is no note, it has none."""
-        noted: dict[str, JSON] = {"note": self.note} if self.note else {}
-        return {"value": self.value, **vars(self.provenance), **noted}
 
 
 @dataclass(frozen=True)

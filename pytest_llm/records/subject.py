@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from pytest_llm.records.build_reference import BuildReference
+from pytest_llm.records.schema import Count, NonEmpty, Positive, Sha256
 
 if TYPE_CHECKING:
     JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]  # noqa: UP007
@@ -39,19 +40,19 @@ class Model:
         vocabulary_size: Tokens in the vocabulary.
     """
 
-    name: str
-    path: str
-    sha256: str
-    file_bytes: int
-    architecture: str
+    name: NonEmpty
+    path: NonEmpty
+    sha256: Sha256
+    file_bytes: Count
+    architecture: NonEmpty
     quantization: str
-    parameters: int
-    layers: int
-    heads: int
-    kv_heads: int
-    embedding_length: int
-    context_length: int
-    vocabulary_size: int
+    parameters: Count
+    layers: Count
+    heads: Count
+    kv_heads: Count
+    embedding_length: Count
+    context_length: Count
+    vocabulary_size: Count
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Build:
         environment: The variables that change speed, as the worker saw them.
     """
 
-    engine: str
+    engine: NonEmpty
     version: str
     llama_cpp_commit: str
     where: str
@@ -126,7 +127,7 @@ class LoadOptions:
 class Subject:
     """What is measured: a model (by name or path), a build, and load options."""
 
-    model: str
+    model: NonEmpty
     build: BuildReference
     load_options: LoadOptions
 
@@ -142,10 +143,10 @@ class Workload:
         parallel: Sequences that are worked on together.
     """
 
-    prompt_tokens: int = 128
-    generate_tokens: int = 64
-    depth: int = 0
-    parallel: int = 1
+    prompt_tokens: Positive = 128
+    generate_tokens: Positive = 64
+    depth: Count = 0
+    parallel: Positive = 1
 
     def tokens_per_sequence(self) -> int:
         """Return how many tokens of context one sequence needs."""

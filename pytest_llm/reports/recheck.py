@@ -1,10 +1,10 @@
-"""A results file judged again from its series alone."""
+"""Findings of a results file, judged again from its series alone."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llm.checks import (
     check_stored_runs,
@@ -16,106 +16,146 @@ from pytest_llm.checks import (
     judge_output,
 )
 from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
-from pytest_llm.records import Benchmark, Installed, LoadOptions, Subject, TestKey, Workload
-from pytest_llm.reports import reader, results
-from pytest_llm.stats.sequential import Rule
+from pytest_llm.records import (
+    Benchmark,
+    Claim,
+    Gate,
+    Installed,
+    Limit,
+    OperatorRun,
+    PairedRun,
+    Subject,
+    metrics,
+)
+from pytest_llm.reports.results import results_of
 from pytest_llm.stats.summary import summarize_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.records import PairedRun, Run
+    from pytest_llm.checks.findings import BaselineCheck
+    from pytest_llm.records import Run
+    from pytest_llm.reports.document import DriftEntry, OperatorsEntry, Results, TestEntry
+    from pytest_llm.stats.sequential import Rule
 
 
-def rejudge(document: Mapping[str, Any]) -> list[Finding]:
-    """Return the findings of a results file, with every metric and verdict computed anew.
-
-    Args:
-        document: Of the shape of results-v1, checked.
-    """
+def rejudge(results: Results) -> list[Finding]:
+    """Return the findings of a results file, with every metric and verdict computed anew."""
     runs = {
-        name: replace(run, measurements=summarize_all(run.sessions))
-        for name, run in reader.runs(document).items()
+        name: replace(run, measurements=summarize_all(run.sessions)) for name, run in results.runs.items()
     }
-    pairs = reader.pairs(document, runs)
-    rule = document["rule"]
-    return [_finding(test, runs, pairs, _rule(rule) if rule else None) for test in document["tests"]]
+    pairs = pairs_of(results, runs)
+    return [_finding(test, runs, pairs, results.rule) for test in results.tests]
 
 
-def differences(document: Mapping[str, Any]) -> list[str]:
+def differences(results: Results) -> list[str]:
     """Return where a results file says otherwise than its own series, a line for each test and metric."""
     when = datetime.now(timezone.utc)  # of no consequence
-    again = results.document(rejudge(document), when, when, document["machine"])
+    again = results_of(rejudge(results), when, when, results.machine)
     return [
-        f"{test['nodeid']}: {name}"
-        for test, anew in zip(document["tests"], again["tests"], strict=True)
+        f"{test.nodeid}: {name}"
+        for test, anew in zip(results.tests, again.tests, strict=True)
         for name in [
-            *_metrics_apart(test, anew),
-            *(["drift"] if _said(test) != _said(anew) else []),
-            *(["output"] if test.get("output") != anew.get("output") else []),
-            *(["operators"] if test.get("operators", []) != anew["operators"] else []),
+            *sorted(
+                name
+                for name in {*test.metrics, *anew.metrics}
+                if test.metrics.get(name) != anew.metrics.get(name)
+            ),
+            *(["drift"] if _unpaired(test.drift) != _unpaired(anew.drift) else []),
+            *(["output"] if test.output != anew.output else []),
+            *(["operators"] if test.operators != anew.operators else []),
         ]
     ]
 
 
-def _metrics_apart(test: Mapping[str, Any], anew: Mapping[str, Any]) -> list[str]:
-    names = sorted({*test["metrics"], *anew["metrics"]})
-    return [name for name in names if test["metrics"].get(name) != anew["metrics"].get(name)]
+def pairs_of(results: Results, runs: Mapping[str, Run]) -> dict[str, PairedRun]:
+    """Return the pairs of a results file by name, made of the runs given."""
+    return {
+        name: PairedRun(
+            **{**vars(pair), "candidate": runs[pair.candidate], "reference": runs[pair.reference]}
+        )
+        for name, pair in results.pairs.items()
+    }
 
 
-def _said(test: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return what is said of a test's drift, but for the name of its pair, which is no finding."""
-    drift = test["drift"]
-    return drift and {name: each for name, each in drift.items() if name != "pair"}
+def limits_of(test: TestEntry) -> list[Limit]:
+    """Return the limits of a test."""
+    return [
+        Limit(metrics.find(name), entry.limit.bound)
+        for name, entry in test.metrics.items()
+        if entry.limit is not None
+    ]
 
 
-def _rule(rule: Mapping[str, Any]) -> Rule:
-    return Rule(rule["alpha"], rule["beta"], tuple(rule["weights"]), tuple(rule["looks"]), rule["family"])
+def baseline_checks_of(test: TestEntry, run: Run, rule: Rule) -> list[BaselineCheck]:
+    """Judge the gates of a test by the stored runs that decided them."""
+    return [
+        check_stored_runs(
+            run,
+            Gate(metrics.find(name), was.tolerance),
+            was.runs,
+            rule.family,
+            was.reason,
+            was.left_out,
+        )
+        for name, entry in test.metrics.items()
+        for was in [entry.baseline]
+        if was is not None
+    ]
+
+
+def questions_of(test: TestEntry, pairs: Mapping[str, PairedRun]) -> list[tuple[Gate | Claim, PairedRun]]:
+    """Return the gates and claims of a test that pairs decided, each with its pair."""
+    found: list[tuple[Gate | Claim, PairedRun]] = []
+    for name, entry in test.metrics.items():
+        metric = metrics.find(name)
+        if entry.comparison is not None:
+            found.append((Gate(metric, entry.comparison.tolerance), pairs[entry.comparison.pair]))
+        if entry.claim is not None:
+            pair = pairs[entry.claim.pair]
+            found.append((Claim(metric, entry.claim.by, pair.reference.subject), pair))
+    return found
 
 
 def _finding(
-    test: Mapping[str, Any], runs: Mapping[str, Run], pairs: Mapping[str, PairedRun], rule: Rule | None
+    test: TestEntry, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun], rule: Rule | None
 ) -> Finding:
-    run = runs[test["run"]] if test["run"] is not None else None
-    benchmark = Benchmark(
-        test["nodeid"],
-        TestKey(**test["key"]),
-        run.subject if run else Subject("", Installed(""), LoadOptions(**test["load_options"])),
-        Workload(**test["workload"]),
-    )
+    run = runs[test.run] if test.run is not None else None
+    subject = run.subject if run else Subject("", Installed(""), test.load_options)
+    benchmark = Benchmark(test.nodeid, test.key, subject, test.workload)
     if run is None or rule is None:
-        return Finding(benchmark, run, problem="; ".join(test["notes"]), outcome=test["outcome"])
-    baselines = {name: each["baseline"] for name, each in test["metrics"].items() if each["baseline"]}
+        return Finding(benchmark, run, problem="; ".join(test.notes), outcome=test.outcome)
     return Finding(
         benchmark,
         run,
-        judgements=tuple(judge_limits(run, reader.limits(test))),
-        baseline_checks=tuple(
-            check_stored_runs(run, gate, stored, rule.family, was["reason"], was.get("left_out", ""))
-            for gate, stored in reader.gates(test)
-            for was in [baselines[gate.metric.name]]
-        ),
-        comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in reader.questions(test, pairs)),
-        drift=_drift(test["drift"], run, pairs),
-        output=_output(reader.output(test)),
-        operators=reader.operators(test),
-        outcome=test["outcome"],
+        judgements=tuple(judge_limits(run, limits_of(test))),
+        baseline_checks=tuple(baseline_checks_of(test, run, rule)),
+        comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in questions_of(test, pairs)),
+        drift=_drift(test.drift, run, pairs) if test.drift else None,
+        output=_output(test.output) if test.output else None,
+        operators=tuple(_operators(each) for each in test.operators),
+        outcome=test.outcome,
     )
 
 
-def _output(was: OutputJudgement | None) -> OutputJudgement | None:
-    if was is None or was.comparison is None:
-        return was
+def _output(was: OutputJudgement) -> OutputJudgement:
     found = was.comparison
+    if found is None:
+        return was
     if was.snapshot is not None:
         found = compare_with_stored(was.snapshot, was.stored, found.missing)
     return judge_output(was.gate, found, was.snapshot, was.stored)
 
 
-def _drift(drift: Mapping[str, Any] | None, run: Run, pairs: Mapping[str, PairedRun]) -> Drift | None:
-    if drift is None:
-        return None
-    if drift["pair"] is not None:
-        return compare_sides(pairs[drift["pair"]])
-    stored = reader.stored_facts(drift)
-    return Drift(reason=drift["reason"]) if stored is None else compare(stored, run.invariants)
+def _drift(was: DriftEntry, run: Run, pairs: Mapping[str, PairedRun]) -> Drift:
+    if was.pair is not None:
+        return compare_sides(pairs[was.pair])
+    return Drift(reason=was.reason) if was.stored is None else compare(was.stored, run.invariants)
+
+
+def _operators(was: OperatorsEntry) -> OperatorRun:
+    return OperatorRun(**{name: value for name, value in vars(was).items() if name != "found"})
+
+
+def _unpaired(drift: DriftEntry | None) -> DriftEntry | None:
+    return drift and replace(drift, pair=None)  # the pair's name is no finding

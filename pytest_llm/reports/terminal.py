@@ -1,16 +1,20 @@
-"""The summary at the end of pytest's output: a table of what was measured, from the results alone."""
+"""The summary at the end of pytest's output: a table of what was measured."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.checks import NOT_QUALIFIED
+from pytest_llm.checks.format import counted
 from pytest_llm.records import Verdict, metrics
-from pytest_llm.reports import memory
+from pytest_llm.records.units import BYTES
 from pytest_llm.reports.table import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from pytest_llm.records import Build
+    from pytest_llm.reports.document import DriftEntry, Results, TestEntry
 
 # What a reader wants at a glance; the results file has the rest.
 _COLUMNS = {
@@ -26,100 +30,119 @@ _COLUMNS = {
 _IF_MEASURED = {"peak_vram"}
 
 
-def summary(results: Mapping[str, Any]) -> list[str]:
+_FOOTPRINTS = {"weights": "weights", "kv": "KV cache", "recurrent": "recurrent state"}
+_PLACES = {"host": "", "device": " on the device"}
+
+
+def render(results: Results) -> str:
+    """Return the summary as one text."""
+    return "\n".join(summary(results))
+
+
+def summary(results: Results) -> list[str]:
     """Return the lines of the summary: the candidate, the machine, one row a test, what was not covered."""
-    measured = [test for test in results["tests"] if test["metrics"] or test.get("output")]
-    names = [name for name in _COLUMNS if name not in _IF_MEASURED or _has(measured, name)]
-    rows = [["", *(_COLUMNS[name] for name in names), ""], *(_row(test, names) for test in measured)]
+    tests = [test for test in results.tests if test.metrics or test.output]
+    names = [name for name in _COLUMNS if name not in _IF_MEASURED or _has(tests, name)]
+    rows = [["", *(_COLUMNS[name] for name in names), ""], *(_row(test, names) for test in tests)]
     return [
         *_heading(results),
-        *(aligned(rows) if measured else []),
-        *(f"{_short(test)}: {note}" for test in measured for note in test["notes"]),
-        *memory.lines(measured),
-        *(f"not covered: {each['nodeid']}: {each['reason']}" for each in results["not_covered"]),
+        *(aligned(rows) if tests else []),
+        *(f"{_short(test)}: {note}" for test in tests for note in test.notes),
+        *dict.fromkeys(line for test in tests for line in _footprint(test)),
+        *(f"not covered: {each.nodeid}: {each.reason}" for each in results.not_covered),
     ]
 
 
-def _heading(results: Mapping[str, Any]) -> list[str]:
-    build, machine = results["candidate"], results["machine"]
-    lines = []
-    if build is not None:
-        lines.append(f"candidate {_build(build)}")
-    if results["reference"] is not None:
-        lines.append(f"reference {_build(results['reference'])}")
+def _heading(results: Results) -> list[str]:
+    machine = results.machine
+    lines = [] if results.candidate is None else [f"candidate {_build(results.candidate)}"]
+    if results.reference is not None:
+        lines.append(f"reference {_build(results.reference)}")
     lines.append(
-        f"machine {machine['fingerprint']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_gib']} GiB"
+        f"machine {machine.fingerprint}: {machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB"
     )
-    if results["pairs"]:
-        since = machine["qualified"]
+    if results.pairs:
+        since = machine.qualified
         lines.append(f"this machine is qualified since {since}" if since else NOT_QUALIFIED)
     return lines
 
 
-def _build(build: Mapping[str, Any]) -> str:
-    commit = f" ({build['llama_cpp_commit']})" if build["llama_cpp_commit"] else ""
-    return f"{build['engine']} {build['version']}{commit}"
+def _build(build: Build) -> str:
+    commit = f" ({build.llama_cpp_commit})" if build.llama_cpp_commit else ""
+    return f"{build.release}{commit}"
 
 
-def _has(tests: Sequence[Mapping[str, Any]], name: str) -> bool:
-    return any(name in test["metrics"] for test in tests)
+def _has(tests: Sequence[TestEntry], name: str) -> bool:
+    return any(name in test.metrics for test in tests)
 
 
-def _row(test: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    return [_short(test), *(_cell(test["metrics"], name) for name in names), _verdict(test)]
+def _row(test: TestEntry, names: Sequence[str]) -> list[str]:
+    return [_short(test), *(_cell(test, name) for name in names), _verdict(test)]
 
 
-def _short(test: Mapping[str, Any]) -> str:
-    name: str = test["nodeid"].rpartition("/")[2]
-    return name
+def _short(test: TestEntry) -> str:
+    return test.nodeid.rpartition("/")[2]
 
 
-def _cell(found: Mapping[str, Any], name: str) -> str:
-    if name not in found:
+def _cell(test: TestEntry, name: str) -> str:
+    if name not in test.metrics:
         return "-"
-    text = metrics.METRICS[name].unit.format(found[name]["value"], 4)
+    text = metrics.METRICS[name].unit.format(test.metrics[name].value, 4)
     return text.removesuffix(" tok/s")
 
 
-def _verdict(test: Mapping[str, Any]) -> str:
-    told = [*_output(test), *_limits(test), *_gates(test)]
-    return ", ".join(told) if told else "measured"
+def _verdict(test: TestEntry) -> str:
+    return ", ".join([*_output(test), *_limits(test), *_gates(test)]) or "measured"
 
 
-def _output(test: Mapping[str, Any]) -> list[str]:
-    output = test.get("output")
-    if output is None:
+def _output(test: TestEntry) -> list[str]:
+    if test.output is None:
         return []
-    said = output["verdict"]
-    if said == Verdict.PASS.value:
-        return ["same output" if output["comparison"]["same"] else "output within tolerance"]
-    return [said if said == Verdict.WRONG_OUTPUT.value else f"output: {said}"]
+    verdict, compared = test.output.verdict, test.output.comparison
+    if verdict is Verdict.PASS:
+        return ["same output" if compared is not None and compared.same else "output within tolerance"]
+    return [verdict.value if verdict is Verdict.WRONG_OUTPUT else f"output: {verdict.value}"]
 
 
-def _limits(test: Mapping[str, Any]) -> list[str]:
-    limits = [metric["limit"] for metric in test["metrics"].values() if metric["limit"]]
-    over = [limit for limit in limits if limit["verdict"] != "pass"]
+def _limits(test: TestEntry) -> list[str]:
+    verdicts = [metric.limit.verdict for metric in test.metrics.values() if metric.limit]
+    over = sum(each is not Verdict.PASS for each in verdicts)
     if over:
-        return [f"{len(over)} of {len(limits)} limits exceeded"]
-    return [f"{len(limits)} limit{'s' if len(limits) != 1 else ''} kept"] if limits else []
+        return [f"{over} of {len(verdicts)} limits exceeded"]
+    return [f"{counted(len(verdicts), 'limit')} kept"] if verdicts else []
 
 
-def _gates(test: Mapping[str, Any]) -> list[str]:
+def _gates(test: TestEntry) -> list[str]:
     verdicts = [
-        metric[part]["verdict"]
-        for metric in test["metrics"].values()
-        for part in ("baseline", "comparison", "claim")
-        if metric[part]
+        part.verdict
+        for metric in test.metrics.values()
+        for part in (metric.baseline, metric.comparison, metric.claim)
+        if part is not None
     ]
     if not verdicts:
         return []
-    verdicts += [drift["verdict"] for drift in _drifts(test)]
-    worst = next(each.value for each in Verdict if each.value in verdicts)
-    return ["no regression" if worst == Verdict.PASS.value else worst]
+    verdicts += [drift.verdict for drift in _drifts(test) if drift.verdict is not None]
+    worst = next(each for each in Verdict if each in verdicts)
+    return ["no regression" if worst is Verdict.PASS else worst.value]
 
 
-def _drifts(test: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    claims = [metric["claim"] for metric in test["metrics"].values()]
-    found = [test["drift"], *(claim["drift"] for claim in claims if claim)]
-    return [each for each in found if each]
+def _drifts(test: TestEntry) -> list[DriftEntry]:
+    claims = [metric.claim for metric in test.metrics.values() if metric.claim]
+    return [*([test.drift] if test.drift else []), *(claim.drift for claim in claims)]
+
+
+def _footprint(test: TestEntry) -> list[str]:
+    """Return a line with the bytes that were predicted beside those that llama.cpp logged."""
+    memory: Mapping[str, Any] = test.memory or {}
+    parts = [
+        f"{title}{where} {BYTES.format(each['logged'][place])} "
+        f"(predicted {BYTES.format(each['predicted'][place])})"
+        for name, title in _FOOTPRINTS.items()
+        for each in (memory.get(name),)
+        if each and each["logged"] and each["predicted"]
+        for place, where in _PLACES.items()
+        if each["logged"][place] or each["predicted"][place]
+    ]
+    if not parts or test.model is None:
+        return []
+    return [f"memory of {test.model.name}, n_ctx={test.load_options.n_ctx}: {', '.join(parts)}"]

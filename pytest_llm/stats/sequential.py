@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 from pytest_llm.records import Gate, Verdict
+from pytest_llm.records.schema import AboveZero, Positive, Share, constraint
 from pytest_llm.stats import signed_rank
 from pytest_llm.stats.power import minimum_detectable_effect
 
@@ -42,11 +43,11 @@ class Rule:
         family: The number of metrics that share alpha.
     """
 
-    alpha: float
-    beta: float
-    weights: tuple[float, ...]
-    looks: tuple[int, ...]
-    family: int
+    alpha: Share
+    beta: Share
+    weights: Annotated[tuple[AboveZero, ...], constraint(minItems=1)]
+    looks: Annotated[tuple[Positive, ...], constraint(minItems=1)]
+    family: Positive
 
     def level(self, look: int) -> float:
         """Return the significance level of one metric at a look, counted from 0."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.checks import compare_runs
-from pytest_llm.reports import reader
+from pytest_llm.reports.recheck import pairs_of, questions_of
+from pytest_llm.reports.results_file import DOCUMENT
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
@@ -96,16 +97,18 @@ def test_the_results_file_holds_both_and_its_verdicts_follow_from_it(
 
     assert "LLAMA_STAND_IN_MARKER" in results["reference"]["environment"]
     assert "LLAMA_STAND_IN_MARKER" not in results["candidate"]["environment"]
-    pairs = reader.pairs(results)
+    read = DOCUMENT.decode(results)
+    pairs = pairs_of(read, read.runs)
     judged = {}
-    for test in results["tests"]:
-        for asked, pair in reader.questions(test, pairs):
-            entry = test["metrics"][asked.metric.name]["comparison"]
+    for test in read.tests:
+        for asked, pair in questions_of(test, pairs):
+            entry = test.metrics[asked.metric.name].comparison
+            assert entry is not None
             again = compare_runs(pair, asked, rule_for("quick", results["rule"]["family"]))
-            assert (again.verdict.value, again.change) == (entry["verdict"], entry["change"])
-            assert list(again.log_ratios) == entry["log_ratios"]
-            assert len(entry["log_ratios"]) == len(pair.candidate.sessions) == entry["sessions"]
-            judged[test["key"]["name"], asked.metric.name] = entry["verdict"]
+            assert (again.verdict, again.change) == (entry.verdict, entry.change)
+            assert again.log_ratios == entry.log_ratios
+            assert len(entry.log_ratios) == len(pair.candidate.sessions) == entry.sessions
+            judged[test.key.name, asked.metric.name] = entry.verdict.value
     assert judged["test_ungated", "generation_tokens_per_second"] == "regressed"
     assert judged["test_tolerant", "generation_tokens_per_second"] == "pass"
     assert judged["test_by_other_metrics", "total_tokens_per_second"] == "pass"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.reports import recheck, results_schema
+from pytest_llm.reports import recheck, results_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,7 @@ def test_output_is_not_covered(measure: Callable[..., pytest.RunResult], project
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*output: not covered: *speed only, not generation sessions*"])
-    assert recheck.differences(results_schema.read(project.path / "results.json")) == []
+    assert recheck.differences(results_file.read(project.path / "results.json")) == []
 
 
 def test_parallel_sequences_are_not_covered(project: Project, bench_program: Callable[..., Path]) -> None:
@@ -128,7 +128,7 @@ def test_two_programs_are_compared_slice_by_slice(
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*generation speed fell from 60.00 tok/s to 50.00 tok/s, −16.7 %*"])
     result.stdout.fnmatch_lines(["*output not compared; same configuration*"])
-    assert recheck.differences(results_schema.read(project.path / "results.json")) == []
+    assert recheck.differences(results_file.read(project.path / "results.json")) == []
 
 
 @pytest.mark.parametrize(

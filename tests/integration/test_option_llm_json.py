@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.reports import results_schema
+from pytest_llm.reports import results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,7 +94,7 @@ def test_help_tells_the_default(project: Project) -> None:
 def test_results_that_are_not_of_the_schema_are_one_red_line_and_no_file(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results_schema, "VERSION", 0)
+    monkeypatch.setattr(results, "VERSION", 0)
     result = project.measure("--llm-json=r.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(["no results: $.schema_version*"])

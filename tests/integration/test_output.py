@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.reports.recheck import differences, rejudge
+from pytest_llm.reports.results_file import DOCUMENT
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, StandIn
@@ -98,7 +99,7 @@ def test_a_small_error_that_quantisation_hides_shows_in_a_copy_with_f32_weights(
     assert results["pairs"] == {}
     assert [run["sessions"] for run in results["runs"].values()] == [[]]
     assert len(list((project.path / "cache" / "f32").iterdir())) == 1
-    assert differences(results) == []
+    assert differences(DOCUMENT.decode(results)) == []
 
 
 def test_verdicts_on_output_follow_from_the_results_file(
@@ -108,14 +109,14 @@ def test_verdicts_on_output_follow_from_the_results_file(
     stand_in.set_reference(logit_error=0)
     project.write(ONE)
     results = project.results(against)
-    (finding,) = rejudge(results)
+    (finding,) = rejudge(DOCUMENT.decode(results))
     assert finding.output is not None
     assert finding.output.verdict.value == "wrong output"
 
     mended = output_of(results)["comparison"]["contrasts"][0]["candidate"]
     mended["mean_kl"] = mended["tail_kl"] = 0.0
 
-    assert differences(results) == ["test_it.py::test_speed: output"]
+    assert differences(DOCUMENT.decode(results)) == ["test_it.py::test_speed: output"]
 
 
 def test_the_same_output_passes_is_told_and_took_two_looks(

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_llm.cli import main
 from pytest_llm.reports.recheck import differences
+from pytest_llm.reports.results_file import DOCUMENT
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, StandIn
@@ -37,7 +38,7 @@ def record(project: Project, mode: str = "append") -> None:
 
 def output_of(project: Project, *more: str) -> dict[str, Any]:
     results = project.results(*arguments(project), *more)
-    assert differences(results) == []
+    assert differences(DOCUMENT.decode(results)) == []
     (test,) = results["tests"]
     found: dict[str, Any] = test["output"]
     return found

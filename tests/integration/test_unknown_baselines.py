@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.baselines import BaselineStore, Conditions, Entry, InvariantsEntry
+from pytest_llm.baselines import BaselineStore, Conditions, RecordedInvariants, RecordedRuns, Series
 from pytest_llm.machine import fingerprint as machine
-from pytest_llm.records import Provenance, TestKey
+from pytest_llm.records import Provenance, StoredRun, TestKey
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Project
@@ -25,6 +25,7 @@ BENCHMARKS = """
 """
 MODULE = "test_it"
 CONDITIONS = Conditions("0" * 64, "llama-cpp-python", {}, {})
+RUNS = RecordedRuns(CONDITIONS, {"load_time": Series("s", (StoredRun(0.5, Provenance()),))})
 OLD = "there are baselines of 1 test that no longer exists: test_it::test_old; "
 END = "list and remove them with pytest-llm baselines prune"
 
@@ -32,7 +33,7 @@ END = "list and remove them with pytest-llm baselines prune"
 def store(project: Project, *names: str, fingerprint: str = "", module: str = MODULE) -> BaselineStore:
     found = BaselineStore(project.path / "baselines", fingerprint or machine.fingerprint(), machine.parts())
     keys = [TestKey(module, *name.rstrip("]").split("[")) for name in names]
-    found.update([Entry(key, CONDITIONS, Provenance(), {"load_time": 0.5}) for key in keys], "append")
+    found.update([(key, RUNS) for key in keys], "append")
     return found
 
 
@@ -60,7 +61,7 @@ def test_a_run_that_measured_tells_them_after_the_table(project: Project) -> Non
 
 def test_facts_count_as_well(project: Project) -> None:
     key = TestKey(MODULE, "test_older", "x")
-    store(project).update_invariants([InvariantsEntry(key, CONDITIONS, Provenance(), {"a": 1})], "new")
+    store(project).update_invariants([(key, RecordedInvariants(CONDITIONS, {"a": 1}, Provenance()))], "new")
     assert told(project) == [
         "there are baselines of 2 tests that no longer exist: test_it::test_old, "
         f"test_it::test_older[x]; {END}"

@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from docs import generate, links
-from pytest_llm.baselines import merge
+from pytest_llm.baselines import records
 from pytest_llm.checks import drift
 from pytest_llm.checks.operators import profile
 from pytest_llm.machine.memory import sampler
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 def test_generated_tables_are_current(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert generate.generated(text) == text, "run: uv run python -m docs.generate"
+
+
+@pytest.mark.parametrize("name", generate.SCHEMAS)
+def test_published_schemas_are_current_and_valid(name: str) -> None:
+    published = (generate.FOLDER / name).read_text(encoding="utf-8")
+    assert published == generate.schema(name), "run: uv run python -m docs.generate"
+    Draft202012Validator.check_schema(json.loads(published))
 
 
 def test_every_option_marker_metric_and_command_is_in_a_generated_table() -> None:
@@ -117,9 +125,7 @@ def test_the_readme_names_its_two_commands() -> None:
 
 
 def test_every_key_of_the_results_file_is_explained() -> None:
-    schema = json.loads(
-        (REPOSITORY / "pytest_llm/reports/results-v1.schema.json").read_text(encoding="utf-8")
-    )
+    schema = generate.SCHEMAS["results-v1.schema.json"].schema()
     page = (REPOSITORY / "docs/results.md").read_text(encoding="utf-8")
     page += (REPOSITORY / "docs/markers.md").read_text(encoding="utf-8")  # load options
     explained = set(re.findall(r"`(\w+)`", page))
@@ -179,7 +185,7 @@ def figures() -> dict[str, tuple[str, ...]]:
             f"requests about {rounds.SOLO_REQUESTS.seconds:g}.",
         ),
         "baselines.md": (
-            f"the last {merge.MAX_RUNS} stored ones",
+            f"the last {records.MAX_RUNS} stored ones",
             f"fewer than {('five' if prediction.LEAST_RUNS == 5 else prediction.LEAST_RUNS)} stored runs",
             f"α = {prediction.ALPHA:g} is shared by the m gates of a run; β = {prediction.BETA:g} holds",
             f"δ₀ = M / {1 / sequential.NEGLIGIBLE:g} is negligible",

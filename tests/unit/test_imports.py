@@ -42,7 +42,7 @@ ONLY_IN: dict[str, set[str]] = {
     "llama_cpp": {"worker"},
     "pynvml": {"machine/gpu"},
     "psutil": {"machine", "system"},
-    "jsonschema": {"baselines", "reports"},
+    "jsonschema": {"records"},
     "cattrs": {"records"},
     "numpy": {"worker", "stats"},
     "scipy": set(),

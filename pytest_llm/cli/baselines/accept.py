@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from pytest_llm.baselines import Mode, Updated, full_name, take, update_lines
+from pytest_llm.baselines import Mode, Updated, full_name, update_lines
 from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import (
     TEST_HELP,
     folder_of,
-    key_of,
     read_results,
     refuse_in_ci,
     store_of,
@@ -20,14 +20,13 @@ from pytest_llm.cli.baselines.common import (
 )
 from pytest_llm.errors import UsageError
 from pytest_llm.records.serialization import encode
+from pytest_llm.reports.update_baselines import update
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from pytest_llm.baselines import Taken
-
-    _Results = tuple[Path, dict[str, Any]]
+    from pytest_llm.reports.document import Results
 
 _TEXT = command.Text(
     summary="store results files as baselines of their machine",
@@ -65,9 +64,10 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     """Store what the files offer; nothing at all where one of them is bad."""
     refuse_in_ci("accept")
     folder, mode = folder_of(arguments), arguments.mode
-    found = [(path, _only(results, arguments.test)) for path, results in read_results(arguments.results)]
-    if not any(results["tests"] for _, results in found):
-        names = ", ".join(str(path) for path, _ in found)
+    read = read_results(arguments.results)
+    found = [_only(results, arguments.test) for _, results in read]
+    if not any(results.tests for results in found):
+        names = ", ".join(str(path) for path, _ in read)
         of = f" of {', '.join(arguments.test)}" if arguments.test else ""
         raise UsageError(f"no test{of} in {names}: see them with pytest-llm baselines diff")
     done = [
@@ -84,28 +84,20 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     return command.Answer(int(refused), lines, document)
 
 
-def _machine(found: _Results) -> str:
-    fingerprint: str = found[1]["machine"]["fingerprint"]
-    return fingerprint
+def _machine(results: Results) -> str:
+    return results.machine.fingerprint
 
 
-def _only(results: dict[str, Any], tests: Sequence[str]) -> dict[str, Any]:
-    return {**results, "tests": [test for test in results["tests"] if wanted(key_of(test), tests)]}
+def _only(results: Results, tests: Sequence[str]) -> Results:
+    return replace(results, tests=tuple(test for test in results.tests if wanted(test.key, tests)))
 
 
-def _accept(files: Sequence[_Results], mode: Mode, folder: Path) -> tuple[Updated, int]:
-    """Store the runs of one machine; return what became of them, and how many metrics needed nothing."""
-    store = store_of(files[0][1], folder)
-    taken: list[Taken] = [take(results, mode) for _, results in files]
-    for module in sorted({entry.key.module for each in taken for entry in each.runs}):
-        store.check(module)  # before anything is written: half a run is worse than none
-    runs = store.update([entry for each in taken for entry in each.runs], mode)
-    invariants = store.update_invariants([entry for each in taken for entry in each.invariants], mode)
-    left_out = tuple(refusal for each in taken for refusal in each.left_out)
-    # What has runs is no business of this mode; a test whose conditions differ is told as a whole.
-    there = tuple(each for each in runs.refused if each.name and mode == "new")
-    refused = tuple(each for each in runs.refused if each not in there)
-    return Updated(runs.written + invariants.written, left_out + refused + invariants.refused), len(there)
+def _accept(files: Sequence[Results], mode: Mode, folder: Path) -> tuple[Updated, int]:
+    """Store the runs of one machine; return the update, and how many metrics "new" finds stored."""
+    updated = update(store_of(files[0], folder), files, mode)
+    stored = [each for each in updated.refused if each.stored and mode == "new"]
+    refused = tuple(each for each in updated.refused if each not in stored)
+    return replace(updated, refused=refused), len(stored)
 
 
 def _lines(fingerprint: str, updated: Updated, there: int, folder: Path) -> list[str]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import BaselineStore, full_name
 from pytest_llm.cli import project
 from pytest_llm.errors import ResultsError, UsageError
-from pytest_llm.records import TestKey
-from pytest_llm.reports import results_schema
+from pytest_llm.reports import results_file
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_llm.records import JSON
+    from pytest_llm.records import JSON, TestKey
+    from pytest_llm.reports.document import Results
 
 TEST_HELP = "part of a test's name, as in module::name[parameters]"
 
@@ -27,39 +27,28 @@ def folder_of(arguments: argparse.Namespace) -> Path:
     return project.baselines(arguments.baselines, Path.cwd())
 
 
-def store_of(results: Mapping[str, Any], folder: Path) -> BaselineStore:
+def store_of(results: Results, folder: Path) -> BaselineStore:
     """Return the store of the machine that results were measured on."""
-    return BaselineStore(folder, results["machine"]["fingerprint"], parts_of(results))
+    return BaselineStore(folder, results.machine.fingerprint, results.machine.parts())
 
 
-def parts_of(results: Mapping[str, Any]) -> dict[str, JSON]:
-    """Return what the machine's fingerprint is made of."""
-    others = {"fingerprint", "qualified"}
-    return {name: part for name, part in results["machine"].items() if name not in others}
-
-
-def key_of(test: Mapping[str, Any]) -> TestKey:
-    """Return the key of a test of a results file."""
-    return TestKey(**test["key"])
-
-
-def read_results(paths: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+def read_results(paths: Sequence[Path]) -> list[tuple[Path, Results]]:
     """Return results files, the oldest first, all checked.
 
     Raises:
         ResultsError: One of them cannot be used.
     """
-    found = [(path, results_schema.read(path)) for path in paths]
+    found = [(path, results_file.read(path)) for path in paths]
     return sorted(found, key=lambda each: _started(*each))
 
 
-def _started(path: Path, results: Mapping[str, Any]) -> datetime:
+def _started(path: Path, results: Results) -> datetime:
     try:
-        started = datetime.fromisoformat(results["started"].replace("Z", "+00:00"))
+        started = datetime.fromisoformat(results.started.replace("Z", "+00:00"))
     except ValueError:
         started = None
     if started is None or started.tzinfo is None:
-        raise ResultsError(f"{path}: started is {results['started']!r}, not a time with its zone")
+        raise ResultsError(f"{path}: started is {results.started!r}, not a time with its zone")
     return started
 
 

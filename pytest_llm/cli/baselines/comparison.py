@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llm.checks.baseline import check_baseline, drift_from
 from pytest_llm.checks.findings import Drift
-from pytest_llm.cli.baselines.common import key_of
 from pytest_llm.records import Gate, Verdict, metrics
-from pytest_llm.reports import reader
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.checks.findings import BaselineCheck
-    from pytest_llm.records import Run, TestKey
+    from pytest_llm.records import TestKey
+    from pytest_llm.reports.document import Results, TestEntry
 
 
 @dataclass(frozen=True)
@@ -60,36 +57,35 @@ class TestDiff:
     __test__ = False
 
 
-def family_of(results: Mapping[str, Any]) -> int:
+def family_of(results: Results) -> int:
     """Return how many gates shared the error rate when the results were made."""
-    return int(results["rule"]["family"]) if results["rule"] else 1
+    return results.rule.family if results.rule else 1
 
 
-def diff(results: Mapping[str, Any], store: BaselineStore) -> list[TestDiff]:
+def diff(results: Results, store: BaselineStore) -> list[TestDiff]:
     """Compare every metric of every test with what is stored of it.
 
     Raises:
         BaselineError: A stored file cannot be used.
     """
-    runs = reader.runs(results)
-    return [_test(test, runs, store, family_of(results)) for test in results["tests"]]
+    return [_test(test, results, store) for test in results.tests]
 
 
-def _test(test: Mapping[str, Any], runs: Mapping[str, Run], store: BaselineStore, family: int) -> TestDiff:
-    key = key_of(test)
-    if test["run"] is None:
-        return TestDiff(key, problem=": ".join(["not measured", *test["notes"]]))
-    run = runs[test["run"]]
+def _test(test: TestEntry, results: Results, store: BaselineStore) -> TestDiff:
+    key = test.key
+    if test.run is None:
+        return TestDiff(key, problem=": ".join(["not measured", *test.notes]))
+    run, family = results.runs[test.run], family_of(results)
     stored = store.recorded(key.module).get(key)
     known = stored.metrics if stored else {}
-    gates = {gate.metric.name: gate for gate, _ in reader.gates(test)}
+    tolerances = {name: entry.baseline.tolerance for name, entry in test.metrics.items() if entry.baseline}
     compared = [
         Compared(
-            check_baseline(store, key, run, gates.get(name) or Gate(metric, metric.tolerance), family),
-            gated=name in gates,
+            check_baseline(store, key, run, Gate(metric, tolerances.get(name, metric.tolerance)), family),
+            gated=name in tolerances,
             new=name not in known,
         )
-        for name in dict.fromkeys([*test["metrics"], *known])
+        for name in dict.fromkeys([*test.metrics, *known])
         for metric in [metrics.find(name)]
     ]
     return TestDiff(key, new=stored is None, metrics=tuple(compared), drift=drift_from(store, key, run))

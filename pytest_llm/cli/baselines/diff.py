@@ -10,16 +10,17 @@ from pytest_llm.checks.drift import sentence
 from pytest_llm.checks.format import counted, percent
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines import comparison
-from pytest_llm.cli.baselines.common import described, folder_of, parts_of, read_results, store_of
+from pytest_llm.cli.baselines.common import described, folder_of, read_results, store_of
 from pytest_llm.records import Verdict
 from pytest_llm.records.serialization import encode
 from pytest_llm.reports.table import aligned
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pytest_llm.cli.baselines.comparison import Compared, TestDiff
+    from pytest_llm.reports.document import Results
 
 _TEXT = command.Text(
     summary="compare results files with the stored baselines of their machine",
@@ -60,18 +61,16 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     return command.Answer(int(regressed), lines, document)
 
 
-def _lines(path: Path, results: Mapping[str, Any], tests: Sequence[TestDiff], folder: Path) -> list[str]:
-    machine, build, gates = results["machine"], results["candidate"], comparison.family_of(results)
-    head = [f"{path} of {results['started']}, compared with {folder}"]
-    if build is not None:
-        commit = f" (llama.cpp {build['llama_cpp_commit']})" if build["llama_cpp_commit"] else ""
-        head.append(f"candidate {build['engine']} {build['version']}{commit}")
-    head += [
-        f"machine {machine['fingerprint']}: {described(parts_of(results))}",
+def _lines(path: Path, results: Results, tests: Sequence[TestDiff], folder: Path) -> list[str]:
+    machine, gates = results.machine, comparison.family_of(results)
+    head = [
+        f"{path} of {results.started}, compared with {folder}",
+        *([f"candidate {results.candidate}"] if results.candidate is not None else []),
+        f"machine {machine.fingerprint}: {described(machine.parts())}",
         f"rule: as for {counted(gates, 'gate')} that share{'s' if gates == 1 else ''} the error rate",
     ]
     told = [line for test in tests for line in ["", *_test_lines(test)]]
-    return [*head, *told, "", *_conclusion(tests, machine["fingerprint"], folder)]
+    return [*head, *told, "", *_conclusion(tests, machine.fingerprint, folder)]
 
 
 def _test_lines(test: TestDiff) -> list[str]:
@@ -135,12 +134,12 @@ def _count(what: str, metrics: Sequence[Compared]) -> str:
     return f"{what}: {', '.join(told)}"
 
 
-def _document(path: Path, results: Mapping[str, Any], tests: Sequence[TestDiff]) -> dict[str, Any]:
+def _document(path: Path, results: Results, tests: Sequence[TestDiff]) -> dict[str, Any]:
     return {
         "file": str(path),
-        "started": results["started"],
-        "machine": results["machine"],
-        "candidate": results["candidate"],
+        "started": results.started,
+        "machine": encode(results.machine),
+        "candidate": encode(results.candidate),
         "family": comparison.family_of(results),
         "tests": [_test_document(each) for each in tests],
     }

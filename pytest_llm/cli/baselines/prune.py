@@ -10,7 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import BaselineStore, Collected, full_name, listing
+from pytest_llm.baselines import BaselineStore, Collected, full_name
+from pytest_llm.baselines.module_files import sorted_keys
+from pytest_llm.baselines.store import fingerprints, machine_files, machine_parts, portable_files
 from pytest_llm.checks.format import counted
 from pytest_llm.cli import command, project
 from pytest_llm.cli.baselines.common import folder_of, refuse_in_ci
@@ -53,10 +55,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
         refuse_in_ci("prune --yes")
     folder = folder_of(arguments)
     stored = _stored(folder, arguments.machine)
-    keys = sorted(
-        {key for tests in stored.values() for key in tests},
-        key=lambda key: (key.module, key.name, key.parameters),
-    )
+    keys = sorted_keys({key for tests in stored.values() for key in tests})
     if not keys:
         return command.Answer(0, [f"nothing is stored in {folder}"], _document(folder, {}, removed=False))
     collected = _collected()
@@ -71,12 +70,12 @@ def run(arguments: argparse.Namespace) -> command.Answer:
 def _stored(folder: Path, only: str | None) -> dict[str, set[TestKey]]:
     """Return the tests that something is stored of, by the words for where it is."""
     machines = _machines(folder, only)
-    runs = {f"machine {each}": set(listing.machine(folder, each).tests) for each in machines}
-    return {**runs, "invariants": set(listing.invariants(folder))}
+    runs = {f"machine {each}": set(machine_files(folder, each).everything()) for each in machines}
+    return {**runs, "invariants": set(portable_files(folder).everything())}
 
 
 def _machines(folder: Path, only: str | None) -> list[str]:
-    known = listing.fingerprints(folder)
+    known = fingerprints(folder)
     if only is not None and only not in known:
         raise UnknownNameError("machine", only, known, fix=f"a folder of {folder / 'machines'}")
     return [each for each in known if only in (None, each)]
@@ -88,10 +87,10 @@ def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Colle
             "nothing is removed: none of the stored tests exists: delete the folder "
             f"{folder}, or name another one with --baselines"
         )
-    # Facts go with any of them; where no machine has runs, with one of no name.
+    # Invariants are pruned with any machine; if no machine has runs, with one of no name.
     for fingerprint in _machines(folder, only) or ["none"]:
-        parts = listing.machine(folder, fingerprint).parts
-        BaselineStore(folder, fingerprint, parts).prune(keep | set(collected.keys))
+        store = BaselineStore(folder, fingerprint, machine_parts(folder, fingerprint))
+        store.prune(keep | set(collected.keys))
 
 
 def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:

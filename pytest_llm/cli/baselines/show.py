@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.baselines import full_name, listing
+from pytest_llm.baselines import full_name
+from pytest_llm.baselines.store import fingerprints, machine_files, machine_parts, portable_files
 from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import TEST_HELP, described, folder_of, wanted
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pytest_llm.baselines import Recorded, RecordedInvariants, Series
+    from pytest_llm.baselines import RecordedInvariants, RecordedRuns, Series
     from pytest_llm.records import JSON, TestKey
 
 _TEXT = command.Text(
@@ -32,6 +33,14 @@ _TEXT = command.Text(
     statuses="0; 1 if nothing is stored of what was asked for",
     example="pytest-llm baselines show test_speed::test_generation",
 )
+
+
+class _Machine(NamedTuple):
+    """A machine, and what was recorded on it of the tests asked for."""
+
+    fingerprint: str
+    parts: Mapping[str, JSON]
+    tests: Mapping[TestKey, RecordedRuns]
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
@@ -49,9 +58,10 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
 def run(arguments: argparse.Namespace) -> command.Answer:
     """Show what is stored of the tests and machines asked for."""
     folder, tests = folder_of(arguments), arguments.tests
-    found = [_only(each, tests) for each in _machines(folder, arguments.machine)]
+    found = [_machine(folder, each, tests) for each in _fingerprints(folder, arguments.machine)]
     machines = [each for each in found if each.tests]
-    invariants = {key: each for key, each in listing.invariants(folder).items() if wanted(key, tests)}
+    stored = portable_files(folder).everything()
+    invariants = {key: each for key, each in stored.items() if wanted(key, tests)}
     document = {
         "folder": str(folder),
         "machines": [_machine_document(each) for each in machines],
@@ -68,16 +78,17 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     return command.Answer(0, lines, document)
 
 
-def _machines(folder: Path, asked: str | None) -> list[listing.Machine]:
-    known = listing.fingerprints(folder)
+def _fingerprints(folder: Path, asked: str | None) -> list[str]:
+    known = fingerprints(folder)
     if asked is not None and known and asked not in known:
         raise UnknownNameError("machine", asked, known)
-    return [listing.machine(folder, each) for each in known if asked in (None, each)]
+    return [each for each in known if asked in (None, each)]
 
 
-def _only(machine: listing.Machine, tests: Sequence[str]) -> listing.Machine:
-    found = {key: test for key, test in machine.tests.items() if wanted(key, tests)}
-    return listing.Machine(machine.fingerprint, machine.parts, found)
+def _machine(folder: Path, fingerprint: str, tests: Sequence[str]) -> _Machine:
+    stored = machine_files(folder, fingerprint).everything()
+    found = {key: test for key, test in stored.items() if wanted(key, tests)}
+    return _Machine(fingerprint, machine_parts(folder, fingerprint), found)
 
 
 def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
@@ -88,7 +99,7 @@ def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
     return f"nothing is stored in {folder}: record runs with pytest --llm-bench --llm-update-baselines=append"
 
 
-def _machine_lines(machine: listing.Machine) -> list[str]:
+def _machine_lines(machine: _Machine) -> list[str]:
     lines = [f"machine {machine.fingerprint}: {described(machine.parts)}"]
     for key, test in machine.tests.items():
         rows = [_row(name, each) for name, series in test.metrics.items() for each in _by_note(series)]
@@ -152,7 +163,7 @@ def _fact(name: str, value: JSON) -> str:
     return f"{name} {text if len(text) <= 40 else f'{text[:39]}…'}"
 
 
-def _machine_document(machine: listing.Machine) -> dict[str, Any]:
+def _machine_document(machine: _Machine) -> dict[str, Any]:
     return {
         "fingerprint": machine.fingerprint,
         "parts": dict(machine.parts),
@@ -160,10 +171,10 @@ def _machine_document(machine: listing.Machine) -> dict[str, Any]:
     }
 
 
-def _test_document(key: TestKey, test: Recorded) -> dict[str, Any]:
+def _test_document(key: TestKey, test: RecordedRuns) -> dict[str, Any]:
     return {
         "key": encode(key),
-        "conditions": dict(vars(test.conditions)),
+        "conditions": encode(test.conditions),
         "metrics": {name: _series_document(series) for name, series in test.metrics.items()},
     }
 
@@ -175,14 +186,9 @@ def _series_document(series: Series) -> dict[str, Any]:
         "unit": series.unit,
         "value": centre,
         "spread": spread,
-        "runs": [each.plain() for each in series.runs],
+        "runs": encode(series.runs),
     }
 
 
 def _invariants_document(key: TestKey, invariants: RecordedInvariants) -> Mapping[str, Any]:
-    return {
-        "key": encode(key),
-        "conditions": dict(vars(invariants.conditions)),
-        "invariants": dict(invariants.invariants),
-        "provenance": dict(vars(invariants.provenance)),
-    }
+    return {"key": encode(key), **encode(invariants)}

@@ -53,17 +53,18 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(pytest_llm.__file__).parents
 WRITER = f"""
 import os, sys
 from pathlib import Path
-from pytest_llm.baselines import BaselineStore, Conditions, Entry
-from pytest_llm.records import Provenance
-from pytest_llm.records import TestKey
+from pytest_llm.baselines import BaselineStore, Conditions, RecordedRuns, Series
+from pytest_llm.records import Provenance, StoredRun, TestKey
 
 store = BaselineStore(Path(sys.argv[1]), {FINGERPRINT!r}, {MACHINE!r})
 log = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 conditions = Conditions("5" * 64, "llama-cpp-python", {{}}, {{}})
 for line in sys.stdin:
     module, test, value = line.split()
-    new = Entry(TestKey(module, test), conditions, Provenance(), {{{SPEED!r}: float(value)}})
-    done = store.update([new], "append")
+    new = RecordedRuns(
+        conditions, {{{SPEED!r}: Series("tok/s", (StoredRun(float(value), Provenance()),))}}
+    )
+    done = store.update([(TestKey(module, test), new)], "append")
     assert not done.refused
     os.write(log, line.encode())
 """

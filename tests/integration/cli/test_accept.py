@@ -142,7 +142,7 @@ def test_a_test_that_drifted_is_stored_but_for_what_drifted(baselines: Command) 
     drifted = Test(speed=101.0, gated=False, outcome="failed", invariants=now, stored_facts=before)
     status, out = baselines("accept", baselines.file(results_of(drifted, hours=1)))
     assert status == 1
-    assert f"not stored: {NAME}, resolved: another value is stored: replace it" in out
+    assert f"not stored: {NAME}, effective_options: another value is stored: replace it" in out
     assert speeds(baselines) == [100.0, 101.0]
 
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import main
+from pytest_llm.reports import REPORTS
 
 from .things import Test, results_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pytest_llm.reports.document import Results
 
 
 def report(path: Path, document: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -49,6 +52,39 @@ def test_a_file_that_says_otherwise_is_found_out(
     assert f"not what its series say: {document['tests'][0]['nodeid']}: {place}" in out
 
 
+def test_a_registered_report_is_printed_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(REPORTS, "_parts", dict(REPORTS))
+    REPORTS.register("names", f"{__name__}:names")
+    document = results_of(Test(), Test("test_other"))
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert main(["report", str(path), "--format", "names"]) == 0
+    assert capsys.readouterr().out == "test_chat, test_other\n"
+    assert main(["report", str(path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == document
+    assert main(["report", str(path), "--format", "name"]) == 2
+    assert "unknown report 'name': did you mean names?" in capsys.readouterr().err
+
+
+def names(results: Results) -> str:
+    return ", ".join(test.key.name for test in results.tests)
+
+
+def test_no_other_report_is_made_of_a_file_that_says_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = results_of(Test())
+    document["tests"][0]["metrics"]["load_time"]["value"] = 9.0
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    assert main(["report", str(path), "--format", "json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"{path}: {document['tests'][0]['nodeid']}: load_time: not what its series say" in err
+
+
 DRIFTED = Test(
     invariants={"effective_options": {"flash_attn": "on"}},
     stored_facts={"effective_options": {"flash_attn": "off"}},
@@ -58,7 +94,7 @@ DRIFTED = Test(
 def test_drift_follows_from_the_facts_in_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = results_of(DRIFTED)
     drift = document["tests"][0]["drift"]
-    assert (drift["verdict"], drift["stored"]["build"]) == ("drift", "llama-cpp-python 0.3.35")
+    assert (drift["verdict"], drift["stored"]["provenance"]["build"]) == ("drift", "llama-cpp-python 0.3.35")
     status, out = report(tmp_path / "r.json", document, capsys)
     assert status == 0
     assert "  drift" in out

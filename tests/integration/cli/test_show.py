@@ -66,7 +66,7 @@ def test_json_gives_every_run_and_fact(baselines: Command) -> None:
     assert test["conditions"]["load_options"]["n_ctx"] == 4096
     speed = test["metrics"][SPEED]
     assert [run["value"] for run in speed["runs"]] == pytest.approx([80.0, 125.0])
-    assert speed["runs"][1]["recorded"] == "2026-01-02T04:04:05+00:00"
+    assert speed["runs"][1]["provenance"]["recorded"] == "2026-01-02T04:04:05+00:00"
     assert (speed["unit"], speed["value"]) == ("tok/s", pytest.approx(100.0))
     (invariants,) = document["invariants"]
     assert invariants["invariants"] == {"weights_bytes": 91_000_000, "greedy_output": [1, 2]}
@@ -76,8 +76,8 @@ def test_facts_are_told_in_short(baselines: Command) -> None:
     invariants = {"greedy_output": "x" * 100, "effective_options": {"a": 1, "b": 2}, "token_ids": [1]}
     baselines.accept(100.0, invariants=invariants)
     assert baselines("show")[1].splitlines()[-1] == (
-        f"  {MODULE}::test_chat: greedy_output {'x' * 39}…, resolved of 2 values, 1 value of token_ids "
-        "(llama-cpp-python 0.3.36, 2026-01-02)"
+        f"  {MODULE}::test_chat: effective_options of 2 values, greedy_output {'x' * 39}…, "
+        "1 value of token_ids (llama-cpp-python 0.3.36, 2026-01-02)"
     )
 
 
@@ -123,7 +123,7 @@ def test_a_value_of_zero_has_no_mean_and_is_shown(baselines: Command) -> None:
     document = results_of(Test())
     (run,) = document["runs"].values()
     (test,) = document["tests"]
-    run["sessions"][0]["series"]["peak_ram"] = {"values": [0.0], "tokens": 1}
+    run["sessions"][0]["series"]["peak_ram"] = {"values": [0.0], "tokens": 1, "note": ""}
     test["metrics"]["peak_ram"] = {
         **test["metrics"]["load_time"],
         "value": 0.0,
@@ -151,16 +151,12 @@ def test_a_file_where_the_folder_should_be_is_one_line(baselines: Command) -> No
     assert line == f"--baselines: {baselines.folder / 'mine'} is not a folder; name another"
 
 
-def test_baselines_of_an_old_version_without_dates_are_shown(baselines: Command) -> None:
+def test_a_run_without_a_date_and_a_build_is_shown(baselines: Command) -> None:
     baselines.accept(100.0)
-    (path,) = baselines.baselines.glob("portable/*.json")
-    path.unlink()
     (path,) = baselines.baselines.glob("machines/*/*.json")
     old = json.loads(path.read_bytes())
-    old["schema_version"] = 0
-    for metric in old["tests"]["test_chat"]["metrics"].values():
-        metric.pop("unit")
-        metric["runs"] = [run["value"] for run in metric["runs"]]
+    for run in old["tests"]["test_chat"]["metrics"][SPEED]["runs"]:
+        run["provenance"] |= {"recorded": "", "build": ""}
     baselines.rewrite(path, old)
     line = next(line for line in baselines("show")[1].splitlines() if SPEED in line)
     assert line.split() == [SPEED, "1", "run", "100.0", "tok/s", "undated"]

@@ -25,7 +25,9 @@ from pytest_llm.records import (
     Workload,
 )
 from pytest_llm.records.metrics import METRICS
-from pytest_llm.reports import results
+from pytest_llm.records.serialization import encode
+from pytest_llm.reports.document import Machine
+from pytest_llm.reports.results import results_of as make_results
 from pytest_llm.stats.sequential import rule_for
 from pytest_llm.stats.summary import summarize_all
 from tests.bare import BUILD, RUN
@@ -109,9 +111,12 @@ def results_of(
 ) -> dict[str, Any]:
     """Return what a results file holds that was begun some hours after ``START``."""
     started = START + timedelta(hours=hours)
-    machine = {"fingerprint": fingerprint, **PARTS, "qualified": None}
+    parts: dict[str, Any] = PARTS
+    machine = Machine(fingerprint, **parts, qualified=None)
     rule = rule_for("normal", family)
-    return results.document([each.finding(version) for each in tests], started, started, machine, rule)
+    results = make_results([each.finding(version) for each in tests], started, started, machine, rule)
+    found: dict[str, Any] = encode(results)
+    return found
 
 
 class Command:

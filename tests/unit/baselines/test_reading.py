@@ -18,17 +18,15 @@ from hypothesis import strategies as st
 from pytest_llm.baselines import (
     BaselineStore,
     Conditions,
-    Entry,
-    Found,
-    FoundFacts,
-    InvariantsEntry,
     Missing,
+    RecordedInvariants,
+    RecordedRuns,
     Refusal,
-    document,
+    Series,
+    file_format,
 )
-from pytest_llm.baselines.migrations import MIGRATIONS, VERSION
 from pytest_llm.errors import BaselineError
-from pytest_llm.records import Provenance, TestKey
+from pytest_llm.records import Provenance, StoredInvariants, StoredRun, TestKey, metrics
 
 from . import things
 from .things import (
@@ -45,7 +43,6 @@ from .things import (
     files_in,
     portable_file_of,
     rewrite,
-    sealed,
 )
 
 if TYPE_CHECKING:
@@ -158,7 +155,7 @@ def test_json_that_is_no_object_is_told(file: Path, data: str) -> None:
             f"$.tests.{NAME}.metrics.{SPEED}.runs[0]:",
         ),
         (
-            ("tests", NAME, "metrics", SPEED, "runs", 0, "recorded"),
+            ("tests", NAME, "metrics", SPEED, "runs", 0, "provenance", "recorded"),
             "today",
             f"$.tests.{NAME}.metrics.{SPEED}",
         ),
@@ -206,7 +203,7 @@ def test_more_runs_than_are_ever_kept_are_out_of_shape(file: Path) -> None:
         (VALUE, 118),
         (("machine", "cores"), 4),
         (("tests", NAME, "conditions", "load_options", "n_threads"), 4),
-        (("tests", NAME, "metrics", SPEED, "runs", 0, "build"), "llama-cpp-python 0.3.37"),
+        (("tests", NAME, "metrics", SPEED, "runs", 0, "provenance", "build"), "llama-cpp-python 0.3.37"),
         (("tests", NAME, "metrics", SPEED, "unit"), "tok/min"),
         (("digest",), "0" * 32),
     ],
@@ -227,7 +224,7 @@ def test_a_file_without_a_digest_is_refused(file: Path) -> None:
 
 def test_layout_alone_may_change(file: Path) -> None:
     write(file, json.loads(file.read_text(encoding="utf-8")))
-    assert isinstance(a_store(file.parents[2]).look_up(KEY, SPEED, CONDITIONS), Found)
+    assert not isinstance(a_store(file.parents[2]).look_up(KEY, SPEED, CONDITIONS), Missing)
 
 
 def test_a_name_that_is_there_twice_is_refused(file: Path) -> None:
@@ -251,15 +248,15 @@ def test_a_file_from_the_future_says_to_upgrade(file: Path, version: int) -> Non
 
 def test_a_file_that_is_too_large_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = file.stat().st_size
-    monkeypatch.setattr(document, "MAX_BYTES", size)
+    monkeypatch.setattr(file_format, "MAX_BYTES", size)
     assert a_store(file.parents[2]).recorded(MODULE)
-    monkeypatch.setattr(document, "MAX_BYTES", size - 1)
+    monkeypatch.setattr(file_format, "MAX_BYTES", size - 1)
     assert refusal(file) == f"has more than {size - 1} bytes: these are no baselines; {AGAIN}"
 
 
 def test_a_file_that_would_be_too_large_is_not_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = file.read_bytes()
-    monkeypatch.setattr(document, "MAX_BYTES", len(before))
+    monkeypatch.setattr(file_format, "MAX_BYTES", len(before))
     with pytest.raises(BaselineError, match=r"would have \d+ bytes, more than \d+: split the test module$"):
         a_store(file.parents[2]).update([entry(recorded=LATER)], "append")
     assert file.read_bytes() == before
@@ -307,7 +304,7 @@ def test_a_portable_file_is_guarded_in_the_same_way(tmp_path: Path) -> None:
         whole = file.read_bytes()
         write(file, changed(file, *path, to=value))
         for read in (
-            lambda: store.look_up_facts(KEY, CONDITIONS),
+            lambda: store.look_up_invariants(KEY, CONDITIONS),
             lambda: store.update_invariants([invariants_entry({"a": 1})], "replace"),
         ):
             with pytest.raises(BaselineError) as caught:
@@ -324,24 +321,26 @@ def test_a_unit_that_is_another_now_is_told_and_not_appended_to(file: Path) -> N
     refused = store.update([entry()], "append").refused
     assert refused == (Refusal(KEY, "recorded in 'tok/min', now in 'tok/s': replace it", SPEED),)
     store.update([entry()], "replace")
-    assert isinstance(store.look_up(KEY, SPEED, CONDITIONS), Found)
+    assert not isinstance(store.look_up(KEY, SPEED, CONDITIONS), Missing)
 
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
         (
-            replace(entry(), provenance=replace(PROVENANCE, recorded="today")),
+            entry(recorded="today"),
             r"recorded: 'today' does not match",
         ),
         (
-            replace(entry(), conditions=replace(CONDITIONS, model_sha256="5")),
+            entry(conditions=replace(CONDITIONS, model_sha256="5")),
             r"model_sha256: '5' does not match",
         ),
         (entry({SPEED: 1e301}), r"value: 1e\+301 is greater than the maximum"),
     ],
 )
-def test_what_could_not_be_read_again_is_not_written(file: Path, wrong: Entry, told: str) -> None:
+def test_what_could_not_be_read_again_is_not_written(
+    file: Path, wrong: tuple[TestKey, RecordedRuns], told: str
+) -> None:
     before = file.read_bytes()
     with pytest.raises(BaselineError, match=told):
         a_store(file.parents[2]).update([wrong], "replace")
@@ -349,99 +348,11 @@ def test_what_could_not_be_read_again_is_not_written(file: Path, wrong: Entry, t
     assert files_in(file.parent) == [file.name]
 
 
-# ── older versions ───────────────────────────────────────────────────────────────────────────────
-
-
-def version_0() -> dict[str, Any]:
-    conditions = {
-        "model_sha256": CONDITIONS.model_sha256,
-        "engine": CONDITIONS.engine,
-        "load_options": dict(CONDITIONS.load_options),
-        "workload": dict(CONDITIONS.workload),
-    }
-    metrics = {SPEED: {"runs": [118.2, 117]}, "load_time": {"runs": [0.5]}}
-    return sealed(
-        {
-            "schema_version": 0,
-            "module": MODULE,
-            "machine": dict(MACHINE),
-            "tests": {NAME: {"conditions": conditions, "metrics": metrics}},
-        }
+def test_a_file_older_than_any_release_is_refused(file: Path) -> None:
+    write(file, {"schema_version": 0, "anything": "else"})
+    assert refusal(file) == (
+        "is of version 0, this plugin reads from 1 on: delete it and accept the results again"
     )
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    file_of(tmp_path).parent.mkdir(parents=True)
-    write(file_of(tmp_path), version_0())
-    return file_of(tmp_path)
-
-
-def test_every_older_version_has_a_migration() -> None:
-    assert sorted(MIGRATIONS) == list(range(VERSION))
-
-
-def test_an_old_file_is_read_with_empty_provenance_and_left_as_it_is(old: Path) -> None:
-    before = old.read_bytes()
-    found = a_store(old.parents[2]).look_up(KEY, SPEED, CONDITIONS)
-    assert isinstance(found, Found)
-    assert [run.value for run in found.runs] == [118.2, 117.0]
-    assert {run.provenance for run in found.runs} == {Provenance()}
-    assert old.read_bytes() == before
-
-
-def test_an_old_file_is_stored_as_the_newest_version_with_the_next_run(old: Path) -> None:
-    store = a_store(old.parents[2])
-    store.update([entry()], "append")
-    written = json.loads(old.read_text(encoding="utf-8"))
-    assert written["schema_version"] == VERSION
-    speed = written["tests"][NAME]["metrics"][SPEED]
-    assert speed["unit"] == "tok/s"
-    assert [(run["value"], run["plugin"]) for run in speed["runs"]] == [
-        (118.2, ""),
-        (117, ""),
-        (118.2, "0.1.0"),
-    ]
-    assert written["tests"][NAME]["metrics"]["load_time"]["unit"] == "s"
-
-
-def test_an_old_portable_file_is_read_too(tmp_path: Path) -> None:
-    found = version_0()
-    del found["machine"]
-    test = found["tests"][NAME]
-    test["invariants"] = {"a": 1}
-    del test["metrics"]
-    portable_file_of(tmp_path).parent.mkdir(parents=True)
-    rewrite(portable_file_of(tmp_path), found)
-    invariants = a_store(tmp_path).look_up_facts(KEY, CONDITIONS)
-    assert invariants == FoundFacts({"a": 1}, Provenance(), CONDITIONS)
-
-
-def test_an_old_file_that_was_edited_is_refused(old: Path) -> None:
-    write(old, changed(old, "tests", NAME, "metrics", SPEED, "runs", 0, to=119.2))
-    assert refusal(old) == f"was edited by hand or damaged: {AGAIN}"
-
-
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        (("tests",), None),
-        (("tests",), [1]),
-        (("tests", NAME), 1),
-        (("tests", NAME, "metrics", SPEED, "runs"), 5),
-        (("tests", NAME, "metrics"), [1]),
-        (("tests", NAME, "metrics", SPEED), {}),
-        (("tests", NAME, "metrics"), {"speed": {"runs": [1]}}),
-    ],
-)
-def test_an_old_file_of_another_shape_is_refused(old: Path, path: tuple[str, ...], value: Any) -> None:
-    rewrite(old, changed(old, *path, to=value))
-    assert refusal(old).startswith("is not of version 0 (")
-
-
-def test_an_old_file_with_values_that_cannot_be_is_refused(old: Path) -> None:
-    rewrite(old, changed(old, "tests", NAME, "metrics", SPEED, "runs", 0, to=0))
-    assert "runs[0].value: 0 is less than or equal to the minimum of 0" in refusal(old)
 
 
 # ── any content, any damage ──────────────────────────────────────────────────────────────────────
@@ -472,76 +383,46 @@ VALUES = st.dictionaries(
     st.floats(min_value=5e-324, max_value=1e300),
     min_size=1,
 )
-ENTRIES = st.builds(Entry, KEYS, ANY_CONDITIONS, PROVENANCES, VALUES)
-FACTS_ENTRIES = st.builds(
-    InvariantsEntry, KEYS, ANY_CONDITIONS, PROVENANCES, st.dictionaries(WORDS, FACTS, min_size=1, max_size=3)
+
+
+def one_run(values: dict[str, float], provenance: Provenance) -> dict[str, Series]:
+    return {
+        name: Series(metrics.find(name).unit.base, (StoredRun(value, provenance),))
+        for name, value in values.items()
+    }
+
+
+RUNS = st.builds(RecordedRuns, ANY_CONDITIONS, st.builds(one_run, VALUES, PROVENANCES))
+INVARIANTS = st.builds(
+    RecordedInvariants, ANY_CONDITIONS, st.dictionaries(WORDS, FACTS, min_size=1, max_size=3), PROVENANCES
 )
 
 
-@given(st.lists(ENTRIES, min_size=1, max_size=4, unique_by=lambda entry: entry.key))
-def test_any_run_survives_being_stored(entries: list[Entry]) -> None:
+@given(st.dictionaries(KEYS, RUNS, min_size=1, max_size=4))
+def test_any_run_survives_being_stored(entries: dict[TestKey, RecordedRuns]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        done = BaselineStore(Path(folder), FINGERPRINT, MACHINE).update(entries, "new")
+        done = BaselineStore(Path(folder), FINGERPRINT, MACHINE).update(entries.items(), "new")
         assert not done.refused
         store = BaselineStore(Path(folder), FINGERPRINT, MACHINE)
-        for each in entries:
-            for metric, value in each.values.items():
-                found = store.look_up(each.key, metric, each.conditions)
-                assert isinstance(found, Found)
-                assert found.conditions == each.conditions
-                assert [(run.value, run.provenance) for run in found.runs] == [(value, each.provenance)]
-        assert store.unknown([]) == sorted(
-            (each.key for each in entries), key=lambda key: (key.module, key.name, key.parameters)
-        )
+        for key, test in entries.items():
+            assert store.recorded(key.module)[key] == test
+            for metric, series in test.metrics.items():
+                assert store.look_up(key, metric, test.conditions) == series.runs
+        assert store.unknown([]) == sorted(entries, key=lambda key: (key.module, key.name, key.parameters))
         before = {name: Path(folder, name).read_bytes() for name in files_in(Path(folder))}
-        store.update(entries, "replace")
+        store.update(entries.items(), "replace")
         assert {name: Path(folder, name).read_bytes() for name in files_in(Path(folder))} == before
 
 
-@given(st.lists(FACTS_ENTRIES, min_size=1, max_size=4, unique_by=lambda entry: entry.key))
-def test_any_facts_survive_being_stored(entries: list[InvariantsEntry]) -> None:
+@given(st.dictionaries(KEYS, INVARIANTS, min_size=1, max_size=4))
+def test_any_invariants_survive_being_stored(entries: dict[TestKey, RecordedInvariants]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        assert not BaselineStore(Path(folder), FINGERPRINT, MACHINE).update_invariants(entries, "new").refused
+        done = BaselineStore(Path(folder), FINGERPRINT, MACHINE).update_invariants(entries.items(), "new")
+        assert not done.refused
         store = BaselineStore(Path(folder), FINGERPRINT, MACHINE)
-        for each in entries:
-            found = store.look_up_facts(each.key, each.conditions)
-            assert found == FoundFacts(each.invariants, each.provenance, each.conditions)
-
-
-@given(
-    st.lists(KEYS, min_size=1, max_size=3, unique=True),
-    st.dictionaries(
-        st.sampled_from([SPEED, "load_time"]),
-        st.lists(st.floats(min_value=1e-9, max_value=1e9), min_size=1, max_size=20),
-        min_size=1,
-    ),
-    ANY_CONDITIONS,
-)
-def test_any_old_file_migrates_and_is_stored_as_the_newest(
-    keys: list[TestKey], runs: dict[str, list[float]], conditions: Conditions
-) -> None:
-    keys = [replace(key, module=MODULE) for key in keys]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        file_of(folder).parent.mkdir(parents=True)
-        tests = {
-            f"{key.name}[{key.parameters}]" if key.parameters else key.name: {
-                "conditions": dict(vars(conditions)),
-                "metrics": {metric: {"runs": values} for metric, values in runs.items()},
-            }
-            for key in keys
-        }
-        rewrite(file_of(folder), {"schema_version": 0, "module": MODULE, "machine": MACHINE, "tests": tests})
-        read = dict(a_store(folder).recorded(MODULE))
-        assert set(read) == set(keys)
-        for test in read.values():
-            assert {m: [run.value for run in s.runs] for m, s in test.metrics.items()} == runs
-        a_store(folder).update([entry(key=TestKey(MODULE, "x"))], "replace")
-        stored = dict(a_store(folder).recorded(MODULE))
-        stored.pop(TestKey(MODULE, "x"))
-        read.pop(TestKey(MODULE, "x"), None)
-        assert stored == read
-        assert json.loads(file_of(folder).read_bytes())["schema_version"] == VERSION
+        for key, test in entries.items():
+            found = store.look_up_invariants(key, test.conditions)
+            assert found == StoredInvariants(test.invariants, test.provenance)
 
 
 def refused_or_harmless(whole: bytes, damaged: bytes, read: Callable[[bytes], object]) -> None:
@@ -554,7 +435,7 @@ def refused_or_harmless(whole: bytes, damaged: bytes, read: Callable[[bytes], ob
 
 
 def parse(data: bytes) -> object:
-    return document.parse(data, "machine", Path("x.json"))
+    return file_format.parse(data, file_format.MACHINE, Path("x.json"))
 
 
 @pytest.fixture(scope="module")
@@ -603,15 +484,6 @@ def test_any_bytes_are_refused(data: bytes) -> None:
         parse(data)
 
 
-def test_damage_of_an_old_file_is_refused_or_harmless() -> None:
-    whole = json.dumps(version_0()).encode()
-    for position in range(len(whole)):
-        for bit in (0x01, 0x10):
-            damaged = bytearray(whole)
-            damaged[position] ^= bit
-            refused_or_harmless(whole, bytes(damaged), parse)
-
-
 def test_the_shape_and_the_provenance_agree(file: Path) -> None:
     stored = json.loads(file.read_text(encoding="utf-8"))["tests"][NAME]["metrics"][SPEED]["runs"][0]
-    assert stored == {"value": 118.2, **vars(PROVENANCE)}
+    assert stored == {"value": 118.2, "note": "", "provenance": vars(PROVENANCE)}

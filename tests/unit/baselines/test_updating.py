@@ -12,11 +12,8 @@ import pytest
 from pytest_llm.baselines import (
     BaselineStore,
     Conditions,
-    Entry,
-    Found,
-    FoundFacts,
-    InvariantsEntry,
     Missing,
+    RecordedRuns,
     Refusal,
     Updated,
 )
@@ -24,6 +21,7 @@ from pytest_llm.errors import BaselineError
 from pytest_llm.records import (
     LoadOptions,
     Provenance,
+    StoredInvariants,
     TestKey,
 )
 from tests.bare import RUN, SUBJECT
@@ -71,29 +69,27 @@ def test_every_mode_stores_what_was_never_stored(store: BaselineStore, mode: Mod
     done = store.update([entry()], mode)
     assert done == Updated(written=((KEY, SPEED),))
     found = store.look_up(KEY, SPEED, CONDITIONS)
-    assert isinstance(found, Found)
-    assert found.conditions == CONDITIONS
-    assert [(run.value, run.provenance) for run in found.runs] == [(118.2, PROVENANCE)]
+    assert not isinstance(found, Missing)
+    assert store.recorded(MODULE)[KEY].conditions == CONDITIONS
+    assert [(run.value, run.provenance) for run in found] == [(118.2, PROVENANCE)]
 
 
-def test_how_a_value_was_read_is_kept_beside_it_and_nowhere_else(
-    store: BaselineStore, tmp_path: Path
-) -> None:
-    vram = replace(entry({SPEED: 118.2, "peak_vram": 6e9}), notes={"peak_vram": "per process"})
+def test_how_a_value_was_read_is_kept_beside_it(store: BaselineStore, tmp_path: Path) -> None:
+    vram = entry({SPEED: 118.2, "peak_vram": 6e9}, notes={"peak_vram": "per process"})
     store.update([vram], "new")
     told = {
         metric: [run.note for run in series.runs]
         for metric, series in a_store(tmp_path).recorded(MODULE)[KEY].metrics.items()
     }
     assert told == {SPEED: [""], "peak_vram": ["per process"]}
-    assert file_of(tmp_path).read_text(encoding="utf-8").count('"note"') == 1
+    assert file_of(tmp_path).read_text(encoding="utf-8").count('"note": "per process"') == 1
 
 
 def test_new_adds_metrics_without_runs_and_refuses_those_with(store: BaselineStore) -> None:
     store.update([entry()], "new")
     done = store.update([entry({SPEED: 1.0, "load_time": 2.0})], "new")
     assert done.written == ((KEY, "load_time"),)
-    assert done.refused == (Refusal(KEY, "has 1 of them already: append or replace", SPEED),)
+    assert done.refused == (Refusal(KEY, "has 1 of them already: append or replace", SPEED, stored=True),)
     assert values(store) == [118.2]
     assert values(store, "load_time") == [2.0]
 
@@ -124,14 +120,16 @@ def test_a_run_that_is_stored_already_is_not_counted_twice(store: BaselineStore)
 @pytest.mark.parametrize(
     "other",
     [
-        replace(entry(), provenance=replace(PROVENANCE, recorded=LATER)),
-        replace(entry(), provenance=replace(PROVENANCE, build="llama-cpp-python 0.3.35")),
-        replace(entry(), provenance=replace(PROVENANCE, llama_cpp_commit="4df29be")),
+        entry(recorded=LATER),
+        entry(provenance=replace(PROVENANCE, build="llama-cpp-python 0.3.35")),
+        entry(provenance=replace(PROVENANCE, llama_cpp_commit="4df29be")),
         entry({SPEED: 118.3}),
     ],
     ids=["another time", "another version", "another commit", "another value"],
 )
-def test_a_run_that_differs_in_anything_is_another_one(store: BaselineStore, other: Entry) -> None:
+def test_a_run_that_differs_in_anything_is_another_one(
+    store: BaselineStore, other: tuple[TestKey, RecordedRuns]
+) -> None:
     store.update([entry()], "append")
     store.update([other], "append")
     assert len(values(store)) == 2
@@ -202,7 +200,7 @@ def test_values_that_cannot_be_refuse_the_entry_and_keep_what_is_there(
 
 
 def test_an_entry_without_values_is_refused(store: BaselineStore) -> None:
-    done = store.update([Entry(KEY, CONDITIONS, PROVENANCE, {})], "replace")
+    done = store.update([entry({})], "replace")
     assert done.refused == (Refusal(KEY, "has no values"),)
 
 
@@ -280,7 +278,7 @@ def test_a_new_run_changes_only_its_own_lines_and_the_digest(store: BaselineStor
     before = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
     store.update([entry(recorded=LATER)], "append")
     after = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
-    assert len(after) - len(before) == 7
+    assert len(after) - len(before) == 10
     gone = [line for line in before if line not in after]
     assert [line.split(":")[0].strip() for line in gone] == ['"digest"']
 
@@ -308,7 +306,7 @@ def test_unknown_tests_are_listed_and_pruned_from_runs_and_facts(
     assert store.prune([KEY]) == [renamed, with_facts, OTHER_KEY]
     assert store.unknown([KEY]) == []
     assert set(store.recorded(MODULE)) == {KEY}
-    assert isinstance(store.look_up_facts(KEY, CONDITIONS), FoundFacts)
+    assert isinstance(store.look_up_invariants(KEY, CONDITIONS), StoredInvariants)
     assert files_in(tmp_path) == [f"machines/{FINGERPRINT}/{MODULE}.json", f"portable/{MODULE}.json"]
 
 
@@ -346,8 +344,8 @@ def test_facts_are_found_as_they_were_stored(tmp_path: Path, mode: Mode) -> None
     }
     done = a_store(tmp_path, "one").update_invariants([invariants_entry(invariants)], mode)
     assert done == Updated(written=((KEY, "effective_options"), (KEY, "tokens"), (KEY, "x")))
-    found = a_store(tmp_path, "two").look_up_facts(KEY, CONDITIONS)
-    assert found == FoundFacts(invariants, PROVENANCE, CONDITIONS)
+    found = a_store(tmp_path, "two").look_up_invariants(KEY, CONDITIONS)
+    assert found == StoredInvariants(invariants, PROVENANCE)
     assert portable_file_of(tmp_path).is_file()
 
 
@@ -357,8 +355,8 @@ def test_new_facts_are_added_equal_ones_stay_others_are_refused(store: BaselineS
     done = store.update_invariants([invariants_entry({"a": 1, "b": [1, 3], "c": "new"})], mode)
     assert done.written == ((KEY, "c"),)
     assert done.refused == (Refusal(KEY, "another value is stored: replace it", "b"),)
-    found = store.look_up_facts(KEY, CONDITIONS)
-    assert isinstance(found, FoundFacts)
+    found = store.look_up_invariants(KEY, CONDITIONS)
+    assert isinstance(found, StoredInvariants)
     assert found.invariants == {"a": 1, "b": [1, 2], "c": "new"}
 
 
@@ -372,8 +370,8 @@ def test_a_fact_of_parts_grows_by_new_ones_unless_an_old_one_is_another(
     assert grown == Updated(written=((KEY, "effective_options"),))
     done = store.update_invariants([invariants_entry({"effective_options": {"a": 9, "d": 4}})], mode)
     assert done.refused == (Refusal(KEY, "another value is stored: replace it", "effective_options"),)
-    found = store.look_up_facts(KEY, CONDITIONS)
-    assert isinstance(found, FoundFacts)
+    found = store.look_up_invariants(KEY, CONDITIONS)
+    assert isinstance(found, StoredInvariants)
     assert found.invariants == {"effective_options": {"a": 1, "b": 2, "c": 3}}
 
 
@@ -391,8 +389,8 @@ def test_how_clear_greedy_tokens_were_stays_as_it_was_recorded_with_them(store: 
 def test_replacing_facts_drops_the_old_ones(store: BaselineStore) -> None:
     store.update_invariants([invariants_entry({"a": 1, "b": 2})], "new")
     later = replace(PROVENANCE, plugin="0.2.0")
-    store.update_invariants([replace(invariants_entry({"b": 3}), provenance=later)], "replace")
-    assert store.look_up_facts(KEY, CONDITIONS) == FoundFacts({"b": 3}, later, CONDITIONS)
+    store.update_invariants([invariants_entry({"b": 3}, provenance=later)], "replace")
+    assert store.look_up_invariants(KEY, CONDITIONS) == StoredInvariants({"b": 3}, later)
 
 
 def test_facts_under_other_conditions_are_refused(store: BaselineStore) -> None:
@@ -406,8 +404,8 @@ def test_facts_under_other_conditions_are_refused(store: BaselineStore) -> None:
 def test_facts_compare_as_the_json_that_they_become(store: BaselineStore) -> None:
     store.update_invariants([invariants_entry({"a": (1, (2,))})], "new")
     assert store.update_invariants([invariants_entry({"a": (1, (2,))})], "new") == Updated()
-    found = store.look_up_facts(KEY, CONDITIONS)
-    assert isinstance(found, FoundFacts)
+    found = store.look_up_invariants(KEY, CONDITIONS)
+    assert isinstance(found, StoredInvariants)
     assert found.invariants == {"a": [1, [2]]}
 
 
@@ -417,14 +415,14 @@ def test_facts_that_are_no_json_are_refused(store: BaselineStore, value: Any) ->
     (refusal,) = store.update_invariants([invariants_entry({"b": value, "c": 1})], "replace").refused
     assert refusal.key == KEY
     assert refusal.reason.startswith("is not JSON: ")
-    found = store.look_up_facts(KEY, CONDITIONS)
-    assert isinstance(found, FoundFacts)
+    found = store.look_up_invariants(KEY, CONDITIONS)
+    assert isinstance(found, StoredInvariants)
     assert found.invariants == {"a": 1}
 
 
 def test_an_entry_without_facts_is_refused(store: BaselineStore) -> None:
-    done = store.update_invariants([InvariantsEntry(KEY, CONDITIONS, PROVENANCE, {})], "new")
-    assert done.refused == (Refusal(KEY, "has no facts"),)
+    done = store.update_invariants([invariants_entry({})], "new")
+    assert done.refused == (Refusal(KEY, "has no invariants"),)
 
 
 def test_half_a_character_is_refused_and_what_was_there_stays(store: BaselineStore, tmp_path: Path) -> None:
@@ -446,10 +444,10 @@ def test_conditions_and_provenance_are_made_from_a_run(store: BaselineStore) -> 
     provenance = Provenance.of(run.build, now, "0.1.0")
     assert provenance.recorded == "2026-01-02T03:04:05+02:00"
     assert provenance.build == "llama-cpp-python 0.3.36"
-    store.update([Entry(KEY, conditions, provenance, {SPEED: 1.0})], "new")
-    assert isinstance(store.look_up(KEY, SPEED, Conditions.of(run)), Found)
+    store.update([entry({SPEED: 1.0}, conditions=conditions, provenance=provenance)], "new")
+    assert not isinstance(store.look_up(KEY, SPEED, Conditions.of(run)), Missing)
     newer = replace(run, build=replace(run.build, version="0.3.37", llama_cpp_commit="1234567"))
-    assert isinstance(store.look_up(KEY, SPEED, Conditions.of(newer)), Found)
+    assert not isinstance(store.look_up(KEY, SPEED, Conditions.of(newer)), Missing)
     faster = replace(run, subject=replace(run.subject, load_options=LoadOptions(n_threads=4)))
     missing = store.look_up(KEY, SPEED, Conditions.of(faster))
     assert missing == Missing("recorded with n_threads=2, now 4")

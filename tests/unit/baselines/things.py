@@ -7,8 +7,9 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import BaselineStore, Conditions, Entry, InvariantsEntry
-from pytest_llm.records import Provenance, TestKey
+from pytest_llm.baselines import BaselineStore, Conditions, RecordedInvariants, RecordedRuns, Series
+from pytest_llm.errors import UnknownNameError
+from pytest_llm.records import Provenance, StoredRun, TestKey, metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,15 +43,35 @@ def entry(
     key: TestKey = KEY,
     conditions: Conditions = CONDITIONS,
     recorded: str = PROVENANCE.recorded,
-) -> Entry:
-    provenance = replace(PROVENANCE, recorded=recorded)
-    return Entry(key, conditions, provenance, {SPEED: 118.2} if values is None else values)
+    provenance: Provenance = PROVENANCE,
+    notes: Mapping[str, str] | None = None,
+) -> tuple[TestKey, RecordedRuns]:
+    """One new run of a test."""
+    provenance = replace(provenance, recorded=recorded)
+    series = {
+        name: Series(_unit(name), (StoredRun(value, provenance, (notes or {}).get(name, "")),))
+        for name, value in ({SPEED: 118.2} if values is None else values).items()
+    }
+    return key, RecordedRuns(conditions, series)
+
+
+def _unit(metric: str) -> str:
+    try:
+        return metrics.find(metric).unit.base
+    except UnknownNameError:
+        return ""
 
 
 def invariants_entry(
-    invariants: Mapping[str, Any] | None = None, *, key: TestKey = KEY, conditions: Conditions = CONDITIONS
-) -> InvariantsEntry:
-    return InvariantsEntry(key, conditions, PROVENANCE, invariants or {"weights_bytes": 91_000_000})
+    invariants: Mapping[str, Any] | None = None,
+    *,
+    key: TestKey = KEY,
+    conditions: Conditions = CONDITIONS,
+    provenance: Provenance = PROVENANCE,
+) -> tuple[TestKey, RecordedInvariants]:
+    """New invariants of a test."""
+    new = {"weights_bytes": 91_000_000} if invariants is None else invariants
+    return key, RecordedInvariants(conditions, new, provenance)
 
 
 def turned(items: Mapping[str, JSON]) -> dict[str, JSON]:

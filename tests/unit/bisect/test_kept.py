@@ -8,26 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.bisect.cache import Cache, Unfit, identity
 from pytest_llm.records import Build
-from pytest_llm.reports import results
+from pytest_llm.records.serialization import encode
+from pytest_llm.reports.document import Machine
+from pytest_llm.reports.results import results_of
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TEST = {"nodeid": "test_it.py::test"}
-MACHINE = {
-    "fingerprint": "0123",
-    "cpu": "a CPU",
-    "cores": 2,
-    "memory_gib": 24,
-    "system": "s",
-    "qualified": None,
-}
+MACHINE = Machine("0123", "a CPU", 2, 24, "s", None)
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 
 def document(family: int = 7) -> dict[str, Any]:
-    return results.document([], NOW, NOW, MACHINE, rule_for("quick", family))
+    found: dict[str, Any] = encode(results_of([], NOW, NOW, MACHINE, rule_for("quick", family)))
+    return found
 
 
 def test_what_was_kept_is_there_for_whoever_comes_next(tmp_path: Path) -> None:

@@ -33,10 +33,11 @@ from pytest_llm.records import (
     Workload,
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
-from pytest_llm.records.serialization import decode
-from pytest_llm.reports import reader, results, results_schema
-from pytest_llm.reports.recheck import differences
-from pytest_llm.stats.sequential import Rule, rule_for
+from pytest_llm.reports import results_file
+from pytest_llm.reports.document import Machine, Results
+from pytest_llm.reports.recheck import baseline_checks_of, differences, limits_of, pairs_of, questions_of
+from pytest_llm.reports.results import results_of
+from pytest_llm.stats.sequential import rule_for
 from pytest_llm.stats.summary import summarize_all
 from tests.bare import BUILD, RUN
 
@@ -45,14 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
-MACHINE = {
-    "fingerprint": "abc",
-    "cpu": "a CPU",
-    "cores": 2,
-    "memory_gib": 24,
-    "system": "Linux x86_64",
-    "qualified": None,
-}
+MACHINE = Machine("abc", "a CPU", 2, 24, "Linux x86_64", None)
 LIMITS = (
     Limit(METRICS["generation_tokens_per_second"], 90.0),
     Limit(at_percentile("first_token_latency", 95), 0.3),
@@ -87,13 +81,13 @@ STORED = tuple(
     )
     for value, note in ((120.0, ""), (121.0, ""), (119.0, "as told"), (118.5, ""), (120.5, ""))
 )
-LEFT_OUT = "2 more left out, read in another way: per process"
 GATES = (
     Gate(METRICS["generation_tokens_per_second"], 0.05),
     Gate(at_percentile("first_token_latency", 90), 0.2),
     Gate(METRICS["peak_ram"], 0.05),
 )
 FAMILY = 7
+LEFT_OUT = "2 more left out, read in another way: per process"
 
 OPERATORS = OperatorRun(
     "generation",
@@ -115,9 +109,7 @@ def findings() -> list[Finding]:
     run = a_run()
     speed, latency, memory = GATES
     baseline_checks = (
-        check_stored_runs(
-            run, speed, STORED, FAMILY, left_out="2 more left out, read in another way: per process"
-        ),
+        check_stored_runs(run, speed, STORED, FAMILY, left_out=LEFT_OUT),
         check_stored_runs(run, latency, (), FAMILY, "recorded with n_threads=2, now 4"),
         check_stored_runs(run, memory, (), FAMILY),
     )
@@ -212,12 +204,24 @@ def compared_findings() -> list[Finding]:
     ]
 
 
-def a_document_of_pairs() -> dict[str, Any]:
-    return results.document(compared_findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+def results_of_pairs() -> Results:
+    return results_of(compared_findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
 
 
-def a_document() -> dict[str, Any]:
-    return results.document(findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+def some_results() -> Results:
+    return results_of(findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+
+
+def plain(results: Results) -> dict[str, Any]:
+    """The results as JSON has them."""
+    found: dict[str, Any] = json.loads(results_file.render(results))
+    return found
+
+
+def bare(results: Results) -> Results:
+    """The results without what is computed from the sessions when it is asked for."""
+    runs = {name: replace(run, measurements={}) for name, run in results.runs.items()}
+    return replace(results, runs=runs)
 
 
 def written(document: Any, folder: Path) -> Path:
@@ -228,63 +232,62 @@ def written(document: Any, folder: Path) -> Path:
 
 def test_what_is_written_is_what_the_schema_says_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "results.json"
-    results.write(path, a_document())
-    assert results_schema.read(path) == a_document()
+    results_file.write(path, some_results())
+    assert results_file.read(path) == bare(some_results())
+    assert results_file.read_plain(path) == plain(some_results())
 
 
 def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    results.write(path, a_document())
-    document = results_schema.read(path)
-    runs = reader.runs(document)
-    (test, *_) = document["tests"]
-    again = judge_limits(runs[test["run"]], reader.limits(test))
-    assert {each.limit.metric.name: each.verdict.value for each in again} == {
-        name: entry["limit"]["verdict"] for name, entry in test["metrics"].items() if entry["limit"]
+    results_file.write(path, some_results())
+    results = results_file.read(path)
+    runs, rule = results.runs, results.rule
+    test, gated, _ = results.tests
+    assert test.run is not None
+    assert gated.run is not None
+    assert rule is not None
+    again = judge_limits(runs[test.run], limits_of(test))
+    assert {each.limit.metric.name: each.verdict for each in again} == {
+        name: entry.limit.verdict for name, entry in test.metrics.items() if entry.limit
     }
     for each in again:
         assert each.measurement is not None
-        assert each.measurement.value == test["metrics"][each.limit.metric.name]["value"]
-    _, gated, _ = document["tests"]
-    for gate, stored in reader.gates(gated):
-        found = gated["metrics"][gate.metric.name]["baseline"]
-        screened = check_stored_runs(
-            runs[gated["run"]], gate, stored, document["rule"]["family"], found["reason"]
-        )
-        assert screened.verdict.value == found["verdict"]
-        assert (screened.value, screened.change) == (found["value"], found["change"])
-        assert screened.interval == (found["interval"] and tuple(found["interval"]))
+        assert each.measurement.value == test.metrics[each.limit.metric.name].value
+    for screened in baseline_checks_of(gated, runs[gated.run], rule):
+        found = gated.metrics[screened.gate.metric.name].baseline
+        assert found is not None
+        assert (screened.verdict, screened.interval) == (found.verdict, found.interval)
+        assert (screened.value, screened.change) == (found.value, found.change)
     for name, measurement in summarize_all(runs["run-1"].sessions).items():
-        assert measurement.value == test["metrics"][name]["value"]
-        assert list(measurement.samples) == test["metrics"][name]["samples"]
+        assert measurement.value == test.metrics[name].value
+        assert measurement.samples == test.metrics[name].samples
 
 
 def test_comparisons_and_claims_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
-    results.write(path, a_document_of_pairs())
-    document = results_schema.read(path)
-    assert document == a_document_of_pairs()
-    pairs = reader.pairs(document)
-    rule = decode(Rule, document["rule"])
-    assert rule == rule_for("normal", FAMILY)
+    results_file.write(path, results_of_pairs())
+    results = results_file.read(path)
+    assert results == bare(results_of_pairs())
+    pairs = pairs_of(results, results.runs)
+    assert results.rule == rule_for("normal", FAMILY)
     verdicts = []
-    for test in document["tests"]:
-        for asked, pair in reader.questions(test, pairs):
+    for test in results.tests:
+        for asked, pair in questions_of(test, pairs):
             kind = "comparison" if isinstance(asked, Gate) else "claim"
-            entry = test["metrics"][asked.metric.name][kind]
-            again = compare_runs(pair, asked, rule)
-            verdicts.append((test["key"]["name"], kind, asked.metric.name, again.verdict.value))
-            assert again.verdict.value == entry["verdict"]
-            assert list(again.log_ratios) == entry["log_ratios"]
-            assert again.interval == (entry["interval"] and tuple(entry["interval"]))
-            for name in ("sessions", "change", "p_regressed", "p_improved", "p_ok", "mde", "reason"):
-                assert getattr(again, name) == entry[name], name
+            entry = getattr(test.metrics[asked.metric.name], kind)
+            again = compare_runs(pair, asked, rule_for("normal", FAMILY))
+            verdicts.append((test.key.name, kind, asked.metric.name, again.verdict.value))
+            for name in (
+                *("verdict", "log_ratios", "interval", "sessions", "change"),
+                *("p_regressed", "p_improved", "p_ok", "mde", "reason"),
+            ):
+                assert getattr(again, name) == getattr(entry, name), name
             assert again.candidate is not None
             assert again.reference is not None
             if kind == "comparison":  # a claim is measured apart
-                assert again.candidate.value == test["metrics"][asked.metric.name]["value"]
-            assert again.reference.value == entry["reference_value"]
-            assert list(again.reference.samples) == entry["reference_samples"]
+                assert again.candidate.value == test.metrics[asked.metric.name].value
+            assert again.reference.value == entry.reference_value
+            assert again.reference.samples == entry.reference_samples
     assert verdicts == [
         ("d", "comparison", "generation_tokens_per_second", "regressed"),
         ("d", "claim", "generation_tokens_per_second", "over limit"),
@@ -295,21 +298,21 @@ def test_comparisons_and_claims_follow_from_the_file_alone_bit_for_bit(tmp_path:
 
 
 def test_pairs_come_back_equal_but_for_what_follows_from_them(tmp_path: Path) -> None:
-    def bare(pair: PairedRun) -> PairedRun:
+    def without(pair: PairedRun) -> PairedRun:
         candidate, reference = (replace(each, measurements={}) for each in (pair.candidate, pair.reference))
         return replace(pair, candidate=candidate, reference=reference)
 
-    path = written(a_document_of_pairs(), tmp_path)
+    results = results_file.read(written(plain(results_of_pairs()), tmp_path))
     expected = {
-        "pair-1": bare(a_pair(2)),
-        "pair-2": bare(a_pair(4, LoadOptions(flash_attn="off", n_ubatch=64))),
-        "pair-3": bare(a_pair(5)),
+        "pair-1": without(a_pair(2)),
+        "pair-2": without(a_pair(4, LoadOptions(flash_attn="off", n_ubatch=64))),
+        "pair-3": without(a_pair(5)),
     }
-    assert reader.pairs(results_schema.read(path)) == expected
+    assert pairs_of(results, results.runs) == expected
 
 
 def test_a_pair_says_what_was_dropped_and_a_comparison_how_many_rounds_counted() -> None:
-    document = a_document_of_pairs()
+    document = plain(results_of_pairs())
     pair = document["pairs"]["pair-1"]
     assert pair["dropped"][0] == {"CPU quota used up": 2}
     assert pair["disturbed"][2] == {"CPU steal above 5%": 1}
@@ -319,27 +322,28 @@ def test_a_pair_says_what_was_dropped_and_a_comparison_how_many_rounds_counted()
 
 
 def test_the_reference_is_another_build_never_other_load_options() -> None:
-    document = a_document_of_pairs()
-    assert document["candidate"]["version"] == "0.3.36"
-    assert document["reference"]["version"] == "0.3.35"
+    builds = results_of_pairs()
+    assert builds.candidate is not None
+    assert builds.reference is not None
+    assert (builds.candidate.version, builds.reference.version) == ("0.3.36", "0.3.35")
     claimed = a_pair(4, LoadOptions(flash_attn="off"))
     claim = Claim(COMPARED[0].metric, 0.1, claimed.reference.subject)
     benchmark = Benchmark("t.py::f", TestKey("t", "f"), claimed.candidate.subject, Workload())
     found = compare_runs(claimed, claim, rule_for("normal", FAMILY))
     finding = Finding(benchmark, claimed.candidate, comparisons=(found,), outcome="failed")
-    assert results.document([finding], NOW, NOW, MACHINE)["reference"] is None
+    assert results_of([finding], NOW, NOW, MACHINE).reference is None
 
 
 def test_what_a_pair_has_nothing_of_is_listed_as_not_covered() -> None:
-    assert [(each["nodeid"], each["metric"]) for each in a_document_of_pairs()["not_covered"]] == [
+    assert [(each.nodeid, each.metric) for each in results_of_pairs().not_covered] == [
         ("t.py::d", "peak_ram"),
         ("t.py::d", "total_tokens_per_second"),
     ]
 
 
 def test_a_run_comes_back_equal_but_for_what_follows_from_it(tmp_path: Path) -> None:
-    path = written(a_document(), tmp_path)
-    assert reader.runs(results_schema.read(path)) == {"run-1": replace(a_run(), measurements={})}
+    path = written(plain(some_results()), tmp_path)
+    assert results_file.read(path).runs == {"run-1": replace(a_run(), measurements={})}
 
 
 @pytest.mark.parametrize(
@@ -359,32 +363,62 @@ def test_a_run_comes_back_equal_but_for_what_follows_from_it(tmp_path: Path) -> 
 def test_another_shape_is_refused_at_its_place(
     place: tuple[str | int, ...], value: object, words: str, tmp_path: Path
 ) -> None:
-    document = a_document()
+    document = plain(some_results())
     *way, last = place
     at: Any = document
     for step in way:
         at = at[step]
     at[last] = value
     with pytest.raises(ResultsError, match=words) as caught:
-        results_schema.read(written(document, tmp_path))
+        results_file.read(written(document, tmp_path))
     assert "\n" not in str(caught.value)
-    with pytest.raises(ResultsError, match=words):
-        results.write(tmp_path / "other.json", document)
-    assert not (tmp_path / "other.json").exists()
+
+
+ODD: dict[str, dict[str, Any]] = {"outcome": {"outcome": "fine"}, "cores": {"cores": None}}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ({"schema_version": "1"}, r"\$\.schema_version: "),
+        ({"duration_s": "long"}, r"\$\.duration_s: 'long' is not of type 'number'"),
+        (
+            {"tests": (replace(some_results().tests[0], **ODD["outcome"]),)},
+            r"\$\.tests\[0\]\.outcome: 'fine'",
+        ),
+        ({"machine": replace(MACHINE, **ODD["cores"])}, r"\$\.machine\.cores: None"),
+        ({"runs": {"run-1": replace(a_run(), sessions=(Session({"load": Series((-1.0,))}),))}}, "values.*-1"),
+        ({"runs": {"run-1": replace(a_run(), build=replace(BUILD, engine=""))}}, "engine: ''"),
+    ],
+)
+def test_what_is_out_of_shape_is_refused_at_its_place_and_never_written(
+    value: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ResultsError, match=words) as caught:
+        results_file.write(tmp_path / "results.json", replace(some_results(), **value))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_a_name_of_no_run_is_refused(tmp_path: Path) -> None:
+    document = plain(results_of_pairs())
+    document["pairs"]["pair-1"]["candidate"] = "run-9"
+    with pytest.raises(ResultsError, match=r"\$\.runs: 'run-9' is named and is not there"):
+        results_file.read(written(document, tmp_path))
 
 
 def test_what_could_not_be_measured_is_listed_whoever_asked_for_it() -> None:
-    assert [(each["nodeid"], each["metric"]) for each in a_document()["not_covered"]] == [
+    assert [(each.nodeid, each.metric) for each in some_results().not_covered] == [
         ("t.py::a", "peak_ram_anonymous"),
         ("t.py::b", "peak_ram"),
     ]
 
 
 def test_a_missing_key_is_refused(tmp_path: Path) -> None:
-    document = a_document()
+    document = plain(some_results())
     del document["runs"]
     with pytest.raises(ResultsError, match="'runs' is a required property"):
-        results_schema.read(written(document, tmp_path))
+        results_file.read(written(document, tmp_path))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b"[" * 100_000])
@@ -392,35 +426,36 @@ def test_a_file_that_is_none_is_refused_in_one_line(content: bytes, tmp_path: Pa
     path = tmp_path / "results.json"
     path.write_bytes(content)
     with pytest.raises(ResultsError, match=r"results\.json") as caught:
-        results_schema.read(path)
+        results_file.read(path)
     assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="cannot be read"):
-        results_schema.read(tmp_path / "results.json")
+        results_file.read(tmp_path / "results.json")
 
 
 def test_a_file_from_the_future_says_so(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"version 2.*upgrade pytest-llm-bench"):
-        results_schema.read(written({**a_document(), "schema_version": 2}, tmp_path))
+        results_file.read(written({**plain(some_results()), "schema_version": 2}, tmp_path))
 
 
 def test_what_is_said_of_operators_follows_from_their_times() -> None:
-    document = results.document(findings()[:1], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
-    (test,) = document["tests"]
-    (entry,) = test["operators"]
+    results = results_of(findings()[:1], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+    (test,) = results.tests
+    (entry,) = test.operators
 
-    assert reader.operators(test) == (OPERATORS,)
-    assert [each["operator"] for each in entry["found"] if each["differs"]] == ["MUL_MAT q4_1 576×1536, n=1"]
-    assert differences(document) == []
-    entry["times"][0]["candidate"][0] = 2e-5
-    assert differences(document) == ["t.py::a: operators"]
+    assert [each.operator for each in entry.found if each.differs] == ["MUL_MAT q4_1 576×1536, n=1"]
+    assert differences(results) == []
+    times = (replace(entry.times[0], candidate=(2e-5, *entry.times[0].candidate[1:])), *entry.times[1:])
+    edited = replace(test, operators=(replace(entry, times=times),))
+    assert differences(replace(results, tests=(edited,))) == ["t.py::a: operators"]
 
 
 def test_which_stored_runs_were_left_out_is_told_again() -> None:
-    document = results.document(findings()[1:2], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
-    baseline = document["tests"][0]["metrics"]["generation_tokens_per_second"]["baseline"]
-    assert baseline["left_out"] == LEFT_OUT
-    assert [each.get("note") for each in baseline["runs"]] == [None, None, "as told", None, None]
-    assert [each for each in differences(document) if "generation" in each] == []
+    results = results_of(findings()[1:2], NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+    baseline = results.tests[0].metrics["generation_tokens_per_second"].baseline
+    assert baseline is not None
+    assert baseline.left_out == LEFT_OUT
+    assert [each.note for each in baseline.runs] == ["", "", "as told", "", ""]
+    assert [each for each in differences(results) if "generation" in each] == []
