@@ -21,6 +21,7 @@ import pytest
 
 import pytest_llm
 from tests import STAND_IN
+from tests.fake_engine import CURRENT, NAME, Fake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,6 +226,12 @@ def stand_in_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another build of the fake engine, which obeys :meth:`Fake.set_reference` as well."""
+    return f"{NAME}@venv:{tmp_path_factory.mktemp('fake')}"
+
+
+@pytest.fixture(scope="session")
+def reference_environment(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Another build of the stand-in, which obeys :meth:`StandIn.set_reference`."""
     folder = tmp_path_factory.mktemp("stand-in") / "reference"
     return f"llama-cpp-python@venv:{_environment(folder, _HEED_REFERENCE)}"
@@ -264,9 +271,24 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
 
 
 @pytest.fixture
-def project(
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """What the fake engine does, and what of it was started."""
+    scripts = Fake()
+    monkeypatch.setattr(CURRENT, "fake", scripts)
+    return scripts
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, fake: Fake, model_file: Path) -> Project:
+    """A project whose candidate is the fake engine."""
+    return Project(pytester, NAME, model_file)
+
+
+@pytest.fixture
+def worker(
     pytester: pytest.Pytester, stand_in: StandIn, stand_in_environment: Path, model_file: Path
 ) -> Project:
+    """A project whose candidate is a stand-in of llama.cpp in a real worker process."""
     return Project(pytester, f"llama-cpp-python@venv:{stand_in_environment}", model_file)
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 GATED = """
     @pytest.mark.llm_model(n_ctx={n_ctx})
@@ -33,11 +34,11 @@ def _write(project: Project, arguments: str = "", *, n_ctx: int = 512, generate:
     project.write(GATED.format(arguments=arguments, n_ctx=n_ctx, generate=generate))
 
 
-def _record(project: Project, stand_in: StandIn, runs: int = 5) -> None:
+def _record(project: Project, fake: Fake, runs: int = 5) -> None:
     for factor in SPREAD[:runs]:
-        stand_in.set(token_seconds=NORMAL * factor)
+        fake.set(token_seconds=NORMAL * factor)
         project.measure("--llm-update-baselines=append").assert_outcomes(passed=1)
-    stand_in.set(token_seconds=NORMAL)
+    fake.set(token_seconds=NORMAL)
 
 
 def _verdicts(project: Project, *arguments: str) -> dict[str, str]:
@@ -57,9 +58,9 @@ def _file(project: Project) -> Path:
     return project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.json"
 
 
-def test_five_runs_then_the_same_again_pass(project: Project, stand_in: StandIn) -> None:
+def test_five_runs_then_the_same_again_pass(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
+    _record(project, fake)
 
     assert _verdicts(project) == {
         "prompt_tokens_per_second": "pass",
@@ -67,12 +68,10 @@ def test_five_runs_then_the_same_again_pass(project: Project, stand_in: StandIn)
     }
 
 
-def test_a_build_four_times_slower_has_regressed_and_says_by_how_much(
-    project: Project, stand_in: StandIn
-) -> None:
+def test_a_build_four_times_slower_has_regressed_and_says_by_how_much(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
-    stand_in.set(token_seconds=4 * NORMAL)
+    _record(project, fake)
+    fake.set(token_seconds=4 * NORMAL)
 
     text = project.failures()["test_speed"]
 
@@ -82,17 +81,17 @@ def test_a_build_four_times_slower_has_regressed_and_says_by_how_much(
         "(99 % interval −76.9 … −72.9 %, 5 stored runs)"
     )
     assert lines[1].startswith("generation speed fell from 128.0 tok/s to 32.00 tok/s, −75.0 %")
-    assert lines[2].startswith("  candidate llama-cpp-python ")
-    assert lines[3].startswith("  baseline llama-cpp-python ")
+    assert lines[2].startswith("  candidate fake 1.0 ")
+    assert lines[3].startswith("  baseline fake 1.0 ")
     assert lines[-2] == "  same output; same configuration"
     assert lines[-1].endswith("pytest test_it.py::test_speed --llm-bench --llm-aa")
     assert set(_verdicts(project).values()) == {"regressed"}
 
 
-def test_a_faster_build_is_told_since_its_baseline_hides_losses(project: Project, stand_in: StandIn) -> None:
+def test_a_faster_build_is_told_since_its_baseline_hides_losses(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
-    stand_in.set(token_seconds=NORMAL / 2)
+    _record(project, fake)
+    fake.set(token_seconds=NORMAL / 2)
 
     result = project.measure()
 
@@ -106,9 +105,9 @@ def test_a_faster_build_is_told_since_its_baseline_hides_losses(project: Project
     )
 
 
-def test_fewer_than_five_runs_say_how_many_there_are(project: Project, stand_in: StandIn) -> None:
+def test_fewer_than_five_runs_say_how_many_there_are(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in, runs=4)
+    _record(project, fake, runs=4)
 
     result = project.measure()
 
@@ -118,9 +117,9 @@ def test_fewer_than_five_runs_say_how_many_there_are(project: Project, stand_in:
     )
 
 
-def test_another_load_option_is_no_baseline_and_is_named(project: Project, stand_in: StandIn) -> None:
+def test_another_load_option_is_no_baseline_and_is_named(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
+    _record(project, fake)
     _write(project, n_ctx=1024)
 
     result = project.measure()
@@ -131,20 +130,20 @@ def test_another_load_option_is_no_baseline_and_is_named(project: Project, stand
     )
 
 
-def test_another_workload_is_no_baseline_and_is_named(project: Project, stand_in: StandIn) -> None:
+def test_another_workload_is_no_baseline_and_is_named(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in, runs=1)
+    _record(project, fake, runs=1)
     _write(project, generate=4)
 
     project.measure().stdout.fnmatch_lines(["*: no baseline, recorded with generate_tokens=8, now 4"])
 
 
 def test_another_machine_has_no_baseline_and_the_one_that_has_is_told(
-    project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    project: Project, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = fingerprint.fingerprint()
     _write(project)
-    _record(project, stand_in)
+    _record(project, fake)
     monkeypatch.setattr(fingerprint, "fingerprint", lambda: "0123456789ab")
 
     result = project.measure()
@@ -153,20 +152,20 @@ def test_another_machine_has_no_baseline_and_the_one_that_has_is_told(
     result.stdout.fnmatch_lines([f"*: no baseline, *on this machine (0123456789ab)*there are some of {here}"])
 
 
-def test_metrics_and_tolerance_are_the_tests_own(project: Project, stand_in: StandIn) -> None:
+def test_metrics_and_tolerance_are_the_tests_own(project: Project, fake: Fake) -> None:
     _write(project, '"first_token_latency", tolerance="80%"')
-    _record(project, stand_in)
-    stand_in.set(token_seconds=1.3 * NORMAL)
+    _record(project, fake)
+    fake.set(token_seconds=1.3 * NORMAL)
 
     assert _verdicts(project) == {"first_token_latency": "regressed"}
 
-    stand_in.set(token_seconds=1.1 * NORMAL)
+    fake.set(token_seconds=1.1 * NORMAL)
     assert _verdicts(project) == {"first_token_latency": "pass"}
 
 
-def test_every_metric_of_a_benchmark_is_stored_whoever_asks(project: Project, stand_in: StandIn) -> None:
+def test_every_metric_of_a_benchmark_is_stored_whoever_asks(project: Project, fake: Fake) -> None:
     _write(project, '"load_time"')
-    _record(project, stand_in, runs=2)
+    _record(project, fake, runs=2)
 
     metrics = _stored(project)["test_speed"]["metrics"]
 
@@ -174,11 +173,11 @@ def test_every_metric_of_a_benchmark_is_stored_whoever_asks(project: Project, st
     assert {len(metric["runs"]) for metric in metrics.values()} == {2}
 
 
-def test_a_test_that_regressed_is_not_appended(project: Project, stand_in: StandIn) -> None:
+def test_a_test_that_regressed_is_not_appended(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
+    _record(project, fake)
     before = _file(project).read_bytes()
-    stand_in.set(token_seconds=4 * NORMAL)
+    fake.set(token_seconds=4 * NORMAL)
 
     result = project.measure("--llm-update-baselines=append")
 
@@ -187,10 +186,10 @@ def test_a_test_that_regressed_is_not_appended(project: Project, stand_in: Stand
     assert _file(project).read_bytes() == before
 
 
-def test_replace_is_how_another_speed_is_accepted(project: Project, stand_in: StandIn) -> None:
+def test_replace_is_how_another_speed_is_accepted(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
-    stand_in.set(token_seconds=4 * NORMAL)
+    _record(project, fake)
+    fake.set(token_seconds=4 * NORMAL)
 
     project.measure("--llm-update-baselines=replace").assert_outcomes(passed=1)
 
@@ -198,7 +197,7 @@ def test_replace_is_how_another_speed_is_accepted(project: Project, stand_in: St
     assert run["value"] == 32
 
 
-def test_new_leaves_what_is_there(project: Project, stand_in: StandIn) -> None:
+def test_new_leaves_what_is_there(project: Project, fake: Fake) -> None:
     _write(project)
     project.measure("--llm-update-baselines=new").assert_outcomes(passed=1)
     before = _file(project).read_bytes()
@@ -209,10 +208,10 @@ def test_new_leaves_what_is_there(project: Project, stand_in: StandIn) -> None:
     result.stdout.fnmatch_lines(["not stored: *generation_tokens_per_second: has 1 of them already: *"])
 
 
-def test_a_changed_configuration_is_told_beside_the_speed(project: Project, stand_in: StandIn) -> None:
+def test_a_changed_configuration_is_told_beside_the_speed(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
-    stand_in.set(token_seconds=4 * NORMAL, flash_attention="enabled")
+    _record(project, fake)
+    fake.set(token_seconds=4 * NORMAL, flash_attention="on")
 
     text = project.failures()["test_speed"]
 
@@ -220,19 +219,19 @@ def test_a_changed_configuration_is_told_beside_the_speed(project: Project, stan
     assert "  same output; configuration differs: flash_attn off → on" in text.splitlines()
 
 
-def test_a_file_of_baselines_is_read_before_anything_is_loaded(project: Project, stand_in: StandIn) -> None:
+def test_a_file_of_baselines_is_read_before_anything_is_loaded(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in, runs=1)
+    _record(project, fake, runs=1)
     _file(project).write_bytes(_file(project).read_bytes()[:-20])
     project.write(
         "@pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)\ndef test_b(): pass", "test_b.py"
     )
-    started = len(stand_in.processes())
+    started = len(fake.started)
 
     result = project.measure()
 
     result.assert_outcomes(passed=1, errors=1)
-    assert len(stand_in.processes()) == started + 3  # of the other test alone
+    assert len(fake.started) == started + 3  # of the other test alone
     (text,) = project.texts(result).values()
     assert text.startswith(f"{_file(project)} is not JSON")
     assert len(text.splitlines()) == 1
@@ -246,9 +245,9 @@ def test_functional_runs_read_no_baselines(project: Project) -> None:
     project.run().assert_outcomes(skipped=1)
 
 
-def test_junit_gets_the_verdicts(project: Project, stand_in: StandIn) -> None:
+def test_junit_gets_the_verdicts(project: Project, fake: Fake) -> None:
     _write(project)
-    _record(project, stand_in)
+    _record(project, fake)
 
     project.measure("--junitxml=junit.xml")
 
@@ -266,11 +265,11 @@ class DriverMemory:
 
 
 def test_a_driver_that_begins_to_tell_by_process_is_compared_with_its_own_word_only(
-    project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    project: Project, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pytest_llm.machine.environment.all_probes", DriverMemory)
     _write(project, '"peak_vram"')
-    _record(project, stand_in)
+    _record(project, fake)
     assert _verdicts(project) == {"peak_vram": "pass"}
 
     monkeypatch.setattr(DriverMemory, "note", "per process")
@@ -282,7 +281,7 @@ def test_a_driver_that_begins_to_tell_by_process_is_compared_with_its_own_word_o
             "record it again with --llm-update-baselines=append*"
         ]
     )
-    _record(project, stand_in)
+    _record(project, fake)
     (test,) = project.results()["tests"]
     baseline = test["metrics"]["peak_vram"]["baseline"]
     assert (baseline["verdict"], [each["note"] for each in baseline["runs"]]) == ("pass", ["per process"] * 5)

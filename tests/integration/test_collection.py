@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 MIXED = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -32,7 +33,7 @@ MIXED = """
 BENCHMARKS = ["test_workload", "test_limit", "test_record"]
 
 
-def test_benchmarks_are_skipped_without_the_flag_and_say_so(project: Project, stand_in: StandIn) -> None:
+def test_benchmarks_are_skipped_without_the_flag_and_say_so(project: Project, fake: Fake) -> None:
     project.write(MIXED)
 
     result = project.run(
@@ -44,7 +45,7 @@ def test_benchmarks_are_skipped_without_the_flag_and_say_so(project: Project, st
 
     result.assert_outcomes(passed=1, skipped=3, deselected=1)
     result.stdout.fnmatch_lines(["SKIPPED [[]3] *: a benchmark: run it with --llm-bench"])
-    assert stand_in.pids() == []
+    assert fake.started == []
 
 
 def test_every_benchmark_carries_the_marker_llm_bench(project: Project) -> None:
@@ -84,7 +85,7 @@ def test_what_is_deselected_is_not_measured(project: Project) -> None:
     assert [run["workload"]["prompt_tokens"] for run in results["runs"].values()] == [4]
 
 
-def test_collect_only_prints_the_plan_and_starts_nothing(project: Project, stand_in: StandIn) -> None:
+def test_collect_only_prints_the_plan_and_starts_nothing(project: Project, fake: Fake) -> None:
     project.write(
         """
         @pytest.mark.llm_model(n_ctx=512, n_threads=2)
@@ -102,7 +103,7 @@ def test_collect_only_prints_the_plan_and_starts_nothing(project: Project, stand
         "    4 prompt tokens, 2 generated, depth 5, 2 in parallel",
         "    4 prompt tokens, 3 generated, depth 5, 2 in parallel",
     ]
-    assert stand_in.pids() == []
+    assert fake.started == []
 
 
 def test_collect_only_without_the_flag_prints_no_plan(project: Project) -> None:
@@ -177,9 +178,7 @@ def test_tests_without_models_keep_the_order_that_others_gave_them(project: Proj
     assert project.collected(f"--llm-model={project.model}")[:2] == ["test_arithmetic", "test_talk"]
 
 
-def test_bad_items_are_found_before_anything_loads_and_the_others_run(
-    project: Project, stand_in: StandIn
-) -> None:
+def test_bad_items_are_found_before_anything_loads_and_the_others_run(project: Project, fake: Fake) -> None:
     project.write(
         """
         @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -198,12 +197,12 @@ def test_bad_items_are_found_before_anything_loads_and_the_others_run(
 
     collected = project.run("--collect-only", *project.measuring())
     assert collected.ret == pytest.ExitCode.OK
-    assert stand_in.pids() == []
+    assert fake.started == []
 
     result = project.measure()
     result.assert_outcomes(passed=1, errors=2)
     assert set(project.texts(result)) == {"test_bad", "test_worse"}
-    assert len(stand_in.pids()) == 3
+    assert len(fake.started) == 3
 
 
 def test_the_projects_own_models_are_known(project: Project) -> None:

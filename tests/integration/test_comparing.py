@@ -12,6 +12,7 @@ from pytest_llm.reports.results_file import DOCUMENT
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
+    from tests.fake_engine import Fake
     from tests.integration.conftest import Project, StandIn
 
 TESTS = """
@@ -47,12 +48,17 @@ def against(reference: str) -> str:
     return f"--llm-against={reference}"
 
 
+@pytest.fixture
+def worker_against(reference_environment: str) -> str:
+    return f"--llm-against={reference_environment}"
+
+
 def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
-    project: Project, against: str, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    project: Project, against: str, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_LLM_CACHE", str(project.path / "cache"))  # where nothing says it qualified
-    stand_in.set(token_seconds=1 / 115.2)
-    stand_in.set_reference(token_seconds=1 / 128, flash_attention="enabled", first_letter="b")
+    fake.set(token_seconds=1 / 115.2)
+    fake.set_reference(token_seconds=1 / 128, flash_attention="on", first_letter="b")
     project.write(TESTS)
 
     options = ("--llm-drift=warn", "--llm-json=results.json", "--junitxml=junit.xml")
@@ -66,14 +72,14 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
     change = "−10.0 % (95 % interval −10.0 … −10.0 %, "
     for line, metric in zip(told, ("prompt", "generation"), strict=False):
         assert line.startswith(f"{metric} speed fell from 128.0 tok/s to 115.2 tok/s, {change}")
-    assert told[2] == "  candidate llama-cpp-python 0.0.1 (llama.cpp 57a9d1234)"
-    assert told[3] == "  reference llama-cpp-python 0.0.1 (llama.cpp 57a9d1234)"
+    assert told[2] == "  candidate fake 1.0 (llama.cpp 57a9d1234)"
+    assert told[3] == "  reference fake 1.0 (llama.cpp 57a9d1234)"
     assert told[-2] == "  other output; configuration differs: flash_attn on → off"
     assert told[-1] == "  this machine is not qualified: pytest-llm doctor --qualify"
     result.stdout.fnmatch_lines(
         [
-            "candidate llama-cpp-python 0.0.1 (57a9d1234)",
-            "reference llama-cpp-python 0.0.1 (57a9d1234)",
+            "candidate fake 1.0 (57a9d1234)",
+            "reference fake 1.0 (57a9d1234)",
             "test_it.py::test_ungated *  regressed",
             "test_it.py::test_tolerant *  drift",
             "test_it.py::test_by_other_metrics *  1 limit kept, drift",
@@ -87,13 +93,13 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
 
 
 def test_the_results_file_holds_both_and_its_verdicts_follow_from_it(
-    project: Project, against: str, stand_in: StandIn
+    worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:
     stand_in.set(token_seconds=1 / 115.2, jitter=0.2)
     stand_in.set_reference(token_seconds=1 / 128, marker="here")
-    project.write(TESTS)
+    worker.write(TESTS)
 
-    results = project.results(against)
+    results = worker.results(worker_against)
 
     assert "LLAMA_STAND_IN_MARKER" in results["reference"]["environment"]
     assert "LLAMA_STAND_IN_MARKER" not in results["candidate"]["environment"]
@@ -116,11 +122,9 @@ def test_the_results_file_holds_both_and_its_verdicts_follow_from_it(
     assert results["rule"]["family"] == 4  # two tests share two of the six questions
 
 
-def test_a_faster_candidate_has_improved_and_passes(
-    project: Project, against: str, stand_in: StandIn
-) -> None:
-    stand_in.set(token_seconds=1 / 128)
-    stand_in.set_reference(token_seconds=1 / 112)
+def test_a_faster_candidate_has_improved_and_passes(project: Project, against: str, fake: Fake) -> None:
+    fake.set(token_seconds=1 / 128)
+    fake.set_reference(token_seconds=1 / 112)
     project.write(ONE)
 
     result = project.measure(against)
@@ -136,10 +140,10 @@ def test_a_faster_candidate_has_improved_and_passes(
 
 
 def test_equal_speed_passes_and_a_wrong_answer_beside_it_is_told(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, fake: Fake
 ) -> None:
-    stand_in.set(jitter=0.3)
-    stand_in.set_reference(first_letter="b")
+    fake.set(jitter=0.3)
+    fake.set_reference(first_letter="b")
     project.write(ONE)
 
     result = project.measure(against, "--llm-drift=warn")
@@ -162,10 +166,10 @@ def test_what_is_the_same_is_not_worth_a_line(project: Project, against: str) ->
 
 
 def test_a_reference_that_cannot_be_imported_is_one_clear_line_a_test(
-    project: Project, against: str, reference: str, stand_in: StandIn
+    worker: Project, worker_against: str, reference_environment: str, stand_in: StandIn
 ) -> None:
     stand_in.set_reference(fault="import=1")
-    project.write(
+    worker.write(
         """
         @pytest.mark.llm_workload(prompt_tokens=[4, 8], generate_tokens=2)
         def test_speed():
@@ -176,11 +180,11 @@ def test_a_reference_that_cannot_be_imported_is_one_clear_line_a_test(
         """
     )
 
-    result = project.measure(against)
+    result = worker.measure(worker_against)
 
     result.assert_outcomes(errors=2, passed=1)
-    for text in project.texts(result).values():
-        assert text.startswith(f"{reference}: ")
+    for text in worker.texts(result).values():
+        assert text.startswith(f"{reference_environment}: ")
         assert "cannot open shared object file" in text
         assert "\n" not in text
     assert stand_in.alive() == []
@@ -188,10 +192,10 @@ def test_a_reference_that_cannot_be_imported_is_one_clear_line_a_test(
 
 @pytest.mark.parametrize("side", ["candidate", "reference"])
 def test_a_side_that_does_not_load_is_named(
-    project: Project, against: str, reference: str, stand_in: StandIn, side: str
+    project: Project, against: str, reference: str, fake: Fake, side: str
 ) -> None:
-    stand_in.set(fault="load=1" if side == "candidate" else "")
-    stand_in.set_reference(fault="load=1" if side == "reference" else "")
+    fake.set(fault="load" if side == "candidate" else "")
+    fake.set_reference(fault="load" if side == "reference" else "")
     project.write(ONE)
 
     result = project.measure(against)
@@ -202,10 +206,10 @@ def test_a_side_that_does_not_load_is_named(
 
 
 def test_a_workload_that_kills_the_reference_fails_alone(
-    project: Project, against: str, stand_in: StandIn
+    worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:
     stand_in.set_reference(fault="tokens:7=SIGSEGV")
-    project.write(
+    worker.write(
         """
         @pytest.mark.llm_workload(prompt_tokens=[4, 7], generate_tokens=2)
         def test_speed():
@@ -213,16 +217,16 @@ def test_a_workload_that_kills_the_reference_fails_alone(
         """
     )
 
-    result = project.measure(against)
+    result = worker.measure(worker_against)
 
     result.assert_outcomes(passed=1, errors=1)
-    (text,) = project.texts(result).values()
+    (text,) = worker.texts(result).values()
     assert "the worker ended while going through a first request: SIGSEGV" in text
     assert stand_in.alive() == []
 
 
-def test_limits_are_judged_on_the_candidate_alone(project: Project, against: str, stand_in: StandIn) -> None:
-    stand_in.set_reference(token_seconds=1 / 16)
+def test_limits_are_judged_on_the_candidate_alone(project: Project, against: str, fake: Fake) -> None:
+    fake.set_reference(token_seconds=1 / 16)
     project.write(
         """
         @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=4)
@@ -246,13 +250,13 @@ def test_stored_baselines_are_not_read_where_a_reference_is_measured(project: Pr
 
 
 def test_nothing_is_compared_where_pytest_benchmark_measures_nothing(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, fake: Fake
 ) -> None:
     project.write(ONE)
 
     project.measure(against, "--benchmark-disable").assert_outcomes(passed=1)
 
-    assert len(stand_in.pids()) == 1
+    assert len(fake.started) == 1
 
 
 def test_the_plan_shows_the_pair(project: Project, against: str, reference: str) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 HEAD = """
     pytestmark = [
@@ -24,8 +25,8 @@ def _of(project: Project, *marker: str) -> dict[str, str]:
     return project.failures()
 
 
-def test_a_claim_that_holds_passes_and_one_that_does_not_fails(project: Project, stand_in: StandIn) -> None:
-    stand_in.set(flash_gain=0.3)
+def test_a_claim_that_holds_passes_and_one_that_does_not_fails(project: Project, fake: Fake) -> None:
+    fake.set(flash_gain=0.3)
     project.write(
         HEAD
         + """
@@ -60,9 +61,7 @@ def test_a_claim_that_holds_passes_and_one_that_does_not_fails(project: Project,
         assert f"\"llm_claim_verdicts\" value=\"{{'generation_tokens_per_second': '{verdict}'}}\"" in junit
 
 
-def test_two_claims_about_the_same_two_subjects_share_their_sessions(
-    project: Project, stand_in: StandIn
-) -> None:
+def test_two_claims_about_the_same_two_subjects_share_their_sessions(project: Project, fake: Fake) -> None:
     project.write(
         HEAD
         + """
@@ -77,11 +76,11 @@ def test_two_claims_about_the_same_two_subjects_share_their_sessions(
     project.measure()
 
     alone, together = 3, 2 * (1 + 6)
-    assert len(stand_in.pids()) == alone + together
+    assert len(fake.started) == alone + together
 
 
-def test_the_claim_is_one_about_every_parameter(project: Project, stand_in: StandIn) -> None:
-    stand_in.set(flash_gain=0.3)
+def test_the_claim_is_one_about_every_parameter(project: Project, fake: Fake) -> None:
+    fake.set(flash_gain=0.3)
     project.write(
         """
         @pytest.mark.llm_workload(prompt_tokens=[4, 8], generate_tokens=2)
@@ -139,13 +138,13 @@ def test_the_plan_shows_both_sides(project: Project) -> None:
     ],
 )
 def test_a_claim_that_makes_no_sense_fails_its_test_in_one_line(
-    project: Project, stand_in: StandIn, marker: str, reason: str
+    project: Project, fake: Fake, marker: str, reason: str
 ) -> None:
     (told,) = _of(project, marker).values()
 
     assert reason in told
     assert "\n" not in told
-    assert stand_in.pids() == []
+    assert fake.started == []
 
 
 def test_the_marker_and_its_signature_are_in_pytests_list(project: Project) -> None:

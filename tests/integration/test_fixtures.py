@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.fake_engine import Fake
     from tests.integration.conftest import Project, StandIn
 
 
@@ -41,7 +42,7 @@ class TestLLMBench:
             @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=17)
             def test_speed(llm_bench):
                 assert llm_bench.model.architecture == "tiny"
-                assert llm_bench.build.version == "0.0.1"
+                assert str(llm_bench.build) == "fake 1.0 (llama.cpp 57a9d1234)"
                 assert llm_bench.workload.prompt_tokens == 16
                 assert llm_bench.subject.load_options.flash_attn == "off"
                 assert llm_bench.effective_options["n_ctx"] == 512
@@ -83,6 +84,11 @@ class TestGGUFModel:
         """What a run without the flag needs."""
         return [f"--llm-candidate={project.candidate}", f"--llm-model={project.model}"]
 
+    @pytest.fixture
+    def worker_arguments(self, worker: Project) -> list[str]:
+        """What a run without the flag needs."""
+        return [f"--llm-candidate={worker.candidate}", f"--llm-model={worker.model}"]
+
     def test_works_without_the_flag(self, project: Project, arguments: list[str]) -> None:
         project.write(
             """
@@ -112,7 +118,7 @@ class TestGGUFModel:
         project.run().assert_outcomes(passed=1)
 
     def test_is_one_process_for_the_whole_run(
-        self, project: Project, stand_in: StandIn, arguments: list[str]
+        self, project: Project, fake: Fake, arguments: list[str]
     ) -> None:
         talk = """
             class TestTalk:
@@ -128,10 +134,10 @@ class TestGGUFModel:
 
         project.run(*arguments).assert_outcomes(passed=4)
 
-        assert len(stand_in.pids()) == 1
+        assert len(fake.started) == 1
 
     def test_other_load_options_are_another_process(
-        self, project: Project, stand_in: StandIn, arguments: list[str]
+        self, project: Project, fake: Fake, arguments: list[str]
     ) -> None:
         project.write(
             """
@@ -143,9 +149,9 @@ class TestGGUFModel:
 
         project.run(*arguments).assert_outcomes(passed=2)
 
-        assert len(stand_in.pids()) == 2
+        assert len(fake.started) == 2
 
-    def test_is_closed_at_the_end(self, project: Project, stand_in: StandIn, arguments: list[str]) -> None:
+    def test_is_closed_at_the_end(self, project: Project, fake: Fake, arguments: list[str]) -> None:
         project.write(
             """
             def test_talk(gguf_model):
@@ -155,13 +161,13 @@ class TestGGUFModel:
 
         project.run(*arguments)
 
-        assert len(stand_in.pids()) == 1
-        assert stand_in.alive() == []
+        assert len(fake.started) == 1
+        assert fake.alive() == []
 
     def test_a_test_that_kills_it_leaves_the_next_a_fresh_one(
-        self, project: Project, stand_in: StandIn, arguments: list[str]
+        self, worker: Project, stand_in: StandIn, worker_arguments: list[str]
     ) -> None:
-        project.write(
+        worker.write(
             """
             import json, os, signal
             from pathlib import Path
@@ -178,15 +184,15 @@ class TestGGUFModel:
             """
         )
 
-        project.run(*arguments).assert_outcomes(passed=2)
+        worker.run(*worker_arguments).assert_outcomes(passed=2)
 
         assert len(stand_in.pids()) == 2
 
     def test_one_that_hangs_is_ended_and_the_next_is_fresh(
-        self, project: Project, stand_in: StandIn, arguments: list[str]
+        self, worker: Project, stand_in: StandIn, worker_arguments: list[str]
     ) -> None:
         stand_in.set(fault="tokens:7=hang")
-        project.write(
+        worker.write(
             """
             from pytest_llm import LLMBenchError
 
@@ -200,45 +206,45 @@ class TestGGUFModel:
             """
         )
 
-        project.run(*arguments, "--llm-timeout=1").assert_outcomes(passed=2)
+        worker.run(*worker_arguments, "--llm-timeout=1").assert_outcomes(passed=2)
 
     def test_a_refused_load_shows_the_engines_last_lines(
-        self, project: Project, stand_in: StandIn, arguments: list[str]
+        self, worker: Project, stand_in: StandIn, worker_arguments: list[str]
     ) -> None:
         stand_in.set(fault="load=refuse")
-        project.write(
+        worker.write(
             """
             def test_talk(gguf_model):
                 pass
             """
         )
 
-        result = project.run(*arguments)
+        result = worker.run(*worker_arguments)
 
         result.assert_outcomes(errors=1)
-        first, *log = project.texts(result)["test_talk"].splitlines()
-        assert first.endswith(f"llama.cpp refused to load the model: {project.model}; its last lines say why")
+        first, *log = worker.texts(result)["test_talk"].splitlines()
+        assert first.endswith(f"llama.cpp refused to load the model: {worker.model}; its last lines say why")
         assert log[-1] == "  | llama_model_load: error loading model: it is only a stand-in"
 
     def test_a_missing_engine_says_how_to_install_it(
-        self, project: Project, stand_in: StandIn, arguments: list[str]
+        self, worker: Project, stand_in: StandIn, worker_arguments: list[str]
     ) -> None:
         stand_in.set(fault="import=refuse")
-        project.write(
+        worker.write(
             """
             def test_talk(gguf_model):
                 pass
             """
         )
 
-        (text,) = project.texts(project.run(*arguments)).values()
+        (text,) = worker.texts(worker.run(*worker_arguments)).values()
 
         assert len(text.splitlines()) == 1
         assert "ImportError: libllama.so: cannot open shared object file" in text
         assert text.endswith("/bin/python -m pip install llama-cpp-python)")
 
     def test_beside_llm_bench_it_is_part_of_a_benchmark(
-        self, project: Project, stand_in: StandIn, arguments: list[str]
+        self, project: Project, fake: Fake, arguments: list[str]
     ) -> None:
         project.write(
             """
@@ -250,5 +256,5 @@ class TestGGUFModel:
         )
 
         project.run(*arguments).assert_outcomes(skipped=1)
-        assert stand_in.pids() == []
+        assert fake.started == []
         project.measure().assert_outcomes(passed=1)

@@ -16,7 +16,8 @@ from pytest_llm.records import Gate, Series
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 # What the stand-in shows of 16 prompt tokens and 17 generated ones at 128 tokens per second.
 PROMPT = GENERATION = 128.0
@@ -130,8 +131,8 @@ def test_limits_take_units(project: Project) -> None:
     assert set(project.failures()) == {"test_late", "test_large"}
 
 
-def test_a_percentile_is_over_all_tokens(project: Project, stand_in: StandIn) -> None:
-    stand_in.set(jitter=1)
+def test_a_percentile_is_over_all_tokens(project: Project, fake: Fake) -> None:
+    fake.set(jitter=1)
     project.write(
         """
         pytestmark = pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=17)
@@ -392,7 +393,7 @@ class TestLists:
     ],
 )
 def test_nonsense_fails_its_own_test_in_one_line_before_anything_runs(
-    project: Project, stand_in: StandIn, declared: str, line: str
+    project: Project, fake: Fake, declared: str, line: str
 ) -> None:
     decorators = "\n".join(f"@pytest.mark.{each}" for each in declared.split("; "))
     project.write(f"{decorators}\ndef test_bad(llm_bench): pass\n\ndef test_other(): pass\n")
@@ -403,7 +404,7 @@ def test_nonsense_fails_its_own_test_in_one_line_before_anything_runs(
     (text,) = project.texts(result).values()
     assert len(text.splitlines()) == 1
     pytest.LineMatcher([text]).fnmatch_lines([line])
-    assert stand_in.pids() == []
+    assert fake.started == []
 
 
 def test_nonsense_fails_without_the_flag_too(project: Project) -> None:

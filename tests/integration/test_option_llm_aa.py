@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Ini, Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Ini, Project
 
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -46,10 +47,10 @@ def test_the_command_line_cannot_be_taken_back_by_a_file(project: Project, ini: 
     assert " against itself, " in _plan(project, "--llm-aa")
 
 
-def test_the_candidate_is_measured_beside_itself(project: Project, stand_in: StandIn) -> None:
+def test_the_candidate_is_measured_beside_itself(project: Project, fake: Fake) -> None:
     results = project.results("--llm-aa")
 
-    assert len(stand_in.pids()) == 2 * (1 + 6)
+    assert len(fake.started) == 2 * (1 + 6)
     assert results["reference"] == results["candidate"]
     (test,) = results["tests"]
     compared = {name: each["comparison"] for name, each in test["metrics"].items() if each["comparison"]}

@@ -50,16 +50,18 @@ def test_a_relative_path_in_a_file_starts_from_the_file(
     project: Project, ini: Ini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (project.path / "builds" / "old").mkdir(parents=True)
-    ini.write(llm_against="venv:builds/old")
+    ini.write(llm_against="fake@venv:builds/old")
     monkeypatch.chdir(project.path / "builds")
 
-    assert f" against llama-cpp-python@venv:{project.path / 'builds' / 'old'}, " in _plan(project, "..")
+    assert f" against fake@venv:{project.path / 'builds' / 'old'}, " in _plan(project, "..")
 
 
-def test_both_builds_run_in_every_session(project: Project, reference: str, stand_in: StandIn) -> None:
+def test_both_builds_run_in_every_session(
+    worker: Project, reference_environment: str, stand_in: StandIn
+) -> None:
     stand_in.set_reference(marker="here")
 
-    project.measure(f"--llm-against={reference}").assert_outcomes(passed=1)
+    worker.measure(f"--llm-against={reference_environment}").assert_outcomes(passed=1)
 
     # Each is looked at once, then in six sessions.
     started = ["LLAMA_STAND_IN_MARKER" in each["environment"] for each in stand_in.processes()]
@@ -89,7 +91,7 @@ def test_no_candidate_has_two_references(project: Project, reference: str) -> No
     assert "leave --llm-against out, or --llm-aa" in told
 
 
-@pytest.mark.parametrize("option", ["--llm-against=llama-cpp-python", "--llm-aa"])
+@pytest.mark.parametrize("option", ["--llm-against=fake", "--llm-aa"])
 def test_a_pair_is_no_baseline(project: Project, option: str) -> None:
     told = project.usage_error(*project.measuring(), option, "--llm-update-baselines=new")
 

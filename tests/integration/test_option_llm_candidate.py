@@ -55,8 +55,8 @@ def test_the_command_line_wins(project: Project, ini: Ini) -> None:
     assert f" on {project.candidate}, " in _plan(project, f"--llm-candidate={project.candidate}")
 
 
-def test_the_build_that_it_names_is_the_one_that_runs(project: Project) -> None:
-    results = project.results()
+def test_the_build_that_it_names_is_the_one_that_runs(worker: Project) -> None:
+    results = worker.results()
 
     assert results["candidate"]["engine"] == "llama-cpp-python"
     assert results["candidate"]["version"] == "0.0.1"

@@ -10,6 +10,7 @@ import pytest
 from pytest_llm.cli import main
 
 if TYPE_CHECKING:
+    from tests.fake_engine import Fake
     from tests.integration.conftest import Ini, Project, StandIn
 
 GATED = """
@@ -31,6 +32,11 @@ def against(reference: str) -> str:
     return f"--llm-against={reference}"
 
 
+@pytest.fixture
+def worker_against(reference_environment: str) -> str:
+    return f"--llm-against={reference_environment}"
+
+
 def _record(project: Project) -> None:
     project.measure("--llm-update-baselines=append").assert_outcomes(passed=1)
 
@@ -42,9 +48,9 @@ def _drift(project: Project, *arguments: str) -> dict[str, Any]:
 
 
 def test_fails_by_default_and_says_what_drifted_then_on_what(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, fake: Fake
 ) -> None:
-    stand_in.set_reference(flash_attention="enabled")
+    fake.set_reference(flash_attention="on")
 
     lines = project.failures(against)["test_speed"].splitlines()
 
@@ -57,11 +63,11 @@ def test_fails_by_default_and_says_what_drifted_then_on_what(
 
 
 def test_a_release_that_tells_cells_for_sequences_does_not_differ(
-    project: Project, against: str, stand_in: StandIn
+    worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:
     stand_in.set_reference(sequences="cells")
 
-    assert _drift(project, against)["differences"] == []
+    assert _drift(worker, worker_against)["differences"] == []
 
 
 @pytest.mark.parametrize(
@@ -78,12 +84,12 @@ def test_a_release_that_tells_cells_for_sequences_does_not_differ(
     ids=["output", "template", "graph reuse", "buffers"],
 )
 def test_output_configuration_and_buffers_are_compared(
-    project: Project, against: str, stand_in: StandIn, differs: dict[str, str], told: str
+    worker: Project, worker_against: str, stand_in: StandIn, differs: dict[str, str], told: str
 ) -> None:
     stand_in.set(log=REPACKED.format("CPU"))
     stand_in.set_reference(**differs)
 
-    assert project.failures(against)["test_speed"].startswith(told)
+    assert worker.failures(worker_against)["test_speed"].startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -96,20 +102,18 @@ def test_output_configuration_and_buffers_are_compared(
     ids=["flash attention", "buffer", "graph"],
 )
 def test_what_was_only_renamed_is_no_drift(
-    project: Project, against: str, stand_in: StandIn, differs: dict[str, str]
+    worker: Project, worker_against: str, stand_in: StandIn, differs: dict[str, str]
 ) -> None:
     stand_in.set(log=REPACKED.format("CPU_REPACK") + "\nsched_reserve: graph: nodes = 936, splits = 1")
     stand_in.set_reference(**differs)
 
-    drift = _drift(project, against)
+    drift = _drift(worker, worker_against)
 
     assert (drift["verdict"], drift["differences"]) == ("pass", [])
 
 
-def test_warns_where_it_is_told_to_and_shows_a_letter(
-    project: Project, against: str, stand_in: StandIn
-) -> None:
-    stand_in.set_reference(flash_attention="enabled")
+def test_warns_where_it_is_told_to_and_shows_a_letter(project: Project, against: str, fake: Fake) -> None:
+    fake.set_reference(flash_attention="on")
 
     result = project.measure(against, "--llm-drift=warn", "-v")
 
@@ -125,9 +129,9 @@ def test_warns_where_it_is_told_to_and_shows_a_letter(
 
 
 def test_the_results_file_holds_what_the_verdict_follows_from(
-    project: Project, against: str, stand_in: StandIn, capsys: pytest.CaptureFixture[str]
+    project: Project, against: str, fake: Fake, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stand_in.set_reference(flash_attention="enabled")
+    fake.set_reference(flash_attention="on")
 
     drift = _drift(project, against)
 
@@ -143,15 +147,15 @@ def test_the_results_file_holds_what_the_verdict_follows_from(
     assert "test_speed: drift" in capsys.readouterr().out
 
 
-def test_stored_facts_are_compared_and_their_origin_is_told(project: Project, stand_in: StandIn) -> None:
+def test_stored_facts_are_compared_and_their_origin_is_told(project: Project, fake: Fake) -> None:
     _record(project)
-    stand_in.set(template="other")
+    fake.set(template="other")
 
     text = project.failures()["test_speed"]
 
     lines = text.splitlines()
     assert lines[0].startswith("same output; configuration differs: chat_template ")
-    assert lines[2].startswith("  facts of llama-cpp-python 0.0.1 (llama.cpp 57a9d1234), recorded 20")
+    assert lines[2].startswith("  facts of fake 1.0 (llama.cpp 57a9d1234), recorded 20")
     assert lines[-1] == (
         "  next: if it is meant to be so: pytest test_it.py::test_speed --llm-bench "
         "--llm-update-baselines=replace"
@@ -164,19 +168,21 @@ def test_stored_facts_are_compared_and_their_origin_is_told(project: Project, st
     assert main(["report", str(project.path / "results.json")]) == 0
 
 
-def test_baselines_can_be_recorded_all_the_same(project: Project, stand_in: StandIn) -> None:
+def test_baselines_can_be_recorded_all_the_same(project: Project, fake: Fake) -> None:
     _record(project)
-    stand_in.set(template="other")
+    fake.set(template="other")
 
     result = project.measure("--llm-update-baselines=append")
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["not stored: test_it::test_speed, resolved: another value is stored: *"])
+    result.stdout.fnmatch_lines(
+        ["not stored: test_it::test_speed, effective_options: another value is stored: *"]
+    )
 
 
-def test_replacing_the_baselines_accepts_it(project: Project, stand_in: StandIn) -> None:
+def test_replacing_the_baselines_accepts_it(project: Project, fake: Fake) -> None:
     _record(project)
-    stand_in.set(template="other")
+    fake.set(template="other")
 
     drift = _drift(project, "--llm-update-baselines=replace")
 
@@ -204,12 +210,12 @@ def test_what_a_claim_asks_for_is_no_drift(project: Project) -> None:
 
 
 def test_other_build_settings_of_one_release_are_told_and_are_no_drift(
-    project: Project, against: str, stand_in: StandIn
+    worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:
     stand_in.set(features="SSE3")
     stand_in.set_reference(features="SSE3 AVX2", first_letter="b")
 
-    result = project.measure(against)
+    result = worker.measure(worker_against)
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
@@ -217,8 +223,8 @@ def test_other_build_settings_of_one_release_are_told_and_are_no_drift(
     )
 
 
-def test_works_in_a_file(project: Project, against: str, stand_in: StandIn, ini: Ini) -> None:
-    stand_in.set_reference(flash_attention="enabled")
+def test_works_in_a_file(project: Project, against: str, fake: Fake, ini: Ini) -> None:
+    fake.set_reference(flash_attention="on")
     ini.write(llm_drift="warn")
 
     project.measure(against).assert_outcomes(passed=1)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Ini, Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Ini, Project
 
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -47,10 +48,10 @@ def test_the_command_line_wins(project: Project, ini: Ini) -> None:
     assert _sessions(project, "--llm-effort=quick") == 3
 
 
-def test_a_session_is_a_fresh_process(project: Project, stand_in: StandIn) -> None:
+def test_a_session_is_a_fresh_process(project: Project, fake: Fake) -> None:
     project.measure("--llm-effort=normal").assert_outcomes(passed=1)
 
-    assert len(set(stand_in.pids())) == 5
+    assert len(fake.started) == 5
 
 
 def test_an_unknown_effort_is_one_line_with_the_nearest(project: Project, ini: Ini) -> None:

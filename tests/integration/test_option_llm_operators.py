@@ -11,7 +11,8 @@ from pytest_llm.builds.provider import Provider
 from pytest_llm.errors import BuildError
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Ini, Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Ini, Project
 
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -22,14 +23,14 @@ BENCHMARK = """
 
 
 @pytest.fixture(autouse=True)
-def _benchmark(project: Project, stand_in: StandIn) -> None:
+def _benchmark(project: Project, fake: Fake) -> None:
     project.write(BENCHMARK)
-    stand_in.set(token_seconds=0.02)
+    fake.set(token_seconds=0.02)
 
 
 @pytest.fixture
-def slower(stand_in: StandIn) -> None:
-    stand_in.set_reference(token_seconds=0.01)
+def slower(fake: Fake) -> None:
+    fake.set_reference(token_seconds=0.01)
 
 
 def operators(project: Project, reference: str, *more: str) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Ini, Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Ini, Project
 
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -21,30 +22,30 @@ def _benchmark(project: Project) -> None:
     project.write(BENCHMARK)
 
 
-def _sessions(project: Project, stand_in: StandIn, *arguments: str) -> int:
+def _sessions(project: Project, fake: Fake, *arguments: str) -> int:
     project.measure("--llm-aa", *arguments).assert_outcomes(passed=1)
-    return len(stand_in.pids()) // 2 - 1  # both are looked at alone before
+    return len(fake.started) // 2 - 1  # both are looked at alone before
 
 
-def test_is_more_than_short_sessions_take_by_default(project: Project, stand_in: StandIn) -> None:
-    assert _sessions(project, stand_in) == 6
+def test_is_more_than_short_sessions_take_by_default(project: Project, fake: Fake) -> None:
+    assert _sessions(project, fake) == 6
 
 
 @pytest.mark.parametrize("written", ["0.001", "1 ms", "1ms"])
-def test_works_on_the_command_line(project: Project, stand_in: StandIn, written: str) -> None:
-    assert _sessions(project, stand_in, f"--llm-time-limit={written}") == 1
+def test_works_on_the_command_line(project: Project, fake: Fake, written: str) -> None:
+    assert _sessions(project, fake, f"--llm-time-limit={written}") == 1
 
 
-def test_works_in_a_file(project: Project, stand_in: StandIn, ini: Ini) -> None:
+def test_works_in_a_file(project: Project, fake: Fake, ini: Ini) -> None:
     ini.write(llm_time_limit="1 ms")
 
-    assert _sessions(project, stand_in) == 1
+    assert _sessions(project, fake) == 1
 
 
-def test_the_command_line_wins(project: Project, stand_in: StandIn, ini: Ini) -> None:
+def test_the_command_line_wins(project: Project, fake: Fake, ini: Ini) -> None:
     ini.write(llm_time_limit="9 h")
 
-    assert _sessions(project, stand_in, "--llm-time-limit=1 ms") == 1
+    assert _sessions(project, fake, "--llm-time-limit=1 ms") == 1
 
 
 def test_what_it_leaves_undecided_is_inconclusive_and_says_so(project: Project) -> None:
@@ -56,10 +57,10 @@ def test_what_it_leaves_undecided_is_inconclusive_and_says_so(project: Project) 
     )
 
 
-def test_it_is_no_limit_on_a_subject_alone(project: Project, stand_in: StandIn) -> None:
+def test_it_is_no_limit_on_a_subject_alone(project: Project, fake: Fake) -> None:
     project.measure("--llm-time-limit=1 ms").assert_outcomes(passed=1)
 
-    assert len(stand_in.pids()) == 3
+    assert len(fake.started) == 3
 
 
 @pytest.mark.parametrize(

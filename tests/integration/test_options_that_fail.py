@@ -38,7 +38,7 @@ def _no_memory(project: Project, patch: pytest.MonkeyPatch) -> None:
 SITUATIONS: dict[str, tuple[Callable[[Project, pytest.MonkeyPatch], None], str]] = {
     "missing-baseline": (_no_baseline, ": no baseline, no baselines of test_it on this machine"),
     "inconclusive": (_one_run, ": inconclusive, 1 of 5 runs"),
-    "uncovered": (_no_memory, "peak RAM cannot be had from llama-cpp-python"),
+    "uncovered": (_no_memory, "peak RAM cannot be had from fake"),
 }
 
 
@@ -61,7 +61,7 @@ def test_fails_on_the_command_line_and_says_why(project: Project, option: str) -
     text = project.failures(f"--llm-{option}=fail")["test_speed"]
 
     assert SITUATIONS[option][1] in text
-    assert "  candidate llama-cpp-python" in text
+    assert "  candidate fake 1.0" in text
 
 
 def test_works_in_a_file(project: Project, option: str, ini: Ini) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.golden import assert_golden
 
 if TYPE_CHECKING:
+    from tests.fake_engine import Fake
     from tests.integration.conftest import Ini, Project, StandIn
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -183,32 +184,32 @@ class TestFailingCampaign:
         ],
     )
     def test_fails_its_tests_without_trying_again_and_the_others_run(
-        self, project: Project, stand_in: StandIn, fault: str, reason: str, last: str
+        self, worker: Project, stand_in: StandIn, fault: str, reason: str, last: str
     ) -> None:
         stand_in.set(fault=fault)
-        project.write(CAMPAIGNS)
+        worker.write(CAMPAIGNS)
 
-        result = project.measure()
+        result = worker.measure()
 
         result.assert_outcomes(passed=1, errors=4)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
-        (text,) = set(project.texts(result).values())
+        (text,) = set(worker.texts(result).values())
         first, *log = text.splitlines()
         assert reason in first
         assert log[-1].startswith("  | ")
         assert log[-1].endswith(last)
         assert len(stand_in.pids()) == 1
 
-    def test_says_where_the_engine_is_not_installed(self, project: Project, stand_in: StandIn) -> None:
+    def test_says_where_the_engine_is_not_installed(self, worker: Project, stand_in: StandIn) -> None:
         stand_in.set(fault="import=refuse")
-        project.write(CAMPAIGNS)
+        worker.write(CAMPAIGNS)
 
-        (text,) = set(project.failures().values())
+        (text,) = set(worker.failures().values())
 
         assert len(text.splitlines()) == 1
         assert "ImportError: libllama.so: cannot open shared object file" in text
 
-    def test_of_a_damaged_file_starts_nothing(self, project: Project, stand_in: StandIn) -> None:
+    def test_of_a_damaged_file_starts_nothing(self, project: Project, fake: Fake) -> None:
         (project.path / "damaged.gguf").write_bytes(project.model.read_bytes()[:40])
         project.write("@pytest.mark.llm_model('damaged.gguf')\ndef test_speed(llm_bench): pass\n")
 
@@ -216,9 +217,9 @@ class TestFailingCampaign:
 
         assert len(text.splitlines()) == 1
         assert text.startswith(f"{project.path / 'damaged.gguf'}: ")
-        assert stand_in.pids() == []
+        assert fake.started == []
 
-    def test_leaves_other_subjects_alone(self, project: Project, stand_in: StandIn) -> None:
+    def test_leaves_other_subjects_alone(self, project: Project, fake: Fake) -> None:
         (project.path / "damaged.gguf").write_bytes(b"GGUF")
         project.write(
             f"""
@@ -251,24 +252,24 @@ class TestFailingWorkload:
         ],
     )
     def test_fails_its_tests_alone(
-        self, project: Project, stand_in: StandIn, fault: str, reason: str, processes: int
+        self, worker: Project, stand_in: StandIn, fault: str, reason: str, processes: int
     ) -> None:
         stand_in.set(fault=fault)
-        project.write(CAMPAIGNS)
+        worker.write(CAMPAIGNS)
 
-        result = project.measure("--llm-timeout=2")
+        result = worker.measure("--llm-timeout=2")
 
         result.assert_outcomes(passed=3, errors=2)
-        texts = project.texts(result)
+        texts = worker.texts(result)
         assert set(texts) == {"test_thirteen", "test_thirteen_again"}
         assert all(reason in text.splitlines()[0] for text in texts.values())
         assert len(stand_in.pids()) == processes
 
-    def test_that_dies_late_is_not_asked_again(self, project: Project, stand_in: StandIn) -> None:
+    def test_that_dies_late_is_not_asked_again(self, worker: Project, stand_in: StandIn) -> None:
         stand_in.set(fault="decode:100=SIGBUS")
-        project.write(SLOW)
+        worker.write(SLOW)
 
-        (text,) = project.failures().values()
+        (text,) = worker.failures().values()
 
         assert "SIGBUS, a crash inside llama.cpp, or the model's file shrank" in text
         assert len(stand_in.pids()) == 1
@@ -329,11 +330,11 @@ class TestUnknownIniKey:
 
 
 def test_a_functional_test_whose_worker_dies_shows_what_llama_cpp_wrote_last(
-    project: Project, monkeypatch: pytest.MonkeyPatch
+    worker: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LLAMA_STAND_IN_FAULT", "decode:1=SIGABRT")
-    project.write("def test_it(gguf_model):\n    gguf_model.generate('a', max_tokens=2)\n")
-    result = project.run(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
+    worker.write("def test_it(gguf_model):\n    gguf_model.generate('a', max_tokens=2)\n")
+    result = worker.run(f"--llm-candidate={worker.candidate}", f"--llm-model={worker.model}")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [

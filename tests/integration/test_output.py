@@ -10,7 +10,8 @@ from pytest_llm.reports.recheck import differences, rejudge
 from pytest_llm.reports.results_file import DOCUMENT
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 ONE = """
     @pytest.mark.llm_model(n_ctx=512)
@@ -50,10 +51,10 @@ def output_of(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_faster_candidate_that_is_wrong_fails_says_wrong_first_and_is_not_timed(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, fake: Fake
 ) -> None:
-    stand_in.set(token_seconds=1 / 512, logit_error=0.5)
-    stand_in.set_reference(token_seconds=1 / 128, logit_error=0)
+    fake.set(token_seconds=1 / 512, logit_error=0.5)
+    fake.set_reference(token_seconds=1 / 128, logit_error=0)
     project.write(ONE)
 
     result = project.measure(against, "--llm-json=results.json", "--junitxml=junit.xml")
@@ -63,12 +64,12 @@ def test_a_faster_candidate_that_is_wrong_fails_says_wrong_first_and_is_not_time
     told = text.splitlines()
     assert told[0].startswith("wrong output: mean KL divergence ")
     assert f" ({SEEN} positions, furthest at " in told[0]
-    assert told[1] == "  candidate llama-cpp-python 0.0.1 (llama.cpp 57a9d1234)"
-    assert told[2] == "  reference llama-cpp-python 0.0.1 (llama.cpp 57a9d1234)"
+    assert told[1] == "  candidate fake 1.0 (llama.cpp 57a9d1234)"
+    assert told[2] == "  reference fake 1.0 (llama.cpp 57a9d1234)"
     assert "speed" not in text
     result.stdout.fnmatch_lines(
         [
-            "reference llama-cpp-python 0.0.1 (57a9d1234)",
+            "reference fake 1.0 (57a9d1234)",
             "test_it.py::test_speed *  wrong output",
             "test_it.py::test_speed: wrong output: mean KL *",
         ]
@@ -78,10 +79,10 @@ def test_a_faster_candidate_that_is_wrong_fails_says_wrong_first_and_is_not_time
 
 
 def test_a_small_error_that_quantisation_hides_shows_in_a_copy_with_f32_weights(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, fake: Fake
 ) -> None:
-    stand_in.set(logit_error=0.003)
-    stand_in.set_reference(logit_error=0)
+    fake.set(logit_error=0.003)
+    fake.set_reference(logit_error=0)
     project.write(ONE)
 
     results = project.results(against, f"--llm-cache={project.path / 'cache'}")
@@ -102,11 +103,9 @@ def test_a_small_error_that_quantisation_hides_shows_in_a_copy_with_f32_weights(
     assert differences(DOCUMENT.decode(results)) == []
 
 
-def test_verdicts_on_output_follow_from_the_results_file(
-    project: Project, against: str, stand_in: StandIn
-) -> None:
-    stand_in.set(logit_error=0.5)
-    stand_in.set_reference(logit_error=0)
+def test_verdicts_on_output_follow_from_the_results_file(project: Project, against: str, fake: Fake) -> None:
+    fake.set(logit_error=0.5)
+    fake.set_reference(logit_error=0)
     project.write(ONE)
     results = project.results(against)
     (finding,) = rejudge(DOCUMENT.decode(results))
@@ -120,7 +119,7 @@ def test_verdicts_on_output_follow_from_the_results_file(
 
 
 def test_the_same_output_passes_is_told_and_took_two_looks(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, fake: Fake
 ) -> None:
     project.write(PAIRED)
 
@@ -135,13 +134,13 @@ def test_the_same_output_passes_is_told_and_took_two_looks(
         assert test["metrics"]["generation_tokens_per_second"]["comparison"]["verdict"] == "pass"
     looks = 3  # the prompt's tokens, and one of each
     sessions = max(len(run["sessions"]) for run in results["runs"].values())
-    assert len(stand_in.pids()) == looks + 2 + 2 * sessions
+    assert len(fake.started) == looks + 2 + 2 * sessions
 
 
-def test_other_rounding_is_no_error(project: Project, against: str, stand_in: StandIn) -> None:
+def test_other_rounding_is_no_error(project: Project, against: str, fake: Fake) -> None:
     """The candidate rounds as the reference does with another option."""
-    stand_in.set(rounding=1)
-    stand_in.set_reference(rounding=0)
+    fake.set(rounding=1)
+    fake.set_reference(rounding=0)
     project.write(ONE)
 
     result = project.measure(against, f"--llm-cache={project.path / 'cache'}")
@@ -157,9 +156,9 @@ def test_other_rounding_is_no_error(project: Project, against: str, stand_in: St
     )
 
 
-def test_nan_is_wrong(project: Project, against: str, stand_in: StandIn) -> None:
-    stand_in.set(nan_at=20)
-    stand_in.set_reference(nan_at=-1)
+def test_nan_is_wrong(project: Project, against: str, fake: Fake) -> None:
+    fake.set(nan_at=20)
+    fake.set_reference(nan_at=-1)
     project.write(ONE)
 
     results = project.results(against)
@@ -169,9 +168,9 @@ def test_nan_is_wrong(project: Project, against: str, stand_in: StandIn) -> None
     assert test["output"]["comparison"]["contrasts"] == []
 
 
-def test_nan_with_f32_weights_alone_is_wrong(project: Project, against: str, stand_in: StandIn) -> None:
-    stand_in.set(rounding=1, nan_at=20, nan_in=".f32.gguf")
-    stand_in.set_reference(rounding=0, nan_at=-1)
+def test_nan_with_f32_weights_alone_is_wrong(project: Project, against: str, fake: Fake) -> None:
+    fake.set(rounding=1, nan_at=20, nan_in=".f32.gguf")
+    fake.set_reference(rounding=0, nan_at=-1)
     project.write(ONE)
 
     found = output_of(project.results(against, f"--llm-cache={project.path / 'cache'}"))
@@ -188,10 +187,10 @@ def test_nan_with_f32_weights_alone_is_wrong(project: Project, against: str, sta
     ],
 )
 def test_other_tokens_and_templates_are_told_as_drift(
-    project: Project, against: str, stand_in: StandIn, values: dict[str, object], told: str
+    project: Project, against: str, fake: Fake, values: dict[str, object], told: str
 ) -> None:
-    stand_in.set(**values)
-    stand_in.set_reference(token_shift=0, asker="user")
+    fake.set(**values)
+    fake.set_reference(token_shift=0, asker="user")
     project.write(ONE)
 
     result = project.measure(against, "--llm-drift=warn")
@@ -205,24 +204,24 @@ def test_other_tokens_and_templates_are_told_as_drift(
     failed.stdout.fnmatch_lines([told])
 
 
-def test_where_no_copy_can_be_made_that_is_told(project: Project, against: str, stand_in: StandIn) -> None:
-    stand_in.set(logit_error=0.003)
-    stand_in.set_reference(logit_error=0, fault="quantize=refuse")
+def test_where_no_copy_can_be_made_that_is_told(project: Project, against: str, fake: Fake) -> None:
+    fake.set(logit_error=0.003)
+    fake.set_reference(logit_error=0, fault="quantize")
     project.write(ONE)
 
     found = output_of(project.results(against, f"--llm-cache={project.path / 'cache'}"))
 
     assert found["verdict"] == "pass"
-    assert "llama.cpp can make no F32 copy of the model" in found["comparison"]["no_f32"]
+    assert "it can make no F32 copy of the model" in found["comparison"]["no_f32"]
     assert not list((project.path / "cache" / "f32").iterdir())
 
 
 @pytest.mark.parametrize(("bound", "verdict"), [(10, "pass"), (1e-9, "wrong output")])
 def test_max_kl_says_how_far_outputs_may_be_apart(
-    project: Project, against: str, stand_in: StandIn, bound: float, verdict: str
+    project: Project, against: str, fake: Fake, bound: float, verdict: str
 ) -> None:
-    stand_in.set(logit_error=0.003)
-    stand_in.set_reference(logit_error=0)
+    fake.set(logit_error=0.003)
+    fake.set_reference(logit_error=0)
     project.write(ONE.replace('water."', f'water.", max_kl={bound}'))
 
     found = output_of(project.results(against))
@@ -242,15 +241,15 @@ def test_without_a_reference_the_test_says_that_it_has_none(project: Project) ->
 
 
 def test_a_candidate_that_cannot_talk_is_an_error_that_says_why(
-    project: Project, against: str, stand_in: StandIn
+    project: Project, against: str, fake: Fake
 ) -> None:
-    stand_in.set(fault="decode:2=5")
-    stand_in.set_reference(fault="")
+    fake.set(fault="write")
+    fake.set_reference(fault="")
     project.write(ONE)
 
     ((_, text),) = project.failures(against).items()
 
-    assert "llama_decode failed with code 5" in text
+    assert "it refused a passage" in text
 
 
 @pytest.mark.parametrize(
@@ -265,14 +264,14 @@ def test_a_candidate_that_cannot_talk_is_an_error_that_says_why(
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_loaded(
-    project: Project, stand_in: StandIn, marker: str, told: str
+    project: Project, fake: Fake, marker: str, told: str
 ) -> None:
     project.write(f"@pytest.mark.{marker}\ndef test_it(): pass\n")
 
     ((_, text),) = project.failures().items()
 
     assert told in text
-    assert stand_in.pids() == []
+    assert fake.started == []
 
 
 def test_the_marker_is_listed_with_its_true_signature(project: Project) -> None:

@@ -16,17 +16,17 @@ UNEVEN = {"token_seconds": 0.0012345, "jitter": 0.3}
 
 class TestRounds:
     def test_are_the_requests_of_the_same_run_to_the_last_digit(
-        self, project: Project, stand_in: StandIn
+        self, worker: Project, stand_in: StandIn
     ) -> None:
         stand_in.set(**UNEVEN)
-        project.write("def test_it(llm_bench): pass")
+        worker.write("def test_it(llm_bench): pass")
 
         # In a process of its own: older releases leave the file to the garbage collector, which warns.
-        options = [*project.measuring(), "--benchmark-json=benchmarks.json", "--llm-json=results.json"]
-        project.pytester.runpytest_subprocess(*options)
-        stats = project.records("benchmarks.json")["test_it"]["stats"]
+        options = [*worker.measuring(), "--benchmark-json=benchmarks.json", "--llm-json=results.json"]
+        worker.pytester.runpytest_subprocess(*options)
+        stats = worker.records("benchmarks.json")["test_it"]["stats"]
 
-        (run,) = json.loads((project.path / "results.json").read_text(encoding="utf-8"))["runs"].values()
+        (run,) = json.loads((worker.path / "results.json").read_text(encoding="utf-8"))["runs"].values()
         seconds = [value for session in run["sessions"] for value in session["series"]["request"]["values"]]
         assert len(set(seconds)) > 1
         assert stats["data"] == seconds

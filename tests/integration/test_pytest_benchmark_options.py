@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.fake_engine import Fake
     from tests.integration.conftest import Project, StandIn
 
 OURS_AND_OTHERS = """
@@ -51,15 +52,13 @@ def _skipped(result: pytest.RunResult) -> dict[str, str]:
 
 
 class TestSkip:
-    def test_skips_ours_with_its_own_reason_and_starts_no_worker(
-        self, mixed: Project, stand_in: StandIn
-    ) -> None:
+    def test_skips_ours_with_its_own_reason_and_starts_no_worker(self, mixed: Project, fake: Fake) -> None:
         result = mixed.measure("--benchmark-skip")
 
         assert result.ret == pytest.ExitCode.OK
         result.assert_outcomes(passed=1, skipped=3)
         assert _skipped(result) == dict.fromkeys(["test_marked", "test_asks", "test_function"], SKIPPED)
-        assert stand_in.processes() == []
+        assert fake.started == []
 
     def test_takes_them_out_of_the_plan(self, mixed: Project) -> None:
         assert mixed.plan(f"--llm-model={mixed.model}", "--benchmark-skip")[0].startswith(
@@ -89,7 +88,7 @@ class TestOnly:
         result.assert_outcomes(passed=2, failed=1, skipped=1)
         assert _skipped(result) == {"test_arithmetic": NOT_A_BENCHMARK}
 
-    def test_does_not_run_ours_without_our_flag(self, mixed: Project, stand_in: StandIn) -> None:
+    def test_does_not_run_ours_without_our_flag(self, mixed: Project, fake: Fake) -> None:
         result = mixed.run("--benchmark-only")
 
         assert _skipped(result) == {
@@ -97,7 +96,7 @@ class TestOnly:
             "test_asks": NOT_ASKED_FOR,
             "test_arithmetic": NOT_A_BENCHMARK,
         }
-        assert stand_in.processes() == []
+        assert fake.started == []
 
     def test_skips_functional_tests(self, project: Project) -> None:
         project.write("def test_talk(gguf_model): pass")
@@ -106,14 +105,12 @@ class TestOnly:
 
 
 class TestDisable:
-    def test_runs_each_once_judges_nothing_and_reports_no_times(
-        self, mixed: Project, stand_in: StandIn
-    ) -> None:
+    def test_runs_each_once_judges_nothing_and_reports_no_times(self, mixed: Project, fake: Fake) -> None:
         result = mixed.measure("--benchmark-disable", "--benchmark-autosave", "--llm-json=r.json")
 
         assert result.ret == pytest.ExitCode.OK
         result.assert_outcomes(passed=4)
-        assert len(stand_in.processes()) == 1
+        assert len(fake.started) == 1
         assert list((mixed.path / ".benchmarks").rglob("*.json")) == []
         assert not any(line.startswith("Name (time in") for line in result.outlines)
         result.stdout.fnmatch_lines(["--benchmark-disable: one session a subject, and nothing was judged"])
@@ -122,16 +119,16 @@ class TestDisable:
         assert {metric["limit"] for metric in metrics} == {None}
         assert {len(metric["samples"]) for metric in metrics} == {1}
 
-    def test_still_fails_what_cannot_be_measured(self, mixed: Project, stand_in: StandIn) -> None:
-        stand_in.set(fault="load=refuse")
+    def test_still_fails_what_cannot_be_measured(self, mixed: Project, fake: Fake) -> None:
+        fake.set(fault="load")
 
         mixed.measure("--benchmark-disable").assert_outcomes(passed=2, errors=2)
 
-    def test_is_undone_by_enable(self, mixed: Project, stand_in: StandIn) -> None:
+    def test_is_undone_by_enable(self, mixed: Project, fake: Fake) -> None:
         result = mixed.measure("--benchmark-disable", "--benchmark-enable")
 
         result.assert_outcomes(passed=3, failed=1)
-        assert len(stand_in.processes()) == 3
+        assert len(fake.started) == 3
         result.stdout.no_fnmatch_line("--benchmark-disable:*")
 
     def test_undone_a_run_that_measured_nothing_is_red(self, project: Project) -> None:
@@ -192,9 +189,9 @@ class TestSavedRuns:
             *arguments, *project.measuring(), "--benchmark-compare", "--benchmark-compare-fail=mean:5%"
         )
 
-    def test_are_shown_by_the_command_compare(self, project: Project, stand_in: StandIn) -> None:
+    def test_are_shown_by_the_command_compare(self, project: Project, fake: Fake) -> None:
         project.measure("--benchmark-save=first")
-        stand_in.set(token_seconds=1 / 64)
+        fake.set(token_seconds=1 / 64)
         project.measure("--benchmark-autosave")
 
         command = shutil.which("pytest-benchmark", path=Path(sys.executable).parent)
@@ -220,21 +217,21 @@ class TestSavedRuns:
         assert set(record["stats"]["data"]) == {1.4921875}
 
     def test_a_slower_run_fails_the_comparison_and_is_told_all_the_same(
-        self, project: Project, stand_in: StandIn
+        self, worker: Project, stand_in: StandIn
     ) -> None:
-        project.measure("--benchmark-autosave")
+        worker.measure("--benchmark-autosave")
         stand_in.set(token_seconds=1 / 100)
 
-        result = self._compared(project, "-p", "llm_bench")  # loaded first, its summary would come last
+        result = self._compared(worker, "-p", "llm_bench")  # loaded first, its summary would come last
 
         assert result.ret != pytest.ExitCode.OK
         assert "Performance has regressed" in result.stderr.str()
         result.stdout.fnmatch_lines(["candidate llama-cpp-python *", "test_it.py::test_it *100.0*"])
 
-    def test_an_equal_run_passes_the_comparison(self, project: Project) -> None:
-        project.measure("--benchmark-autosave")
+    def test_an_equal_run_passes_the_comparison(self, worker: Project) -> None:
+        worker.measure("--benchmark-autosave")
 
-        result = self._compared(project)
+        result = self._compared(worker)
 
         assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines(["test_it (*0001*)*", "test_it (NOW)*"])

@@ -104,12 +104,12 @@ def test_without_benchmarks_they_are_not_our_business(project: Project) -> None:
     assert "2 rerun" in result.outlines[-1]
 
 
-def test_nothing_is_missed_without_the_plugin(project: Project) -> None:
-    project.write(TESTS.format(marker=""))
+def test_nothing_is_missed_without_the_plugin(worker: Project) -> None:
+    worker.write(TESTS.format(marker=""))
 
     # In a process of its own, since pytest forgets no marker that it has once known.
-    result = project.pytester.runpytest_subprocess(
-        "-p", "no:rerunfailures", "--strict-markers", *project.measuring()
+    result = worker.pytester.runpytest_subprocess(
+        "-p", "no:rerunfailures", "--strict-markers", *worker.measuring()
     )
 
     result.assert_outcomes(failed=4)

@@ -13,7 +13,8 @@ import pytest
 from pytest_llm.system.atomic_file import UNFINISHED
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 TWO_WORKLOADS = """
     small = pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=17)
@@ -56,8 +57,8 @@ def _again(results: dict[str, Any], test: dict[str, Any], name: str) -> tuple[fl
     return median(samples), samples
 
 
-def test_every_value_and_sample_follows_from_the_series(project: Project, stand_in: StandIn) -> None:
-    stand_in.set(jitter=1)
+def test_every_value_and_sample_follows_from_the_series(project: Project, fake: Fake) -> None:
+    fake.set(jitter=1)
     project.write(TWO_WORKLOADS)
 
     results = project.results()
@@ -166,14 +167,14 @@ def test_an_outcome_is_the_tests_own(project: Project, source: str, outcome: str
     assert test["metrics"]
 
 
-def test_a_benchmark_that_could_not_be_measured_says_why(project: Project, stand_in: StandIn) -> None:
+def test_a_benchmark_that_could_not_be_measured_says_why(project: Project, fake: Fake) -> None:
     project.write(TWO_WORKLOADS)
-    stand_in.set(fault="load=refuse")
+    fake.set(fault="load")
 
     tests = project.results()["tests"]
 
     assert [test["outcome"] for test in tests] == ["error"] * 3
-    assert all("llama.cpp refused to load the model" in test["notes"][0] for test in tests)
+    assert all("fake: it refused to load " in test["notes"][0] for test in tests)
     assert all(test["run"] is None and test["metrics"] == {} for test in tests)
 
 
@@ -214,9 +215,9 @@ def test_a_path_that_cannot_be_written_is_one_line_beside_pytests_own_report(
 
 
 def test_a_path_that_cannot_be_written_is_told_where_nothing_was_measured(
-    project: Project, stand_in: StandIn
+    project: Project, fake: Fake
 ) -> None:
-    stand_in.set(fault="load=refuse")
+    fake.set(fault="load")
     project.write("def test_it(llm_bench): pass")
     (project.path / "file").touch()
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 GATED = """
     @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=8)
@@ -25,9 +26,9 @@ def _gated(project: Project) -> None:
     project.write(GATED)
 
 
-def _record(project: Project, stand_in: StandIn, runs: int) -> None:
+def _record(project: Project, fake: Fake, runs: int) -> None:
     for factor in (1.0, 1.01, 0.99, 1.02, 0.98)[:runs]:
-        stand_in.set(token_seconds=factor / 128)
+        fake.set(token_seconds=factor / 128)
         project.measure("--llm-update-baselines=append")
 
 
@@ -41,10 +42,10 @@ def _record(project: Project, stand_in: StandIn, runs: int) -> None:
     ],
 )
 def test_each_verdict_has_its_own(
-    project: Project, stand_in: StandIn, runs: int, factor: float, letter: str, word: str
+    project: Project, fake: Fake, runs: int, factor: float, letter: str, word: str
 ) -> None:
-    _record(project, stand_in, runs)
-    stand_in.set(token_seconds=factor / 128)
+    _record(project, fake, runs)
+    fake.set(token_seconds=factor / 128)
 
     quiet = project.measure("-q")
     verbose = project.measure("-v")
@@ -55,9 +56,9 @@ def test_each_verdict_has_its_own(
     quiet.assert_outcomes(passed=2)
 
 
-def test_a_failed_one_keeps_pytests_own(project: Project, stand_in: StandIn) -> None:
-    _record(project, stand_in, 5)
-    stand_in.set(token_seconds=4 / 128)
+def test_a_failed_one_keeps_pytests_own(project: Project, fake: Fake) -> None:
+    _record(project, fake, 5)
+    fake.set(token_seconds=4 / 128)
 
     result = project.measure("-v")
 

@@ -12,7 +12,8 @@ from pytest_llm.reports.recheck import differences
 from pytest_llm.reports.results_file import DOCUMENT
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Project, StandIn
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
 
 TEST = """
     @pytest.mark.llm_model(n_ctx=512)
@@ -72,12 +73,12 @@ def test_what_is_recorded_is_small_and_what_it_may_differ_by_is_beside_it(projec
 
 
 def test_the_same_again_passes_says_so_and_changes_nothing_that_is_stored(
-    project: Project, stand_in: StandIn
+    project: Project, fake: Fake
 ) -> None:
     record(project)
     before = stored(project)
 
-    looked = len(stand_in.pids())
+    looked = len(fake.started)
     result = project.measure(*arguments(project))
 
     result.assert_outcomes(passed=1)
@@ -90,14 +91,14 @@ def test_the_same_again_passes_says_so_and_changes_nothing_that_is_stored(
         ]
     )
     looks = 1 + 1 + 2  # which build it is, the prompt's tokens, and with each kind of weights
-    assert len(stand_in.pids()) - looked == looks + 3  # sessions
+    assert len(fake.started) - looked == looks + 3  # sessions
     record(project)
     assert stored(project) == before
 
 
-def test_other_rounding_is_no_error(project: Project, stand_in: StandIn) -> None:
+def test_other_rounding_is_no_error(project: Project, fake: Fake) -> None:
     record(project)
-    stand_in.set(rounding=1)
+    fake.set(rounding=1)
     found = output_of(project)
     assert found["verdict"] == "pass"
     assert found["snapshot"]["samples"][0] != found["stored"]["snapshot"]["samples"][0]
@@ -120,10 +121,10 @@ def test_other_rounding_is_no_error(project: Project, stand_in: StandIn) -> None
     ],
 )
 def test_what_is_not_as_it_was_is_told(
-    project: Project, stand_in: StandIn, values: dict[str, object], verdict: str, told: str
+    project: Project, fake: Fake, values: dict[str, object], verdict: str, told: str
 ) -> None:
     record(project)
-    stand_in.set(**values)
+    fake.set(**values)
 
     found = output_of(project)
 
@@ -132,18 +133,16 @@ def test_what_is_not_as_it_was_is_told(
 
 
 def test_wrong_output_fails_before_anything_is_timed_and_is_stored_by_replace_alone(
-    project: Project, stand_in: StandIn
+    project: Project, fake: Fake
 ) -> None:
     record(project)
     before = stored(project)
-    stand_in.set(logit_error=0.5)
+    fake.set(logit_error=0.5)
 
     result = project.measure("--llm-update-baselines=append", *arguments(project))
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["wrong output: mean KL divergence *", "  reference llama-cpp-python 0.0.1 *, recorded *"]
-    )
+    result.stdout.fnmatch_lines(["wrong output: mean KL divergence *", "  reference fake 1.0 *, recorded *"])
     assert stored(project) == before
     record(project, "replace")
     assert stored(project)["output_snapshot"] != before["output_snapshot"]
@@ -172,10 +171,10 @@ def test_other_texts_have_no_baseline(project: Project) -> None:
     )
 
 
-def test_where_nothing_is_stored_or_kept_nothing_is_looked_at(project: Project, stand_in: StandIn) -> None:
+def test_where_nothing_is_stored_or_kept_nothing_is_looked_at(project: Project, fake: Fake) -> None:
     result = project.measure()
     result.stdout.fnmatch_lines(["*output: no baseline: * never recorded: give --llm-against, or *"])
-    assert len(stand_in.pids()) == 3  # sessions
+    assert len(fake.started) == 3  # sessions
 
 
 def test_the_plan_and_the_progress_know_of_looks_at_outputs(project: Project, reference: str) -> None:
@@ -185,7 +184,8 @@ def test_the_plan_and_the_progress_know_of_looks_at_outputs(project: Project, re
         f"  output of {project.model} against what is stored: 1 capture of 1024 tokens, up to 2 if it "
         "differs or is new"
     )
-    paired = project.plan(f"--llm-against={reference}", f"--llm-model={project.model}")
+    candidate = f"--llm-candidate={project.candidate}"
+    paired = project.plan(candidate, f"--llm-against={reference}", f"--llm-model={project.model}")
     assert paired[-1] == (
         f"  output of {project.model} against {reference}: 2 captures of 1024 tokens, up to 15 if it differs "
         "or is new"

@@ -88,7 +88,7 @@ def test_the_summary_names_the_candidate_and_the_machine(project: Project) -> No
     result.stdout.fnmatch_lines(
         [
             "*= llm-bench =*",
-            "candidate llama-cpp-python 0.0.1 (57a9d1234)",
+            "candidate fake 1.0 (57a9d1234)",
             "machine ????????????: *, * cores, * GiB",
         ]
     )
@@ -132,8 +132,8 @@ def test_progress_is_not_part_of_a_tests_captured_output(project: Project) -> No
     assert not [text for text in sections if "session" in text]
 
 
-def test_on_a_terminal_one_line_is_renewed_and_taken_away(project: Project) -> None:
-    text = _on_a_terminal(project)
+def test_on_a_terminal_one_line_is_renewed_and_taken_away(worker: Project) -> None:
+    text = _on_a_terminal(worker)
 
     renewed = re.findall(r"\r([^\r\n]*: session (\d) of 3[^\r\n]*)", text)
     assert [number for _, number in renewed] == ["1", "2", "3"]
@@ -145,15 +145,15 @@ def test_on_a_terminal_one_line_is_renewed_and_taken_away(project: Project) -> N
     assert "session 3 of 3" not in _as_seen(text)
 
 
-def test_a_pass_that_watches_for_leaks_is_one_plain_line(project: Project) -> None:
-    project.write(LEAK)
-    told = [line for line in project.measure().outlines if "leaks" in line and line.startswith("  ")]
-    assert told == [f"  {project.model}: watching for leaks"]
+def test_a_pass_that_watches_for_leaks_is_one_plain_line(worker: Project) -> None:
+    worker.write(LEAK)
+    told = [line for line in worker.measure().outlines if "leaks" in line and line.startswith("  ")]
+    assert told == [f"  {worker.model}: watching for leaks"]
 
 
-def test_on_a_terminal_each_reading_of_what_is_held_renews_the_line(project: Project) -> None:
-    project.write(LEAK)
-    text = _on_a_terminal(project)
+def test_on_a_terminal_each_reading_of_what_is_held_renews_the_line(worker: Project) -> None:
+    worker.write(LEAK)
+    text = _on_a_terminal(worker)
     renewed = re.findall(r"\r[^\r\n]*: watching for leaks: (\d+) of 32 readings", text)
     assert [int(number) for number in renewed] == list(range(33))
     assert "watching" not in _as_seen(text)

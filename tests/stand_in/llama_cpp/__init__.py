@@ -1,6 +1,6 @@
 """A stand-in for the low-level ``llama_cpp``: what the worker uses of it, without a model.
 
-It offers nothing that the real module lacks; ``tests/integration/test_stand_in.py`` holds it to that.
+It offers nothing that the real module lacks; ``tests/integration/worker/test_stand_in.py`` holds it to that.
 Variables that reach the worker set what it does:
 
 LLAMA_STAND_IN_TOKEN_SECONDS

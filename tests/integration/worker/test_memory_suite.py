@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.devices import small_gguf, written
+from tests.integration.worker.devices import small_gguf, written
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.integration.devices import USING, small_gguf, written
+from tests.integration.worker.devices import USING, small_gguf, written
 
 if TYPE_CHECKING:
     from pathlib import Path
