@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
-from pytest_llm.system.lock import Holder, MeasuringLock, lock_path
+from pytest_llm.system.lock import FileLock, Holder, LockBusyError, MeasuringLock, lock_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -389,3 +389,32 @@ def test_a_lock_file_named_without_its_folder_stays_where_it_is(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert lock_path({"PYTEST_LLM_LOCK": "lock"}) == tmp_path / "lock"
+
+
+# ── shared locks ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_several_share_a_lock_and_keep_it_from_an_exclusive_holder(path: Path) -> None:
+    first, second, alone = FileLock(path, shared=True), FileLock(path, shared=True), FileLock(path)
+    first.acquire(0)
+    second.acquire(0)
+    first.release()
+    with pytest.raises(LockBusyError, match=r"another process has held .* for 0 s: end it first"):
+        alone.acquire(0)
+    second.release()
+    alone.acquire(0)
+    with pytest.raises(LockBusyError, match=rf"for 0 s \(process {os.getpid()} .*\): end it first"):
+        first.acquire(0)
+    alone.release()
+
+
+def test_a_lock_is_free_for_those_who_could_take_it(path: Path) -> None:
+    shared, exclusive = FileLock(path, shared=True), FileLock(path)
+    assert shared.is_free()
+    assert not path.exists()
+    shared.acquire(0)
+    assert (FileLock(path, shared=True).is_free(), exclusive.is_free()) == (True, False)
+    shared.release()
+    exclusive.acquire(0)
+    assert not FileLock(path, shared=True).is_free()
+    exclusive.release()

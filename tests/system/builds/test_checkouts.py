@@ -150,7 +150,7 @@ def test_a_build_without_a_shared_library_is_none(store: BuildStore, checkout: C
     text = (checkout.path / "CMakeLists.txt").read_text(encoding="utf-8").replace("SHARED", "STATIC")
     checkout.commit("link statically", {"CMakeLists.txt": text})
 
-    with pytest.raises(BuildError, match="leave BUILD_SHARED_LIBS and the folders of output as they are"):
+    with pytest.raises(BuildError, match="leave BUILD_SHARED_LIBS and the output folders at their defaults"):
         store.make(head(checkout), ignore)
 
 
