@@ -15,6 +15,9 @@ from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import BuildError, EngineError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_llm.builds import Manifest
     from pytest_llm.records import Build, BuildReference
     from tests.conftest import Releases
 
@@ -201,6 +204,25 @@ def test_an_interpreter_that_is_gone_has_its_build_made_again(store: BuildStore)
 
 
 # ── removing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_build_that_is_removed_before_it_is_used_is_made_again(
+    store: BuildStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = store.make
+    made: list[Manifest] = []
+
+    def make_and_lose_the_first(reference: BuildReference, on_progress: Callable[[str], None]) -> Manifest:
+        made.append(really(reference, on_progress))
+        if len(made) == 1:
+            (kept,) = store.kept()
+            store.remove(kept)
+        return made[-1]
+
+    monkeypatch.setattr(store, "make", make_and_lose_the_first)
+
+    assert Path(store.ready(release("9.0.1"), lambda _: None)).exists()
+    assert len(made) == 2
 
 
 def test_nothing_is_left_of_what_is_removed(store: BuildStore) -> None:
