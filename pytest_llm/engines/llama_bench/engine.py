@@ -212,7 +212,7 @@ class LoadedBench(SlicesOnlySubject):
             )
         try:
             return output.read_answer(ended.output, request), ended
-        except output.UnreadableError as error:
+        except output.WrongAnswerError as error:
             raise refused(
                 f"{self._program.name}: the answer of llama-bench cannot be read: {error}; give the program "
                 "itself, not one that wraps it",

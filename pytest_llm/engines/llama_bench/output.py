@@ -45,7 +45,7 @@ class Request(NamedTuple):
     repetitions: int
 
 
-class UnreadableError(Exception):
+class WrongAnswerError(Exception):
     """An answer is not the one that was asked for; the message is the reason."""
 
 
@@ -53,25 +53,25 @@ def read_answer(output: str, request: Request) -> dict[str, Any]:
     """Return the one answer in what a program wrote.
 
     Raises:
-        UnreadableError: There is none, or it is an answer to something else.
+        WrongAnswerError: There is none, or it is an answer to something else.
     """
     lines = [line for line in output.splitlines() if line.strip()]
     if len(lines) != 1:
-        raise UnreadableError(f"it wrote {len(lines)} lines where one was due")
+        raise WrongAnswerError(f"it wrote {len(lines)} lines instead of one")
     try:
         answer = json.loads(lines[0])
     except ValueError:
-        raise UnreadableError("it is not JSON") from None
+        raise WrongAnswerError("it is not JSON") from None
     if not isinstance(answer, dict):
-        raise UnreadableError("it is not an object of JSON")
+        raise WrongAnswerError("it is not an object of JSON")
     did = (answer.get("n_prompt"), answer.get("n_gen"), answer.get("n_depth", 0))
     if did != request[:3]:
-        raise UnreadableError(f"it is of n_prompt, n_gen, n_depth {did}, asked for was {request[:3]}")
+        raise WrongAnswerError(f"it is for n_prompt, n_gen, n_depth {did} instead of {request[:3]}")
     times = answer.get("samples_ns")
     if not isinstance(times, list) or not all(type(each) is int and each > 0 for each in times):
-        raise UnreadableError(f"its samples_ns are no times: {times!r:.80}")
+        raise WrongAnswerError(f"its samples_ns are not times: {times!r:.80}")
     if len(times) != request.repetitions:
-        raise UnreadableError(f"it has {len(times)} samples_ns, asked for were {request.repetitions}")
+        raise WrongAnswerError(f"it has {len(times)} samples_ns instead of {request.repetitions}")
     return answer
 
 

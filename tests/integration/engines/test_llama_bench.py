@@ -14,7 +14,7 @@ from pytest_llm.engines import describe, engine_for
 from pytest_llm.engines.llama_bench.engine import LlamaBench
 from pytest_llm.engines.llama_bench.output import (
     Request,
-    UnreadableError,
+    WrongAnswerError,
     commit,
     read_answer,
     timed,
@@ -330,16 +330,16 @@ def test_an_answer_is_read_by_what_was_asked() -> None:
         ("{}\n{}\n", "it wrote 2 lines"),
         ("{", "it is not JSON"),
         ("[]", "not an object"),
-        (json.dumps({**ANSWER, "n_prompt": 512}), "asked for was"),
-        (json.dumps({**ANSWER, "n_depth": 0}), "asked for was"),
-        (json.dumps({**ANSWER, "samples_ns": "fast"}), "are no times: 'fast'"),
-        (json.dumps({**ANSWER, "samples_ns": [500, 0]}), "are no times"),
-        (json.dumps({**ANSWER, "samples_ns": [500, True]}), "are no times"),
-        (json.dumps({**ANSWER, "samples_ns": [500]}), "it has 1 samples_ns, asked for were 2"),
+        (json.dumps({**ANSWER, "n_prompt": 512}), "instead of"),
+        (json.dumps({**ANSWER, "n_depth": 0}), "instead of"),
+        (json.dumps({**ANSWER, "samples_ns": "fast"}), "are not times: 'fast'"),
+        (json.dumps({**ANSWER, "samples_ns": [500, 0]}), "are not times"),
+        (json.dumps({**ANSWER, "samples_ns": [500, True]}), "are not times"),
+        (json.dumps({**ANSWER, "samples_ns": [500]}), "it has 1 samples_ns instead of 2"),
     ],
 )
 def test_an_answer_to_something_else_is_none(output: str, reason: str) -> None:
-    with pytest.raises(UnreadableError, match=reason):
+    with pytest.raises(WrongAnswerError, match=reason):
         read_answer(output, Request(prompt=8, generate=0, depth=4, repetitions=2))
 
 

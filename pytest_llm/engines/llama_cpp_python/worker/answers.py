@@ -11,7 +11,7 @@ from .subject import Row
 from .text import check_tokens, detokenize, piece, tokenize
 
 if TYPE_CHECKING:
-    from .subject import Subject
+    from .subject import LoadedSubject
 
 _PIECE = 4096  # logits
 
@@ -21,7 +21,7 @@ class Sampler:
 
     def __init__(
         self,
-        subject: Subject,
+        subject: LoadedSubject,
         temperature: float = 0.0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -57,7 +57,7 @@ class Stream:
 
     def __init__(
         self,
-        subject: Subject,
+        subject: LoadedSubject,
         prompt: str | list[int],
         max_tokens: int,
         temperature: float,
@@ -115,7 +115,7 @@ class Stream:
         }
 
 
-def greedy(subject: Subject, prompt: str, count: int) -> tuple[list[int], list[float]]:
+def greedy(subject: LoadedSubject, prompt: str, count: int) -> tuple[list[int], list[float]]:
     """Generate greedily.
 
     Returns:
@@ -134,7 +134,7 @@ def greedy(subject: Subject, prompt: str, count: int) -> tuple[list[int], list[f
     return follow(subject, chunks[-1][-1].position, len(chunks[-1]) - 1, count)
 
 
-def follow(subject: Subject, position: int, index: int, count: int) -> tuple[list[int], list[float]]:
+def follow(subject: LoadedSubject, position: int, index: int, count: int) -> tuple[list[int], list[float]]:
     """Continue greedily after row ``index`` of the last batch, at position ``position``; see ``greedy``."""
     tells = subject.bindings.has("llama_get_logits_ith")
     sampler = Sampler(subject)
@@ -155,7 +155,7 @@ def follow(subject: Subject, position: int, index: int, count: int) -> tuple[lis
     return tokens, leads
 
 
-def lead(subject: Subject, index: int, token: int) -> float:
+def lead(subject: LoadedSubject, index: int, token: int) -> float:
     """Return the difference of a token's logit from the largest other one, after a row of the last batch.
 
     The difference of two logits is that of their log-probabilities; it is below 0 if another token is
@@ -170,7 +170,7 @@ def lead(subject: Subject, index: int, token: int) -> float:
     return float(row[token]) - max(largest, default=-math.inf)
 
 
-def top_logprobs(subject: Subject, prompt: str | list[int], top_k: int) -> list[dict[str, Any]]:
+def top_logprobs(subject: LoadedSubject, prompt: str | list[int], top_k: int) -> list[dict[str, Any]]:
     """Return the log-probabilities at each position of a prompt.
 
     Returns:
@@ -211,7 +211,7 @@ def top_logprobs(subject: Subject, prompt: str | list[int], top_k: int) -> list[
     return entries
 
 
-def _prompt_tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
+def _prompt_tokens(subject: LoadedSubject, prompt: str | list[int]) -> list[int]:
     tokens = tokenize(subject, prompt, True, True) if isinstance(prompt, str) else prompt
     if not tokens:
         raise RefusedError("request", "the prompt is empty")
@@ -219,7 +219,7 @@ def _prompt_tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
     return tokens
 
 
-def _check_room(subject: Subject, needed: int, what: str) -> None:
+def _check_room(subject: LoadedSubject, needed: int, what: str) -> None:
     room = subject.llama.llama_n_ctx(subject.context)
     if needed > room:
         raise RefusedError("request", f"{what} {needed} tokens, n_ctx is {room}: raise n_ctx")

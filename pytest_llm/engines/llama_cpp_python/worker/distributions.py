@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .bindings import Bindings
-    from .subject import Subject
+    from .subject import LoadedSubject
 
 _ALL_F32 = 0  # LLAMA_FTYPE_ALL_F32
 
 
-def fill(subject: Subject, tokens: list[int], start: int) -> None:
+def fill(subject: LoadedSubject, tokens: list[int], start: int) -> None:
     """Put tokens into the cache from position ``start`` on; 0 empties it first.
 
     Raises:
@@ -35,7 +35,7 @@ def fill(subject: Subject, tokens: list[int], start: int) -> None:
 
 
 def write_logits(
-    subject: Subject, path: str, passage: dict[str, Any], generate: int, more: bool, filled: bool
+    subject: LoadedSubject, path: str, passage: dict[str, Any], generate: int, more: bool, filled: bool
 ) -> tuple[list[int], list[float]]:
     """Decode a passage and write the logits of each position, one row of native 32-bit floats each.
 
@@ -73,7 +73,9 @@ def write_logits(
     return answers.follow(subject, rows[-1].position, len(rows) - 1, generate)
 
 
-def _batches(subject: Subject, sequences: list[list[int]], start: int, singly: int) -> Iterator[list[Row]]:
+def _batches(
+    subject: LoadedSubject, sequences: list[list[int]], start: int, singly: int
+) -> Iterator[list[Row]]:
     longest = len(sequences[0])
     step = subject.n_ubatch if len(sequences) == 1 else 1
     at = 0

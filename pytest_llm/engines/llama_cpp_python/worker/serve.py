@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import answers, devices, distributions, introspection, layouts, text, timing
 from .bindings import Bindings, LackingError, RefusedError, UnusableError
-from .subject import Subject
+from .subject import LoadedSubject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 
 # Requests by name. These need a loaded model, which is their first argument.
 _OF_A_MODEL: dict[str, Callable[..., Answer]] = {
-    "graphs_reused": Subject.graphs_reused,
+    "graphs_reused": LoadedSubject.graphs_reused,
     "tokenize": text.tokenize,
     "detokenize": text.detokenize,
     "token_ids": text.token_ids,
@@ -61,7 +61,7 @@ class Server:
 
     def __init__(self) -> None:
         self._bindings: Bindings | None = None
-        self._subject: Subject | None = None
+        self._subject: LoadedSubject | None = None
         self._timed: timing.Timed | None = None
         self._stream: answers.Stream | None = None
         self._injected_slowdown = 0.0
@@ -84,7 +84,7 @@ class Server:
         return self._bindings.describe()
 
     def do_load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
-        self._subject, seconds = Subject.load(self._imported(), path, options, all_logits)
+        self._subject, seconds = LoadedSubject.load(self._imported(), path, options, all_logits)
         return {"seconds": seconds, "on_gpu": self._subject.offloads()}
 
     def do_effective_options(self) -> Answer:
@@ -117,7 +117,7 @@ class Server:
         assert self._bindings is not None, "hello comes first"
         return self._bindings
 
-    def _loaded(self) -> Subject:
+    def _loaded(self) -> LoadedSubject:
         assert self._subject is not None, "load comes first"
         return self._subject
 

@@ -52,7 +52,7 @@ class Batch:
         self._free(self.struct)
 
 
-class Subject:
+class LoadedSubject:
     """A model, its context and its vocabulary."""
 
     def __init__(self, bindings: Bindings, model: Any, context: Any, asked: dict[str, Any]) -> None:
@@ -72,7 +72,7 @@ class Subject:
     @classmethod
     def load(
         cls, bindings: Bindings, path: str, options: dict[str, Any], all_logits: bool
-    ) -> tuple[Subject, float]:
+    ) -> tuple[LoadedSubject, float]:
         """Load a model and make a context; return it with the seconds that took.
 
         Args:

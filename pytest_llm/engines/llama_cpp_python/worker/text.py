@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-    from .subject import Subject
+    from .subject import LoadedSubject
 
 _NO_VOCABULARY = 0  # LLAMA_VOCAB_TYPE_NONE: token ids are all there is
 # fmt: off
@@ -23,7 +23,7 @@ _WORDS = (
 # fmt: on
 
 
-def tokenize(subject: Subject, content: str, add_special: bool, parse_special: bool) -> list[int]:
+def tokenize(subject: LoadedSubject, content: str, add_special: bool, parse_special: bool) -> list[int]:
     """Return the token ids of a text.
 
     Raises:
@@ -38,7 +38,7 @@ def tokenize(subject: Subject, content: str, add_special: bool, parse_special: b
     return tokenize_bytes(subject, data, add_special, parse_special)
 
 
-def tokenize_bytes(subject: Subject, data: bytes, add_special: bool, parse_special: bool) -> list[int]:
+def tokenize_bytes(subject: LoadedSubject, data: bytes, add_special: bool, parse_special: bool) -> list[int]:
     """Return the token ids of bytes, which need not be UTF-8."""
     capacity = len(data) + 8
     for _ in range(2):
@@ -52,7 +52,7 @@ def tokenize_bytes(subject: Subject, data: bytes, add_special: bool, parse_speci
     raise RefusedError("request", "llama_tokenize kept asking for more room")
 
 
-def piece(subject: Subject, token: int) -> bytes:
+def piece(subject: LoadedSubject, token: int) -> bytes:
     """Return the bytes of one token, special tokens included; they may be part of a character."""
     capacity = 64
     for _ in range(2):
@@ -64,7 +64,7 @@ def piece(subject: Subject, token: int) -> bytes:
     raise RefusedError("request", "llama_token_to_piece kept asking for more room")
 
 
-def detokenize(subject: Subject, tokens: Sequence[int]) -> str:
+def detokenize(subject: LoadedSubject, tokens: Sequence[int]) -> str:
     """Return the text of token ids, special tokens written out.
 
     Raises:
@@ -87,7 +87,7 @@ def detokenize(subject: Subject, tokens: Sequence[int]) -> str:
 class PromptWriter:
     """Writes prompts that no cache contains, and reads them as a request would."""
 
-    def __init__(self, subject: Subject, source: random.Random) -> None:
+    def __init__(self, subject: LoadedSubject, source: random.Random) -> None:
         self._subject = subject
         self._random = source
         vocabulary_type = subject.llama.llama_vocab_type(subject.vocabulary)
@@ -114,18 +114,18 @@ class PromptWriter:
         return tokenize(self._subject, content, True, True)[:tokens]
 
 
-def token_ids(subject: Subject, contents: Sequence[str]) -> list[list[int]]:
+def token_ids(subject: LoadedSubject, contents: Sequence[str]) -> list[list[int]]:
     """Return the token ids of texts, each given as the hexadecimal digits of its bytes."""
     return [tokenize_bytes(subject, bytes.fromhex(each), True, True) for each in contents]
 
 
-def render_chat(subject: Subject, content: str) -> str:
+def render_chat(subject: LoadedSubject, content: str) -> str:
     """Return the model's chat template around a user's message, "" if there is none."""
     template = chat_template(subject)
     return _rendered(subject, template, content) if template else ""
 
 
-def _rendered(subject: Subject, template: bytes, content: str) -> str:
+def _rendered(subject: LoadedSubject, template: bytes, content: str) -> str:
     """Return the rendered chat, or "" if llama.cpp's own renderer does not know the template."""
     llama = subject.llama
     data = content.encode()
@@ -136,7 +136,7 @@ def _rendered(subject: Subject, template: bytes, content: str) -> str:
     return buffer.raw[:count].decode(errors="replace") if 0 < count <= capacity else ""
 
 
-def chat_template(subject: Subject) -> bytes | None:
+def chat_template(subject: LoadedSubject) -> bytes | None:
     """Return the model's chat template if llama.cpp's own renderer knows it."""
     if not subject.bindings.renders_templates:
         return None
@@ -144,7 +144,7 @@ def chat_template(subject: Subject) -> bytes | None:
     return template if template and _rendered(subject, template, "x") else None
 
 
-def check_tokens(subject: Subject, tokens: Sequence[int]) -> None:
+def check_tokens(subject: LoadedSubject, tokens: Sequence[int]) -> None:
     """Raise unless every id is in the vocabulary.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .answers import Sampler
 from .bindings import RefusedError
-from .subject import Batch, Calls, Row, Subject
+from .subject import Batch, Calls, LoadedSubject, Row
 from .text import PromptWriter
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Timed:
 
     def __init__(
         self,
-        subject: Subject,
+        subject: LoadedSubject,
         workload: Workload,
         seed: int,
         clock: Callable[[], int] = time.perf_counter_ns,

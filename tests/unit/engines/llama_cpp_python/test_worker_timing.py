@@ -11,7 +11,7 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.worker import params
 from pytest_llm.engines.llama_cpp_python.worker.bindings import RefusedError
-from pytest_llm.engines.llama_cpp_python.worker.subject import Subject
+from pytest_llm.engines.llama_cpp_python.worker.subject import LoadedSubject
 from pytest_llm.engines.llama_cpp_python.worker.timing import Timed, Workload, checked_share
 
 DECODE_A_TOKEN = 100
@@ -142,7 +142,7 @@ def timed(llama: Llama, workload: Workload) -> Timed:
         memory_seq_rm=lambda memory, sequence, start: llama.memory_seq_rm(sequence, start),
         memory_span=lambda memory, sequence: (0, llama.held.get(sequence, 0) - 1),
     )
-    subject = Subject(bindings, "model", "context", {"n_gpu_layers": -1})
+    subject = LoadedSubject(bindings, "model", "context", {"n_gpu_layers": -1})
     work = Timed(subject, workload, seed=1, clock=llama.clock)
     work.rehearse()
     llama.calls.clear()
@@ -276,8 +276,8 @@ def test_a_slowed_decode_that_fails_is_no_measurement() -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, float("inf"), float("nan")])
-def test_a_drag_that_is_no_share_is_refused(share: float) -> None:
-    with pytest.raises(RefusedError, match=f"0 or more: {share} is none"):
+def test_a_slowdown_that_is_not_a_share_is_refused(share: float) -> None:
+    with pytest.raises(RefusedError, match=f"0 or more, not {share}"):
         checked_share(share)
 
 
