@@ -1,8 +1,10 @@
-"""Another package adds an engine, a probe and a metric; a marker then uses all three."""
+"""Another package adds an engine, a probe, a metric and a report, which markers and a command then use."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,9 +17,11 @@ from pytest_llm.engines import ENGINES, EngineEntry
 from pytest_llm.machine.probes import PROBES
 from pytest_llm.records.metrics import METRICS, Metric
 from pytest_llm.records.units import Unit
+from pytest_llm.reports import REPORTS
 
 ENGINES.register("steady", EngineEntry("extension.engine:Steady", covers="steady measures speeds only"))
 PROBES.register("files", "extension.probe:OpenFiles")
+REPORTS.register("worst", "extension.report:render")
 METRICS.register(
     "open_files",
     Metric(
@@ -77,6 +81,12 @@ class OpenFiles:
         seen["open_files"] = Series((12.0,))
 """
 
+REPORT = """
+def render(results):
+    limits = [entry.limit for test in results.tests for entry in test.metrics.values() if entry.limit]
+    return f"{sum(each.verdict != 'pass' for each in limits)} of {len(limits)} limits exceeded"
+"""
+
 TESTS = """
 import pytest
 
@@ -110,6 +120,9 @@ def an_extension(folder: Path, conftest: str) -> None:
         "extension/__init__.py": REGISTERS,
         "extension/engine.py": ENGINE,
         "extension/probe.py": PROBE,
+        "extension/report.py": REPORT,
+        "extension-1.0.dist-info/METADATA": "Name: extension\nVersion: 1.0\n",
+        "extension-1.0.dist-info/entry_points.txt": "[pytest_llm]\nextension = extension\n",
         "test_it.py": TESTS,
         "conftest.py": conftest,
     }.items():
@@ -149,3 +162,20 @@ def test_it_is_compared_with_itself_by_the_metric_that_it_adds(
     assert result.parseoutcomes()["passed"] == 1
     (pair,) = json.loads((pytester.path / "results.json").read_text(encoding="utf-8"))["pairs"].values()
     assert pair
+
+
+def test_a_report_of_an_installed_package_is_printed_by_its_name(
+    pytester: pytest.Pytester, model_file: Path
+) -> None:
+    an_extension(pytester.path, "import extension\n")
+    measured(pytester, model_file, "--llm-candidate=steady", "-k", "within or beyond")
+
+    words = ["report", "results.json", "--format", "worst"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from pytest_llm.cli import main; raise SystemExit(main({words}))"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout, done.stderr, done.returncode) == ("1 of 3 limits exceeded\n", "", 0)
