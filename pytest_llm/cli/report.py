@@ -37,7 +37,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--format",
         metavar="REPORT",
         default=_TERMINAL,
-        help="which report to print: json, terminal (pytest's summary), or one that an extension adds "
+        help="report to print: json, terminal (pytest's summary), or one of an extension "
         "(default: %(default)s)",
     )
 
