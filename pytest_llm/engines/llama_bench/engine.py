@@ -16,13 +16,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
 from pytest_llm.engines.llama_bench.output import Request
-from pytest_llm.engines.llama_bench.process import run_once
-from pytest_llm.engines.llama_cpp_python.process import worker_environment
+from pytest_llm.engines.llama_cpp_python.process import cause_of_end, worker_environment
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.slices_only import SlicesOnlyEngine, SlicesOnlySubject
-from pytest_llm.errors import EngineError, EngineMissingError, LoadRefusedError, RequestFailedError
+from pytest_llm.errors import (
+    EngineError,
+    EngineMissingError,
+    LoadRefusedError,
+    RequestFailedError,
+    WorkerDiedError,
+    WorkerHungError,
+)
 from pytest_llm.records import Build, Commit, Program
 from pytest_llm.records.protocols import Coverage
+from pytest_llm.system.procfs import oom_kills
+from pytest_llm.system.program import TimeLimitError, last_lines, run_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +60,33 @@ class _Program(NamedTuple):
     flags: Mapping[str, Flag]
 
     def run(self, words: Sequence[str], doing: str) -> Ended:
-        return run_once([self.path, *words], worker_environment(os.environ), self.timeout, self.name, doing)
+        """Run the program to its end.
+
+        Raises:
+            EngineMissingError: It cannot be started.
+            WorkerHungError: It did not end in time.
+            WorkerDiedError: A signal ended it.
+        """
+        kills = oom_kills()
+        try:
+            ended = run_once([self.path, *words], worker_environment(os.environ), self.timeout)
+        except OSError as error:
+            raise EngineMissingError(
+                f"{self.name}: {self.path} cannot be started ({error.strerror}): name a program of this "
+                "machine"
+            ) from error
+        except TimeLimitError as error:
+            raise WorkerHungError(
+                f"{self.name}: the program did not end within {self.timeout:g} s while {doing}, and was "
+                "ended: raise --llm-timeout if the machine is that slow",
+                error.log,
+            ) from None
+        if ended.status < 0:
+            cause = cause_of_end(ended.status, out_of_memory=oom_kills() > kills)
+            raise WorkerDiedError(
+                f"{self.name}: the program ended while {doing}: {cause}", last_lines(ended.log)
+            )
+        return ended
 
 
 class LlamaBench(SlicesOnlyEngine):

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.engines.llama_cpp_python.abi import mismatch
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
@@ -73,7 +72,7 @@ class LlamaCppPython:
         """
         own = self._layouts(own=True)
         try:
-            return mismatch(own, self._layouts())
+            return _mismatch(own, self._layouts())
         except EngineError as error:
             return " ".join([str(error).removeprefix(f"{self._build}: "), *error.log[-1:]])
 
@@ -130,7 +129,7 @@ class LlamaCppPython:
         """Raise if the installed binding would misread the library."""
         own = self._layouts(own=True)
         try:
-            reason = mismatch(own, self._layouts())
+            reason = _mismatch(own, self._layouts())
         except EngineError as error:
             raise BuildError(f"{error} ({self._how_to_mend(str(error))})", error.log) from None
         if reason:
@@ -189,3 +188,28 @@ def _launch(build: BuildReference, made: str) -> _Launch:
         fix = f"{sys.executable} -m pip install llama-cpp-python"
         return _Launch(sys.executable, fix, made, build.commit[:12])
     return _Launch(sys.executable, "pip install 'pytest-llm-bench[llama-cpp]'")
+
+
+def _mismatch(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return how another library's structs differ from those of the binding, "" if no difference shows.
+
+    Both are answers of the worker's ``layouts``: the binding with its own library, and with the other.
+    A default that a release changed looks like a moved field, and is refused as well.
+    """
+    for function, expected in own.items():
+        found = other.get(function)
+        if found is None:
+            return f"it has no {function}"
+        if found["bytes"] != expected["bytes"]:
+            return (
+                f"its {function} writes {found['bytes']} bytes, that of the binding's own library "
+                f"{expected['bytes']}"
+            )
+        for field, value in expected["fields"].items():
+            if found["fields"].get(field) != value:
+                return (
+                    f"the binding reads {field} = {found['fields'].get(field)} from its {function}, and "
+                    f"{value} from that of its own library: the fields of the struct have moved, or a "
+                    "default has changed"
+                )
+    return ""
