@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is picked: greedily at temperature 0, otherwise drawn with the seed."""
+    """Choice of the next token: greedy at temperature 0, otherwise drawn with the seed."""
 
     temperature: float = 0.0
     top_k: int = 0
@@ -173,7 +173,7 @@ class GGUFModel(ABC):
     @property
     @abstractmethod
     def alive(self) -> bool:
-        """Whether its process still runs."""
+        """If its process still runs."""
 
     @property
     @abstractmethod

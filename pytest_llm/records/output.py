@@ -77,7 +77,7 @@ class Furthest:
 
 @dataclass(frozen=True)
 class Divergence:
-    """How far distributions of the next token are from a reference's.
+    """Divergence of next-token distributions from a reference's.
 
     Attributes:
         positions: How many were compared.
@@ -105,7 +105,7 @@ class Divergence:
 
 @dataclass(frozen=True)
 class Variant:
-    """How far the reference is from itself with one benign option changed, see :class:`Divergence`.
+    """Divergence of the reference from itself with one benign option changed.
 
     Attributes:
         name: "flash_attn=off".
@@ -119,7 +119,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Contrast:
-    """How far a candidate is from its reference with one type of weights, and how far it may be.
+    """Divergence of a candidate from its reference with one type of weights, and the tolerance.
 
     Attributes:
         weights: "Q4_1 weights", "F32 weights".
@@ -193,7 +193,7 @@ class StoredSnapshot:
 
 @dataclass(frozen=True)
 class GreedyDifference:
-    """Where greedily generated text first differs.
+    """The first difference of greedily generated text.
 
     Attributes:
         index: From 0.

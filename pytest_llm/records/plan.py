@@ -48,7 +48,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class TestKey:
-    """What identifies a test wherever pytest was started: module, qualified name, parameters."""
+    """The identity of a test, wherever pytest is started: module, qualified name, parameters."""
 
     module: NonEmpty
     name: NonEmpty
@@ -102,7 +102,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class Captures:
-    """How often the output of a subject is captured.
+    """Number of captures of a subject's output.
 
     Attributes:
         subject: Whose output.
@@ -121,7 +121,7 @@ class Captures:
 
 @dataclass(frozen=True)
 class Plan:
-    """What collection found.
+    """The result of collection.
 
     Attributes:
         benchmarks: Grouped by subject.

@@ -1,4 +1,4 @@
-"""What was found: series, runs, stored values, and the words that are said of them."""
+"""Measured and stored values: series, runs, provenance, verdicts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from pytest_llm.records.subject import JSON, Build, Model, Subject, Workload
 
 @dataclass(frozen=True)
 class Series:
-    """What was noted in one session, in the order in which it was noted.
+    """The numbers of one kind that a session noted, in order.
 
     Attributes:
-        values: Seconds, bytes, or what else is read; none where it should have been read and could not be.
-        tokens: Tokens that each of the values stands for, where it is a time of work.
-        note: How it was read, where there is more than one way, or why it could not be; "" otherwise.
+        values: In seconds, bytes or another base unit; empty if they could not be read.
+        tokens: Tokens that each value stands for, if it is a time of work.
+        note: How they were read, if there are several ways, or why they could not be; "" otherwise.
     """
 
     values: tuple[NonNegative, ...]
@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Session:
-    """What one fresh process showed of one workload: series by name (see ``metrics``)."""
+    """The series of one workload in one session, by name (see ``metrics``)."""
 
     series: Mapping[str, Series]
 
@@ -53,20 +53,20 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Run:
-    """What was measured of one subject on one workload; every number traces to ``sessions``.
+    """One subject measured on one workload; every number traces to ``sessions``.
 
     A metric can be read as an attribute: ``run.generation_tokens_per_second.value``.
 
     Attributes:
-        subject: What was measured.
-        workload: What it was asked to do.
-        model: The file.
+        subject: The subject.
+        workload: The workload.
+        model: The model file.
         build: The build, as it describes itself.
-        effective_options: The load options as they really were, and what llama.cpp wrote about the rest.
-        sessions: What was noted.
+        effective_options: The load options that llama.cpp used, and what it logged.
+        sessions: The series of each session.
         measurements: Metrics by name.
-        invariants: What the subject showed before any timing, the same on every machine of its kind: sizes,
-            token ids, greedy output.
+        invariants: Facts recorded before any timing, the same on every machine: sizes, token ids, greedy
+            output.
     """
 
     subject: Subject
@@ -99,7 +99,7 @@ class Run:
 
 @dataclass(frozen=True)
 class PairedRun:
-    """What was measured of two subjects on one workload in the same sessions.
+    """Two subjects measured on one workload in the same sessions.
 
     Series of equal length hold at equal places what was measured one after the other.
 
@@ -122,7 +122,7 @@ class PairedRun:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a stored value comes from; every field is "" if it is not known.
+    """The origin of a stored value; unknown fields are "".
 
     Attributes:
         build: The engine and its version: "llama-cpp-python 0.3.36".
@@ -164,14 +164,14 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class StoredInvariants:
-    """What a subject showed when it was recorded, by name, and where that comes from."""
+    """Stored invariants by name, with their provenance."""
 
     invariants: Mapping[str, JSON]
     provenance: Provenance
 
 
 class Verdict(str, Enum):
-    """What is said of a metric, worst first."""
+    """Verdicts, from worst to best."""
 
     WRONG_OUTPUT = "wrong output"
     REGRESSED = "regressed"

@@ -1,4 +1,4 @@
-"""What is measured: models, builds, load options, workloads."""
+"""Subjects and workloads: models, builds, load options."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Build:
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is loaded: llama.cpp's own names, every one with an explicit value.
+    """Load options with llama.cpp's names; every option has an explicit value.
 
     The defaults are llama.cpp's (``llama_model_default_params``, ``llama_context_default_params`` and
     ``common_params`` at 0c1e57098), except ``n_ctx``: there it means "whatever the model was trained for",
@@ -125,7 +125,7 @@ class LoadOptions:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a model (by name or path), a build, and load options."""
+    """A model (by name or path), a build, and load options."""
 
     model: NonEmpty
     build: BuildReference
@@ -134,13 +134,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Workload:
-    """What a subject is asked to do.
+    """The work of one request.
 
     Attributes:
         prompt_tokens: Fresh tokens of one request, for each sequence.
         generate_tokens: Tokens generated after them, for each sequence.
         depth: Tokens that are in the context before the prompt, for each sequence.
-        parallel: Sequences that are worked on together.
+        parallel: Sequences decoded together.
     """
 
     prompt_tokens: Positive = 128
