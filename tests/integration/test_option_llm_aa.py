@@ -35,12 +35,6 @@ def test_works_on_the_command_line(project: Project) -> None:
     assert f" on {project.candidate} against itself, " in _plan(project, "--llm-aa")
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_aa=True)
-
-    assert " against itself, " in _plan(project)
-
-
 def test_the_command_line_cannot_be_taken_back_by_a_file(project: Project, ini: Ini) -> None:
     ini.write(llm_aa=False)
 
@@ -63,8 +57,3 @@ def test_a_value_that_is_none_is_one_line(project: Project, ini: Ini) -> None:
     ini.write(llm_aa="perhaps")
 
     assert "llm_aa" in project.usage_error()
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-aa", "llm_aa"):
-        assert "to see what this machine can detect (default: off)" in project.help(name)

@@ -34,18 +34,6 @@ def test_works_on_the_command_line(project: Project, reference: str) -> None:
     assert f" on {project.candidate} against {reference}, " in _plan(project, f"--llm-against={reference}")
 
 
-def test_works_in_a_file(project: Project, reference: str, ini: Ini) -> None:
-    ini.write(llm_against=reference)
-
-    assert f" against {reference}, " in _plan(project)
-
-
-def test_the_command_line_wins(project: Project, reference: str, ini: Ini) -> None:
-    ini.write(llm_against="llama-cpp-python")
-
-    assert f" against {reference}, " in _plan(project, f"--llm-against={reference}")
-
-
 def test_a_relative_path_in_a_file_starts_from_the_file(
     project: Project, ini: Ini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,8 +84,3 @@ def test_a_pair_is_no_baseline(project: Project, option: str) -> None:
     told = project.usage_error(*project.measuring(), option, "--llm-update-baselines=new")
 
     assert "stores runs of one build alone: leave --llm-against and --llm-aa out" in told
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-against", "llm_against"):
-        assert "measured in the same sessions (default: none)" in project.help(name)

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.conftest import Ini, Project
+    from tests.integration.conftest import Project
 
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -55,23 +55,6 @@ def test_works_on_the_command_line(project: Project) -> None:
     assert not (project.path / "baselines").exists()
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_baselines="kept")
-
-    _record(project)
-
-    assert _was_used(project.path / "kept")
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_baselines="ini")
-
-    _record(project, "--llm-baselines=command-line")
-
-    assert _was_used(project.path / "command-line")
-    assert not (project.path / "ini").exists()
-
-
 def test_what_is_recorded_there_is_compared_with(project: Project) -> None:
     _record(project, "--llm-baselines=kept")
 
@@ -89,8 +72,3 @@ def test_a_file_is_refused_in_one_line(project: Project) -> None:
     (project.path / "file").touch()
 
     assert "--llm-baselines" in project.usage_error(*project.measuring(), "--llm-baselines=file")
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-baselines", "llm_baselines"):
-        assert "(default: baselines beside the ini file)" in project.help(name)

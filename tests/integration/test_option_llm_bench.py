@@ -33,27 +33,10 @@ def test_works_on_the_command_line(project: Project) -> None:
     _measure(project, "--llm-bench", "--llm-effort=quick").assert_outcomes(passed=1)
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_bench=True, llm_effort="quick")
-
-    _measure(project).assert_outcomes(passed=1)
-
-
 def test_can_be_off_in_a_file(project: Project, ini: Ini) -> None:
     ini.write(llm_bench=False)
 
     _measure(project).assert_outcomes(skipped=1)
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_bench=False, llm_effort="quick")
-
-    _measure(project, "--llm-bench").assert_outcomes(passed=1)
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    assert "(default: skip them)" in project.help("--llm-bench")
-    assert "(default: skip them)" in project.help("llm_bench")
 
 
 def test_a_value_that_is_neither_true_nor_false_is_one_line(project: Project, ini: Ini) -> None:

@@ -39,24 +39,7 @@ def test_works_on_the_command_line_without_llm_bench(project: Project) -> None:
     _measure(project, "--llm-bench-only", "--llm-effort=quick").assert_outcomes(passed=1, deselected=2)
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_bench_only=True, llm_effort="quick")
-
-    _measure(project).assert_outcomes(passed=1, deselected=2)
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_bench_only=False, llm_bench=False, llm_effort="quick")
-
-    _measure(project, "--llm-bench-only").assert_outcomes(passed=1, deselected=2)
-
-
 def test_a_value_that_is_neither_true_nor_false_is_one_line(project: Project, ini: Ini) -> None:
     ini.write(llm_bench_only="perhaps")
 
     assert "llm_bench_only" in project.usage_error()
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    assert "(default: off)" in project.help("--llm-bench-only")
-    assert "(default: off)" in project.help("llm_bench_only")

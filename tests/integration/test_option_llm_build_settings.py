@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Ini, Project
+    from tests.integration.conftest import Project
 
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -36,18 +36,6 @@ def test_works_on_the_command_line(project: Project) -> None:
     assert _planned(project, "0.3.16", "--llm-build-settings=-DB=1 -DA=2") == "@0.3.16[-DA=2 -DB=1]"
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_build_settings="-DA=2")
-
-    assert _planned(project, "0.3.16") == "@0.3.16[-DA=2]"
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_build_settings="-DA=2")
-
-    assert _planned(project, "0.3.16", "--llm-build-settings=-DC=3") == "@0.3.16[-DC=3]"
-
-
 def test_what_a_build_says_itself_goes_before_it(project: Project) -> None:
     planned = _planned(project, "0.3.16[-DA=9]", "--llm-build-settings=-DA=2 -DB=1")
 
@@ -62,8 +50,3 @@ def test_what_is_no_setting_is_refused_in_one_line(project: Project) -> None:
     told = project.usage_error(*project.measuring(), "--llm-build-settings=A=2")
 
     assert "--llm-build-settings: 'A=2' is no setting; write -DNAME=VALUE" in told
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-build-settings", "llm_build_settings"):
-        assert "(default: none, which leaves llama.cpp's defaults)" in project.help(name)

@@ -55,24 +55,6 @@ def test_works_on_the_command_line(project: Project) -> None:
     assert not _was_used(project.path / "environment")
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_cache="kept")
-
-    project.measure()
-
-    assert _was_used(project.path / "kept")
-    assert not _was_used(project.path / "environment")
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_cache="ini")
-
-    project.measure("--llm-cache=command-line")
-
-    assert _was_used(project.path / "command-line")
-    assert not _was_used(project.path / "ini")
-
-
 def test_a_relative_path_starts_from_where_it_was_written(
     project: Project, ini: Ini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,9 +79,3 @@ def test_a_file_is_refused_in_one_line(project: Project) -> None:
     (project.path / "file").touch()
 
     assert "--llm-cache" in project.usage_error(*project.measuring(), "--llm-cache=file")
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-cache", "llm_cache"):
-        told = "(default: the environment variable PYTEST_LLM_CACHE, or the user's cache folder)"
-        assert told in project.help(name)

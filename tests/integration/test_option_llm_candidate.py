@@ -43,18 +43,6 @@ def test_a_place_alone_means_llama_cpp_python(project: Project, stand_in_environ
     assert f" on llama-cpp-python@venv:{stand_in_environment}, " in plan
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_candidate=project.candidate)
-
-    assert f" on {project.candidate}, " in _plan(project)
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_candidate="llama-cpp-python")
-
-    assert f" on {project.candidate}, " in _plan(project, f"--llm-candidate={project.candidate}")
-
-
 def test_the_build_that_it_names_is_the_one_that_runs(worker: Project) -> None:
     results = worker.results()
 
@@ -107,8 +95,3 @@ def test_an_environment_without_an_interpreter_fails_the_test_in_one_line(projec
     result.stdout.fnmatch_lines(
         ["*empty/bin/python cannot be started*: give an environment with llama-cpp-python*"]
     )
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-candidate", "llm_candidate"):
-        assert "(default: the llama-cpp-python of this environment)" in project.help(name)

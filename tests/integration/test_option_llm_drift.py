@@ -11,7 +11,7 @@ from pytest_llm.cli import main
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
-    from tests.integration.conftest import Ini, Project, StandIn
+    from tests.integration.conftest import Project, StandIn
 
 GATED = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -223,14 +223,6 @@ def test_other_build_settings_of_one_release_are_told_and_are_no_drift(
     )
 
 
-def test_works_in_a_file(project: Project, against: str, fake: Fake, ini: Ini) -> None:
-    fake.set_reference(flash_attention="on")
-    ini.write(llm_drift="warn")
-
-    project.measure(against).assert_outcomes(passed=1)
-    project.measure(against, "--llm-drift=fail").assert_outcomes(failed=1)
-
-
 def test_fails_nothing_else(project: Project) -> None:
     project.measure("--llm-drift=fail").assert_outcomes(passed=1)
 
@@ -239,8 +231,3 @@ def test_an_unknown_word_is_one_line(project: Project) -> None:
     told = project.usage_error(*project.measuring(), "--llm-drift=ignore")
 
     assert "unknown --llm-drift 'ignore'" in told
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-drift", "llm_drift"):
-        assert "warn or fail (default: fail)" in project.help(name)

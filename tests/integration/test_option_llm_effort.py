@@ -36,18 +36,6 @@ def test_works_on_the_command_line(project: Project, effort: str, sessions: int)
     assert _sessions(project, f"--llm-effort={effort}") == sessions
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_effort="thorough")
-
-    assert _sessions(project) == 10
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_effort="thorough")
-
-    assert _sessions(project, "--llm-effort=quick") == 3
-
-
 def test_a_session_is_a_fresh_process(project: Project, fake: Fake) -> None:
     project.measure("--llm-effort=normal").assert_outcomes(passed=1)
 
@@ -59,9 +47,3 @@ def test_an_unknown_effort_is_one_line_with_the_nearest(project: Project, ini: I
 
     assert "unknown --llm-effort 'throrough': did you mean thorough?" in project.usage_error()
     assert "unknown --llm-effort 'fast'" in project.usage_error("--llm-effort=fast")
-
-
-def test_help_tells_the_unit_and_the_default(project: Project) -> None:
-    for name in ("--llm-effort", "llm_effort"):
-        assert "Number of sessions, each in fresh processes" in project.help(name)
-        assert "quick 3, normal 5, thorough 10 (default: normal)" in project.help(name)

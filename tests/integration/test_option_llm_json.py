@@ -49,23 +49,6 @@ def test_makes_the_folder(project: Project) -> None:
     assert _are_results(project.path / "a" / "b" / "found.json")
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_json="found.json")
-
-    project.measure()
-
-    assert _are_results(project.path / "found.json")
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_json="ini.json")
-
-    project.measure("--llm-json=command-line.json")
-
-    assert _are_results(project.path / "command-line.json")
-    assert not (project.path / "ini.json").exists()
-
-
 def test_a_relative_path_starts_from_where_it_was_written(
     project: Project, ini: Ini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,11 +67,6 @@ def test_a_folder_is_refused_in_one_line(project: Project) -> None:
     (project.path / "folder").mkdir()
 
     assert "--llm-json" in project.usage_error(*project.measuring(), "--llm-json=folder")
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-json", "llm_json"):
-        assert "(default: none)" in project.help(name)
 
 
 def test_results_that_are_not_of_the_schema_are_one_red_line_and_no_file(

@@ -64,20 +64,6 @@ def test_takes_a_catalogue_name(project: Project) -> None:
     assert _models(project, project.plan("--llm-model=smollm2-135m")) == ["smollm2-135m"] * 2
 
 
-def test_works_in_a_file(project: Project, models: Path, ini: Ini) -> None:
-    ini.write(llm_model=[str(models / "one.gguf"), str(models / "two.gguf")])
-
-    assert set(_models(project, project.plan())) == {str(models / "one.gguf"), str(models / "two.gguf")}
-
-
-def test_the_command_line_wins(project: Project, models: Path, ini: Ini) -> None:
-    ini.write(llm_model=[str(models / "one.gguf")])
-
-    assert set(_models(project, project.plan(f"--llm-model={models / 'two.gguf'}"))) == {
-        str(models / "two.gguf")
-    }
-
-
 def test_a_relative_path_in_a_file_starts_from_the_file(
     project: Project, models: Path, ini: Ini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,8 +114,3 @@ def test_a_path_without_a_file_is_one_line(project: Project) -> None:
     line = project.usage_error("--llm-bench", "--llm-model=./nothing.gguf")
 
     assert f"{project.path / 'nothing.gguf'}: there is no such file" in line
-
-
-def test_help_tells_the_default(project: Project) -> None:
-    for name in ("--llm-model", "llm_model"):
-        assert "repeatable (default: none)" in project.help(name)

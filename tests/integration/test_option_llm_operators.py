@@ -12,7 +12,7 @@ from pytest_llm.errors import BuildError
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
-    from tests.integration.conftest import Ini, Project
+    from tests.integration.conftest import Project
 
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -50,13 +50,6 @@ def test_a_build_without_sources_is_told_on_the_command_line(project: Project, r
 
     assert (found["phase"], found["times"], found["found"]) == ("generation", [], [])
     assert found["not_covered"] == [f"{project.candidate} has no sources here"]
-
-
-@pytest.mark.usefixtures("slower")
-def test_works_in_a_file(project: Project, reference: str, ini: Ini) -> None:
-    ini.write(llm_operators=True)
-
-    assert len(operators(project, reference)) == 1
 
 
 def test_nothing_is_measured_where_nothing_got_slower(project: Project, reference: str) -> None:

@@ -36,18 +36,6 @@ def test_works_on_the_command_line(project: Project, fake: Fake, written: str) -
     assert _sessions(project, fake, f"--llm-time-limit={written}") == 1
 
 
-def test_works_in_a_file(project: Project, fake: Fake, ini: Ini) -> None:
-    ini.write(llm_time_limit="1 ms")
-
-    assert _sessions(project, fake) == 1
-
-
-def test_the_command_line_wins(project: Project, fake: Fake, ini: Ini) -> None:
-    ini.write(llm_time_limit="9 h")
-
-    assert _sessions(project, fake, "--llm-time-limit=1 ms") == 1
-
-
 def test_what_it_leaves_undecided_is_inconclusive_and_says_so(project: Project) -> None:
     result = project.measure("--llm-aa", "--llm-time-limit=1 ms", "--llm-inconclusive=fail")
 
@@ -83,8 +71,3 @@ def test_a_bad_time_in_a_file_is_one_line(project: Project, ini: Ini) -> None:
     ini.write(llm_time_limit="soon")
 
     assert "'soon' is not a duration" in project.usage_error()
-
-
-def test_help_tells_the_unit_and_the_default(project: Project) -> None:
-    for name in ("--llm-time-limit", "llm_time_limit"):
-        assert "seconds, or a number with a unit (default: 20 min)" in project.help(name)

@@ -44,14 +44,6 @@ def test_works_on_the_command_line(project: Project, mode: str) -> None:
     assert _file(project).is_file()
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_update_baselines="append")
-
-    project.measure()
-
-    assert _file(project).is_file()
-
-
 def test_an_ini_file_that_says_so_does_not_hinder_other_runs(project: Project, ini: Ini) -> None:
     ini.write(llm_update_baselines="append")
 
@@ -90,11 +82,3 @@ def test_what_cannot_be_written_is_one_line_beside_pytests_own_report(project: P
     (line,) = (line for line in result.outlines if str(project.path / "baselines" / "machines") in line)
     assert "is" in line
     result.stdout.fnmatch_lines(["results in *results.json"])
-
-
-def test_help_tells_the_modes_and_the_default(project: Project) -> None:
-    for name in ("--llm-update-baselines", "llm_update_baselines"):
-        told = project.help(name)
-        assert "new adds metrics that have no stored run" in told
-        assert "refused when CI is set" in told
-        assert "(default: write none)" in told

@@ -38,18 +38,6 @@ def test_works_on_the_command_line(project: Project, written: str) -> None:
     assert _ended_after(project, f"--llm-timeout={written}") == "0.5 s"
 
 
-def test_works_in_a_file(project: Project, ini: Ini) -> None:
-    ini.write(llm_timeout="500 ms")
-
-    assert _ended_after(project) == "0.5 s"
-
-
-def test_the_command_line_wins(project: Project, ini: Ini) -> None:
-    ini.write(llm_timeout="9 min")
-
-    assert _ended_after(project, "--llm-timeout=500 ms") == "0.5 s"
-
-
 @pytest.mark.parametrize(
     ("written", "reason"),
     [
@@ -70,8 +58,3 @@ def test_a_bad_time_in_a_file_is_one_line(project: Project, ini: Ini) -> None:
     ini.write(llm_timeout="soon")
 
     assert "'soon' is not a duration" in project.usage_error()
-
-
-def test_help_tells_the_unit_and_the_default(project: Project) -> None:
-    for name in ("--llm-timeout", "llm_timeout"):
-        assert "seconds, or a number with a unit (default: 10 min)" in project.help(name)
