@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.checks.format import counted, percent, span
-from pytest_llm.records import Gate, Verdict
+from pytest_llm.records import Verdict
 from pytest_llm.stats.operators import ALPHA, operator_changes
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ _PHASES: dict[str, tuple[Phase, ...]] = {
 
 def slower_phases(comparisons: Sequence[Comparison]) -> tuple[Phase, ...]:
     """Return the kinds of work in which a gate regressed."""
-    gated = [each for each in comparisons if isinstance(each.asked, Gate)]
-    slower = [each.asked.metric for each in gated if each.verdict is Verdict.REGRESSED]
+    slower = [each.asked.metric for each in comparisons if each.verdict is Verdict.REGRESSED]
     return tuple(dict.fromkeys(phase for metric in slower for phase in phases(metric)))
 
 
