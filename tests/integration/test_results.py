@@ -79,11 +79,20 @@ def test_every_verdict_on_a_limit_follows_from_the_file(project: Project) -> Non
 
     kept, exceeded, other = project.results()["tests"]
 
-    assert kept["metrics"]["generation_tokens_per_second"]["limit"] == {"bound": 1, "verdict": "pass"}
-    assert kept["metrics"]["first_token_latency_p95"]["limit"] == {"bound": 3600, "verdict": "pass"}
+    assert kept["metrics"]["generation_tokens_per_second"]["limit"] == {
+        "bound": 1,
+        "verdict": "pass",
+        "interval": None,
+    }
+    assert kept["metrics"]["first_token_latency_p95"]["limit"] == {
+        "bound": 3600,
+        "verdict": "pass",
+        "interval": None,
+    }
     assert exceeded["metrics"]["inter_token_latency_p50"]["limit"] == {
         "bound": 0.001,
         "verdict": "over limit",
+        "interval": None,
     }
     assert all(metric["limit"] is None for metric in other["metrics"].values())
     assert [kept["outcome"], exceeded["outcome"], other["outcome"]] == ["passed", "failed", "passed"]
