@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.checks import check_stored_runs, compare_runs, judge_limits
+from pytest_llm.checks.drift import ROUNDING
+from pytest_llm.checks.expected_differences import ASKED, COMPILED
 from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.errors import ResultsError
 from pytest_llm.records import (
@@ -419,6 +421,15 @@ def test_a_missing_key_is_refused(tmp_path: Path) -> None:
     del document["runs"]
     with pytest.raises(ResultsError, match="'runs' is a required property"):
         results_file.read(written(document, tmp_path))
+
+
+@pytest.mark.parametrize("expected", ["", ASKED, COMPILED, ROUNDING])
+def test_every_reason_for_a_difference_can_be_written(expected: str, tmp_path: Path) -> None:
+    finding = replace(findings()[1], drift=Drift((Difference("greedy_output", [1], [2], expected),)))
+    results_file.write(tmp_path / "results.json", results_of([finding], NOW, NOW, MACHINE))
+    (test,) = results_file.read(tmp_path / "results.json").tests
+    assert test.drift is not None
+    assert test.drift.differences[0].expected == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b"[" * 100_000])
