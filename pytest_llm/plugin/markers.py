@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModelMark:
-    """What ``llm_model`` declares: names or paths (none means ``--llm-model``), and load options."""
+    """Arguments of ``llm_model``: names or paths (none means ``--llm-model``), and load options."""
 
     models: Sequence[str]
     load_options: dict[str, object]
@@ -169,7 +169,7 @@ def llm_output(
 
 @dataclass(frozen=True)
 class FasterMark:
-    """What ``llm_faster_than`` declares: a metric, by how much, and the other load options."""
+    """Arguments of ``llm_faster_than``: the metric, the ratio, and the other load options."""
 
     metric: str
     by: float
@@ -261,14 +261,14 @@ def read(name: str, arguments: Sequence[object], keywords: Mapping[str, Any]) ->
 
 
 def concern(item: pytest.Item) -> bool:
-    """Whether an item has to do with models at all."""
+    """Return if an item uses a marker or fixture of this plugin."""
     return bool(_FIXTURES & set(getattr(item, "fixturenames", ()))) or any(
         mark.name.startswith("llm_") for mark in item.iter_markers()
     )
 
 
 def is_benchmark(item: pytest.Item) -> bool:
-    """Whether an item is measured: it asks for the run record, or demands something of it."""
+    """Return if an item is measured: it uses the run record or a marker that needs it."""
     return "llm_bench" in getattr(item, "fixturenames", ()) or any(
         mark.name in _MEASURED for mark in item.iter_markers()
     )

@@ -1,4 +1,4 @@
-"""The options: one table, and where a value comes from: the command line first, the ini file second.
+"""The table of options, which the command line sets first and the ini file second.
 
 This module loads in every run of pytest and imports nothing but the standard library.
 """
@@ -17,9 +17,9 @@ class Option(NamedTuple):
     Attributes:
         name: The ini key.
         kind: The type of its value in the ini file.
-        default: Where neither says anything.
+        default: The value if neither sets it.
         help: What it does, with unit and default.
-        metavar: What its value is called.
+        metavar: The placeholder of its value.
     """
 
     name: str
@@ -166,12 +166,12 @@ def add_to(parser: pytest.Parser) -> None:
 
 
 def any_given(config: pytest.Config) -> bool:
-    """Whether the command line or the ini file says anything of ours."""
+    """Return if the command line or the ini file sets any option of this plugin."""
     return any(config.getoption(option.name) is not None for option in OPTIONS) or bool(ini_keys(config))
 
 
 def ini_keys(config: pytest.Config) -> list[str]:
-    """Return the keys that look like ours, of the ini file and of ``-o``."""
+    """Return the keys of the ini file and of ``-o`` that begin with ``llm_``."""
     keys = [text.partition("=")[0].strip() for text in config.getoption("override_ini") or ()]
     if config.inipath is not None and "llm_" in config.inipath.read_text(encoding="utf-8"):
         from pytest_llm.system.ini_file import keys_of
@@ -181,6 +181,6 @@ def ini_keys(config: pytest.Config) -> list[str]:
 
 
 def value(config: pytest.Config, name: str) -> Any:
-    """Return an option's value: the command line's, else the ini file's, else the default."""
+    """Return an option's value: from the command line, the ini file, or the default."""
     given = config.getoption(name)
     return config.getini(name) if given is None else given

@@ -1,4 +1,4 @@
-"""What the commands of baselines have in common: which files, which tests, and the words for them."""
+"""Files and tests that the commands of ``pytest-llm baselines`` work on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _started(path: Path, results: Results) -> datetime:
 
 
 def wanted(key: TestKey, tests: Iterable[str]) -> bool:
-    """Whether a test is among those named; all are, where none is."""
+    """Return if a test is among those named; all are if none is named."""
     tests = list(tests)
     return not tests or any(each in full_name(key) for each in tests)
 

@@ -32,7 +32,7 @@ class Compared:
 
     @property
     def regressed(self) -> bool:
-        """Whether it is called worse than it was."""
+        """If the metric regressed."""
         return self.baseline_check.verdict is Verdict.REGRESSED
 
 
