@@ -45,6 +45,9 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTEST_LLM_CACHE", cache)
         # An inner run that measures must not wait for the outer one to end.
         patch.setenv("PYTEST_LLM_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
+        # Programs compile this package once a run, even if the user keeps no bytecode.
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
         # Where it is set no baseline is written, which one test asks for.
         patch.delenv("CI", raising=False)
         yield

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Project, StandIn
 
+pytestmark = pytest.mark.slow
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
     @pytest.mark.llm_no_regression("generation_tokens_per_second")

@@ -16,6 +16,7 @@ from tests import REPOSITORY
 if TYPE_CHECKING:
     from tests.integration.conftest import Project, StandIn
 
+pytestmark = pytest.mark.slow
 FLOW = REPOSITORY / ".github" / "flow"
 BENCHMARK = """
     import pytest

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.checkouts import Checkout
     from tests.integration.conftest import Project
 
+pytestmark = pytest.mark.slow
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
     @pytest.mark.llm_no_regression("generation_tokens_per_second")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Project, StandIn
 
+pytestmark = pytest.mark.slow
 NOT_QUALIFIED = "this machine is not qualified: pytest-llm doctor --qualify"
 GATED = """
     @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=4)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from tests.integration.conftest import Project, StandIn
 
+pytestmark = pytest.mark.slow
 BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
     def test_speed():
