@@ -26,30 +26,18 @@ _HALF = 0.5
 
 @dataclass(frozen=True)
 class Bisected:
-    """The result of a bisect.
-
-    Attributes:
-        planned: The test.
-        builds: In order, as the user wrote them.
-        target: A metric's name, or "output"; "" if an end cannot be tested.
-        search: The steps.
-        compared: Every comparison, in order of time.
-        described: How builds that start describe themselves, by place.
-        unfit: Why others cannot be tested, by place.
-        comparisons: How many share the error rate.
-    """
+    """The result of a bisect."""
 
     planned: Planned
-    builds: Sequence[str]
-    target: str
+    builds: Sequence[str]  # in order, as the user wrote them
+    target: str  # a metric's name, or "output"; "" if an end cannot be tested
     search: SearchResult
-    compared: Sequence[PairComparison]
-    described: Mapping[int, Build]
-    unfit: Mapping[int, Unfit]
-    comparisons: int
+    compared: Sequence[PairComparison]  # in order of time
+    described: Mapping[int, Build]  # by place, if they start
+    unfit: Mapping[int, Unfit]  # by place, if they cannot be tested
+    comparisons: int  # that share the error rate
 
     def between(self, first: int, last: int) -> PairComparison:
-        """Return the comparison of two builds."""
         return next(each for each in self.compared if (each.first, each.last) == (first, last))
 
 
@@ -62,13 +50,9 @@ def bisect(
     neighbours: bool = False,
     watch: Callable[[int, int, str, PairComparison | None], None] = lambda *_: None,
 ) -> Bisected:
-    """Compare builds until every step is found.
+    """Compare builds until every step is found; a target not given is chosen by what the ends show.
 
     Args:
-        pairs: The builds.
-        planned: The test.
-        comparisons: How many share the error rate.
-        target: The metric to bisect, or the output; chosen by what the ends show, if not given.
         neighbours: Compare each build with the one before it instead of splitting.
         watch: Receives each comparison: both places, the target, and the result.
     """
@@ -104,7 +88,7 @@ def _negligible(planned: Planned, target: str) -> float:
 
 
 class BisectProgress:
-    """Writes a line for each comparison; begins with how many there are, and how long they may take."""
+    """Writes one line about the number of comparisons and their time, and one for each comparison."""
 
     def __init__(self, write: Callable[[str], None], pairs: Pairs, planned: Planned, cost: Bill) -> None:
         self._write = write
@@ -121,7 +105,6 @@ class BisectProgress:
         )
 
     def compared(self, first: int, last: int, target: str, found: PairComparison | None) -> None:
-        """Write the result of a comparison, and what is left."""
         for place in (first, last):
             if place in self._pairs.unfit and place not in self._named:
                 self._named.add(place)

@@ -39,15 +39,7 @@ def builds(
     on_progress: Callable[[str], None] = lambda _: None,
     versions: Callable[[], list[str]] | None = None,
 ) -> list[str]:
-    """Return the builds that a bisect goes through, in order, paths absolute.
-
-    Args:
-        good: The earlier end.
-        bad: The later end.
-        listed: All builds instead, separated by commas.
-        parse: Reads one build.
-        on_progress: Receives a line about the commits between two commits.
-        versions: Lists all versions of releases; pip does, if not given.
+    """Return the builds of a bisect, in order, paths absolute.
 
     Raises:
         UsageError: There are less than two, or one twice, or one of them is no build.
@@ -87,18 +79,7 @@ def _is_plain(build: BuildReference) -> TypeGuard[Release]:
 
 
 def releases(good: Release, bad: Release, versions: Sequence[str]) -> list[Release]:
-    """Return all releases from one to another, oldest first, with the same settings.
-
-    Releases with letters in them, for trial, are left out.
-
-    Args:
-        good: The older one.
-        bad: The newer one.
-        versions: All versions, in any order.
-
-    Raises:
-        UsageError: One of the two does not exist, the newer one is not newer, or their settings differ.
-    """
+    """Return all releases from one to another, oldest first, without trial releases (letters in them)."""
     if good.settings != bad.settings:
         raise UsageError(f"{good} and {bad} are built otherwise: give both the same settings, or {_INSTEAD}")
     known = {_order(each): each for each in versions if _PLAIN.fullmatch(each)}
@@ -119,11 +100,7 @@ def released_versions(
     environ: Mapping[str, str] = os.environ,
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
 ) -> list[str]:
-    """Return every version of llama-cpp-python in the package index that pip is configured for.
-
-    Raises:
-        UsageError: There is no pip and no uv, or it cannot tell.
-    """
+    """Return every version in the package index that pip is configured for, or raise ``UsageError``."""
     command = _pip()
     if command is None:
         raise UsageError(f"the releases in between cannot be listed without pip or uv; {_INSTEAD}")

@@ -25,12 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unfit:
-    """Why a build cannot be tested.
-
-    Attributes:
-        what: There is nothing to run, or it does not run.
-        reason: The error.
-    """
+    """Why a build cannot be tested."""
 
     what: Literal["cannot be built", "cannot run"]
     reason: str
@@ -43,26 +38,13 @@ class Cache:
     """The files of one test on one machine."""
 
     def __init__(self, folder: Path, conditions: Mapping[str, Any], *, fresh: bool = False) -> None:
-        """Look nowhere yet.
-
-        Args:
-            folder: Of all bisects.
-            conditions: All that results depend on besides the builds, as plain values.
-            fresh: Ignore files that were there before.
-        """
         self._folder = folder
         self._conditions = dict(conditions)
         self._fresh = fresh
         self._written: set[Path] = set()
 
     def comparison(self, reference: object, candidate: object, family: int) -> dict[str, Any] | None:
-        """Return the results of two builds, None if there are none.
-
-        Args:
-            reference: Its identity, as plain values.
-            candidate: Its identity.
-            family: How many verdicts must share the error rate at least.
-        """
+        """Return results whose verdicts share the error rate with at least ``family`` in all."""
         path = self._path("comparison", reference, candidate)
         if not self._usable(path):
             return None
@@ -74,11 +56,9 @@ class Cache:
         return document if rule is not None and rule["family"] >= family else None
 
     def store_comparison(self, reference: object, candidate: object, document: Mapping[str, Any]) -> None:
-        """Store the results of two builds."""
         self._write(self._path("comparison", reference, candidate), document)
 
     def unfit(self, build: object) -> Unfit | None:
-        """Return why a build cannot run, None if that is not known."""
         path = self._path("unfit", build)
         if not self._usable(path):
             return None
@@ -88,7 +68,6 @@ class Cache:
             return None
 
     def store_unfit(self, build: object, unfit: Unfit) -> None:
-        """Store why a build cannot run."""
         self._write(self._path("unfit", build), encode(unfit))
 
     def _path(self, kind: str, *builds: object) -> Path:
@@ -110,12 +89,7 @@ class Cache:
 
 
 def identity(reference: str, build: Build) -> dict[str, Any]:
-    """Return, as plain values, what distinguishes a build from others, replaced files included.
-
-    Args:
-        reference: As the user wrote it, with an absolute path.
-        build: As it describes itself.
-    """
+    """Return, as plain values, what distinguishes a build from others, replaced files included."""
     return {"reference": reference, "build": encode(build), "files": _stamps(build)}
 
 

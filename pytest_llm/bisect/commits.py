@@ -29,15 +29,10 @@ _RATE = "the commits are a bisect of their own: the two error rates add up"
 
 
 class CommitRange(NamedTuple):
-    """Commits along the first parents, oldest first.
-
-    Attributes:
-        builds: Of each commit that may matter, both ends among them.
-        left_out: How many change nothing that is compiled.
-    """
+    """Commits along the first parents, oldest first, both ends among them."""
 
     builds: list[Commit]
-    left_out: int
+    left_out: int  # these change nothing that is compiled
 
     def __str__(self) -> str:
         left = f", {self.left_out} that change nothing that is compiled left out" if self.left_out else ""
@@ -45,11 +40,7 @@ class CommitRange(NamedTuple):
 
 
 def between(good: Commit, bad: Commit) -> CommitRange:
-    """Return the commits from one to another, as builds of the later one's checkout and settings.
-
-    Raises:
-        UsageError: Their settings differ, or the one does not lead to the other.
-    """
+    """Return the commits from one to another, as builds of the later one's checkout and settings."""
     if good.settings != bad.settings:
         raise UsageError(f"{good} and {bad} are built otherwise: give both the same settings")
     checkout = Path(bad.checkout)
@@ -68,18 +59,7 @@ def between(good: Commit, bad: Commit) -> CommitRange:
 def inside(
     found: Bisected, step: Stretch, checkout: Path, start: Path, settings: Sequence[str] = ()
 ) -> CommitRange:
-    """Return the commits between the ones that the two builds of a step were made of.
-
-    Args:
-        found: The bisect.
-        step: Of it.
-        checkout: A checkout of llama.cpp.
-        start: The folder that relative paths count from.
-        settings: CMake's, for builds that say nothing else of the same names.
-
-    Raises:
-        UsageError: A build does not name its commit, or the checkout does not have it, or both are the same.
-    """
+    """Return the commits between the two builds of a step; ``UsageError`` if they cannot be known."""
     commits = [_commit_in(checkout, found, place) for place in (step.first, step.last)]
     if commits[0] == commits[1]:
         raise UsageError(f"both are made of llama.cpp {commits[0][:12]}: what differs is not in its commits")
@@ -90,11 +70,7 @@ def inside(
 
 
 def checkout_of(written: str, builds: Sequence[str], start: Path) -> Path:
-    """Return the checkout in which culprits are bisected further, before anything is measured.
-
-    Raises:
-        UsageError: It is none, or the builds are commits already.
-    """
+    """Return the checkout in which culprits are bisected further, checked before anything is measured."""
     checkout = (start / Path(written).expanduser()).absolute()
     commit_of(checkout, "HEAD")
     if any(isinstance(parse_build(each, start), Commit) for each in builds):
@@ -109,15 +85,7 @@ def into_commits(
     bisect: Callable[[Sequence[str]], Report],
     on_progress: Callable[[str], None],
 ) -> Report:
-    """Bisect each culprit over its commits; return the report with what came of that.
-
-    Args:
-        found: The bisect of builds.
-        report: Of it.
-        commits_of: The commits of a step; see :func:`inside`.
-        bisect: Bisects builds, and reports.
-        on_progress: Receives a line before each.
-    """
+    """Bisect each culprit over its commits; return the report with the results added."""
     lines, documents = list(report.lines), []
     for step in found.search.culprits:
         try:

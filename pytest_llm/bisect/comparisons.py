@@ -19,30 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairComparison:
-    """One comparison.
-
-    Attributes:
-        first: The place of the reference.
-        last: The place of the candidate.
-        results: The results file.
-        seconds: Of measuring; None if the comparison was in the cache.
-    """
+    """The results file of a reference, at place ``first``, and a candidate, at ``last``."""
 
     first: int
     last: int
     results: Mapping[str, Any]
-    seconds: float | None = None
+    seconds: float | None = None  # None if it was in the cache
 
 
 class Pairs:
-    """The builds of a range, and every comparison between two of them.
-
-    Attributes:
-        builds: As the user wrote them, paths absolute.
-        described: How builds that start describe themselves, by place.
-        unfit: Why others cannot be tested, by place.
-        compared: The comparisons so far, in order.
-    """
+    """The builds of a range, and every comparison between two of them."""
 
     def __init__(
         self,
@@ -54,17 +40,6 @@ class Pairs:
         gates: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin with nothing compared.
-
-        Args:
-            builds: In order; no two the same.
-            describe: Starts a build, which describes itself; a build for which it raises is unfit.
-            runner: Measures.
-            cache: Of comparisons.
-            comparisons: How many share the error rate.
-            gates: How many verdicts each comparison holds.
-            clock: In seconds.
-        """
         self.builds = list(builds)
         self.described: dict[int, Build] = {}
         self.unfit: dict[int, Unfit] = {}
@@ -77,11 +52,7 @@ class Pairs:
         self._clock = clock
 
     def compare(self, first: int, last: int) -> PairComparison | None:
-        """Return the comparison of two builds; None if one of them cannot be tested: see ``unfit``.
-
-        Raises:
-            UsageError: Nothing can be measured here, whichever build it is.
-        """
+        """Return the comparison; None if a build is unfit, ``UsageError`` if nothing can be measured here."""
         for each in self.compared:
             if (each.first, each.last) == (first, last):
                 return each

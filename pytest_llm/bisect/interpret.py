@@ -32,11 +32,7 @@ _ALIKE = PairResult(Relation.SAME, 0.0, 0.0, 0.0)
 
 
 def check(target: str, planned: Planned) -> None:
-    """Raise unless a target can be bisected.
-
-    Raises:
-        UnknownNameError: The test does not gate it.
-    """
+    """Raise ``UnknownNameError`` unless the test gates the target or the target is the output."""
     known = [*(gate.metric.name for gate in planned.gates), OUTPUT]
     if target not in known:
         raise UnknownNameError("--metric", target, known, fix="llm_no_regression names what a test gates")
@@ -52,7 +48,6 @@ def choose(results: Mapping[str, Any], planned: Planned) -> str:
 
 
 def answer(results: Mapping[str, Any], target: str) -> PairResult:
-    """Return how the candidate of a results file compares with its reference."""
     if target == OUTPUT:
         return _of_output(drift(results))
     found = comparison(results, target)
@@ -74,7 +69,6 @@ def comparison(results: Mapping[str, Any], target: str) -> dict[str, Any] | None
 
 
 def drift(results: Mapping[str, Any]) -> Drift:
-    """Return how the candidate's invariants differ from those of its reference."""
     found = _test(results)["drift"]
     if found is None:
         return Drift()
@@ -84,7 +78,6 @@ def drift(results: Mapping[str, Any]) -> Drift:
 
 
 def reason(results: Mapping[str, Any], target: str) -> str:
-    """Return why the comparison is inconclusive, "" if it is not."""
     found = comparison(results, target)
     if found is not None:
         return str(found["reason"])

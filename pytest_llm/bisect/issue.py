@@ -29,16 +29,7 @@ def text(
     commits: Sequence[str] = (),
     operators: Sequence[OperatorRun] = (),
 ) -> list[str]:
-    """Return the lines about one culprit.
-
-    Args:
-        found: The bisect.
-        step: The culprit.
-        options: What pytest received besides the test and the builds.
-        command: The bisect's own command line.
-        commits: Lines about the commit that it leads to, if it is one.
-        operators: The operators' times, if they were measured.
-    """
+    """Return the lines about one culprit; ``options`` are pytest's, ``command`` is the bisect's own."""
     compared = found.between(step.first, step.last)
     results = compared.results
     first, last = found.described[step.first], found.described[step.last]

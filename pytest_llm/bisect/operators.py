@@ -30,15 +30,7 @@ def operators_of(
     parse: Callable[[str], BuildReference],
     on_progress: Callable[[str], None],
 ) -> tuple[OperatorRun, ...]:
-    """Return the operators' times on both sides of a step; none if a side has no sources.
-
-    Args:
-        found: The bisect.
-        step: The culprit.
-        provider: Gives the sources.
-        parse: Reads a build.
-        on_progress: Receives a line before a wait.
-    """
+    """Return the operators' times on both sides of a step; none if a side has no sources."""
     if found.target == interpret.OUTPUT:
         return ()
     asked = phases(metrics.find(found.target))

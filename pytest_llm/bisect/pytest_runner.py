@@ -25,29 +25,15 @@ _ALWAYS = (
     "--llm-bench",
     "-q",
     "--color=no",
-    "-p",
-    "pytest_llm.plugin.bisect_plugin",
-    "-o",
-    "llm_aa=false",
-    "-o",
-    "llm_update_baselines=",
+    *("-p", "pytest_llm.plugin.bisect_plugin"),
+    *("-o", "llm_aa=false"),
+    *("-o", "llm_update_baselines="),
 )
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A benchmark that compares two builds.
-
-    Attributes:
-        nodeid: As pytest writes it.
-        model: Its name in the test.
-        model_sha256: Of its file.
-        load_options: As asked.
-        workload: As asked.
-        gates: The metrics that are compared.
-        sessions: Of a comparison, at most.
-        seconds: Of a comparison, about, if a token costs no more than 10 ms.
-    """
+    """A benchmark that compares two builds."""
 
     nodeid: str
     model: str
@@ -55,8 +41,8 @@ class Planned:
     load_options: LoadOptions
     workload: Workload
     gates: tuple[Gate, ...]
-    sessions: int
-    seconds: float
+    sessions: int  # of a comparison, at most
+    seconds: float  # of a comparison, about, if a token costs no more than 10 ms
 
 
 @dataclass(frozen=True)
@@ -68,12 +54,7 @@ class Selected:
 
 
 class Outcome(NamedTuple):
-    """The result of a run of pytest.
-
-    Attributes:
-        results: The results file; None if nothing was measured.
-        reason: Why not; "" if it was.
-    """
+    """Results, or None and the reason."""
 
     results: dict[str, Any] | None
     reason: str = ""
@@ -81,24 +62,14 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Runner:
-    """Runs pytest on one test.
+    """Runs pytest on one test."""
 
-    Attributes:
-        nodeid: Of the test, as the user wrote it.
-        folder: Where pytest is started.
-        options: More of pytest's.
-    """
-
-    nodeid: str
+    nodeid: str  # as the user wrote it
     folder: Path
     options: tuple[str, ...] = ()
 
     def plan(self, reference: str, candidate: str, comparisons: int) -> Planned:
-        """Return what the test asks for if so many comparisons share the error rate.
-
-        Raises:
-            UsageError: It is not one benchmark, or cannot be measured at all.
-        """
+        """Return what the test asks for; ``UsageError`` if it is not one benchmark that can be measured."""
         sides = (f"--llm-candidate={candidate}", f"--llm-against={reference}")
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary) / "planned.json"
@@ -118,18 +89,13 @@ class Runner:
         return selected.benchmarks[0]
 
     def compare(self, reference: str, candidate: str, comparisons: int) -> Outcome:
-        """Measure a candidate beside a reference.
-
-        Raises:
-            UsageError: Pytest did not reach the test.
-            KeyboardInterrupt: The user stopped it.
-        """
+        """Measure a candidate beside a reference; ``UsageError`` if pytest did not reach the test."""
         return self._measure(
             f"--llm-candidate={candidate}", f"--llm-against={reference}", f"--llm-comparisons={comparisons}"
         )
 
     def solo(self, candidate: str) -> Outcome:
-        """Measure a candidate solo, in the fewest sessions; raises as :meth:`compare` does."""
+        """Measure a candidate solo, in the fewest sessions."""
         return self._measure(f"--llm-candidate={candidate}", "-o", "llm_against=", "--llm-effort=quick")
 
     def _measure(self, *options: str) -> Outcome:

@@ -26,13 +26,7 @@ _OUTPUT = {
 
 
 class Report(NamedTuple):
-    """What a bisect came to, for people and for programs.
-
-    Attributes:
-        lines: For people.
-        document: The same as plain values.
-        culprits: How many there are.
-    """
+    """The result of a bisect as lines, the same as plain values, and the number of culprits."""
 
     lines: list[str]
     document: dict[str, Any]
@@ -40,7 +34,7 @@ class Report(NamedTuple):
 
 
 def lines(found: Bisected) -> list[str]:
-    """Return the result in lines, without the texts for an issue."""
+    """Return all but the texts for an issue."""
     found_lines = _ends(found)
     for step in found.search.steps:
         found_lines += _step(found, step)
@@ -49,7 +43,7 @@ def lines(found: Bisected) -> list[str]:
 
 
 def document(found: Bisected) -> dict[str, Any]:
-    """Return everything as plain values; ``from`` and ``to`` are places in ``builds``."""
+    """Return plain values; ``from`` and ``to`` are places in ``builds``."""
     return {
         "nodeid": found.planned.nodeid,
         "followed": found.target or None,
@@ -64,7 +58,6 @@ def document(found: Bisected) -> dict[str, Any]:
 
 
 def name(found: Bisected, place: int) -> str:
-    """Return a build as the user wrote it, and how it describes itself."""
     described = found.described.get(place)
     return found.builds[place] if described is None else f"{found.builds[place]}, {described}"
 
@@ -108,7 +101,6 @@ def passed_over(found: Bisected, step: Stretch) -> list[str]:
 
 
 def error_rate(found: Bisected) -> str:
-    """Return the error rate of the whole bisect, as a clause."""
     rule = found.compared[0].results["rule"]
     return (
         f"the chance that any of the up to {counted(found.comparisons, 'comparison')} of this bisect calls a "

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Relation(str, Enum):
-    """What the later one of two builds is, beside the earlier one."""
+    """The later one of two builds, compared with the earlier one."""
 
     WORSE = "worse"
     BETTER = "better"
@@ -39,14 +39,7 @@ class Relation(str, Enum):
 
 @dataclass(frozen=True)
 class PairResult:
-    """The result of comparing two builds.
-
-    Attributes:
-        relation: Of the later build to the earlier one.
-        size: The estimate, as a log ratio: positive is worse.
-        low: The lower end of its interval.
-        high: The upper end.
-    """
+    """The estimate of a change and its interval, as log ratios: positive is worse."""
 
     relation: Relation
     size: float = 0.0
@@ -55,7 +48,6 @@ class PairResult:
 
     @property
     def differs(self) -> bool:
-        """Whether the two differ."""
         return self.relation in (Relation.WORSE, Relation.BETTER)
 
 
@@ -66,13 +58,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stretch:
-    """From one build to a later one.
-
-    Attributes:
-        first: The place of the earlier build.
-        last: The place of the later one.
-        answer: How the later one compares with the earlier one.
-    """
+    """From the build at one place to a later one."""
 
     first: int
     last: int
@@ -81,56 +67,38 @@ class Stretch:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The result of a search.
+    """The result of a search, in the order of the builds."""
 
-    Attributes:
-        ends: How the last build compares with the first.
-        steps: In order: neighbours, or with untestable builds between them, that differ.
-        unexplained: Stretches with a change that their steps do not explain.
-        unsearched: Halves with builds in them that were not split, as their ends do not differ.
-        untestable: The places of builds that were tried and cannot be tested.
-    """
-
-    ends: PairResult
-    steps: tuple[Stretch, ...] = ()
-    unexplained: tuple[Stretch, ...] = ()
-    unsearched: tuple[Stretch, ...] = ()
-    untestable: tuple[int, ...] = ()
+    ends: PairResult  # the last build compared with the first
+    steps: tuple[Stretch, ...] = ()  # neighbours, or with untestable builds between
+    unexplained: tuple[Stretch, ...] = ()  # hold a change that their steps do not explain
+    unsearched: tuple[Stretch, ...] = ()  # not split, as their ends do not differ
+    untestable: tuple[int, ...] = ()  # places of those that were tried
 
     @property
     def culprits(self) -> tuple[Stretch, ...]:
-        """The steps for the worse."""
         return tuple(each for each in self.steps if each.answer.relation is Relation.WORSE)
 
 
 class Bill(NamedTuple):
-    """How many comparisons a search makes.
+    """How many comparisons a search makes at most, besides one try for each build that cannot be tested."""
 
-    Attributes:
-        usual: At most, where one step is to blame and every build can be tested.
-        most: At most, whatever there is, besides one try for each build that cannot be tested.
-    """
-
-    usual: int
+    usual: int  # if one step is to blame and every build can be tested
     most: int
 
 
 def bill(count: int, *, neighbours: bool = False) -> Bill:
-    """Return how many comparisons so many builds take, at least 2.
-
-    Each split adds two, and n builds are split n - 2 times at most.
-    """
+    """Return the bill of at least 2 builds: a split adds two, and n builds are split n - 2 times at most."""
     if neighbours:
         return Bill(*[1 if count == 2 else count] * 2)
     return Bill(1 + 2 * math.ceil(math.log2(count - 1)) if count > 2 else 1, max(1, 2 * count - 3))
 
 
 def search(count: int, compare: Compare, negligible: float) -> SearchResult:
-    """Find the steps in a range of builds; see the module's docstring.
+    """Find the steps in a range of at least 2 builds; see the module's docstring.
 
     Args:
-        count: How many builds there are, at least 2.
-        compare: Asked at most once for each pair; answers ``UNTESTABLE`` where one of them cannot be tested.
+        compare: Called at most once for each pair; returns ``UNTESTABLE`` if one of them cannot be tested.
         negligible: A change too small to matter, as a log ratio above 0.
     """
     ends = compare(0, count - 1)

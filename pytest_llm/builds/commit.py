@@ -54,11 +54,7 @@ class SourceTree:
     commit: str
 
     def program(self, name: str, on_progress: Callable[[str], None]) -> Path:
-        """Return one of llama.cpp's programs, compiled first unless it is up to date.
-
-        Args:
-            name: CMake's target: "test-backend-ops".
-            on_progress: Receives a line before a wait, and now and then.
+        """Return a program, which is a target of CMake; compiled first unless it is up to date.
 
         Raises:
             BuildError: llama.cpp has no such program at this commit, or it could not be made.
@@ -88,7 +84,6 @@ class Compiled(NamedTuple):
 
 
 def tree_in(folder: Path, identity: Identity) -> SourceTree:
-    """Return the tree of a build, which need not exist."""
     return SourceTree(folder / "source", folder / "build", identity.version)
 
 
@@ -99,18 +94,7 @@ def is_whole(tree: SourceTree) -> bool:
 
 
 def make_tree(identity: Identity, checkout: Path, folder: Path, run: Running) -> Compiled:
-    """Compile the library and llama-bench.
-
-    Args:
-        identity: The build.
-        checkout: A repository that has the commit.
-        folder: An empty folder.
-        run: Runs git, cmake and the compiler.
-
-    Raises:
-        BuildError: It could not be made.
-        OSError: Files cannot be written.
-    """
+    """Compile the library and llama-bench in an empty folder; ``BuildError`` if it fails."""
     tree = tree_in(folder, identity)
     source = str(tree.source)
     clone = [*_QUIET_GIT, "clone", "--shared", "--no-checkout", "--template=", "--", str(checkout), source]

@@ -20,7 +20,7 @@ def ask(folder: Path, *words: str) -> str:
     """Return git's output about the repository of this very folder, not of one around it.
 
     Raises:
-        GitError: It refuses, or is not installed; the message is its first line.
+        GitError: Its message is git's first line.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "GIT_OPTIONAL_LOCKS": "0"}
@@ -43,11 +43,7 @@ def ask(folder: Path, *words: str) -> str:
 
 
 def commit_of(folder: Path, ref: str) -> str:
-    """Return the commit that a ref means now, in full.
-
-    Raises:
-        UsageError: The folder is no git repository, or has no such commit.
-    """
+    """Return the commit that a ref means now, in full; ``UsageError`` if there is none."""
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
     if ref.startswith("-"):

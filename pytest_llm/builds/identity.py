@@ -22,35 +22,25 @@ _LLAMA_CPP = "llama.cpp"
 
 @dataclass(frozen=True)
 class Identity:
-    """A release or a commit of llama.cpp, its CMake settings, and where it runs.
+    """A release or a commit of llama.cpp, its CMake settings, and where it runs."""
 
-    Attributes:
-        engine: "llama-cpp-python" of a release, "llama.cpp" of a commit.
-        version: Of the release; the commit in full.
-        settings: CMake's ``-DNAME=VALUE``, in the order of the names.
-        platform: "linux-x86_64".
-        python: The interpreter's kind: "cpython-311-x86_64-linux-gnu"; "" of a commit.
-    """
-
-    engine: str
-    version: str
-    settings: tuple[str, ...]
-    platform: str
-    python: str
+    engine: str  # "llama-cpp-python" of a release, "llama.cpp" of a commit
+    version: str  # of the release; the commit in full
+    settings: tuple[str, ...]  # CMake's ``-DNAME=VALUE``, in the order of the names
+    platform: str  # "linux-x86_64"
+    python: str  # the interpreter's kind: "cpython-311-x86_64-linux-gnu"; "" of a commit
 
     @property
     def is_commit(self) -> bool:
-        """Whether it is compiled from a checkout."""
         return self.engine == _LLAMA_CPP
 
     @property
     def title(self) -> str:
-        """Its name: "llama-cpp-python@0.3.36", "llama.cpp@0c1e57098f3a[-DGGML_NATIVE=OFF]"."""
+        """As in "llama-cpp-python@0.3.36", "llama.cpp@0c1e57098f3a[-DGGML_NATIVE=OFF]"."""
         return str(Release(self.engine, self._short, self.settings))
 
     @property
     def requirement(self) -> str:
-        """The requirement for uv."""
         return f"{self.engine}=={self.version}"
 
     @property
@@ -68,11 +58,7 @@ class Identity:
 
 
 def identity_of(reference: BuildReference) -> Identity:
-    """Return the identity of a release on this platform, under this interpreter, or of a commit.
-
-    Raises:
-        UsageError: It is neither, so it cannot be made.
-    """
+    """Return the identity here, under this interpreter; ``UsageError`` if it is no release or commit."""
     if isinstance(reference, Commit):
         return Identity(_LLAMA_CPP, reference.commit, reference.settings, sysconfig.get_platform(), "")
     if not isinstance(reference, Release):

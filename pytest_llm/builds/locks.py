@@ -20,16 +20,11 @@ class BuildLock(FileLock):
     """The lock file beside a build's folder."""
 
     def __init__(self, path: Path, what: str, *, shared: bool = False) -> None:
-        """Name the file, and the build for messages."""
         super().__init__(path, shared=shared)
         self._what = what
 
     def acquire(self, patience_seconds: float, on_progress: Callable[[str], None] = lambda _: None) -> None:
-        """Take the lock; see :meth:`FileLock.acquire`.
-
-        Raises:
-            BuildError: Another process still holds it, or the file cannot be locked.
-        """
+        """Take the lock, or raise ``BuildError``; see :meth:`FileLock.acquire`."""
         try:
             super().acquire(patience_seconds, lambda busy: on_progress(f"waiting: {busy}"))
         except LockBusyError:
@@ -41,7 +36,6 @@ class BuildLock(FileLock):
             ) from None
 
     def busy(self) -> str:
-        """Return a clause about what happens to the build."""
         holder = self.holder()
         if holder is None:
             return f"{self._what} is in use"
@@ -52,11 +46,7 @@ class BuildLock(FileLock):
 def exclusive(
     path: Path, what: str, on_progress: Callable[[str], None], patience: float = PATIENCE
 ) -> Iterator[int]:
-    """Hold the lock of a build exclusively; yield the open file, for programs that are to hold it, too.
-
-    Raises:
-        BuildError: Another process still holds it, or the file cannot be locked.
-    """
+    """Hold the lock, or raise ``BuildError``; yield the open file, for programs that are to hold it, too."""
     lock = BuildLock(path, what)
     lock.acquire(patience, on_progress)
     try:

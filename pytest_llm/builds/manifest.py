@@ -20,22 +20,13 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """A build that was made.
-
-    Attributes:
-        identity: As asked for.
-        description: As it described itself when it first ran.
-        made: When, in UTC.
-        seconds: Of making it.
-        tool: What made it: "uv 0.9.0", "cmake 3.25.1".
-        schema_version: Of this file.
-    """
+    """A build that was made."""
 
     identity: Identity
-    description: Build
-    made: str
-    seconds: float
-    tool: str
+    description: Build  # as it described itself when it first ran
+    made: str  # UTC
+    seconds: float  # of making it
+    tool: str  # "uv 0.9.0", "cmake 3.25.1"
     schema_version: int = _SCHEMA
 
 
@@ -52,19 +43,11 @@ def read(folder: Path) -> Manifest | None:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Make the folder a build, on the disk, before this returns.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Make the folder a build, on the disk, before this returns."""
     atomic_file.replace(folder / _NAME, json.dumps(encode(manifest), indent=1).encode())
 
 
 def remove(folder: Path) -> None:
-    """Make the folder no build any more, on the disk, before this returns; its other files stay.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
+    """Make the folder no build any more, on the disk, before this returns; its other files stay."""
     if folder.is_dir():
         atomic_file.remove(folder / _NAME)

@@ -28,7 +28,6 @@ class Provider:
     """Gives engines, and keeps their builds from being removed until it is closed."""
 
     def __init__(self, cache: Path, timeout: float) -> None:
-        """Take the cache folder, and the seconds to wait for each answer; nothing is made yet."""
         self._timeout = timeout
         self._builds = build_store(cache)
         self._misfits: dict[BuildReference, str] = {}
@@ -41,11 +40,6 @@ class Provider:
         A commit's library is loaded by the installed binding if it fits. If not, its own llama-bench measures
         it and the build beside it, because results of different programs are not comparable.
 
-        Args:
-            build: The build.
-            on_progress: Receives a line before a wait, and now and then.
-            beside: The other build, if two are compared.
-
         Raises:
             EngineError: It could not be made; or the two cannot be measured by the same program.
         """
@@ -53,29 +47,18 @@ class Provider:
         return engine
 
     def describe(self, build: BuildReference, on_progress: Callable[[str], None]) -> Build:
-        """Return how a build describes itself, made first if necessary.
-
-        Raises:
-            EngineError: It could not be made, or does not start.
-        """
+        """Return how a build describes itself, made first if necessary; ``EngineError`` if it fails."""
         described: Build = self._engine(build, on_progress, None).describe()
         return described
 
     def tree(self, build: BuildReference, on_progress: Callable[[str], None]) -> SourceTree | None:
-        """Return the sources of a commit, made first if necessary; None of any other kind of build.
-
-        Raises:
-            EngineError: It could not be made.
-        """
+        """Return the sources of a commit, made first if necessary; None of any other kind of build."""
         return self._builds.tree(build, on_progress)
 
     def compare_operators(
         self, builds: tuple[BuildReference, BuildReference], work: Work, context: ProfilingContext
     ) -> OperatorRun:
-        """Return the times of operations in a candidate and a reference that were made from sources.
-
-        They explain a verdict and decide none, so every error of ours becomes a reason in the record.
-        """
+        """Return a candidate's and a reference's times; an error of ours becomes a reason in the record."""
         try:
             candidate, reference = (self.tree(build, context.on_progress) for build in builds)
             if candidate is None or reference is None:
@@ -85,7 +68,6 @@ class Provider:
             return without(work.phase, str(error))
 
     def close(self) -> None:
-        """Allow builds to be removed."""
         self._builds.close()
 
     def _engine(
@@ -126,8 +108,6 @@ class Provider:
 
 
 def build_store(cache: Path, progress_seconds: float = PROGRESS_SECONDS) -> BuildStore:
-    """Return the builds of a cache folder."""
-
     def describe(build: BuildReference, interpreter: str) -> Build:
         return engines.describe(build, ANSWER_SECONDS, interpreter)
 

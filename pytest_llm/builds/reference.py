@@ -35,14 +35,11 @@ _FIX = "a build is ENGINE[@WHERE], or alone a release such as 0.3.36, venv:PATH,
 
 
 def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildReference:
-    """Read ``ENGINE[@WHERE]``, or ``WHERE`` alone, which then means llama-cpp-python.
-
-    ``str()`` of what is returned reads as the same one.
+    """Read ``ENGINE[@WHERE]``, or ``WHERE`` alone of llama-cpp-python; ``str()`` is the inverse.
 
     Args:
-        text: What the user wrote.
         start: The folder that relative paths count from.
-        settings: CMake's ``-DNAME=VALUE``, of releases and commits that say nothing else of the same names.
+        settings: CMake's ``-DNAME=VALUE`` for a release or commit; its own of the same names win.
 
     Raises:
         UnknownNameError: The engine is not known.
@@ -133,14 +130,7 @@ def _path(written: str, start: Path) -> Path:
 
 
 class _Place(NamedTuple):
-    """A kind of place.
-
-    Attributes:
-        read: Called with the whole text, the engine, what follows the name of the place, and the folder that
-            relative paths count from.
-        written: How the user writes it.
-    """
-
+    # Of the whole text, the engine, the part after the place's name, and the folder of relative paths.
     read: Callable[[str, str, str, Path], BuildReference]
     written: str
 
@@ -155,15 +145,7 @@ _PLACES = {
 
 
 def read_settings(written: str, whose: str) -> tuple[str, ...]:
-    """Return CMake's settings in the order of their names: in any other order they mean the same.
-
-    Args:
-        written: As in a shell: "-DGGML_AVX2=OFF -DNAME=VALUE".
-        whose: What error messages begin with.
-
-    Raises:
-        UsageError: They are none.
-    """
+    """Return CMake's settings by name, since their order means nothing; messages begin with ``whose``."""
     try:
         words = shlex.split(written)
     except ValueError as error:

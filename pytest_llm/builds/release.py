@@ -23,17 +23,7 @@ ENVIRONMENT = "environment"
 
 
 def make_environment(identity: Identity, folder: Path, run: Running) -> str:
-    """Make the environment in ``folder / ENVIRONMENT``; return uv's version.
-
-    Args:
-        identity: The build.
-        folder: An empty folder.
-        run: Runs uv.
-
-    Raises:
-        BuildError: It could not be made.
-        OSError: Files cannot be written.
-    """
+    """Make ``folder / ENVIRONMENT`` in an empty folder; return uv's version. ``BuildError`` if it fails."""
     uv = find_uv()
     config = folder / "uv.toml"
     config.write_text(config_of(identity), encoding="utf-8")
@@ -54,8 +44,8 @@ def make_environment(identity: Identity, folder: Path, run: Running) -> str:
 def config_of(identity: Identity) -> str:
     """Return the only configuration with which uv makes a build.
 
-    Variables set here, unlike those of the environment, are part of the key of wheels in uv's own cache. The
-    second one excludes wheels that others compiled under unknown variables.
+    These variables, unlike those of the environment, are part of the key of wheels in uv's cache. The second
+    one excludes wheels that others compiled under unknown variables.
     """
     variables = {"CMAKE_ARGS": shlex.join(identity.settings), "PYTEST_LLM_BUILD": "1"}
     # JSON strings are TOML strings.

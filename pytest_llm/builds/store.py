@@ -31,18 +31,11 @@ if TYPE_CHECKING:
 
 
 class StoredBuild(NamedTuple):
-    """A folder of the store.
-
-    Attributes:
-        folder: Its path.
-        state: "ready"; "unfinished", left by a maker that ended; or "being made".
-        manifest: None unless it is ready.
-        bytes: On the disk.
-    """
+    """A folder of the store; "unfinished" was left by a maker that ended."""
 
     folder: Path
     state: Literal["ready", "unfinished", "being made"]
-    manifest: Manifest | None
+    manifest: Manifest | None  # None unless it is ready
     bytes: int
 
 
@@ -53,13 +46,6 @@ class BuildStore:
     """
 
     def __init__(self, cache: Path, describe: Describe, progress_seconds: float = PROGRESS_SECONDS) -> None:
-        """Name the folder; nothing is read or made yet.
-
-        Args:
-            cache: The folder of the cache; need not exist.
-            describe: Runs a release's interpreter and returns how the build describes itself.
-            progress_seconds: Between two lines about a build that is being made.
-        """
         self.folder = cache.absolute() / "builds"
         self._describe = describe
         self._progress_seconds = progress_seconds
@@ -72,13 +58,9 @@ class BuildStore:
         A release's program is its interpreter; a commit's is its llama-bench, with the libraries beside it. A
         build that could not be made is not tried again.
 
-        Args:
-            reference: A release, or a commit.
-            on_progress: Receives a line before a wait, and now and then.
-
         Raises:
             EngineError: It could not be made, or does not start.
-            UsageError: It is neither.
+            UsageError: It is neither a release nor a commit.
         """
         identity = identity_of(reference)
         if identity in self._failed:
@@ -101,12 +83,7 @@ class BuildStore:
         return tree_in(self._of(identity), identity)
 
     def make(self, reference: BuildReference, on_progress: OnProgress) -> Manifest:
-        """Return the manifest of a build, made first if necessary.
-
-        Raises:
-            EngineError: It could not be made, or does not start.
-            UsageError: It is neither a release nor a commit.
-        """
+        """Return the manifest of a build, made first if necessary; raises as ``ready``."""
         identity = identity_of(reference)
         found = self._trusted(identity)
         if found is not None:
@@ -122,23 +99,16 @@ class BuildStore:
             ) from None
 
     def close(self) -> None:
-        """Allow the builds in use to be removed."""
         while self._in_use:
             self._in_use.popitem()[1].release()
 
     def kept(self) -> list[StoredBuild]:
-        """Return all folders, by name."""
         if not self.folder.is_dir():
             return []
         return [self._seen(each) for each in sorted(self.folder.iterdir()) if each.is_dir()]
 
     def remove(self, kept: StoredBuild) -> None:
-        """Remove a build, or an unfinished one.
-
-        Raises:
-            BuildError: It is being made, or in use.
-            OSError: It cannot be removed.
-        """
+        """Remove a build, or an unfinished one; ``BuildError`` if it is being made or in use."""
         lock = self._lock_of(kept.folder)
         with locks.exclusive(lock, kept.folder.name, lambda _: None, patience=0):
             _clear(kept.folder)

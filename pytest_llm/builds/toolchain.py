@@ -20,11 +20,7 @@ _ENVIRONMENT = "tools"
 
 
 def find_uv(environ: Mapping[str, str] = os.environ) -> str:
-    """Return uv: the one that ``$UV`` names, on PATH, or beside this interpreter.
-
-    Raises:
-        BuildError: There is none.
-    """
+    """Return uv: the one that ``$UV`` names, on PATH, or beside this interpreter; or raise ``BuildError``."""
     beside = Path(sys.executable).with_name("uv")
     path = environ.get("PATH")
     found = shutil.which(environ.get("UV") or "uv", path=path) or shutil.which("uv", path=path)
@@ -36,11 +32,7 @@ def find_uv(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def get_tools(folder: Path, run: Running, environ: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """Return cmake and ninja: from PATH if it has both, or from an environment made in the build's folder.
-
-    Raises:
-        BuildError: They are not there, and uv cannot install them.
-    """
+    """Return cmake and ninja: from PATH if it has both, or from an environment made in the build's folder."""
     found = [shutil.which(each, path=environ.get("PATH")) for each in _NAMES]
     if found[0] is not None and found[1] is not None:
         return found[0], found[1]
@@ -65,11 +57,7 @@ def get_tools(folder: Path, run: Running, environ: Mapping[str, str] = os.enviro
 
 
 def find_cmake(folder: Path, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the cmake that made a build: the one in its folder, or the one on PATH.
-
-    Raises:
-        BuildError: There is none.
-    """
+    """Return the cmake that made a build: the one in its folder, or the one on PATH."""
     own = folder / _ENVIRONMENT / "bin" / "cmake"
     found = str(own) if os.access(own, os.X_OK) else shutil.which("cmake", path=environ.get("PATH"))
     if found is None:
