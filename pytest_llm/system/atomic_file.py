@@ -15,11 +15,7 @@ UNFINISHED = ".write-"
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write the data to the file, on the disk, before this returns; on failure it stays as it was.
-
-    Raises:
-        OSError: It cannot be written; no other file is left behind.
-    """
+    """Write the file, on the disk, before this returns; on ``OSError`` it stays as it was."""
     unfinished = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     try:
         # Readable by others, unlike mkstemp's.
@@ -37,11 +33,7 @@ def replace(path: Path, data: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file, on the disk, before this returns.
-
-    Raises:
-        OSError: It cannot be removed.
-    """
+    """Remove the file, on the disk, before this returns."""
     path.unlink(missing_ok=True)
     sync(path.parent)
 

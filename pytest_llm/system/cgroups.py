@@ -20,11 +20,7 @@ class _Mount(NamedTuple):
 
 
 def cpu_groups(root: Path) -> tuple[Path, ...]:
-    """Return the folders of this process's groups, innermost first.
-
-    Args:
-        root: Stands for ``/``.
-    """
+    """Return the folders of this process's groups, innermost first; ``root`` stands for ``/``."""
     version_1, version_2 = _memberships(read_word(root / "proc/self/cgroup") or "")
     for mount in _mounts(read_word(root / "proc/self/mountinfo") or ""):
         if version_1 and mount.kind == "cgroup" and "cpu" in mount.options:

@@ -23,13 +23,10 @@ _SHARED = ("pyproject.toml", "tox.ini", "setup.cfg")
 
 
 def find(folder: Path) -> Path | None:
-    """Return the ini file that pytest takes when it is started in a folder; None if there is none.
+    """Return the ini file that pytest takes when it is started in a folder, or raise ``UsageError``.
 
-    The closest file upwards that has a section of pytest, else the closest ``pyproject.toml``, as in
+    The closest file upwards that has a section of pytest, or if none has, the closest ``pyproject.toml``, as
     ``_pytest.config.findpaths.locate_config`` of pytest 8.1 and later (8.0 takes none without a section).
-
-    Raises:
-        UsageError: A file on the way cannot be read.
     """
     without: Path | None = None
     for each in (folder, *folder.parents):
@@ -45,11 +42,7 @@ def find(folder: Path) -> Path | None:
 
 
 def read_section(path: Path) -> dict[str, Any] | None:
-    """Return pytest's own section, or None where the file has none.
-
-    Raises:
-        UsageError: The file cannot be read.
-    """
+    """Return pytest's own section, None if the file has none; ``UsageError`` if it cannot be read."""
     try:
         return _section(path)
     except (OSError, ValueError, ParseError) as error:

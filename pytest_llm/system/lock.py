@@ -44,17 +44,11 @@ class LockBusyError(LLMBenchError):
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a lock.
-
-    Attributes:
-        pid: The process.
-        command: Its command line, shortened.
-        since: When it took the lock, in local time.
-    """
+    """The process that holds a lock."""
 
     pid: int
-    command: str
-    since: str
+    command: str  # shortened
+    since: str  # local time
 
     def __str__(self) -> str:
         return f"process {self.pid} ({self.command}) since {self.since}"
@@ -80,7 +74,6 @@ class FileLock:
 
     @property
     def held(self) -> bool:
-        """Whether this object holds the lock."""
         return self._handle is not None
 
     @property
@@ -129,7 +122,6 @@ class FileLock:
         return _read(self.path)
 
     def busy(self) -> str:
-        """Return a clause about who holds the lock."""
         return f"{self.path} is held by {self.holder() or 'another process'}"
 
     def is_free(self) -> bool:
@@ -178,12 +170,7 @@ class MeasuringLock(FileLock):
     """
 
     def acquire(self, patience_seconds: float, on_progress: Callable[[str], None] = lambda _: None) -> None:
-        """Take the lock; see :meth:`FileLock.acquire`.
-
-        Raises:
-            MachineBusyError: Another process still measures.
-            UsageError: The file cannot be locked.
-        """
+        """Take the lock; ``MachineBusyError`` if another process measures, ``UsageError`` if it fails."""
         try:
             super().acquire(
                 patience_seconds, lambda busy: on_progress(f"{busy}: waiting up to {patience_seconds:.0f} s")
@@ -200,7 +187,6 @@ class MeasuringLock(FileLock):
             ) from None
 
     def busy(self) -> str:
-        """Return a clause about who measures."""
         return f"another run measures on this machine: {self.holder() or 'an unnamed process'}"
 
     def _open(self) -> int:
@@ -218,12 +204,7 @@ def lock_path(environment: Mapping[str, str]) -> Path:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, patience_seconds: float) -> Iterator[None]:
-    """Make a folder and hold the lock in it: one writer at a time.
-
-    Raises:
-        LockBusyError: Another process still holds it.
-        OSError: The folder cannot be made, or the lock not taken.
-    """
+    """Make a folder and hold the lock in it: one writer at a time; or raise ``LockBusyError``."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     lock.acquire(patience_seconds)
@@ -234,7 +215,6 @@ def folder_lock(folder: Path, patience_seconds: float) -> Iterator[None]:
 
 
 def reason_of(error: OSError) -> str:
-    """Return why a file cannot be locked, in the system's words."""
     return "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 

@@ -19,11 +19,6 @@ class KernelFile:
     """One such file, kept open because opening costs more than reading, between slices."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file.
-
-        Raises:
-            OSError: It does not exist, or may not be read.
-        """
         self._handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._handle)
 
@@ -43,11 +38,7 @@ def read_word(path: Path) -> str | None:
 
 
 def parse_list(text: str) -> frozenset[int]:
-    """Return the numbers of the kernel's list format: "0-3,8" holds 0, 1, 2, 3 and 8.
-
-    Raises:
-        ValueError: It is no such list.
-    """
+    """Return the numbers of the kernel's list format, or raise ``ValueError``: "0-3,8" is 0, 1, 2, 3, 8."""
     numbers: set[int] = set()
     for part in filter(None, text.strip().split(",")):
         first, _, last = part.partition("-")
@@ -70,7 +61,6 @@ def oom_kills() -> int:
 
 
 def cpu_model() -> str | None:
-    """Return the name of the first processor."""
     for line in (read_word(Path("/proc/cpuinfo")) or "").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -83,19 +73,13 @@ _FIELDS = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"
 
 @dataclass(frozen=True)
 class ProcessorTime:
-    """Ticks, of which there are 100 a second and processor on Linux (``SC_CLK_TCK``).
-
-    Attributes:
-        used: Something ran.
-        stolen: Something was ready to run, and the host ran another machine instead.
-    """
+    """Ticks, of which there are 100 a second and processor on Linux (``SC_CLK_TCK``)."""
 
     used: int
-    stolen: int
+    stolen: int  # something was ready to run, and the host ran another machine instead
 
     @property
     def wanted(self) -> int:
-        """Ticks in which something ran or would have."""
         return self.used + self.stolen
 
     def __sub__(self, earlier: ProcessorTime) -> ProcessorTime:
@@ -106,10 +90,7 @@ class ProcessorTime:
 
 
 def parse_stat(text: str) -> ProcessorTime | None:
-    """Return the sum over all processors, from the first line of ``/proc/stat`` (see proc(5)).
-
-    None if the line is not there, or so old that it knows no steal.
-    """
+    """Return the sum over all processors from ``/proc/stat`` (see proc(5)); None if it reports no steal."""
     name, *columns = text.partition("\n")[0].split() or [""]
     if name != "cpu" or len(columns) < len(_FIELDS):
         return None

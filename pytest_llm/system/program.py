@@ -33,17 +33,11 @@ _STEP = re.compile(r"\[\s*(\d+)/(\d+)\]")
 
 
 class Ended(NamedTuple):
-    """A program that ended by itself, or after a signal.
+    """A program that ended by itself, or after a signal."""
 
-    Attributes:
-        status: Its exit status; the negative signal that ended it.
-        output: Its standard output.
-        log: Its standard error.
-    """
-
-    status: int
-    output: str
-    log: str
+    status: int  # negative: the signal that ended it
+    output: str  # standard output
+    log: str  # standard error
 
     def last_lines(self) -> tuple[str, ...]:
         """Return the end of its log, or of its output if the log is empty."""
@@ -51,11 +45,7 @@ class Ended(NamedTuple):
 
 
 class TimeLimitError(Exception):
-    """A program did not end in time, and was killed.
-
-    Attributes:
-        log: The last lines of its standard error.
-    """
+    """A program did not end in time, and was killed; ``log`` is the end of its standard error."""
 
     def __init__(self, log: tuple[str, ...]) -> None:
         super().__init__()
@@ -63,17 +53,7 @@ class TimeLimitError(Exception):
 
 
 def run_once(command: Sequence[str], environment: Mapping[str, str], timeout: float) -> Ended:
-    """Run a program to its end, without waking up meanwhile.
-
-    Args:
-        command: The program and its arguments.
-        environment: The whole environment of the program.
-        timeout: Seconds, after which it is killed.
-
-    Raises:
-        OSError: It cannot be started.
-        TimeLimitError: It did not end in time.
-    """
+    """Run a program to its end, without waking up meanwhile, or raise ``TimeLimitError`` or ``OSError``."""
     process = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
@@ -110,12 +90,7 @@ def last_lines(log: str) -> tuple[str, ...]:
 
 
 class Running:
-    """Runs commands for one build, one after the other.
-
-    Attributes:
-        name: The build, for messages.
-        log: The file for all that they write; emptied first.
-    """
+    """Runs commands for one build, with a log that is emptied first and a lock file that they inherit."""
 
     def __init__(
         self,
@@ -125,18 +100,6 @@ class Running:
         on_progress: Callable[[str], None],
         progress_seconds: float = PROGRESS_SECONDS,
     ) -> None:
-        """Begin.
-
-        Args:
-            name: The build, for messages.
-            log: The file for all that the commands write.
-            lock: An open file that everything that is started inherits.
-            on_progress: Receives a line now and then.
-            progress_seconds: Between two of them.
-
-        Raises:
-            OSError: The log cannot be written.
-        """
         self.name = name
         self.log = log
         self._lock = lock
@@ -172,11 +135,9 @@ class Running:
 
     @property
     def seconds(self) -> float:
-        """Since this began."""
         return time.monotonic() - self._started
 
     def tail(self) -> str:
-        """Return the end of the log."""
         with self.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
             return file.read().decode(errors="replace")

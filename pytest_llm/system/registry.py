@@ -24,31 +24,19 @@ class Registry(Mapping[str, Part]):
         """Begin with this package's own parts.
 
         Args:
-            kind: What a part is called in messages: "engine".
+            kind: A part's name in messages: "engine".
             parts: By name. Equal parts are the same part, so code is named as "module:attribute".
         """
         self._kind = kind
         self._parts = dict(parts)
 
     def register(self, name: str, part: Part) -> None:
-        """Add a part; nothing happens if an equal one has that name already.
-
-        Raises:
-            UsageError: Another part has that name.
-        """
+        """Add a part; ``UsageError`` if another part has that name, nothing if an equal one has it."""
         if self._parts.setdefault(name, part) != part:
             raise UsageError(f"{self._kind} {name!r} is registered already: choose another name")
 
     def find(self, name: str, fix: str = "") -> Part:
-        """Return the part of that name.
-
-        Args:
-            name: As the user wrote it.
-            fix: What else the user can do, as a clause of the message.
-
-        Raises:
-            UnknownNameError: No part has that name.
-        """
+        """Return the part, or raise ``UnknownNameError``; ``fix`` is a clause of its message."""
         if name not in self:
             raise UnknownNameError(self._kind, name, self, fix=fix)
         return self._parts[name]

@@ -50,10 +50,8 @@ def of_the_model(
     """Return the nodes of the graph that generates a token, those that move most memory first.
 
     One program exports the graph for both sides: the candidate's, or the reference's if that fails.
-    Operations are renumbered for a side that numbers them differently.
-
-    Raises:
-        EngineError: Neither side can export it, or no node is the same on both.
+    Operations are renumbered for a side that numbers them differently. ``EngineError`` if neither side can
+    export it.
     """
     numbers = [graph.read_operations(_text(side.source / _HEADER)) for side in sides]
     nodes, ours = _exported(sides, model, options, workload, folder, on_progress)

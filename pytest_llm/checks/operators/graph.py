@@ -33,13 +33,7 @@ _EMBEDDING, _HEAD = "token_embd.weight", "output.weight"
 
 @dataclass(frozen=True)
 class Operand:
-    """An operand.
-
-    Attributes:
-        type: The number of ``enum ggml_type``.
-        shape: Its lengths.
-        strides: In bytes.
-    """
+    """An operand: its ``enum ggml_type``, its lengths, and its strides in bytes."""
 
     type: int
     shape: Shape
@@ -64,16 +58,7 @@ class Operand:
 
 @dataclass(frozen=True)
 class Node:
-    """One kind of node.
-
-    Attributes:
-        operation: The number of ``enum ggml_op``.
-        type: Of the result.
-        shape: Of the result.
-        parameters: Of the operation.
-        operands: In order.
-        name: Of the graph's first such node.
-    """
+    """One kind of node: its ``enum ggml_op``, the result's type and shape, and the first such node's name."""
 
     operation: int
     type: int
@@ -92,11 +77,7 @@ class Node:
 
 
 def read_nodes(text: str) -> list[Node]:
-    """Return the nodes of an exported graph.
-
-    Raises:
-        EngineError: It is not of that form.
-    """
+    """Return the nodes of an exported graph, or raise ``EngineError``."""
     try:
         return [_node(line) for line in text.splitlines() if line.strip()]
     except (ValueError, StopIteration):
@@ -119,7 +100,7 @@ def _node(line: str) -> Node:
 
 
 def read_operations(header: str) -> dict[int, str]:
-    """Return the operations by number, from the text of ``ggml.h``; nothing where it has no such list."""
+    """Return the operations by number, from the text of ``ggml.h``; nothing if it has no such list."""
     found = re.search(r"enum\s+ggml_op\s*\{(.*?)\}", header, re.DOTALL)
     listed = re.sub(r"//[^\n]*|/\*.*?\*/", "", found[1], flags=re.DOTALL) if found else ""
     return dict(enumerate(_names(listed)))
@@ -132,14 +113,7 @@ def _names(listed: str) -> Iterator[str]:
 
 
 def case_of(node: Node, operation: str, weights: Sequence[Weight], layers: int) -> OperatorCase:
-    """Return a node in words, and how often a step of the model runs its kind.
-
-    Args:
-        node: Which one.
-        operation: What its number means.
-        weights: Of the model's file.
-        layers: Of the model.
-    """
+    """Return a node in words, and how often a step of the model runs its kind."""
     return OperatorCase(operation, _shape(node, operation), _count(node, operation, weights, layers), "")
 
 
@@ -172,6 +146,6 @@ def bytes_moved(node: Node, operation: str) -> int:
 
 
 def renumbered(node: Node, ours: Mapping[int, str], theirs: Mapping[int, str]) -> int | None:
-    """Return the number that a node's operation has elsewhere, or None where it has none."""
+    """Return the number that a node's operation has elsewhere; None if it has none."""
     name = ours.get(node.operation)
     return next((number for number, each in theirs.items() if each == name), None)

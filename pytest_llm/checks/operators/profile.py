@@ -38,22 +38,13 @@ _REPACKED = (
 
 @dataclass(frozen=True)
 class Work:
-    """The work in which two builds are compared.
-
-    Attributes:
-        phase: Its kind.
-        model: The file.
-        options: The subject's load options.
-        workload: Its lengths give the length of the cache.
-        backend: ggml's name of the device.
-        notes: For the reader.
-    """
+    """The work in which two builds are compared."""
 
     phase: Phase
     model: Model
     options: LoadOptions
-    workload: Workload
-    backend: str = "CPU"
+    workload: Workload  # its lengths give the length of the cache
+    backend: str = "CPU"  # ggml's name of the device
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -69,21 +60,12 @@ class Work:
 
 @dataclass(frozen=True)
 class ProfilingContext:
-    """The context of a comparison.
-
-    Attributes:
-        on_progress: Receives a line before a wait.
-        clock: For the budget only.
-        coin: True or False, equally likely.
-        cores: Logical cores of the machine; upstream's benchmark uses half of them.
-        seconds: The budget.
-        perf: Runs a benchmark: :func:`~pytest_llm.checks.operators.programs.perf`.
-    """
+    """The context of a comparison."""
 
     on_progress: Callable[[str], None]
-    clock: Clock = time.monotonic
+    clock: Clock = time.monotonic  # for the budget only
     coin: Callable[[], bool] = lambda: random.random() < 0.5
-    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)  # logical; upstream's benchmark uses half
     seconds: float = BUDGET
     perf: Callable[[Path, str, Sequence[str], int, float], list[CaseTime]] = programs.perf
 
@@ -96,11 +78,8 @@ def without(phase: Phase, reason: str) -> OperatorRun:
 def compare(candidate: Programs, reference: Programs, work: Work, context: ProfilingContext) -> OperatorRun:
     """Return the times of operations in two builds.
 
-    Cases that upstream's benchmark cannot measure, or that crash a build, are listed as not covered.
-
-    Raises:
-        BuildError: A program could not be made.
-        ModelError: The model's header cannot be read.
+    Cases that upstream's benchmark cannot measure, or that crash a build, are listed as not covered. Raises
+    ``BuildError`` if a program cannot be made, ``ModelError`` if the model's header cannot be read.
     """
     sides = (candidate, reference)
     made = [side.program(programs.BENCHMARK, context.on_progress) for side in sides]
@@ -211,11 +190,7 @@ class _Bench:
         return times
 
     def _pair(self, asked: CaseArguments) -> tuple[CaseTime, CaseTime]:
-        """Measure both sides of a case; the coin decides the order.
-
-        Raises:
-            _UncoveredError: One of them cannot be measured; the reason is added to the problems.
-        """
+        """Measure both sides of a case; the coin decides the order."""
         order = (_CANDIDATE, _REFERENCE) if self._context.coin() else (_REFERENCE, _CANDIDATE)
         timed = {side: self._one(asked, side) for side in order}
         candidate, reference = timed[_CANDIDATE], timed[_REFERENCE]

@@ -32,19 +32,12 @@ _VALUE = re.compile(r"'((?:[^']|'')*)'(?:, |$)")
 
 
 class CaseTime(NamedTuple):
-    """One case that a benchmark measured.
+    """One case that a benchmark measured."""
 
-    Attributes:
-        operator: ggml's name.
-        parameters: In the benchmark's words.
-        supported: Whether the backend has it.
-        seconds: Of one run, averaged over at least a second of them; 0 if it is not supported.
-    """
-
-    operator: str
-    parameters: str
-    supported: bool
-    seconds: float
+    operator: str  # ggml's name
+    parameters: str  # in the benchmark's words
+    supported: bool  # by the backend
+    seconds: float  # of one run, averaged over at least a second of them; 0 if it is not supported
 
 
 def takes_files(program: Path) -> bool:
@@ -55,14 +48,7 @@ def takes_files(program: Path) -> bool:
 def perf(
     program: Path, backend: str, arguments: Sequence[str], threads: int, seconds: float
 ) -> list[CaseTime]:
-    """Return the times that a benchmark measured.
-
-    Args:
-        program: ``test-backend-ops``.
-        backend: ggml's name of the device: "CPU", "CUDA0".
-        arguments: Choose the cases.
-        threads: At most.
-        seconds: After which it is killed.
+    """Return the times of the cases that ``arguments`` choose; it is killed after ``seconds``.
 
     Raises:
         EngineError: It crashed, or did not end.
