@@ -40,11 +40,7 @@ _INTERRUPTED, _NOBODY_READS, _TERMINATED = 130, 141, 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 1 as the command's help says, 2 for bad input.
-
-    Args:
-        arguments: Without the program's name; of the command line, if not given.
-    """
+    """Run the command and return its exit status: 0, 1 as the command's help says, 2 for bad input."""
     try:
         with _terminable():
             return _run(sys.argv[1:] if arguments is None else list(arguments))

@@ -51,7 +51,6 @@ _COMMIT = "git:"
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Declare the command."""
     command.describe(parser, _TEXT, run)
     parser.add_argument("nodeid", metavar="NODEID", help="the test to measure, as on pytest's command line")
     ends = parser.add_argument_group(
@@ -102,7 +101,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """Bisect the builds and, with a checkout, each culprit's commits."""
     start = Path.cwd()
     settings = project.build_settings(start)
     builds = build_range.builds(
@@ -133,7 +131,7 @@ def _on_progress(line: str) -> None:
 
 
 class _Bisection:
-    """What the bisects of one command share."""
+    """Arguments and options that the bisects of one command share."""
 
     def __init__(self, arguments: argparse.Namespace, start: Path, provider: Provider) -> None:
         self._arguments = arguments

@@ -47,7 +47,6 @@ _BUILD = (
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Declare the commands of the group."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     listing = command.add(commands, "list", _LIST, _list)
     make = command.add(commands, "make", _MAKE, _make)

@@ -11,32 +11,19 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """The answer of a command.
+    """The answer of a command."""
 
-    Attributes:
-        status: The exit status: 0, or 1 as the command's help says.
-        lines: The text to print.
-        document: The JSON document that ``--json`` prints instead.
-    """
-
-    status: int
+    status: int  # 0, or 1 as the command's help says
     lines: Sequence[str]
-    document: object
+    document: object  # printed instead by ``--json``
 
 
 class Text(NamedTuple):
-    """The help text of a command.
+    """The help text of a command."""
 
-    Attributes:
-        summary: One line, in the list of commands.
-        more: Further sentences.
-        statuses: The meaning of exit status 0 and 1.
-        example: A command line.
-    """
-
-    summary: str
+    summary: str  # one line, in the list of commands
     more: str
-    statuses: str
+    statuses: str  # the meaning of exit status 0 and 1
     example: str
 
 

@@ -41,7 +41,6 @@ _TEXT = command.Text(
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Declare the command."""
     command.describe(parser, _TEXT, run)
     parser.add_argument("--qualify", action="store_true", help="test if verdicts on speed are right here")
     parser.add_argument(
@@ -66,7 +65,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """Look at the machine, or qualify it."""
     start = Path.cwd()
     build = project.build(arguments.candidate, start)
     cache = project.cache(arguments.cache, start)
@@ -76,27 +74,15 @@ def run(arguments: argparse.Namespace) -> command.Answer:
 
 
 class Seen(NamedTuple):
-    """The machine, seen without measuring on it.
-
-    Attributes:
-        fingerprint: Of the machine.
-        parts: The fingerprint's parts.
-        conditions: Of the machine now.
-        covered: The sources of noise that it reports.
-        not_covered: The others, with the reason.
-        build: The candidate, as it describes itself; None if it does not start.
-        holder: The run that measures now; "" if there is none.
-        standing: Whether the machine is qualified.
-        advice: What to change.
-    """
+    """The machine, seen without measuring on it."""
 
     fingerprint: str
     parts: Mapping[str, JSON]
     conditions: Conditions
-    covered: tuple[str, ...]
-    not_covered: Mapping[str, str]
-    build: Build | None
-    holder: str
+    covered: tuple[str, ...]  # sources of noise that this machine reports
+    not_covered: Mapping[str, str]  # reasons by source
+    build: Build | None  # None if it does not start
+    holder: str  # the run that measures now; "" if there is none
     standing: qualification.Standing
     advice: Sequence[Advice]
 
@@ -121,7 +107,6 @@ def look(reference: BuildReference, cache: Path) -> Seen:
 
 
 def answer(seen: Seen) -> command.Answer:
-    """Return what was seen, and what to change."""
     return command.Answer(int(bool(seen.advice)), _lines(seen), _document(seen))
 
 

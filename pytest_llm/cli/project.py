@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def home(start: Path) -> Path:
-    """Return pytest's root: the folder of its ini file, or of ``setup.py``, or the start.
-
-    Raises:
-        UsageError: An ini file cannot be read.
-    """
+    """Return pytest's root: the folder of its ini file, or of ``setup.py``, or the start."""
     ini = ini_file.find(start)
     if ini is not None:
         return ini.parent
@@ -28,15 +24,7 @@ def home(start: Path) -> Path:
 
 
 def baselines(given: str | None, start: Path) -> Path:
-    """Return the folder of baselines, absolute; it need not exist.
-
-    Args:
-        given: ``--baselines``; the default is the ini key ``llm_baselines``, then ``baselines`` in the root.
-        start: The current folder.
-
-    Raises:
-        UsageError: It is no folder, or the ini file cannot be read.
-    """
+    """Return ``--baselines``, ``llm_baselines``, or ``baselines`` in the root: absolute, may be absent."""
     folder = start / Path(given).expanduser() if given else _by_default(start)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--baselines: {folder} is not a folder; name another")
@@ -44,15 +32,7 @@ def baselines(given: str | None, start: Path) -> Path:
 
 
 def cache(given: str | None, start: Path) -> Path:
-    """Return the folder of the cache, absolute; it need not exist.
-
-    Args:
-        given: ``--cache``; the default is the ini key ``llm_cache``, ``PYTEST_LLM_CACHE``, or the user's.
-        start: The current folder.
-
-    Raises:
-        UsageError: The ini file cannot be read.
-    """
+    """Return ``--cache``, ``llm_cache``, or the default cache: absolute, may be absent."""
     if given:
         return start / Path(given).expanduser()
     named = _ini_folder("llm_cache", start)
@@ -60,20 +40,11 @@ def cache(given: str | None, start: Path) -> Path:
 
 
 def build(text: str, start: Path) -> BuildReference:
-    """Return a build, with the ini key ``llm_build_settings`` if it is made here.
-
-    Raises:
-        UsageError: It is no build, the settings are none, or the ini file cannot be read.
-    """
+    """Return a build, with the ini key ``llm_build_settings`` if it is made here."""
     return parse_build(text, start, build_settings(start))
 
 
 def build_settings(start: Path) -> tuple[str, ...]:
-    """Return the CMake settings of the ini key ``llm_build_settings``.
-
-    Raises:
-        UsageError: They are none, or the ini file cannot be read.
-    """
     return read_settings(_ini_text("llm_build_settings", start), "llm_build_settings")
 
 

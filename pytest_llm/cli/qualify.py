@@ -33,17 +33,7 @@ _N_CTX = 512
 
 
 def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> command.Answer:
-    """Run the checks with progress on standard error, and store the results.
-
-    Args:
-        build: The candidate.
-        name: The model's name or path.
-        cache: The folder for models and the results.
-        start: The current folder.
-
-    Raises:
-        LLMBenchError: Another run measures, the model cannot be had, or a worker failed.
-    """
+    """Run the checks with progress on standard error, and store the results."""
     progress = ProgressDisplay.on(sys.stderr, qualification.SESSIONS * len(qualification.CHECKS))
     side = _side(build, name, cache, start, progress)
     lock = MeasuringLock(lock_path(os.environ))

@@ -28,7 +28,6 @@ _TEXT = command.Text(
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Declare the command."""
     command.describe(parser, _TEXT, run)
     parser.add_argument(
         "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
@@ -43,7 +42,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """Recompute each file's verdicts and print a report on it."""
     lines: list[str] = []
     documents = []
     for path in arguments.results:

@@ -1,4 +1,4 @@
-"""``pytest-llm baselines``: what is stored, how new results differ from it, and what becomes of it."""
+"""``pytest-llm baselines``: show, compare, accept and prune stored baselines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
-    """Give the group its commands."""
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     for each in (show, diff, accept, prune):
         command = each.add_to(commands)

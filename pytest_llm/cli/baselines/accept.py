@@ -38,7 +38,6 @@ _TEXT = command.Text(
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
-    """Declare the command."""
     parser = command.add(commands, "accept", _TEXT, run)
     parser.add_argument(
         "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
@@ -61,7 +60,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """Store what the files offer; nothing at all where one of them is bad."""
+    """Store the runs of the files; nothing at all if one of them is bad."""
     refuse_in_ci("accept")
     folder, mode = folder_of(arguments), arguments.mode
     read = read_results(arguments.results)

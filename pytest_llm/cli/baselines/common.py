@@ -23,21 +23,15 @@ TEST_HELP = "part of a test's name, as in module::name[parameters]"
 
 
 def folder_of(arguments: argparse.Namespace) -> Path:
-    """Return the folder of baselines."""
     return project.baselines(arguments.baselines, Path.cwd())
 
 
 def store_of(results: Results, folder: Path) -> BaselineStore:
-    """Return the store of the machine that results were measured on."""
     return BaselineStore(folder, results.machine.fingerprint, results.machine.parts())
 
 
 def read_results(paths: Sequence[Path]) -> list[tuple[Path, Results]]:
-    """Return results files, the oldest first, all checked.
-
-    Raises:
-        ResultsError: One of them cannot be used.
-    """
+    """Return results files, the oldest first, all checked."""
     found = [(path, results_file.read(path)) for path in paths]
     return sorted(found, key=lambda each: _started(*each))
 
@@ -59,11 +53,7 @@ def wanted(key: TestKey, tests: Iterable[str]) -> bool:
 
 
 def refuse_in_ci(command: str) -> None:
-    """Raise where CI runs: what it measures is taken in by a person.
-
-    Raises:
-        UsageError: ``CI`` is set.
-    """
+    """Raise ``UsageError`` if ``CI`` is set: a person accepts what CI measures."""
     if os.environ.get("CI"):
         raise UsageError(
             f"{command}: CI never writes a baseline (CI is set in the environment): keep the results file, "

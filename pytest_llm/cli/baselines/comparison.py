@@ -18,40 +18,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compared:
-    """One metric of a test.
-
-    Attributes:
-        baseline_check: As a run would judge it.
-        gated: Whether the test asked for it; if not, it decides nothing.
-        new: Nothing is stored of it, so that to accept it is to begin.
-    """
+    """One metric of a test, judged as a run judges it."""
 
     baseline_check: BaselineCheck
-    gated: bool
-    new: bool = False
+    gated: bool  # by the test; if not, it decides nothing
+    new: bool = False  # nothing is stored of it
 
     @property
     def regressed(self) -> bool:
-        """If the metric regressed."""
         return self.baseline_check.verdict is Verdict.REGRESSED
 
 
 @dataclass(frozen=True)
 class TestDiff:
-    """One test of a results file.
-
-    Attributes:
-        key: Which one.
-        problem: Why it holds nothing to compare; "" otherwise.
-        new: Nothing is stored of the whole test.
-        metrics: In the order of the file, then what only the store has.
-        drift: From the stored facts.
-    """
+    """One test of a results file."""
 
     key: TestKey
-    problem: str = ""
-    new: bool = False
-    metrics: tuple[Compared, ...] = ()
+    problem: str = ""  # why it holds nothing to compare
+    new: bool = False  # nothing is stored of the whole test
+    metrics: tuple[Compared, ...] = ()  # in the order of the file, then those only stored
     drift: Drift = field(default_factory=Drift)
 
     __test__ = False
@@ -63,11 +48,7 @@ def family_of(results: Results) -> int:
 
 
 def diff(results: Results, store: BaselineStore) -> list[TestDiff]:
-    """Compare every metric of every test with what is stored of it.
-
-    Raises:
-        BaselineError: A stored file cannot be used.
-    """
+    """Compare every metric of every test with the stored ones."""
     return [_test(test, results, store) for test in results.tests]
 
 

@@ -33,7 +33,6 @@ _TEXT = command.Text(
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
-    """Declare the command."""
     parser = command.add(commands, "diff", _TEXT, run)
     parser.add_argument(
         "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
@@ -42,7 +41,6 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """Compare the files one by one, the oldest first."""
     folder = folder_of(arguments)
     compared = [
         (path, results, comparison.diff(results, store_of(results, folder)))

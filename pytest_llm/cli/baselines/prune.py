@@ -38,7 +38,6 @@ _COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.inven
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
-    """Declare the command."""
     parser = command.add(commands, "prune", _TEXT, run)
     parser.add_argument("--yes", action="store_true", help="remove them (default: only list them)")
     parser.add_argument(
@@ -50,7 +49,6 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """List or remove what is stored of tests that pytest does not collect."""
     if arguments.yes:
         refuse_in_ci("prune --yes")
     folder = folder_of(arguments)
@@ -113,11 +111,7 @@ def _document(folder: Path, places: Mapping[TestKey, Sequence[str]], removed: bo
 
 
 def _collected() -> Collected:
-    """Have pytest collect all tests of this project, in a process of its own.
-
-    Raises:
-        UsageError: It could not collect all of them, or there are none.
-    """
+    """Return this project's benchmarks, collected by pytest; ``UsageError`` unless it collects all."""
     home = project.home(Path.cwd())
     with tempfile.TemporaryDirectory() as temporary:
         answer = Path(temporary) / "collected.json"

@@ -44,7 +44,6 @@ class _Machine(NamedTuple):
 
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
-    """Declare the command."""
     parser = command.add(commands, "show", _TEXT, run)
     parser.add_argument("tests", metavar="TEST", nargs="*", help=f"only these: {TEST_HELP} (default: all)")
     parser.add_argument(
@@ -56,7 +55,6 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    """Show what is stored of the tests and machines asked for."""
     folder, tests = folder_of(arguments), arguments.tests
     found = [_machine(folder, each, tests) for each in _fingerprints(folder, arguments.machine)]
     machines = [each for each in found if each.tests]
