@@ -47,13 +47,10 @@ def kl_divergence(reference: Floats, candidate: Floats) -> Floats:
 def divergence(
     reference: NDArray[Any], candidate: NDArray[Any], following: Sequence[int | None], top_k: int
 ) -> Divergence:
-    """Compare logits row by row.
+    """Compare finite logits of shape (positions, vocabulary) row by row.
 
-    Args:
-        reference: Shape (positions, vocabulary), finite.
-        candidate: The same shape, finite.
-        following: The token that follows each position in the text, or None.
-        top_k: How many of the reference's likeliest tokens have their log-probabilities compared; at least 1.
+    ``following`` has the token after each position in the text; the log-probabilities of the reference's
+    ``top_k`` likeliest tokens (at least 1) are compared.
     """
     import numpy as np
 

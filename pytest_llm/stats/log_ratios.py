@@ -27,13 +27,7 @@ def log_ratios(metric: Metric, run: PairedRun) -> list[float]:
 def session_log_ratios(
     metric: Metric, sessions: Sequence[tuple[Session, Session]], *, together: bool
 ) -> list[float]:
-    """Return one log ratio per session of (candidate, reference); see :func:`log_ratios`.
-
-    Args:
-        metric: A metric that is read from one series.
-        sessions: In order.
-        together: Whether values at the same index of both series were measured one right after the other.
-    """
+    """Return the log ratio of each (candidate, reference); ``together`` if both took turns at each value."""
     found = []
     for candidate, reference in sessions:
         ours, theirs = candidate.series.get(metric.series), reference.series.get(metric.series)

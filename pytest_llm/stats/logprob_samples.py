@@ -29,12 +29,7 @@ RESOLUTION = 1e-8
 
 
 def rows_of(positions: int, ends: Iterable[int]) -> list[int]:
-    """Return the rows of logits to sample: evenly spread ones, and the last one of each passage.
-
-    Args:
-        positions: The number of rows.
-        ends: The last row of each passage.
-    """
+    """Return the rows to sample: evenly spread ones, and ``ends``, the last one of each passage."""
     count = min(_ROWS, positions)
     spread = {index * (positions - 1) // max(1, count - 1) for index in range(count)}
     return sorted(spread | set(ends))
@@ -43,14 +38,7 @@ def rows_of(positions: int, ends: Iterable[int]) -> list[int]:
 def sample(
     logits: NDArray[Any], rows: Sequence[int], top_k: int, stored: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return the lines of a :class:`~pytest_llm.records.LogprobSample`.
-
-    Args:
-        logits: Shape (positions, vocabulary), finite.
-        rows: The rows to sample.
-        top_k: The number of tokens to keep, at most 8.
-        stored: Lines to compare with later: their tokens are kept as well.
-    """
+    """Return the lines of a sample of finite logits; the tokens of ``stored`` lines are kept as well."""
     also = dict(map(read, stored))
     return tuple(
         _line(row, values, min(top_k, _MOST_TOKENS), also.get(row, {}))
@@ -72,12 +60,7 @@ def read(line: str) -> tuple[int, dict[int, float]]:
 
 
 def sample_divergence(stored: LogprobSample, now: LogprobSample) -> Divergence:
-    """Compare two samples. The KL divergence is at most that of the whole distributions.
-
-    Args:
-        stored: The reference, whose tokens are compared, and all others as one.
-        now: Of the same positions, with all of those tokens.
-    """
+    """Compare the stored tokens, and all others as one: KL is at most that of the whole distributions."""
     rows = [_compare(*each) for each in zip(stored.lines, now.lines, strict=True)]
     furthest = max(rows, key=lambda each: each.kl)
     return Divergence(

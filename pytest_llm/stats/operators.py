@@ -27,11 +27,9 @@ class OperatorChange:
     """The change of an operator's time from reference to candidate.
 
     Attributes:
-        case: The operator and its shapes.
         change: The ratio of times - 1 (Hodges and Lehmann): positive is slower.
         interval: Of the change, at 1 - ALPHA over all cases of the run; None with too few repetitions.
-        share: The case's share of the candidate's time in all operators; None if the shapes are not the
-            model's.
+        share: Of the candidate's time in all operators; None if the shapes are not the model's.
     """
 
     case: OperatorCase
@@ -51,12 +49,7 @@ def least_repetitions(cases: int) -> int:
 
 
 def affordable_cases(costs: Sequence[float], seconds: float) -> int:
-    """Return how many of the first cases can be repeated often enough in some time; at least 1.
-
-    Args:
-        costs: Seconds of one repetition of each case, of both builds together; at least one.
-        seconds: The time available.
-    """
+    """Return how many of the first cases fit; a cost is that of one repetition, of both builds together."""
     fitting = (
         number
         for number in range(len(costs), 1, -1)

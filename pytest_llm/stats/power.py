@@ -24,17 +24,9 @@ def minimum_detectable_effect(
 
     The test rejects once a certain order statistic of the Walsh averages exceeds the null value. A simulation
     of standard normal samples gives the shift that this takes, in units of the estimated standard deviation,
-    so that the power includes the error of that estimate. The plain standard deviation is used, because a
-    robust one would ignore the sessions that keep the test from rejecting.
-
-    Args:
-        log_ratios: One per session; at least two.
-        null: The log ratio of the null hypothesis.
-        sessions: The sample size of the test.
-        level: Its significance level.
-
-    Returns:
-        None if no sample of that size can be significant.
+    so that the power includes the error of that estimate. The plain standard deviation (of at least two
+    sessions) is used, because a robust one would ignore the sessions that keep the test from rejecting. None
+    if no sample of that size can be significant.
     """
     needed = critical_sum(sessions, level)
     if needed is None:

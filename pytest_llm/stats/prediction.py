@@ -29,7 +29,6 @@ class Screening:
     """The comparison of a new run with stored runs.
 
     Attributes:
-        verdict: Regressed, improved, pass or inconclusive.
         change: Of the metric, new / stored - 1: a lower rate is negative.
         interval: Of the change, at 1 - alpha, from the spread of the stored runs; None with fewer than 2.
         value: The geometric mean of the stored runs, in the metric's unit.
@@ -52,21 +51,12 @@ def screen(
     alpha: float = ALPHA,
     beta: float = BETA,
 ) -> Screening:
-    """Compare a new run with the prediction interval of stored runs.
+    """Compare a new run with the prediction interval of stored runs; all values are above 0.
 
     The logarithms of the stored times (of reciprocal rates) are taken as a normal sample of size S. The
     standard error of predicting one more run is sd * sqrt(1 + 1/S), with Student's t of S - 1 degrees of
-    freedom (Hahn and Meeker, "Statistical intervals", 1991, section 4.7).
-
-    Args:
-        metric: The metric of all values.
-        stored: Values of earlier runs, in the metric's unit, each above 0; at least one.
-        value: The value of the new run.
-        tolerance: The loss that counts as a regression, as a ratio: 0.05. A fifth of it, in logarithms, is
-            negligible.
-        family: The number of metrics that share alpha.
-        alpha: Error rate of false "regressed", and of false "improved", of the family.
-        beta: Error rate of a false "pass".
+    freedom (Hahn and Meeker, "Statistical intervals", 1991, section 4.7). A fifth of the tolerance, in
+    logarithms, is negligible. ``family`` metrics share ``alpha``.
     """
     sign = -1.0 if metric.better == "higher" else 1.0
     times = [sign * math.log(each) for each in stored]
@@ -91,11 +81,7 @@ def screen(
 def centre_and_spread(values: Sequence[float]) -> tuple[float | None, float | None]:
     """Return the geometric mean and the standard deviation of the logarithms.
 
-    Args:
-        values: At least one.
-
-    Returns:
-        Both are None if a value is not above 0; the standard deviation is None for a single value.
+    Both are None if a value is not above 0; the standard deviation is None for a single value.
     """
     if min(values) <= 0:
         return None, None

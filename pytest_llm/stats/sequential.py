@@ -36,8 +36,6 @@ class Rule:
     """The looks of a sequential test and its error rates.
 
     Attributes:
-        alpha: Error rate of false "regressed", and of false "improved", of the family.
-        beta: Error rate of a false "pass" of each metric.
         weights: The share of alpha and beta that each look spends; their sum is 1.
         looks: The number of sessions at each look; ascending.
         family: The number of metrics that share alpha.
@@ -55,14 +53,10 @@ class Rule:
 
 
 def rule_for(effort: str, family: int) -> Rule:
-    """Return the rule of an effort.
+    """Return the rule of an effort for a family of distinct gated (campaign, workload, metric).
 
     The first look comes as soon as a sample can be significant, but not before 10 sessions (6 with "quick",
     which has one look).
-
-    Args:
-        effort: "quick", "normal" or "thorough".
-        family: The number of distinct gated (campaign, workload, metric); at least one.
     """
     if effort == "quick":
         return Rule(QUICK_ALPHA, BETA, (1.0,), (max(6, _least_sessions(QUICK_ALPHA / family)),), family)
@@ -78,7 +72,6 @@ class Decision:
     Attributes:
         verdict: None while more sessions are needed.
         look: The look that decided, or the latest one, counted from 0; None before the first.
-        sessions: The number of log ratios behind the other values.
         change: Hodges-Lehmann estimate of the log ratio of times: positive is worse; None without sessions.
         interval: Of the change, at 1 - alpha; None with too few sessions.
         p_regressed: Against "slower by no more than the negligible part"; for a claim, against "faster by the
@@ -103,27 +96,14 @@ class Decision:
 def decide(rule: Rule, log_ratios: Sequence[float], tolerance: float) -> Decision:
     """Decide whether a candidate regressed, improved or passes, or that more sessions are needed.
 
-    The first look that decides is final. Later sessions, which another metric needed, change nothing.
-
-    Args:
-        rule: The looks and error rates.
-        log_ratios: log(time of the candidate / time of the reference), one per session, in order; finite.
-        tolerance: The slowdown that counts as a regression, as a ratio: 0.05.
+    The first look that decides is final: later sessions, which another metric needed, change nothing. The
+    log ratios are of times, candidate / reference; the tolerance is a ratio of times - 1.
     """
     return _replay(rule, log_ratios, _Slower(math.log1p(tolerance)))
 
 
 def decide_faster(rule: Rule, log_ratios: Sequence[float], by: float) -> Decision:
-    """Decide whether a candidate is faster than the reference by a claimed ratio.
-
-    Args:
-        rule: The looks and error rates.
-        log_ratios: As for :func:`decide`.
-        by: The claimed speed-up, as a ratio: 0.05.
-
-    Returns:
-        The verdict is "pass", "over limit", "inconclusive" after the last look, or None.
-    """
+    """Decide whether a candidate is faster by a claimed ratio: pass, over limit, inconclusive or not yet."""
     return _replay(rule, log_ratios, _Faster(math.log1p(by)))
 
 

@@ -46,11 +46,7 @@ def walsh_averages(values: Sequence[float]) -> list[float]:
 
 
 def hodges_lehmann(values: Sequence[float]) -> float:
-    """Return the Hodges-Lehmann estimate of the centre: the median of the Walsh averages.
-
-    Args:
-        values: At least one.
-    """
+    """Return the Hodges-Lehmann estimate of the centre: the median of the Walsh averages."""
     return median(walsh_averages(values))
 
 

@@ -10,20 +10,13 @@ from statistics import NormalDist
 
 @lru_cache(maxsize=256)
 def quantile(degrees: int, probability: float) -> float:
-    """Return the value that Student's t stays below with a probability.
+    """Return the value that Student's t stays below with a probability, 0 and 1 excluded.
 
     The distribution function is a regularized incomplete beta function (Abramowitz and Stegun, "Handbook of
     mathematical functions", 1964, equation 26.7.1), computed by its continued fraction (NIST Digital Library
     of Mathematical Functions, https://dlmf.nist.gov/8.17.E22) and inverted by Newton's method. The relative
     error is below 1e-13 up to 1,000 degrees of freedom. No library is used whose next version could change
     the last bit of a stored result.
-
-    Args:
-        degrees: Degrees of freedom, at least 1.
-        probability: Between 0 and 1, both excluded.
-
-    Raises:
-        ValueError: If an argument is outside its range.
     """
     if degrees < 1 or not 0 < probability < 1:
         raise ValueError(f"Student's t has no quantile {probability} with {degrees} degrees of freedom")

@@ -18,14 +18,10 @@ if TYPE_CHECKING:
 
 
 def percentile(values: Sequence[float], rank: float) -> float:
-    """Return a percentile by linear interpolation between the closest ranks.
+    """Return a percentile (0 to 100) by linear interpolation between the closest ranks.
 
     Definition 7 of Hyndman and Fan (1996), "Sample quantiles in statistical packages", The American
     Statistician 50(4), 361-365; numpy's default.
-
-    Args:
-        values: At least one.
-        rank: 0 to 100.
     """
     ordered = sorted(values)
     position = (len(ordered) - 1) * rank / 100
@@ -55,12 +51,7 @@ def series_of(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
 
 
 def summarize(metric: Metric, sessions: Sequence[Series]) -> Measurement:
-    """Return the metric's samples, one per session, and its value over all of them.
-
-    Args:
-        metric: The metric.
-        sessions: Its series, one per session, each with a value.
-    """
+    """Return the metric's samples, one per session, and its value over all of them."""
     observed = [_observations(metric, series) for series in sessions]
     samples = tuple(percentile(values, metric.percentile) for values in observed)
     if metric.pooled:
