@@ -29,16 +29,7 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True)
 class Entry:
-    """A named model.
-
-    Attributes:
-        name: The name in options and markers.
-        source: The source of its file, see :func:`~pytest_llm.models.sources.parse_source`.
-        sha256: Of the file, in hex; None for a local file that may change.
-        file_bytes: The file's length, if known.
-        licence: Its SPDX name, if known.
-        load_options: Default load options, which a test can override.
-    """
+    """A named model; ``sha256`` is None for a local file that may change."""
 
     name: str
     source: str
@@ -61,12 +52,7 @@ def builtin_entries() -> dict[str, Entry]:
 
 
 def read_project(pyproject: Path) -> dict[str, Entry]:
-    """Read the tables ``[tool.pytest_llm.models.NAME]``, if there are any.
-
-    Raises:
-        UnknownNameError: If a key is unknown.
-        UsageError: If the file cannot be read, is not TOML, or has an invalid value.
-    """
+    """Read the tables ``[tool.pytest_llm.models.NAME]``, if any; raise UsageError if they are invalid."""
     section = _table(_load(pyproject), pyproject, "tool", "pytest_llm")
     where = f"[tool.pytest_llm] of {pyproject}"
     _check_keys(section, _TOP_KEYS, "key", where)

@@ -28,11 +28,7 @@ class Hashes:
         self._folder = folder
 
     def sha256(self, path: Path) -> str:
-        """Return the SHA-256 of a file, in hex.
-
-        Raises:
-            ModelError: If it cannot be read, or changes meanwhile.
-        """
+        """Return the SHA-256 of a file, in hex; raise ModelError if it is unreadable or changes meanwhile."""
         try:
             real = path.resolve()  # links to one file share its record
             before = _identity(real)
@@ -49,11 +45,7 @@ class Hashes:
         return digest
 
     def remember(self, path: Path, digest: str) -> None:
-        """Store the SHA-256 of a file that the caller has just computed.
-
-        Raises:
-            OSError: If the file is gone.
-        """
+        """Store the SHA-256 that the caller has just computed; raise OSError if the file is gone."""
         real = path.resolve()
         self._write(real, _identity(real), digest)
 
@@ -80,11 +72,7 @@ class Hashes:
 
 
 def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's current content, in hex.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
+    """Return the SHA-256 of a file's current content, in hex; raise OSError if it is unreadable."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     with path.open("rb", buffering=0) as file:

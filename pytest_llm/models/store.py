@@ -35,17 +35,11 @@ class ModelStore:
     """Models by name: files in a cache folder, or anywhere by their path.
 
     Fetched files are in ``models/NAME/PIN/FILE``. PIN is the start of the file's SHA-256, so that projects
-    can use one name for different files. ``verified/`` caches hashes. Local files are used in place.
+    can use one name for different files. ``verified/`` caches hashes. Local files are used in place. Paths
+    in names and sources are relative to ``root``.
     """
 
     def __init__(self, cache: Path, entries: Mapping[str, Entry], root: Path) -> None:
-        """Keep the arguments; nothing is read or created yet.
-
-        Args:
-            cache: The cache folder; need not exist.
-            entries: Named models.
-            root: The base of relative paths in names and sources.
-        """
         self._cache = cache.absolute()  # workers and installers may run in other folders
         self._entries = entries
         self._root = root.absolute()
@@ -53,13 +47,7 @@ class ModelStore:
         self._resolved: dict[str, Model] = {}
 
     def check(self, name: str) -> None:
-        """Check a name or path without fetching anything.
-
-        Raises:
-            UnknownNameError: If no model has that name.
-            ModelMissingError: If there is no file at that path.
-            UsageError: If the path or the entry's source is invalid.
-        """
+        """Check a name or path without fetching anything; raise UsageError or ModelMissingError."""
         if _is_path(name):
             LocalFile.at(name, self._root).in_place()
         else:
@@ -82,24 +70,14 @@ class ModelStore:
         """Return the model, fetched if necessary and verified; later calls return it from memory.
 
         Raises:
-            UnknownNameError: If no model has that name.
-            ModelMissingError: If there is no file at that path.
-            ModelFetchError: If it cannot be fetched or stored in the cache.
-            ModelHashError: If it is not the pinned file.
-            ModelHeaderError: If it is not a GGUF file, or a damaged one.
-            ModelError: If the file cannot be read, or changes meanwhile.
-            UsageError: If the path or the entry's source is invalid.
+            ModelError: If the file is missing, damaged, not the pinned one, or cannot be fetched.
+            UsageError: If the name is unknown, or the path or the entry's source is invalid.
         """
         if name not in self._resolved:
             self._resolved[name] = self._resolve(name)
         return self._resolved[name]
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
-        """Return the model's default load options.
-
-        Raises:
-            UnknownNameError: If no model has that name.
-        """
         return {} if _is_path(name) else self._entry(name).load_options
 
     def _resolve(self, name: str) -> Model:

@@ -24,9 +24,8 @@ PLAIN = frozenset(
 class Sliding(NamedTuple):
     """Sliding-window layers beside layers with full attention.
 
-    Attributes:
-        pattern: By default, one layer in this many has full attention: the last.
-        window: Default tokens of a window; 0 if the header must have it, or no layer slides.
+    By default, the last of ``pattern`` layers has full attention. ``window`` is the default in tokens; 0 if
+    the header must have it, or no layer slides.
     """
 
     pattern: int

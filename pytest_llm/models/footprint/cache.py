@@ -28,11 +28,7 @@ class Layer(NamedTuple):
 
 
 def layers_of(header: Header, options: LoadOptions) -> list[Layer]:
-    """Return the bytes of each layer.
-
-    Raises:
-        UnpredictedError: If the architecture is not covered, or the header lacks a number.
-    """
+    """Return the bytes of each layer; raise UnpredictedError if the architecture is not covered."""
     shape = _Shape(header)
     kv = _kv(shape, options)
     recurrent = _recurrent(shape) * max(1, options.n_seq_max)
@@ -40,11 +36,7 @@ def layers_of(header: Header, options: LoadOptions) -> list[Layer]:
 
 
 def row_bytes(cache_type: str, elements: int) -> int:
-    """Return the bytes of one row of a cache: ``ggml_row_size``.
-
-    Raises:
-        UnpredictedError: If rows are not whole blocks of the type, which llama.cpp refuses.
-    """
+    """Return ``ggml_row_size``; raise UnpredictedError if rows are not whole blocks: llama.cpp refuses."""
     kind = type_called(cache_type)
     if elements % kind.block:
         raise UnpredictedError(f"rows of {elements} elements are not whole blocks of {cache_type}")

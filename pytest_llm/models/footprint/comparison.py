@@ -23,12 +23,7 @@ _SLACK = 0.02  # for sizes logged to 0.01 MiB; devices round up, never down
 
 
 def logged(buffers: Mapping[str, JSON], kind: str) -> Placed | None:
-    """Return the logged bytes of all buffers of a kind, or None without one.
-
-    Args:
-        buffers: MiB by device and kind, as ``buffers_mib`` of a run's effective options: "CUDA0 KV".
-        kind: "model", "KV" or "RS".
-    """
+    """Return the logged bytes of a kind, or None without one; the buffers are MiB by name: "CUDA0 KV"."""
     found = [(name.rpartition(" ")[0], size) for name, size in buffers.items() if name.endswith(f" {kind}")]
     if not found:
         return None
@@ -41,11 +36,9 @@ def logged(buffers: Mapping[str, JSON], kind: str) -> Placed | None:
 
 
 def compare_with_log(predicted: Predicted, buffers: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Return predicted and logged bytes.
+    """Return ``predicted`` and ``logged`` bytes of weights and caches on ``host`` and ``device``, or null.
 
-    Returns:
-        ``weights``, ``kv`` and ``recurrent``, if present, each with ``predicted`` and ``logged``, which have
-        ``host`` and ``device`` or are null; and ``reasons``: why something is not predicted.
+    ``reasons`` tell why something is not predicted.
     """
     found: dict[str, JSON] = {}
     for name, kind in _NAMES.items():
@@ -62,11 +55,7 @@ def shortfall(
 ) -> str:
     """Return a message about layers that are missing on the device; "" if none is, or it is unknown.
 
-    Args:
-        predicted: The prediction with a device.
-        buffers: See :func:`logged`.
-        options: The load options.
-        unused: Bytes of tensors that llama.cpp ignores, according to its log.
+    ``unused`` are the bytes of tensors that llama.cpp ignores, according to its log.
     """
     if not predicted.layers:
         return ""

@@ -19,15 +19,11 @@ _PARTS = "split.count"  # of a split model, each header describes one part
 
 @dataclass(frozen=True)
 class Predicted:
-    """Predicted bytes; None if they cannot be predicted.
+    """Predicted bytes; None, with a reason, if they cannot be predicted.
 
     Attributes:
-        weights: All tensors.
-        kv: The KV cache.
-        recurrent: The recurrent state.
         layers: The number of layers on devices, including the output.
         layer_bytes: The weights of the smallest of these layers; 0 without one.
-        reasons: Why something is not predicted.
     """
 
     weights: Placed | None
@@ -39,16 +35,7 @@ class Predicted:
 
 
 def predict_file(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
-    """Return the prediction for a file.
-
-    Args:
-        path: The file; its header is cached.
-        options: The load options.
-        on_device: Whether there is a device for layers.
-
-    Raises:
-        ModelError: If the file's header cannot be read.
-    """
+    """Return the prediction for a file; its header is cached. Raise ModelError if it cannot be read."""
     return predict(_header(path), options, on_device=on_device)
 
 
@@ -58,7 +45,7 @@ def _header(path: str) -> Header:
 
 
 def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predicted:
-    """Return the prediction for a header; see :func:`predict_file`."""
+    """Return the prediction for a header."""
     on_devices = offloaded(header.layers, options, on_device=on_device)
     reasons: list[str] = []
     placed: Placed | None = weights(header, on_devices)

@@ -28,13 +28,11 @@ class Placed(NamedTuple):
     device: int = 0
 
     def __add__(self, other: object) -> Placed:
-        """Return the sum of host bytes and of device bytes."""
         assert isinstance(other, Placed)
         return Placed(self.host + other.host, self.device + other.device)
 
     @property
     def total(self) -> int:
-        """Bytes on host and devices."""
         return self.host + self.device
 
 

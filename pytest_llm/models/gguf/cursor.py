@@ -24,13 +24,9 @@ _U64 = struct.Struct("<Q")
 
 
 class Cursor:
-    """Reads little-endian values one after the other.
+    """Reads little-endian values one after the other; ``at`` is the next byte of the file.
 
     Every reading method raises ModelHeaderError if the value does not fit the file or the largest header.
-
-    Attributes:
-        at: The next byte, counted from the start of the file.
-        size: Bytes in the file.
     """
 
     def __init__(self, file: RawIOBase, size: int, path: Path) -> None:
@@ -47,40 +43,28 @@ class Cursor:
 
     @property
     def remaining(self) -> int:
-        """Bytes up to the end of the file."""
         return self.size - self.at
 
     def check_claim(self, what: str, count: int, width: int, at: int) -> None:
-        """Refuse a count that exceeds the rest of the file, before anything is allocated for it.
-
-        Args:
-            what: The counted things, in the plural.
-            count: The claimed number.
-            width: The smallest size of each, in bytes.
-            at: The position of the claim.
-        """
+        """Refuse a count that exceeds the rest of the file; each thing takes ``width`` bytes or more."""
         if count > self.remaining // width:
             reason = f"{count} {what} are claimed, but only {self.remaining} bytes are left"
             raise self.refusal(reason, at)
 
     def take(self, count: int, what: str) -> bytes:
-        """Return the next ``count`` bytes."""
         begin = self._reserve(count, what)
         self.at += count
         return self._window[begin : begin + count]
 
     def unpack(self, layout: struct.Struct, what: str) -> tuple[int | float, ...]:
-        """Return the next values in this layout."""
         begin = self._reserve(layout.size, what)
         self.at += layout.size
         return layout.unpack_from(self._window, begin)
 
     def u32(self, what: str) -> int:
-        """Return the next unsigned 32-bit number."""
         return int(self.unpack(_U32, what)[0])
 
     def u64(self, what: str) -> int:
-        """Return the next unsigned 64-bit number."""
         return int(self.unpack(_U64, what)[0])
 
     def text(self, what: str, longest: int = MAX_HEADER_BYTES) -> str:

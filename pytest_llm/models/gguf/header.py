@@ -34,21 +34,12 @@ class Header:
     """The header of one GGUF file; missing numbers are 0.
 
     Attributes:
-        version: Of the format: 2 or 3.
-        architecture: ``general.architecture``: "llama".
         quantization: ``general.file_type`` by name ("Q4_K_M"), otherwise the type of most elements, or
             "unknown".
-        parameters: Elements of all tensors.
-        layers: ``block_count``.
         heads: ``attention.head_count``, the largest if layers differ.
         kv_heads: ``attention.head_count_kv``, the largest if layers differ; by default, the heads.
-        embedding_length: Width of the hidden state.
-        context_length: Tokens of the training context.
-        vocabulary_size: Tokens in the vocabulary.
         alignment: Of tensors, in bytes.
-        tensors: Number of tensors in the file.
         metadata: Every value that is not an array, by key.
-        weights: Name, type and shape of each tensor.
         per_layer: Every array of integers or booleans with at most ``MAX_LAYERS`` values, by key.
     """
 

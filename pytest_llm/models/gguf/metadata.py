@@ -203,16 +203,7 @@ class Metadata:
 
 
 def read_metadata(cursor: Cursor, count: int, at: int) -> Metadata:
-    """Read all keys and values.
-
-    Args:
-        cursor: At the first key.
-        count: The claimed number of keys.
-        at: The position of that claim.
-
-    Raises:
-        ModelHeaderError: If the claim cannot hold, or a key or value is damaged.
-    """
+    """Read all keys and values; ``at`` is where the file claims ``count``."""
     if count > MAX_KEYS:
         raise cursor.refusal(f"it claims {count} keys, at most {MAX_KEYS} are allowed", at)
     cursor.check_claim("keys", count, _SMALLEST_FIELD, at)

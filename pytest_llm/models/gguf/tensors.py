@@ -28,9 +28,6 @@ class Tensor(NamedTuple):
     """One entry of the list.
 
     Attributes:
-        name: As in the file.
-        type: The packing of its elements.
-        elements: Their number.
         shape: Row length first.
         begin: Its first byte, counted from the start of the data.
         at: The position of the entry in the file.
@@ -50,17 +47,7 @@ class Tensor(NamedTuple):
 
 
 def read_tensors(cursor: Cursor, count: int, at: int, alignment: int) -> list[Tensor]:
-    """Read the list and check that its data lies in the file.
-
-    Args:
-        cursor: At the first entry.
-        count: The claimed number of tensors.
-        at: The position of that claim.
-        alignment: Of tensors, in bytes.
-
-    Raises:
-        ModelHeaderError: If the claim cannot hold, an entry is damaged, or data is missing.
-    """
+    """Read the list and check that its data lies in the file; ``at`` is where the file claims ``count``."""
     if count > MAX_TENSORS:
         raise cursor.refusal(f"it claims {count} tensors, at most {MAX_TENSORS} are allowed", at)
     cursor.check_claim("tensors", count, _SMALLEST_TENSOR, at)

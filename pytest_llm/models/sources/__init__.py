@@ -51,14 +51,9 @@ SCHEMES: Mapping[str, Callable[[str, Path], Source]] = {
 
 
 def parse_source(text: str, root: Path) -> Source:
-    """Return the source of a model file.
+    """Return the source of a model file; raise UsageError if the text has another form than these.
 
-    Args:
-        text: ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``, ``https://…``, ``http://…``, ``file:PATH`` or a path.
-        root: The base of relative paths.
-
-    Raises:
-        UsageError: If the text is none of these.
+    ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``, ``https://…``, ``http://…``, ``file:PATH`` or a path.
     """
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
     scheme = match[1].lower() if match else ""

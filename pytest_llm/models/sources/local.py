@@ -18,7 +18,6 @@ class LocalFile:
 
     @classmethod
     def parse(cls, text: str, root: Path) -> LocalFile:
-        """Parse a path or ``file:`` URL; see :meth:`at`."""
         if text[:5].lower() != "file:":
             return cls.at(text, root)
         parts = urlsplit(text)
@@ -28,11 +27,6 @@ class LocalFile:
 
     @classmethod
     def at(cls, path: str, root: Path) -> LocalFile:
-        """Return a file by its path, relative to ``root``; ``~`` is expanded.
-
-        Raises:
-            UsageError: If the path is empty, or the home folder is unknown.
-        """
         if not path:
             raise UsageError("the source is empty: give the path of a file")
         try:
@@ -44,15 +38,9 @@ class LocalFile:
 
     @property
     def filename(self) -> str:
-        """The last part of the path."""
         return self.path.name
 
     def in_place(self) -> Path:
-        """Return the path.
-
-        Raises:
-            ModelMissingError: If there is no such file.
-        """
         try:
             if self.path.is_file():
                 return self.path
@@ -62,7 +50,6 @@ class LocalFile:
         raise ModelMissingError(f"{self.path}: {found}")
 
     def fetch(self, _destination: Path, /) -> None:
-        """Raise ModelMissingError: a local file is used in place, or missing."""
         raise ModelMissingError(f"{self.path}: there is no such file")
 
     def __str__(self) -> str:

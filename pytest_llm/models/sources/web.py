@@ -28,11 +28,6 @@ class WebFile:
 
     @classmethod
     def parse(cls, text: str, _root: Path) -> WebFile:
-        """Parse a URL.
-
-        Raises:
-            UsageError: If it has no host, has a user name, or does not end in the name of a file.
-        """
         try:
             parts = urlsplit(text)
             host, _ = parts.hostname, parts.port
@@ -52,11 +47,6 @@ class WebFile:
         """Return None: it must always be fetched."""
 
     def fetch(self, destination: Path, /) -> None:
-        """Stream the file to ``destination``.
-
-        Raises:
-            ModelFetchError: If the server cannot be reached, refuses, stops sending or closes early.
-        """
         from http.client import HTTPException
 
         try:
