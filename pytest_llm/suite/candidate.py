@@ -31,7 +31,6 @@ _SMALL = {"n_ctx": 256, "n_batch": 128, "n_ubatch": 128, "n_threads": 1, "n_thre
 
 
 def not_covered(reason: str) -> NoReturn:
-    """Skip a test with a reason."""
     pytest.skip(f"not covered: {reason}")
 
 
@@ -80,35 +79,27 @@ class Candidate:
         self._model_name = model
 
     def describe(self) -> Build:
-        """Return the build's description.
-
-        Raises:
-            EngineError: If it cannot be imported.
-        """
+        """Return the build's description; raise EngineError if it cannot be imported."""
         return self._engine.describe()
 
     def symbols(self, module: str) -> Mapping[str, Any]:
         """Return the functions that a module of the binding declares, see ``worker/introspection.py``."""
-        found: Mapping[str, Any] = self._ask("symbols", module=module)
-        return found
+        return self._ask("symbols", module=module)
 
     @cached_property
     def names(self) -> Mapping[str, str]:
         """The build's name of each function that the worker needs; "" if it has none."""
-        found: Mapping[str, str] = self._ask("names")
-        return found
+        return self._ask("names")
 
     @cached_property
     def structs(self) -> Mapping[str, Any]:
         """The structs that the binding declares, and the folders of the library's headers."""
-        found: Mapping[str, Any] = self._ask("structs")
-        return found
+        return self._ask("structs")
 
     @cached_property
     def defaults(self) -> Mapping[str, Mapping[str, float]]:
         """llama.cpp's default values of parameter structs."""
-        found: Mapping[str, Mapping[str, float]] = self._ask("defaults")
-        return found
+        return self._ask("defaults")
 
     @cached_property
     def model(self) -> Model:
@@ -128,26 +119,27 @@ class Candidate:
 
     @contextmanager
     def loaded(self, *, generation: bool = False, **options: Any) -> Iterator[LoadedModel]:
-        """Keep the model loaded with small defaults and these load options.
-
-        Raises:
-            LoadRefusedError: If llama.cpp refuses the load.
-        """
+        """Keep the model loaded with small defaults and these options; raise LoadRefusedError if refused."""
         chosen = LoadOptions(**{**_SMALL, **options})
         subject = Subject(self._model_name, self._reference, chosen)
         start = self._engine.start_generation if generation else self._engine.start
         with engine_errors_end_the_test():
             loaded = start(subject, self.model)
         try:
-            with _other_errors_fail():
+            try:
                 loaded.load()
+            except LoadRefusedError:
+                raise
+            except EngineError as error:
+                broken(message(error))
             yield loaded
         finally:
             loaded.close()
 
-    def _ask(self, operation: str, **arguments: str) -> Any:
+    def _ask(self, operation: str, **arguments: str) -> Mapping[str, Any]:
         with engine_errors_end_the_test():
-            return self._engine.ask_once(operation, **arguments)
+            found: Mapping[str, Any] = self._engine.ask_once(operation, **arguments)
+        return found
 
 
 @contextmanager
@@ -164,13 +156,3 @@ def candidate_of(config: pytest.Config) -> Iterator[Candidate]:
         if not isinstance(engine, LlamaCppPython):
             not_covered(f"{engines.DEFAULT} cannot load the library of {reference}")
         yield Candidate(engine, reference, bench.models, model)
-
-
-@contextmanager
-def _other_errors_fail() -> Iterator[None]:
-    try:
-        yield
-    except LoadRefusedError:
-        raise
-    except EngineError as error:
-        broken(message(error))

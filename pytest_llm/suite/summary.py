@@ -18,7 +18,6 @@ MEMORY = "llm_memory"
 
 
 def reports(terminalreporter: pytest.TerminalReporter, suite: str) -> list[pytest.TestReport]:
-    """Return the reports of a suite's tests."""
     return [
         report
         for outcome in ("passed", "failed", "skipped", "xfailed")
@@ -28,7 +27,6 @@ def reports(terminalreporter: pytest.TerminalReporter, suite: str) -> list[pytes
 
 
 def noted(found: list[pytest.TestReport], name: str) -> list[str]:
-    """Return the values of a user property."""
     return [str(value) for report in found for key, value in _properties(report) if key == name]
 
 
@@ -47,7 +45,6 @@ def not_covered(found: list[pytest.TestReport]) -> list[str]:
 
 
 def write(terminalreporter: pytest.TerminalReporter, title: str, lines: list[str]) -> None:
-    """Write lines below a title, if there are any."""
     if lines:
         terminalreporter.write_line("\n  ".join([f"{title}:", *lines]))
 

@@ -39,7 +39,6 @@ class HeadersError(Exception):
 
 
 def compiler() -> str:
-    """Return the system's C compiler; raise HeadersError without one."""
     wanted = [each for each in (os.environ.get("CC"), *_COMPILERS) if each]
     found = next(filter(None, map(shutil.which, wanted)), None)
     if found is None:
@@ -48,7 +47,6 @@ def compiler() -> str:
 
 
 def find_header(folders: Sequence[Path]) -> Path:
-    """Return the first ``llama.h``; raise HeadersError without one."""
     found = next((folder / "llama.h" for folder in folders if (folder / "llama.h").is_file()), None)
     if found is None:
         raise HeadersError(f"the build has no llama.h, looked for in {' and '.join(map(str, folders))}")
@@ -56,10 +54,7 @@ def find_header(folders: Sequence[Path]) -> Path:
 
 
 def fields_of(source: str, struct: str) -> list[str]:
-    """Return the names of a struct's fields, including those of anonymous unions and structs.
-
-    The list is empty if the source does not define the struct.
-    """
+    """Return the names of a struct's fields, with those of anonymous unions; none if it is undefined."""
     plain = _COMMENT.sub("", source)
     start = re.search(rf"\bstruct\s+{struct}\s*\{{", plain)
     if start is None:
@@ -71,16 +66,7 @@ def fields_of(source: str, struct: str) -> list[str]:
 
 
 def lay_out(header: Path, structs: Mapping[str, Sequence[str]], folder: Path) -> dict[str, Layout]:
-    """Compile and run a program that prints the layouts of structs.
-
-    Args:
-        header: ``llama.h``, in the folder of the headers that it includes.
-        structs: Names of fields, by struct.
-        folder: For the program.
-
-    Raises:
-        HeadersError: If it cannot be compiled or run.
-    """
+    """Compile and run a program that prints the layouts of structs; raise HeadersError if it cannot."""
     source, program = folder / "layout.c", folder / "layout"
     source.write_text(_program(header.name, structs), encoding="utf-8")
     _run(

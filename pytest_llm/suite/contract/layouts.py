@@ -16,14 +16,7 @@ Field = list[Any]
 
 
 def differences(struct: str, fields: Sequence[Field], size: int, layout: Layout) -> list[str]:
-    """Return a line per missing field, for the first moved field, and per field of another width.
-
-    Args:
-        struct: Its name.
-        fields: Of the binding.
-        size: Of the binding's struct, in bytes.
-        layout: Of the headers.
-    """
+    """Return a line per missing field, for the first moved field, and per field of another width."""
     ours = places(fields, layout)
     lines = [f"{struct}.{name}: the headers have no such field" for name in ours if name not in layout.fields]
     lines += [

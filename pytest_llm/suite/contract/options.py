@@ -63,7 +63,6 @@ class Trial(NamedTuple):
 
     @property
     def options(self) -> dict[str, Any]:
-        """All load options of the trial."""
         return {**self.beside, self.option: self.value}
 
 
@@ -95,12 +94,10 @@ def contradiction(trial: Trial, accepted: Accepted) -> str:
 
 
 def depends_on_the_machine(trial: Trial) -> bool:
-    """Return whether llama.cpp may refuse the value on some machines."""
     return (trial.option, trial.value) in _MACHINE_DEPENDENT
 
 
 def names_an_option(refused: Refused) -> bool:
-    """Return whether the message names an option."""
     return any(each.name in refused.message for each in fields(LoadOptions))
 
 

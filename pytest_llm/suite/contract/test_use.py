@@ -37,7 +37,6 @@ def _tokens(generation: LoadedModel) -> list[int]:
 
 
 def test_tokens_become_the_same_text_again(candidate: Candidate, generation: LoadedModel) -> None:
-    """Detokenizing restores the text."""
     if not candidate.names["llama_detokenize"]:
         not_covered("detokenize: the build has no llama_detokenize")
     with engine_errors_end_the_test():

@@ -35,14 +35,7 @@ class Bytes(NamedTuple):
 
 
 class Resident(NamedTuple):
-    """Resident memory of a process, in bytes.
-
-    Attributes:
-        anonymous: ``RssAnon``.
-        file: ``RssFile``.
-        model: Resident pages of the model's file.
-        model_share: The proportional share of these pages.
-    """
+    """Resident bytes of a process: ``RssAnon``, ``RssFile``, the model's file and its proportional share."""
 
     anonymous: float
     file: float

@@ -23,7 +23,6 @@ _STEPS = (1, 2, 3, 4)
 def test_every_layer_is_there_with_its_weights_and_its_cache(
     candidate: Candidate, device: str, note: Callable[[str], None]
 ) -> None:
-    """All layers, in number and in bytes."""
     accepted = loaded_with(candidate, n_gpu_layers=-1)
     layers = candidate.model.layers + 1
     if accepted.effective_options.get("layers_offloaded") != f"{layers}/{layers}":
@@ -55,7 +54,6 @@ def test_each_further_layer_takes_a_layer_more(candidate: Candidate, device: str
 def test_without_offload_kqv_the_cache_moves_to_the_host_and_nothing_else(
     candidate: Candidate, device: str
 ) -> None:
-    """Exactly the bytes of the cache move."""
     there, here = (loaded_with(candidate, n_gpu_layers=-1, offload_kqv=each) for each in (True, False))
     if bytes_of(there, "weights").logged != bytes_of(here, "weights").logged:
         broken(f"offload_kqv=False moved weights: {bytes_of(here, 'weights')}")

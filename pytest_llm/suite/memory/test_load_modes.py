@@ -57,7 +57,6 @@ def test_weights_are_file_backed_where_they_are_mapped_and_anonymous_elsewhere(
 def test_mapping_moves_the_weights_from_anonymous_to_file_backed_memory(
     candidate: Candidate, note: Callable[[str], None]
 ) -> None:
-    """Both change by the size of the file."""
     mapped, read = _resident(candidate, "mmap"), _resident(candidate, "none")
     file, anonymous = mapped.file - read.file, read.anonymous - mapped.anonymous
     size = candidate.model.file_bytes
@@ -71,7 +70,6 @@ def test_mapping_moves_the_weights_from_anonymous_to_file_backed_memory(
 
 
 def test_two_processes_share_mapped_weights(candidate: Candidate, note: Callable[[str], None]) -> None:
-    """Each process has half of them."""
     options: dict[str, Any] = {**_PLAIN, "load_mode": "mmap"}
     try:
         with candidate.loaded(**options) as first, candidate.loaded(**options) as second:

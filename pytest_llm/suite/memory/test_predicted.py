@@ -34,7 +34,6 @@ CONTEXTS: dict[str, dict[str, Any]] = {
 def test_the_kv_cache_is_as_predicted(
     options: dict[str, Any], candidate: Candidate, note: Callable[[str], None]
 ) -> None:
-    """For several numbers of tokens and sequences."""
     found = bytes_of(loaded_with(candidate, **options), "kv")
     if not near(sum(found.logged.values()), sum(found.predicted.values()), SHARE):
         broken(f"the KV cache of {options} is not as predicted: {found}")
