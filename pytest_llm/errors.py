@@ -1,31 +1,5 @@
 """Errors of this package, as one tree.
 
-::
-
-    LLMBenchError
-    ├── UsageError               the user asked for something impossible
-    │   ├── UnitError            "5.8 GiBB" is not a number of bytes
-    │   ├── UnknownNameError     unknown marker, argument, option, model or engine
-    │   ├── NoModelNamedError    a test names no model, and no option does
-    │   └── ContextTooSmallError the workload does not fit the context
-    ├── ModelError               the model's file is unusable
-    │   ├── ModelMissingError    no such file
-    │   ├── ModelHeaderError     not a GGUF file, or a damaged one
-    │   ├── ModelHashError       not the file that was pinned
-    │   └── ModelFetchError      the download from its source failed
-    ├── MachineBusyError         another run measures on this machine
-    ├── ResultsError             a results file is unreadable
-    ├── BaselineError            stored baselines are unreadable or cannot be written
-    └── EngineError              the system that runs models failed
-        ├── EngineMissingError   it is not installed
-        ├── NotCoveredError      it cannot measure what was asked for, in any build
-        ├── BuildError           a build cannot be made, or its library does not fit
-        ├── LoadRefusedError     it refused to load the model
-        ├── CPUFallbackError     it left layers on the CPU that should be on a device
-        ├── RequestFailedError   it loaded the model, then refused a request
-        ├── WorkerDiedError      its process ended without an answer
-        └── WorkerHungError      its process did not answer in time
-
 Every message is one line that names the thing and the fix. Output of the engine that explains it is in
 ``EngineError.log``, apart from the message.
 """
@@ -55,14 +29,7 @@ class UnknownNameError(UsageError):
     """A name that is not known; the message offers the nearest ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, fix: str = "") -> None:
-        """Compose the message.
-
-        Args:
-            kind: What the name should have been, in the singular: "model", "load option".
-            name: What the user wrote.
-            known: Every name that would have been right.
-            fix: What else the user can do, as a clause.
-        """
+        """Compose the message; ``kind`` is in the singular ("load option"), ``fix`` is a clause."""
         known = sorted(known)
         nearest = _nearest(name, known)
         offer = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}"
@@ -98,7 +65,6 @@ class ModelHeaderError(ModelError):
     """The file is not GGUF, or its header is damaged."""
 
     def __init__(self, path: object, offset: int, reason: str) -> None:
-        """Name the file, the byte offset at which reading stopped, and the reason."""
         super().__init__(f"{path}: {reason} (at byte {offset})")
         self.offset = offset
         self.reason = reason
@@ -128,7 +94,6 @@ class EngineError(LLMBenchError):
     """The system that runs models failed."""
 
     def __init__(self, message: str, log: tuple[str, ...] = ()) -> None:
-        """Keep the one-line message and the engine's own last lines apart."""
         super().__init__(message)
         self.log = log
 
