@@ -71,14 +71,7 @@ def bisect(
     else:
         found = search(last + 1, compare, _negligible(planned, target))
     return Bisected(
-        planned,
-        pairs.builds,
-        target,
-        found,
-        list(pairs.compared),
-        dict(pairs.described),
-        dict(pairs.unfit),
-        comparisons,
+        planned, pairs.builds, target, found, pairs.compared, pairs.described, pairs.unfit, comparisons
     )
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.bisect.bisection import Bisected
-    from pytest_llm.bisect.comparisons import PairComparison
     from pytest_llm.bisect.search import Stretch
     from pytest_llm.records import OperatorRun
 
@@ -114,8 +113,9 @@ def _reproduce(found: Bisected, step: Stretch, options: Sequence[str], command: 
 
 def _all(found: Bisected) -> list[str]:
     rows = [
-        f"| {found.builds[each.first]} | {found.builds[each.last]} | {_relation(found, each)} | "
-        f"{report.change(each, found.target)} |"
+        f"| {found.builds[each.first]} | {found.builds[each.last]} "
+        f"| {interpret.answer(each.results, found.target).relation.value} "
+        f"| {report.change(each, found.target)} |"
         for each in found.compared
     ]
     names = [f"{report.name(found, place)}" for place in sorted(found.described)]
@@ -126,10 +126,6 @@ def _all(found: Bisected) -> list[str]:
         "| --- | --- | --- | --- |",
         *rows,
     ]
-
-
-def _relation(found: Bisected, compared: PairComparison) -> str:
-    return interpret.answer(compared.results, found.target).relation.value
 
 
 def _capital(text: str) -> str:

@@ -9,15 +9,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Gate, LoadOptions, Workload  # noqa: TC001 - the codec reads annotations
 from pytest_llm.records.serialization import decode
 from pytest_llm.reports import results_file
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _INTERRUPTED = 2
 # A comparison has no use for what an ini file may set.
@@ -114,7 +111,7 @@ class Runner:
 
     def _run(self, *options: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*_command(self.nodeid), *_ALWAYS, *self.options, *options],
+            [sys.executable, "-m", "pytest", self.nodeid, *_ALWAYS, *self.options, *options],
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -122,10 +119,6 @@ class Runner:
             errors="replace",
             check=False,
         )
-
-
-def _command(nodeid: str) -> Sequence[str]:
-    return (sys.executable, "-m", "pytest", nodeid)
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

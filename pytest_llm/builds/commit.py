@@ -88,7 +88,7 @@ def tree_in(folder: Path, identity: Identity) -> SourceTree:
 
 
 def is_whole(tree: SourceTree) -> bool:
-    """Whether the library and llama-bench are there."""
+    """Return if the library and llama-bench are there."""
     programs = tree.binary / "bin"
     return (programs / PROGRAM).is_file() and any((programs / each).is_file() for each in _LIBRARIES)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,12 +83,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME_OR_FILE", action="append", default=[], help="pytest's --llm-model"
     )
     parser.add_argument("--time-limit", metavar="TIME", help="pytest's --llm-time-limit, for one comparison")
-    parser.add_argument(
-        "--cache",
-        metavar="DIR",
-        help="cache folder, for models and comparisons (default: the ini key llm_cache, PYTEST_LLM_CACHE, or "
-        "the user's cache folder)",
-    )
+    command.add_cache_to(parser, "for models and comparisons")
     parser.add_argument(
         "--no-operators",
         dest="operators",
@@ -108,7 +102,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
         arguments.bad,
         arguments.builds,
         lambda text: parse_build(text, start, settings),
-        _on_progress,
+        command.on_progress,
     )
     checkout = commits.checkout_of(arguments.checkout, builds, start) if arguments.checkout else None
     with closing(Provider(project.cache(arguments.cache, start), ANSWER_SECONDS)) as provider:
@@ -121,13 +115,9 @@ def run(arguments: argparse.Namespace) -> command.Answer:
                 answer,
                 lambda step: commits.inside(found, step, checkout, start, settings),
                 lambda builds: bisection.report(bisection.bisect(builds)),
-                _on_progress,
+                command.on_progress,
             )
     return command.Answer(int(not answer.culprits), answer.lines, answer.document)
-
-
-def _on_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 class _Bisection:
@@ -152,14 +142,14 @@ class _Bisection:
         cache = Cache(self._cache / "bisect", self._conditions(planned), fresh=arguments.fresh)
         pairs = Pairs(
             builds,
-            lambda text: self._provider.describe(self._parse(text), _on_progress),
+            lambda text: self._provider.describe(self._parse(text), command.on_progress),
             runner,
             cache,
             share,
             len(planned.gates),
         )
         cost = bill(len(builds), neighbours=arguments.neighbours)
-        progress = BisectProgress(_on_progress, pairs, planned, cost)
+        progress = BisectProgress(command.on_progress, pairs, planned, cost)
         try:
             return bisect(
                 pairs,
@@ -170,7 +160,9 @@ class _Bisection:
                 watch=progress.compared,
             )
         except KeyboardInterrupt:
-            _on_progress("interrupted: the comparisons are stored; the same command resumes the bisect")
+            command.on_progress(
+                "interrupted: the comparisons are stored; the same command resumes the bisect"
+            )
             raise
 
     def report(self, found: Bisected) -> Report:
@@ -200,7 +192,7 @@ class _Bisection:
     def _operators(self, found: Bisected, step: Stretch) -> Sequence[OperatorRun]:
         if not self._arguments.operators:
             return ()
-        return operators_of(found, step, self._provider, self._parse, _on_progress)
+        return operators_of(found, step, self._provider, self._parse, command.on_progress)
 
     def _conditions(self, planned: Planned) -> dict[str, object]:
         """Return what answers depend on besides the builds."""

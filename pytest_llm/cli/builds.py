@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +54,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     remove.add_argument("builds", metavar="BUILD", nargs="*", help=_BUILD)
     remove.add_argument("--all", action="store_true", help="remove all builds, incomplete ones, too")
     for each in (listing, make, remove):
-        each.add_argument(
-            "--cache",
-            metavar="DIR",
-            help="cache folder, which holds the builds in builds/ (default: the ini key llm_cache, "
-            "PYTEST_LLM_CACHE, or the user's cache folder)",
-        )
+        command.add_cache_to(each, "which holds the builds in builds/")
 
 
 def _list(arguments: argparse.Namespace) -> command.Answer:
@@ -98,17 +92,13 @@ def _make(arguments: argparse.Namespace) -> command.Answer:
 
 def _make_one(store: BuildStore, identity: Identity, reference: BuildReference) -> tuple[str, dict[str, Any]]:
     try:
-        made = store.make(reference, _on_progress)
+        made = store.make(reference, command.on_progress)
     except EngineError as error:
         for line in error.log:
-            _on_progress(f"  | {line}")
+            command.on_progress(f"  | {line}")
         document = {"build": identity.title, "error": str(error), "log": list(error.log)}
         return str(error), document
     return f"{identity.title}: {_described(made)}", _made_document(made)
-
-
-def _on_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _remove(arguments: argparse.Namespace) -> command.Answer:

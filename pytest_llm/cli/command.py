@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,6 +49,21 @@ def describe(
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
     return parser
+
+
+def add_results_to(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
+    )
+
+
+def add_cache_to(parser: argparse.ArgumentParser, contents: str) -> None:
+    default = "the ini key llm_cache, PYTEST_LLM_CACHE, or the user's cache folder"
+    parser.add_argument("--cache", metavar="DIR", help=f"cache folder, {contents} (default: {default})")
+
+
+def on_progress(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -56,12 +55,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         default="smollm2-135m",
         help="model that --qualify measures (default: %(default)s)",
     )
-    parser.add_argument(
-        "--cache",
-        metavar="DIR",
-        help="cache folder, for models and the result (default: the ini key llm_cache, PYTEST_LLM_CACHE, "
-        "or the user's cache folder)",
-    )
+    command.add_cache_to(parser, "for models and the result")
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
@@ -114,7 +108,7 @@ def describe_build(reference: BuildReference, cache: Path) -> tuple[Build | None
     """Start a build's worker; return how it describes itself, or what to change."""
     try:
         with closing(Provider(cache, ANSWER_SECONDS)) as provider:
-            return provider.describe(reference, lambda line: print(line, file=sys.stderr, flush=True)), []
+            return provider.describe(reference, command.on_progress), []
     except EngineError as error:
         return None, [
             Advice(str(error), "nothing can be measured with it", "repair it, or name another build")

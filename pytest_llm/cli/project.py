@@ -25,7 +25,10 @@ def home(start: Path) -> Path:
 
 def baselines(given: str | None, start: Path) -> Path:
     """Return ``--baselines``, ``llm_baselines``, or ``baselines`` in the root: absolute, may be absent."""
-    folder = start / Path(given).expanduser() if given else _by_default(start)
+    if given:
+        folder = start / Path(given).expanduser()
+    else:
+        folder = _ini_folder("llm_baselines", start) or home(start) / "baselines"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--baselines: {folder} is not a folder; name another")
     return folder
@@ -35,8 +38,7 @@ def cache(given: str | None, start: Path) -> Path:
     """Return ``--cache``, ``llm_cache``, or the default cache: absolute, may be absent."""
     if given:
         return start / Path(given).expanduser()
-    named = _ini_folder("llm_cache", start)
-    return named or default_cache(os.environ)
+    return _ini_folder("llm_cache", start) or default_cache(os.environ)
 
 
 def build(text: str, start: Path) -> BuildReference:
@@ -46,10 +48,6 @@ def build(text: str, start: Path) -> BuildReference:
 
 def build_settings(start: Path) -> tuple[str, ...]:
     return read_settings(_ini_text("llm_build_settings", start), "llm_build_settings")
-
-
-def _by_default(start: Path) -> Path:
-    return _ini_folder("llm_baselines", start) or home(start) / "baselines"
 
 
 def _ini_folder(key: str, start: Path) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.cli import command
@@ -14,6 +13,7 @@ from pytest_llm.reports.recheck import differences
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pytest_llm.reports.document import Results
 
@@ -29,9 +29,7 @@ _TEXT = command.Text(
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     command.describe(parser, _TEXT, run)
-    parser.add_argument(
-        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
-    )
+    command.add_results_to(parser)
     parser.add_argument(
         "--format",
         metavar="REPORT",

@@ -125,7 +125,7 @@ class FileLock:
         return f"{self.path} is held by {self.holder() or 'another process'}"
 
     def is_free(self) -> bool:
-        """Whether the lock could be taken now; true if its file does not exist or cannot be read."""
+        """Return if the lock could be taken now; true if its file does not exist or cannot be read."""
         try:
             handle = os.open(self.path, os.O_RDONLY | _FLAGS)
         except OSError:

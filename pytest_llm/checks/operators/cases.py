@@ -13,7 +13,7 @@ from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES
 from pytest_llm.records import OperatorCase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from pytest_llm.checks.operators.graph import Node
@@ -145,10 +145,6 @@ def _attention(width: int) -> CaseArguments:
 
 
 def _matching(case: OperatorCase, pattern: str) -> CaseArguments:
-    words = ("-o", case.operator, "-p", "^" + "".join(_escaped(pattern)))
+    escaped = re.sub(r"[][.^$*+?(){}|\\]", r"\\\g<0>", pattern)
+    words = ("-o", case.operator, "-p", f"^{escaped}")
     return CaseArguments(case, words, words)
-
-
-def _escaped(pattern: str) -> Iterator[str]:
-    for each in pattern:
-        yield f"\\{each}" if re.match(r"[][.^$*+?(){}|\\]", each) else each

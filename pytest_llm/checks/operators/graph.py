@@ -18,7 +18,7 @@ from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES
 from pytest_llm.records import OperatorCase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import Weight
 
@@ -103,13 +103,8 @@ def read_operations(header: str) -> dict[int, str]:
     """Return the operations by number, from the text of ``ggml.h``; nothing if it has no such list."""
     found = re.search(r"enum\s+ggml_op\s*\{(.*?)\}", header, re.DOTALL)
     listed = re.sub(r"//[^\n]*|/\*.*?\*/", "", found[1], flags=re.DOTALL) if found else ""
-    return dict(enumerate(_names(listed)))
-
-
-def _names(listed: str) -> Iterator[str]:
-    for each in re.findall(r"\bGGML_OP_(\w+)", listed):
-        if each != "COUNT":
-            yield each
+    names = re.findall(r"\bGGML_OP_(\w+)", listed)
+    return dict(enumerate(each for each in names if each != "COUNT"))
 
 
 def case_of(node: Node, operation: str, weights: Sequence[Weight], layers: int) -> OperatorCase:

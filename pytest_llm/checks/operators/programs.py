@@ -41,7 +41,7 @@ class CaseTime(NamedTuple):
 
 
 def takes_files(program: Path) -> bool:
-    """Whether a benchmark measures the nodes of a file, or only its built-in cases."""
+    """Return if a benchmark measures the nodes of a file, besides its built-in cases."""
     return "--test-file" in _run([str(program), "--help"], _HELP_SECONDS, 1).output
 
 

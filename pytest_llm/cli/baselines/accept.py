@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from pytest_llm.baselines import Mode, Updated, full_name, update_lines
@@ -25,6 +24,7 @@ from pytest_llm.reports.update_baselines import update
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pytest_llm.reports.document import Results
 
@@ -39,9 +39,7 @@ _TEXT = command.Text(
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     parser = command.add(commands, "accept", _TEXT, run)
-    parser.add_argument(
-        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
-    )
+    command.add_results_to(parser)
     parser.add_argument(
         "--mode",
         choices=get_args(Mode),

@@ -56,8 +56,8 @@ def refuse_in_ci(command: str) -> None:
     """Raise ``UsageError`` if ``CI`` is set: a person accepts what CI measures."""
     if os.environ.get("CI"):
         raise UsageError(
-            f"{command}: CI never writes a baseline (CI is set in the environment): keep the results file, "
-            "and let a person take it in"
+            f"{command}: CI never writes a baseline (CI is set in the environment): keep the results "
+            "files, and run it outside CI"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import full_name
@@ -18,6 +17,7 @@ from pytest_llm.reports.table import aligned
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
     from pytest_llm.cli.baselines.comparison import Compared, TestDiff
     from pytest_llm.reports.document import Results
@@ -34,9 +34,7 @@ _TEXT = command.Text(
 
 def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser:
     parser = command.add(commands, "diff", _TEXT, run)
-    parser.add_argument(
-        "results", metavar="RESULTS.json", nargs="+", type=Path, help="files that pytest --llm-json wrote"
-    )
+    command.add_results_to(parser)
     return parser
 
 

@@ -184,8 +184,8 @@ def test_ci_never_writes(baselines: Command, monkeypatch: pytest.MonkeyPatch) ->
     file = baselines.file(results_of(Test()))
     monkeypatch.setenv("CI", "true")
     assert baselines.refused("accept", file) == (
-        "accept: CI never writes a baseline (CI is set in the environment): keep the results file, and let a "
-        "person take it in"
+        "accept: CI never writes a baseline (CI is set in the environment): keep the results files, and "
+        "run it outside CI"
     )
     assert not baselines.baselines.exists()
 
