@@ -8,12 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import (
-    ModelFetchError,
-    ModelHashError,
-    UnknownNameError,
-    UsageError,
-)
+from pytest_llm.errors import ModelFetchError, ModelHashError, UnknownNameError, UsageError
 from pytest_llm.models.checksums import Hashes, hash_file
 from pytest_llm.models.gguf.header import read_header
 from pytest_llm.models.sources import Source, parse_source

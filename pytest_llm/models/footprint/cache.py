@@ -126,14 +126,12 @@ class _Shape:
         return lengths[0], lengths[1]
 
     def is_recurrent(self, layer: int) -> bool:
-        if self.name in {*STATE_SPACE, *RWKV, *BOTH}:
-            return True
-        return self.name in HYBRID and self.kv_heads()[layer] == 0
+        if self.name in HYBRID:
+            return self.kv_heads()[layer] == 0
+        return self.name in {*STATE_SPACE, *RWKV, *BOTH}
 
     def has_kv(self, layer: int) -> bool:
-        return self.name not in {*STATE_SPACE, *RWKV} and not (
-            self.name in HYBRID and self.kv_heads()[layer] == 0
-        )
+        return self.name in BOTH or not self.is_recurrent(layer)
 
 
 def _kv(shape: _Shape, options: LoadOptions) -> list[int]:

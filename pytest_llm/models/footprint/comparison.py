@@ -61,11 +61,14 @@ def shortfall(
         return ""
     there = logged(buffers, _WEIGHTS)
     if predicted.weights is not None and there is not None:
-        missing = predicted.weights.device - there.device - unused
+        expected, held = predicted.weights.device, there.device
         # Half a layer is more than formats and alignment can account for.
-        allowed = predicted.layer_bytes / 2 or _SLACK * predicted.weights.device
-        if missing > allowed:
-            return _missing_layers(predicted, there.device, options)
+        if expected - held - unused > (predicted.layer_bytes / 2 or _SLACK * expected):
+            return (
+                f"{requested_layers(predicted, options)} on a device with {_mib(expected)} of weights: "
+                f"about {int(predicted.layers * held / expected)} with {_mib(held)} are there, "
+                "the rest is on the CPU"
+            )
     cached = logged(buffers, _KV)
     if predicted.kv is not None and cached is not None:
         expected = predicted.kv.device
@@ -82,16 +85,6 @@ def requested_layers(predicted: Predicted, options: LoadOptions) -> str:
     every = "all " if options.n_gpu_layers < 0 else ""
     plural = "s" if predicted.layers != 1 else ""
     return f"n_gpu_layers={options.n_gpu_layers} asks for {every}{predicted.layers} layer{plural}"
-
-
-def _missing_layers(predicted: Predicted, there: int, options: LoadOptions) -> str:
-    assert predicted.weights is not None
-    expected = predicted.weights.device
-    held = int(predicted.layers * there / expected)
-    return (
-        f"{requested_layers(predicted, options)} on a device with {_mib(expected)} of weights: about {held} "
-        f"with {_mib(there)} are there, the rest is on the CPU"
-    )
 
 
 def _pair(placed: Placed | None) -> JSON:

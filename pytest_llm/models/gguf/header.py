@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.errors import ModelHeaderError, ModelMissingError
 from pytest_llm.models.gguf.cursor import Cursor
 from pytest_llm.models.gguf.ggml_types import file_type_name, type_number
-from pytest_llm.models.gguf.metadata import MAX_LAYERS, Metadata, Scalar, read_metadata, shown
+from pytest_llm.models.gguf.metadata import MAX_LAYERS, Metadata, Scalar, shown
 from pytest_llm.models.gguf.tensors import Tensor, read_tensors
 from pytest_llm.records import Weight
 
@@ -87,7 +87,7 @@ def _read(cursor: Cursor) -> Header:
     tensor_count = cursor.u64("the number of tensors")
     keys_at = cursor.at
     key_count = cursor.u64("the number of keys")
-    metadata = read_metadata(cursor, key_count, keys_at)
+    metadata = Metadata(cursor, key_count, keys_at)
     architecture = _architecture(metadata)
     alignment = metadata.alignment()
     tensors = read_tensors(cursor, tensor_count, tensors_at, alignment)

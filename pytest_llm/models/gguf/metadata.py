@@ -52,8 +52,11 @@ class _Field(NamedTuple):
 class Metadata:
     """Values by key. Every method raises ModelHeaderError if a value has another type or is out of range."""
 
-    def __init__(self, cursor: Cursor, count: int) -> None:
-        """Read all keys from the cursor on; arrays are checked and skipped."""
+    def __init__(self, cursor: Cursor, count: int, at: int) -> None:
+        """Read all keys from the cursor on; ``at`` is where the file claims ``count``."""
+        if count > MAX_KEYS:
+            raise cursor.refusal(f"it claims {count} keys, at most {MAX_KEYS} are allowed", at)
+        cursor.check_claim("keys", count, _SMALLEST_FIELD, at)
         self._cursor = cursor
         self._fields: dict[str, _Field] = {}
         self._strings = 0
@@ -200,14 +203,6 @@ class Metadata:
         if field.kind == _ARRAY:
             found = f"array of {_NAMES[field.items_kind]}"
         return self._cursor.refusal(f"the key {shown(key)} is {found}, not {wanted}", field.at)
-
-
-def read_metadata(cursor: Cursor, count: int, at: int) -> Metadata:
-    """Read all keys and values; ``at`` is where the file claims ``count``."""
-    if count > MAX_KEYS:
-        raise cursor.refusal(f"it claims {count} keys, at most {MAX_KEYS} are allowed", at)
-    cursor.check_claim("keys", count, _SMALLEST_FIELD, at)
-    return Metadata(cursor, count)
 
 
 def shown(name: str) -> str:
