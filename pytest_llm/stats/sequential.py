@@ -193,31 +193,19 @@ class _Faster:
 
 
 def _replay(rule: Rule, log_ratios: Sequence[float], question: _Question) -> Decision:
+    last = len(rule.looks) - 1
     reached = [sessions for sessions in rule.looks if sessions <= len(log_ratios)]
+    look, verdict, mde = None, None, None
     for look, sessions in enumerate(reached):
-        seen = log_ratios[:sessions]
-        evidence = question.weigh(seen)
-        verdict = question.answer(evidence, rule, look)
-        if verdict is None and look == len(rule.looks) - 1:
+        verdict = question.answer(question.weigh(log_ratios[:sessions]), rule, look)
+        if verdict is None and look == last:
             verdict = Verdict.INCONCLUSIVE
         if verdict:
-            return _describe(verdict, rule, look, seen, evidence, question)
-    latest = len(reached) - 1 if reached else None
-    return _describe(None, rule, latest, log_ratios, question.weigh(log_ratios), question)
-
-
-def _describe(
-    verdict: Verdict | None,
-    rule: Rule,
-    look: int | None,
-    log_ratios: Sequence[float],
-    evidence: _Evidence,
-    question: _Question,
-) -> Decision:
-    mde = None
+            log_ratios = log_ratios[:sessions]
+            break
     if look is not None:
-        last = len(rule.looks) - 1
         mde = minimum_detectable_effect(log_ratios, question.null, rule.looks[last], rule.level(last))
+    evidence = question.weigh(log_ratios)
     return Decision(
         verdict=verdict,
         look=look,
