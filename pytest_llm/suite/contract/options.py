@@ -16,16 +16,8 @@ if TYPE_CHECKING:
 # A value per numeric option that is neither its default nor the suite's own. Older releases raise batches to
 # 64 tokens.
 _NUMBERS: Mapping[str, float] = {
-    "n_ctx": 512,
-    "n_batch": 64,
-    "n_ubatch": 64,
-    "n_seq_max": 2,
-    "n_threads": 2,
-    "n_threads_batch": 2,
-    "n_gpu_layers": 0,
-    "main_gpu": 1,
-    "rope_freq_base": 5000.0,
-    "rope_freq_scale": 0.5,
+    **{"n_ctx": 512, "n_batch": 64, "n_ubatch": 64, "n_seq_max": 2, "n_threads": 2, "n_threads_batch": 2},
+    **{"n_gpu_layers": 0, "main_gpu": 1, "rope_freq_base": 5000.0, "rope_freq_scale": 0.5},
 }
 # Options that need another one.
 _TOGETHER_WITH: Mapping[str, Mapping[str, Any]] = {

@@ -31,16 +31,12 @@ def generation(candidate: Candidate) -> Iterator[LoadedModel]:
         broken(message(error))
 
 
-def _tokens(generation: LoadedModel) -> list[int]:
-    with engine_errors_end_the_test():
-        return generation.tokenize(_TEXT, add_special=False, parse_special=False)
-
-
 def test_tokens_become_the_same_text_again(candidate: Candidate, generation: LoadedModel) -> None:
     if not candidate.names["llama_detokenize"]:
         not_covered("detokenize: the build has no llama_detokenize")
     with engine_errors_end_the_test():
-        text = generation.detokenize(_tokens(generation))
+        tokens = generation.tokenize(_TEXT, add_special=False, parse_special=False)
+        text = generation.detokenize(tokens)
     if text.strip() != _TEXT:
         broken(f"{_TEXT!r} became {text!r}")
 

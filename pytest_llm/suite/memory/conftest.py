@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llm.suite import summary
-from pytest_llm.suite.memory.loads import device_of
+from pytest_llm.suite.candidate import not_covered
+from pytest_llm.suite.memory.loads import loaded_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def device(candidate: Candidate) -> str:
     """The device for layers; without one, the test is not covered."""
-    return device_of(candidate)
+    match = re.search(r"\busing device (\S+) \(", loaded_with(candidate, n_gpu_layers=-1).log)
+    if match is None:
+        not_covered("layers on a device: the build has no GPU backend, or it finds no device here")
+    return match[1]
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from pytest_llm.suite.candidate import Accepted, Candidate
 
 MIB = 2**20
-_USING = re.compile(r"\busing device (\S+) \(")
 
 
 class Bytes(NamedTuple):
@@ -67,14 +65,6 @@ def bytes_of(accepted: Accepted, kind: str) -> Bytes:
 def near(found: float, expected: float, share: float, slack: float = MIB / 50) -> bool:
     """Return whether a size is within a share of the expected one; logged sizes have steps of 0.01 MiB."""
     return abs(found - expected) <= max(share * expected, slack)
-
-
-def device_of(candidate: Candidate) -> str:
-    """Return the name of the device for layers, or end the test as not covered."""
-    match = _USING.search(loaded_with(candidate, n_gpu_layers=-1).log)
-    if match is None:
-        not_covered("layers on a device: the build has no GPU backend, or it finds no device here")
-    return match[1]
 
 
 def resident(candidate: Candidate, pid: int) -> Resident:
