@@ -26,7 +26,7 @@ DISTRIBUTION = "llama-cpp-python"
 _SECONDS = 120
 _PLAIN = re.compile(r"\d+(?:\.\d+)*")
 _AVAILABLE = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
-# The index that uv installs from, if its environment names one; pip receives the same.
+# Variables that name uv's index, which is passed on to pip.
 _UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 _INSTEAD = "name the builds themselves with --builds"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.bisect.pytest_runner import Planned
 
-# Bisected besides the metrics that a test gates.
+# A target, besides the metrics that a test gates.
 OUTPUT = "output"
 
 _RELATIONS = {

@@ -17,7 +17,7 @@ from pytest_llm.records.serialization import decode
 from pytest_llm.reports import results_file
 
 _INTERRUPTED = 2
-# A comparison has no use for what an ini file may set.
+# These override the ini file.
 _ALWAYS = (
     "--llm-bench",
     "-q",

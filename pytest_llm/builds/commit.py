@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROGRAM = "llama-bench"
 _TARGETS = ("llama", PROGRAM)
 _LIBRARIES = ("libllama.so", "libllama.dylib")
-# These save steps, under every name that they have had: cmake ignores those that a commit does not know.
+# These skip targets, under every name that they have had: cmake ignores unknown ones.
 # Tests are configured, and compiled when one is needed.
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -108,20 +108,16 @@ def make_tree(identity: Identity, checkout: Path, folder: Path, run: Running) ->
             f"{run.name} cannot be measured: {' or '.join(_LIBRARIES)} and {PROGRAM} are not both in "
             f"{tree.binary / 'bin'}: leave BUILD_SHARED_LIBS and the output folders at their defaults"
         )
-    _step(run, f"{PROGRAM} --help", [str(tree.binary / "bin" / PROGRAM), "--help"])
+    program = str(tree.binary / "bin" / PROGRAM)
+    _step(run, f"{PROGRAM} --help", [program, "--help"])
     version = _first_line("git", "-C", source, "describe", "--tags", "--always", identity.version)
-    description = Build(
-        "llama.cpp",
-        version,
-        identity.version[:12],
-        str(tree.binary / "bin" / PROGRAM),
-        _compiled_with(tree, identity),
-    )
+    made_with = _compiled_with(tree, identity)
+    description = Build("llama.cpp", version, identity.version[:12], program, made_with)
     return Compiled(description, _first_line(cmake, "--version").replace(" version", ""))
 
 
 def _arguments(tree: SourceTree, ninja: str) -> list[str]:
-    # llama-bench was one of the examples before there were tools.
+    # Older commits have llama-bench among the examples.
     examples = "OFF" if (tree.source / "tools" / PROGRAM).is_dir() else "ON"
     programs = tree.binary / "bin"
     return [

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-# Longer than making any build takes.
-PATIENCE = 4 * 3600.0
+PATIENCE = 4 * 3600.0  # seconds; longer than making any build takes
 
 
 class BuildLock(FileLock):

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference, OperatorRun
     from pytest_llm.records.protocols import Engine
 
-# Far above what a worker's first answer takes on a busy machine.
-ANSWER_SECONDS = 600.0
+ANSWER_SECONDS = 600.0  # far above a worker's first answer on a busy machine
 
 
 class Provider:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Reference = TypeVar("Reference", bound=BuildReference)
 
-# What a place alone looks like: "venv:PATH", or a release.
+# A place alone: "venv:PATH", or a release.
 _PLACE = re.compile(r"[A-Za-z]+:|v?\d")
 _RELEASES = "release"
 _RELEASE = re.compile(r"v?\d")

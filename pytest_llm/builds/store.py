@@ -118,7 +118,7 @@ class BuildStore:
     def _use(self, identity: Identity, on_progress: OnProgress) -> None:
         path = self._beside(identity, ".lock")
         lock = locks.BuildLock(path, identity.title, shared=True)
-        # Nothing can be removed from a cache that can only be read.
+        # Nothing can be removed from a read-only cache.
         if os.access(self.folder, os.W_OK) or path.exists():
             lock.acquire(locks.PATIENCE, on_progress)
         if lock.held and self._trusted(identity) is None:  # removed since it was made

@@ -35,7 +35,7 @@ GROUPS = {
 
 PROGRAM = "pytest-llm"
 _USAGE_ERROR = 2
-# As a shell tells of a process that SIGINT, SIGPIPE or SIGTERM ended.
+# A shell's statuses of a process that SIGINT, SIGPIPE or SIGTERM ended.
 _INTERRUPTED, _NOBODY_READS, _TERMINATED = 130, 141, 143
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_llm.bisect.bisection import Bisected
     from pytest_llm.bisect.pytest_runner import Planned
     from pytest_llm.bisect.search import Stretch
-    from pytest_llm.records import BuildReference, OperatorRun
+    from pytest_llm.records import Build, BuildReference, OperatorRun
 
 _TEXT = command.Text(
     summary="find the builds that made a test slower or changed its output",
@@ -60,9 +60,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     ends.add_argument("--bad", metavar="BUILD", help="the later end, known to be bad")
     ends.add_argument("--builds", metavar="BUILD,BUILD,...", help="all builds, in order")
     ends.add_argument(
-        "--checkout",
-        metavar="PATH",
-        help="a checkout of llama.cpp, to bisect each culprit down to a commit",
+        "--checkout", metavar="PATH", help="a checkout of llama.cpp, to bisect each culprit down to a commit"
     )
     parser.add_argument(
         "--metric",
@@ -140,14 +138,7 @@ class _Bisection:
         if arguments.metric:
             interpret.check(arguments.metric, planned)
         cache = Cache(self._cache / "bisect", self._conditions(planned), fresh=arguments.fresh)
-        pairs = Pairs(
-            builds,
-            lambda text: self._provider.describe(self._parse(text), command.on_progress),
-            runner,
-            cache,
-            share,
-            len(planned.gates),
-        )
+        pairs = Pairs(builds, self._describe, runner, cache, share, len(planned.gates))
         cost = bill(len(builds), neighbours=arguments.neighbours)
         progress = BisectProgress(command.on_progress, pairs, planned, cost)
         try:
@@ -188,6 +179,9 @@ class _Bisection:
 
     def _parse(self, text: str) -> BuildReference:
         return parse_build(text, self._start)
+
+    def _describe(self, text: str) -> Build:
+        return self._provider.describe(self._parse(text), command.on_progress)
 
     def _operators(self, found: Bisected, step: Stretch) -> Sequence[OperatorRun]:
         if not self._arguments.operators:

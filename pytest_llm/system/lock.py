@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 VARIABLE = "PYTEST_LLM_LOCK"
-# Another run is over after so many seconds, or it is not worth waiting for.
+# Seconds; a run that takes longer is not worth waiting for.
 PATIENCE = 900.0
 
 # Not the folder of TMPDIR, which batch systems and macOS set for each user or job.

@@ -67,7 +67,7 @@ def cpu_model() -> str | None:
     return None
 
 
-# Those of guests come after them, and are in user and nice already.
+# The columns of guests come after these, and are in user and nice already.
 _FIELDS = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"]
 
 

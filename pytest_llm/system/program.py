@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-# Seconds between two lines about how far it is.
-PROGRESS_SECONDS = 30.0
+PROGRESS_SECONDS = 30.0  # between two lines of progress
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LAST_LINES = 15
 _TAIL_BYTES = 2**16
-# What would change what is compiled, and is no part of a build's name; what would change what uv and git do.
+# Variables that change what is compiled, or what uv and git do, and are no part of a build's name.
 _DROPPED = re.compile(
     r"CMAKE_(?!BUILD_PARALLEL_LEVEL$).*|SKBUILD_.*|FORCE_CMAKE"
     r"|(C|CXX|CPP|CUDA|HIP|ISPC|LD|AS|OBJC|OBJCXX)FLAGS|CC|CXX|CUDACXX|HIPCXX|CUDAHOSTCXX"
@@ -28,7 +27,7 @@ _DROPPED = re.compile(
     r"|UV_(NO_CONFIG|CONFIG_FILE|PYTHON|SYSTEM_PYTHON|PROJECT|PROJECT_ENVIRONMENT)"
     r"|GIT_(?!EXEC_PATH$).*"
 )
-# "[12/345] Building CXX object": ninja's.
+# Ninja writes "[12/345] Building CXX object".
 _STEP = re.compile(r"\[\s*(\d+)/(\d+)\]")
 
 
@@ -60,8 +59,7 @@ def run_once(command: Sequence[str], environment: Mapping[str, str], timeout: fl
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(environment),
-        # Ctrl-C is this process's to handle; it ends the program in good order.
-        start_new_session=True,
+        start_new_session=True,  # so that Ctrl-C reaches only this process, which ends the program
     )
     try:
         output, log = process.communicate(timeout=timeout)

@@ -19,13 +19,10 @@ if TYPE_CHECKING:
 BENCHMARK = "test-backend-ops"
 EXPORTER = "test-export-graph-ops"
 
-# A case takes a second or two, and an exporter as long as the model takes to load.
+# An exporter takes as long as the model takes to load.
 _EXPORT_SECONDS = 120.0
 _HELP_SECONDS = 30.0
-# A step of the KV cache: llama.cpp pads it to whole ones.
-_CACHE_STEP = 256
-
-
+_CACHE_STEP = 256  # llama.cpp pads the KV cache to a multiple
 # What ``perf --output sql`` prints; its CSV leaves the times out.
 _ROW = re.compile(r"^INSERT INTO \w+ \((?P<names>[\w, ]+)\) VALUES \((?P<values>.*)\);$")
 _VALUE = re.compile(r"'((?:[^']|'')*)'(?:, |$)")

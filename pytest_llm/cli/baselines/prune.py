@@ -33,7 +33,7 @@ _TEXT = command.Text(
     example="pytest-llm baselines prune --yes && git diff --stat baselines",
 )
 
-# Plain output: what pytest says is only read where it failed.
+# Plain output, which is read only if pytest fails.
 _COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.inventory_plugin")
 
 
