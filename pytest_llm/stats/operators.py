@@ -49,7 +49,7 @@ def least_repetitions(cases: int) -> int:
 
 
 def affordable_cases(costs: Sequence[float], seconds: float) -> int:
-    """Return how many of the first cases fit; a cost is that of one repetition, of both builds together."""
+    """Return how many of the first cases can be repeated often enough; a cost is that of both builds."""
     fitting = (
         number
         for number in range(len(costs), 1, -1)

@@ -61,19 +61,20 @@ def screen(
     sign = -1.0 if metric.better == "higher" else 1.0
     times = [sign * math.log(each) for each in stored]
     count = len(times)
+    too_few = f"{count} of {LEAST_RUNS} runs"
     centre = statistics.fmean(times)
     mean = math.exp(sign * centre)
     worse = sign * math.log(value) - centre
     change = math.expm1(sign * worse)
     if count < 2:
-        return Screening(Verdict.INCONCLUSIVE, change, None, mean, _too_few(count))
+        return Screening(Verdict.INCONCLUSIVE, change, None, mean, too_few)
     degrees = count - 1
     error = statistics.stdev(times) * math.sqrt(1 + 1 / count)
     reach = quantile(degrees, 1 - alpha / 2) * error
     edges = sorted(math.expm1(sign * (worse + side)) for side in (-reach, reach))
     interval = (edges[0], edges[1])
     if count < LEAST_RUNS:
-        return Screening(Verdict.INCONCLUSIVE, change, interval, mean, _too_few(count))
+        return Screening(Verdict.INCONCLUSIVE, change, interval, mean, too_few)
     verdict = _decide(worse, error, degrees, math.log1p(tolerance), alpha / family, beta)
     return Screening(verdict, change, interval, mean)
 
@@ -100,7 +101,3 @@ def _decide(worse: float, error: float, degrees: int, margin: float, alpha: floa
     if worse + quantile(degrees, 1 - beta) * error < margin:
         return Verdict.PASS
     return Verdict.INCONCLUSIVE
-
-
-def _too_few(count: int) -> str:
-    return f"{count} of {LEAST_RUNS} runs"

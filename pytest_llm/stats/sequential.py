@@ -103,7 +103,7 @@ def decide(rule: Rule, log_ratios: Sequence[float], tolerance: float) -> Decisio
 
 
 def decide_faster(rule: Rule, log_ratios: Sequence[float], by: float) -> Decision:
-    """Decide whether a candidate is faster by a claimed ratio: pass, over limit, inconclusive or not yet."""
+    """Decide whether a candidate is faster by a claimed ratio: pass, over limit or inconclusive."""
     return _replay(rule, log_ratios, _Faster(math.log1p(by)))
 
 

@@ -34,10 +34,10 @@ def not_covered(reason: str) -> NoReturn:
     pytest.skip(f"not covered: {reason}")
 
 
-def broken(text: str) -> NoReturn:
-    """Fail a test with a text and without a traceback."""
+def broken(text: str, log: tuple[str, ...] = ()) -> NoReturn:
+    """Fail a test with a text and llama.cpp's last lines, without a traceback."""
     # pytest.fail would also report the exception that is being handled.
-    raise pytest.fail.Exception(text, pytrace=False) from None
+    raise pytest.fail.Exception("\n  | ".join([text, *log]), pytrace=False) from None
 
 
 @contextmanager

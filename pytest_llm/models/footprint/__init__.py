@@ -4,13 +4,12 @@ Formulas name their source: a function of llama.cpp as of 0c1e57098. Bytes that 
 with a reason.
 """
 
-from pytest_llm.models.footprint.cache import Layer, UnpredictedError, layers_of, row_bytes
+from pytest_llm.models.footprint.cache import UnpredictedError, layers_of, row_bytes
 from pytest_llm.models.footprint.comparison import compare_with_log, logged, requested_layers, shortfall
 from pytest_llm.models.footprint.prediction import Predicted, predict, predict_file
 from pytest_llm.models.footprint.weights import Placed
 
 __all__ = [
-    "Layer",
     "Placed",
     "Predicted",
     "UnpredictedError",

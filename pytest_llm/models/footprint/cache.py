@@ -36,7 +36,7 @@ def layers_of(header: Header, options: LoadOptions) -> list[Layer]:
 
 
 def row_bytes(cache_type: str, elements: int) -> int:
-    """Return ``ggml_row_size``; raise UnpredictedError if rows are not whole blocks: llama.cpp refuses."""
+    """Return ``ggml_row_size``; raise UnpredictedError if rows are not whole blocks."""
     kind = type_called(cache_type)
     if elements % kind.block:
         raise UnpredictedError(f"rows of {elements} elements are not whole blocks of {cache_type}")

@@ -39,9 +39,7 @@ def predict_file(path: str, options: LoadOptions, *, on_device: bool) -> Predict
     return predict(_header(path), options, on_device=on_device)
 
 
-@lru_cache(maxsize=4)  # skipping a vocabulary takes a moment, and every session asks
-def _header(path: str) -> Header:
-    return read_header(path)
+_header = lru_cache(maxsize=4)(read_header)  # skipping a vocabulary takes a moment, and every session asks
 
 
 def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predicted:

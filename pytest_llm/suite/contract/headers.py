@@ -74,14 +74,14 @@ def lay_out(header: Path, structs: Mapping[str, Sequence[str]], folder: Path) ->
         "the headers do not compile",
     )
     layouts: dict[str, Layout] = {}
+    places: dict[str, dict[str, Place]] = {}
     for line in _run([str(program)], "the program that lays structs out does not run").splitlines():
         struct, field, offset, size = line.split()
         if field == "=":
-            layouts[struct] = Layout(int(size), {})
+            places[struct] = {}
+            layouts[struct] = Layout(int(size), places[struct])
         else:
-            layouts[struct] = layouts[struct]._replace(
-                fields={**layouts[struct].fields, field: Place(int(offset), int(size))}
-            )
+            places[struct][field] = Place(int(offset), int(size))
     return layouts
 
 

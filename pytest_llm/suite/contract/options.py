@@ -25,7 +25,7 @@ _TOGETHER_WITH: Mapping[str, Mapping[str, Any]] = {
     "kv_unified": {"n_seq_max": 2},
 }
 # These depend on the machine's devices and file systems.
-_MACHINE_DEPENDENT = {
+MACHINE_DEPENDENT = {
     ("split_mode", "none"),
     ("split_mode", "row"),
     ("main_gpu", 1),
@@ -83,10 +83,6 @@ def contradiction(trial: Trial, accepted: Accepted) -> str:
         if written and written[-1] != _as_written(value):
             return f"llama.cpp writes {written[-1]}"
     return ""
-
-
-def depends_on_the_machine(trial: Trial) -> bool:
-    return (trial.option, trial.value) in _MACHINE_DEPENDENT
 
 
 def names_an_option(refused: Refused) -> bool:

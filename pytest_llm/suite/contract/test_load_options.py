@@ -35,11 +35,7 @@ def test_nonsense_is_refused_in_llama_cpps_own_words(candidate: Candidate) -> No
     """llama.cpp refuses it with a reason, or accepts it."""
     outcome = candidate.load(**_NONSENSE)
     if isinstance(outcome, Refused) and not any("V cache" in line for line in outcome.log):
-        broken(
-            "\n  | ".join(
-                ["a quantised V cache without flash attention was refused without a reason", *outcome.log]
-            )
-        )
+        broken("a quantised V cache without flash attention was refused without a reason", outcome.log)
 
 
 def _judge_refusal(trial: Trial, refused: Refused) -> None:
@@ -48,9 +44,9 @@ def _judge_refusal(trial: Trial, refused: Refused) -> None:
         if not options.names_an_option(refused):
             broken(f"{trial} was refused without naming it: {refused.message}")
         not_covered(f"{trial}: {refused.message}")
-    if options.depends_on_the_machine(trial):
+    if (trial.option, trial.value) in options.MACHINE_DEPENDENT:
         not_covered(f"{trial}: llama.cpp refuses it here: {refused.log[-1]}")
-    broken("\n  | ".join([f"{trial}: {refused.message}", *refused.log]))
+    broken(f"{trial}: {refused.message}", refused.log)
 
 
 def _chooses_flash_attention(candidate: Candidate) -> bool:

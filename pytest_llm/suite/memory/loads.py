@@ -47,7 +47,7 @@ def loaded_with(candidate: Candidate, **options: Any) -> Accepted:
     if isinstance(outcome, Refused):
         if not outcome.log:
             not_covered(outcome.message)
-        broken("\n  | ".join([outcome.message, *outcome.log]))
+        broken(outcome.message, outcome.log)
     return outcome
 
 

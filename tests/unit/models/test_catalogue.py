@@ -34,7 +34,6 @@ def refusal(pyproject: Path, text: str, kind: type[UsageError] = UsageError) -> 
 def test_the_small_model_is_built_in_and_pinned() -> None:
     entry = builtin_entries()["smollm2-135m"]
     assert entry.sha256 == "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-    assert (entry.file_bytes, entry.licence) == (98_362_432, "Apache-2.0")
     assert entry.load_options == {}
 
 
