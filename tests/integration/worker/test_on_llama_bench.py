@@ -46,6 +46,7 @@ def measure(project: Project, bench_program: Callable[..., Path]) -> Callable[..
     return run
 
 
+@pytest.mark.slow
 def test_speeds_are_judged_by_limits(measure: Callable[..., pytest.RunResult]) -> None:
     limits = "@pytest.mark.llm_tokens_per_second(min=49)\n"
     measure(f'{limits}@pytest.mark.llm_tokens_per_second(min=199, phase="prompt")').assert_outcomes(passed=1)
@@ -120,6 +121,7 @@ def test_parallel_sequences_are_not_covered(project: Project, bench_program: Cal
         result.stdout.fnmatch_lines([f"not covered: *{ONLY}, of one sequence*"])
 
 
+@pytest.mark.slow
 def test_two_programs_are_compared_slice_by_slice(
     measure: Callable[..., pytest.RunResult], project: Project
 ) -> None:
@@ -174,6 +176,7 @@ def test_a_commit_may_stand_beside_a_program_since_it_has_one_of_its_own(
     assert any(f" on {candidate} against {against}, " in line for line in plan)
 
 
+@pytest.mark.slow
 def test_two_commits_that_no_binding_fits_are_compared_by_their_own_programs(
     project: Project, bench_program: Callable[..., Path], checkout: Checkout
 ) -> None:

@@ -279,7 +279,6 @@ def test_locked_weights_are_locked(start: Start, smollm2: Model) -> None:
 # --- Slices and requests --------------------------------------------------------------------------------
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("depth", [0, 300])
 def test_slices_come_back_to_the_depth_that_they_started_from(depth: int, loaded: LoadedModel) -> None:
     # 512 tokens of context hold the depth and one prompt, never two.
