@@ -34,7 +34,7 @@ def text(
     first, last = found.described[step.first], found.described[step.last]
     inside = report.passed_over(found, step)
     return [
-        f"**{_capital(report.headline(compared, found.target))}, from {first} to {last}.**",
+        f"**{_capital(report.summary(compared, found.target))}, from {first} to {last}.**",
         "",
         *(f"- {_capital(each)}." for each in commits),
         f"- {_capital(sentence(interpret.drift(results)))}.",
@@ -86,17 +86,17 @@ def _machine(machine: Mapping[str, Any]) -> str:
 def _compiled(found: Bisected, step: Stretch) -> list[str]:
     first, last = found.described[step.first], found.described[step.last]
     if first.compiled_with != last.compiled_with:
-        facts = [
+        details = [
             f"compiled with: {found.described[place].compiled_with.strip(' |')} ({found.builds[place]})"
             for place in (step.first, step.last)
         ]
     else:
-        facts = [f"compiled with: {last.compiled_with.strip(' |')}"] if last.compiled_with else []
+        details = [f"compiled with: {last.compiled_with.strip(' |')}"] if last.compiled_with else []
     for place in (step.first, step.last) if first.environment != last.environment else (step.last,):
         variables = sorted(found.described[place].environment.items())
         set_there = ", ".join(f"{name}={value}" for name, value in variables)
-        facts += [f"environment of {found.builds[place]}: {set_there}"] if set_there else []
-    return facts
+        details += [f"environment of {found.builds[place]}: {set_there}"] if set_there else []
+    return details
 
 
 def _reproduce(found: Bisected, step: Stretch, options: Sequence[str], command: Sequence[str]) -> list[str]:

@@ -73,7 +73,7 @@ def change(compared: PairComparison, target: str) -> str:
     return f"{title} {percent(entry['change'])} ({basis(compared.results, entry)})"
 
 
-def headline(compared: PairComparison, target: str) -> str:
+def summary(compared: PairComparison, target: str) -> str:
     """Return the change with its values: "generation speed fell from … to …, −9.1 % (…)"."""
     entry = None if target == interpret.OUTPUT else interpret.comparison(compared.results, target)
     if entry is None or entry["change"] is None:
@@ -135,9 +135,9 @@ def _step(found: Bisected, step: Stretch) -> list[str]:
     compared = found.between(step.first, step.last)
     first, last = name(found, step.first), name(found, step.last)
     if step.answer.relation is Relation.WORSE:
-        head = f"culprit: {last}: {headline(compared, found.target)}"
+        head = f"culprit: {last}: {summary(compared, found.target)}"
     else:
-        head = f"better: {last}: {headline(compared, found.target)}"
+        head = f"better: {last}: {summary(compared, found.target)}"
     lines = [head, f"  compared with {first}"]
     lines += [f"  {sentence(interpret.drift(compared.results))}"]
     lines += [f"  or this build: {each}" for each in passed_over(found, step)]

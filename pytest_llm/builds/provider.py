@@ -75,19 +75,19 @@ class Provider:
         sides = [build] if beside is None else [build, beside]
         benches = [each for each in sides if each.engine == engines.LLAMA_BENCH]
         commits = [each for each in sides if isinstance(each, Commit) and each not in benches]
-        unfit = next((each for each in commits if self._misfit(each, on_progress)), None)
+        unfit = next((each for each in commits if self._abi_mismatch(each, on_progress)), None)
         others = [each for each in sides if each not in (*benches, *commits)]
         if unfit is not None and others:
             raise BuildError(
                 f"{unfit} and {others[0]} cannot be compared: only llama-bench measures the first, which "
-                f"does not fit the installed llama-cpp-python ({self._misfit(unfit, on_progress)}), and "
-                "the second has none: name both as git:REF:CHECKOUT"
+                f"does not fit the installed llama-cpp-python ({self._abi_mismatch(unfit, on_progress)}), "
+                "and the second has none: name both as git:REF:CHECKOUT"
             )
         if isinstance(build, Commit) and (benches or unfit is not None):
             return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, on_progress))
         return engines.engine_for(build, self._timeout, self._made(build, on_progress))
 
-    def _misfit(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
+    def _abi_mismatch(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
         if build not in self._misfits:
             reason = engines.abi_mismatch(build, self._timeout, self._made(build, on_progress))
             if reason:

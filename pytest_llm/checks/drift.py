@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import JSON, PairedRun, Run, StoredInvariants
 
-# The fact that holds the resolved options, told one by one; and those that are what the model says.
+# The invariant that holds the effective options, listed one by one; and those that are output.
 _OPTIONS = "effective_options"
 _GREEDY, _LEADS = "greedy_output", "greedy_leads"
 OUTPUT = {"token_ids": "other token ids", "greedy_output": "other output"}
@@ -167,13 +167,13 @@ def _why(difference: Difference) -> str:
 
 
 def context(drift: Drift) -> list[str]:
-    """Say where the facts are from that a run was compared with."""
+    """Say where the invariants come from that a run was compared with."""
     if drift.stored is None:
         return []
     source = drift.stored.provenance
     commit = f" (llama.cpp {source.llama_cpp_commit})" if source.llama_cpp_commit else ""
     when = f", recorded {source.recorded[:10]}" if source.recorded else ""
-    return [f"facts of {source.build or 'a build that was not written down'}{commit}{when}"]
+    return [f"invariants of {source.build or 'a build that was not written down'}{commit}{when}"]
 
 
 def next_step(drift: Drift, run: Run, nodeid: str) -> str:

@@ -79,12 +79,12 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
         *(baseline.summary(each) for each in screened),
         *(paired.summary(each) for each in compared),
     ]
-    told = _sentences([*_beside(finding, screened, compared), *drifted])
+    remarks = _sentences([*_beside(finding, screened, compared), *drifted])
     lines = context(finding.run)
     # The candidate first, then what it was compared with.
     beside = [line for each in outputs for line in output.context(each)]
     lines[1:1] = dict.fromkeys([*beside, *_compared_with(finding, screened, compared, drifted)])
-    lines += told if heads else []
+    lines += remarks if heads else []
     lines += _operators(finding) if compared else []
     if finding.output is not None and not outputs:
         lines.append(output.summary(finding.output))
@@ -94,7 +94,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     lines += [step for step in steps if step]
     if compared and not qualified:
         lines.append(NOT_QUALIFIED)
-    return "\n".join([*(heads or told), *(f"  {line}" for line in lines)])
+    return "\n".join([*(heads or remarks), *(f"  {line}" for line in lines)])
 
 
 def _operators(finding: Finding) -> list[str]:

@@ -1,4 +1,4 @@
-"""Frozen records of what is said of runs: verdicts with what they rest on."""
+"""Frozen records of verdicts with the numbers that they rest on."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class BaselineCheck:
         value: What they come to, in the metric's unit; None without any.
         change: Of the metric itself, now by then, less 1; None without stored runs.
         interval: Of the change; None where there are too few.
-        reason: Why nothing could be said, in words; "" otherwise.
+        reason: Why there is no verdict, in words; "" otherwise.
         left_out: Which stored runs it was not compared with, and why; "" if it was with all.
     """
 
@@ -133,7 +133,7 @@ class Comparison:
         p_improved: None where the question was a claim.
         p_ok: None without sessions, as p_regressed.
         mde: The loss that would have been called with 95 % power; None where nothing would have been.
-        reason: Why nothing could be said; "" otherwise.
+        reason: Why there is no verdict; "" otherwise.
         confidence: Of the interval, 1 - alpha.
         drift: Of a claim: how the two differ in more than was asked for. Gates of a finding share its own.
     """
@@ -187,7 +187,7 @@ class Finding:
         judgements: One for each limit, in the order of the markers.
         baseline_checks: One for each gate, in the order of the marker.
         comparisons: One for each gate and claim that a reference was measured for.
-        drift: From the facts that are stored of the test, or that the reference showed; None where no gate
+        drift: From the invariants stored for the test, or those of the reference; None where no gate
             asked.
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped".

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     cache = project.cache(arguments.cache, start)
     if arguments.qualify:
         return qualify(build, arguments.model, cache, start)
-    return answer(look(build, cache))
+    return answer(examine(build, cache))
 
 
 class Seen(NamedTuple):
@@ -81,7 +81,7 @@ class Seen(NamedTuple):
     advice: Sequence[Advice]
 
 
-def look(reference: BuildReference, cache: Path) -> Seen:
+def examine(reference: BuildReference, cache: Path) -> Seen:
     """Return what can be seen of this machine in about a second."""
     noise, conditions = find_noise(machine.own_processes), read_conditions()
     standing = qualification.read(cache, machine.fingerprint())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _USING = re.compile(r"\busing device (\S+) \(")
 # llama_model_loader::create_tensor: layers that predict further tokens, say.
 _UNUSED = re.compile(r"unused tensor \S+ \(size = (\d+) bytes\)")
-_TELLING = re.compile(r"using device|offload|(?:model|KV) buffer size")
+_PLACEMENT = re.compile(r"using device|offload|(?:model|KV) buffer size")
 _LAST_LINES = 12
 
 
@@ -52,7 +52,7 @@ class OffloadCheck:
         else:
             return
         if reason:
-            raise CPUFallbackError(f"{build}: {reason}", _telling(log))
+            raise CPUFallbackError(f"{build}: {reason}", _placement_lines(log))
 
     def check_weights(self, log: str, build: str, *, named: bool) -> None:
         """Check a program that makes its own context, and whose log may be empty.
@@ -99,5 +99,5 @@ class OffloadCheck:
         )
 
 
-def _telling(log: str) -> tuple[str, ...]:
-    return tuple(line.rstrip() for line in log.splitlines() if _TELLING.search(line))[-_LAST_LINES:]
+def _placement_lines(log: str) -> tuple[str, ...]:
+    return tuple(line.rstrip() for line in log.splitlines() if _PLACEMENT.search(line))[-_LAST_LINES:]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def measurement_context(
     progress: Progress, patience: float, clock: Clock = time.monotonic
 ) -> MeasurementContext:
-    """Return every probe of this machine, a fair coin, and who is told.
+    """Return every probe of this machine, a fair coin, and the progress display.
 
     Args:
         progress: Shows each session.

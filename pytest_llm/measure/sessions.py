@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Work = Callable[[Workload], None]
 
-_ALONE = ("the candidate alone, before any timing", "the reference alone, before any timing")
+_SOLO = ("the candidate alone, before any timing", "the reference alone, before any timing")
 
 
 class _Process(NamedTuple):
@@ -81,7 +81,7 @@ def measure(
     started = context.clock()
     if len(sides) > 1:
         for place in order(context):
-            _check_alone(place, state, context)
+            _inspect_solo(place, state, context)
         state.not_interleaved = state.bytes_together() > context.room()
     for number in range(1, campaign.sessions + 1):
         if not state.waiting():
@@ -114,9 +114,9 @@ def _cut_off(sessions: int, seconds: float) -> str:
     return f"the time limit was reached after {count}, {seconds:.0f} s"
 
 
-def _check_alone(place: int, state: CampaignState, context: MeasurementContext) -> None:
+def _inspect_solo(place: int, state: CampaignState, context: MeasurementContext) -> None:
     """Note configuration, output and memory of one side of a pair, and how long its slices must be."""
-    context.progress.untimed(state.sides[place].subject, _ALONE[place])
+    context.progress.untimed(state.sides[place].subject, _SOLO[place])
 
     def start(stack: ExitStack) -> Work:
         process = _start(place, state, context, stack)
@@ -126,7 +126,7 @@ def _check_alone(place: int, state: CampaignState, context: MeasurementContext) 
         def check(workload: Workload) -> None:
             at_work = _rehearse(loaded, workload, context)
             state.note_memory(place, at_work)
-            state.note_alone(place, workload, _memory(place, process, workload, at_work, state))
+            state.note_solo(place, workload, _memory(place, process, workload, at_work, state))
             if loaded.coverage(workload).slices:
                 state.note_steps(workload, generation_steps(loaded, workload))
 

@@ -50,7 +50,7 @@ class CampaignState:
         self._errors: dict[Workload, EngineError] = {}
         self._described: dict[int, _Description] = {}
         self._bytes: dict[int, float] = {}
-        self._alone: dict[tuple[int, Workload], Mapping[str, Series]] = {}
+        self._solo: dict[tuple[int, Workload], Mapping[str, Series]] = {}
 
     def waiting(self) -> list[Workload]:
         """Return the workloads that another session has to measure."""
@@ -85,9 +85,9 @@ class CampaignState:
         """Return how much memory both of a pair take, as far as it is known."""
         return sum(self._bytes.values())
 
-    def note_alone(self, place: int, workload: Workload, memory: Mapping[str, Series]) -> None:
+    def note_solo(self, place: int, workload: Workload, memory: Mapping[str, Series]) -> None:
         """Note the memory of one side of a pair while it was the only one."""
-        self._alone[place, workload] = memory
+        self._solo[place, workload] = memory
 
     def memory_beside(
         self, place: int, workload: Workload, at_load: Mapping[str, Series], at_work: Mapping[str, Series]
@@ -96,7 +96,7 @@ class CampaignState:
         # What ggml tells of a device may be both subjects', and is taken from the check alone.
         own = memory_series(at_load, at_work, workload, self.effective_options(place), {})
         first = not self._sessions[workload]
-        return beside_another(own, self._alone.get((place, workload), {}), first=first)
+        return beside_another(own, self._solo.get((place, workload), {}), first=first)
 
     def add(
         self, workload: Workload, series: Sequence[Mapping[str, Series]], disturbances: Disturbances

@@ -45,5 +45,5 @@ def properties(finding: Finding) -> list[tuple[str, object]]:
     ]
     if finding.output is not None:
         found.append(("llm_output_verdict", finding.output.verdict.value))
-    said = worst(verdicts_of(finding))
-    return found if said is None else [*found, (WORST, said.value)]
+    verdict = worst(verdicts_of(finding))
+    return found if verdict is None else [*found, (WORST, verdict.value)]

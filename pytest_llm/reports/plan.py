@@ -1,4 +1,4 @@
-"""The plan, told before anything runs."""
+"""The plan, printed before anything runs."""
 
 from __future__ import annotations
 

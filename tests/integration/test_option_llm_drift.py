@@ -155,7 +155,7 @@ def test_stored_facts_are_compared_and_their_origin_is_told(project: Project, fa
 
     lines = text.splitlines()
     assert lines[0].startswith("same output; configuration differs: chat_template ")
-    assert lines[2].startswith("  facts of fake 1.0 (llama.cpp 57a9d1234), recorded 20")
+    assert lines[2].startswith("  invariants of fake 1.0 (llama.cpp 57a9d1234), recorded 20")
     assert lines[-1] == (
         "  next: if it is meant to be so: pytest test_it.py::test_speed --llm-bench "
         "--llm-update-baselines=replace"

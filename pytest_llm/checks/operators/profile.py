@@ -148,7 +148,7 @@ class _Bench:
 
     def measure_once(self, asked: Sequence[CaseArguments]) -> list[_Measured]:
         """Measure each case once; return them with times and costs in seconds, the most expensive first."""
-        looked = []
+        measured = []
         left_out = 0
         for each in asked:
             if self.spent() > self._context.seconds * _FIRST_PASS:
@@ -160,17 +160,17 @@ class _Bench:
                 first = timed[_CANDIDATE].seconds, timed[_REFERENCE].seconds
                 ours = timed[_CANDIDATE]
                 case = replace(each.case, operator=ours.operator, parameters=ours.parameters)
-                looked.append((each, OperatorTimes(case, first), self.spent() - began))
+                measured.append((each, OperatorTimes(case, first), self.spent() - began))
         if left_out:
             self.problems.append(f"no time was left for {left_out} cheaper ones")
-        return sorted(looked, key=lambda each: -max(each[1].case.nodes, 1) * max(each[1].first))
+        return sorted(measured, key=lambda each: -max(each[1].case.nodes, 1) * max(each[1].first))
 
-    def repeat(self, looked: Sequence[_Measured]) -> list[OperatorTimes]:
+    def repeat(self, measured: Sequence[_Measured]) -> list[OperatorTimes]:
         """Measure as many of the first cases as can be repeated often enough for a result."""
-        times = [each for _, each, _ in looked]
-        if not looked:
+        times = [each for _, each, _ in measured]
+        if not measured:
             return times
-        costs = [cost for _, _, cost in looked]
+        costs = [cost for _, _, cost in measured]
         chosen = affordable_cases(costs, (self._context.seconds - self.spent()) * _CAUTION)
         broken: set[int] = set()
         for _ in range(least_repetitions(chosen)):
@@ -178,7 +178,7 @@ class _Bench:
                 if place in broken or self.spent() + costs[place] > self._context.seconds:
                     continue
                 try:
-                    pair = self._pair(looked[place][0])
+                    pair = self._pair(measured[place][0])
                 except _UncoveredError:
                     broken.add(place)
                     continue

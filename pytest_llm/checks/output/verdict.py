@@ -43,8 +43,8 @@ def judge_output(
         Verdict.INCONCLUSIVE: _inconclusive(gate, found),
     }
     for verdict, reasons in verdicts.items():
-        if told := tuple(reasons):
-            return OutputJudgement(verdict, gate, found, told, snapshot, stored)
+        if given := tuple(reasons):
+            return OutputJudgement(verdict, gate, found, given, snapshot, stored)
     return OutputJudgement(Verdict.PASS, gate, found, (), snapshot, stored)
 
 

@@ -65,8 +65,8 @@ def _lines(path: Path, results: Results, tests: Sequence[TestDiff], folder: Path
         f"machine {machine.fingerprint}: {described(machine.parts())}",
         f"rule: as for {counted(gates, 'gate')} that share{'s' if gates == 1 else ''} the error rate",
     ]
-    told = [line for test in tests for line in ["", *_test_lines(test)]]
-    return [*head, *told, "", *_conclusion(tests, machine.fingerprint, folder)]
+    details = [line for test in tests for line in ["", *_test_lines(test)]]
+    return [*head, *details, "", *_conclusion(tests, machine.fingerprint, folder)]
 
 
 def _test_lines(test: TestDiff) -> list[str]:
@@ -95,11 +95,11 @@ def _row(compared: Compared) -> list[str]:
 
 def _verdict(compared: Compared) -> str:
     baseline_check = compared.baseline_check
-    said = "new" if compared.new else baseline_check.verdict.value
+    word = "new" if compared.new else baseline_check.verdict.value
     reasons = [each for each in (baseline_check.reason, baseline_check.left_out) if each and not compared.new]
     reason = f": {', '.join(reasons)}" if reasons else ""
     gate = f" (gate, tolerance {baseline_check.gate.tolerance * 100:g} %)" if compared.gated else ""
-    return f"{said}{reason}{gate}"
+    return f"{word}{reason}{gate}"
 
 
 def _conclusion(tests: Sequence[TestDiff], fingerprint: str, folder: Path) -> list[str]:
@@ -126,8 +126,8 @@ def _conclusion(tests: Sequence[TestDiff], fingerprint: str, folder: Path) -> li
 
 def _count(what: str, metrics: Sequence[Compared]) -> str:
     verdicts = [each.baseline_check.verdict for each in metrics]
-    told = [f"{verdicts.count(each)} {each.value}" for each in Verdict if each in verdicts]
-    return f"{what}: {', '.join(told)}"
+    details = [f"{verdicts.count(each)} {each.value}" for each in Verdict if each in verdicts]
+    return f"{what}: {', '.join(details)}"
 
 
 def _document(path: Path, results: Results, tests: Sequence[TestDiff]) -> dict[str, Any]:

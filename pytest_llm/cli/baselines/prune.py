@@ -43,7 +43,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
     parser.add_argument(
         "--machine",
         metavar="FINGERPRINT",
-        help="only runs recorded on this machine, and facts (default: all machines)",
+        help="only runs recorded on this machine, and invariants (default: all machines)",
     )
     return parser
 
@@ -94,13 +94,13 @@ def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Colle
 def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:
     if not places:
         return ["every test with baselines exists"]
-    told = [f"  {full_name(key)}: {', '.join(where)}" for key, where in places.items()]
+    listed = [f"  {full_name(key)}: {', '.join(where)}" for key, where in places.items()]
     tests = counted(len(places), "test")
     if removed:
-        return [f"removed the baselines of {tests}", *told]
+        return [f"removed the baselines of {tests}", *listed]
     return [
         f"baselines of {tests} that no longer {'exists' if len(places) == 1 else 'exist'}",
-        *told,
+        *listed,
         "remove them with --yes",
     ]
 
@@ -140,5 +140,5 @@ def _collected() -> Collected:
 def _reason(output: str) -> str:
     """Return the line in which pytest says what is wrong, or the last one."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    said = [line for line in lines if re.search(r"error: |Error: ", line)]
-    return (said or lines or [""])[-1]
+    errors = [line for line in lines if re.search(r"error: |Error: ", line)]
+    return (errors or lines or [""])[-1]

@@ -29,7 +29,7 @@ _TEXT = command.Text(
     summary="show the stored baselines",
     more="Prints, for each metric, the number of runs, their geometric mean, their spread (standard "
     "deviation of the logarithms), their dates and their builds; runs that were read in different ways are "
-    "listed apart. Prints, for each test, the facts that hold on every machine.",
+    "listed apart. Prints, for each test, the invariants.",
     statuses="0; 1 if nothing is stored of what was asked for",
     example="pytest-llm baselines show test_speed::test_generation",
 )
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     for each in machines:
         lines += ["", *_machine_lines(each)]
     if invariants:
-        lines += ["", "facts, the same on every machine"]
+        lines += ["", "invariants, the same on every machine"]
         lines += [f"  {full_name(key)}: {_summary(each)}" for key, each in invariants.items()]
     return command.Answer(0, lines, document)
 
@@ -143,10 +143,10 @@ def _builds(series: Series) -> list[str]:
 
 
 def _summary(invariants: RecordedInvariants) -> str:
-    told = ", ".join(_fact(name, value) for name, value in sorted(invariants.invariants.items()))
+    text = ", ".join(_fact(name, value) for name, value in sorted(invariants.invariants.items()))
     recorded = invariants.provenance.recorded[:10]
     return (
-        f"{told} ({', '.join(each for each in (invariants.provenance.build, recorded) if each) or 'undated'})"
+        f"{text} ({', '.join(each for each in (invariants.provenance.build, recorded) if each) or 'undated'})"
     )
 
 

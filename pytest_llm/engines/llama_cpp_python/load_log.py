@@ -33,7 +33,7 @@ _LOGGED: dict[str, tuple[re.Pattern[str], Callable[[str], JSON]]] = {
     "freq_scale": (re.compile(r"\bfreq_scale\s*=\s*([\d.e+-]+)"), float),
 }
 _BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
-# Of these a device may have several, each on a line of its own; the others are planned anew, and told again.
+# A device may have several of these, each on its own line; the others are planned and logged again.
 _ADDED_UP = {"model", "KV", "RS"}
 
 
@@ -52,20 +52,20 @@ def read_buffers(log: str) -> dict[str, JSON]:
     """Return the sizes of buffers by name ("CPU model"), in MiB."""
     sizes: dict[str, float] = {}
     # A log is long, and the pattern begins anew at nearly each character of it.
-    telling = "\n".join(line for line in log.splitlines() if " buffer size = " in line)
-    for device, kind, size in _BUFFER.findall(telling):
+    sizes_of_buffers = "\n".join(line for line in log.splitlines() if " buffer size = " in line)
+    for device, kind, size in _BUFFER.findall(sizes_of_buffers):
         name = f"{device} {kind}"
         before = sizes.get(name, 0.0) if kind in _ADDED_UP else 0.0
         sizes[name] = round(before + float(size), 2)
     return dict(sizes)
 
 
-def effective_options(asked: dict[str, JSON], told: dict[str, JSON], log: str) -> dict[str, JSON]:
+def effective_options(asked: dict[str, JSON], reported: dict[str, JSON], log: str) -> dict[str, JSON]:
     """Return the load options as they really are.
 
     Args:
         asked: The load options.
-        told: The answers of llama.cpp's functions, which correct them.
+        reported: The answers of llama.cpp's functions, which correct them.
         log: What llama.cpp wrote, which corrects both.
     """
-    return normalize({**asked, **told, **read_log(log)})
+    return normalize({**asked, **reported, **read_log(log)})

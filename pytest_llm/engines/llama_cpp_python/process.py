@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 WORKER = Path(__file__).parent / "worker"
 
 # What a worker may see of the environment: what a program needs to start, and what changes speed.
-_KEPT = (
+_PASSED = (
     "PATH",
     "HOME",
     "TMPDIR",
@@ -40,7 +40,7 @@ _KEPT = (
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
 )
-_KEPT_PREFIXES = (
+_PASSED_PREFIXES = (
     "CUDA_",
     "DYLD_",
     "GGML_",
@@ -96,7 +96,7 @@ def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -
     return {
         name: value
         for name, value in environ.items()
-        if name in _KEPT or name in also or name.startswith(_KEPT_PREFIXES)
+        if name in _PASSED or name in also or name.startswith(_PASSED_PREFIXES)
     }
 
 

@@ -43,14 +43,14 @@ class AmdDevice:
     def condition(self) -> Condition:
         power = energy = None
         with suppress(UnreadableError):
-            told = self._ask("amdsmi_get_power_info")
+            answer = self._ask("amdsmi_get_power_info")
             names = ("socket_power", "current_socket_power", "average_socket_power")
-            power = next((float(told[name]) for name in names if _is_number(told.get(name))), None)
+            power = next((float(answer[name]) for name in names if _is_number(answer.get(name))), None)
         with suppress(UnreadableError):
-            told = self._ask("amdsmi_get_energy_count")
-            ticks = told.get("energy_accumulator", told.get("power"))
-            if _is_number(ticks) and _is_number(told.get("counter_resolution")):
-                energy = ticks * told["counter_resolution"] * _MICRO
+            answer = self._ask("amdsmi_get_energy_count")
+            ticks = answer.get("energy_accumulator", answer.get("power"))
+            if _is_number(ticks) and _is_number(answer.get("counter_resolution")):
+                energy = ticks * answer["counter_resolution"] * _MICRO
         return Condition(power=power, energy=energy)
 
     def _ask(self, function: str, *arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Attribution: from looks at devices to the memory of one process tree, or the reason why it is unknown."""
+"""Attribution: from device readings to the memory of one process tree, or the reason why it is unknown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
-class Look(NamedTuple):
+class Reading(NamedTuple):
     """One device at one moment.
 
     Attributes:
@@ -44,7 +44,7 @@ class Gathered:
     def __init__(
         self,
         names: Sequence[str],
-        before: Sequence[Look],
+        before: Sequence[Reading],
         ours: Callable[[int], bool],
         exists: Callable[[int], bool],
     ) -> None:
@@ -70,17 +70,17 @@ class Gathered:
         self._peak = 0
         self._peaks: dict[int, int] = {}
 
-    def add(self, looks: Sequence[Look]) -> None:
-        """Add a look at each device, all at one moment."""
-        self._used.append(tuple(look.used for look in looks))
+    def add(self, readings: Sequence[Reading]) -> None:
+        """Add a reading of each device, all at one moment."""
+        self._used.append(tuple(reading.used for reading in readings))
         together = 0
-        for device, look in enumerate(looks):
-            if look.trouble:
-                self._troubles.setdefault(device, look.trouble)
-            if look.processes is None:
+        for device, reading in enumerate(readings):
+            if reading.trouble:
+                self._troubles.setdefault(device, reading.trouble)
+            if reading.processes is None:
                 self._vague.add(device)
                 continue
-            held = self._held(device, look.processes)
+            held = self._held(device, reading.processes)
             self._peaks[device] = max(held, self._peaks.get(device, 0))
             together += held
         self._peak = max(together, self._peak)

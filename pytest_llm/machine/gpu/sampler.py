@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pytest_llm.machine.gpu.attribution import Gathered, Look
+from pytest_llm.machine.gpu.attribution import Gathered, Reading
 from pytest_llm.machine.gpu.device import Condition, Device, DeviceList, UnreadableError
 from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.records import Series
@@ -61,7 +61,7 @@ class DeviceMemory:
         self._reason = found.reason
         self._ticker = ticker or Ticker()
         self._exists = exists
-        self._before: dict[tuple[int, float], Sequence[Look]] = {}
+        self._before: dict[tuple[int, float], Sequence[Reading]] = {}
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
@@ -70,13 +70,13 @@ class DeviceMemory:
             seen["peak_vram"] = NoDeviceLibrary.because(self._reason or "no process stays to be watched")
             yield seen
             return
-        looks = [_look_at(device) for device in self._devices]
-        before = self._before.setdefault(_identity(pid), looks)
+        readings = [_read(device) for device in self._devices]
+        before = self._before.setdefault(_identity(pid), readings)
         names = [f"GPU {place}" for place in range(len(self._devices))]
         family = ProcessTree(pid)
         gathered = Gathered(names, before, family, self._exists)
         watching = _Watching(self._devices, gathered, family)
-        watching.start(looks)
+        watching.start(readings)
         try:
             with self._ticker.calling(watching.sample):
                 yield seen
@@ -88,7 +88,7 @@ class MemoryOnDevices:
     """Returns the bytes of a process tree on all devices together.
 
     The change of a device would read as a leak if another program allocated, so only bytes by process count.
-    Devices are looked for at the first reading.
+    Devices are found at the first reading.
     """
 
     def __init__(self, find: Callable[[], DeviceList]) -> None:
@@ -109,21 +109,21 @@ class MemoryOnDevices:
             except UnreadableError:
                 return None
             sizes += [size for each, size in listed.items() if ours(each)]
-        told = [size for size in sizes if size is not None]
-        return float(sum(told)) if told and len(told) == len(sizes) else None
+        known = [size for size in sizes if size is not None]
+        return float(sum(known)) if known and len(known) == len(sizes) else None
 
 
 class _Watching:
     def __init__(self, devices: Sequence[Device], gathered: Gathered, ours: Callable[[int], bool]) -> None:
         self._devices = devices
-        self._looking = [_Looking(device, ours) for device in devices]
+        self._readers = [_DeviceReader(device, ours) for device in devices]
         self._gathered = gathered
         self._conditions: list[list[Condition]] = []
         self._looks = 0
-        self._last: list[Look] = []
+        self._last: list[Reading] = []
         self._broken = ""
 
-    def start(self, first: Sequence[Look]) -> None:
+    def start(self, first: Sequence[Reading]) -> None:
         self._gathered.add(first)
         self._note_conditions()
 
@@ -131,10 +131,10 @@ class _Watching:
         if self._broken:
             return
         try:
-            looks = self._look()
-            if looks != self._last:
-                self._gathered.add(looks)
-                self._last = looks
+            readings = self._read_all()
+            if readings != self._last:
+                self._gathered.add(readings)
+                self._last = readings
             self._looks += 1
             if self._looks % _LOOKS_A_CONDITION == 0:
                 self._note_conditions()
@@ -144,35 +144,35 @@ class _Watching:
     def stop(self) -> dict[str, Series]:
         if self._broken:
             return {"peak_vram": Series((), note=self._broken)}
-        self._gathered.add(self._look())
+        self._gathered.add(self._read_all())
         self._note_conditions()
         figures = self._gathered.figures()
         return {**_memory(self._devices, figures), **_standing(self._conditions, figures)}
 
-    def _look(self) -> list[Look]:
-        return [each.look() for each in self._looking]
+    def _read_all(self) -> list[Reading]:
+        return [each.read() for each in self._readers]
 
     def _note_conditions(self) -> None:
         self._conditions.append([device.condition() for device in self._devices])
 
 
-class _Looking:
-    """Looks at one device; lists its processes only if the bytes in use have changed since the last look."""
+class _DeviceReader:
+    """Reads one device; lists its processes only if the bytes in use have changed since the last reading."""
 
     def __init__(self, device: Device, ours: Callable[[int], bool]) -> None:
         self._device = device
         self._ours = ours
         self._used: int | None = None
-        self._told: Look | None = None
+        self._own: Reading | None = None
 
-    def look(self) -> Look:
+    def read(self) -> Reading:
         used, trouble = _used(self._device)
-        if self._told is None or used is None or used != self._used:
-            look = Look(used, _processes(self._device), trouble)
-            self._told = _by_process(look, self._ours)
+        if self._own is None or used is None or used != self._used:
+            reading = Reading(used, _processes(self._device), trouble)
+            self._own = _by_process(reading, self._ours)
             self._used = used
-            return self._told or look
-        return self._told
+            return self._own or reading
+        return self._own
 
 
 def _identity(pid: int) -> tuple[int, float]:
@@ -183,9 +183,9 @@ def _identity(pid: int) -> tuple[int, float]:
         return pid, 0.0
 
 
-def _look_at(device: Device) -> Look:
+def _read(device: Device) -> Reading:
     used, trouble = _used(device)
-    return Look(used, _processes(device), trouble)
+    return Reading(used, _processes(device), trouble)
 
 
 def _used(device: Device) -> tuple[int | None, str]:
@@ -201,10 +201,10 @@ def _processes(device: Device) -> Mapping[int, int | None] | None:
     return None
 
 
-def _by_process(look: Look, ours: Callable[[int], bool]) -> Look | None:
-    """Return the look with processes alone if it lists the bytes of all of ours, else None."""
-    sizes = [size for pid, size in (look.processes or {}).items() if ours(pid)]
-    return Look(None, look.processes) if sizes and None not in sizes else None
+def _by_process(reading: Reading, ours: Callable[[int], bool]) -> Reading | None:
+    """Return the reading with processes alone if it lists the bytes of all of ours, else None."""
+    sizes = [size for pid, size in (reading.processes or {}).items() if ours(pid)]
+    return Reading(None, reading.processes) if sizes and None not in sizes else None
 
 
 def _memory(devices: Sequence[Device], figures: Figures) -> dict[str, Series]:

@@ -99,7 +99,7 @@ class MemoryWatch:
         Raises:
             UsageError: There is no such process, or the system does not tell.
         """
-        return _told(self._held, pid).size
+        return _read(self._held, pid).size
 
     def leak(
         self, step: Callable[[], object], tokens: int = 1, steps: int = 32, pid: int | None = None
@@ -116,21 +116,21 @@ class MemoryWatch:
 
         Raises:
             UsageError: ``tokens`` is below 1 or ``steps`` below 2; nothing tells what the process holds; or
-                what devices hold for it was told at some readings only.
+                what devices hold for it was read at some readings only.
         """
         if tokens < 1 or steps < 2:
             raise UsageError(f"llm_memory.leak: tokens={tokens}, steps={steps}: give 1 and 2 at least")
-        found = list(readings(step, lambda: _told(self._held_with_devices, pid), steps))
+        found = list(readings(step, lambda: _read(self._held_with_devices, pid), steps))
         if len({each.note for each in found}) > 1:
             raise UsageError(
-                "llm_memory.leak: what devices hold was told at some readings only; do a step before, so "
+                "llm_memory.leak: what devices hold was read at some readings only; do a step before, so "
                 "that the process is on its device"
             )
         series = Series(tuple(each.size for each in found), tokens, found[0].note)
         return Leak(median(slopes(series)), interval(series), series.values, series.note)
 
 
-def _told(held: AnonymousMemory, pid: int | None) -> MemoryReading:
+def _read(held: AnonymousMemory, pid: int | None) -> MemoryReading:
     pid = os.getpid() if pid is None else pid
     found = held(pid)
     if found is None:

@@ -42,17 +42,17 @@ class ProcessMemory:
             (folder / "clear_refs").write_text("5")
         with ExitStack() as files:
             peaks = _peaks(folder, pid, files)
-            peaks.look()
+            peaks.read()
             try:
                 with self._ticker.calling(peaks.sample):
                     yield seen
             finally:
-                peaks.look()
+                peaks.read()
                 seen.update({name: Series((size,)) for name, size in peaks.found().items()})
 
 
 class _Peaks(Protocol):
-    def look(self) -> None:
+    def read(self) -> None:
         """Read everything, at the beginning and at the end."""
 
     def sample(self) -> None:
@@ -76,7 +76,7 @@ class _PeaksOfProc:
         self._most = dict.fromkeys(_FIELDS, 0.0)
         self._resident = self._anonymous = self._mapped = 0
 
-    def look(self) -> None:
+    def read(self) -> None:
         with suppress(OSError):  # the process may end in between
             text = os.pread(self._status, _LARGER_THAN_STATUS, 0).decode(errors="replace")
             self._most |= {
@@ -108,12 +108,12 @@ class _PeaksOfPsutil:
         with suppress(psutil.Error):
             self._process = psutil.Process(pid)
 
-    def look(self) -> None:
+    def read(self) -> None:
         with suppress(psutil.Error):
             if self._process is not None:
                 self._most = max(float(self._process.memory_info().rss), self._most)
 
-    sample = look
+    sample = read
 
     def found(self) -> dict[str, float]:
         return {"peak_ram": self._most} if self._most else {}

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from pytest_llm.machine.gpu.nvml import Nvml
 
 
-class _Look(NamedTuple):
+class _Reading(NamedTuple):
     reasons: int
     pids: frozenset[int]
 
-    def __or__(self, other: _Look) -> _Look:
-        return _Look(self.reasons | other.reasons, self.pids | other.pids)
+    def __or__(self, other: _Reading) -> _Reading:
+        return _Reading(self.reasons | other.reasons, self.pids | other.pids)
 
 
 class BusyDevices:
@@ -34,12 +34,12 @@ class BusyDevices:
         self.mark()
 
     def mark(self) -> None:
-        self._marked = self._look()
+        self._marked = self._read()
 
     def since_mark(self) -> tuple[str, ...]:
         ours = frozenset(self._workers())
         reasons: list[str] = []
-        for device, now in self._look().items():
+        for device, now in self._read().items():
             seen = self._marked[device] | now
             if not seen.pids & ours:
                 continue
@@ -48,9 +48,9 @@ class BusyDevices:
                 reasons.append(f"GPU {device}: another process computes on it")
         return tuple(reasons)
 
-    def _look(self) -> dict[int, _Look]:
+    def _read(self) -> dict[int, _Reading]:
         return {
-            device: _Look(self._nvml.clock_reasons(device), self._nvml.computing(device))
+            device: _Reading(self._nvml.clock_reasons(device), self._nvml.computing(device))
             for device in self._nvml.devices
         }
 

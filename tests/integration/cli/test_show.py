@@ -29,7 +29,7 @@ def test_each_metric_has_its_runs_mean_spread_dates_and_builds(baselines: Comman
         "    load_time                     2 runs     500.0 ms   ± 0.0 %  "
         "2026-01-02 … 2026-01-03  llama-cpp-python 0.3.35, llama-cpp-python 0.3.36",
         "",
-        "facts, the same on every machine",
+        "invariants, the same on every machine",
         f"  {MODULE}::test_chat[x]: 2 values of greedy_output, weights 86.78 MiB "
         "(llama-cpp-python 0.3.35, 2026-01-02)",
     ]

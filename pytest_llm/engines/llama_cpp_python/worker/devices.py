@@ -18,7 +18,7 @@ _NEEDED = (
 # Of enum ggml_backend_dev_type: the CPU, and several devices as one, each of which is listed as well.
 _LEFT_OUT = (0, 4)
 # To ask these is to start their runtime, which is a part of loading; and their drivers tell more.
-_DRIVERS_TELL = ("CUDA", "ROCm", "MUSA")
+_SEEN_BY_DRIVERS = ("CUDA", "ROCm", "MUSA")
 
 
 def free_memory(bindings: Bindings) -> dict[str, int]:
@@ -35,7 +35,7 @@ def free_memory(bindings: Bindings) -> dict[str, int]:
     for index in range(llama.ggml_backend_dev_count()):
         device = llama.ggml_backend_dev_get(index)
         name = llama.ggml_backend_dev_name(device).decode(errors="replace")
-        if llama.ggml_backend_dev_type(device) in _LEFT_OUT or name.startswith(_DRIVERS_TELL):
+        if llama.ggml_backend_dev_type(device) in _LEFT_OUT or name.startswith(_SEEN_BY_DRIVERS):
             continue
         free, total = ctypes.c_size_t(), ctypes.c_size_t()
         llama.ggml_backend_dev_memory(device, ctypes.byref(free), ctypes.byref(total))

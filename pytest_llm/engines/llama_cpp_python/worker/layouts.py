@@ -72,8 +72,8 @@ def _call(function: Any, struct: type[ctypes.Structure], arguments: tuple[int, .
 
 def _extent(function: Any, struct: type[ctypes.Structure], arguments: tuple[int, ...]) -> int | None:
     """Return how many bytes the function writes; its hidden first argument is where."""
-    told = platform.machine() in {"x86_64", "AMD64"} and sys.platform != "win32"
-    if not told or ctypes.sizeof(struct) <= _IN_REGISTERS:
+    known = platform.machine() in {"x86_64", "AMD64"} and sys.platform != "win32"
+    if not known or ctypes.sizeof(struct) <= _IN_REGISTERS:
         return None
     write = _bare(function, None, [ctypes.c_void_p, *(function.argtypes or ())])
     buffers = []

@@ -114,9 +114,9 @@ class LoadedSubject:
 
     def _sequences(self) -> dict[str, Any]:
         """Return the room for sequences; nothing for releases that return the cells of the cache instead."""
-        told = self.llama.llama_n_seq_max(self.context)
-        means_cells = told == self.llama.llama_n_ctx(self.context) and told != self.asked["n_seq_max"]
-        return {} if means_cells else {"n_seq_max": told}
+        reported = self.llama.llama_n_seq_max(self.context)
+        means_cells = reported == self.llama.llama_n_ctx(self.context) and reported != self.asked["n_seq_max"]
+        return {} if means_cells else {"n_seq_max": reported}
 
     def graphs_reused(self) -> int | None:
         """Return how many decodes used the compute graph of the one before; None if nothing counts them."""
