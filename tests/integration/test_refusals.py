@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.plugin import runner
+from pytest_llm.system.lock import MeasuringLock, lock_path
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.integration.conftest import Project
 
 TEST = """
 def test_nothing(llm_bench):
@@ -46,3 +52,28 @@ def test_the_distribution_that_overwrites_this_package_is_named(
     result = pytester.runpytest_subprocess("--llm-bench")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*the distribution pytest-llm is installed as well*uninstall pytest-llm*"])
+
+
+def test_a_machine_that_stays_busy_is_waited_for_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "PATIENCE", 0.1)
+    project.write(
+        """
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
+        @pytest.mark.llm_model(n_ctx=[512, 1024])
+        def test_speed():
+            pass
+        """
+    )
+    other = MeasuringLock(lock_path(os.environ))
+    other.acquire(0)
+    try:
+        result = project.measure()
+    finally:
+        other.release()
+
+    result.assert_outcomes(errors=2)
+    (text,) = set(project.texts(result).values())
+    assert text.startswith("another run measures on this machine: ")
+    assert [": waiting up to" in line for line in result.outlines].count(True) == 1
