@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import WorkerDiedError
-from pytest_llm.measure.leaks import READINGS, STEPS, leak_series
+from pytest_llm.measure.leaks import READINGS, STEPS, leak_series, readings
 from pytest_llm.records import Campaign, Run, Series, Workload
 from pytest_llm.records.device_memory import HOST_ALONE, WITH_DEVICES, MemoryReading
 from pytest_llm.stats.summary import summarize_all
@@ -52,6 +52,12 @@ def test_every_sequence_s_tokens_count(parallel: int) -> None:
     assert (
         found.sessions[-1].series["anonymous_memory"].tokens == 12 * parallel
     )  # the room that the workload has
+
+
+def test_memory_that_only_the_first_tokens_allocate_is_no_leak() -> None:
+    steps: list[int] = []
+    held = readings(lambda: steps.append(1), lambda: min(len(steps), 2), READINGS)
+    assert set(held) == {2}
 
 
 def test_a_process_of_its_own_is_watched_after_all_sessions_and_only_once() -> None:

@@ -167,6 +167,19 @@ def test_rounds_keep_to_their_budgets() -> None:
     assert len(series["request"].values) == REQUEST_ROUNDS.least
 
 
+def test_nothing_is_timed_before_the_slices_are_steady() -> None:
+    works: Counter[int] = Counter()
+
+    def cold(number: int, _: Workload) -> float:
+        works[number] += 1
+        return {3: 4.0, 4: 2.0}.get(works[number], 1.0)  # after the load and the rehearsal
+
+    pair = Pair()
+    pair.candidate.factor = cold
+    for session in pair.run_one().candidate.sessions:
+        assert session.series["prompt"].values == pytest.approx([0.1] * len(session.series["prompt"].values))
+
+
 def reasons(number: int) -> tuple[str, ...]:
     return {2: ("CPU steal", "too hot"), 5: ("too hot",), 6: ("too hot",)}.get(number, ())
 

@@ -341,5 +341,10 @@ def test_the_mde_grows_with_the_spread_and_shrinks_with_sessions() -> None:
     assert math.log1p(rough) - NEGLIGIBLE == pytest.approx(10 * (math.log1p(first) - NEGLIGIBLE))
 
 
+def test_the_mde_of_the_same_sessions_is_the_same_in_every_run() -> None:
+    found = minimum_detectable_effect(QUIET, NEGLIGIBLE, 10, RULE.level(0))
+    assert found == pytest.approx(0.03690687914047295, rel=1e-12)
+
+
 def test_a_test_that_can_never_reject_has_no_mde() -> None:
     assert minimum_detectable_effect(QUIET[:9], NEGLIGIBLE, 9, 0.0015) is None
