@@ -1,4 +1,4 @@
-"""What is stored of a test and under which conditions, and the answers of the store."""
+"""Frozen records of baselines: stored runs and invariants, their conditions, and the answers of the store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Digest: TypeAlias = Annotated[str, constraint(pattern="^[0-9a-f]{32}$")]
 
 @dataclass(frozen=True)
 class Conditions:
-    """What must be the same for two runs to be comparable; never the build, which is what is judged.
+    """Conditions that make two runs comparable; the build is not one of them, because it is judged.
 
     Attributes:
         model_sha256: Of the model's file, in hex.
@@ -166,7 +166,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What was not stored, and why.
+    """A run or an invariant that was not stored, with the reason.
 
     Attributes:
         key: Of the test.
@@ -183,7 +183,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Updated:
-    """What an update did: (key, metric or invariant) of everything written, and what was refused."""
+    """The result of an update: (key, metric or invariant) of everything written, and the refusals."""
 
     written: tuple[tuple[TestKey, str], ...] = ()
     refused: tuple[Refusal, ...] = ()

@@ -23,7 +23,7 @@ _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
 class BaselineStore:
-    """What was recorded before, by test.
+    """Baselines recorded before, by test.
 
     ``machines/FINGERPRINT/MODULE.json`` holds the runs of one machine, ``portable/MODULE.json`` the
     invariants of every machine. A file names the conditions that a test was recorded under, and answers only
@@ -92,7 +92,7 @@ class BaselineStore:
         return StoredInvariants(test.invariants, test.provenance)
 
     def has_invariants(self, key: TestKey) -> bool:
-        """Whether invariants of a test are stored, under any conditions.
+        """Return true if invariants of a test are stored, under any conditions.
 
         Raises:
             BaselineError: The file is there and cannot be used.

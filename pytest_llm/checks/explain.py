@@ -40,7 +40,7 @@ def worst(found: Collection[Verdict]) -> Verdict | None:
 
 
 def failing(finding: Finding, that_fail: Collection[Verdict]) -> bool:
-    """Whether a verdict of a finding fails its test."""
+    """Return true if a verdict of a finding fails its test."""
     return any(verdict in that_fail for verdict in verdicts(finding))
 
 

@@ -18,7 +18,7 @@ LLAMA_BENCH = "llama-bench"
 
 @dataclass(frozen=True)
 class EngineEntry:
-    """What is known of an engine before it is imported.
+    """Properties of an engine that are known before it is imported.
 
     Attributes:
         code: "module:Class". The class takes the build reference, the seconds to wait for each answer, and

@@ -35,7 +35,7 @@ _FORM = 1
 
 
 class PromptPlan(NamedTuple):
-    """What a subject decodes and generates.
+    """Token ids that a subject decodes, and how many it generates.
 
     Attributes:
         passages: What is decoded.
