@@ -30,7 +30,8 @@ class Screening:
 
     Attributes:
         change: Of the metric, new / stored - 1: a lower rate is negative.
-        interval: Of the change, at 1 - alpha, from the spread of the stored runs; None with fewer than 2.
+        interval: Of the change, at 1 - alpha, from the spread of the stored runs; None with fewer than
+            ``LEAST_RUNS``, whose spread is a guess.
         value: The geometric mean of the stored runs, in the metric's unit.
         reason: Why the verdict is inconclusive although no interval decided it; "" otherwise.
     """
@@ -61,20 +62,17 @@ def screen(
     sign = -1.0 if metric.better == "higher" else 1.0
     times = [sign * math.log(each) for each in stored]
     count = len(times)
-    too_few = f"{count} of {LEAST_RUNS} runs"
     centre = statistics.fmean(times)
     mean = math.exp(sign * centre)
     worse = sign * math.log(value) - centre
     change = math.expm1(sign * worse)
-    if count < 2:
-        return Screening(Verdict.INCONCLUSIVE, change, None, mean, too_few)
+    if count < LEAST_RUNS:
+        return Screening(Verdict.INCONCLUSIVE, change, None, mean, f"{count} of {LEAST_RUNS} runs")
     degrees = count - 1
     error = statistics.stdev(times) * math.sqrt(1 + 1 / count)
     reach = quantile(degrees, 1 - alpha / 2) * error
     edges = sorted(math.expm1(sign * (worse + side)) for side in (-reach, reach))
     interval = (edges[0], edges[1])
-    if count < LEAST_RUNS:
-        return Screening(Verdict.INCONCLUSIVE, change, interval, mean, too_few)
     verdict = _decide(worse, error, degrees, math.log1p(tolerance), alpha / family, beta)
     return Screening(verdict, change, interval, mean)
 

@@ -89,7 +89,13 @@ def test_too_few_runs_are_inconclusive_and_say_how_many(count: int) -> None:
     found = screen(SPEED, QUIET[:count], 1.0, 0.05)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert found.reason == f"{count} of 5 runs"
-    assert (found.interval is None) == (count == 1)
+    assert found.interval is None
+
+
+def test_two_runs_far_apart_have_no_interval_of_billions_of_percent() -> None:
+    found = screen(SPEED, [1.0, 100.0], 50.0, 0.05)
+    assert found.interval is None
+    assert found.verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("spread", [0.01, 0.09])
