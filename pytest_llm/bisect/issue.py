@@ -77,7 +77,8 @@ def _work(results: Mapping[str, Any]) -> list[str]:
 
 def _machine(machine: Mapping[str, Any]) -> str:
     words = {"cores": "{} cores", "memory_gib": "{} GiB"}
-    parts = [words.get(name, "{}").format(part) for name, part in machine.items() if name not in _MACHINE_OWN]
+    known = {name: part for name, part in machine.items() if part and name not in _MACHINE_OWN}
+    parts = [words.get(name, "{}").format(part) for name, part in known.items()]
     since = machine["qualified"]
     shown = f"qualified on {since}" if since else "it is not qualified"
     return f"{', '.join(parts)}; {shown}"

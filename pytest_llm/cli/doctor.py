@@ -21,6 +21,7 @@ from pytest_llm.machine.conditions import read_conditions
 from pytest_llm.machine.noise import find_noise
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import encode
+from pytest_llm.records.units import BYTES
 from pytest_llm.system.lock import MeasuringLock, lock_path
 
 if TYPE_CHECKING:
@@ -172,6 +173,7 @@ def _conditions(conditions: Conditions) -> dict[str, str]:
     # Most machines have none of these.
     some = {
         "CPU quota": _written(conditions.quota, "{:g} processors"),
+        "memory limit": None if conditions.memory_limit is None else BYTES.format(conditions.memory_limit),
         "GPUs": "; ".join(", ".join((str(gpu.index), *gpu.limits)) for gpu in conditions.gpus),
     }
     return {

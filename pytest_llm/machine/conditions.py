@@ -13,7 +13,7 @@ import psutil
 
 from pytest_llm.machine.gpu.nvml import LASTING_LIMITS, SLOWDOWNS, open_nvml, words
 from pytest_llm.machine.unavailable import Unavailable
-from pytest_llm.system.cgroups import cpu_groups, quota_processors
+from pytest_llm.system.cgroups import cpu_groups, memory_groups, memory_limit, quota_processors
 from pytest_llm.system.procfs import ProcessorTime, parse_list, parse_stat, read_word
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ class Conditions:
         numa_nodes: Nodes of memory that these processors belong to, sorted.
         quota: How many processors' worth of time the control group may use; None also if it may use all.
         gpus: NVIDIA's devices; none where there is no driver.
+        memory_limit: Bytes that the control group may use; None also if it may use all.
     """
 
     governors: tuple[str, ...] | None
@@ -73,6 +74,7 @@ class Conditions:
     numa_nodes: tuple[int, ...] | None
     quota: float | None
     gpus: tuple[Gpu, ...]
+    memory_limit: int | None = None
 
 
 class System:
@@ -144,6 +146,7 @@ def read_conditions(
         numa_nodes=_numa_nodes(root, affinity),
         quota=quota_processors(cpu_groups(root)),
         gpus=_gpus(nvml()),
+        memory_limit=memory_limit(memory_groups(root)),
     )
 
 

@@ -46,11 +46,15 @@ class Machine:
 
     Attributes:
         fingerprint: The machine's short name.
-        cpu: The model.
+        cpu: The processor's name.
         cores: Physical ones.
         memory_gib: Rounded.
         system: "Linux x86_64".
         qualified: Since when the machine is qualified; None if it is not.
+        revision: The processor's vendor, family, model and stepping; "" if unknown, like the next three.
+        caches: The processor's caches and their sizes.
+        instruction_sets: Those of the processor that speed up llama.cpp.
+        devices: The names of the GPUs.
     """
 
     fingerprint: NonEmpty
@@ -59,6 +63,10 @@ class Machine:
     memory_gib: Count
     system: str
     qualified: str | None
+    revision: str = ""
+    caches: str = ""
+    instruction_sets: str = ""
+    devices: str = ""
 
     def parts(self) -> dict[str, JSON]:
         """Return what the fingerprint is made of."""

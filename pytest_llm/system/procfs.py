@@ -60,13 +60,6 @@ def oom_kills() -> int:
     return 0
 
 
-def cpu_model() -> str | None:
-    for line in (read_word(Path("/proc/cpuinfo")) or "").splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return None
-
-
 # The columns of guests come after these, and are in user and nice already.
 _FIELDS = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"]
 

@@ -125,8 +125,12 @@ def test_says_what_was_measured_where_and_when(project: Project) -> None:
     assert set(results["machine"]) == {
         "fingerprint",
         "cpu",
+        "revision",
+        "caches",
+        "instruction_sets",
         "cores",
         "memory_gib",
+        "devices",
         "system",
         "qualified",
     }

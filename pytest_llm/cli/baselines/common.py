@@ -62,11 +62,11 @@ def refuse_in_ci(command: str) -> None:
 
 
 def described(parts: Mapping[str, JSON]) -> str:
-    """Return what a machine is: "a CPU, 2 cores, 24 GiB, Linux x86_64"."""
+    """Return what a machine is: "a CPU, 2 cores, 24 GiB, Linux x86_64"; its instruction sets are left out."""
     words = {"cores": "{} cores", "memory_gib": "{} GiB"}
-    return ", ".join(words.get(name, "{}").format(parts[name]) for name in _order(parts))
+    return ", ".join(words.get(name, "{}").format(parts[name]) for name in _order(parts) if parts[name])
 
 
 def _order(parts: Mapping[str, JSON]) -> list[str]:
     first = [name for name in ("cpu", "cores", "memory_gib") if name in parts]
-    return first + sorted(parts.keys() - set(first))
+    return first + sorted(parts.keys() - {*first, "instruction_sets"})

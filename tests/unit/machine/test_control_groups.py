@@ -1,13 +1,19 @@
-"""Which control groups ration this process's processors."""
+"""Which control groups ration this process's processors and memory."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
-from pytest_llm.system.cgroups import cpu_groups, quota_processors
+from pytest_llm.machine import fingerprint
+from pytest_llm.machine.noise.counters import QUOTA, find_quota
+from pytest_llm.machine.unavailable import Unavailable
+from pytest_llm.system.cgroups import cpu_groups, memory_groups, memory_left, memory_limit, quota_processors
 
+from .test_conditions import conditions_of
 from .things import VERSION_2
 
 if TYPE_CHECKING:
@@ -83,3 +89,115 @@ def test_version_1_writes_quota_and_period_apart(quota: object, processors: floa
     tree.write("cpu.cfs_quota_us", quota)
     tree.write("cpu.cfs_period_us", 100000)
     assert quota_processors((tree.root,)) == processors
+
+
+# Recorded in a virtual machine: version 1 with a mount for each controller, version 2 without any.
+SEPARATE = """32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+33 31 0:30 / /sys/fs/cgroup/cpuacct rw,relatime - cgroup cgroup rw,cpuacct
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw"""
+GIB = 2**30
+
+
+def test_threads_doctor_and_noise_see_the_same_quota_of_version_1(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.groups("4:memory:/\n2:cpuacct:/\n1:cpu:/case07\n0::/", SEPARATE)
+    tree.write(f"{TOP}/cpu/case07/cpu.cfs_quota_us", 100000)
+    tree.write(f"{TOP}/cpu/case07/cpu.cfs_period_us", 100000)
+    tree.write(f"{TOP}/cpu/cpu.cfs_quota_us", -1)
+    tree.write(f"{TOP}/cpu/case07/cpu.stat", "nr_periods 5\nnr_throttled 0\nthrottled_time 0")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 2)
+
+    noise = find_quota(tree.root)
+    tree.write(f"{TOP}/cpu/case07/cpu.stat", "nr_periods 9\nnr_throttled 3\nthrottled_time 42")
+
+    assert fingerprint.usable_cores(tree.root) == 1
+    assert conditions_of(tree).quota == 1.0
+    assert not isinstance(noise, Unavailable)
+    assert noise.since_mark() == (QUOTA,)
+
+
+def test_a_quota_of_a_group_around_the_own_one_limits_the_default_threads(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.groups("1:cpu:/outer/inner\n0::/", SEPARATE)
+    for group, quota in {"outer": 100000, "outer/inner": 400000}.items():
+        tree.write(f"{TOP}/cpu/{group}/cpu.cfs_quota_us", quota)
+        tree.write(f"{TOP}/cpu/{group}/cpu.cfs_period_us", 100000)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(psutil, "cpu_count", lambda logical: 8)
+    assert fingerprint.usable_cores(tree.root) == 1
+
+
+@pytest.mark.parametrize(
+    ("memberships", "mounts", "files", "limit", "left"),
+    [
+        (  # version 2: the tightest of the groups around, each with what it holds itself
+            "0::/outer/inner",
+            VERSION_2,
+            {
+                "outer/memory.max": 4 * GIB,
+                "outer/memory.current": 3 * GIB,
+                "outer/inner/memory.max": 2 * GIB,
+                "outer/inner/memory.current": GIB // 2,
+                "outer/inner/memory.high": "max",
+            },
+            2 * GIB,
+            GIB,
+        ),
+        (  # files that the kernel may drop are no memory that is gone
+            "0::/",
+            VERSION_2,
+            {
+                "memory.max": 4 * GIB,
+                "memory.current": 3 * GIB,
+                "memory.stat": f"anon {GIB}\ninactive_file {2 * GIB}",
+            },
+            4 * GIB,
+            3 * GIB,
+        ),
+        (
+            "4:memory:/job\n1:cpu:/other\n0::/",
+            SEPARATE,
+            {
+                "memory/job/memory.limit_in_bytes": GIB,
+                "memory/job/memory.usage_in_bytes": 3 * GIB // 4,
+                "memory/memory.limit_in_bytes": 9223372036854771712,
+                "memory/memory.usage_in_bytes": 5 * GIB,
+            },
+            GIB,
+            GIB // 4,
+        ),
+        (  # a group around that a container does not see
+            "4:memory:/docker/abc",
+            SEPARATE,
+            {
+                "memory/memory.limit_in_bytes": 9223372036854771712,
+                "memory/memory.usage_in_bytes": GIB,
+                "memory/memory.stat": f"cache 0\nhierarchical_memory_limit {2 * GIB}",
+            },
+            2 * GIB,
+            GIB,
+        ),
+        ("0::/", VERSION_2, {"memory.max": "max", "memory.current": GIB}, None, None),
+        ("", "", {}, None, None),
+    ],
+)
+def test_memory_limits_of_both_versions_are_read(
+    memberships: str,
+    mounts: str,
+    files: dict[str, object],
+    limit: int | None,
+    left: int | None,
+    tree: Tree,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree.groups(memberships, mounts)
+    for path, content in files.items():
+        tree.write(f"{TOP}/{path}", content)
+    groups = memory_groups(tree.root)
+    assert (memory_limit(groups), memory_left(groups)) == (limit, left)
+    assert conditions_of(tree).memory_limit == limit
+    assert fingerprint.available_bytes(tree.root) <= (psutil.virtual_memory().total if left is None else left)
