@@ -22,8 +22,7 @@ from pytest_llm.builds.reference import parse_build
 from pytest_llm.checks.output.capture import CaptureSession
 from pytest_llm.checks.output.prompts import plan_prompts
 from pytest_llm.engines import engine_for
-from pytest_llm.models import ModelStore, builtin_entries
-from pytest_llm.models.gguf.header import read_header
+from pytest_llm.models import ModelStore, builtin_entries, read_model
 from pytest_llm.records import LoadOptions, OutputGate, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.divergence import read_logits, same_bits
@@ -55,7 +54,7 @@ def changes(model: Model, base: LoadOptions) -> Iterator[tuple[str, LoadOptions]
     for name, values in BENIGN.items():
         if replace(base, **values) != base:
             yield name, replace(base, **values)
-    rope = float(read_header(model.path).metadata[f"{model.architecture}.rope.freq_base"])
+    rope = float(read_model(model.path).metadata[f"{model.architecture}.rope.freq_base"])
     for name, share in zip(WRONG, (1.02, 1.002), strict=False):
         yield name, replace(base, rope_freq_base=rope * share)
     yield WRONG[2], replace(base, type_k="q8_0", type_v="q8_0" if base.flash_attn != "off" else "f16")

@@ -70,8 +70,12 @@ class ModelHeaderError(ModelError):
         self.reason = reason
 
 
+class ModelPartsError(ModelError):
+    """Parts of a split model are missing, or do not belong together."""
+
+
 class ModelHashError(ModelError):
-    """The file's SHA-256 is not the pinned one."""
+    """The model's SHA-256 is not the pinned one."""
 
 
 class ModelFetchError(ModelError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -133,6 +134,52 @@ class GGUF:
 
     def _mark(self, out: bytearray, name: str) -> None:
         self.at.setdefault(name, len(out))
+
+
+@dataclass(frozen=True)
+class SplitModel:
+    """A split model, as ``llama-gguf-split`` writes it: all keys in the first part, ``split.*`` in each."""
+
+    folder: Path
+    whole: GGUF
+    stem: str = "tiny"
+
+    def parts(self, cut: int = 1) -> list[GGUF]:
+        """Return two parts; the first has ``cut`` tensors."""
+        tensors = self.whole.tensors
+        first = self.whole.but(tensors=tensors[:cut])
+        later = self.whole.but(keys=(), tensors=tensors[cut:])
+        return [
+            part.with_key("split.no", 2, struct.pack("<H", number))
+            .with_key("split.count", 2, struct.pack("<H", 2))
+            .with_key("split.tensors.count", GGUF.I32, struct.pack("<i", len(tensors)))
+            for number, part in enumerate((first, later))
+        ]
+
+    def path(self, number: int, count: int = 2) -> Path:
+        return self.folder / f"{self.stem}-{number:05}-of-{count:05}.gguf"
+
+    def write(self, parts: list[GGUF] | None = None) -> Path:
+        """Write the parts; return the path of the first."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number, part in enumerate(parts or self.parts(), 1):
+            self.path(number).write_bytes(part.build())
+        return self.path(1)
+
+    def change(self, number: int = 2) -> None:
+        """Change the last byte of a part, which is weights."""
+        content = self.path(number).read_bytes()
+        self.path(number).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+    def sha256(self) -> str:
+        hashes = (hashlib.sha256(self.path(number).read_bytes()).hexdigest() for number in (1, 2))
+        return hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()
+
+
+@pytest.fixture
+def split_model(tmp_path: Path, gguf: GGUF) -> SplitModel:
+    """A split model below ``tmp_path``, not yet written."""
+    return SplitModel(tmp_path / "split", gguf)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,8 @@
 
 from pytest_llm.models.catalogue import Entry, builtin_entries, read_project
 from pytest_llm.models.gguf.ggml_types import bytes_of, type_called
-from pytest_llm.models.gguf.header import Header, read_header
+from pytest_llm.models.gguf.header import Header
+from pytest_llm.models.gguf.parts import part_paths, read_model
 from pytest_llm.models.store import ModelStore
 
 __all__ = [
@@ -11,7 +12,8 @@ __all__ = [
     "ModelStore",
     "builtin_entries",
     "bytes_of",
-    "read_header",
+    "part_paths",
+    "read_model",
     "read_project",
     "type_called",
 ]

@@ -1,4 +1,4 @@
-"""SHA-256 of large files, cached until a file changes."""
+"""SHA-256 of models and their files, cached until a file changes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pytest_llm.errors import ModelError
 from pytest_llm.system.atomic_file import replace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 _CHUNK = 2**20
@@ -44,6 +45,10 @@ class Hashes:
         self._write(real, after, digest)
         return digest
 
+    def model_sha256(self, parts: Sequence[Path]) -> str:
+        """Return the SHA-256 of a model from its files: see :func:`combined`; raises as :meth:`sha256`."""
+        return combined([self.sha256(each) for each in parts])
+
     def remember(self, path: Path, digest: str) -> None:
         """Store the SHA-256 that the caller has just computed; raise OSError if the file is gone."""
         real = path.resolve()
@@ -69,6 +74,17 @@ class Hashes:
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             replace(self._record(real), text.encode())
+
+
+def combined(hashes: Sequence[str]) -> str:
+    """Return a model's SHA-256, given those of its files in hex, in order.
+
+    That of a single file is the file's own. That of a split model is the SHA-256 of the list of them, one a
+    line: ``sha256sum NAME-*-of-00003.gguf | cut -c -64 | sha256sum`` prints it.
+    """
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:

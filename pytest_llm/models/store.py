@@ -8,9 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import ModelFetchError, ModelHashError, UnknownNameError, UsageError
-from pytest_llm.models.checksums import Hashes, hash_file
-from pytest_llm.models.gguf.header import read_header
+from pytest_llm.errors import (
+    ModelFetchError,
+    ModelHashError,
+    ModelPartsError,
+    UnknownNameError,
+    UsageError,
+)
+from pytest_llm.models.checksums import Hashes, combined, hash_file
+from pytest_llm.models.gguf.parts import part_names, part_paths, read_model
 from pytest_llm.models.sources import Source, parse_source
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.records import Model
@@ -18,7 +24,7 @@ from pytest_llm.system.atomic_file import sync
 from pytest_llm.system.lock import LockBusyError, folder_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.models.catalogue import Entry, LoadOption
 
@@ -29,9 +35,10 @@ _TEMPORARY = ".fetch-"
 class ModelStore:
     """Models by name: files in a cache folder, or anywhere by their path.
 
-    Fetched files are in ``models/NAME/PIN/FILE``. PIN is the start of the file's SHA-256, so that projects
-    can use one name for different files. ``verified/`` caches hashes. Local files are used in place. Paths
-    in names and sources are relative to ``root``.
+    Fetched files are in ``models/NAME/PIN/FILE``. PIN is the start of the model's SHA-256, so that projects
+    can use one name for different files. A split model is named by its first part and is whole only with all
+    of them. ``verified/`` caches hashes. Local files are used in place. Paths in names and sources are
+    relative to ``root``.
     """
 
     def __init__(self, cache: Path, entries: Mapping[str, Entry], root: Path) -> None:
@@ -78,24 +85,34 @@ class ModelStore:
     def _resolve(self, name: str) -> Model:
         if _is_path(name):
             path = LocalFile.at(name, self._root).in_place()
-            return self._describe(name, path, self._hashes.sha256(path))
+            return self._describe(name, path, self._sha256(path))
         entry = self._entry(name)
         source = self._source(entry)
         in_place = source.in_place()
         path = in_place or self._fetched(entry, source)
-        sha256 = self._hashes.sha256(path)
+        sha256 = self._sha256(path)
         if entry.sha256 is not None and sha256 != entry.sha256:
             fix = "put the right file there" if in_place else "delete it to fetch it again"
-            raise _wrong_hash(path, sha256, entry, fix)
+            if self._hashes.sha256(path) == entry.sha256:
+                fix = "that is the hash of its first part"
+            raise _wrong_hash(path, sha256, len(part_paths(path)), entry, fix)
         return self._describe(name, path, sha256)
 
+    def _sha256(self, path: Path) -> str:
+        parts = part_paths(path)
+        if len(parts) > 1:
+            read_model(path)  # names missing parts before any of them is read whole
+        return self._hashes.model_sha256(parts)
+
     def _describe(self, name: str, path: Path, sha256: str) -> Model:
-        header = read_header(path)
+        header = read_model(path)
+        parts = header.parts or (path,)
         return Model(
             name=name,
             path=str(path),
             sha256=sha256,
-            file_bytes=path.stat().st_size,
+            file_bytes=sum(each.stat().st_size for each in parts),
+            parts=len(parts),
             architecture=header.architecture,
             quantization=header.quantization,
             parameters=header.parameters,
@@ -120,14 +137,19 @@ class ModelStore:
         if entry.sha256 is None:
             raise UsageError(f"the model {entry.name!r} needs a sha256: its source can change")
         folder = self._cache / "models" / entry.name / entry.sha256[:16]
-        path = folder / source.filename
+        names = part_names(source.filename)
+        if names[0] != source.filename:
+            raise ModelPartsError(
+                f"{source}: it is a later part of a split model: name the first, {names[0]}"
+            )
+        paths = part_paths(folder / source.filename)
         try:
             # A file under its final name is complete, so a read-only cache is enough.
-            if path.is_file():
-                return path
+            if all(each.is_file() for each in paths):
+                return paths[0]
             with folder_lock(folder, _LOCK_SECONDS):
-                if not path.is_file():
-                    self._fetch(entry, source, path)
+                if not all(each.is_file() for each in paths):
+                    self._fetch(entry, source, paths)
         except LockBusyError as error:
             raise ModelFetchError(str(error)) from None
         except OSError as error:
@@ -135,31 +157,40 @@ class ModelStore:
                 f"{source} cannot be kept in {folder}: {error.strerror or error}; "
                 "make the folder writable, or choose another with --llm-cache"
             ) from None
-        return path
+        return paths[0]
 
-    def _fetch(self, entry: Entry, source: Source, path: Path) -> None:
-        for stale in path.parent.glob(f"{_TEMPORARY}*"):
+    def _fetch(self, entry: Entry, source: Source, paths: Sequence[Path]) -> None:
+        folder = paths[0].parent
+        for stale in folder.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(stale, ignore_errors=True)
         with tempfile.TemporaryDirectory(
-            prefix=_TEMPORARY, dir=path.parent, ignore_cleanup_errors=True
+            prefix=_TEMPORARY, dir=folder, ignore_cleanup_errors=True
         ) as temporary:
-            fetched = Path(temporary, path.name)
-            source.fetch(fetched)
-            sha256 = hash_file(fetched)
+            hashes = {path: self._fetched_file(source, path.name, Path(temporary)) for path in paths}
+            sha256 = combined(list(hashes.values()))
             if sha256 != entry.sha256:
-                raise _wrong_hash(source, sha256, entry, "nothing was kept; fetch the right file")
-            sync(fetched)
-            fetched.replace(path)
-            sync(path.parent)
-            self._hashes.remember(path, sha256)
+                fix = "nothing was kept; fetch the right file"
+                raise _wrong_hash(source, sha256, len(paths), entry, fix)
+            for path, digest in hashes.items():
+                Path(temporary, path.name).replace(path)
+                sync(folder)
+                self._hashes.remember(path, digest)
+
+    def _fetched_file(self, source: Source, name: str, folder: Path) -> str:
+        """Fetch one file of a model; return its SHA-256."""
+        fetched = folder / name
+        (source if name == source.filename else source.beside(name)).fetch(fetched)
+        sync(fetched)
+        return hash_file(fetched)
 
 
 def _is_path(name: str) -> bool:
     return "/" in name or os.sep in name or name.lower().endswith(".gguf")
 
 
-def _wrong_hash(what: object, found: str, entry: Entry, fix: str) -> ModelHashError:
+def _wrong_hash(what: object, found: str, parts: int, entry: Entry, fix: str) -> ModelHashError:
+    of_parts = f" over its {parts} parts" if parts > 1 else ""
     return ModelHashError(
-        f"{what}: its SHA-256 is {found}, but {entry.sha256} is pinned: {fix}, "
+        f"{what}: its SHA-256{of_parts} is {found}, but {entry.sha256} is pinned: {fix}, "
         f"or correct sha256 of the model {entry.name!r} in pyproject.toml"
     )

@@ -22,13 +22,13 @@ SplitMode = Literal["none", "layer", "row"]
 
 @dataclass(frozen=True)
 class Model:
-    """A GGUF file, identified by its SHA-256; its facts come from the header alone.
+    """A GGUF model, identified by its SHA-256; its facts come from the header alone.
 
     Attributes:
         name: What the user called it: a catalogue name or a path.
-        path: The file.
-        sha256: Of the whole file, in hex.
-        file_bytes: The file's length.
+        path: The file; the first one of a split model.
+        sha256: Of the file, in hex; of a split model, of the list of its parts' (``models/checksums.py``).
+        file_bytes: The length of all files.
         architecture: ``general.architecture``: "llama".
         quantization: ``general.file_type`` in words: "Q4_1".
         parameters: Elements of all tensors.
@@ -38,6 +38,7 @@ class Model:
         embedding_length: Width of the hidden state.
         context_length: Tokens that the model was trained for.
         vocabulary_size: Tokens in the vocabulary.
+        parts: How many files the model is split into.
     """
 
     name: NonEmpty
@@ -53,6 +54,7 @@ class Model:
     embedding_length: Count
     context_length: Count
     vocabulary_size: Count
+    parts: Positive = 1
 
 
 @dataclass(frozen=True)

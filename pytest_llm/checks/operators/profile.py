@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.checks.operators import cases, programs
 from pytest_llm.errors import EngineError
-from pytest_llm.models import read_header
+from pytest_llm.models import read_model
 from pytest_llm.records import OperatorRun, OperatorTimes
 from pytest_llm.stats.operators import affordable_cases, least_repetitions
 
@@ -111,7 +111,7 @@ def _asked(
     folder: Path,
 ) -> tuple[Any, list[CaseArguments], list[str]]:
     """Return "model" or "built in", the cases, and why they are not the model's own."""
-    header = read_header(work.model.path)
+    header = read_model(work.model.path)
     nearest = cases.built_in(header, work.options, work.workload.parallel, work.phase)
     if work.phase == "prompt":
         # Upstream repeats a case of a file until it went through 8 GB: of a prompt, that takes half a minute.

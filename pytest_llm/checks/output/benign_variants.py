@@ -134,5 +134,5 @@ def _with_f32(side: Side, reference: Side, copies: Path) -> Side:
                 started.write_f32(path)
     except (RequestFailedError, OSError) as error:
         raise NoF32Error(str(error)) from None
-    copied = replace(model, path=str(path), quantization=F32, file_bytes=path.stat().st_size)
+    copied = replace(model, path=str(path), quantization=F32, file_bytes=path.stat().st_size, parts=1)
     return side._replace(model=copied)

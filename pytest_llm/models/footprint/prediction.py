@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pytest_llm.models import read_header
+from pytest_llm.models import part_paths, read_model
 from pytest_llm.models.footprint.cache import UnpredictedError, layers_of
 from pytest_llm.models.footprint.weights import Placed, block_bytes, offloaded, weights
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llm.models import Header
     from pytest_llm.records import LoadOptions
-
-_PARTS = "split.count"  # of a split model, each header describes one part
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,31 @@ class Predicted:
 
 
 def predict_file(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
-    """Return the prediction for a file; its header is cached. Raise ModelError if it cannot be read."""
-    return predict(_header(path), options, on_device=on_device)
+    """Return the prediction for a model by its path; raise ModelError if it cannot be read.
+
+    The header is cached until a file of the model changes.
+    """
+    return predict(_header(path, tuple(map(_stamp, part_paths(path)))), options, on_device=on_device)
 
 
-_header = lru_cache(maxsize=4)(read_header)  # skipping a vocabulary takes a moment, and every session asks
+@lru_cache(maxsize=4)  # skipping a vocabulary takes a moment, and every session asks
+def _header(path: str, stamps: tuple[tuple[int, int], ...]) -> Header:  # noqa: ARG001 - part of the key
+    return read_model(path)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0  # reading it raises
+    return status.st_size, status.st_mtime_ns
 
 
 def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predicted:
     """Return the prediction for a header."""
     on_devices = offloaded(header.layers, options, on_device=on_device)
     reasons: list[str] = []
-    placed: Placed | None = weights(header, on_devices)
-    parts = header.metadata.get(_PARTS, 1)
-    if isinstance(parts, int) and parts > 1:
-        placed = None
-        reasons.append(f"the weights are in {parts} files; only one was read")
+    placed = weights(header, on_devices)
     kv: Placed | None = None
     recurrent: Placed | None = None
     try:

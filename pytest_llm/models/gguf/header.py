@@ -31,7 +31,7 @@ MAX_ARCHITECTURE_LENGTH = 64
 
 @dataclass(frozen=True)
 class Header:
-    """The header of one GGUF file; missing numbers are 0.
+    """The header of a GGUF file, or of all parts of a split model; missing numbers are 0.
 
     Attributes:
         quantization: ``general.file_type`` by name ("Q4_K_M"), otherwise the type of most elements, or
@@ -41,6 +41,7 @@ class Header:
         alignment: Of tensors, in bytes.
         metadata: Every value that is not an array, by key.
         per_layer: Every array of integers or booleans with at most ``MAX_LAYERS`` values, by key.
+        parts: Files of a split model, all of which were read; none of a header that was read alone.
     """
 
     version: int
@@ -58,10 +59,15 @@ class Header:
     metadata: Mapping[str, Scalar] = field(repr=False, hash=False)
     weights: tuple[Weight, ...] = field(default=(), repr=False)
     per_layer: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False, hash=False)
+    parts: tuple[Path, ...] = ()
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
-    """Read the header of a GGUF file and check it against the file's length.
+def read_header(path: str | os.PathLike[str], *, needs_architecture: bool = True) -> Header:
+    """Read the header of one GGUF file and check it against the file's length.
+
+    Args:
+        path: The file.
+        needs_architecture: Refuse a file without one; later parts of a split model have none.
 
     Raises:
         ModelMissingError: If there is no such file.
@@ -78,17 +84,17 @@ def read_header(path: str | os.PathLike[str]) -> Header:
     except OSError as error:
         raise ModelHeaderError(path, 0, f"it cannot be read: {error.strerror}") from None
     with file:
-        return _read(Cursor(file, status.st_size, path))
+        return _read(Cursor(file, status.st_size, path), needs_architecture=needs_architecture)
 
 
-def _read(cursor: Cursor) -> Header:
+def _read(cursor: Cursor, *, needs_architecture: bool) -> Header:
     version = _read_version(cursor)
     tensors_at = cursor.at
     tensor_count = cursor.u64("the number of tensors")
     keys_at = cursor.at
     key_count = cursor.u64("the number of keys")
     metadata = Metadata(cursor, key_count, keys_at)
-    architecture = _architecture(metadata)
+    architecture = _architecture(metadata, needed=needs_architecture)
     alignment = metadata.alignment()
     tensors = read_tensors(cursor, tensor_count, tensors_at, alignment)
     heads = metadata.largest(f"{architecture}.attention.head_count")
@@ -136,9 +142,11 @@ def _read_version(cursor: Cursor) -> int:
     raise cursor.refusal(f"it has the unknown version {version}; 2 and 3 are known", at)
 
 
-def _architecture(metadata: Metadata) -> str:
+def _architecture(metadata: Metadata, *, needed: bool) -> str:
     key = "general.architecture"
     architecture = metadata.text(key)
+    if architecture is None and not needed:
+        return ""
     if architecture is None:
         raise metadata.refusal(key, f"it lacks the key {key!r}: it is not a model for llama.cpp")
     if not 0 < len(architecture) <= MAX_ARCHITECTURE_LENGTH or not architecture.isprintable():

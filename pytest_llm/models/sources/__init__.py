@@ -26,6 +26,9 @@ class Source(Protocol):
     def needs_pin(self) -> bool:
         """Whether the SHA-256 is required, because others can change the file."""
 
+    def beside(self, filename: str, /) -> Source:
+        """Return the source of another file in the same folder: a further part of a split model."""
+
     def in_place(self) -> Path | None:
         """Return the path of a file that can be used in place, or None if it must be fetched.
 

@@ -40,6 +40,9 @@ class LocalFile:
     def filename(self) -> str:
         return self.path.name
 
+    def beside(self, filename: str, /) -> LocalFile:
+        return LocalFile(self.path.with_name(filename))
+
     def in_place(self) -> Path:
         try:
             if self.path.is_file():

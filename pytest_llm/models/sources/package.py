@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from pytest_llm.errors import ModelFetchError, UsageError
@@ -54,6 +54,9 @@ class PackagedFile:
     @property
     def requirement(self) -> str:
         return f"{self.name}=={self.version}"
+
+    def beside(self, filename: str, /) -> PackagedFile:
+        return replace(self, path=self.path.with_name(filename))
 
     def in_place(self) -> Path | None:
         """Return the file of the installed package, if exactly this version is installed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pytest_llm.errors import ModelFetchError, UsageError
 from pytest_llm.system.text import one_line
@@ -42,6 +42,11 @@ class WebFile:
         if not filename.isprintable() or filename[:1] in ("", ".") or "/" in filename:
             raise UsageError(f"the source {_shown(text)} does not end in the name of a file")
         return cls(text, filename)
+
+    def beside(self, filename: str, /) -> WebFile:
+        parts = urlsplit(self.url)
+        path = f"{parts.path.rpartition('/')[0]}/{quote(filename)}"
+        return WebFile(urlunsplit(parts._replace(path=path)), filename)
 
     def in_place(self) -> None:
         """Return None: it must always be fetched."""

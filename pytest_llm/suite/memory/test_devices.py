@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from pytest_llm.models import read_header
+from pytest_llm.models import read_model
 from pytest_llm.models.footprint import predict
 from pytest_llm.records import LoadOptions
 from pytest_llm.suite.candidate import broken
@@ -41,7 +41,7 @@ def test_each_further_layer_takes_a_layer_more(candidate: Candidate, device: str
     held = [
         bytes_of(loaded_with(candidate, n_gpu_layers=count), "weights").logged["device"] for count in _STEPS
     ]
-    header = read_header(candidate.model.path)
+    header = read_model(candidate.model.path)
     layer = predict(header, LoadOptions(), on_device=True).layer_bytes
     for count, (before, after) in enumerate(itertools.pairwise(held), _STEPS[1]):
         if not 0.9 * layer <= after - before <= 1.5 * layer:

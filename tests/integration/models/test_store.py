@@ -24,6 +24,7 @@ from pytest_llm.errors import (
     ModelHashError,
     ModelHeaderError,
     ModelMissingError,
+    ModelPartsError,
     UnknownNameError,
     UsageError,
 )
@@ -35,7 +36,7 @@ from pytest_llm.system.lock import folder_lock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.gguf_files import GGUF
+    from tests.gguf_files import GGUF, SplitModel
 
 
 class Site(ThreadingHTTPServer):
@@ -46,6 +47,7 @@ class Site(ThreadingHTTPServer):
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
+        self.files: dict[str, bytes] = {}  # by name, instead of the content
         self.requests = 0
         self.half_sent = Event()
         self.go_on = Event()
@@ -64,7 +66,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
-        content = self.server.content
+        name = self.path.rpartition("/")[2].partition("?")[0]
+        content = self.server.files.get(name, self.server.content)
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -470,6 +473,120 @@ def test_a_lock_that_is_never_given_is_given_up(
         models.resolve("tiny")
     done.set()
     thread.join()
+
+
+# ── split models ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_split_model_is_hashed_and_sized_over_all_its_parts(
+    models: ModelStore, split_model: SplitModel, tmp_path: Path
+) -> None:
+    path = split_model.write()
+    found = models.resolve(str(path.relative_to(tmp_path)))
+    assert (found.sha256, found.parts) == (split_model.sha256(), 2)
+    assert found.file_bytes == sum(split_model.path(number).stat().st_size for number in (1, 2))
+    assert found.parameters == 104
+    assert found.path == str(path)
+
+
+def test_a_changed_second_part_is_another_model(
+    models: ModelStore, split_model: SplitModel, tmp_path: Path
+) -> None:
+    name = str(split_model.write().relative_to(tmp_path))
+    before = models.resolve(name)
+    time.sleep(0.02)  # the clock of a file system ticks some hundred times a second
+    split_model.change(2)
+    after = again(models).resolve(name)
+    assert after.sha256 == split_model.sha256() != before.sha256
+
+
+def test_a_changed_second_part_does_not_pass_a_pin(
+    cache: Path, split_model: SplitModel, tmp_path: Path
+) -> None:
+    source = str(split_model.write())
+    pinned = Entry("tiny", source, split_model.sha256())
+    assert ModelStore(cache, {"tiny": pinned}, tmp_path).resolve("tiny").sha256 == pinned.sha256
+    time.sleep(0.02)
+    split_model.change(2)
+    with pytest.raises(ModelHashError, match=r"its SHA-256 over its 2 parts is .*put the right file there"):
+        ModelStore(cache, {"tiny": pinned}, tmp_path).resolve("tiny")
+
+
+def test_the_hash_of_the_first_part_alone_is_no_pin(
+    cache: Path, split_model: SplitModel, tmp_path: Path
+) -> None:
+    path = split_model.write()
+    first = Entry("tiny", str(path), hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(ModelHashError, match="is pinned: that is the hash of its first part"):
+        ModelStore(cache, {"tiny": first}, tmp_path).resolve("tiny")
+
+
+def test_an_unchanged_part_is_not_hashed_again(
+    models: ModelStore, split_model: SplitModel, tmp_path: Path, hashed: list[Path]
+) -> None:
+    name = str(split_model.write().relative_to(tmp_path))
+    models.resolve(name)
+    time.sleep(0.02)
+    split_model.change(2)
+    again(models).resolve(name)
+    assert hashed == [split_model.path(1), split_model.path(2), split_model.path(2)]
+
+
+def test_a_missing_part_is_named_before_anything_is_hashed(
+    models: ModelStore, split_model: SplitModel, tmp_path: Path, hashed: list[Path]
+) -> None:
+    name = str(split_model.write().relative_to(tmp_path))
+    split_model.path(2).unlink()
+    with pytest.raises(ModelPartsError, match=r"put tiny-00002-of-00002\.gguf into"):
+        models.resolve(name)
+    assert hashed == []
+
+
+@pytest.fixture
+def split_entry(site: Site, split_model: SplitModel) -> Entry:
+    url = f"{site.url.rpartition('/')[0]}/{split_model.write().name}"
+    for number in (1, 2):
+        path = split_model.path(number)
+        site.files[path.name] = path.read_bytes()
+    return Entry("tiny", f"{url}?download=true", split_model.sha256())
+
+
+def test_every_part_of_a_split_model_is_fetched(
+    cache: Path, site: Site, split_entry: Entry, split_model: SplitModel, tmp_path: Path
+) -> None:
+    models = ModelStore(cache, {"tiny": split_entry}, tmp_path)
+    found = models.resolve("tiny")
+    assert found.sha256 == split_entry.sha256
+    assert files_below(cache / "models") == {split_model.path(1).name, split_model.path(2).name}
+    assert again(models).resolve("tiny") == found
+    assert site.requests == 2
+
+
+def test_a_split_model_with_a_wrong_part_leaves_nothing(
+    cache: Path, site: Site, split_entry: Entry, split_model: SplitModel, tmp_path: Path
+) -> None:
+    site.files[split_model.path(2).name] += b"!"
+    with pytest.raises(ModelHashError, match="over its 2 parts"):
+        ModelStore(cache, {"tiny": split_entry}, tmp_path).resolve("tiny")
+    assert files_below(cache) == set()
+
+
+def test_a_part_that_was_lost_from_the_cache_is_fetched_again(
+    cache: Path, split_entry: Entry, tmp_path: Path
+) -> None:
+    models = ModelStore(cache, {"tiny": split_entry}, tmp_path)
+    found = models.resolve("tiny")
+    Path(found.path).with_name("tiny-00002-of-00002.gguf").unlink()
+    assert again(models).resolve("tiny") == found
+
+
+def test_a_later_part_as_source_is_refused(
+    cache: Path, site: Site, split_entry: Entry, tmp_path: Path
+) -> None:
+    later = replace(split_entry, source=split_entry.source.replace("00001-of", "00002-of"))
+    with pytest.raises(ModelPartsError, match=r"name the first, tiny-00001-of-00002\.gguf"):
+        ModelStore(cache, {"tiny": later}, tmp_path).resolve("tiny")
+    assert site.requests == 0
 
 
 # ── several processes ────────────────────────────────────────────────────────────────────────────

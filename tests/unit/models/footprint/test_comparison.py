@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.models import Header
-from pytest_llm.models.footprint import Placed, compare_with_log, logged, predict, shortfall
+from pytest_llm.models.footprint import Placed, compare_with_log, logged, predict, predict_file, shortfall
 from pytest_llm.records import LoadOptions
 
 from .headers import F16, Q4_0, header, weight
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_llm.models import Header
+    from tests.gguf_files import SplitModel
 
 MIB = 2**20
 # Two layers of 4 MiB, an output of 2 MiB, embeddings of 1 MiB.
@@ -63,12 +68,26 @@ def test_blocks_count_as_what_they_take() -> None:
     assert placed(found, on_device=False) == (10 * 2 * 18, 0)
 
 
-def test_weights_that_are_in_other_files_as_well_are_not_predicted() -> None:
-    split = header(weights=WEIGHTS, attention__head_count=4)
-    several = Header(**{**vars(split), "metadata": {**split.metadata, "split.count": 3}})
-    found = predict(several, LoadOptions(), on_device=True)
-    assert found.weights is None
-    assert found.reasons == ("the weights are in 3 files; only one was read",)
+def test_the_weights_of_all_parts_of_a_split_model_are_predicted(
+    split_model: SplitModel, gguf_path: Path
+) -> None:
+    whole, split = (
+        predict_file(str(path), LoadOptions(), on_device=False) for path in (gguf_path, split_model.write())
+    )
+    assert split.weights is not None
+    assert split.weights == whole.weights
+    assert not any("one was read" in each for each in split.reasons)
+
+
+def test_a_prediction_follows_a_part_that_changes(split_model: SplitModel) -> None:
+    path = str(split_model.write())
+    before = predict_file(path, LoadOptions(), on_device=False)
+    first, later = split_model.parts()
+    wider = later.but(tensors=(split_model.whole.tensor("weights", (32, 6), kind=3, data=120),))
+    split_model.write([first, wider])
+    after = predict_file(path, LoadOptions(), on_device=False)
+    assert before.weights is not None
+    assert after.weights == (before.weights.host + 60, 0)
 
 
 @pytest.mark.parametrize(("offload", "there"), [(True, 2), (False, 0)])
