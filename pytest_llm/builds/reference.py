@@ -17,6 +17,7 @@ from pytest_llm import engines
 from pytest_llm.builds.git import commit_of
 from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference, Commit, Installed, Library, Program, Release, Venv
+from pytest_llm.records.other_tools import URL, kind_of_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ Reference = TypeVar("Reference", bound=BuildReference)
 
 # A place alone: "venv:PATH", or a release.
 _PLACE = re.compile(r"[A-Za-z]+:|v?\d")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_NUMBER = re.compile(r"b\d{3,}")
 _RELEASES = "release"
 _RELEASE = re.compile(r"v?\d")
 _SETTING = re.compile(r"-D(?P<name>[A-Za-z_][\w.-]*)(:[A-Z]+)?=.*", re.ASCII)
@@ -47,6 +50,9 @@ def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildRe
     """
     if not text.isprintable():
         raise UsageError(f"build {text!r}: it holds characters that cannot be printed; {_FIX}")
+    elsewhere = _elsewhere(text, start)
+    if elsewhere:
+        raise UsageError(f"build {text!r}: {elsewhere}; {_FIX}")
     engine, at, where = (engines.DEFAULT, "@", text) if _PLACE.match(text) else text.partition("@")
     entry = engines.ENGINES.find(engine, fix=_FIX)
     if not at:
@@ -57,6 +63,23 @@ def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildRe
     places = "".join(f"{engine}@{_PLACES[each].written}, " for each in entry.places)
     alone = f"{'or ' if places else ''}{engine} alone for {entry.bare}"
     raise UsageError(f"build {text!r}: {where!r} is not a place of {engine}; write {places}{alone}")
+
+
+def _elsewhere(text: str, start: Path) -> str:
+    """Return what a text that is written like no build means elsewhere; "" if nothing."""
+    written = "@" in text or text.partition(":")[0] in _PLACES or _RELEASE.match(text)
+    if not _URL.match(text) and (written or text in engines.ENGINES):
+        return ""
+    if _NUMBER.fullmatch(text):
+        return f"llama.cpp's numbers are tags of its repository: write git:{text}:CHECKOUT"
+    kind = kind_of_model(text)
+    if kind == URL:
+        return f"it is {kind}, and builds are not downloaded from one"
+    if _path(text, start).exists() and not text.lower().endswith(".gguf"):
+        return "it is a path, and its kind must stand before it"
+    if kind or text.lower().endswith(".gguf"):
+        return f"it is {kind or 'a file of weights'}, not a build: models are given with --llm-model"
+    return ""
 
 
 def _release(text: str, engine: str, written: str, start: Path) -> Release:  # noqa: ARG001

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.models.sources import parse_source
 from pytest_llm.records import LoadOptions
+from pytest_llm.records.other_tools import unknown_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -120,8 +121,9 @@ def _pin(sha256: object, needed: bool, where: str) -> str | None:
 def _load_options(options: object, where: str) -> dict[str, LoadOption]:
     if not isinstance(options, dict):
         raise UsageError(f"'load_options' in {where} is not a table")
-    _check_keys(options, _LOAD_OPTIONS, "load option", where)
     for name, value in options.items():
+        if name not in _LOAD_OPTIONS:
+            raise unknown_argument(f"load option in {where}", name, _LOAD_OPTIONS)
         if not isinstance(value, (bool, int, float, str)):
             raise UsageError(f"the load option {name!r} in {where} is not a single value: {value!r}")
     return dict(options)

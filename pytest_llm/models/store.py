@@ -19,7 +19,9 @@ from pytest_llm.models.checksums import Hashes, combined, hash_file
 from pytest_llm.models.gguf.parts import part_names, part_paths, read_model
 from pytest_llm.models.sources import Source, parse_source
 from pytest_llm.models.sources.local import LocalFile
+from pytest_llm.models.sources.web import HUGGING_FACE_FILE
 from pytest_llm.records import Model
+from pytest_llm.records.other_tools import HUGGING_FACE, OLLAMA, kind_of_model
 from pytest_llm.system.atomic_file import sync
 from pytest_llm.system.lock import LockBusyError, folder_lock
 
@@ -50,8 +52,8 @@ class ModelStore:
 
     def check(self, name: str) -> None:
         """Check a name or path without fetching anything; raise UsageError or ModelMissingError."""
-        if _is_path(name):
-            LocalFile.at(name, self._root).in_place()
+        if is_path(name):
+            self._local(name)
         else:
             self._source(self._entry(name)).in_place()
 
@@ -60,13 +62,13 @@ class ModelStore:
 
         So the same path in a marker and on the command line is the same subject.
         """
-        if not _is_path(name):
+        if not is_path(name):
             return name
         path = Path(os.path.abspath(self._root / Path(name).expanduser()))  # noqa: PTH100 - links stay
         if not path.is_relative_to(self._root):
             return str(path)
         below = str(path.relative_to(self._root))
-        return below if _is_path(below) else f"./{below}"
+        return below if is_path(below) else f"./{below}"
 
     def resolve(self, name: str) -> Model:
         """Return the model, fetched if necessary and verified; later calls return it from memory.
@@ -80,11 +82,11 @@ class ModelStore:
         return self._resolved[name]
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
-        return {} if _is_path(name) else self._entry(name).load_options
+        return {} if is_path(name) else self._entry(name).load_options
 
     def _resolve(self, name: str) -> Model:
-        if _is_path(name):
-            path = LocalFile.at(name, self._root).in_place()
+        if is_path(name):
+            path = self._local(name)
             return self._describe(name, path, self._sha256(path))
         entry = self._entry(name)
         source = self._source(entry)
@@ -124,8 +126,14 @@ class ModelStore:
             vocabulary_size=header.vocabulary_size,
         )
 
+    def _local(self, name: str) -> Path:
+        file = LocalFile.at(name, self._root)
+        _refuse_elsewhere(name, file)
+        return file.in_place()
+
     def _entry(self, name: str) -> Entry:
         if name not in self._entries:
+            _refuse_elsewhere(name)
             fix = "or give the path of a .gguf file"
             raise UnknownNameError("model", name, self._entries, fix=fix)
         return self._entries[name]
@@ -184,8 +192,24 @@ class ModelStore:
         return hash_file(fetched)
 
 
-def _is_path(name: str) -> bool:
+def is_path(name: str) -> bool:
+    """Return if a model's name is the path of a file, not a name of the catalogue."""
     return "/" in name or os.sep in name or name.lower().endswith(".gguf")
+
+
+def _refuse_elsewhere(name: str, file: LocalFile | None = None) -> None:
+    """Raise UsageError if a name means a model elsewhere, and no file here."""
+    kind = kind_of_model(name)
+    if not kind or (file is not None and file.path.exists()):
+        return
+    declare = "declare it in pyproject.toml, [tool.pytest_llm.models.NAME] with source = {} and its sha256"
+    if kind == OLLAMA:
+        fix = f"give the path of the file, which `ollama show --modelfile {name}` prints after FROM"
+    elif kind == HUGGING_FACE:
+        fix = "give the path of a .gguf file, or " + declare.format(f"'{HUGGING_FACE_FILE}'")
+    else:
+        fix = declare.format(repr(name)) + ", and give NAME"
+    raise UsageError(f"model {name!r}: there is no such file, and {kind} is not downloaded: {fix}")
 
 
 def _wrong_hash(what: object, found: str, parts: int, entry: Entry, fix: str) -> ModelHashError:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from pytest_llm.errors import ContextTooSmallError, UnknownNameError, UsageError
+from pytest_llm.errors import ContextTooSmallError, UsageError
 from pytest_llm.records import LoadOptions, Workload
+from pytest_llm.records.other_tools import unknown_argument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -82,13 +83,12 @@ def read_workload(values: Mapping[str, object]) -> Workload:
     """Check the values of ``llm_workload``.
 
     Raises:
-        UnknownNameError: A value has a name that no workload has.
-        UsageError: A value is not a whole number, or too small.
+        UsageError: A value has an unknown name, is not a whole number, or too small.
     """
     known = [each.name for each in fields(Workload)]
     for name, value in values.items():
         if name not in known:
-            raise UnknownNameError("argument of llm_workload", name, known)
+            raise unknown_argument("argument of llm_workload", name, known)
         _check_number(f"llm_workload: {name}", value, int, _LEAST_WORK[name])
     return Workload(**values)  # type: ignore[arg-type]
 
@@ -104,14 +104,13 @@ def read_load_options(
         marker: Where they were declared.
 
     Raises:
-        UnknownNameError: llama.cpp has no load option of that name, or we do not know it.
-        UsageError: A value is of the wrong kind, or out of range.
+        UsageError: An option is unknown, or its value of the wrong kind or out of range.
     """
     kinds = _kinds()
     checked: dict[str, Any] = {}
     for name, value in values.items():
         if name not in kinds:
-            raise UnknownNameError("load option", name, kinds)
+            raise unknown_argument("load option", name, kinds)
         checked[name] = _load_option(f"{marker}: {name}", value, kinds[name])
     if "n_threads" in checked:
         checked.setdefault("n_threads_batch", checked["n_threads"])

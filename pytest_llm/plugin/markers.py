@@ -243,6 +243,7 @@ def read(name: str, arguments: Sequence[object], keywords: Mapping[str, Any]) ->
         UsageError: An argument is missing, or its value makes no sense.
     """
     from pytest_llm.errors import UnknownNameError, UsageError
+    from pytest_llm.records.other_tools import unknown_argument
 
     if name not in MARKERS:
         raise UnknownNameError("marker", name, MARKERS)
@@ -252,7 +253,7 @@ def read(name: str, arguments: Sequence[object], keywords: Mapping[str, Any]) ->
     if len(known) == len(parameters):
         for keyword in keywords:
             if keyword not in known:
-                raise UnknownNameError(f"argument of {name}", keyword, known)
+                raise unknown_argument(f"argument of {name}", keyword, known)
     try:
         inspect.signature(function).bind(*arguments, **keywords)
     except TypeError as error:

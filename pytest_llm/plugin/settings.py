@@ -15,9 +15,11 @@ from pytest_llm.baselines import Mode
 from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
+from pytest_llm.models.store import is_path
 from pytest_llm.plugin.options import OPTIONS, ini_keys, value
 from pytest_llm.plugin.pytest_benchmark import is_disabled
 from pytest_llm.records import ALWAYS_FAILING, Commit, Verdict
+from pytest_llm.records.other_tools import kind_of_model
 from pytest_llm.records.units import SECONDS
 from pytest_llm.system.cache_dir import default_cache
 
@@ -166,9 +168,10 @@ def _folder(config: pytest.Config, name: str) -> Path:
 
 
 def _from_folder(config: pytest.Config, name: str) -> str:
-    if "/" not in name and os.sep not in name and not name.lower().endswith(".gguf"):
+    path = _folder(config, "llm_model") / Path(name).expanduser()
+    if not is_path(name) or (kind_of_model(name) and not path.exists()):
         return name
-    return str(_folder(config, "llm_model") / Path(name).expanduser())
+    return str(path)
 
 
 def _json(config: pytest.Config) -> Path | None:

@@ -382,6 +382,24 @@ class TestLists:
         ("llm_model('./nothing.gguf')", "*nothing.gguf: there is no such file"),
         ("llm_model(5)", "llm_model: 5 is neither a name, a path, nor a list of them"),
         ("llm_model(n_ctxx=512)", "unknown load option 'n_ctxx': did you mean n_ctx*"),
+        ("llm_model(use_mmap=True)", "unknown load option 'use_mmap': write load_mode='mmap', or *"),
+        (
+            "llm_model(temp=0.8)",
+            "unknown load option 'temp': sampling is an argument of gguf_model.generate*",
+        ),
+        (
+            "llm_workload(n_predict=8)",
+            "unknown argument of llm_workload 'n_predict': write *generate_tokens=*",
+        ),
+        (
+            "llm_model('https://example.org/tiny.gguf')",
+            "model 'https:*: *a URL is not downloaded: declare it *",
+        ),
+        (
+            "llm_model('org/tiny-GGUF')",
+            "model 'org/tiny-GGUF': *a repository of Hugging Face is not downloaded: *",
+        ),
+        ("llm_model('llama3.2:1b')", "model 'llama3.2:1b': *: *`ollama show --modelfile llama3.2:1b`*"),
         ("llm_model(n_ctx='big')", "llm_model: n_ctx='big' is not a whole number"),
         ("llm_model(n_ctx=True)", "llm_model: n_ctx=True is not a whole number"),
         ("llm_model(flash_attn='maybe')", "llm_model: flash_attn='maybe' is not one of auto, on, off"),

@@ -77,6 +77,15 @@ def test_a_relative_path_on_the_command_line_starts_from_the_working_folder(
     ("build", "reason"),
     [
         ("llama-cpp-pyhton", "unknown engine 'llama-cpp-pyhton': did you mean llama-cpp-python?"),
+        ("https://example.org/llama.zip", "it is a URL, and builds are not downloaded from one"),
+        (
+            "org/tiny-GGUF",
+            "it is a repository of Hugging Face, not a build: models are given with --llm-model",
+        ),
+        ("qwen:7b", "it is a model of Ollama, not a build: models are given with --llm-model"),
+        ("models/tiny.gguf", "it is a file of weights, not a build: models are given with --llm-model"),
+        ("b6097", "llama.cpp's numbers are tags of its repository: write git:b6097:CHECKOUT"),
+        (".", "it is a path, and its kind must stand before it"),
         ("llama-cpp-python@venv:nowhere", "there is no folder"),
         ("llama-cpp-python@venv:", "is not a place of llama-cpp-python"),
         ("llama-cpp-python@moon:crater", "'moon:crater' is not a place of llama-cpp-python"),

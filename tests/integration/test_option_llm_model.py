@@ -110,6 +110,20 @@ def test_an_unknown_name_is_one_line_with_the_nearest(project: Project) -> None:
     assert "unknown model 'smollm2-153m': did you mean smollm2-135m?" in line
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("https://example.org/tiny.gguf", "a URL is not downloaded"),
+        ("org/tiny-GGUF:Q4_0", "a repository of Hugging Face is not downloaded"),
+        ("llama3.2:1b", "a model of Ollama is not downloaded"),
+    ],
+)
+def test_a_name_of_another_tool_is_answered_as_such(project: Project, name: str, kind: str) -> None:
+    line = project.usage_error("--llm-bench", f"--llm-model={name}")
+
+    assert f"--llm-model: model {name!r}: there is no such file, and {kind}: " in line
+
+
 def test_a_path_without_a_file_is_one_line(project: Project) -> None:
     line = project.usage_error("--llm-bench", "--llm-model=./nothing.gguf")
 

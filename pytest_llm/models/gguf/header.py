@@ -87,7 +87,7 @@ def read_header(path: str | os.PathLike[str], *, needs_architecture: bool = True
         return _read(Cursor(file, status.st_size, path), needs_architecture=needs_architecture)
 
 
-def _read(cursor: Cursor, *, needs_architecture: bool) -> Header:
+def _read(cursor: Cursor, *, needs_architecture: bool = True) -> Header:
     version = _read_version(cursor)
     tensors_at = cursor.at
     tensor_count = cursor.u64("the number of tensors")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_llm.errors import UnknownNameError
+from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.models.sources.package import PackagedFile
-from pytest_llm.models.sources.web import WebFile
+from pytest_llm.models.sources.web import HUGGING_FACE_FILE, WebFile
+from pytest_llm.records.other_tools import HUGGING_FACE, kind_of_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +61,8 @@ def parse_source(text: str, root: Path) -> Source:
     """
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
     scheme = match[1].lower() if match else ""
+    if scheme not in SCHEMES and kind_of_model(text) == HUGGING_FACE:
+        raise UsageError(f"the source {text!r} is {HUGGING_FACE}: write {HUGGING_FACE_FILE}")
     if scheme not in SCHEMES:
         known = [name for name in SCHEMES if name]
         raise UnknownNameError("scheme", scheme, known, fix=f"or write ./{text} if it is a path")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from urllib.request import OpenerDirector
 
+HUGGING_FACE_FILE = "https://huggingface.co/OWNER/REPOSITORY/resolve/main/FILE.gguf"
+
 SILENCE_SECONDS = 60.0  # without a byte, until the connection counts as lost
 _CHUNK = 2**20
 
@@ -37,6 +39,8 @@ class WebFile:
             raise UsageError(f"the source {text!r} is not a URL of the form https://HOST/PATH/FILE")
         if parts.username is not None:
             raise UsageError(f"the source on {host} holds a user's name: write the URL without it")
+        if host.endswith("huggingface.co") and "/resolve/" not in parts.path:
+            raise UsageError(f"the source {_shown(text)} is a page, not a file: write {HUGGING_FACE_FILE}")
         filename = unquote(parts.path.rpartition("/")[2])
         # Names that start with a dot are reserved for the cache.
         if not filename.isprintable() or filename[:1] in ("", ".") or "/" in filename:

