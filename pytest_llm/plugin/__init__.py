@@ -5,18 +5,28 @@ This module and its imports load in every run of pytest; everything else loads w
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.plugin import markers, options
-from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench, llm_memory
-from pytest_llm.plugin.state import BENCHMARK, FINDING, PROBLEM, WORST, bench_of, existing_bench
+from pytest_llm.plugin import late, markers, options
+from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench, llm_load, llm_memory
+from pytest_llm.plugin.state import (
+    BENCHMARK,
+    FINDING,
+    MARKED,
+    PROBLEM,
+    WORST,
+    bench_of,
+    existing_bench,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextlib import AbstractContextManager
 
-__all__ = ["_llm_choice", "gguf_model", "llm_bench", "llm_memory"]
+__all__ = ["_llm_choice", "gguf_model", "llm_bench", "llm_load", "llm_memory"]
 
 # Letter, word and colour of passed tests with a notable verdict.
 _STATUS = {
@@ -58,22 +68,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         collect.parametrize(metafunc, bench_of(metafunc.config))
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> Generator[None, None, None]:
-    """Read what items declare before others select among them; put a subject's tests together after."""
-    ours = [item for item in items if markers.concern(item)]
-    if ours:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark benchmarks before others select among items."""
+    _mark_benchmarks(config, items)
+
+
+@pytest.hookimpl(specname="pytest_collection_modifyitems")
+def pytest_llm_others_have_added_markers(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what markers of conftest files have made benchmarks, before pytest's own selection by marker."""
+    _mark_benchmarks(config, items)
+
+
+def _mark_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
+    unmarked = [item for item in items if MARKED not in item.stash and markers.is_benchmark(item)]
+    if unmarked:
         from pytest_llm.plugin import collect
 
-        for item in ours:
-            collect.read_item(item, bench_of(config))
-    yield
-    if ours:
-        items[:] = collect.in_plan_order(items)
-    if options.value(config, "llm_bench_only"):
-        _keep_benchmarks(config, items)
+        for item in unmarked:
+            collect.mark(item, bench_of(config))
 
 
 def _keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -85,7 +98,16 @@ def _keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make the plan of what was selected."""
+    """Read what is asked, once no hook adds markers any more, and make the plan of what was selected."""
+    ours = [item for item in session.items if markers.concern(item)]
+    if ours:
+        from pytest_llm.plugin import collect
+
+        for item in ours:
+            collect.read_item(item, bench_of(session.config))
+        session.items[:] = collect.in_plan_order(session.items)
+    if options.value(session.config, "llm_bench_only"):
+        _keep_benchmarks(session.config, session.items)
     bench = existing_bench(session.config)
     if bench is not None:
         from pytest_llm.plugin import collect
@@ -111,6 +133,12 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
     return lines(bench.plan, estimate(bench.plan))
 
 
+@pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
+def pytest_llm_set_up_begins(item: pytest.Item) -> None:
+    """Note where markers are added from now on."""
+    late.trace(item)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail an item with a problem, skip benchmarks without --llm-bench, measure them otherwise."""
     if PROBLEM in item.stash:
@@ -122,7 +150,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("a benchmark: run it with --llm-bench")
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.plugin import pytest_benchmark
-    from pytest_llm.plugin.messages import message, properties
+    from pytest_llm.plugin.messages import message
     from pytest_llm.plugin.progress import progress_of
 
     try:
@@ -130,8 +158,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     except LLMBenchError as error:
         # `pytest.fail` would report two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None
-    item.stash[FINDING] = finding
-    item.user_properties += properties(finding)
+    late.note(item, finding)
     if pytest_benchmark.has_one(finding):
         pytest_benchmark.prepare(item)
     else:
@@ -150,22 +177,37 @@ def pytest_llm_fixtures_are_set_up(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a benchmark with a failing verdict after its own assertions passed."""
+    with _recorded(item) if FINDING in item.stash else nullcontext():
+        late.check_set_up(item)
+        yield
+        late.check_call(item)
     finding = item.stash.get(FINDING, None)
     if finding is None:
-        yield
         return
     from pytest_llm.checks import explain, failing
-    from pytest_llm.plugin import pytest_benchmark
 
     bench = bench_of(item.config)
-    if not finding.timed:  # wrong output: there is no run for the test
-        pytest.fail(explain(finding, bench.settings.failing), pytrace=False)
-    with pytest_benchmark.recorded(item, finding):
-        yield
     that_fail = bench.settings.failing
     if failing(finding, that_fail):
         text = explain(finding, that_fail, qualified=bench.findings.qualified_since is not None)
         pytest.fail(text, pytrace=False)
+
+
+def _recorded(item: pytest.Item) -> AbstractContextManager[None]:
+    from pytest_llm.checks import explain
+    from pytest_llm.plugin import pytest_benchmark
+
+    finding = item.stash[FINDING]
+    if not finding.timed:  # wrong output: there is no run for the test
+        pytest.fail(explain(finding, bench_of(item.config).settings.failing), pytrace=False)
+    return pytest_benchmark.recorded(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """Fail a test that got markers after it was judged."""
+    yield
+    late.check_tear_down(item)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,31 +10,18 @@ import pytest
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.plugin import markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, PROBLEM
+from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.plugin.session import Bench
     from pytest_llm.records import Workload
 
 # The fixture that carries the parameters; no test uses it by name.
 CHOICE = "_llm_choice"
-
-
-class _Parameter(str):
-    """A choice as a test's parameter: a string, so that plugins can write it to files."""
-
-    __slots__ = ("choice",)
-    choice: Choice
-
-    @classmethod
-    def of(cls, choice: Choice) -> _Parameter:
-        parameter = cls(choice.label)
-        parameter.choice = choice
-        return parameter
 
 
 def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
@@ -45,19 +32,29 @@ def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
         return  # reported when the item is read, so that the module's other tests run
     if len(found) > 1:
         metafunc.fixturenames.append(CHOICE)
-        parameters = [_Parameter.of(each) for each in found]
-        metafunc.parametrize(CHOICE, parameters, ids=parameters, indirect=True)
+        labels = [each.label for each in found]
+        metafunc.parametrize(CHOICE, labels, ids=labels, indirect=True)
+
+
+def mark(item: pytest.Item, bench: Bench) -> None:
+    """Mark an item as the benchmark that it is, for the selection by marker and for other plugins."""
+    item.stash[MARKED] = True
+    item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
+    pytest_benchmark.join(item, bench.settings.bench)
+    _opt_out_of_reruns(item)
 
 
 def read_item(item: pytest.Item, bench: Bench) -> None:
     """Stash the benchmark of an item, or what is wrong with it."""
     benchmark = markers.is_benchmark(item)
-    if benchmark:
-        item.add_marker(getattr(pytest.mark, markers.BENCHMARK_MARKER))
-        pytest_benchmark.join(item, bench.settings.bench)
-        _opt_out_of_reruns(item)
+    if benchmark and MARKED not in item.stash:
+        mark(item, bench)
+    item.stash[READ] = markers.of(item)
     try:
-        _read_item(item, bench)
+        if benchmark:
+            item.stash[BENCHMARK] = benchmark_of(item, bench)
+        else:
+            item.stash[FUNCTIONAL] = loaded_by(item, bench)
     except (ModelError, NoModelNamedError) as error:
         # A skipped benchmark needs no model, which may exist on another machine only.
         if bench.settings.bench or not benchmark:
@@ -74,42 +71,67 @@ def _opt_out_of_reruns(item: pytest.Item) -> None:
     item.add_marker(pytest.mark.flaky(reruns=0, condition=False), append=False)
 
 
-def _read_item(item: pytest.Item, bench: Bench) -> None:
+def loaded_by(item: pytest.Item, bench: Bench) -> Subject:
+    """Return what an item loads.
+
+    Raises:
+        LLMBenchError: Its markers make no sense.
+    """
+    choice = _choice_of(item, bench)
+    return subject_of(choice.model, choice.load_options, bench)
+
+
+def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
+    """Return what an item measures and checks.
+
+    Raises:
+        LLMBenchError: Its markers make no sense.
+    """
     declared = _declared(item)
     # The closest marker comes first; a reader expects the order of the source.
     limits = [each for each in reversed(declared.values()) if isinstance(each, Limit)]
     gates: tuple[Gate, ...] = declared.get("llm_no_regression", ())
     if not gates and bench.settings.compares:
         gates = markers.llm_no_regression()
-    choice = _choice_of(item, bench)
-    workload = read_workload(choice.workload)
-    bench.models.check(choice.model)
-    model = bench.models.normalize(choice.model)
-    options = read_load_options(
-        {**bench.models.default_load_options(choice.model), **choice.load_options},
-        bench.default_load_options,
-    )
-    if not markers.is_benchmark(item):
-        item.stash[FUNCTIONAL] = Subject(model, bench.candidate, options)
-        return
+    workload = read_workload(_choice_of(item, bench).workload)
+    loaded = loaded_by(item, bench)
     for metric in (*(limit.metric for limit in limits), *(gate.metric for gate in gates)):
         if metric.series == "inter_token" and workload.generate_tokens < 2:
             raise UsageError(
                 f"{metric.title} needs two tokens: raise generate_tokens in llm_workload to 2 or more"
             )
-    subject = Subject(model, bench.candidate, fitted(options, workload))
-    faster: markers.FasterMark | None = declared.get("llm_faster_than")
-    claims = (_claim(faster, subject, workload),) if faster else ()
-    item.stash[BENCHMARK] = Benchmark(
+    subject = replace(loaded, load_options=fitted(loaded.load_options, workload))
+    faster: tuple[markers.FasterMark, ...] = declared.get("llm_faster_than", ())
+    return Benchmark(
         item.nodeid,
         key_of(item),
         subject,
         workload,
         tuple(limits),
         gates,
-        claims,
+        tuple(_claim(each, subject, workload) for each in faster),
         declared.get("llm_output"),
     )
+
+
+def subject_of(
+    model: str, load_options: Mapping[str, object], bench: Bench, where: str = "llm_model"
+) -> Subject:
+    """Return a model with load options, on the candidate.
+
+    Args:
+        model: Name or path.
+        load_options: As declared.
+        bench: Of this run.
+        where: They were declared, for messages.
+
+    Raises:
+        LLMBenchError: There is no such model, or no such load option.
+    """
+    bench.models.check(model)
+    defaults = bench.models.default_load_options(model)
+    options = read_load_options({**defaults, **load_options}, bench.default_load_options, where)
+    return Subject(bench.models.normalize(model), bench.candidate, options)
 
 
 def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> Claim:
@@ -129,23 +151,27 @@ def check_baselines(items: Sequence[pytest.Item], bench: Bench) -> None:
             item.stash[PROBLEM] = str(error)
 
 
-def _declared(node: pytest.Item) -> dict[str, Any]:
-    """Return what each kind of marker declares; the closest marker of a kind wins whole.
+def _declared(item: pytest.Item) -> dict[str, Any]:
+    """Return what each kind of marker declares; the closest place wins whole, and its own markers add up.
 
     Limits differ by metric: two speeds of different phases are two demands, not one.
     """
     declared: dict[str, Any] = {}
-    for mark in node.iter_markers():
+    places: dict[str, object] = {}
+    for place, mark in item.iter_markers_with_node():
         if not mark.name.startswith("llm_") or mark.name == markers.BENCHMARK_MARKER:
             continue
         value = markers.read(mark.name, mark.args, mark.kwargs)
         kind = value.metric.name if isinstance(value, Limit) else mark.name
-        declared.setdefault(kind, value)
+        if kind not in declared:
+            declared[kind], places[kind] = value, place
+        elif places[kind] is place:
+            declared[kind] = markers.together(mark.name, declared[kind], value)
     return declared
 
 
-def _choices(node: pytest.Item, bench: Bench) -> list[Choice]:
-    declared = _declared(node)
+def _choices(item: pytest.Item, bench: Bench) -> list[Choice]:
+    declared = _declared(item)
     model = declared.get("llm_model") or markers.ModelMark((), {})
     names = model.models or bench.settings.models
     if not names:
@@ -156,14 +182,49 @@ def _choices(node: pytest.Item, bench: Bench) -> list[Choice]:
 
 
 def _choice_of(item: pytest.Item, bench: Bench) -> Choice:
-    callspec = getattr(item, "callspec", None)
-    if callspec is not None and CHOICE in callspec.params:
-        parameter: _Parameter = callspec.params[CHOICE]
-        return parameter.choice
     found = _choices(item, bench)
-    if len(found) > 1:
-        raise UsageError("lists make parameters only in markers of the test itself, not in pytest.param")
-    return found[0]
+    label = _label(item)
+    if label is None and len(found) == 1:
+        return found[0]
+    # Hooks may have added markers since the parameters were made, but the lists must be the same.
+    chosen = [each for each in found if each.label == label]
+    if not chosen:
+        raise UsageError(_why_no_choice(item))
+    return chosen[0]
+
+
+def _label(item: pytest.Item) -> str | None:
+    callspec = getattr(item, "callspec", None)
+    return None if callspec is None else callspec.params.get(CHOICE)
+
+
+def _why_no_choice(item: pytest.Item) -> str:
+    from unittest import TestCase
+
+    makes = "lists in markers and several --llm-model make parameters"
+    if _label(item) is not None:
+        return (
+            "a hook changed the lists that made the parameters of this test: write them on the test, its "
+            "class or its module"
+        )
+    if issubclass(getattr(item, "cls", None) or object, TestCase):
+        return (
+            f"{makes}, which methods of a unittest.TestCase cannot have: give one value, or move the test "
+            "out of the TestCase"
+        )
+    if not isinstance(item, pytest.Function):
+        return f"{makes}, which only test functions can have: give one value"
+    if READ not in item.stash:
+        return (
+            f"{makes} at collection, but this test asks for a model while it runs: name one with llm_model, "
+            "or take the fixture as an argument of the test"
+        )
+    if any(mark.name.startswith("llm_") for mark in getattr(getattr(item, "callspec", None), "marks", ())):
+        return "lists make parameters only in markers of the test itself, not in pytest.param"
+    return (
+        "lists make parameters only in markers that are written on the test, its class or its module: a hook "
+        "adds them too late"
+    )
 
 
 def key_of(item: pytest.Item) -> TestKey:

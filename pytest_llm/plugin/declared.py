@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin
 from pytest_llm.errors import ContextTooSmallError, UsageError
 from pytest_llm.records import LoadOptions, Workload
 from pytest_llm.records.other_tools import unknown_argument
+from pytest_llm.reports.table import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,9 +67,12 @@ def _choice(axes: Sequence[Sequence[_Value]], combination: Sequence[_Value]) -> 
 
 
 def _short(models: Sequence[str]) -> Sequence[str]:
-    """Return the names of files without folder and suffix, or the whole names where those clash."""
-    stems = [PurePath(model).stem if model.endswith(".gguf") else model for model in models]
-    return stems if len(set(stems)) == len(stems) else models
+    """Return the names of files without suffix, and without the folders that they can do without."""
+    paths = [PurePath(model.removesuffix(".gguf")).as_posix() for model in models]
+    endings = shortened(paths)
+    return [
+        endings[path] if model.endswith(".gguf") else model for model, path in zip(models, paths, strict=True)
+    ]
 
 
 def _listed(value: object) -> Sequence[object]:

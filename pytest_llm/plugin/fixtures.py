@@ -6,25 +6,30 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, bench_of
+from pytest_llm.plugin import late
+from pytest_llm.plugin.state import FINDING, bench_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_llm.machine.memory.fixture import MemoryWatch
-    from pytest_llm.plugin.declared import Choice
+    from pytest_llm.plugin.loaded import ModelLoader
     from pytest_llm.records import Run
     from pytest_llm.records.generation import GGUFModel
 
 
 @pytest.fixture
-def _llm_choice(request: pytest.FixtureRequest) -> Choice:
+def _llm_choice(request: pytest.FixtureRequest) -> str:
     """Which combination of the lists in its markers a test runs on."""
-    choice: Choice = request.param.choice
-    return choice
+    label: str = request.param
+    return label
 
 
 @pytest.fixture
 def llm_bench(request: pytest.FixtureRequest) -> Run:
     """The run record of this benchmark: every metric an attribute with a value, a unit and samples."""
+    if FINDING not in request.node.stash:
+        late.measure(request.node)
     run = request.node.stash[FINDING].run
     assert run is not None
     return run  # type: ignore[no-any-return]
@@ -45,10 +50,25 @@ def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
     from pytest_llm.plugin.messages import message
     from pytest_llm.plugin.progress import progress_of
 
-    stash = request.node.stash
-    subject = stash[FUNCTIONAL] if FUNCTIONAL in stash else stash[BENCHMARK].subject
     try:
+        subject = late.subject_of(request.node)
         return bench_of(request.config).loaded.get(subject, progress_of(request.config))
     except LLMBenchError as error:
         # `pytest.fail` would report two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None
+
+
+@pytest.fixture(scope="session")
+def llm_load(pytestconfig: pytest.Config) -> ModelLoader:
+    """Load a model for a module or the whole run: ``llm_load("NAME", n_ctx=2048)``, as often as you like."""
+    from pytest_llm.plugin.collect import subject_of
+    from pytest_llm.plugin.loaded import ModelLoader
+    from pytest_llm.plugin.progress import progress_of
+
+    bench = bench_of(pytestconfig)
+
+    def load(model: str, load_options: Mapping[str, object]) -> GGUFModel:
+        subject = subject_of(model, load_options, bench, "llm_load")
+        return bench.loaded.get(subject, progress_of(pytestconfig))
+
+    return ModelLoader(load, bench.settings.models)

@@ -34,13 +34,12 @@ _MOST = 5
 class CollectionRecord:
     """A plugin that records one collection.
 
-    Attributes:
-        deselected: Benchmarks that were collected and will not run.
+    Hooks may make an item a benchmark until the collection ends, so they are told apart after that.
     """
 
     def __init__(self, config: pytest.Config) -> None:
         """Begin with nothing collected."""
-        self.deselected: list[pytest.Item] = []
+        self._deselected: list[pytest.Item] = []
         self._config = config
         self._items: list[pytest.Item] = []
         self._skipped: set[str] = set()
@@ -59,17 +58,22 @@ class CollectionRecord:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Note what was collected, before anyone selects among it."""
-        self._items = [item for item in items if markers.is_benchmark(item)]
+        self._items = list(items)
         self._unfinished = ""
 
     def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
-        """Note which benchmarks will not run."""
-        self.deselected += [item for item in items if markers.is_benchmark(item)]
+        """Note which items will not run."""
+        self._deselected += items
+
+    @property
+    def whole(self) -> bool:
+        """If no benchmark was deselected."""
+        return not any(map(markers.is_benchmark, self._deselected))
 
     def collected(self) -> Collected:
         """Return what was collected so far."""
-        items = dict.fromkeys([*self._items, *self.deselected])
-        keys = {item: collect.key_of(item) for item in items}
+        items = dict.fromkeys([*self._items, *self._deselected])
+        keys = {item: collect.key_of(item) for item in items if markers.is_benchmark(item)}
         return Collected(
             tuple(keys.values()),
             tuple(OpenTest(key.module, key.name) for item, key in keys.items() if _is_open(item)),
@@ -86,7 +90,7 @@ def record_collection(config: pytest.Config) -> None:
 def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
     """Return a line if there are baselines of tests that no longer exist; none if this run cannot know."""
     record = config.pluginmanager.get_plugin(_NAME)
-    if not isinstance(record, CollectionRecord) or record.deselected:
+    if not isinstance(record, CollectionRecord) or not record.whole:
         return []
     collected = record.collected()
     if collected.partial or not collected.keys:

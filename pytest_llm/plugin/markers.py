@@ -180,7 +180,7 @@ def llm_faster_than(
     by: str | float,
     phase: Literal["generation", "prompt", "total"] = "generation",
     **load_options: object,
-) -> FasterMark:
+) -> tuple[FasterMark, ...]:
     """Fail unless this is faster, by this ratio, than the same model and build with these load options."""
     from pytest_llm.errors import UnknownNameError, UsageError
     from pytest_llm.records.units import RATIO
@@ -195,7 +195,7 @@ def llm_faster_than(
         raise UsageError(
             "llm_faster_than: than what? name a load option: llm_faster_than('10%', flash_attn='off')"
         )
-    return FasterMark(f"{phase}_tokens_per_second", ratio, load_options)
+    return (FasterMark(f"{phase}_tokens_per_second", ratio, load_options),)
 
 
 LIMITS: tuple[Callable[..., Limit], ...] = (
@@ -259,6 +259,39 @@ def read(name: str, arguments: Sequence[object], keywords: Mapping[str, Any]) ->
     except TypeError as error:
         raise UsageError(f"{name}: {error}; it is {name}{_signature(function)}") from None
     return function(*arguments, **keywords)
+
+
+def together(name: str, first: Any, second: Any) -> Any:
+    """Return what two markers of one name at one place declare: both demands, or the stricter of the two.
+
+    Raises:
+        UsageError: They contradict each other.
+    """
+    from pytest_llm.errors import UsageError
+
+    function = MARKERS[name]
+    if function in LIMITS:
+        return _stricter(first, second)
+    if function is llm_no_regression:
+        loosest_first = sorted((*first, *second), key=lambda gate: -gate.tolerance)
+        strictest = {gate.metric.name: gate for gate in loosest_first}
+        names = dict.fromkeys(gate.metric.name for gate in (*first, *second))
+        return tuple(strictest[each] for each in names)
+    if function is llm_faster_than and not {each.metric for each in first} & {each.metric for each in second}:
+        return (*first, *second)
+    if first != second:
+        raise UsageError(f"the test has two markers {name} that contradict each other: leave one of them out")
+    return first
+
+
+def _stricter(first: Limit, second: Limit) -> Limit:
+    choose = max if first.metric.better == "higher" else min
+    return choose(first, second, key=lambda limit: limit.bound)
+
+
+def of(item: pytest.Item) -> tuple[pytest.Mark, ...]:
+    """Return an item's markers that begin with ``llm_``, the closest first."""
+    return tuple(mark for mark in item.iter_markers() if mark.name.startswith("llm_"))
 
 
 def concern(item: pytest.Item) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.errors import UsageError
+from pytest_llm.plugin.state import FINDING
 from pytest_llm.records.serialization import encode
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def leave_namesake(item: pytest.Item) -> None:
 
 
 @contextmanager
-def recorded(item: pytest.Item, finding: Finding) -> Iterator[None]:
+def recorded(item: pytest.Item) -> Iterator[None]:
     """Make the record after the test's body, passed or failed; a test that skips itself gets none.
 
     Until then the test may set the record's group or extra information.
@@ -155,7 +156,7 @@ def recorded(item: pytest.Item, finding: Finding) -> Iterator[None]:
         return
     try:
         yield
-        _record(item, finding)
+        _record(item)
     except pytest.skip.Exception:
         raise
     except BenchmarkTakenError as error:
@@ -163,11 +164,12 @@ def recorded(item: pytest.Item, finding: Finding) -> Iterator[None]:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
     except BaseException:
         with suppress(BenchmarkTakenError):
-            _record(item, finding)
+            _record(item)
         raise
 
 
-def _record(item: pytest.Item, finding: Finding) -> None:
+def _record(item: pytest.Item) -> None:
+    finding = item.stash[FINDING]
     assert isinstance(item, pytest.Function)
     assert finding.run is not None
     benchmark: Any = item.funcargs[_FIXTURE]

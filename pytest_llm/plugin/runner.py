@@ -1,4 +1,4 @@
-"""What was measured and what was loaded: each campaign runs and each model loads once."""
+"""What was measured: each campaign runs once."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pytest_llm.checks.operators import ProfilingContext, Work
 from pytest_llm.errors import LLMBenchError, MachineBusyError
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import OutputRun, compare_outputs, measure
+from pytest_llm.measure.plan import make_plan
 from pytest_llm.records import Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.models import ModelStore
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import OperatorRun, OutputGate, PairedRun, Phase, Plan
-    from pytest_llm.records.generation import GGUFModel
+    from pytest_llm.records import Benchmark, OperatorRun, OutputGate, PairedRun, Phase, Plan
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
 
@@ -40,12 +40,13 @@ class _Cache(Generic[Made]):
     def get(
         self, key: Hashable, workload: Workload, run: Callable[[], Mapping[Workload, Made | LLMBenchError]]
     ) -> Made:
-        if key not in self._made:
+        made = self._made.get(key, {})
+        if not isinstance(made, LLMBenchError) and workload not in made:
             try:
-                self._made[key] = run()
+                made = {**made, **run()}
             except LLMBenchError as error:
-                self._made[key] = error
-        made = self._made[key]
+                made = error
+            self._made[key] = made
         outcome = made if isinstance(made, LLMBenchError) else made[workload]
         if isinstance(outcome, LLMBenchError):
             raise outcome
@@ -55,11 +56,14 @@ class _Cache(Generic[Made]):
 class Measuring:
     """What was measured so far. One campaign runs at a time, and none while another run measures."""
 
-    def __init__(self, settings: Settings, models: ModelStore, clock: Clock) -> None:
-        """Begin with nothing measured."""
+    def __init__(
+        self, settings: Settings, models: ModelStore, clock: Clock, make_room: Callable[[], None]
+    ) -> None:
+        """Begin with nothing measured; ``make_room`` is called before each campaign."""
         self._settings = settings
         self._models = models
         self._clock = clock
+        self._make_room = make_room
         self._provider = Provider(settings.cache, settings.timeout)
         self._lock = MeasuringLock(lock_path(os.environ))
         self._refused: MachineBusyError | None = None
@@ -89,7 +93,7 @@ class Measuring:
 
         def run() -> Mapping[Workload, Run | LLMBenchError]:
             side = self._side(subject, progress)
-            self._take_lock(progress)
+            self._take_machine(progress)
             context = measurement_context(progress, math.inf, self._clock)
             return measure(plan.campaign_of(subject), (side,), self._rule(plan), context)
 
@@ -106,11 +110,20 @@ class Measuring:
 
         def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
             sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
-            self._take_lock(progress)
+            self._take_machine(progress)
             context = measurement_context(progress, self._settings.time_limit, self._clock)
             return measure(plan.campaign_of(subject, reference), sides, self._rule(plan), context)
 
         return self._paired.get((subject, reference), workload, run)
+
+    def unplanned(self, benchmark: Benchmark, progress: Progress) -> Run:
+        """Return the run of a benchmark that no plan has, without a reference.
+
+        Raises:
+            LLMBenchError: It could not be measured.
+        """
+        plan = make_plan([benchmark], self._settings.effort)
+        return self.solo(plan, benchmark.subject, benchmark.workload, progress)
 
     def output(
         self,
@@ -134,7 +147,7 @@ class Measuring:
                 against = self._side(reference, progress, subject)
             else:
                 side, against = self._side(subject, progress), reference
-            self._take_lock(progress)
+            self._take_machine(progress)
             on_progress = partial(progress.untimed, subject)
             copies = self._settings.cache / "f32"
             return {shape: compare_outputs(side, against, gate, shape, copies, on_progress)}
@@ -187,7 +200,8 @@ class Measuring:
     def _rule(self, plan: Plan) -> Rule:
         return rule_for(self._settings.effort, plan.family)
 
-    def _take_lock(self, progress: Progress) -> None:
+    def _take_machine(self, progress: Progress) -> None:
+        self._make_room()
         if self._refused is not None:
             raise self._refused
         try:
@@ -195,40 +209,3 @@ class Measuring:
         except MachineBusyError as error:
             self._refused = error  # wait only once
             raise
-
-
-class LoadedModels:
-    """The models of the fixture ``gguf_model``, each loaded once."""
-
-    def __init__(self, models: ModelStore, measuring: Measuring) -> None:
-        """Begin with nothing loaded."""
-        self._models = models
-        self._measuring = measuring
-        self._loaded: dict[Subject, GGUFModel] = {}
-
-    def get(self, subject: Subject, progress: Progress) -> GGUFModel:
-        """Return a loaded subject; one whose process died is loaded again.
-
-        Raises:
-            LLMBenchError: It cannot be loaded.
-        """
-        earlier = self._loaded.get(subject)
-        if earlier is not None and earlier.alive:
-            return earlier
-        if earlier is not None:
-            earlier.close()
-        model = self._models.resolve(subject.model)
-        loaded = self._measuring.engine(subject, progress).start_generation(subject, model)
-        try:
-            loaded.load()
-        except BaseException:
-            loaded.close()
-            raise
-        self._loaded[subject] = loaded
-        return loaded
-
-    def close(self) -> None:
-        """End every process that is still there."""
-        while self._loaded:
-            _, loaded = self._loaded.popitem()
-            loaded.close()

@@ -18,7 +18,8 @@ from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.plugin.findings import Findings
-from pytest_llm.plugin.runner import LoadedModels, Measuring
+from pytest_llm.plugin.loaded import LoadedModels
+from pytest_llm.plugin.runner import Measuring
 from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, StoredSnapshot, Verdict
 from pytest_llm.stats.sequential import rule_for
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, OperatorRun, Subject
-    from pytest_llm.records.protocols import Clock, Progress
+    from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
 
 
@@ -60,8 +61,8 @@ class Bench:
         self.selected = 0  # benchmarks, skipped ones included
         self.baselines = BaselineStore(settings.baselines, fingerprint.fingerprint(), fingerprint.parts())
         self.findings = Findings(settings, self.baselines)
-        self._measuring = Measuring(settings, self.models, clock)
-        self.loaded = LoadedModels(self.models, self._measuring)
+        self.loaded = LoadedModels(self.models, self._engine)
+        self._measuring = Measuring(settings, self.models, clock, self.loaded.release)
 
     @cached_property
     def default_load_options(self) -> LoadOptions:
@@ -163,6 +164,13 @@ class Bench:
         run = self._measuring.unmeasured(benchmark.subject, benchmark.workload, progress)
         return stored_snapshot(self._stored(), benchmark.key, run)
 
+    def run_solo(self, benchmark: Benchmark, progress: Progress) -> Run:
+        """Return the run of a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
+        return self._measuring.unplanned(benchmark, progress)
+
+    def _engine(self, subject: Subject, progress: Progress) -> Engine:
+        return self._measuring.engine(subject, progress)
+
     def check_baselines(self, benchmark: Benchmark) -> None:
         """Read the baselines that a benchmark is compared with or added to.
 
@@ -181,5 +189,5 @@ class Bench:
 
     def close(self) -> None:
         """End every process that is still there."""
-        self.loaded.close()
+        self.loaded.release()
         self._measuring.close()

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 _BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 
-# A benchmark to run; a subject to load for `gguf_model`; what is wrong with the item; what was found.
+# Whether it has our marker; its markers when they were read; a benchmark to run; a subject to load for
+# `gguf_model`; what is wrong with the item; what was found.
+MARKED: pytest.StashKey[bool] = pytest.StashKey()
+READ: pytest.StashKey[tuple[pytest.Mark, ...]] = pytest.StashKey()
 BENCHMARK: pytest.StashKey[Benchmark] = pytest.StashKey()
 FUNCTIONAL: pytest.StashKey[Subject] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()

@@ -240,6 +240,12 @@ class GGUFModel(ABC):
     def close(self) -> None:
         """End the process; the plugin does this when pytest ends."""
 
+    def __enter__(self) -> GGUFModel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def _first_stop(text: str, stops: Sequence[str]) -> int | None:
     found = [text.index(stop) for stop in stops if stop in text]

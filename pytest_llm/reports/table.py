@@ -1,11 +1,11 @@
-"""Rows of texts as lines."""
+"""Rows of texts as lines, and names that are short enough for them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -18,3 +18,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def shortened(paths: Sequence[str]) -> dict[str, str]:
+    """Return the last parts of each path: as few as tell it from the others."""
+    parts = {path: path.split("/") for path in paths}
+    return {path: _ending(own, parts.values()) for path, own in parts.items()}
+
+
+def _ending(own: Sequence[str], parts: Collection[Sequence[str]]) -> str:
+    endings = (own[-count:] for count in range(1, len(own)))
+    unique = (each for each in endings if sum(other[-len(each) :] == each for other in parts) == 1)
+    return "/".join(next(unique, own))

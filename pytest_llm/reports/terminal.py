@@ -8,7 +8,7 @@ from pytest_llm.checks import NOT_QUALIFIED
 from pytest_llm.checks.format import counted
 from pytest_llm.records import Verdict, metrics
 from pytest_llm.records.units import BYTES
-from pytest_llm.reports.table import aligned
+from pytest_llm.reports.table import aligned, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,11 +43,13 @@ def summary(results: Results) -> list[str]:
     """Return the lines of the summary: the candidate, the machine, one row a test, what was not covered."""
     tests = [test for test in results.tests if test.metrics or test.output]
     names = [name for name in _COLUMNS if name not in _IF_MEASURED or _has(tests, name)]
-    rows = [["", *(_COLUMNS[name] for name in names), ""], *(_row(test, names) for test in tests)]
+    titles = _titles(tests)
+    heads = ["", *(_COLUMNS[name] for name in names), ""]
+    rows = [heads, *([titles[test.nodeid], *_cells(test, names), _verdict(test)] for test in tests)]
     return [
         *_heading(results),
         *(aligned(rows) if tests else []),
-        *(f"{_short(test)}: {note}" for test in tests for note in test.notes),
+        *(f"{titles[test.nodeid]}: {note}" for test in tests for note in test.notes),
         *dict.fromkeys(line for test in tests for line in _footprint(test)),
         *(f"not covered: {each.nodeid}: {each.reason}" for each in results.not_covered),
     ]
@@ -76,12 +78,15 @@ def _has(tests: Sequence[TestEntry], name: str) -> bool:
     return any(name in test.metrics for test in tests)
 
 
-def _row(test: TestEntry, names: Sequence[str]) -> list[str]:
-    return [_short(test), *(_cell(test, name) for name in names), _verdict(test)]
+def _titles(tests: Sequence[TestEntry]) -> dict[str, str]:
+    """Return node ids whose files lack the folders that all rows can do without; parameters stay whole."""
+    files = shortened([test.nodeid.partition("::")[0] for test in tests])
+    parts = {test.nodeid: test.nodeid.partition("::") for test in tests}
+    return {nodeid: f"{files[file]}{colons}{name}" for nodeid, (file, colons, name) in parts.items()}
 
 
-def _short(test: TestEntry) -> str:
-    return test.nodeid.rpartition("/")[2]
+def _cells(test: TestEntry, names: Sequence[str]) -> list[str]:
+    return [_cell(test, name) for name in names]
 
 
 def _cell(test: TestEntry, name: str) -> str:

@@ -193,3 +193,22 @@ def _as_seen(text: str) -> str:
             seen = part + seen[len(part) :]
         lines.append(seen.rstrip())
     return "\n".join(lines)
+
+
+def test_rows_of_files_with_one_name_have_as_many_folders_as_tell_them_apart(project: Project) -> None:
+    (project.path / "test_it.py").unlink()
+    for folder in ("api/fast", "api/slow", "api/slow/deep"):
+        project.write("def test_chat(llm_bench): pass", f"{folder}/test_it.py")
+    project.write(
+        "@pytest.mark.parametrize('path', ['a/b'])\ndef test_path(llm_bench, path): pass", "api/test_x.py"
+    )
+
+    lines = project.measure("--import-mode=importlib").outlines
+
+    start = next(index for index, line in enumerate(lines) if "prompt tok/s" in line)
+    assert sorted(line.split("  ")[0] for line in lines[start + 1 : start + 5]) == [
+        "deep/test_it.py::test_chat",
+        "fast/test_it.py::test_chat",
+        "slow/test_it.py::test_chat",
+        "test_x.py::test_path[a/b]",
+    ]

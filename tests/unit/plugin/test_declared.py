@@ -126,5 +126,7 @@ def test_a_workload_either_fits_or_is_told_a_context_that_does(
     assert needed * (workload.parallel if kv_unified else 1) <= room
 
 
-def test_files_of_one_name_in_two_folders_are_labelled_by_their_paths() -> None:
-    assert labels(["a/m.gguf", "b/m.gguf"], {}, {}) == ["a/m.gguf", "b/m.gguf"]
+def test_files_of_one_name_are_labelled_by_as_many_folders_as_tell_them_apart() -> None:
+    assert labels(["a/m.gguf", "b/m.gguf"], {}, {}) == ["a/m", "b/m"]
+    assert labels(["/home/a/q4/m.gguf", "/home/a/q8/m.gguf", "/o.gguf"], {}, {}) == ["q4/m", "q8/m", "o"]
+    assert labels(["m", "a/m.gguf"], {}, {}) == ["m", "a/m"]
