@@ -216,6 +216,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note the outcome of each benchmark; add the engine's last lines to failures that it caused."""
     report = yield
+    hint = late.scope_hint(call.excinfo.value) if call.excinfo is not None else ""
+    if hint:
+        report.longrepr = f"{report.longreprtext}\n{hint}"
     bench = existing_bench(item.config)
     if bench is None:
         return report

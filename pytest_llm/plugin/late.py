@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 _PYTEST = str(Path(pytest.__file__).parent.parent / "_pytest")
 _PLACE = "add it in pytest_collection_modifyitems, or write it on the test, its class or its module"
+# What to do instead if a fixture of a wider scope takes one of ours.
+_WIDER = {
+    "gguf_model": (
+        "gguf_model belongs to one test, whose markers name it; for a module or a whole run, take llm_load: "
+        "def bot(llm_load): return llm_load('smollm2-135m', n_ctx=2048)"
+    ),
+    "llm_bench": "llm_bench is the run record of one test: take it in the test, or in a fixture of its scope",
+}
 
 
 class _TracedMarkers(list[pytest.Mark]):
@@ -173,3 +181,11 @@ def _failed(error: LLMBenchError) -> BaseException:
 
     # `pytest.fail` would report two exceptions.
     return pytest.fail.Exception(message(error), pytrace=False)
+
+
+def scope_hint(error: BaseException) -> str:
+    """Return what to do if a fixture of a wider scope took one of ours, "" if it was anything else."""
+    text = str(error)
+    if not isinstance(error, pytest.fail.Exception) or not text.startswith("ScopeMismatch"):
+        return ""
+    return next((hint for name, hint in _WIDER.items() if f" fixture {name} " in text), "")
