@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def full_name(key: TestKey) -> str:
-    """Return the name of a test in any file: ``module::name[parameters]``."""
+    """Return the name of a test in its home, as pytest prints it there: ``module::name[parameters]``."""
     return f"{key.module}::{name_of(key)}"
 
 

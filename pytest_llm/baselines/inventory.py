@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,5 +44,5 @@ class Collected:
             for key in stored
             if key not in keys
             and OpenTest(key.module, key.name) not in open_tests
-            and skipped.isdisjoint(key.module.split("."))
+            and skipped.isdisjoint(re.split(r"[/.]", key.module))
         ]

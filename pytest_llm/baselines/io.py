@@ -40,19 +40,22 @@ def read(path: Path, bound: int) -> bytes | None:
 
 
 @contextlib.contextmanager
-def changing(path: Path) -> Iterator[None]:
-    """Make the file's folder, and keep every other process that changes a file in it waiting.
+def changing(folder: Path, path: Path) -> Iterator[None]:
+    """Make the folder, and keep every other process that changes a file in it or below waiting.
 
-    What writers that were killed left behind in the folder is removed: whoever holds the lock is the only
-    writer that lives.
+    What writers that were killed left beside the file is removed: whoever holds the lock is the only writer
+    that lives.
+
+    Args:
+        folder: Where the lock is.
+        path: The file to change, in the folder or below.
 
     Raises:
         BaselineError: The folder cannot be made or locked, or the body could not read or write.
     """
-    folder = path.parent
     try:
         with folder_lock(folder, _LOCK_SECONDS):
-            for stale in folder.glob(f"{UNFINISHED}*"):
+            for stale in path.parent.glob(f"{UNFINISHED}*"):
                 stale.unlink(missing_ok=True)
             yield
     except LockBusyError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from pytest_llm.baselines import file_format
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 Recorded = TypeVar("Recorded")
 
-# Dotted words, each a Python name or what pytest makes of a file's: safe as the name of a file.
-_MODULE = re.compile(r"[\w-]+(\.[\w-]+)*")
-_LONGEST_MODULE = 200
+_SUFFIX = ".json"
+_LONGEST_MODULE, _LONGEST_NAME = 1000, 200
 
 
 class Merge(Protocol[Recorded]):
@@ -72,15 +71,16 @@ class ModuleFiles(Generic[Recorded]):
         Raises:
             BaselineError: The module's name cannot be a file's.
         """
-        if not _MODULE.fullmatch(module) or len(module.encode()) > _LONGEST_MODULE:
+        if not _can_be_file(module):
             raise BaselineError(
                 f"the test module {module!r} cannot have baselines: its name cannot be a file's"
             )
-        return self.folder / f"{module}.json"
+        return self.folder / f"{module}{_SUFFIX}"
 
     def modules(self) -> list[str]:
         """Return the modules that have a file, sorted."""
-        return sorted(path.stem for path in self.folder.glob("*.json")) if self.folder.is_dir() else []
+        found = (path.relative_to(self.folder).as_posix() for path in self.folder.rglob(f"*{_SUFFIX}"))
+        return sorted(each.removesuffix(_SUFFIX) for each in found)
 
     def load(self, module: str) -> Any:
         """Return the record of a module's file; None if there is no file.
@@ -96,7 +96,7 @@ class ModuleFiles(Generic[Recorded]):
         if found.module != module:
             raise BaselineError(
                 f"{path} holds the baselines of the module {found.module!r}: "
-                f"name it {found.module}.json, or restore it from version control"
+                f"name it {found.module}{_SUFFIX}, or restore it from version control"
             )
         return found
 
@@ -156,17 +156,33 @@ class ModuleFiles(Generic[Recorded]):
         path = self.path(module)
         if not tests:
             atomic_file.remove(path)
+            self._remove_empty(path.parent)
             return
         content: dict[str, Any] = {} if self._machine is None else {"machine": self._machine}
         named = {name_of(key): test for key, test in tests.items()}
         file = self._document.kind(schema_version=VERSION, digest="", module=module, tests=named, **content)
-        atomic_file.replace(path, file_format.compose(file, self._document, path))
+        data = file_format.compose(file, self._document, path)
+        self._make(path.parent)
+        atomic_file.replace(path, data)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder below this one, on the disk before this returns."""
+        if not folder.is_dir():
+            self._make(folder.parent)
+            folder.mkdir()
+            atomic_file.sync(folder.parent)
+
+    def _remove_empty(self, folder: Path) -> None:
+        with suppress(OSError):  # of a folder that holds something
+            while folder != self.folder:
+                folder.rmdir()
+                folder = folder.parent
 
     def _update(self, module: str, entries: list[tuple[TestKey, Recorded]], mode: Mode) -> Updated:
         written: list[tuple[TestKey, str]] = []
         refused: list[Refusal] = []
         replaced: set[TestKey] = set()
-        with changing(self.path(module)):
+        with changing(self.folder, self.path(module)):
             tests = self._read(module) or {}
             for key, new in entries:
                 if not key.name or "[" in key.name:
@@ -183,12 +199,27 @@ class ModuleFiles(Generic[Recorded]):
         return Updated(tuple(written), tuple(refused))
 
     def _prune(self, module: str, known: set[TestKey]) -> list[TestKey]:
-        with changing(self.path(module)):
+        with changing(self.folder, self.path(module)):
             tests = self._read(module) or {}
             removed = [key for key in tests if key not in known]
             if removed:
                 self._write(module, {key: test for key, test in tests.items() if key in known})
         return removed
+
+
+def _can_be_file(module: str) -> bool:
+    """Return if a module names a file that stays below its folder, on every system; results files name it."""
+    return (
+        len(module.encode()) <= _LONGEST_MODULE
+        and module.isprintable()
+        and set(module).isdisjoint('\\:*?"<>|')
+        and all(_can_be_name(each) for each in module.split("/"))
+    )
+
+
+def _can_be_name(part: str) -> bool:
+    ours = part == ".lock" or part.startswith(atomic_file.UNFINISHED)
+    return part == part.strip(" ").rstrip(".") != "" and len(part.encode()) <= _LONGEST_NAME and not ours
 
 
 def name_of(key: TestKey) -> str:

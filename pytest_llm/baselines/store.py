@@ -30,6 +30,9 @@ class BaselineStore:
     for the same ones. The build of llama.cpp is not among them: it is what is judged.
 
     Several processes may use a folder at once. What :meth:`update` has returned is on the disk.
+
+    Attributes:
+        folder: The folder of baselines; need not exist.
     """
 
     def __init__(self, folder: Path, fingerprint: str, machine_parts: Mapping[str, JSON]) -> None:
@@ -45,7 +48,7 @@ class BaselineStore:
         """
         if not _FINGERPRINT.fullmatch(fingerprint):
             raise BaselineError(f"the fingerprint {fingerprint!r} cannot be a folder's name")
-        self._folder = folder
+        self.folder = folder
         self._fingerprint = fingerprint
         self._runs = machine_files(folder, fingerprint, dict(machine_parts))
         self._invariants = portable_files(folder)
@@ -176,7 +179,7 @@ class BaselineStore:
         return sorted_keys({*self._runs.prune(known), *self._invariants.prune(known)})
 
     def _no_file(self, module: str) -> str:
-        machines = self._folder / "machines"
+        machines = self.folder / "machines"
         others = sorted(each.name for each in machines.glob("*") if (each / f"{module}.json").is_file())
         there = f"there are some of {', '.join(others)}" if others else "nor of any other"
         return f"no baselines of {module} on this machine ({self._fingerprint}) in {machines}; {there}"
@@ -184,7 +187,8 @@ class BaselineStore:
 
 def fingerprints(folder: Path) -> list[str]:
     """Return the machines that have baselines in a folder, sorted."""
-    return sorted({path.parent.name for path in folder.glob("machines/*/*.json")})
+    machines = folder / "machines"
+    return sorted({path.relative_to(machines).parts[0] for path in machines.glob("*/**/*.json")})
 
 
 def machine_files(

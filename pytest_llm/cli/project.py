@@ -17,18 +17,12 @@ if TYPE_CHECKING:
 
 def home(start: Path) -> Path:
     """Return pytest's root: the folder of its ini file, or of ``setup.py``, or the start."""
-    ini = ini_file.find(start)
-    if ini is not None:
-        return ini.parent
-    return next((each for each in (start, *start.parents) if (each / "setup.py").is_file()), start)
+    return ini_file.home(start) or start
 
 
 def baselines(given: str | None, start: Path) -> Path:
     """Return ``--baselines``, ``llm_baselines``, or ``baselines`` in the root: absolute, may be absent."""
-    if given:
-        folder = start / Path(given).expanduser()
-    else:
-        folder = _ini_folder("llm_baselines", start) or home(start) / "baselines"
+    folder = start / Path(given).expanduser() if given else ini_file.baselines(home(start))
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--baselines: {folder} is not a folder; name another")
     return folder
@@ -38,7 +32,8 @@ def cache(given: str | None, start: Path) -> Path:
     """Return ``--cache``, ``llm_cache``, or the default cache: absolute, may be absent."""
     if given:
         return start / Path(given).expanduser()
-    return _ini_folder("llm_cache", start) or default_cache(os.environ)
+    written = ini_file.text("llm_cache", start)
+    return home(start) / Path(written).expanduser() if written else default_cache(os.environ)
 
 
 def build(text: str, start: Path) -> BuildReference:
@@ -47,15 +42,4 @@ def build(text: str, start: Path) -> BuildReference:
 
 
 def build_settings(start: Path) -> tuple[str, ...]:
-    return read_settings(_ini_text("llm_build_settings", start), "llm_build_settings")
-
-
-def _ini_folder(key: str, start: Path) -> Path | None:
-    written = _ini_text(key, start)
-    return home(start) / Path(written).expanduser() if written else None
-
-
-def _ini_text(key: str, start: Path) -> str:
-    ini = ini_file.find(start)
-    written = (ini_file.read_section(ini) or {}).get(key) if ini is not None else None
-    return written if isinstance(written, str) else ""
+    return read_settings(ini_file.text("llm_build_settings", start), "llm_build_settings")

@@ -50,6 +50,15 @@ class ModelStore:
         self._hashes = Hashes(self._cache / "verified")
         self._resolved: dict[str, Model] = {}
 
+    def has(self, name: str) -> bool:
+        """Return if a name is that of an entry."""
+        return name in self._entries
+
+    def is_same(self, other: ModelStore, name: str) -> bool:
+        """Return if an entry of this name has the same SHA-256 in another store."""
+        sha256 = self._entries[name].sha256
+        return sha256 is not None and sha256 == other._entries[name].sha256
+
     def check(self, name: str) -> None:
         """Check a name or path without fetching anything; raise UsageError or ModelMissingError."""
         if is_path(name):
@@ -134,7 +143,8 @@ class ModelStore:
     def _entry(self, name: str) -> Entry:
         if name not in self._entries:
             _refuse_elsewhere(name)
-            fix = "or give the path of a .gguf file"
+            table = f"[tool.pytest_llm.models] of {self._root / 'pyproject.toml'}"
+            fix = f"add it to {table}, or give the path of a .gguf file"
             raise UnknownNameError("model", name, self._entries, fix=fix)
         return self._entries[name]
 

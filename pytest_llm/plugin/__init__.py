@@ -53,6 +53,16 @@ def pytest_configure(config: pytest.Config) -> None:
         record_collection(config)
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Name the homes of what the command line names."""
+    bench = existing_bench(config)
+    if bench is None or not bench.settings.bench:
+        return []
+    from pytest_llm.plugin.homes import line
+
+    return [line(home) for home in bench.homes.named()]
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End every worker."""
     bench = existing_bench(config)
@@ -70,8 +80,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark benchmarks before others select among items."""
+    """Mark benchmarks before others select among items, and refuse two with one key."""
     _mark_benchmarks(config, items)
+    benchmarks = [item for item in items if MARKED in item.stash]
+    if benchmarks:
+        from pytest_llm.plugin import collect
+
+        collect.check_keys(benchmarks, bench_of(config))
 
 
 @pytest.hookimpl(specname="pytest_collection_modifyitems")
@@ -105,6 +120,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
         for item in ours:
             collect.read_item(item, bench_of(session.config))
+        benchmarks = [item for item in ours if MARKED in item.stash]
+        collect.check_keys(benchmarks, bench_of(session.config))
         session.items[:] = collect.in_plan_order(session.items)
     if options.value(session.config, "llm_bench_only"):
         _keep_benchmarks(session.config, session.items)
@@ -119,18 +136,22 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         wanted = [
             item for item in selected if item.get_closest_marker("skip") is None and PROBLEM not in item.stash
         ]
-        bench.make_plan([item.stash[BENCHMARK] for item in wanted])
+        asked = {each.nodeid: each for each in (item.stash[BENCHMARK] for item in wanted)}
+        bench.make_plan(list(asked.values()))
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Show the plan if nothing will run."""
+    """Name the homes that the header has not named; show the plan if nothing will run."""
     bench = existing_bench(config)
-    if bench is None or not bench.settings.bench or not config.option.collectonly:
+    if bench is None or not bench.settings.bench:
         return []
     from pytest_llm.measure.plan import estimate
+    from pytest_llm.plugin.homes import line
     from pytest_llm.reports.plan import lines
 
-    return lines(bench.plan, estimate(bench.plan))
+    homes = {each.home: bench.homes.called(each.home) for each in bench.plan.benchmarks}
+    further = [line(home) for home in homes.values() if home not in bench.homes.named()]
+    return further + (lines(bench.plan, estimate(bench.plan)) if config.option.collectonly else [])
 
 
 @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
@@ -230,9 +251,10 @@ def pytest_runtest_makereport(
             report.sections.append(("llama.cpp's last lines", log))
     if BENCHMARK in item.stash:
         if report.when == "call":
-            bench.findings.note_outcome(item.nodeid, report.outcome)
+            bench.findings.note_outcome(item.stash[BENCHMARK].nodeid, report.outcome)
         elif not report.passed:
-            bench.findings.note_outcome(item.nodeid, "error" if report.failed else "skipped")
+            outcome = "error" if report.failed else "skipped"
+            bench.findings.note_outcome(item.stash[BENCHMARK].nodeid, outcome)
     return report
 
 
@@ -293,7 +315,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line)
     from pytest_llm.plugin.inventory import unknown_baselines
 
-    for line in unknown_baselines(terminalreporter.config, bench.baselines):
+    for line in unknown_baselines(terminalreporter.config, bench.homes.root.baselines):
         terminalreporter.write_line(line)
     for line in bench.findings.unwritten:
         terminalreporter.write_line(line, red=True)

@@ -69,7 +69,7 @@ def _planned(bench: Bench, benchmark: Benchmark) -> Planned:
     return Planned(
         nodeid=benchmark.nodeid,
         model=benchmark.subject.model,
-        model_sha256=bench.models.resolve(benchmark.subject.model).sha256,
+        model_sha256=bench.homes.models.resolve(benchmark.subject.model).sha256,
         load_options=benchmark.subject.load_options,
         workload=benchmark.workload,
         gates=benchmark.gates,

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.baselines import full_name
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.plugin import markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
+from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import METRICS
@@ -17,11 +19,9 @@ from pytest_llm.records.metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_llm.plugin.homes import Home
     from pytest_llm.plugin.session import Bench
     from pytest_llm.records import Workload
-
-# The fixture that carries the parameters; no test uses it by name.
-CHOICE = "_llm_choice"
 
 
 def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
@@ -78,7 +78,7 @@ def loaded_by(item: pytest.Item, bench: Bench) -> Subject:
         LLMBenchError: Its markers make no sense.
     """
     choice = _choice_of(item, bench)
-    return subject_of(choice.model, choice.load_options, bench)
+    return subject_of(choice.model, choice.load_options, bench.homes.of(item.path), bench)
 
 
 def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
@@ -104,34 +104,36 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     faster: tuple[markers.FasterMark, ...] = declared.get("llm_faster_than", ())
     return Benchmark(
         item.nodeid,
-        key_of(item),
+        key_of(item, bench.homes),
         subject,
         workload,
         tuple(limits),
         gates,
         tuple(_claim(each, subject, workload) for each in faster),
         declared.get("llm_output"),
+        bench.homes.of(item.path).name,
     )
 
 
 def subject_of(
-    model: str, load_options: Mapping[str, object], bench: Bench, where: str = "llm_model"
+    model: str, load_options: Mapping[str, object], home: Home, bench: Bench, where: str = "llm_model"
 ) -> Subject:
     """Return a model with load options, on the candidate.
 
     Args:
         model: Name or path.
         load_options: As declared.
+        home: Whose table of models names it.
         bench: Of this run.
         where: They were declared, for messages.
 
     Raises:
         LLMBenchError: There is no such model, or no such load option.
     """
-    bench.models.check(model)
-    defaults = bench.models.default_load_options(model)
+    home.check_model(model)
+    defaults = home.default_load_options(model)
     options = read_load_options({**defaults, **load_options}, bench.default_load_options, where)
-    return Subject(bench.models.normalize(model), bench.candidate, options)
+    return Subject(home.normalize_model(model), bench.candidate, options)
 
 
 def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> Claim:
@@ -140,6 +142,36 @@ def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> 
         names = ", ".join(f"{name}={value!r}" for name, value in faster.load_options.items())
         raise UsageError(f"llm_faster_than: the test itself is loaded with {names}")
     return Claim(METRICS[faster.metric], faster.by, replace(subject, load_options=fitted(options, workload)))
+
+
+def check_keys(items: Sequence[pytest.Item], bench: Bench) -> None:
+    """Stash what is wrong with benchmarks that have one key; repeats of a test share one benchmark."""
+    first: dict[object, pytest.Item] = {}
+    for item in items:
+        try:
+            key, home = key_of(item, bench.homes), bench.homes.of(item.path)
+        except LLMBenchError:
+            continue  # reported when the item is read
+        other = first.setdefault((home.baselines.folder, key), item)
+        if other is item:
+            continue
+        if are_repeats(other, item) and _asks_the_same(other, item):
+            if BENCHMARK in other.stash:
+                item.stash[BENCHMARK] = other.stash[BENCHMARK]
+        else:
+            for each in (other, item):
+                each.stash.setdefault(PROBLEM, _clash(other, item, key))
+
+
+def _asks_the_same(one: pytest.Item, other: pytest.Item) -> bool:
+    mine, theirs = one.stash.get(BENCHMARK, None), other.stash.get(BENCHMARK, None)
+    return mine is None or theirs is None or replace(mine, nodeid=theirs.nodeid) == theirs
+
+
+def _clash(one: pytest.Item, other: pytest.Item, key: TestKey) -> str:
+    alike = one.nodeid == other.nodeid  # if a plugin has named the items
+    names = " and ".join(f"{each.nodeid} ({each.name})" if alike else each.nodeid for each in (one, other))
+    return f"{names} would have the same baselines, those of {full_name(key)}: rename one of them"
 
 
 def check_baselines(items: Sequence[pytest.Item], bench: Bench) -> None:
@@ -224,17 +256,6 @@ def _why_no_choice(item: pytest.Item) -> str:
     return (
         "lists make parameters only in markers that are written on the test, its class or its module: a hook "
         "adds them too late"
-    )
-
-
-def key_of(item: pytest.Item) -> TestKey:
-    """Return what identifies a test wherever pytest was started."""
-    function = getattr(item, "function", None)
-    callspec = getattr(item, "callspec", None)
-    return TestKey(
-        module=getattr(function, "__module__", item.path.stem),
-        name=getattr(function, "__qualname__", item.name),
-        parameters=callspec.id if callspec is not None else "",
     )
 
 

@@ -13,15 +13,17 @@ from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.reports import results_file
 from pytest_llm.reports.document import Machine
 from pytest_llm.reports.results import results_of
-from pytest_llm.reports.update_baselines import update
+from pytest_llm.reports.update_baselines import by_home, update
 
 if TYPE_CHECKING:
-    from pytest_llm.baselines import BaselineStore
     from pytest_llm.checks.findings import Finding
+    from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Run
     from pytest_llm.reports.document import Results
     from pytest_llm.stats.sequential import Rule
+
+_FAILED = ("failed", "error")
 
 
 class Findings:
@@ -33,13 +35,13 @@ class Findings:
         unwritten: What could not be written, a line each.
     """
 
-    def __init__(self, settings: Settings, baselines: BaselineStore) -> None:
+    def __init__(self, settings: Settings, homes: Homes) -> None:
         """Begin with nothing found."""
         self.results: Results | None = None
         self.written: list[str] = []
         self.unwritten: list[str] = []
         self._settings = settings
-        self._baselines = baselines
+        self._homes = homes
         self._started = datetime.now(timezone.utc)
         self._found: dict[str, Finding] = {}
 
@@ -49,12 +51,13 @@ class Findings:
         return qualification.read(self._settings.cache, fingerprint.fingerprint()).since
 
     def add(self, finding: Finding) -> None:
-        """Add the finding of a test."""
-        self._found[finding.benchmark.nodeid] = finding
+        """Add the finding of a test; if a plugin repeats it, a failure before still counts."""
+        before = self._found.get(finding.benchmark.nodeid, finding)
+        self._found[finding.benchmark.nodeid] = replace(finding, outcome=before.outcome)
 
     def note_outcome(self, nodeid: str, outcome: str) -> None:
         """Note how the test of a benchmark ended."""
-        if nodeid in self._found:
+        if nodeid in self._found and self._found[nodeid].outcome not in _FAILED:
             self._found[nodeid] = replace(self._found[nodeid], outcome=outcome)
 
     def runs(self) -> list[Run]:
@@ -93,4 +96,8 @@ class Findings:
         mode = self._settings.update
         if mode is None:
             return []
-        return update_lines(update(self._baselines, [made], mode), self._settings.baselines)
+        lines = []
+        for name, part in by_home(made).items():
+            store = self._homes.called(name).baselines
+            lines += update_lines(update(store, [part], mode), store.folder)
+        return lines

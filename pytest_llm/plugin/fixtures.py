@@ -68,7 +68,7 @@ def llm_load(pytestconfig: pytest.Config) -> ModelLoader:
     bench = bench_of(pytestconfig)
 
     def load(model: str, load_options: Mapping[str, object]) -> GGUFModel:
-        subject = subject_of(model, load_options, bench, "llm_load")
+        subject = subject_of(model, load_options, bench.homes.knowing(model), bench, "llm_load")
         return bench.loaded.get(subject, progress_of(pytestconfig))
 
     return ModelLoader(load, bench.settings.models)

@@ -10,8 +10,9 @@ import pytest
 
 from pytest_llm.baselines import Collected, OpenTest, full_name
 from pytest_llm.errors import LLMBenchError
-from pytest_llm.plugin import collect, markers
-from pytest_llm.plugin.state import PROBLEM
+from pytest_llm.plugin import markers
+from pytest_llm.plugin.identity import key_of
+from pytest_llm.plugin.state import PROBLEM, bench_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -73,7 +74,14 @@ class CollectionRecord:
     def collected(self) -> Collected:
         """Return what was collected so far."""
         items = dict.fromkeys([*self._items, *self._deselected])
-        keys = {item: collect.key_of(item) for item in items if markers.is_benchmark(item)}
+        homes = bench_of(self._config).homes
+        folder = homes.root.baselines.folder
+        ours = [
+            item
+            for item in items
+            if markers.is_benchmark(item) and homes.of(item.path).baselines.folder == folder
+        ]
+        keys = {item: key_of(item, homes) for item in ours}
         return Collected(
             tuple(keys.values()),
             tuple(OpenTest(key.module, key.name) for item, key in keys.items() if _is_open(item)),
@@ -92,10 +100,10 @@ def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
     record = config.pluginmanager.get_plugin(_NAME)
     if not isinstance(record, CollectionRecord) or not record.whole:
         return []
-    collected = record.collected()
-    if collected.partial or not collected.keys:
-        return []
     try:
+        collected = record.collected()
+        if collected.partial or not collected.keys:
+            return []
         unknown = collected.unknown(store.unknown(collected.keys))
     except LLMBenchError as error:
         return [f"baselines of tests that no longer exist cannot be listed: {error}"]

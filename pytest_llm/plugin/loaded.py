@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_llm.models import ModelStore
+    from pytest_llm.plugin.homes import Models
     from pytest_llm.records import JSON, Passage, Subject
     from pytest_llm.records.protocols import Engine, Progress
 
@@ -113,7 +113,7 @@ class _ReloadingModel(GGUFModel):
 class LoadedModels:
     """Every model that a test generates with, loaded once."""
 
-    def __init__(self, models: ModelStore, engine: Callable[[Subject, Progress], Engine]) -> None:
+    def __init__(self, models: Models, engine: Callable[[Subject, Progress], Engine]) -> None:
         """Begin with nothing loaded; the function returns the engine of a subject."""
         self._models = models
         self._engine = engine

@@ -22,7 +22,7 @@ from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
-    from pytest_llm.models import ModelStore
+    from pytest_llm.plugin.homes import Models
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, OperatorRun, OutputGate, PairedRun, Phase, Plan
     from pytest_llm.records.protocols import Clock, Engine, Progress
@@ -57,7 +57,7 @@ class Measuring:
     """What was measured so far. One campaign runs at a time, and none while another run measures."""
 
     def __init__(
-        self, settings: Settings, models: ModelStore, clock: Clock, make_room: Callable[[], None]
+        self, settings: Settings, models: Models, clock: Clock, make_room: Callable[[], None]
     ) -> None:
         """Begin with nothing measured; ``make_room`` is called before each campaign."""
         self._settings = settings

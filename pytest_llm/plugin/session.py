@@ -8,15 +8,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pytest_llm.baselines import BaselineStore, Missing
+from pytest_llm.baselines import Missing
 from pytest_llm.checks import judge_output, not_covered_output, slower_phases, without_reference
 from pytest_llm.checks.baseline import NEVER_RECORDED, stored_snapshot
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
-from pytest_llm.errors import LLMBenchError, NotCoveredError, UsageError
+from pytest_llm.errors import LLMBenchError, NotCoveredError
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import make_plan
-from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
 from pytest_llm.plugin.runner import Measuring
@@ -24,9 +23,9 @@ from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, StoredSnapshot
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from pytest_llm.baselines import BaselineStore
     from pytest_llm.checks.findings import OutputJudgement
+    from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, OperatorRun, Subject
     from pytest_llm.records.protocols import Clock, Engine, Progress
@@ -36,12 +35,12 @@ if TYPE_CHECKING:
 class Bench:
     """Strings the parts together; the configuration of pytest owns it."""
 
-    def __init__(self, settings: Settings, root: Path, clock: Clock = time.monotonic) -> None:
+    def __init__(self, settings: Settings, homes: Homes, clock: Clock = time.monotonic) -> None:
         """Check what can be checked without loading anything.
 
         Args:
             settings: The options.
-            root: Pytest's rootdir; model paths in markers start here.
+            homes: Where models and baselines are.
             clock: For budgets.
 
         Raises:
@@ -49,20 +48,13 @@ class Bench:
         """
         self.settings = settings
         self.candidate = settings.candidate
-        self.models = ModelStore(
-            settings.cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root
-        )
-        for name in settings.models:
-            try:
-                self.models.check(name)
-            except LLMBenchError as error:
-                raise UsageError(f"--llm-model: {error}") from None
+        self.homes = homes
+        homes.check(settings.models)
         self.plan = Plan()
         self.selected = 0  # benchmarks, skipped ones included
-        self.baselines = BaselineStore(settings.baselines, fingerprint.fingerprint(), fingerprint.parts())
-        self.findings = Findings(settings, self.baselines)
-        self.loaded = LoadedModels(self.models, self._engine)
-        self._measuring = Measuring(settings, self.models, clock, self.loaded.release)
+        self.findings = Findings(settings, homes)
+        self.loaded = LoadedModels(homes.models, self._engine)
+        self._measuring = Measuring(settings, homes.models, clock, self.loaded.release)
 
     @cached_property
     def default_load_options(self) -> LoadOptions:
@@ -113,15 +105,20 @@ class Bench:
         claims = [
             self._measuring.paired(plan, subject, each.than, workload, progress) for each in benchmark.claims
         ]
-        finding = judge(benchmark, measured, claims, self._stored(), self._rule())
+        finding = judge(benchmark, measured, claims, self._stored(benchmark), self._rule())
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self._measuring.operators(measured, slower_phases(finding.comparisons), progress)
         return replace(finding, output=output, operators=operators)
 
-    def _stored(self) -> BaselineStore | Missing:
+    def _baselines(self, benchmark: Benchmark) -> BaselineStore:
+        return self.homes.called(benchmark.home).baselines
+
+    def _stored(self, benchmark: Benchmark) -> BaselineStore | Missing:
         """Return the baselines that gates are judged by, or why there are none."""
-        return Missing("this run replaces it") if self.settings.update == "replace" else self.baselines
+        if self.settings.update == "replace":
+            return Missing("this run replaces it")
+        return self._baselines(benchmark)
 
     def _rule(self) -> Rule:
         return rule_for(self.settings.effort, self.plan.family)
@@ -159,10 +156,10 @@ class Bench:
         return judge_output(gate, comparison, output.snapshot, stored), run
 
     def _stored_output(self, benchmark: Benchmark, progress: Progress) -> StoredSnapshot | Missing:
-        if not self.settings.keeps_output and not self.baselines.has_invariants(benchmark.key):
+        if not self.settings.keeps_output and not self._baselines(benchmark).has_invariants(benchmark.key):
             return Missing(NEVER_RECORDED)
         run = self._measuring.unmeasured(benchmark.subject, benchmark.workload, progress)
-        return stored_snapshot(self._stored(), benchmark.key, run)
+        return stored_snapshot(self._stored(benchmark), benchmark.key, run)
 
     def run_solo(self, benchmark: Benchmark, progress: Progress) -> Run:
         """Return the run of a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
@@ -181,7 +178,7 @@ class Bench:
             benchmark.subject
         ) is None
         if compared or self.settings.update:
-            self.baselines.check(benchmark.key.module)
+            self._baselines(benchmark).check(benchmark.key.module)
 
     def finish(self) -> None:
         """Write the results and baselines that the options ask for."""

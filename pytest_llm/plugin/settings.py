@@ -50,7 +50,7 @@ class Settings:
         effort: "quick", "normal" or "thorough".
         operators: Say which operation got slower.
         json: Where results go, or None.
-        baselines: The folder of baselines.
+        baselines: The folder of all baselines; None if each home has its own.
         update: How to write baselines, or None.
         failing: The verdicts that fail a test.
         cache: The cache's folder.
@@ -67,7 +67,7 @@ class Settings:
     effort: str
     operators: bool
     json: Path | None
-    baselines: Path
+    baselines: Path | None
     update: Mode | None
     failing: frozenset[Verdict]
     cache: Path
@@ -136,7 +136,7 @@ def read(config: pytest.Config) -> Settings:
         effort=effort,
         operators=value(config, "llm_operators"),
         json=_json(config),
-        baselines=_folder_of(config, "llm_baselines") or _beside_ini_file(config) / "baselines",
+        baselines=_folder_of(config, "llm_baselines") if _is_named(config, "llm_baselines") else None,
         update=update,
         failing=_failing(config, update),
         cache=_cache(config),
@@ -195,8 +195,10 @@ def _folder_of(config: pytest.Config, name: str) -> Path | None:
     return path
 
 
-def _beside_ini_file(config: pytest.Config) -> Path:
-    return config.inipath.parent if config.inipath is not None else config.rootpath
+def _is_named(config: pytest.Config, name: str) -> bool:
+    """Return if the command line sets an option, also with ``-o`` or in the file of ``-c``."""
+    overridden = {text.partition("=")[0].strip() for text in config.getoption("override_ini") or ()}
+    return config.getoption(name) is not None or name in overridden or bool(config.option.inifilename)
 
 
 def _update(config: pytest.Config) -> Mode | None:

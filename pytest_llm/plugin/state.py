@@ -38,10 +38,12 @@ def bench_of(config: pytest.Config) -> Bench:
     if _BENCH not in config.stash:
         from pytest_llm.errors import UsageError
         from pytest_llm.plugin import settings
+        from pytest_llm.plugin.homes import Homes
         from pytest_llm.plugin.session import Bench
 
         try:
-            config.stash[_BENCH] = Bench(settings.read(config), config.rootpath)
+            read = settings.read(config)
+            config.stash[_BENCH] = Bench(read, Homes(config, read))
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
     return config.stash[_BENCH]

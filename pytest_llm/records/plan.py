@@ -48,7 +48,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class TestKey:
-    """The identity of a test, wherever pytest is started: module, qualified name, parameters."""
+    """The identity of a test, wherever and however pytest is started.
+
+    Attributes:
+        module: The file's path below the home of its baselines, "tests/test_speed.py"; the name of an
+            installed module, "package.test_speed".
+        name: The names of its classes and of the function: "TestChat::test_speed".
+        parameters: The ids of the parameters that the test declares.
+    """
 
     module: NonEmpty
     name: NonEmpty
@@ -59,7 +66,19 @@ class TestKey:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark as collected: what to measure, and what to check."""
+    """One benchmark as collected: what to measure, and what to check.
+
+    Attributes:
+        nodeid: Pytest's; of tests that a plugin repeats, that of the first.
+        key: What identifies it among the tests of its home.
+        subject: What to measure.
+        workload: What to measure it on.
+        limits: In the order of the markers.
+        gates: In the order of the marker.
+        claims: In the order of the markers.
+        output: None if no marker asks.
+        home: Path from rootdir to the folder of its baselines; "" for rootdir itself.
+    """
 
     nodeid: str
     key: TestKey
@@ -69,6 +88,7 @@ class Benchmark:
     gates: tuple[Gate, ...] = ()
     claims: tuple[Claim, ...] = ()
     output: OutputGate | None = None
+    home: str = ""
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ class TestEntry:
 
     Attributes:
         nodeid: Pytest's.
-        key: What stays the same wherever pytest is started.
+        key: What identifies it among the tests of its home, however pytest is started.
         outcome: The test's own; "" if it did not end.
         model: None if nothing was measured.
         load_options: As asked for.
@@ -282,6 +282,7 @@ class TestEntry:
         operators: What ``--llm-operators`` measured.
         memory: None if nothing was measured.
         notes: One line each.
+        home: Path from rootdir to the folder of its baselines; "" for rootdir itself.
     """
 
     nodeid: NonEmpty
@@ -298,6 +299,7 @@ class TestEntry:
     operators: tuple[OperatorsEntry, ...]
     memory: Memory | None
     notes: tuple[NonEmpty, ...]
+    home: str = ""
 
     __test__ = False
 

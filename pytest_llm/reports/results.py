@@ -143,6 +143,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         operators=tuple(operators_entry(each) for each in finding.operators),
         memory=memory,
         notes=tuple(notes(finding)),
+        home=benchmark.home,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from pytest_llm.reports.document import Results, TestEntry
 
 _OPEN = {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED}
+
+
+def by_home(results: Results) -> dict[str, Results]:
+    """Return results by the homes of their tests."""
+    return {
+        home: replace(results, tests=tuple(test for test in results.tests if test.home == home))
+        for home in dict.fromkeys(test.home for test in results.tests)
+    }
 
 
 def update(store: BaselineStore, results: Sequence[Results], mode: Mode) -> Updated:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from pytest_llm.engines.llama_cpp_python.client import LoadedModel
-    from pytest_llm.models import ModelStore
+    from pytest_llm.plugin.homes import Models
     from pytest_llm.records import Build, BuildReference, Model
 
 _MODEL = "smollm2-135m"
@@ -70,9 +70,7 @@ class Refused:
 class Candidate:
     """A build of llama-cpp-python in another process. Engine errors end the test."""
 
-    def __init__(
-        self, engine: LlamaCppPython, reference: BuildReference, models: ModelStore, model: str
-    ) -> None:
+    def __init__(self, engine: LlamaCppPython, reference: BuildReference, models: Models, model: str) -> None:
         self._reference = reference
         self._engine = engine
         self._models = models
@@ -155,4 +153,4 @@ def candidate_of(config: pytest.Config) -> Iterator[Candidate]:
             engine = provider.engine(reference, progress_of(config).preparing)
         if not isinstance(engine, LlamaCppPython):
             not_covered(f"{engines.DEFAULT} cannot load the library of {reference}")
-        yield Candidate(engine, reference, bench.models, model)
+        yield Candidate(engine, reference, bench.homes.models, model)

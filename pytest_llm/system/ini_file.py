@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from iniconfig import IniConfig, ParseError
 
@@ -13,9 +14,6 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # In pytest's own order. The first four are pytest's alone: they count even if they say nothing.
 _OWN = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
@@ -39,6 +37,26 @@ def find(folder: Path) -> Path | None:
             if name == "pyproject.toml" and without is None:
                 without = path
     return without
+
+
+def home(folder: Path) -> Path | None:
+    """Return the nearest folder upwards with pytest's ini file, or else with ``setup.py``."""
+    ini = find(folder)
+    if ini is not None:
+        return ini.parent
+    return next((each for each in (folder, *folder.parents) if (each / "setup.py").is_file()), None)
+
+
+def text(key: str, start: Path) -> str:
+    """Return the value of a key in pytest's ini file as written, "" if it is no text."""
+    ini = find(start)
+    written = (read_section(ini) or {}).get(key) if ini is not None else None
+    return written if isinstance(written, str) else ""
+
+
+def baselines(home: Path) -> Path:
+    """Return the folder of the baselines of a home: ``llm_baselines``, or ``baselines`` in it."""
+    return home / Path(text("llm_baselines", home) or "baselines").expanduser()
 
 
 def read_section(path: Path) -> dict[str, Any] | None:

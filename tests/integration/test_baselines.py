@@ -55,7 +55,7 @@ def _stored(project: Project) -> dict[str, Any]:
 
 
 def _file(project: Project) -> Path:
-    return project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.json"
+    return project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.py.json"
 
 
 def test_five_runs_then_the_same_again_pass(project: Project, fake: Fake) -> None:
@@ -182,7 +182,7 @@ def test_a_test_that_regressed_is_not_appended(project: Project, fake: Fake) -> 
     result = project.measure("--llm-update-baselines=append")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["not stored: test_it::test_speed: did not pass: replace its baseline*"])
+    result.stdout.fnmatch_lines(["not stored: test_it.py::test_speed: did not pass: replace its baseline*"])
     assert _file(project).read_bytes() == before
 
 

@@ -29,7 +29,7 @@ def _record(project: Project, *arguments: str) -> None:
 
 
 def _was_used(folder: Path) -> bool:
-    return any(folder.glob("machines/*/test_it.json")) and any(folder.glob("portable/test_it.json"))
+    return any(folder.glob("machines/*/test_it.py.json")) and any(folder.glob("portable/test_it.py.json"))
 
 
 def test_is_beside_the_ini_file_by_default(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,7 @@ def test_baselines_can_be_recorded_all_the_same(project: Project, fake: Fake) ->
 
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
-        ["not stored: test_it::test_speed, effective_options: another value is stored: *"]
+        ["not stored: test_it.py::test_speed, effective_options: another value is stored: *"]
     )
 
 

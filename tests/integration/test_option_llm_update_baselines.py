@@ -26,7 +26,7 @@ def _benchmark(project: Project) -> None:
 
 
 def _file(project: Project) -> Path:
-    return project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.json"
+    return project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.py.json"
 
 
 def test_writes_nothing_by_default(project: Project) -> None:

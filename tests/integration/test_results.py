@@ -135,7 +135,7 @@ def test_says_what_was_measured_where_and_when(project: Project) -> None:
         "qualified",
     }
     assert test["nodeid"] == "test_it.py::test_kept"
-    assert test["key"] == {"module": "test_it", "name": "test_kept", "parameters": ""}
+    assert test["key"] == {"module": "test_it.py", "name": "test_kept", "parameters": ""}
     assert test["model"]["file_bytes"] == project.model.stat().st_size
     assert test["load_options"]["n_ctx"] == test["effective_options"]["n_ctx"] == 4096
 
@@ -151,8 +151,8 @@ def test_parameters_are_part_of_a_tests_key(project: Project) -> None:
     )
 
     assert [test["key"] for test in project.results()["tests"]] == [
-        {"module": "test_it", "name": "TestSpeed.test_prompt", "parameters": "prompt_tokens=4"},
-        {"module": "test_it", "name": "TestSpeed.test_prompt", "parameters": "prompt_tokens=8"},
+        {"module": "test_it.py", "name": "TestSpeed::test_prompt", "parameters": "prompt_tokens=4"},
+        {"module": "test_it.py", "name": "TestSpeed::test_prompt", "parameters": "prompt_tokens=8"},
     ]
 
 

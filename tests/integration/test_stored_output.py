@@ -46,7 +46,7 @@ def output_of(project: Project, *more: str) -> dict[str, Any]:
 
 
 def stored(project: Project) -> dict[str, Any]:
-    path = project.path / "baselines" / "portable" / "test_it.json"
+    path = project.path / "baselines" / "portable" / "test_it.py.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["tests"]["test_speed"]["invariants"]
     return found
 

@@ -23,10 +23,10 @@ BENCHMARKS = """
 
     def test_plain(): pass
 """
-MODULE = "test_it"
+MODULE = "test_it.py"
 CONDITIONS = Conditions("0" * 64, "llama-cpp-python", {}, {})
 RUNS = RecordedRuns(CONDITIONS, {"load_time": Series("s", (StoredRun(0.5, Provenance()),))})
-OLD = "there are baselines of 1 test that no longer exists: test_it::test_old; "
+OLD = "there are baselines of 1 test that no longer exists: test_it.py::test_old; "
 END = "list and remove them with pytest-llm baselines prune"
 
 
@@ -63,8 +63,8 @@ def test_facts_count_as_well(project: Project) -> None:
     key = TestKey(MODULE, "test_older", "x")
     store(project).update_invariants([(key, RecordedInvariants(CONDITIONS, {"a": 1}, Provenance()))], "new")
     assert told(project) == [
-        "there are baselines of 2 tests that no longer exist: test_it::test_old, "
-        f"test_it::test_older[x]; {END}"
+        "there are baselines of 2 tests that no longer exist: test_it.py::test_old, "
+        f"test_it.py::test_older[x]; {END}"
     ]
 
 
@@ -72,7 +72,7 @@ def test_many_are_told_by_their_number(project: Project) -> None:
     store(project, *(f"test_gone_{n}" for n in range(9)))
     (line,) = told(project)
     assert line.startswith("there are baselines of 10 tests")
-    assert line.endswith(f"test_it::test_gone_4, 5 more; {END}")
+    assert line.endswith(f"test_it.py::test_gone_4, 5 more; {END}")
 
 
 def test_other_machines_are_not_this_run_s_business(project: Project) -> None:
@@ -119,10 +119,13 @@ def test_a_folder_below_tells_nothing_and_the_whole_of_it_by_name_does(
 @pytest.mark.parametrize("arguments", [(), ("tests",), (".",)])
 def test_testpaths_are_the_whole(project: Project, arguments: tuple[str, ...]) -> None:
     (project.path / "test_it.py").unlink()
+    store(project, "test_chat", "test_old", module="tests/test_it.py")
+    (path,) = project.path.glob("baselines/machines/*/test_it.py.json")
+    path.unlink()
     project.write("[pytest]\ntestpaths = tests\n", "pytest.ini")
     project.write(BENCHMARKS, "tests/test_it.py")
     project.write("def test_more(): pass\n", "tests/sub/test_more.py")
-    assert told(project, *arguments) == [OLD + END]
+    assert told(project, *arguments) == [OLD.replace("test_it", "tests/test_it") + END]
     assert told(project, "tests/sub") == []
 
 
@@ -138,7 +141,7 @@ def test_a_module_that_cannot_be_collected_tells_nothing(project: Project) -> No
 
 
 def test_a_module_that_skips_itself_is_spared(project: Project) -> None:
-    store(project, "test_in_there", module="test_away")
+    store(project, "test_in_there", module="test_away.py")
     project.write("pytest.skip('not here', allow_module_level=True)\n", "test_away.py")
     assert told(project) == [OLD + END]
 

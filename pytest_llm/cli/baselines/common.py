@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, TestKey
     from pytest_llm.reports.document import Results
 
-TEST_HELP = "part of a test's name, as in module::name[parameters]"
+TEST_HELP = "part of a test's name, as in tests/test_speed.py::test_chat[parameters]"
 
 
 def folder_of(arguments: argparse.Namespace) -> Path:

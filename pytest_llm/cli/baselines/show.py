@@ -31,7 +31,7 @@ _TEXT = command.Text(
     "deviation of the logarithms), their dates and their builds; runs that were read in different ways are "
     "listed apart. Prints, for each test, the invariants.",
     statuses="0; 1 if nothing is stored of what was asked for",
-    example="pytest-llm baselines show test_speed::test_generation",
+    example="pytest-llm baselines show test_speed.py::test_generation",
 )
 
 

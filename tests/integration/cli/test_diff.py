@@ -260,7 +260,7 @@ def test_a_fingerprint_that_leads_elsewhere_is_one_line(baselines: Command) -> N
 
 def test_a_damaged_store_is_one_line(baselines: Command) -> None:
     baselines.accept(*STORED)
-    (path,) = baselines.baselines.glob("machines/*/*.json")
+    (path,) = baselines.baselines.glob("machines/*/**/*.json")
     path.write_text(path.read_text().replace("0.3.36", "0.3.37"))
     line = baselines.refused("diff", baselines.file(results_of(Test())))
     assert line.startswith(f"{path} was edited by hand or damaged")

@@ -12,7 +12,7 @@ from .things import FINGERPRINT, Test, results_of
 if TYPE_CHECKING:
     from .things import Command
 
-MODULE = "test_speed"
+MODULE = "test_speed.py"
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def project(baselines: Command) -> Command:
     return baselines
 
 
-def write(project: Command, source: str, name: str = f"{MODULE}.py") -> None:
+def write(project: Command, source: str, name: str = MODULE) -> None:
     path = project.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("import pytest\n" + textwrap.dedent(source) + "\n", encoding="utf-8")
@@ -157,7 +157,7 @@ def test_parameters_that_other_options_would_make_are_spared(project: Command) -
 
 def test_tests_of_a_module_that_skips_itself_are_spared(project: Command) -> None:
     write(project, "pytest.importorskip('no_such_module')", "test_other.py")
-    store(project, "test_in_there", module="test_other")
+    store(project, "test_in_there", module="test_other.py")
     assert unknown(project) == ["test_old[]"]
 
 

@@ -138,7 +138,7 @@ def test_a_value_of_zero_has_no_mean_and_is_shown(baselines: Command) -> None:
 
 def test_a_damaged_file_is_one_line(baselines: Command) -> None:
     baselines.accept(100.0)
-    (path,) = baselines.baselines.glob("machines/*/*.json")
+    (path,) = baselines.baselines.glob("machines/*/**/*.json")
     path.write_bytes(path.read_bytes()[:100])
     line = baselines.refused("show")
     assert line.startswith(f"{path} is not JSON")
@@ -153,7 +153,7 @@ def test_a_file_where_the_folder_should_be_is_one_line(baselines: Command) -> No
 
 def test_a_run_without_a_date_and_a_build_is_shown(baselines: Command) -> None:
     baselines.accept(100.0)
-    (path,) = baselines.baselines.glob("machines/*/*.json")
+    (path,) = baselines.baselines.glob("machines/*/**/*.json")
     old = json.loads(path.read_bytes())
     for run in old["tests"]["test_chat"]["metrics"][SPEED]["runs"]:
         run["provenance"] |= {"recorded": "", "build": ""}

@@ -141,12 +141,13 @@ def files_below(folder: Path) -> set[str]:
 # ── names ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_unknown_name_is_refused_with_the_nearest(models: ModelStore) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest(models: ModelStore, tmp_path: Path) -> None:
     for ask in (models.check, models.resolve, models.default_load_options):
         with pytest.raises(UnknownNameError) as caught:
             ask("tyni")
         assert str(caught.value) == (
-            "unknown model 'tyni': did you mean tiny? (or give the path of a .gguf file)"
+            "unknown model 'tyni': did you mean tiny? (add it to [tool.pytest_llm.models] of "
+            f"{tmp_path / 'pyproject.toml'}, or give the path of a .gguf file)"
         )
 
 

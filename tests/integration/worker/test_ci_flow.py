@@ -117,7 +117,7 @@ def test_runs_of_a_runner_become_baselines_on_a_desk_and_a_slower_build_is_told_
 
         accepted = desk.flow("accept", f"run-{number}.json")
         assert accepted.returncode == 0, accepted.stdout
-        assert "test_it.json" in accepted.stdout.split("\n", 1)[1]  # in what git says
+        assert "test_it.py.json" in accepted.stdout.split("\n", 1)[1]  # in what git says
         assert desk.git("status", "--porcelain") != ""
         desk.git("commit", "--quiet", "--all", f"--message=Accept run {number}")
 

@@ -63,9 +63,14 @@ def file(tmp_path: Path) -> Path:
     return file_of(tmp_path)
 
 
+def root_of(file: Path) -> Path:
+    """Return the folder of baselines that a module's file is in."""
+    return file.parents[2 + MODULE.count("/")]
+
+
 def refusal(file: Path) -> str:
     """What is said of a file, by all who read it; without its path."""
-    store = a_store(file.parents[2])
+    store = a_store(root_of(file))
     before = file.read_bytes() if file.is_file() else b""
     told = set()
     for read in (
@@ -224,7 +229,7 @@ def test_a_file_without_a_digest_is_refused(file: Path) -> None:
 
 def test_layout_alone_may_change(file: Path) -> None:
     write(file, json.loads(file.read_text(encoding="utf-8")))
-    assert not isinstance(a_store(file.parents[2]).look_up(KEY, SPEED, CONDITIONS), Missing)
+    assert not isinstance(a_store(root_of(file)).look_up(KEY, SPEED, CONDITIONS), Missing)
 
 
 def test_a_name_that_is_there_twice_is_refused(file: Path) -> None:
@@ -249,7 +254,7 @@ def test_a_file_from_the_future_says_to_upgrade(file: Path, version: int) -> Non
 def test_a_file_that_is_too_large_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     size = file.stat().st_size
     monkeypatch.setattr(file_format, "MAX_BYTES", size)
-    assert a_store(file.parents[2]).recorded(MODULE)
+    assert a_store(root_of(file)).recorded(MODULE)
     monkeypatch.setattr(file_format, "MAX_BYTES", size - 1)
     assert refusal(file) == f"has more than {size - 1} bytes: these are no baselines; {AGAIN}"
 
@@ -258,7 +263,7 @@ def test_a_file_that_would_be_too_large_is_not_written(file: Path, monkeypatch: 
     before = file.read_bytes()
     monkeypatch.setattr(file_format, "MAX_BYTES", len(before))
     with pytest.raises(BaselineError, match=r"would have \d+ bytes, more than \d+: split the test module$"):
-        a_store(file.parents[2]).update([entry(recorded=LATER)], "append")
+        a_store(root_of(file)).update([entry(recorded=LATER)], "append")
     assert file.read_bytes() == before
 
 
@@ -287,8 +292,8 @@ def test_a_folder_or_a_pipe_in_the_file_s_place_is_told(file: Path) -> None:
 
 
 def test_a_portable_file_is_none_of_a_machine(file: Path) -> None:
-    a_store(file.parents[2]).update_invariants([invariants_entry()], "new")
-    file.write_bytes(portable_file_of(file.parents[2]).read_bytes())
+    a_store(root_of(file)).update_invariants([invariants_entry()], "new")
+    file.write_bytes(portable_file_of(root_of(file)).read_bytes())
     assert refusal(file).startswith("$: ")
 
 
@@ -316,7 +321,7 @@ def test_a_portable_file_is_guarded_in_the_same_way(tmp_path: Path) -> None:
 def test_a_unit_that_is_another_now_is_told_and_not_appended_to(file: Path) -> None:
     metric = ("tests", NAME, "metrics", SPEED)
     rewrite(file, changed(file, *metric, "unit", to="tok/min"))
-    store = a_store(file.parents[2])
+    store = a_store(root_of(file))
     assert store.look_up(KEY, SPEED, CONDITIONS) == Missing("recorded in 'tok/min', now in 'tok/s'")
     refused = store.update([entry()], "append").refused
     assert refused == (Refusal(KEY, "recorded in 'tok/min', now in 'tok/s': replace it", SPEED),)
@@ -343,7 +348,7 @@ def test_what_could_not_be_read_again_is_not_written(
 ) -> None:
     before = file.read_bytes()
     with pytest.raises(BaselineError, match=told):
-        a_store(file.parents[2]).update([wrong], "replace")
+        a_store(root_of(file)).update([wrong], "replace")
     assert file.read_bytes() == before
     assert files_in(file.parent) == [file.name]
 

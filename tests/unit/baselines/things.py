@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 FINGERPRINT = "0123456789ab"
 MACHINE: dict[str, JSON] = {"cpu": "a CPU", "cores": 2, "memory_gib": 24, "system": "Linux x86_64"}
-MODULE = "tests.regression.test_speed"
-KEY = TestKey(MODULE, "TestSpeed.test_generation", "q4-[2048]")
+MODULE = "tests/regression/test_speed.py"
+KEY = TestKey(MODULE, "TestSpeed::test_generation", "q4-[2048]")
 OTHER_KEY = TestKey(MODULE, "test_prompt")
 SPEED = "generation_tokens_per_second"
 CONDITIONS = Conditions(

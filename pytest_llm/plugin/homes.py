@@ -1,0 +1,243 @@
+"""Homes: the folders that hold the baselines and the table of models of the tests in them.
+
+The home of a test follows from its file, so that every call of pytest finds the same one.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_llm.baselines import BaselineStore
+from pytest_llm.errors import LLMBenchError, UsageError
+from pytest_llm.machine import fingerprint
+from pytest_llm.models import ModelStore, builtin_entries, read_project
+from pytest_llm.system import ini_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pytest
+
+    from pytest_llm.models.catalogue import LoadOption
+    from pytest_llm.plugin.settings import Settings
+    from pytest_llm.records import Model
+
+# The names of the folders that packages are installed in.
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+@dataclass(frozen=True)
+class Home:
+    """The baselines and the models of the tests in a folder.
+
+    Attributes:
+        folder: The folder of pytest's ini file.
+        name: Its path from pytest's rootdir; "" for rootdir itself.
+        baselines: The store.
+    """
+
+    folder: Path
+    name: str
+    baselines: BaselineStore
+    _models: Models
+
+    def check_model(self, model: str) -> None:
+        """Check a name or path without fetching anything; raise UsageError or ModelMissingError."""
+        self._models.store(self.folder).check(model)
+
+    def normalize_model(self, model: str) -> str:
+        """Return the name of a model that is unique in this run."""
+        return self._models.normalize(self.folder, self.name, model)
+
+    def default_load_options(self, model: str) -> Mapping[str, LoadOption]:
+        """Return the load options of the table of models."""
+        return self._models.store(self.folder).default_load_options(model)
+
+
+class Models:
+    """The models of all homes, each by one name in a run: two homes may use a name for two models."""
+
+    def __init__(self, cache: Path, root: Path) -> None:
+        """Read no table yet.
+
+        Args:
+            cache: Folder for fetched models.
+            root: Paths below it are shown relative to it.
+        """
+        self._cache = cache
+        self._root = root
+        self._stores: dict[Path, ModelStore] = {}
+        self._named: dict[str, tuple[ModelStore, str]] = {}
+
+    def store(self, home: Path) -> ModelStore:
+        """Return the models of a home.
+
+        Raises:
+            UsageError: Its table of models makes no sense.
+        """
+        if home not in self._stores:
+            table = read_project(home / "pyproject.toml")
+            self._stores[home] = ModelStore(self._cache, {**builtin_entries(), **table}, home)
+        return self._stores[home]
+
+    def normalize(self, home: Path, home_name: str, model: str) -> str:
+        """Return the unique name of a model that a test of a home names; it must have been checked."""
+        store = self.store(home)
+        name = store.normalize(model)
+        if store.has(name):
+            for unique in (name, f"{name} of {home_name or home}"):
+                other = self._named.setdefault(unique, (store, name))
+                if other[0] is store or other[0].is_same(store, name):
+                    return unique
+        return self.store(self._root).normalize(str(home / name))
+
+    def resolve(self, unique: str) -> Model:
+        """Return the model of a unique name; see :meth:`ModelStore.resolve`."""
+        store, name = self._named.get(unique, (self.store(self._root), unique))
+        return replace(store.resolve(name), name=unique)
+
+
+class Homes:
+    """The homes of the tests of one run.
+
+    Attributes:
+        models: Of all homes.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        """Read nothing yet.
+
+        Args:
+            config: For rootdir, and for what the command line names.
+            settings: The folders of the cache and of the baselines.
+        """
+        self._root = _root(config)
+        self._settings = settings
+        start = config.invocation_params.dir
+        paths = [Path(os.path.abspath(start / each.partition("::")[0])) for each in config.args]  # noqa: PTH100
+        self._named = [each if each.is_dir() else each.parent for each in paths if each.exists()]
+        self._pyargs = bool(config.option.pyargs)
+        self._found: dict[Path, Home] = {}
+        self.models = Models(settings.cache, self._root)
+
+    @cached_property
+    def root(self) -> Home:
+        """The home of installed tests: pytest's rootdir."""
+        return self._made(self._root)
+
+    def of(self, file: Path) -> Home:
+        """Return the home of a test file.
+
+        Raises:
+            UsageError: An ini file cannot be read, or the table of models makes no sense.
+        """
+        return self._of_folder(file.parent)
+
+    def _of_folder(self, folder: Path) -> Home:
+        if folder not in self._found:
+            self._found[folder] = self._made(self._folder(folder))
+        return self._found[folder]
+
+    def named(self) -> list[Home]:
+        """Return the homes of the files and folders that the command line names, rootdir by default."""
+        return list(dict.fromkeys(map(self._of_folder, self._named))) or [self.root]
+
+    def called(self, name: str) -> Home:
+        """Return the home with this name, one of those used."""
+        return next(each for each in self._found.values() if each.name == name)
+
+    def module(self, file: Path) -> str:
+        """Return the name of a test file in its home: its path, or the name of a package's module."""
+        folder = self.of(file).folder
+        if file.is_relative_to(folder) and not self._is_of_package(file.parent):
+            return file.relative_to(folder).as_posix()
+        return _package_name(file)
+
+    def check(self, models: Sequence[str]) -> None:
+        """Check what the homes of the command line hold, and the default models, which one of them must know.
+
+        Raises:
+            UsageError: A table of models makes no sense, or a model is unknown or missing.
+        """
+        homes = self.named()
+        for home in homes:
+            self.models.store(home.folder)
+        for model in models:
+            try:
+                self.knowing(model)
+            except LLMBenchError as error:
+                raise UsageError(f"--llm-model: {error}") from None
+
+    def knowing(self, model: str) -> Home:
+        """Return the first home of the command line that knows a model; for fixtures of the whole run.
+
+        Raises:
+            LLMBenchError: None of them knows it, or its file is missing.
+        """
+        problems: list[LLMBenchError] = []
+        for home in self.named():
+            try:
+                home.check_model(model)
+            except LLMBenchError as error:
+                problems.append(error)
+            else:
+                return home
+        raise problems[0]
+
+    def _is_of_package(self, folder: Path) -> bool:
+        """Return if test files in a folder belong to a package, installed or linked to, and to no project."""
+        if is_installed(folder):
+            return True
+        return self._pyargs and not any(folder.is_relative_to(each) for each in (self._root, *self._named))
+
+    def _folder(self, folder: Path) -> Path:
+        if self._is_of_package(folder):
+            return self._root
+        return ini_file.home(folder) or self._root
+
+    def _made(self, folder: Path) -> Home:
+        made = next((each for each in self._found.values() if each.folder == folder), None)
+        if made is not None:
+            return made
+        name = "" if folder == self._root else Path(os.path.relpath(folder, self._root)).as_posix()
+        store = BaselineStore(self._baselines(folder), fingerprint.fingerprint(), fingerprint.parts())
+        return Home(folder, name, store, self.models)
+
+    def _baselines(self, folder: Path) -> Path:
+        if self._settings.baselines is not None:
+            return self._settings.baselines
+        found = ini_file.baselines(folder)
+        if found.exists() and not found.is_dir():
+            raise UsageError(f"{found} is not a folder: move it away, or name another with --llm-baselines")
+        return found
+
+
+def line(home: Home) -> str:
+    """Return the line of pytest's header that names a home."""
+    return f"llm-bench home: {home.folder} (baselines in {home.baselines.folder})"
+
+
+def is_installed(path: Path) -> bool:
+    """Return if a file or folder is part of an installed package."""
+    return not _INSTALLED.isdisjoint(path.parts)
+
+
+def _package_name(file: Path) -> str:
+    root = file.parent
+    if is_installed(file):
+        root = next(each for each in file.parents if each.name in _INSTALLED)
+    else:
+        while (root / "__init__.py").is_file():
+            root = root.parent
+    return ".".join(file.relative_to(root).with_suffix("").parts)
+
+
+def _root(config: pytest.Config) -> Path:
+    """Return rootdir; with ``-c``, which moves it to the file that it names, the home of the call."""
+    if config.option.inifilename and not config.option.rootdir:
+        return ini_file.home(config.invocation_params.dir) or config.rootpath
+    return config.rootpath
