@@ -75,7 +75,7 @@ def _elsewhere(text: str, start: Path) -> str:
     kind = kind_of_model(text)
     if kind == URL:
         return f"it is {kind}, and builds are not downloaded from one"
-    if _path(text, start).exists() and not text.lower().endswith(".gguf"):
+    if text and _path(text, start).exists() and not text.lower().endswith(".gguf"):
         return "it is a path, and its kind must stand before it"
     if kind or text.lower().endswith(".gguf"):
         return f"it is {kind or 'a file of weights'}, not a build: models are given with --llm-model"

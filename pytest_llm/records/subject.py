@@ -66,6 +66,7 @@ class Build:
         version: The engine's own version.
         llama_cpp_commit: What ``ggml_commit()`` answers, or "" where it cannot be asked.
         where: The interpreter or program that ran.
+        library: The ``libllama`` that it loaded; "" if it is unknown, or part of the program.
         compiled_with: CPU features and backends, from ``llama_print_system_info``, and the compiler's name.
         environment: The variables that change speed, as the worker saw them.
     """
@@ -76,6 +77,7 @@ class Build:
     where: str
     compiled_with: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    library: str = ""
 
     @property
     def release(self) -> str:

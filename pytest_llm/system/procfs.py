@@ -52,6 +52,17 @@ def sizes(text: str, fields: Sequence[str]) -> dict[str, float]:
     return {field: float(found[field].split()[0]) * 1024 for field in fields if field in found}
 
 
+def mapped_files(pid: int) -> frozenset[str]:
+    """Return the paths of the files that a process has mapped; none if the system does not tell."""
+    try:
+        text = Path(f"/proc/{pid}/maps").read_bytes().decode(errors="surrogateescape")
+    except OSError:
+        return frozenset()
+    # Address, rights, offset, device, inode, path; a removed file has a remark behind its path.
+    paths = (line.split(None, 5)[5:] for line in text.splitlines())
+    return frozenset(path[0].removesuffix(" (deleted)") for path in paths if path and path[0].startswith("/"))
+
+
 def oom_kills() -> int:
     """Return how many processes the kernel has killed because memory ran out; 0 if it does not count them."""
     for line in (read_word(Path("/proc/vmstat")) or "").splitlines():

@@ -18,6 +18,7 @@ PROGRESS_SECONDS = 30.0  # between two lines of progress
 
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LAST_LINES = 15
+_WATCH_SECONDS = 0.02
 _TAIL_BYTES = 2**16
 # Variables that change what is compiled, or what uv and git do, and are no part of a build's name.
 _DROPPED = re.compile(
@@ -51,8 +52,17 @@ class TimeLimitError(Exception):
         self.log = log
 
 
-def run_once(command: Sequence[str], environment: Mapping[str, str], timeout: float) -> Ended:
-    """Run a program to its end, without waking up meanwhile, or raise ``TimeLimitError`` or ``OSError``."""
+def run_once(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    timeout: float,
+    watch: Callable[[int], None] | None = None,
+) -> Ended:
+    """Run a program to its end, or raise ``TimeLimitError`` or ``OSError``.
+
+    This process does not wake up meanwhile, unless there is something to call with the program's id again and
+    again.
+    """
     process = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
@@ -62,7 +72,10 @@ def run_once(command: Sequence[str], environment: Mapping[str, str], timeout: fl
         start_new_session=True,  # so that Ctrl-C reaches only this process, which ends the program
     )
     try:
-        output, log = process.communicate(timeout=timeout)
+        if watch is None:
+            output, log = process.communicate(timeout=timeout)
+        else:
+            output, log = _watched(process, timeout, watch)
     except subprocess.TimeoutExpired:
         process.kill()
         raise TimeLimitError(last_lines(_text(process.communicate()[1]))) from None
@@ -71,6 +84,19 @@ def run_once(command: Sequence[str], environment: Mapping[str, str], timeout: fl
         process.communicate()
         raise
     return Ended(process.returncode, _text(output), _text(log))
+
+
+def _watched(
+    process: subprocess.Popen[bytes], timeout: float, watch: Callable[[int], None]
+) -> tuple[bytes, bytes]:
+    deadline = time.monotonic() + timeout
+    while True:
+        watch(process.pid)
+        try:
+            return process.communicate(timeout=_WATCH_SECONDS)
+        except subprocess.TimeoutExpired:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _text(written: bytes) -> str:

@@ -11,8 +11,10 @@ import os
 import re
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.engines.libraries import Libraries, llama_library, program_folders
 from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
 from pytest_llm.engines.llama_bench.output import Request
@@ -29,11 +31,11 @@ from pytest_llm.errors import (
 )
 from pytest_llm.records import Build, Commit, Program
 from pytest_llm.records.protocols import Coverage
-from pytest_llm.system.procfs import oom_kills
+from pytest_llm.system.procfs import mapped_files, oom_kills
 from pytest_llm.system.program import TimeLimitError, last_lines, run_once
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_llm.records import JSON, BuildReference, Model, Subject, Workload
     from pytest_llm.system.program import Ended
@@ -58,9 +60,15 @@ class _Program(NamedTuple):
     name: str
     timeout: float
     flags: Mapping[str, Flag]
+    libraries: Libraries
 
-    def run(self, words: Sequence[str], doing: str) -> Ended:
-        """Run the program to its end.
+    def check_libraries(self, mapped: Iterable[str]) -> None:
+        """Raise ``BuildError`` if a process had libraries of another build mapped."""
+        path = Path(self.path)
+        self.libraries.check(mapped, program_folders(path), path)
+
+    def run(self, words: Sequence[str], doing: str, watch: Callable[[int], None] | None = None) -> Ended:
+        """Run the program to its end; ``watch`` is called with its process again and again.
 
         Raises:
             EngineMissingError: It cannot be started.
@@ -69,7 +77,7 @@ class _Program(NamedTuple):
         """
         kills = oom_kills()
         try:
-            ended = run_once([self.path, *words], worker_environment(os.environ), self.timeout)
+            ended = run_once([self.path, *words], worker_environment(os.environ), self.timeout, watch)
         except OSError as error:
             raise EngineMissingError(
                 f"{self.name}: {self.path} cannot be started ({error.strerror}): name a program of this "
@@ -121,7 +129,9 @@ class LlamaBench(SlicesOnlyEngine):
 
     def _checked(self) -> _Program:
         if self._program is None:
-            program = _Program(self._path(), str(self.reference), self.timeout, {})
+            name = str(self.reference)
+            libraries = Libraries(name, worker_environment(os.environ))
+            program = _Program(self._path(), name, self.timeout, {}, libraries)
             flags = read_help(program.run(["--help"], "printing its flags").output)
             lacking = [each for each in _NEEDED if each not in flags]
             if lacking:
@@ -172,7 +182,7 @@ class LoadedBench(SlicesOnlySubject):
         Raises:
             LoadRefusedError: It has no flag for a load option, or refuses the model.
             CPUFallbackError: Layers that were asked for are not on a device.
-            EngineError: It died or hung.
+            EngineError: It died or hung, or had libraries of another build.
         """
         if "," in self._model.path:
             raise LoadRefusedError(
@@ -182,9 +192,17 @@ class LoadedBench(SlicesOnlySubject):
         self._options = arguments(self._program.flags, self._load_options, self._program.name)
         verbose = ["-v"] if "-v" in self._program.flags else []
         started = time.monotonic()
-        answer, ended = self._bench(_PROBE, "loading the model", verbose, LoadRefusedError)
+        mapped: set[str] = set()
+        answer, ended = self._bench(
+            _PROBE,
+            "loading the model",
+            verbose,
+            LoadRefusedError,
+            lambda pid: mapped.update(mapped_files(pid)),
+        )
         seconds = time.monotonic() - started
-        self.build = _build(answer, self._reference, self._program)
+        self._program.check_libraries(mapped)
+        self.build = _build(answer, self._reference, self._program, llama_library(mapped))
         self.on_gpu = output.on_gpu(answer)
         self._answer, self._effective_options = answer, output.effective_options(answer, ended.log)
         check = OffloadCheck(self._model.path, self._load_options)
@@ -231,12 +249,17 @@ class LoadedBench(SlicesOnlySubject):
         return output.timed(answer)
 
     def _bench(
-        self, request: Request, doing: str, also: Sequence[str], refused: type[EngineError]
+        self,
+        request: Request,
+        doing: str,
+        also: Sequence[str],
+        refused: type[EngineError],
+        watch: Callable[[int], None] | None = None,
     ) -> tuple[Mapping[str, JSON], Ended]:
         depth = ["-d", str(request.depth)] if "-d" in self._program.flags else []
         words = ["-m", self._model.path, "-o", "jsonl", "-r", str(request.repetitions)]
         words += ["-p", str(request.prompt), "-n", str(request.generate), *depth, *self._options, *also]
-        ended = self._program.run(words, doing)
+        ended = self._program.run(words, doing, watch)
         self._logs.append(ended.log)
         if ended.status:
             raise refused(
@@ -254,7 +277,9 @@ class LoadedBench(SlicesOnlySubject):
             ) from None
 
 
-def _build(answer: Mapping[str, JSON], reference: BuildReference, program: _Program) -> Build:
+def _build(
+    answer: Mapping[str, JSON], reference: BuildReference, program: _Program, library: str = ""
+) -> Build:
     environment = worker_environment(os.environ)
     unnumbered = reference.commit[:12] if isinstance(reference, Commit) else program.path
     return Build(
@@ -262,6 +287,7 @@ def _build(answer: Mapping[str, JSON], reference: BuildReference, program: _Prog
         version=output.version(answer, unnumbered),
         llama_cpp_commit=output.commit(answer),
         where=program.path,
+        library=library,
         compiled_with=output.compiled_with(answer),
         environment={
             name: environment[name] for name in sorted(environment) if not name.startswith(_NO_MATTER)

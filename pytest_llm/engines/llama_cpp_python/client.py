@@ -13,7 +13,7 @@ from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely,
 from pytest_llm.records.protocols import Coverage
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from pathlib import Path
 
     from pytest_llm.engines.llama_cpp_python.process import WorkerProcess
@@ -25,9 +25,17 @@ class LoadedModel(GGUFModel):
     """A subject in its worker: a ``Loaded`` as well as a ``GGUFModel``."""
 
     def __init__(
-        self, worker: WorkerProcess, build: Build, subject: Subject, model: Model, *, all_logits: bool
+        self,
+        worker: WorkerProcess,
+        build: Build,
+        subject: Subject,
+        model: Model,
+        check_libraries: Callable[[], None],
+        *,
+        all_logits: bool,
     ) -> None:
         self._worker = worker
+        self._check_libraries = check_libraries
         self._load_options = subject.load_options
         self._all_logits = all_logits
         self._seed = 0
@@ -54,6 +62,7 @@ class LoadedModel(GGUFModel):
         Raises:
             LoadRefusedError: llama.cpp refused; its last lines are in ``log``.
             CPUFallbackError: Layers that were to go to a device are on the CPU.
+            BuildError: A library of another build was loaded meanwhile, a backend's say.
         """
         self._free = [self._worker.ask("free_memory")]
         try:
@@ -67,6 +76,7 @@ class LoadedModel(GGUFModel):
             if not error.log:  # refused before llama.cpp was asked
                 raise
             raise LoadRefusedError(f"{error}: {self.info.path}; its last lines say why", error.log) from None
+        self._check_libraries()
         self.on_gpu = answer["on_gpu"]
         self._offload.check(self.log(), str(self.build), on_gpu=self.on_gpu)
         self._free.append(self._worker.ask("free_memory"))

@@ -9,10 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_llm.engines.libraries import Libraries
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
 from pytest_llm.records import Build, Commit, Library, Release, Venv
+from pytest_llm.system.procfs import mapped_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,7 @@ class LlamaCppPython:
         self._timeout = timeout
         self._launch = _launch(build, made)
         self._fits = not isinstance(build, Library)
+        self._libraries = Libraries(str(build), self._environment())
 
     def describe(self) -> Build:
         """Return the build's description, from a worker that ends at once.
@@ -90,7 +93,16 @@ class LlamaCppPython:
 
     def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
         worker, build = self._greeted()
-        return LoadedModel(worker, build, subject, model, all_logits=all_logits)
+        folders = self._own_folders(worker)
+
+        def check_libraries() -> None:
+            self._libraries.check(mapped_files(worker.pid), folders)
+
+        return LoadedModel(worker, build, subject, model, check_libraries, all_logits=all_logits)
+
+    def _own_folders(self, worker: WorkerProcess) -> list[Path]:
+        """Return the folders of the build's own libraries."""
+        return [Path(self._launch.library or worker.ask("package"))]
 
     def _greeted(self) -> tuple[WorkerProcess, Build]:
         """Return a worker that has imported ``llama_cpp``, and its build's description."""
@@ -100,6 +112,7 @@ class LlamaCppPython:
         worker = self._worker(self._environment())
         try:
             build = Build(engine=self._build.engine, **self._ask(worker, "hello"))
+            self._libraries.check(mapped_files(worker.pid) | {build.library}, self._own_folders(worker))
             # A library that cannot tell its commit was made of one that is known.
             return worker, replace(build, llama_cpp_commit=build.llama_cpp_commit or self._launch.commit)
         except BaseException:
@@ -155,6 +168,8 @@ class LlamaCppPython:
         lacking = _LACKING.search(problem)
         if lacking and not lacking["name"].startswith(_LLAMA_CPP):
             return f"install the system's package that has {lacking['name']}, which this build needs"
+        if _LIBRARY in self._environment() and not self._launch.library:
+            return f"{_LIBRARY} puts another library in the place of its own: unset it"
         return self._launch.fix
 
 

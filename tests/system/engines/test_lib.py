@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,40 @@ def test_a_copy_elsewhere_is_the_one_that_is_loaded(own: Path, tmp_path: Path) -
     shutil.copytree(own.parent, tmp_path / "lib", symlinks=True)
 
     assert say(tmp_path / "lib").compiled_with
+
+
+@LINUX
+@pytest.mark.parametrize("variable", ["LLAMA_CPP_LIB_PATH", "LD_LIBRARY_PATH"])
+@pytest.mark.parametrize("build", ["llama-cpp-python", f"venv:{sys.prefix}", "lib:{own}"])
+def test_a_variable_does_not_replace_the_library_of_a_build(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build: str, variable: str
+) -> None:
+    build = build.format(own=own.parent)
+    shutil.copytree(own.parent, tmp_path / "lib", symlinks=True)
+    monkeypatch.setenv(variable, str(tmp_path / "lib"))
+    if build.startswith("lib:") and variable == "LLAMA_CPP_LIB_PATH":
+        assert describe(parse_build(build, Path.cwd()), PATIENCE).library == str(own)
+        return
+
+    with pytest.raises(BuildError) as caught:
+        describe(parse_build(build, Path.cwd()), PATIENCE)
+
+    assert re.search(
+        rf"{variable}={tmp_path}/lib loads {tmp_path}/lib/lib\S+ instead of {own.parent}/lib\S+: "
+        rf"unset {variable}, or name the library's own build, lib:{tmp_path}/lib",
+        str(caught.value),
+    )
+
+
+@LINUX
+def test_a_backend_that_a_variable_adds_is_refused(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = shutil.copy(own.parent / "libggml-base.so", tmp_path / "libggml-moon.so")
+    monkeypatch.setenv("LD_PRELOAD", str(backend))
+
+    with pytest.raises(BuildError, match=f"LD_PRELOAD={backend} loads {backend} which is no part of it"):
+        describe(parse_build("llama-cpp-python", Path.cwd()), PATIENCE)
 
 
 @LINUX

@@ -169,6 +169,7 @@ class Bindings:
             "version": str(getattr(self.module, "__version__", "")),
             "llama_cpp_commit": commit.decode(errors="replace").partition("-")[0],
             "where": sys.executable,
+            "library": str(self._library_file() or ""),
             "compiled_with": " | ".join(
                 each for each in (features.decode(errors="replace").strip(" |"), self._compiler()) if each
             ),
@@ -176,6 +177,10 @@ class Bindings:
                 name: value for name, value in sorted(os.environ.items()) if name.startswith(_SPEED_VARIABLES)
             },
         }
+
+    def package(self) -> str:
+        """Return the folder of the package, below which its own libraries are."""
+        return str(Path(self.module.__file__).parent)
 
     @property
     def renders_templates(self) -> bool:

@@ -43,6 +43,7 @@ _AT_A_DEPTH: dict[str, Callable[..., Answer]] = {
 }
 # These need ``llama_cpp`` imported.
 _OF_A_BUILD: dict[str, Callable[..., Answer]] = {
+    "package": Bindings.package,
     "layouts": layouts.read_layouts,
     "free_memory": devices.free_memory,
     "write_f32": distributions.write_f32,
