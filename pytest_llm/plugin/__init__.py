@@ -114,6 +114,7 @@ def _keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Read what is asked, once no hook adds markers any more, and make the plan of what was selected."""
+    late.check_modules(session)
     ours = [item for item in session.items if markers.concern(item)]
     if ours:
         from pytest_llm.plugin import collect
@@ -164,7 +165,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Fail an item with a problem, skip benchmarks without --llm-bench, measure them otherwise."""
     if PROBLEM in item.stash:
         pytest.fail(item.stash[PROBLEM], pytrace=False)
-    if item.get_closest_marker(markers.BENCHMARK_MARKER) is None:
+    if MARKED not in item.stash:
         return
     bench = bench_of(item.config)
     if not bench.settings.bench:

@@ -17,7 +17,7 @@ from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_llm.plugin.homes import Home
     from pytest_llm.plugin.session import Bench
@@ -190,7 +190,7 @@ def _declared(item: pytest.Item) -> dict[str, Any]:
     """
     declared: dict[str, Any] = {}
     places: dict[str, object] = {}
-    for place, mark in item.iter_markers_with_node():
+    for place, mark in _placed(item):
         if not mark.name.startswith("llm_") or mark.name == markers.BENCHMARK_MARKER:
             continue
         value = markers.read(mark.name, mark.args, mark.kwargs)
@@ -200,6 +200,23 @@ def _declared(item: pytest.Item) -> dict[str, Any]:
         elif places[kind] is place:
             declared[kind] = markers.together(mark.name, declared[kind], value)
     return declared
+
+
+def _placed(item: pytest.Item) -> Iterator[tuple[object, pytest.Mark]]:
+    """Yield markers with their places, the closest first: a class before those that it inherits from."""
+    for node in reversed(item.listchain()):
+        classes = node.obj.__mro__ if isinstance(node, pytest.Class) else ()
+        by_class: dict[object, list[pytest.Mark]] = {node: [], **{each: [] for each in classes}}
+        for mark in node.own_markers:
+            origin = next((each for each in classes if _is_on(mark, each)), node)
+            by_class[origin].append(mark)
+        yield from ((place, mark) for place, marks in by_class.items() for mark in marks)
+
+
+def _is_on(mark: pytest.Mark, cls: type) -> bool:
+    written = cls.__dict__.get("pytestmark", ())
+    marks = written if isinstance(written, (list, tuple)) else [written]
+    return any(getattr(each, "mark", each) is mark for each in marks)
 
 
 def _choices(item: pytest.Item, bench: Bench) -> list[Choice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, SupportsIndex
 
 import pytest
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from pytest_llm.checks.findings import Finding
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.records import Subject
+
+# The markers that the test has failed for, in this run of it.
+_REFUSED: pytest.StashKey[tuple[pytest.Mark, ...]] = pytest.StashKey()
 
 _PYTEST = str(Path(pytest.__file__).parent.parent / "_pytest")
 _PLACE = "add it in pytest_collection_modifyitems, or write it on the test, its class or its module"
@@ -57,9 +61,30 @@ def _caller() -> str:
 
 def trace(item: pytest.Item) -> None:
     """Note from now on where markers are added to an item, its class or its module."""
+    item.stash[_REFUSED] = ()
     for node in item.listchain():
         if not isinstance(node.own_markers, _TracedMarkers):
             node.own_markers = _TracedMarkers(node.own_markers)
+
+
+def check_modules(session: pytest.Session) -> None:
+    """Refuse markers of modules whose ``pytestmark`` pytest never reads: conftest files and packages.
+
+    Raises:
+        pytest.UsageError: There are some.
+    """
+    tested = [getattr(node, "module", None) for node in {item.parent for item in session.items}]
+    packages = [sys.modules.get(getattr(module, "__package__", None) or "") for module in tested]
+    for module in [*session.config.pluginmanager.get_plugins(), *packages]:
+        if not isinstance(module, ModuleType) or module in tested:
+            continue
+        written = getattr(module, "pytestmark", ())
+        for mark in written if isinstance(written, (list, tuple)) else [written]:
+            if str(getattr(mark, "name", "")).startswith("llm_"):
+                raise pytest.UsageError(
+                    f"{module.__file__}: pytestmark marks no test there, so {mark.name} has no effect: write "
+                    "it in the test modules, or add it to their tests in pytest_collection_modifyitems"
+                )
 
 
 def check_set_up(item: pytest.Item) -> None:
@@ -73,16 +98,21 @@ def check_call(item: pytest.Item) -> None:
     if not added:
         return
     finding = item.stash.get(FINDING, None)
-    judged = [mark for mark in added if _is_limit(mark) and finding is not None and finding.timed]
+    judged = [mark for mark in added if _is_limit(mark) and finding is not None]
     _refuse(item, [mark for mark in added if mark not in judged])
     assert finding is not None
-    item.stash[READ] = markers.of(item)
-    _judge(item, finding, judged)
+    try:
+        _judge(item, finding, judged)
+    except pytest.fail.Exception:
+        item.stash[_REFUSED] = tuple(judged)
+        raise
+    item.stash[READ] = (*item.stash.get(READ, ()), *judged)
 
 
 def check_tear_down(item: pytest.Item) -> None:
     """Fail a test to which markers were added after it was judged."""
-    _refuse(item, _added(item))
+    refused = item.stash.get(_REFUSED, ())
+    _refuse(item, [mark for mark in _added(item) if not any(mark is each for each in refused)])
 
 
 def _added(item: pytest.Item) -> list[pytest.Mark]:
@@ -98,7 +128,7 @@ def _is_limit(mark: pytest.Mark) -> bool:
 def _refuse(item: pytest.Item, added: Sequence[pytest.Mark]) -> None:
     refused = [mark for mark in added if mark.name != markers.BENCHMARK_MARKER or MARKED not in item.stash]
     if refused:
-        item.stash[READ] = markers.of(item)  # once is enough
+        item.stash[_REFUSED] = tuple(refused)
         text = f"{refused[0].name} was added {_where(item, refused[0])}, after the plan was made: {_PLACE}"
         raise pytest.fail.Exception(text, pytrace=False)
 

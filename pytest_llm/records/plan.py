@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pytest_llm.errors import UsageError
 from pytest_llm.records import metrics
 from pytest_llm.records.output import OutputGate
 from pytest_llm.records.schema import NonEmpty
@@ -156,5 +157,15 @@ class Plan:
     captures: tuple[Captures, ...] = ()
 
     def campaign_of(self, subject: Subject, reference: Subject | None = None) -> Campaign:
-        """Return the campaign that measures a subject of this plan, alone or against a reference."""
-        return next(each for each in self.campaigns if (each.subject, each.reference) == (subject, reference))
+        """Return the campaign that measures a subject of this plan, alone or against a reference.
+
+        Raises:
+            UsageError: The plan has no such campaign.
+        """
+        for each in self.campaigns:
+            if (each.subject, each.reference) == (subject, reference):
+                return each
+        raise UsageError(
+            f"{subject.model}: no test of this subject was in the plan, because it was marked skip when the "
+            "plan was made; remove the marker skip, or let nothing run skipped tests"
+        )

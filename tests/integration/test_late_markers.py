@@ -136,7 +136,7 @@ class TestByHooks:
     def test_a_baseline_of_what_they_make_a_benchmark_is_not_called_left_over(self, project: Project) -> None:
         self._mark(project, FLOOR)
         project.write("[pytest]\n", "pytest.ini")
-        project.write("def test_chat(): pass")
+        project.write("def test_chat(): pass\ndef test_other(llm_bench): pass")
         project.measure("--llm-update-baselines=replace")
 
         assert "no longer exist" not in project.measure().stdout.str()
@@ -202,9 +202,30 @@ class TestOfOnePlace:
             """
         )
 
-        (text,) = project.failures().values()
-        assert "prompt" in text
-        assert "generation" in text
+        (test,) = project.results()["tests"]
+        claimed = {name for name, each in test["metrics"].items() if each["claim"]}
+        assert claimed == {"prompt_tokens_per_second", "generation_tokens_per_second"}
+
+    def test_a_class_overrides_what_it_inherits(self, project: Project) -> None:
+        project.write(
+            """
+            @pytest.mark.llm_model(n_ctx=512)
+            @pytest.mark.llm_tokens_per_second(min=1000)
+            class Base:
+                def test_chat(self, llm_bench):
+                    assert llm_bench.effective_options["n_ctx"] == self.n_ctx
+
+            class TestBase(Base):
+                n_ctx = 512
+
+            @pytest.mark.llm_model(n_ctx=768)
+            @pytest.mark.llm_tokens_per_second(min=1)
+            class TestOther(TestBase):
+                n_ctx = 768
+            """
+        )
+
+        assert list(project.failures()) == ["TestBase::test_chat"]
 
     def test_what_contradicts_itself_is_refused(self, project: Project) -> None:
         contradictions = {
@@ -362,8 +383,97 @@ class TestByFixtures:
         (text,) = project.failures().values()
         assert text == f"llm_no_regression was added by pytest_runtest_setup (conftest.py:4){PLACE}"
 
+    def test_a_rerun_does_not_forget_it(self, project: Project) -> None:
+        project.write(
+            """
+            LATE = pytest.mark.llm_no_regression()
+
+            @pytest.fixture
+            def late(request):
+                request.node.add_marker(LATE)
+
+            def test_plain(late): pass
+            """
+        )
+        project.write(
+            """
+            from _pytest.runner import runtestprotocol
+
+            def pytest_runtest_protocol(item, nextitem):
+                for _ in range(2):
+                    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+                for report in reports:
+                    item.ihook.pytest_runtest_logreport(report=report)
+                return True
+            """,
+            "conftest.py",
+        )
+
+        project.run().assert_outcomes(failed=1)
+
     def test_a_benchmark_that_is_not_run_is_not_bothered(self, project: Project, fake: Fake) -> None:
         project.write(late("llm_no_regression()"))
 
         project.run().assert_outcomes(skipped=1)
         assert fake.started == []
+
+
+class TestWhereNobodyReadsThem:
+    """Markers in places that pytest does not look at."""
+
+    @pytest.mark.parametrize("file", ["conftest.py", "sub/conftest.py", "sub/__init__.py"])
+    def test_are_refused(self, project: Project, file: str) -> None:
+        project.write(f"pytestmark = [{FLOOR}]", file)
+        project.write("def test_chat(): pass", "sub/test_chat.py")
+
+        line = project.usage_error()
+        assert line.startswith(
+            f"ERROR: {project.path / file}: pytestmark marks no test there, so llm_tokens_per"
+        )
+
+    def test_other_markers_there_are_not_ours_to_refuse(self, project: Project) -> None:
+        project.write("pytestmark = pytest.mark.slow", "conftest.py")
+        project.write("def test_chat(): pass")
+
+        project.run().assert_outcomes(passed=1)
+
+
+def test_an_item_that_is_no_function_is_judged(project: Project) -> None:
+    project.write(
+        f"""
+        class Prompt(pytest.Item):
+            def runtest(self): pass
+
+        class Prompts(pytest.File):
+            def collect(self):
+                yield Prompt.from_parent(self, name="chat")
+
+        def pytest_collect_file(file_path, parent):
+            if file_path.suffix == ".prompts":
+                return Prompts.from_parent(parent, path=file_path)
+
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker({FLOOR})
+        """,
+        "conftest.py",
+    )
+    project.write("", "it.prompts")
+
+    (text,) = project.failures().values()
+    assert "the limit is at least 1000000 tok/s" in text
+
+
+def test_a_skipped_benchmark_that_another_plugin_runs_is_no_crash(project: Project) -> None:
+    project.write(
+        """
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_setup(item):
+            item.own_markers = [mark for mark in item.own_markers if mark.name != "skip"]
+        """,
+        "conftest.py",
+    )
+    project.write("@pytest.mark.skip\ndef test_chat(llm_bench): pass\n")
+
+    (text,) = project.failures().values()
+    assert "no test of this subject was in the plan" in text
