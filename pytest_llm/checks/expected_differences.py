@@ -26,8 +26,8 @@ _FOLLOWS: dict[str, set[str]] = {
     "n_batch": {"n_ubatch", BUFFERS},
     "n_ubatch": {"n_batch", *_CACHE, *_GRAPH, *_OUTPUT},  # a sliding window's cache holds an ubatch more
     "n_seq_max": {*_CACHE, *_GRAPH, *_OUTPUT},
-    "n_threads": {*_OUTPUT},
-    "n_threads_batch": {*_OUTPUT},
+    "n_threads": {"threads_at_work", *_OUTPUT},
+    "n_threads_batch": {"threads_at_work", *_OUTPUT},
     "n_gpu_layers": _PLACEMENT,
     "split_mode": _PLACEMENT,
     "main_gpu": _PLACEMENT,

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.engines.environment import changing_speed
 from pytest_llm.engines.libraries import Libraries, llama_library, program_folders
 from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
@@ -21,6 +22,7 @@ from pytest_llm.engines.llama_bench.output import Request
 from pytest_llm.engines.llama_cpp_python.process import cause_of_end, worker_environment
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.slices_only import SlicesOnlyEngine, SlicesOnlySubject
+from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import (
     EngineError,
     EngineMissingError,
@@ -49,8 +51,6 @@ _PROBE = Request(prompt=0, generate=1, depth=0, repetitions=1)
 # At a depth, most programs decode the depth again for each repetition; without one, loading the model costs
 # far more than a few repetitions.
 _REPETITIONS = 5
-# Variables that programs need to start, and that do not change speed.
-_NO_MATTER = ("PATH", "HOME", "TMPDIR", "LANG", "XDG_CACHE_HOME", "LC_")
 
 
 class _Program(NamedTuple):
@@ -165,6 +165,7 @@ class LoadedBench(SlicesOnlySubject):
         self._program = program
         self._reference = reference
         self._load_options = subject.load_options
+        self._threads = ThreadCheck(subject.load_options)
         self._model = model
         self._options: list[str] = []
         self._answer: Mapping[str, JSON] = {}
@@ -180,7 +181,8 @@ class LoadedBench(SlicesOnlySubject):
         """Have the program load the model once and describe it; return the seconds of the whole process.
 
         Raises:
-            LoadRefusedError: It has no flag for a load option, or refuses the model.
+            LoadRefusedError: It has no flag for a load option, or refuses the model; or a variable of the
+                environment forbids the threads that were asked for.
             CPUFallbackError: Layers that were asked for are not on a device.
             EngineError: It died or hung, or had libraries of another build.
         """
@@ -204,13 +206,15 @@ class LoadedBench(SlicesOnlySubject):
         self._program.check_libraries(mapped)
         self.build = _build(answer, self._reference, self._program, llama_library(mapped))
         self.on_gpu = output.on_gpu(answer)
+        if not self.on_gpu:
+            self._threads.check_environment(self.build)
         self._answer, self._effective_options = answer, output.effective_options(answer, ended.log)
         check = OffloadCheck(self._model.path, self._load_options)
         check.check_weights(ended.log, str(self.build), named=self.on_gpu)
         return seconds
 
     def effective_options(self) -> Mapping[str, JSON]:
-        return self._effective_options
+        return {**self._effective_options, "threads_at_work": self._threads.at_once(0)}
 
     def invariants(self) -> Mapping[str, JSON]:
         return output.invariants(self._answer, self._effective_options)
@@ -280,7 +284,6 @@ class LoadedBench(SlicesOnlySubject):
 def _build(
     answer: Mapping[str, JSON], reference: BuildReference, program: _Program, library: str = ""
 ) -> Build:
-    environment = worker_environment(os.environ)
     unnumbered = reference.commit[:12] if isinstance(reference, Commit) else program.path
     return Build(
         engine=_NAME,
@@ -289,7 +292,5 @@ def _build(
         where=program.path,
         library=library,
         compiled_with=output.compiled_with(answer),
-        environment={
-            name: environment[name] for name in sorted(environment) if not name.startswith(_NO_MATTER)
-        },
+        environment=changing_speed(worker_environment(os.environ)),
     )

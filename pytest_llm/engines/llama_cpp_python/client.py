@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options
 from pytest_llm.engines.offload_check import OffloadCheck
+from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, UsageError
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
 from pytest_llm.records.protocols import Coverage
@@ -41,6 +42,7 @@ class LoadedModel(GGUFModel):
         self._seed = 0
         self._free: list[dict[str, int]] = []
         self._offload = OffloadCheck(model.path, subject.load_options)
+        self._threads = ThreadCheck(subject.load_options)
         self.info = model
         self.build = build
         self.on_gpu = False
@@ -60,7 +62,8 @@ class LoadedModel(GGUFModel):
         """Load the model and make a context; return the seconds that took.
 
         Raises:
-            LoadRefusedError: llama.cpp refused; its last lines are in ``log``.
+            LoadRefusedError: llama.cpp refused; its last lines are in ``log``. Or the environment forbids the
+                threads that were asked for.
             CPUFallbackError: Layers that were to go to a device are on the CPU.
             BuildError: A library of another build was loaded meanwhile, a backend's say.
         """
@@ -79,6 +82,8 @@ class LoadedModel(GGUFModel):
         self._check_libraries()
         self.on_gpu = answer["on_gpu"]
         self._offload.check(self.log(), str(self.build), on_gpu=self.on_gpu)
+        if not self.on_gpu:
+            self._threads.check_environment(self.build)
         self._free.append(self._worker.ask("free_memory"))
         seconds: float = answer["seconds"]
         return seconds
@@ -90,7 +95,11 @@ class LoadedModel(GGUFModel):
         """
         log = self.log()
         found = effective_options(asdict(self._load_options), self._worker.ask("effective_options"), log)
-        return {**found, "memory": self._offload.memory(log, on_gpu=self.on_gpu)}
+        return {
+            **found,
+            "threads_at_work": self._threads.at_once(self.pid),
+            "memory": self._offload.memory(log, on_gpu=self.on_gpu),
+        }
 
     def invariants(self) -> Mapping[str, JSON]:
         return invariants_of(self)
@@ -107,6 +116,10 @@ class LoadedModel(GGUFModel):
         self._seed += 1
         self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
         self._free[2:] = [self._worker.ask("free_memory")]
+        if not self.on_gpu and self._threads.can_be_counted(self.build):
+            counted = self._worker.ask("count_threads")
+            if counted is not None:
+                self._threads.check_counted(self.build, **counted)
 
     def on_devices(self) -> Mapping[str, float]:
         before, *later = self._free

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_llm.engines.environment import changing_speed
 from pytest_llm.engines.libraries import Libraries
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
@@ -111,7 +112,9 @@ class LlamaCppPython:
             self._fits = True
         worker = self._worker(self._environment())
         try:
-            build = Build(engine=self._build.engine, **self._ask(worker, "hello"))
+            told = self._ask(worker, "hello")
+            told["environment"] = changing_speed(told["environment"])
+            build = Build(engine=self._build.engine, **told)
             self._libraries.check(mapped_files(worker.pid) | {build.library}, self._own_folders(worker))
             # A library that cannot tell its commit was made of one that is known.
             return worker, replace(build, llama_cpp_commit=build.llama_cpp_commit or self._launch.commit)

@@ -27,9 +27,17 @@ _DIGITS = 3
 
 _MIB = 2**20
 _MOSTLY = 0.5
-# No options: how many threads this machine has, the buffers that its CPU features call for, and the size of a
-# graph, which every release builds otherwise.
-_NO_OPTIONS = {"n_threads", "n_threads_batch", "buffers_mib", "graph_nodes", "weights_bytes", "memory"}
+# No options: how many threads this machine has and lets work, the buffers that its CPU features call for, and
+# the size of a graph, which every release builds otherwise.
+_NO_OPTIONS = {
+    "n_threads",
+    "n_threads_batch",
+    "threads_at_work",
+    "buffers_mib",
+    "graph_nodes",
+    "weights_bytes",
+    "memory",
+}
 
 
 def invariants_of(subject: LoadedModel) -> dict[str, JSON]:

@@ -75,6 +75,7 @@ _DOING = {
     "prompt_slice": "decoding a prompt",
     "generation_slice": "generating",
     "generate_steps": "generating",
+    "count_threads": "counting the threads that work",
     "request": "going through a request",
     "stream_open": "taking in a prompt",
     "stream_next": "generating",

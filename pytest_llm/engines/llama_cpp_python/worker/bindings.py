@@ -17,18 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .names import NEEDS, Need
 
-# Variables that can change speed; they are recorded with the build.
-_SPEED_VARIABLES = (
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-    "CUDA_",
-    "HIP_",
-    "GGML_",
-    "LLAMA_",
-    "OMP_",
-    "GOMP_",
-    "KMP_",
-)
 _SIZE = ctypes.POINTER(ctypes.c_size_t)
 # What some releases have in the library and do not declare.
 _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -162,7 +150,7 @@ class Bindings:
             raise UnusableError(f"this release of llama-cpp-python takes no library from {folder}")
 
     def describe(self) -> dict[str, Any]:
-        """Return the fields of ``records.Build``."""
+        """Return the fields of ``records.Build``, with the whole environment as this process sees it."""
         features = self.llama.llama_print_system_info()
         commit = self.llama.ggml_commit() if self.has("ggml_commit") else b""
         return {
@@ -173,9 +161,7 @@ class Bindings:
             "compiled_with": " | ".join(
                 each for each in (features.decode(errors="replace").strip(" |"), self._compiler()) if each
             ),
-            "environment": {
-                name: value for name, value in sorted(os.environ.items()) if name.startswith(_SPEED_VARIABLES)
-            },
+            "environment": dict(os.environ),
         }
 
     def package(self) -> str:

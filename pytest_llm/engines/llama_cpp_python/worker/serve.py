@@ -39,6 +39,7 @@ _AT_A_DEPTH: dict[str, Callable[..., Answer]] = {
     "prompt_slice": timing.Timed.prompt_slice,
     "generation_slice": timing.Timed.generation_slice,
     "generate_steps": timing.Timed.generate_steps,
+    "count_threads": timing.Timed.count_threads,
     "request": timing.Timed.request,
 }
 # These need ``llama_cpp`` imported.

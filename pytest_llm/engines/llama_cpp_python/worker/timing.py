@@ -17,6 +17,7 @@ from .answers import Sampler
 from .bindings import RefusedError
 from .subject import Batch, Calls, LoadedSubject, Row
 from .text import PromptWriter
+from .threads import count_working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 # replays it.
 _LEAD_IN_STEPS_CPU = 1
 _LEAD_IN_STEPS_GPU = 3
+# While threads are counted: short next to a rehearsal, long enough for each thread to have a share.
+_COUNTED_STEPS = 2
 
 
 class Workload(NamedTuple):
@@ -150,6 +153,10 @@ class Timed:
         finally:
             self._restore()
         return steps * self._workload.parallel
+
+    def count_threads(self) -> dict[str, int] | None:
+        """Return how many threads work on decodes of one token a sequence, and on how many processors."""
+        return count_working(lambda: self.generate_steps(_COUNTED_STEPS))
 
     def request(self, *, restore: bool = True) -> tuple[float, list[float]]:
         """Time one whole request: to the first token, then from token to token."""
