@@ -56,6 +56,8 @@ class Script:
         logit_error: Error of logits, in steps of up to six times that.
         nan_at: Position whose logits hold NaN.
         nan_in: End of the names of files that have it; all by default.
+        environment: Variables that its process sees.
+        threads_at_work: How many of its threads can work at once; None if it does not tell.
         fault: Where an error is raised: "start", "load", "quantize", "write" or "tokens:N", a request of N
             prompt tokens.
     """
@@ -75,6 +77,8 @@ class Script:
     logit_error: float = 0.0
     nan_at: int = -1
     nan_in: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    threads_at_work: float | None = None
     fault: str = ""
 
 
@@ -120,7 +124,10 @@ class FakeEngine:
 
     def describe(self) -> Build:
         script = CURRENT.fake.script(self._reference)
-        return Build(NAME, "1.0", script.commit, str(self._reference), f"CPU : {script.features} = 1")
+        compiled_with = f"CPU : {script.features} = 1"
+        return Build(
+            NAME, "1.0", script.commit, str(self._reference), compiled_with, dict(script.environment)
+        )
 
     def start(self, subject: Subject, model: Model) -> FakeSubject:
         script = CURRENT.fake.script(self._reference)
@@ -173,6 +180,8 @@ class FakeSubject(GGUFModel):
             "vocabulary_type": "SPM",
             "chat_template": template,
         }
+        if self._script.threads_at_work is not None:
+            found["threads_at_work"] = self._script.threads_at_work
         return {**found, "injected_slowdown": self._slowdown} if self._slowdown else found
 
     @property
@@ -184,6 +193,7 @@ class FakeSubject(GGUFModel):
         here = (
             "n_threads",
             "n_threads_batch",
+            "threads_at_work",
             "weights_bytes",
         )  # of this machine, or below
         options = {name: each for name, each in self.effective_options().items() if name not in here}

@@ -119,7 +119,7 @@ def _grown(stored: JSON, now: JSON) -> JSON:
 def _differs(stored: RecordedRuns | RecordedInvariants | None, conditions: Conditions, mode: Mode) -> str:
     if stored is None or mode == "replace":
         return ""
-    difference = stored.conditions.difference(conditions)
+    difference = stored.conditions.difference(conditions) or stored.conditions.other_environment(conditions)
     return f"{difference}: replace it" if difference else ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 from pytest_llm.records import JSON, OutputSnapshot, Provenance, Run, StoredRun, TestKey
@@ -20,6 +20,8 @@ MAX_RUNS = 20
 # What `llama_print_system_info` puts before the features of each backend: "CPU : SSE3 = 1 | …".
 _BACKENDS = re.compile(r"(\w+) : ")
 _THREADS = {"n_threads", "n_threads_batch"}
+# The effective option that says how many of the threads can work at once.
+THREADS_AT_WORK = "threads_at_work"
 
 Scalars: TypeAlias = Mapping[str, Annotated[JSON, constraint(type=["string", "number", "boolean", "null"])]]
 Digest: TypeAlias = Annotated[str, constraint(pattern="^[0-9a-f]{32}$")]
@@ -34,12 +36,15 @@ class Conditions:
         engine: "llama-cpp-python".
         load_options: As asked for, by llama.cpp's names.
         workload: The fields of :class:`~pytest_llm.records.Workload`.
+        environment: What else changes speed: variables by name, and ``threads_at_work``. Runs with another
+            environment are compared, and drift.
     """
 
     model_sha256: Sha256
     engine: NonEmpty
     load_options: Scalars
     workload: Scalars
+    environment: Scalars = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run) -> Conditions:
@@ -49,6 +54,7 @@ class Conditions:
             engine=run.build.engine,
             load_options=encode(run.subject.load_options),
             workload=encode(run.workload),
+            environment=environment_of(run),
         )
 
     @classmethod
@@ -69,7 +75,8 @@ class Conditions:
     def difference(self, now: Conditions) -> str:
         """Return the first part that differs now, as "recorded with n_threads=2, now 4", or "".
 
-        The order is the model, the engine, the load options by name, the workload by name.
+        The order is the model, the engine, the load options by name, the workload by name. The environment is
+        left out.
         """
         return next(self._differences(now), "")
 
@@ -81,6 +88,16 @@ class Conditions:
             yield f"recorded with the engine {self.engine}, now {now.engine}"
         yield from _differences(self.load_options, now.load_options)
         yield from _differences(self.workload, now.workload)
+
+    def other_environment(self, now: Conditions) -> str:
+        """Return the first part of the environment that differs now, or ""."""
+        return next(_differences(self.environment, now.environment), "")
+
+
+def environment_of(run: Run) -> dict[str, JSON]:
+    """Return what of a run's environment changes speed."""
+    at_work = run.effective_options.get(THREADS_AT_WORK)
+    return {**run.build.environment, **({} if at_work is None else {THREADS_AT_WORK: at_work})}
 
 
 def _differences(recorded: Mapping[str, JSON], now: Mapping[str, JSON]) -> Iterator[str]:

@@ -94,6 +94,17 @@ class BaselineStore:
             return Missing(difference)
         return StoredInvariants(test.invariants, test.provenance)
 
+    def look_up_environment(self, key: TestKey, conditions: Conditions) -> Mapping[str, JSON] | None:
+        """Return the environment of a test's stored runs; None if there are none to compare with.
+
+        Raises:
+            BaselineError: The file is there and cannot be used.
+        """
+        test = self.recorded(key.module).get(key)
+        if test is None or test.conditions.difference(conditions):
+            return None
+        return test.conditions.environment
+
     def has_invariants(self, key: TestKey) -> bool:
         """Return true if invariants of a test are stored, under any conditions.
 

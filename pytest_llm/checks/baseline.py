@@ -5,11 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Conditions, Missing
+from pytest_llm.baselines.records import environment_of
 from pytest_llm.checks.coverage import measured, not_covered
 from pytest_llm.checks.drift import compare
 from pytest_llm.checks.findings import BaselineCheck, Drift
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
-from pytest_llm.records import OUTPUT_SNAPSHOT, OutputSnapshot, StoredInvariants, StoredSnapshot, Verdict
+from pytest_llm.records import (
+    OUTPUT_SNAPSHOT,
+    OutputSnapshot,
+    Provenance,
+    StoredInvariants,
+    StoredSnapshot,
+    Verdict,
+)
 from pytest_llm.records.serialization import decode
 from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, screen
 
@@ -50,11 +58,15 @@ def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift
         BaselineError: A stored file cannot be used.
     """
     found = _stored_invariants(stored, key, run)
+    environment = None if isinstance(stored, Missing) else stored.look_up_environment(key, Conditions.of(run))
     if isinstance(found, Missing):
-        return Drift(reason=found.reason)
+        runs_alone = compare(StoredInvariants({}, Provenance(), environment), {}, environment_of(run))
+        return runs_alone if runs_alone.differences else Drift(reason=found.reason)
     # The output is judged by itself, for tests that ask for it.
     invariants = {name: each for name, each in found.invariants.items() if name != OUTPUT_SNAPSHOT}
-    return compare(StoredInvariants(invariants, found.provenance), run.invariants)
+    return compare(
+        StoredInvariants(invariants, found.provenance, environment), run.invariants, environment_of(run)
+    )
 
 
 def _stored_invariants(stored: BaselineStore | Missing, key: TestKey, run: Run) -> StoredInvariants | Missing:

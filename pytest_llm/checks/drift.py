@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.baselines.records import THREADS_AT_WORK, environment_of
 from pytest_llm.checks.expected_differences import BUFFERS, expected, features_apart
 from pytest_llm.checks.findings import Difference, Drift
 from pytest_llm.records.effective_options import normalize
@@ -48,10 +49,14 @@ _STATED: dict[str, tuple[str, tuple[JSON, ...]]] = {
 }
 
 
-def compare(stored: StoredInvariants, now: Mapping[str, JSON]) -> Drift:
-    """Compare the invariants that both sides have."""
-    differences = tuple(_differences(stored.invariants, now, _rounded(stored.invariants, now)))
-    return Drift(differences, stored=stored, output=has_output(stored.invariants, now))
+def compare(
+    stored: StoredInvariants, now: Mapping[str, JSON], environment: Mapping[str, JSON] | None = None
+) -> Drift:
+    """Compare the invariants that both sides have, and the environment if both have one."""
+    differences = list(_differences(stored.invariants, now, _rounded(stored.invariants, now)))
+    if stored.environment is not None and environment is not None:
+        differences += _environments_apart(stored.environment, environment, {})
+    return Drift(tuple(differences), stored=stored, output=has_output(stored.invariants, now))
 
 
 def compare_sides(run: PairedRun) -> Drift:
@@ -60,12 +65,27 @@ def compare_sides(run: PairedRun) -> Drift:
     reasons = {**_rounded(theirs, ours), **expected(run)}
     lost, gained = features_apart(run.reference.build, run.candidate.build)
     features = [Difference(COMPILED_WITH, list(lost), list(gained), reasons[COMPILED_WITH])]
-    differences = (*_differences(theirs, ours, reasons), *(features if lost or gained else ()))
+    differences = (
+        *_differences(theirs, ours, reasons),
+        *_environments_apart(environment_of(run.reference), environment_of(run.candidate), reasons),
+        *(features if lost or gained else ()),
+    )
     return Drift(differences, output=has_output(theirs, ours))
+
+
+def _environments_apart(
+    before: Mapping[str, JSON], now: Mapping[str, JSON], reasons: Mapping[str, str]
+) -> Iterator[Difference]:
+    for name in sorted({*before, *now}):
+        # Not every engine tells of threads.
+        told = name != THREADS_AT_WORK or (name in before and name in now)
+        if told and before.get(name) != now.get(name):
+            yield Difference(name, before.get(name), now.get(name), reasons.get(name, ""))
 
 
 def _shown(run: Run) -> dict[str, JSON]:
     options = {**run.effective_options, **_mapping(run.invariants.get(_OPTIONS))}
+    options.pop(THREADS_AT_WORK, None)  # part of the environment
     return {
         **run.invariants,
         _OPTIONS: {name: options[name] for name in options.keys() - run.invariants.keys()},
@@ -146,7 +166,7 @@ def _text(difference: Difference) -> str:
     name, values = difference.name, (difference.before, difference.now)
     if name == COMPILED_WITH:
         return _features_text(*(each if isinstance(each, list) else [] for each in values))
-    before, now = (_size(each) if _kind(name) == BUFFERS else str(each) for each in values)
+    before, now = (_size(each) if _kind(name) == BUFFERS else _value(each) for each in values)
     if len(before) + len(now) > 60:  # the results file has them
         return f"{name}{_why(difference)}"
     return f"{name} {before} → {now}{_why(difference)}"
@@ -156,6 +176,10 @@ def _features_text(lost: list[JSON], gained: list[JSON]) -> str:
     parts = [f"{', '.join(map(str, lost))} → without"] if lost else []
     parts += [f"without {', '.join(map(str, gained))} → with"] if gained else []
     return f"compiled with {'; '.join(parts)}" if lost else f"compiled {parts[0]}"
+
+
+def _value(value: JSON) -> str:
+    return "unset" if value is None else str(value)
 
 
 def _size(mebibytes: JSON) -> str:
@@ -168,7 +192,7 @@ def _why(difference: Difference) -> str:
 
 def context(drift: Drift) -> list[str]:
     """Say where the invariants come from that a run was compared with."""
-    if drift.stored is None:
+    if drift.stored is None or not drift.stored.invariants:
         return []
     source = drift.stored.provenance
     commit = f" (llama.cpp {source.llama_cpp_commit})" if source.llama_cpp_commit else ""

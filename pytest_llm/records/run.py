@@ -164,10 +164,18 @@ class StoredRun:
 
 @dataclass(frozen=True)
 class StoredInvariants:
-    """Stored invariants by name, with their provenance."""
+    """Stored invariants by name, with their provenance.
+
+    Attributes:
+        invariants: By name; none if there are only runs.
+        provenance: Of the invariants.
+        environment: What changed the speed of the stored runs of this machine: variables by name, and
+            ``threads_at_work``; None if there are no runs.
+    """
 
     invariants: Mapping[str, JSON]
     provenance: Provenance
+    environment: Mapping[str, JSON] | None = None
 
 
 class Verdict(str, Enum):

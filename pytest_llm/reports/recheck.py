@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from pytest_llm.baselines.records import environment_of
 from pytest_llm.checks import (
     check_stored_runs,
     compare,
@@ -150,7 +151,9 @@ def _output(was: OutputJudgement) -> OutputJudgement:
 def _drift(was: DriftEntry, run: Run, pairs: Mapping[str, PairedRun]) -> Drift:
     if was.pair is not None:
         return compare_sides(pairs[was.pair])
-    return Drift(reason=was.reason) if was.stored is None else compare(was.stored, run.invariants)
+    if was.stored is None:
+        return Drift(reason=was.reason)
+    return compare(was.stored, run.invariants, environment_of(run))
 
 
 def _operators(was: OperatorsEntry) -> OperatorRun:

@@ -1,0 +1,113 @@
+"""Variables and threads that change speed: a baseline of other ones is drift."""
+
+from __future__ import annotations
+
+import json
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.cli import main
+
+if TYPE_CHECKING:
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Project
+
+GATED = """
+    @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=8)
+    @pytest.mark.llm_no_regression()
+    def test_speed(llm_bench):
+        pass
+"""
+ACTIVE = {"OMP_WAIT_POLICY": "active"}
+
+
+def _record(project: Project, fake: Fake, **now: Any) -> None:
+    project.write(GATED)
+    fake.set(**now)
+    project.measure("--llm-update-baselines=append").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "difference"),
+    [
+        ({}, {"environment": ACTIVE}, "OMP_WAIT_POLICY unset → active"),
+        ({"environment": ACTIVE}, {"environment": {}}, "OMP_WAIT_POLICY active → unset"),
+        (
+            {"environment": ACTIVE},
+            {"environment": {"OMP_WAIT_POLICY": "passive"}},
+            "OMP_WAIT_POLICY active → passive",
+        ),
+        ({"threads_at_work": 2}, {"threads_at_work": 1}, "threads_at_work 2 → 1"),
+        ({"threads_at_work": 2}, {"threads_at_work": 0.5}, "threads_at_work 2 → 0.5"),
+    ],
+)
+def test_a_baseline_of_another_environment_is_drift(
+    then: dict[str, Any], now: dict[str, Any], difference: str, project: Project, fake: Fake
+) -> None:
+    _record(project, fake, **then)
+    fake.set(**now)
+
+    found = project.failures()
+
+    assert f"same output; configuration differs: {difference}" in found["test_speed"]
+    assert "--llm-update-baselines=replace" in found["test_speed"]
+
+
+def test_the_same_environment_is_no_drift_and_one_that_does_not_tell_of_threads_is_none_either(
+    project: Project, fake: Fake
+) -> None:
+    _record(project, fake, environment=ACTIVE, threads_at_work=2)
+    project.measure().assert_outcomes(passed=1)
+    fake.set(threads_at_work=None)
+    project.measure().assert_outcomes(passed=1)
+
+
+def test_runs_alone_are_compared_too_if_the_invariants_are_missing(project: Project, fake: Fake) -> None:
+    _record(project, fake)
+    (project.path / "baselines" / "portable" / "test_it.json").unlink()
+    project.measure().assert_outcomes(passed=1)
+    fake.set(environment=ACTIVE)
+    assert "OMP_WAIT_POLICY unset → active" in project.failures()["test_speed"]
+
+
+def test_a_run_of_another_environment_is_not_appended(project: Project, fake: Fake) -> None:
+    _record(project, fake)
+    fake.set(environment=ACTIVE)
+    result = project.measure("--llm-update-baselines=append")
+    result.stdout.fnmatch_lines(
+        ["*recorded without OMP_WAIT_POLICY, now OMP_WAIT_POLICY=active: replace it*"]
+    )
+    project.measure("--llm-update-baselines=replace").assert_outcomes(passed=1)
+    project.measure().assert_outcomes(passed=1)
+
+
+def test_the_report_of_a_results_file_finds_the_same_drift(project: Project, fake: Fake) -> None:
+    _record(project, fake)
+    fake.set(environment=ACTIVE)
+    (test,) = project.results()["tests"]
+    assert [each["name"] for each in test["drift"]["differences"]] == ["OMP_WAIT_POLICY"]
+    assert main(["report", str(project.path / "results.json")]) == 0
+    assert json.loads((project.path / "results.json").read_text())["tests"][0]["drift"]["verdict"] == "drift"
+
+
+def test_threads_that_cannot_work_at_once_are_told_even_if_the_test_passes(
+    project: Project, fake: Fake
+) -> None:
+    project.write("@pytest.mark.llm_model(n_threads=2)\n" + dedent(GATED))
+    fake.set(threads_at_work=1)
+    result = project.measure()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*n_threads=2, but affinity or *lets only 1 work at once: ask for n_threads=1*"]
+    )
+
+
+def test_sides_of_a_pair_that_see_other_variables_have_drifted(
+    project: Project, fake: Fake, reference: str
+) -> None:
+    project.write(GATED)
+    fake.set_reference(environment=ACTIVE)
+    found = project.failures(f"--llm-against={reference}")
+    assert "OMP_WAIT_POLICY active → unset" in found["test_speed"]
