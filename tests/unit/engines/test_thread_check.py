@@ -83,10 +83,13 @@ def _busy(until: float) -> None:
 
 def test_threads_that_work_are_counted_and_those_that_wait_are_not() -> None:
     go, stop = threading.Event(), threading.Event()
-    others = [
-        threading.Thread(target=lambda: (go.wait(), _busy(time.thread_time() + 0.05), stop.wait())),
-        threading.Thread(target=stop.wait),
-    ]
+
+    def work_once() -> None:
+        go.wait()
+        _busy(time.thread_time() + 0.05)
+        stop.wait()
+
+    others = [threading.Thread(target=work_once), threading.Thread(target=stop.wait)]
     for each in others:
         each.start()
 

@@ -16,7 +16,7 @@ _TAKES_PART = 0.02
 _ENDED = 0.1
 
 
-def count_working(work: Callable[[], None]) -> dict[str, int] | None:
+def count_working(work: Callable[[], object]) -> dict[str, int] | None:
     """Return how many threads take part in some work, and how many processors they may use together.
 
     None if they cannot be counted: builds without OpenMP start threads for each decode, whose times are gone
