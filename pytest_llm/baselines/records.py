@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
+from pytest_llm.engines.environment import changing_speed
 from pytest_llm.records import JSON, OutputSnapshot, Provenance, Run, StoredRun, TestKey
 from pytest_llm.records.schema import Constraint, NonEmpty, Sha256, constraint
 from pytest_llm.records.serialization import encode
@@ -97,7 +98,10 @@ class Conditions:
 def environment_of(run: Run) -> dict[str, JSON]:
     """Return what of a run's environment changes speed."""
     at_work = run.effective_options.get(THREADS_AT_WORK)
-    return {**run.build.environment, **({} if at_work is None else {THREADS_AT_WORK: at_work})}
+    return {
+        **changing_speed(run.build.environment),
+        **({} if at_work is None else {THREADS_AT_WORK: at_work}),
+    }
 
 
 def _differences(recorded: Mapping[str, JSON], now: Mapping[str, JSON]) -> Iterator[str]:

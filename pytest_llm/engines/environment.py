@@ -153,6 +153,8 @@ SPEED: Mapping[str, str] = {
     "GGML_OPENCL_DISABLE_FUSION": "how the OpenCL backend computes",
 }
 
+# Of llama.cpp, OpenMP and CUDA, in builds that know more variables than these lists.
+_PREFIXES = ("GGML_", "LLAMA_", "OMP_", "KMP_", "GOMP_", "CUDA_", "HIP_")
 # Variables that may leave fewer threads than were asked for.
 FEWER_THREADS = (
     "OMP_THREAD_LIMIT",
@@ -166,6 +168,15 @@ FEWER_THREADS = (
     "KMP_AFFINITY",
     "KMP_HW_SUBSET",
 )
+
+
+def recorded(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a build is recorded with: those that change speed, or may in other builds."""
+    return {
+        name: environment[name]
+        for name in sorted(environment)
+        if name in SPEED or (name.startswith(_PREFIXES) and name not in NEEDED)
+    }
 
 
 def changing_speed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.engines.environment import changing_speed
+from pytest_llm.engines.environment import recorded
 from pytest_llm.engines.libraries import Libraries, llama_library, program_folders
 from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
@@ -292,5 +292,5 @@ def _build(
         where=program.path,
         library=library,
         compiled_with=output.compiled_with(answer),
-        environment=changing_speed(worker_environment(os.environ)),
+        environment=recorded(worker_environment(os.environ)),
     )

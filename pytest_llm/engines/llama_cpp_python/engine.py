@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.engines.environment import changing_speed
+from pytest_llm.engines.environment import recorded
 from pytest_llm.engines.libraries import Libraries
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
@@ -113,7 +113,7 @@ class LlamaCppPython:
         worker = self._worker(self._environment())
         try:
             told = self._ask(worker, "hello")
-            told["environment"] = changing_speed(told["environment"])
+            told["environment"] = recorded(told["environment"])
             build = Build(engine=self._build.engine, **told)
             self._libraries.check(mapped_files(worker.pid) | {build.library}, self._own_folders(worker))
             # A library that cannot tell its commit was made of one that is known.

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from pytest_llm.engines import thread_check
-from pytest_llm.engines.environment import NEEDED, SPEED, changing_speed
+from pytest_llm.engines.environment import NEEDED, SPEED, changing_speed, recorded
 from pytest_llm.engines.llama_cpp_python.worker.threads import count_working
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
@@ -124,3 +124,4 @@ def test_each_variable_stands_in_the_list_once_and_only_those_that_change_speed_
     assert all(SPEED.values())
     environment = {"PATH": "/bin", "OMP_WAIT_POLICY": "active", "GGML_X": "1", "GLIBC_TUNABLES": "x"}
     assert changing_speed(environment) == {"GLIBC_TUNABLES": "x", "OMP_WAIT_POLICY": "active"}
+    assert recorded(environment) == {"GGML_X": "1", **changing_speed(environment)}
