@@ -66,7 +66,7 @@ def test_the_same_environment_is_no_drift_and_one_that_does_not_tell_of_threads_
 
 def test_runs_alone_are_compared_too_if_the_invariants_are_missing(project: Project, fake: Fake) -> None:
     _record(project, fake)
-    (project.path / "baselines" / "portable" / "test_it.json").unlink()
+    (project.path / "baselines" / "portable" / "test_it.py.json").unlink()
     project.measure().assert_outcomes(passed=1)
     fake.set(environment=ACTIVE)
     assert "OMP_WAIT_POLICY unset → active" in project.failures()["test_speed"]
