@@ -110,6 +110,10 @@ class NotCoveredError(EngineError):
     """No build of the engine can measure what was asked for; the rest of a run goes on."""
 
 
+class MetricNotCoveredError(NotCoveredError, AttributeError):
+    """A run lacks the metric; an AttributeError as well, so that ``hasattr`` answers."""
+
+
 class BuildError(EngineError):
     """A build cannot be made, or a library does not fit its binding."""
 
@@ -124,6 +128,10 @@ class CPUFallbackError(EngineError):
 
 class RequestFailedError(EngineError):
     """The engine loaded the model, then refused a request."""
+
+
+class WrongOutputError(RequestFailedError):
+    """Logits or embeddings hold NaN or infinity."""
 
 
 class WorkerDiedError(EngineError):

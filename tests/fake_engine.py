@@ -11,15 +11,22 @@ import os
 import shutil
 from array import array
 from dataclasses import asdict, dataclass, field, replace
+from math import cos, sin
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_llm.engines import ENGINES, EngineEntry
-from pytest_llm.errors import EngineError, LoadRefusedError, RequestFailedError
+from pytest_llm.errors import (
+    EngineError,
+    LoadRefusedError,
+    NotCoveredError,
+    RequestFailedError,
+    WrongOutputError,
+)
 from pytest_llm.records import Build
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
-from pytest_llm.records.protocols import Coverage
+from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.stats.divergence import log_softmax
 
 if TYPE_CHECKING:
@@ -60,6 +67,11 @@ class Script:
         threads_at_work: How many of its threads can work at once; None if it does not tell.
         fault: Where an error is raised: "start", "load", "quantize", "write" or "tokens:N", a request of N
             prompt tokens.
+        not_a_model: Why the file cannot be loaded at all.
+        no_generation: Why the model has no next token.
+        no_embedding: Why it embeds nothing.
+        broken: Whether slices end in NaN.
+        turn: Radians by which embeddings are turned.
     """
 
     token_seconds: float = 1 / 128
@@ -80,6 +92,11 @@ class Script:
     environment: Mapping[str, str] = field(default_factory=dict)
     threads_at_work: float | None = None
     fault: str = ""
+    not_a_model: str = ""
+    no_generation: str = ""
+    no_embedding: str = ""
+    broken: bool = False
+    turn: float = 0.0
 
 
 class Fake:
@@ -165,9 +182,15 @@ class FakeSubject(GGUFModel):
         return os.getpid()
 
     def coverage(self, workload: Workload) -> Coverage:
-        return Coverage()
+        if workload.embed:
+            reason = self._script.no_embedding
+            return Coverage(slices=not reason, requests=False, reason=reason or EMBEDS_ONLY)
+        reason = self._script.no_generation
+        return Coverage(slices=not reason, requests=not reason, reason=reason)
 
     def load(self) -> float:
+        if self._script.not_a_model:
+            raise NotCoveredError(f"{self._reference}: {self._script.not_a_model}")
         self._fault("load", f"it refused to load {self.info.path}", LoadRefusedError)
         return self._script.load_seconds
 
@@ -197,11 +220,16 @@ class FakeSubject(GGUFModel):
             "weights_bytes",
         )  # of this machine, or below
         options = {name: each for name, each in self.effective_options().items() if name not in here}
-        output = self.greedy("The capital of France is", 12)
-        return {
+        found: dict[str, JSON] = {
             "effective_options": {**options, "graph_reuse": "on"},
             "weights_bytes": 1_000_000,
             "token_ids": list(self.tokenize("Naïve café")),
+        }
+        if self._script.no_generation:
+            return found
+        output = self.greedy("The capital of France is", 12)
+        return {
+            **found,
             "greedy_output": list(output.tokens),
             "greedy_leads": [round(each, 3) for each in output.leads],
         }
@@ -214,14 +242,26 @@ class FakeSubject(GGUFModel):
 
     def rehearse(self, workload: Workload) -> None:
         self._workload = workload
-        self.request()
+        if not workload.embed:
+            self.request()
 
     @property
     def _work(self) -> Workload:
         assert self._workload is not None, "rehearse comes first"
         return self._workload
 
+    def embedding_slice(self) -> tuple[int, float]:
+        assert self._work.embed
+        self._check_finite()
+        tokens = self._work.prompt_tokens * self._work.parallel
+        return tokens, self._decode(tokens)
+
+    def _check_finite(self) -> None:
+        if self._script.broken:
+            raise WrongOutputError(f"{self._reference}: NaN or infinite logits")
+
     def prompt_slice(self) -> tuple[int, float]:
+        self._check_finite()
         tokens = min(self._work.prompt_tokens * self._work.parallel, self._options.n_ubatch)
         return tokens, self._decode(tokens)
 
@@ -286,6 +326,8 @@ class FakeSubject(GGUFModel):
         return Completion(text, ids, "length", len(given))
 
     def greedy(self, prompt: str, count: int) -> Greedy:
+        if self._script.no_generation:
+            raise NotCoveredError(f"{self._reference}: {self._script.no_generation}")
         given = self._prompt(prompt, count)
         return self._follow(given[-1], len(given), count)
 
@@ -301,8 +343,20 @@ class FakeSubject(GGUFModel):
             given = logprobs[following[0]] if following else None
         return found
 
+    def embeddings(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+        return [self._embedding(each) for each in texts]
+
+    def _embedding(self, tokens: Sequence[int]) -> list[float]:
+        script, asked = self._script, self._options
+        if script.broken:
+            raise WrongOutputError(f"{self._reference}: NaN or infinite embeddings")
+        angle = sum(tokens) % 7 + script.turn + 1e-4 * ((asked.flash_attn == "on") + asked.use_extra_bufts)
+        return [cos(angle), sin(angle), 0.5]
+
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
         self._fault("write", "it refused a passage")
+        if self._script.no_generation:
+            raise NotCoveredError(f"{self._reference}: {self._script.no_generation}")
         with path.open("wb") as out:
             for passage in passages:
                 longest = len(passage.sequences[0])

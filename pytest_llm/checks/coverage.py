@@ -21,12 +21,6 @@ def measured(run: Run, metric: Metric) -> Measurement | None:
 def not_covered(run: Run, metric: Metric) -> str:
     """Return why a run does not have a metric."""
     engine = ENGINES.get(run.build.engine)
-    if engine is not None and engine.covers:
+    if engine is not None and engine.covers and run.sessions:
         return f"{metric.title} cannot be had: {engine.covers}"
-    found = [each.series[metric.series] for each in run.sessions if metric.series in each.series]
-    reasons = [each.note for each in found if not each.values and each.note]
-    if reasons:
-        return f"{metric.title} cannot be had: {reasons[0]}"
-    if len(run.ways_read(metric)) > 1:
-        return f"{metric.title} cannot be had: it was read in two ways, {run.how_read(metric)}"
-    return f"{metric.title} cannot be had from {run.build} on this system"
+    return run.not_covered(metric)

@@ -52,6 +52,7 @@ def notes(finding: Finding) -> list[str]:
     if finding.run is None:
         return []
     lines = [output.summary(finding.output)] if finding.output is not None else []
+    lines += _unknown_types(finding.run)
     lines += baseline.notes(finding.baseline_checks)
     step = baseline.next_step(finding.baseline_checks, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
@@ -59,6 +60,11 @@ def notes(finding: Finding) -> list[str]:
     lines += _operators(finding)
     lines += _idle_threads(finding.run)
     return lines + _sentences(each for each in drifts(finding) if each.differences)
+
+
+def _unknown_types(run: Run) -> list[str]:
+    types = ", ".join(run.model.unknown_types)
+    return [f"the model has tensors of {types}, unknown here: its memory is not predicted"] if types else []
 
 
 def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool = True) -> str:

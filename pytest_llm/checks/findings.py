@@ -207,6 +207,7 @@ class Finding:
     operators: tuple[OperatorRun, ...] = ()
 
     @property
-    def timed(self) -> bool:
-        """Whether anything was timed: not where nothing could be measured, or wrong output ended it."""
-        return self.run is not None and bool(self.run.sessions)
+    def ended_by_output(self) -> bool:
+        """Whether wrong output ended the benchmark: its run has no values."""
+        wrong = self.output is not None and self.output.verdict is Verdict.WRONG_OUTPUT
+        return wrong and not (self.run is not None and self.run.sessions)

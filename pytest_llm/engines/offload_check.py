@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines.llama_cpp_python.load_log import read_buffers
-from pytest_llm.errors import CPUFallbackError, ModelError
-from pytest_llm.models.footprint import compare_with_log, predict_file, requested_layers, shortfall
+from pytest_llm.errors import CPUFallbackError, ModelError, NotCoveredError
+from pytest_llm.models.capability import capability, not_a_model
+from pytest_llm.models.footprint import (
+    compare_with_log,
+    header_of,
+    predict_file,
+    requested_layers,
+    shortfall,
+)
 
 if TYPE_CHECKING:
     from pytest_llm.models.footprint import Predicted
@@ -28,6 +36,26 @@ class OffloadCheck:
     def __init__(self, path: str, options: LoadOptions) -> None:
         self._path = path
         self._options = options
+
+    def check_model(self, build: str) -> None:
+        """Raise if the file is no model that could be loaded.
+
+        Raises:
+            NotCoveredError: It is an adapter or a projector, say.
+        """
+        with suppress(ModelError):  # llama.cpp says what is wrong with it
+            if reason := not_a_model(header_of(self._path)):
+                raise NotCoveredError(f"{build}: {self._path}: {reason}")
+
+    def check_generates(self, build: str) -> None:
+        """Raise if the file's header says that it is no model, or one that has no next token.
+
+        Raises:
+            NotCoveredError: It says so.
+        """
+        with suppress(ModelError):
+            if reason := capability(header_of(self._path)).generation:
+                raise NotCoveredError(f"{build}: {self._path}: {reason}")
 
     def check(self, log: str, build: str, *, on_gpu: bool) -> None:
         """Raise if layers that were asked for are not on a device.

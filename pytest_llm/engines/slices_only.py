@@ -48,8 +48,8 @@ class SlicesOnlySubject:
     def __init__(self, build: Build) -> None:
         self.build = build
 
-    def coverage(self, workload: Workload) -> Coverage:  # noqa: ARG002
-        return Coverage(requests=False, load=False)
+    def coverage(self, workload: Workload) -> Coverage:
+        return Coverage(slices=not workload.embed, requests=False, load=False)
 
     def effective_options(self) -> Mapping[str, JSON]:
         return {}
@@ -63,6 +63,9 @@ class SlicesOnlySubject:
     def inject_slowdown(self, share: float) -> None:
         if share:
             raise _not_covered(str(self.build), "an injected slowdown")
+
+    def embedding_slice(self) -> NoReturn:
+        raise _not_covered(str(self.build), "embeddings")
 
     def generate_steps(self, steps: int) -> NoReturn:  # noqa: ARG002
         raise _not_covered(str(self.build), "generation that stays in a context")

@@ -74,6 +74,8 @@ def leak_series(
         return {}
     on_progress(0, READINGS)
     loaded.load()
+    if not loaded.coverage(workload).requests:  # only a loaded model tells
+        return {}
     loaded.rehearse(workload)
     steps = min(STEPS, workload.prompt_tokens + workload.generate_tokens)
     tokens = steps * workload.parallel

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_llm.records import Series
+from pytest_llm.records.metrics import EMBEDDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +54,7 @@ ON_GPU = SliceFloor(steps=32, seconds=0.3)
 # A subject alone: rounds of a prompt slice and a generation slice, then requests.
 SOLO_ROUNDS = Budget(least=3, most=30, seconds=2.0)
 SOLO_REQUESTS = Budget(least=1, most=10, seconds=1.5)
+SOLO_TEXTS = Budget(least=5, most=60, seconds=2.0)
 # A pair: many short rounds beat few long ones. A slice of prompt is ten times as long as one of generation.
 PROMPT_ROUNDS = Budget(least=5, most=30, seconds=5.0)
 GENERATION_ROUNDS = Budget(least=15, most=30, seconds=2.5)
@@ -108,6 +110,9 @@ def measure_solo(loaded: Loaded, workload: Workload, clock: Clock) -> dict[str, 
     coverage = loaded.coverage(workload)
     if not coverage.slices:
         return {}
+    if workload.embed:
+        _warm_up(lambda: [loaded.embedding_slice()[1]])
+        return _embedding([loaded.embedding_slice() for _ in within(SOLO_TEXTS, clock)])
     steps = generation_steps(loaded, workload)
     _warm_up(lambda: [loaded.generation_slice(steps)[1]])
     prompt: list[Slice] = []
@@ -128,6 +133,9 @@ def measure_half(loaded: Loaded, workload: Workload, steps: int, clock: Clock) -
     coverage = loaded.coverage(workload)
     if not coverage.slices:
         return {}
+    if workload.embed:
+        loaded.embedding_slice()
+        return _embedding([loaded.embedding_slice() for _ in within(PROMPT_ROUNDS, clock)])
     loaded.generation_slice(steps)
     prompt = [loaded.prompt_slice() for _ in within(PROMPT_ROUNDS, clock)]
     generation = [loaded.generation_slice(steps) for _ in within(GENERATION_ROUNDS, clock)]
@@ -146,6 +154,12 @@ def measure_pair(
     coverages = [each.coverage(workload) for each in pair]
     if not all(each.slices for each in coverages):
         return {}, {}
+    if workload.embed:
+        _warm_up(
+            lambda: [seconds for _, seconds in _round(pair, lambda each: each.embedding_slice(), context)]
+        )
+        texts = _rounds(pair, lambda each: each.embedding_slice(), PROMPT_ROUNDS, context, seen)
+        return _embedding(texts[0]), _embedding(texts[1])
     _warm_up(
         lambda: [seconds for _, seconds in _round(pair, lambda each: each.generation_slice(steps), context)]
     )
@@ -233,6 +247,10 @@ def _series(
         found["first_token"] = Series(tuple(first for first, _ in requests))
         found["inter_token"] = Series(tuple(gap for _, gaps in requests for gap in gaps))
     return found
+
+
+def _embedding(slices: Sequence[Slice]) -> dict[str, Series]:
+    return {EMBEDDING: _slice_series(slices)}
 
 
 def _slice_series(slices: Sequence[Slice]) -> Series:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, overload
 
-from pytest_llm.errors import RequestFailedError, WorkerDiedError, WorkerHungError
+from pytest_llm.errors import NotCoveredError, RequestFailedError, WorkerDiedError, WorkerHungError
 from pytest_llm.measure.leaks import WATCHING, watch_for_leaks
 from pytest_llm.measure.memory import memory_series
 from pytest_llm.measure.rounds import (
@@ -78,7 +78,20 @@ def measure(
         EngineError: An engine does not start, or refuses to load its subject.
     """
     state = CampaignState(campaign, sides, rule)
-    started = context.clock()
+    try:
+        _measure(campaign, state, context)
+    except NotCoveredError:
+        if not state.covers_nothing:
+            raise
+        for place, side in enumerate(sides):
+            with closing(side.start()) as started:
+                state.cover_nothing(place, started.build)
+    context.progress.campaign_ended()
+    return state.outcomes()
+
+
+def _measure(campaign: Campaign, state: CampaignState, context: MeasurementContext) -> None:
+    sides, started = state.sides, context.clock()
     if len(sides) > 1:
         for place in order(context):
             _inspect_solo(place, state, context)
@@ -105,8 +118,6 @@ def measure(
         state.fail,
         partial(context.progress.untimed, campaign.subject, WATCHING),
     )
-    context.progress.campaign_ended()
-    return state.outcomes()
 
 
 def _cut_off(sessions: int, seconds: float) -> str:
@@ -124,10 +135,12 @@ def _inspect_solo(place: int, state: CampaignState, context: MeasurementContext)
         state.note_memory(place, process.at_load)
 
         def check(workload: Workload) -> None:
+            if not state.covers(place, workload, loaded.coverage(workload)):
+                return
             at_work = _rehearse(loaded, workload, context)
             state.note_memory(place, at_work)
             state.note_solo(place, workload, _memory(place, process, workload, at_work, state))
-            if loaded.coverage(workload).slices:
+            if loaded.coverage(workload).slices and not workload.embed:
                 state.note_steps(workload, generation_steps(loaded, workload))
 
         return check
@@ -146,6 +159,10 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
             loaded = process.loaded
 
             def work(workload: Workload) -> None:
+                load = load_series(loaded, workload, process.load_seconds)
+                if not state.covers(place, workload, loaded.coverage(workload)):
+                    found[workload][place] = load
+                    return
                 at_work = _rehearse(loaded, workload, context)
                 found[workload][place] = {
                     **(
@@ -154,7 +171,7 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
                         else measure_half(loaded, workload, state.steps[workload], context.clock)
                     ),
                     **_memory(place, process, workload, at_work, state),
-                    **load_series(loaded, workload, process.load_seconds),
+                    **load,
                 }
 
             return work
@@ -175,6 +192,11 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
         pair = processes[0].loaded, processes[1].loaded
 
         def work(workload: Workload) -> None:
+            loads = [load_series(pair[i], workload, processes[i].load_seconds) for i in (0, 1)]
+            coverages = [state.covers(i, workload, pair[i].coverage(workload)) for i in (0, 1)]
+            if not all(coverages):
+                state.add(workload, loads, Disturbances())
+                return
             at_work: dict[int, Mapping[str, Series]] = {}
             for place in order(context):
                 at_work[place] = _rehearse(pair[place], workload, context, suspended=True)
@@ -184,7 +206,7 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
                 {
                     **series[place],
                     **state.memory_beside(place, workload, processes[place].at_load, at_work[place]),
-                    **load_series(pair[place], workload, processes[place].load_seconds),
+                    **loads[place],
                 }
                 for place in (0, 1)
             ]
@@ -218,8 +240,12 @@ def _each(state: CampaignState, start: Callable[[ExitStack], Work]) -> None:
 def _start(place: int, state: CampaignState, context: MeasurementContext, stack: ExitStack) -> _Process:
     """Start a process that the stack closes, load its subject and, the first time, ask what it is."""
     loaded = stack.enter_context(closing(state.sides[place].start()))
-    with context.probe.watch(loaded.pid) as at_load:
-        seconds = loaded.load()
+    try:
+        with context.probe.watch(loaded.pid) as at_load:
+            seconds = loaded.load()
+    except NotCoveredError as error:
+        state.cover_nothing(place, loaded.build, str(error))
+        raise
     state.describe(place, loaded)
     return _Process(loaded, at_load, seconds)
 

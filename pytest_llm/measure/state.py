@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.rounds import Disturbances
     from pytest_llm.records import JSON, Build, Campaign, Claim, Gate, Series, Workload
-    from pytest_llm.records.protocols import Loaded
+    from pytest_llm.records.protocols import Coverage, Loaded
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
 
@@ -35,6 +35,7 @@ class CampaignState:
         steps: Decodes in a slice of generation, by workload; of a pair.
         not_interleaved: Both of a pair do not fit into memory together.
         cut_off: Why no further session may begin; "" while one may.
+        covers_nothing: A subject cannot be loaded, and never will.
     """
 
     def __init__(self, campaign: Campaign, sides: tuple[Side, ...], rule: Rule) -> None:
@@ -51,6 +52,8 @@ class CampaignState:
         self._described: dict[int, _Description] = {}
         self._bytes: dict[int, float] = {}
         self._solo: dict[tuple[int, Workload], Mapping[str, Series]] = {}
+        self._uncovered: dict[tuple[int, Workload], str] = {}
+        self.covers_nothing = False
 
     def waiting(self) -> list[Workload]:
         """Return the workloads that another session has to measure."""
@@ -66,6 +69,20 @@ class CampaignState:
             self._described[place] = _Description(
                 loaded.build, loaded.effective_options(), loaded.invariants()
             )
+
+    def covers(self, place: int, workload: Workload, coverage: Coverage) -> bool:
+        """Note what a subject covers of a workload; return if that is anything."""
+        self._uncovered[place, workload] = coverage.reason
+        return not coverage.nothing
+
+    def cover_nothing(self, place: int, build: Build, reason: str = "") -> None:
+        """Note that a side cannot be loaded, or that the other one cannot; nothing is measured then."""
+        self.covers_nothing = True
+        self._described.setdefault(place, _Description(build, {}, {}))
+        for workload in self._sessions:
+            self._sessions[workload].clear()
+            known = [each for (_, other), each in self._uncovered.items() if other == workload and each]
+            self._uncovered[place, workload] = reason or next(iter(known), "")
 
     def effective_options(self, place: int) -> Mapping[str, JSON]:
         """Return the load options of a subject as they really are."""
@@ -160,4 +177,5 @@ class CampaignState:
             sessions=sessions,
             measurements=summarize_all(sessions),
             invariants=described.invariants,
+            uncovered=self._uncovered.get((place, workload), ""),
         )

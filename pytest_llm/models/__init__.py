@@ -1,5 +1,6 @@
 """Models: catalogue, sources, store, GGUF headers and predicted footprint."""
 
+from pytest_llm.models.capability import capability
 from pytest_llm.models.catalogue import Entry, builtin_entries, read_project
 from pytest_llm.models.gguf.ggml_types import bytes_of, type_called
 from pytest_llm.models.gguf.header import Header
@@ -12,6 +13,7 @@ __all__ = [
     "ModelStore",
     "builtin_entries",
     "bytes_of",
+    "capability",
     "part_paths",
     "read_model",
     "read_project",

@@ -133,6 +133,7 @@ class ModelStore:
             embedding_length=header.embedding_length,
             context_length=header.context_length,
             vocabulary_size=header.vocabulary_size,
+            unknown_types=header.unknown_types,
         )
 
     def _local(self, name: str) -> Path:

@@ -163,6 +163,13 @@ class GGUFModel(ABC):
         """
         return self._stream(prompt, max_tokens, Sampling(temperature, top_k, top_p, seed))
 
+    def embed(self, text: str | Sequence[int]) -> list[float]:
+        """Return the embedding of a text or of token ids, as the model pools it.
+
+        Without pooling it is the mean of the embeddings of all tokens.
+        """
+        return self.embeddings([self.tokenize(text) if isinstance(text, str) else text])[0]
+
     def _stream(
         self, prompt: str | Sequence[int], max_tokens: int, sampling: Sampling
     ) -> Generator[Token, None, Completion]:
@@ -223,6 +230,10 @@ class GGUFModel(ABC):
     @abstractmethod
     def greedy(self, prompt: str, count: int) -> Greedy:
         """Return the tokens that follow a prompt greedily, with the lead of each."""
+
+    @abstractmethod
+    def embeddings(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Return the embedding of each text, given as token ids."""
 
     @abstractmethod
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:

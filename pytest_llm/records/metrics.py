@@ -59,6 +59,9 @@ class Metric:
 # A fifth of it is called; one build differs from itself by a little less in A/A: docs/memory.md#tolerances.
 _OF_RAM = 0.03
 
+# The series of workloads that embed.
+EMBEDDING = "embedding"
+
 _LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
 _NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"
 _NVML = "NVIDIA, NVML API reference: nvmlProcessInfo_t, nvmlMemory_t, nvmlDeviceGetTotalEnergyConsumption"
@@ -119,6 +122,18 @@ _DECLARED = (
         "k tokens decoded one at a time (one for each parallel sequence) at the workload's depth, divided "
         "by the time of the k decodes and synchronizes; sampling is left out.",
         _LLAMA_BENCH,
+        rate=True,
+    ),
+    Metric(
+        "embedding_tokens_per_second",
+        "embedding speed",
+        TOKENS_PER_SECOND,
+        "higher",
+        EMBEDDING,
+        "Tokens of fresh texts (one for each parallel sequence), divided by the time of encode (decode, of "
+        "models that generate as well) and synchronize; as many whole texts as fit into an ubatch are "
+        "embedded together. Tokenization is left out.",
+        "llama-bench of llama.cpp: -embd 1",
         rate=True,
     ),
     Metric(

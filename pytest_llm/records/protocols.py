@@ -39,11 +39,21 @@ class Coverage(NamedTuple):
         slices: Of prompt and generation.
         requests: Whole requests, with the latencies of their first and later tokens.
         load: The seconds of ``load``.
+        reason: Why not everything; "" if it is everything, or the engine's entry says it.
     """
 
     slices: bool = True
     requests: bool = True
     load: bool = True
+    reason: str = ""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the subject cannot be asked for any of the work."""
+        return not (self.slices or self.requests)
+
+
+EMBEDS_ONLY = "the workload embeds texts (embed=True), and generates nothing"
 
 
 class Loaded(Protocol):
@@ -65,7 +75,7 @@ class Loaded(Protocol):
         """Whether layers were put on a GPU; known after ``load``."""
 
     def coverage(self, workload: Workload) -> Coverage:
-        """Return what can be measured of a workload."""
+        """Return what can be measured of a workload, after ``load``."""
 
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took."""
@@ -97,6 +107,9 @@ class Loaded(Protocol):
 
     def prompt_slice(self) -> tuple[int, float]:
         """Time one ubatch of fresh prompt at the workload's depth: tokens and seconds."""
+
+    def embedding_slice(self) -> tuple[int, float]:
+        """Time the embedding of fresh texts, one a sequence, for workloads that embed: tokens and seconds."""
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time ``steps`` decodes of one token a sequence at the workload's depth: tokens and seconds."""

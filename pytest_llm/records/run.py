@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Annotated
 
-from pytest_llm.errors import UnknownNameError
+from pytest_llm.errors import MetricNotCoveredError, UnknownNameError
 from pytest_llm.records import metrics
 from pytest_llm.records.schema import DERIVED, NonNegative, Positive, Recorded, constraint
 from pytest_llm.records.subject import JSON, Build, Model, Subject, Workload
@@ -67,6 +67,7 @@ class Run:
         measurements: Metrics by name.
         invariants: Facts recorded before any timing, the same on every machine: sizes, token ids, greedy
             output.
+        uncovered: Why the engine cannot measure all of the workload; "" if it can.
     """
 
     subject: Subject
@@ -77,6 +78,22 @@ class Run:
     sessions: tuple[Session, ...]
     measurements: Mapping[str, Measurement] = field(default_factory=dict, metadata=DERIVED)
     invariants: Mapping[str, JSON] = field(default_factory=dict)
+    uncovered: str = ""
+
+    def not_covered(self, metric: metrics.Metric) -> str:
+        """Return why the run does not have a metric."""
+        return f"{metric.title} cannot be had{self._why_not(metric)}"
+
+    def _why_not(self, metric: metrics.Metric) -> str:
+        found = [each.series[metric.series] for each in self.sessions if metric.series in each.series]
+        reasons = [each.note for each in found if not each.values and each.note]
+        if reasons:
+            return f": {reasons[0]}"
+        if len(self.ways_read(metric)) > 1:
+            return f": it was read in two ways, {self.how_read(metric)}"
+        if metric.series == metrics.EMBEDDING and not self.workload.embed:
+            return ": it takes llm_workload(embed=True)"
+        return f": {self.uncovered}" if self.uncovered else f" from {self.build} on this system"
 
     def how_read(self, metric: metrics.Metric) -> str:
         """Return how a metric was read, if there is more than one way; "" otherwise."""
@@ -94,6 +111,8 @@ class Run:
             raise AttributeError(name)
         if name in self.measurements:
             return self.measurements[name]
+        if name in metrics.METRICS:
+            raise MetricNotCoveredError(self.not_covered(metrics.METRICS[name]))
         raise AttributeError(str(UnknownNameError("metric of this run", name, self.measurements)))
 
 

@@ -39,6 +39,7 @@ class Model:
         context_length: Tokens that the model was trained for.
         vocabulary_size: Tokens in the vocabulary.
         parts: How many files the model is split into.
+        unknown_types: Types of tensors whose size only the build knows: "type 137".
     """
 
     name: NonEmpty
@@ -55,6 +56,22 @@ class Model:
     context_length: Count
     vocabulary_size: Count
     parts: Positive = 1
+    unknown_types: tuple[NonEmpty, ...] = ()
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Why a model cannot be asked for something; "" if it can.
+
+    Attributes:
+        generation: For next tokens.
+        embedding: For the embedding of a text.
+        text: For the token ids of a text, or the text of token ids.
+    """
+
+    generation: str = ""
+    embedding: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,12 +162,14 @@ class Workload:
         generate_tokens: Tokens generated after them, for each sequence.
         depth: Tokens that are in the context before the prompt, for each sequence.
         parallel: Sequences decoded together.
+        embed: The work is the embedding of ``parallel`` texts of ``prompt_tokens``; nothing is generated.
     """
 
     prompt_tokens: Positive = 128
-    generate_tokens: Positive = 64
+    generate_tokens: Count = 64
     depth: Count = 0
     parallel: Positive = 1
+    embed: bool = False
 
     def tokens_per_sequence(self) -> int:
         """Return how many tokens of context one sequence needs."""

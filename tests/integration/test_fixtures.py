@@ -223,7 +223,9 @@ class TestGGUFModel:
 
         result.assert_outcomes(errors=1)
         first, *log = worker.texts(result)["test_talk"].splitlines()
-        assert first.endswith(f"llama.cpp refused to load the model: {worker.model}; its last lines say why")
+        assert first.endswith(
+            f"llama.cpp refused to load the model: {worker.model}: error loading model: it is only a stand-in"
+        )
         assert log[-1] == "  | llama_model_load: error loading model: it is only a stand-in"
 
     def test_a_missing_engine_says_how_to_install_it(

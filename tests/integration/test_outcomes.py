@@ -332,7 +332,7 @@ class TestUnknownIniKey:
 def test_a_functional_test_whose_worker_dies_shows_what_llama_cpp_wrote_last(
     worker: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LLAMA_STAND_IN_FAULT", "decode:1=SIGABRT")
+    monkeypatch.setenv("LLAMA_STAND_IN_FAULT", "decode:3=SIGABRT")
     worker.write("def test_it(gguf_model):\n    gguf_model.generate('a', max_tokens=2)\n")
     result = worker.run(f"--llm-candidate={worker.candidate}", f"--llm-model={worker.model}")
     result.assert_outcomes(failed=1)
@@ -340,6 +340,19 @@ def test_a_functional_test_whose_worker_dies_shows_what_llama_cpp_wrote_last(
         [
             "*WorkerDiedError: *SIGABRT*",
             "*llama.cpp's last lines*",
-            "stand-in: something is wrong at decode:1",
+            "stand-in: something is wrong at decode:3",
         ]
     )
+
+
+def test_the_assertion_that_ended_a_worker_is_in_the_message_and_no_backtrace(
+    worker: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assertion = "/src/ggml.c:12: GGML_ASSERT(rows > 0) failed"
+    backtrace = "\n".join(f"/lib/libggml.so(+0x{number:x}) [0x7f{number:06x}]" for number in range(30))
+    monkeypatch.setenv("LLAMA_STAND_IN_LOG", f"{assertion}\n{backtrace}")
+    monkeypatch.setenv("LLAMA_STAND_IN_FAULT", "decode:3=SIGABRT")
+    worker.write("def test_it(gguf_model):\n    gguf_model.generate('a', max_tokens=2)\n")
+    result = worker.run(f"--llm-candidate={worker.candidate}", f"--llm-model={worker.model}")
+    result.stdout.fnmatch_lines(["*llama.cpp gave up: GGML_ASSERT(rows > 0) failed (ggml.c:12)"])
+    result.stdout.no_fnmatch_line("*libggml.so*")

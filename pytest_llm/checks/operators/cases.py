@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.checks.operators import graph, programs
 from pytest_llm.errors import EngineError
-from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES
+from pytest_llm.models.gguf.ggml_types import type_name
 from pytest_llm.records import OperatorCase
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _types(header: Header) -> Sequence[str]:
     tied = all(each.name != "output.weight" for each in header.weights)
     for each in header.weights:
         if each.shape[1] > 1 and (tied or each.name != "token_embd.weight"):
-            elements[TENSOR_TYPES[each.type].name.lower()] += each.shape[0] * each.shape[1] * each.shape[2]
+            elements[type_name(each.type).lower()] += each.shape[0] * each.shape[1] * each.shape[2]
     return [name for name, _ in elements.most_common()]
 
 

@@ -64,6 +64,11 @@ def not_covered_output(gate: OutputGate, reason: str) -> OutputJudgement:
     return OutputJudgement(Verdict.NOT_COVERED, gate, None, (reason,))
 
 
+def wrong_output(gate: OutputGate, reason: str) -> OutputJudgement:
+    """Return the verdict on NaN or infinity that was found while a workload was timed."""
+    return OutputJudgement(Verdict.WRONG_OUTPUT, gate, None, (reason,))
+
+
 def _wrong(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
     if found.not_finite:
         yield f"NaN or infinite logits at {found.not_finite} of {counted(found.positions, 'position')}"

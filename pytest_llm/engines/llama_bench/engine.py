@@ -14,7 +14,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.engines import ENGINES, LLAMA_BENCH
 from pytest_llm.engines.environment import recorded
+from pytest_llm.engines.last_words import last_words
 from pytest_llm.engines.libraries import Libraries, llama_library, program_folders
 from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
@@ -34,7 +36,7 @@ from pytest_llm.errors import (
 from pytest_llm.records import Build, Commit, Program
 from pytest_llm.records.protocols import Coverage
 from pytest_llm.system.procfs import mapped_files, oom_kills
-from pytest_llm.system.program import TimeLimitError, last_lines, run_once
+from pytest_llm.system.program import TimeLimitError, run_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -90,10 +92,9 @@ class _Program(NamedTuple):
                 error.log,
             ) from None
         if ended.status < 0:
-            cause = cause_of_end(ended.status, out_of_memory=oom_kills() > kills)
-            raise WorkerDiedError(
-                f"{self.name}: the program ended while {doing}: {cause}", last_lines(ended.log)
-            )
+            last = last_words(ended.log)
+            cause = cause_of_end(ended.status, last.cause, out_of_memory=oom_kills() > kills)
+            raise WorkerDiedError(f"{self.name}: the program ended while {doing}: {cause}", last.lines)
         return ended
 
 
@@ -175,12 +176,14 @@ class LoadedBench(SlicesOnlySubject):
 
     def coverage(self, workload: Workload) -> Coverage:
         single = workload.parallel == self._load_options.n_seq_max == 1
-        return Coverage(slices=single, requests=False, load=False)
+        covers = ENGINES[LLAMA_BENCH].covers
+        return Coverage(single and not workload.embed, requests=False, load=False, reason=covers)
 
     def load(self) -> float:
         """Have the program load the model once and describe it; return the seconds of the whole process.
 
         Raises:
+            NotCoveredError: The file is no model that generates; the program would time it all the same.
             LoadRefusedError: It has no flag for a load option, or refuses the model; or a variable of the
                 environment forbids the threads that were asked for.
             CPUFallbackError: Layers that were asked for are not on a device.
@@ -191,6 +194,8 @@ class LoadedBench(SlicesOnlySubject):
                 f"{self._program.name}: llama-bench takes {self._model.path} for several models: give the "
                 "file a path without a comma"
             )
+        check = OffloadCheck(self._model.path, self._load_options)
+        check.check_generates(self._program.name)
         self._options = arguments(self._program.flags, self._load_options, self._program.name)
         verbose = ["-v"] if "-v" in self._program.flags else []
         started = time.monotonic()
@@ -209,7 +214,6 @@ class LoadedBench(SlicesOnlySubject):
         if not self.on_gpu:
             self._threads.check_environment(self.build)
         self._answer, self._effective_options = answer, output.effective_options(answer, ended.log)
-        check = OffloadCheck(self._model.path, self._load_options)
         check.check_weights(ended.log, str(self.build), named=self.on_gpu)
         return seconds
 
@@ -266,10 +270,11 @@ class LoadedBench(SlicesOnlySubject):
         ended = self._program.run(words, doing, watch)
         self._logs.append(ended.log)
         if ended.status:
+            last = last_words(ended.log or ended.output)
             raise refused(
-                f"{self._program.name}: llama-bench ended with exit status {ended.status} while {doing}: its "
-                "last lines say why",
-                ended.last_lines(),
+                f"{self._program.name}: llama-bench ended with exit status {ended.status} while {doing}: "
+                f"{last.cause or 'its last lines say why'}",
+                last.lines,
             )
         try:
             return output.read_answer(ended.output, request), ended

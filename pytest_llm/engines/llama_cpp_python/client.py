@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from pytest_llm.engines.last_words import last_words
 from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, UsageError
+from pytest_llm.records import Capability
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
-from pytest_llm.records.protocols import Coverage
+from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -43,6 +45,7 @@ class LoadedModel(GGUFModel):
         self._free: list[dict[str, int]] = []
         self._offload = OffloadCheck(model.path, subject.load_options)
         self._threads = ThreadCheck(subject.load_options)
+        self._capability = Capability()
         self.info = model
         self.build = build
         self.on_gpu = False
@@ -55,18 +58,24 @@ class LoadedModel(GGUFModel):
     def alive(self) -> bool:
         return self._worker.alive
 
-    def coverage(self, workload: Workload) -> Coverage:  # noqa: ARG002
-        return Coverage()
+    def coverage(self, workload: Workload) -> Coverage:
+        if workload.embed:
+            reason = self._capability.embedding
+            return Coverage(slices=not reason, requests=False, reason=reason or EMBEDS_ONLY)
+        reason = self._capability.generation
+        return Coverage(slices=not reason, requests=not reason, reason=reason)
 
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took.
 
         Raises:
+            NotCoveredError: The file is no model.
             LoadRefusedError: llama.cpp refused; its last lines are in ``log``. Or the environment forbids the
                 threads that were asked for.
             CPUFallbackError: Layers that were to go to a device are on the CPU.
             BuildError: A library of another build was loaded meanwhile, a backend's say.
         """
+        self._offload.check_model(str(self.build))
         self._free = [self._worker.ask("free_memory")]
         try:
             answer = self._worker.ask(
@@ -78,8 +87,11 @@ class LoadedModel(GGUFModel):
         except LoadRefusedError as error:
             if not error.log:  # refused before llama.cpp was asked
                 raise
-            raise LoadRefusedError(f"{error}: {self.info.path}; its last lines say why", error.log) from None
+            words = last_words("\n".join(error.log))
+            why = f": {words.cause}" if words.cause else "; its last lines say why"
+            raise LoadRefusedError(f"{error}: {self.info.path}{why}", words.lines) from None
         self._check_libraries()
+        self._capability = Capability(**answer["capability"])
         self.on_gpu = answer["on_gpu"]
         self._offload.check(self.log(), str(self.build), on_gpu=self.on_gpu)
         if not self.on_gpu:
@@ -134,6 +146,10 @@ class LoadedModel(GGUFModel):
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         tokens, seconds = self._worker.ask("generation_slice", steps=steps)
+        return tokens, seconds
+
+    def embedding_slice(self) -> tuple[int, float]:
+        tokens, seconds = self._worker.ask("embedding_slice")
         return tokens, seconds
 
     def generate_steps(self, steps: int) -> int:
@@ -192,6 +208,10 @@ class LoadedModel(GGUFModel):
     def greedy(self, prompt: str, count: int) -> Greedy:
         tokens, leads = self._worker.ask("greedy", prompt=prompt, count=count)
         return Greedy(tuple(tokens), tuple(leads))
+
+    def embeddings(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+        vectors: list[list[float]] = self._worker.ask("embed", texts=[list(each) for each in texts])
+        return vectors
 
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
         made = [

@@ -13,13 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.last_words import last_words
 from pytest_llm.errors import (
     EngineError,
     EngineMissingError,
     LoadRefusedError,
+    NotCoveredError,
     RequestFailedError,
     WorkerDiedError,
     WorkerHungError,
+    WrongOutputError,
 )
 from pytest_llm.system.procfs import oom_kills
 
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON
 
 WORKER = Path(__file__).parent / "worker"
+NO_BACKTRACE = "GGML_NO_BACKTRACE"
 
 # What a worker may see of the environment: what a program needs to start, and what changes speed.
 _PASSED = (
@@ -57,12 +61,15 @@ _PASSED_PREFIXES = (
     "ROCR_",
     "VK_",
 )
-_LAST_LINES = 12
 _ERRORS: Mapping[str, type[EngineError]] = {
     "missing": EngineMissingError,
     "load": LoadRefusedError,
     "request": RequestFailedError,
+    "uncovered": NotCoveredError,
+    "output": WrongOutputError,
 }
+# Their messages say it all.
+_WITHOUT_LOG = (EngineMissingError, NotCoveredError, WrongOutputError)
 _DOING = {
     "hello": "importing llama_cpp",
     "symbols": "looking functions up in the library",
@@ -76,6 +83,8 @@ _DOING = {
     "generation_slice": "generating",
     "generate_steps": "generating",
     "count_threads": "counting the threads that work",
+    "embedding_slice": "embedding texts",
+    "embed": "embedding texts",
     "request": "going through a request",
     "stream_open": "taking in a prompt",
     "stream_next": "generating",
@@ -87,18 +96,22 @@ _MEANING = {
     "SIGILL": "an instruction this CPU lacks: rebuild with CMAKE_ARGS=-DGGML_NATIVE=OFF",
     "SIGSEGV": "a crash inside llama.cpp: try another build, or report it upstream",
     "SIGBUS": "a crash inside llama.cpp, or the model's file shrank while it was mapped",
-    "SIGABRT": "llama.cpp gave up: its last lines say why",
+    "SIGABRT": "llama.cpp gave up: {cause}",
     "SIGFPE": "a crash inside llama.cpp: try another build, or report it upstream",
 }
 
 
 def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -> dict[str, str]:
-    """Return the part of an environment that a worker gets."""
-    return {
+    """Return the part of an environment that a worker gets, without ggml's backtraces.
+
+    A backtrace buries the line that says why llama.cpp gave up, and older releases start a debugger for it.
+    """
+    passed = {
         name: value
         for name, value in environ.items()
         if name in _PASSED or name in also or name.startswith(_PASSED_PREFIXES)
     }
+    return {NO_BACKTRACE: "1", **passed}
 
 
 class WorkerProcess:
@@ -175,7 +188,7 @@ class WorkerProcess:
             return answer["ok"]
         error = answer["error"]
         kind = _ERRORS[error["kind"]]
-        log = () if kind is EngineMissingError else self.last_lines(since=written)
+        log = () if kind in _WITHOUT_LOG else self.last_lines(since=written)
         raise kind(f"{self.name}: {error['message']}", log)
 
     def suspend(self) -> None:
@@ -193,8 +206,7 @@ class WorkerProcess:
 
     def last_lines(self, since: int = 0) -> tuple[str, ...]:
         """Return the last lines of what the worker wrote, after the first ``since`` bytes."""
-        lines = [line.rstrip() for line in self._log_since(since).splitlines() if line.strip()]
-        return tuple(lines[-_LAST_LINES:])
+        return last_words(self._log_since(since)).lines
 
     def close(self) -> None:
         """End the process; may be called again."""
@@ -250,27 +262,30 @@ class WorkerProcess:
         # Its pipe closes a moment before it can be waited for.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
-        cause = cause_of_end(self._process.returncode, out_of_memory=oom_kills() > self._oom_kills)
-        return WorkerDiedError(
-            f"{self.name}: the worker ended while {self._doing}: {cause}", self.last_lines()
+        words = last_words(self.log())
+        cause = cause_of_end(
+            self._process.returncode, words.cause, out_of_memory=oom_kills() > self._oom_kills
         )
+        return WorkerDiedError(f"{self.name}: the worker ended while {self._doing}: {cause}", words.lines)
 
 
-def cause_of_end(returncode: int | None, *, out_of_memory: bool) -> str:
+def cause_of_end(returncode: int | None, cause: str = "", *, out_of_memory: bool) -> str:
     """Return why a process ended, with the fix if one is known.
 
     Args:
         returncode: Its exit status, below 0 for a signal; None while it runs.
+        cause: What its log says of the end; "" if nothing.
         out_of_memory: Whether the kernel killed a process meanwhile because memory ran out.
     """
+    cause = cause or "its last lines say why"
     if returncode is None:
         return "it closed its pipes and goes on"
     if returncode >= 0:
-        return f"exit status {returncode}; its last lines say why"
+        return f"exit status {returncode}: {cause}"
     known = {each.value: each.name for each in signal.Signals}
     name = known.get(-returncode, f"signal {-returncode}")
     if name == "SIGKILL" and out_of_memory:
         return "killed by the out-of-memory killer: lower n_ctx, take a smaller model, or add memory"
     if name == "SIGKILL":
         return "SIGKILL, sent by someone; the system's out-of-memory killer counted no victim"
-    return f"{name}, {_MEANING.get(name, 'sent by someone')}"
+    return f"{name}, {_MEANING.get(name, 'sent by someone').format(cause=cause)}"

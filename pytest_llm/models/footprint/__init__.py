@@ -6,7 +6,7 @@ with a reason.
 
 from pytest_llm.models.footprint.cache import UnpredictedError, layers_of, row_bytes
 from pytest_llm.models.footprint.comparison import compare_with_log, logged, requested_layers, shortfall
-from pytest_llm.models.footprint.prediction import Predicted, predict, predict_file
+from pytest_llm.models.footprint.prediction import Predicted, header_of, predict, predict_file
 from pytest_llm.models.footprint.weights import Placed
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Predicted",
     "UnpredictedError",
     "compare_with_log",
+    "header_of",
     "layers_of",
     "logged",
     "predict",

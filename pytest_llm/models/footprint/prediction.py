@@ -35,11 +35,17 @@ class Predicted:
 
 
 def predict_file(path: str, options: LoadOptions, *, on_device: bool) -> Predicted:
-    """Return the prediction for a model by its path; raise ModelError if it cannot be read.
+    """Return the prediction for a model by its path; raise ModelError if it cannot be read."""
+    return predict(header_of(path), options, on_device=on_device)
 
-    The header is cached until a file of the model changes.
+
+def header_of(path: str) -> Header:
+    """Return the header of a model, cached until a file of the model changes.
+
+    Raises:
+        ModelError: It cannot be read.
     """
-    return predict(_header(path, tuple(map(_stamp, part_paths(path)))), options, on_device=on_device)
+    return _header(path, tuple(map(_stamp, part_paths(path))))
 
 
 @lru_cache(maxsize=4)  # skipping a vocabulary takes a moment, and every session asks
@@ -59,7 +65,11 @@ def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predict
     """Return the prediction for a header."""
     on_devices = offloaded(header.layers, options, on_device=on_device)
     reasons: list[str] = []
-    placed = weights(header, on_devices)
+    placed: Placed | None = None
+    if header.unknown_types:
+        reasons.append(f"the weights have {', '.join(header.unknown_types)}, whose size is unknown here")
+    else:
+        placed = weights(header, on_devices)
     kv: Placed | None = None
     recurrent: Placed | None = None
     try:
@@ -70,7 +80,8 @@ def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predict
         moved = on_devices if options.offload_kqv else range(0)
         kv = _placed([each.kv for each in layers], moved)
         recurrent = _placed([each.recurrent for each in layers], moved)
-    return Predicted(placed, kv, recurrent, len(on_devices), block_bytes(header, on_devices), tuple(reasons))
+    smallest = block_bytes(header, on_devices) if placed is not None else 0
+    return Predicted(placed, kv, recurrent, len(on_devices), smallest, tuple(reasons))
 
 
 def _placed(layers: list[int], on_devices: range) -> Placed:

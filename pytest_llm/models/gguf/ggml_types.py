@@ -58,7 +58,6 @@ TENSOR_TYPES = {
     42: TensorType("Q2_0", 64, 18),
 }
 
-_NUMBERS = {kind: number for number, kind in TENSOR_TYPES.items()}
 _NAMED = {kind.name: kind for kind in TENSOR_TYPES.values()}
 
 _FILE_TYPES = {
@@ -80,9 +79,9 @@ def file_type_name(number: int) -> str:
     return _FILE_TYPES.get(number & ~_GUESSED, f"file type {number}")
 
 
-def type_number(kind: TensorType) -> int:
-    """Return the number of a tensor type in ``enum ggml_type``."""
-    return _NUMBERS[kind]
+def type_name(number: int) -> str:
+    """Return the name of a tensor type: "Q4_K", or "type 137" if it is unknown."""
+    return TENSOR_TYPES[number].name if number in TENSOR_TYPES else f"type {number}"
 
 
 def type_called(name: str) -> TensorType:
@@ -91,6 +90,10 @@ def type_called(name: str) -> TensorType:
 
 
 def bytes_of(number: int, elements: int) -> int:
-    """Return the bytes of some elements of a type of ``enum ggml_type``: ``ggml_row_size``."""
+    """Return the bytes of some elements of a type of ``enum ggml_type``: ``ggml_row_size``.
+
+    Raises:
+        KeyError: The type is unknown.
+    """
     kind = TENSOR_TYPES[number]
     return elements // kind.block * kind.block_bytes

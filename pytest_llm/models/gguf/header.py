@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.errors import ModelHeaderError, ModelMissingError
 from pytest_llm.models.gguf.cursor import Cursor
-from pytest_llm.models.gguf.ggml_types import file_type_name, type_number
+from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES, file_type_name, type_name
 from pytest_llm.models.gguf.metadata import MAX_LAYERS, Metadata, Scalar, shown
 from pytest_llm.models.gguf.tensors import Tensor, read_tensors
 from pytest_llm.records import Weight
@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 MAX_ARCHITECTURE_LENGTH = 64
+# What downloads leave in the place of a model, by the first four bytes.
+_OTHER_FILES = {
+    b"vers": "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`",
+    b"<!do": "it is a web page; download the file itself",
+    b"<htm": "it is a web page; download the file itself",
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,12 @@ class Header:
     weights: tuple[Weight, ...] = field(default=(), repr=False)
     per_layer: Mapping[str, tuple[int, ...]] = field(default_factory=dict, repr=False, hash=False)
     parts: tuple[Path, ...] = ()
+
+    @property
+    def unknown_types(self) -> tuple[str, ...]:
+        """The types of tensors whose size is unknown here; a build may know them."""
+        kinds = sorted({each.type for each in self.weights} - TENSOR_TYPES.keys())
+        return tuple(type_name(each) for each in kinds)
 
 
 def read_header(path: str | os.PathLike[str], *, needs_architecture: bool = True) -> Header:
@@ -121,7 +133,7 @@ def _read(cursor: Cursor, *, needs_architecture: bool = True) -> Header:
 
 def _weight(tensor: Tensor) -> Weight:
     first, second, third, fourth = (*tensor.shape, 1, 1, 1, 1)[:4]
-    return Weight(tensor.name, type_number(tensor.type), (first, second, third, fourth))
+    return Weight(tensor.name, tensor.kind, (first, second, third, fourth))
 
 
 def _read_version(cursor: Cursor) -> int:
@@ -129,7 +141,8 @@ def _read_version(cursor: Cursor) -> int:
         raise cursor.refusal("the file is empty")
     magic = cursor.take(min(len(MAGIC), cursor.size), "the first four bytes")
     if magic != MAGIC:
-        raise cursor.refusal(f"it is not a GGUF file: it starts with {magic!r}, not {MAGIC!r}", 0)
+        reason = _OTHER_FILES.get(magic.lower()) or f"it starts with {magic!r}, not {MAGIC!r}"
+        raise cursor.refusal(f"it is not a GGUF file: {reason}", 0)
     at = cursor.at
     number = cursor.take(4, "the version")
     version = int.from_bytes(number, "little")
@@ -168,5 +181,5 @@ def _quantization(metadata: Metadata, tensors: Sequence[Tensor]) -> str:
         return file_type_name(number)
     elements: Counter[str] = Counter()
     for tensor in tensors:
-        elements[tensor.type.name] += tensor.elements
+        elements[type_name(tensor.kind)] += tensor.elements
     return elements.most_common(1)[0][0] if elements else "unknown"

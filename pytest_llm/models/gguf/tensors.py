@@ -6,7 +6,7 @@ import math
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES, TensorType
+from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES
 from pytest_llm.models.gguf.metadata import shown
 
 if TYPE_CHECKING:
@@ -28,13 +28,14 @@ class Tensor(NamedTuple):
     """One entry of the list.
 
     Attributes:
+        kind: The number of its type in ``enum ggml_type``; newer builds and forks have numbers of their own.
         shape: Row length first.
         begin: Its first byte, counted from the start of the data.
         at: The position of the entry in the file.
     """
 
     name: str
-    type: TensorType
+    kind: int
     elements: int
     shape: tuple[int, ...]
     begin: int
@@ -42,8 +43,9 @@ class Tensor(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The byte after the last one, counted from the start of the data."""
-        return self.begin + self.elements // self.type.block * self.type.block_bytes
+        """The byte after the last one, counted from the start of the data; ``begin`` for an unknown type."""
+        packing = TENSOR_TYPES.get(self.kind)
+        return self.begin + (self.elements // packing.block * packing.block_bytes if packing else 0)
 
 
 def read_tensors(cursor: Cursor, count: int, at: int, alignment: int) -> list[Tensor]:
@@ -79,16 +81,14 @@ def _read_tensor(cursor: Cursor, alignment: int) -> Tensor:
         reason = f"the tensor {shown(name)} has a shape that overflows: {shape}"
         raise cursor.refusal(reason, shape_at)
     tensor_type = TENSOR_TYPES.get(kind)
-    if tensor_type is None:
-        raise cursor.refusal(f"the tensor {shown(name)} has the unknown type {kind}", type_at)
     row = shape[0] if shape else 1
-    if row % tensor_type.block:
+    if tensor_type is not None and row % tensor_type.block:
         reason = f"the tensor {shown(name)} has rows of {row} elements, not whole blocks of"
         raise cursor.refusal(f"{reason} {tensor_type.block} ({tensor_type.name})", shape_at)
     if begin % alignment:
         reason = f"the tensor {shown(name)} has the offset {begin}, no multiple of {alignment}"
         raise cursor.refusal(reason, type_at + 4)
-    return Tensor(name, tensor_type, math.prod(shape), tuple(shape), begin, at)
+    return Tensor(name, kind, math.prod(shape), tuple(shape), begin, at)
 
 
 def _check_data(cursor: Cursor, tensors: Sequence[Tensor], alignment: int) -> None:

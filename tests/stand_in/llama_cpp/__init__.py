@@ -43,6 +43,8 @@ LLAMA_STAND_IN_FAULT
     ``WHERE=WHAT``. WHERE is ``import``, ``load``, ``context``, ``quantize``,
     ``decode:N`` (the N-th) or ``tokens:N`` (a
     batch of that many tokens). WHAT is a signal's name, ``hang``, ``refuse``, or the code a decode answers.
+LLAMA_STAND_IN_KIND
+    ``encoder``, ``encoder-decoder``, ``reranker``, ``no vocabulary`` or ``no output head``.
 LLAMA_STAND_IN_DIARY
     A file to which each process that imports this adds a line of JSON: ``pid`` and ``environment``.
 LLAMA_STAND_IN_ERA

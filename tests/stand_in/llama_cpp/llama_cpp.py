@@ -40,6 +40,7 @@ _DEVICE_MIB = int(os.environ.get("LLAMA_STAND_IN_DEVICE_MIB") or 0)
 _REUSES = os.environ.get("LLAMA_STAND_IN_REUSES") != "no"
 _TELLS_CELLS = os.environ.get("LLAMA_STAND_IN_SEQUENCES") == "cells"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
+_KIND = os.environ.get("LLAMA_STAND_IN_KIND") or ""
 _DIARY = os.environ.get("LLAMA_STAND_IN_DIARY")
 
 Struct = TypeVar("Struct", bound=ctypes.Structure)
@@ -152,6 +153,7 @@ class _Context:
         self.rows: list[tuple[int, int]] = []
         self.held: dict[int, int] = {}
         self.decodes = 0
+        self.unwritten = (ctypes.c_float * (_END + 1))()
         self.alone = False  # whether one row of the last batch asked for logits, as where tokens are picked
 
 
@@ -290,7 +292,44 @@ def llama_vocab_n_tokens(vocab: str) -> int:
 
 
 def llama_vocab_type(vocab: str) -> int:
-    return 1
+    return 0 if _KIND == "no vocabulary" else 1
+
+
+def llama_model_has_encoder(model: str) -> bool:
+    return _KIND == "encoder-decoder"
+
+
+def llama_model_has_decoder(model: str) -> bool:
+    return True
+
+
+def llama_model_meta_val_str(model: str, key: bytes, buf: Any, buf_size: int) -> int:
+    values = {b"general.architecture": b"tiny", b"tiny.attention.causal": b"false"}
+    if key not in values or _KIND != "encoder":
+        return -1
+    buf.value = values[key]
+    return len(values[key])
+
+
+def llama_pooling_type(ctx: _Context) -> int:
+    return 4 if _KIND == "reranker" else 0
+
+
+def llama_model_n_embd(model: str) -> int:
+    return 2
+
+
+def llama_set_embeddings(ctx: _Context, embeddings: bool) -> None: ...
+
+
+def llama_get_embeddings_ith(ctx: _Context, i: int) -> Any:
+    token, position = ctx.rows[i]
+    first = float("nan") if position == _NAN_AT else float(token)
+    return (ctypes.c_float * 2)(first, float(position))
+
+
+def llama_get_embeddings_seq(ctx: _Context, seq_id: int) -> Any:
+    return llama_get_embeddings_ith(ctx, 0)
 
 
 def llama_vocab_is_eog(vocab: str, token: int) -> bool:
@@ -377,14 +416,27 @@ def llama_decode(ctx: _Context, batch: llama_batch) -> int:
     return 0
 
 
+def llama_encode(ctx: _Context, batch: llama_batch) -> int:
+    ctx.held.clear()  # an encoder keeps nothing
+    return llama_decode(ctx, batch)
+
+
 def llama_perf_context(ctx: _Context) -> llama_perf_context_data:
     return llama_perf_context_data(ctx.decodes if _REUSES else 0)
 
 
 def llama_get_logits_ith(ctx: _Context, i: int) -> Any:
+    return ctx.unwritten if _KIND == "no output head" else _logits(ctx, i)
+
+
+def _logits(ctx: _Context, i: int) -> Any:
     """Follow from token and position; round otherwise with other options, and coarsely if quantised."""
     token, position = ctx.rows[i]
-    options = max(ctx.params.flash_attn_type, 0) + 2 * ctx.params.n_ubatch + ctx.model.params.use_extra_bufts
+    options = (
+        max(ctx.params.flash_attn_type, 0)
+        + 2 * ctx.params.n_ubatch
+        + getattr(ctx.model.params, "use_extra_bufts", True)
+    )
     options += _ROUNDING + 3 * ctx.params.type_k
     rounding = 1e-4 if ctx.model.endswith(".f32.gguf") else 1e-2
     logits = [
@@ -404,8 +456,8 @@ def llama_get_logits_ith(ctx: _Context, i: int) -> Any:
 def llama_synchronize(ctx: _Context) -> None: ...
 
 
-def llama_get_memory(ctx: _Context) -> dict[int, int]:
-    return ctx.held
+def llama_get_memory(ctx: _Context) -> dict[int, int] | None:
+    return None if _KIND == "encoder" else ctx.held
 
 
 def llama_memory_clear(mem: dict[int, int], data: bool) -> None:

@@ -127,6 +127,9 @@ class PretendedModel:
     def prompt_slice(self) -> tuple[int, float]:
         return 128, self._take(0.45)
 
+    def embedding_slice(self) -> tuple[int, float]:
+        raise NotImplementedError
+
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._take(0.01 * steps)
 

@@ -175,6 +175,9 @@ class PretendedModel:
     def prompt_slice(self) -> tuple[int, float]:
         return 128, self._work("prompt", self._build.prompt_seconds)
 
+    def embedding_slice(self) -> tuple[int, float]:
+        raise NotImplementedError
+
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._work("generation", steps * self._build.token_seconds, steps)
 

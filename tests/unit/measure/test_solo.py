@@ -117,6 +117,9 @@ class PretendedModel:
         self._machine.now += self._machine.prompt_seconds
         return 128, self._machine.prompt_seconds
 
+    def embedding_slice(self) -> tuple[int, float]:
+        raise NotImplementedError
+
     def generation_slice(self, steps: int) -> tuple[int, float]:
         self._machine.asked_steps.append(steps)
         seconds = steps * self._machine.token_seconds

@@ -138,6 +138,24 @@ def test_what_may_differ_is_understood(
     assert getattr(read_header(path), attribute) == value
 
 
+# Types of forks (IQ4_K, I2_S), one that upstream has withdrawn (Q4_0_4_4), and one of a later build.
+@pytest.mark.parametrize("kind", [137, 36, 31, 5000])
+def test_a_type_of_tensors_that_is_unknown_here_is_left_to_the_build(
+    kind: int, gguf: GGUF, tmp_path: Path
+) -> None:
+    path = tmp_path / "fork.gguf"
+    tensors = (*gguf.tensors, gguf.tensor("blk.0.odd", (256, 8), kind=kind, data=1152))
+    path.write_bytes(gguf.but(tensors=tensors).without_key("general.file_type").build())
+    found = read_header(path)
+    assert found.unknown_types == (f"type {kind}",)
+    assert found.quantization == f"type {kind}"
+    assert found.parameters == 8 + 32 * 3 + 256 * 8
+
+
+def test_types_that_are_known_are_not_called_unknown(gguf_path: Path) -> None:
+    assert read_header(gguf_path).unknown_types == ()
+
+
 # What is spoilt, the part of the file where reading must stop (and bytes to add), and the reason.
 REFUSALS: dict[str, tuple[Change, str, int, str]] = {
     "magic": (lambda g: g.but(magic=b"GGML"), "version", -4, "not a GGUF file"),
@@ -400,12 +418,14 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
         0,
         "shape that overflows",
     ),
-    "unknown tensor type": (
-        lambda g: g.but(tensors=(g.tensor("t", (32,), kind=4, data=32),)),
-        "t kind",
+    "tensor of an unknown type outside the file": (
+        lambda g: g.but(tensors=(g.tensor("t", (32,), kind=137, data=32, offset=4096),)),
+        "t tensor",
         0,
-        "the tensor 't' has the unknown type 4",
+        "the tensor 't' should end at byte",
     ),
+    "pointer of Git LFS": (lambda g: g.but(magic=b"vers"), "version", -4, "git lfs pull"),
+    "web page": (lambda g: g.but(magic=b"<!DO"), "version", -4, "it is a web page"),
     "rows that are not whole blocks": (
         lambda g: g.but(tensors=(g.tensor("t", (16, 2), kind=3, data=32),)),
         "t shape",

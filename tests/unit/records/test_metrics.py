@@ -20,6 +20,7 @@ def test_names_are_those_of_the_results_format() -> None:
     assert set(metrics.METRICS) == {
         "prompt_tokens_per_second",
         "generation_tokens_per_second",
+        "embedding_tokens_per_second",
         "total_tokens_per_second",
         "first_token_latency",
         "inter_token_latency_p50",

@@ -6,9 +6,10 @@ import codecs
 import math
 from typing import TYPE_CHECKING, Any
 
+from . import finite
 from .bindings import RefusedError, UnusableError
 from .subject import Row
-from .text import check_tokens, detokenize, piece, tokenize
+from .text import check_tokens, detokenize, ends_generation, piece, tokenize
 
 if TYPE_CHECKING:
     from .subject import LoadedSubject
@@ -96,8 +97,9 @@ class Stream:
             self._subject.decode([Row(self._pending, self._position, 0, True)])
             self._position += 1
             self._last_row = 0
+        finite.check_logits(self._subject, [self._last_row])
         token = self._sampler.sample(self._last_row)
-        if self._subject.llama.llama_vocab_is_eog(self._subject.vocabulary, token):
+        if ends_generation(self._subject, token):
             return self._finish("stop")
         self._left -= 1
         self._pending = token
@@ -143,7 +145,7 @@ def follow(subject: LoadedSubject, position: int, index: int, count: int) -> tup
     try:
         while len(tokens) < count:
             token = sampler.sample(index)
-            if subject.llama.llama_vocab_is_eog(subject.vocabulary, token):
+            if ends_generation(subject, token):
                 break
             leads += [lead(subject, index, token)] if tells else []
             tokens.append(token)
@@ -199,19 +201,25 @@ def top_logprobs(subject: LoadedSubject, prompt: str | list[int], top_k: int) ->
         chunk = tokens[start : start + subject.n_ubatch]
         subject.decode([Row(token, start + index, 0, True) for index, token in enumerate(chunk)])
         for index, token in enumerate(chunk):
+            finite.check_logits(subject, [index])
             row = subject.llama.llama_get_logits_ith(subject.context, index)
             logits = np.ctypeslib.as_array(row, shape=(subject.n_vocabulary,)).astype(np.float64)
             logprobs = logits - logits.max()
             logprobs -= np.log(np.exp(logprobs).sum())
             best = np.argsort(-logprobs, kind="stable")[:top_k]
-            top = [[int(t), detokenize(subject, [int(t)]), float(logprobs[t])] for t in best]
+            top = [[int(t), _text_of(subject, int(t)), float(logprobs[t])] for t in best]
             entries.append({"token": token, "logprob": given, "top": top})
             following = tokens[start + index + 1 : start + index + 2]
             given = float(logprobs[following[0]]) if following else None
     return entries
 
 
+def _text_of(subject: LoadedSubject, token: int) -> str:
+    return "" if subject.capability.text else detokenize(subject, [token])
+
+
 def _prompt_tokens(subject: LoadedSubject, prompt: str | list[int]) -> list[int]:
+    subject.capability.require("generation")
     tokens = tokenize(subject, prompt, True, True) if isinstance(prompt, str) else prompt
     if not tokens:
         raise RefusedError("request", "the prompt is empty")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .names import NEEDS, Need
 
+_META_BYTES = 128
 _SIZE = ctypes.POINTER(ctypes.c_size_t)
 # What some releases have in the library and do not declare.
 _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -217,6 +218,27 @@ class Bindings:
     def memory_of(self, context: Any) -> Any:
         """Return the context's handle for the memory functions."""
         return self.llama.llama_get_memory(context) if self._has_memory else context
+
+    def remembers(self, model: Any, memory: Any) -> bool:
+        """Whether a model keeps what it read, as one must that predicts the next token."""
+        if self._has_memory:
+            return memory is not None
+        # Before memories could be asked for, the file's own key decides.
+        return self.meta(model, "{architecture}.attention.causal") != "false"
+
+    def pooling_type(self, context: Any) -> int:
+        """Return the number of ``enum llama_pooling_type``, 0 (none) if it cannot be asked for."""
+        return int(self.llama.llama_pooling_type(context)) if self.has("llama_pooling_type") else 0
+
+    def meta(self, model: Any, key: str) -> str:
+        """Return a value of the model's file as text, "" if there is none."""
+        if not self.has("llama_model_meta_val_str"):
+            return ""
+        if "{architecture}" in key:
+            key = key.format(architecture=self.meta(model, "general.architecture"))
+        buffer = ctypes.create_string_buffer(_META_BYTES)
+        count: int = self.llama.llama_model_meta_val_str(model, key.encode(), buffer, _META_BYTES)
+        return buffer.value.decode(errors="replace") if count >= 0 else ""
 
     def memory_clear(self, memory: Any) -> None:
         """Forget every token; the buffers keep their bytes."""

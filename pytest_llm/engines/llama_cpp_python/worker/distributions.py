@@ -28,6 +28,7 @@ def fill(subject: LoadedSubject, tokens: list[int], start: int) -> None:
     Raises:
         RefusedError: A token is not in the vocabulary, or llama.cpp refuses a batch.
     """
+    subject.capability.require("generation")
     text.check_tokens(subject, tokens)
     if start == 0:
         subject.clear()
@@ -55,6 +56,7 @@ def write_logits(
     Raises:
         RefusedError: llama.cpp refuses a batch, or the file cannot be written.
     """
+    subject.capability.require("generation")
     size = subject.n_vocabulary * ctypes.sizeof(ctypes.c_float)
     for sequence in passage["sequences"]:
         text.check_tokens(subject, sequence)

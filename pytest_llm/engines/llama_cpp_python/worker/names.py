@@ -27,6 +27,7 @@ _DEPTH = "workloads at a depth, on models that cannot forget single tokens"
 _TEMPLATE = "the chat template as a part of requests"
 _COPIES = "telling a wrong output from rounding by a copy of the model with weights of 32 bits"
 _SAMPLING = "sampling at a temperature"
+_EMBEDDINGS = "embeddings"
 
 NEEDS = {
     # Starting, and what the build says of itself.
@@ -60,6 +61,17 @@ NEEDS = {
     "llama_synchronize": Need(),
     "llama_get_logits_ith": Need(lost="top_logprobs"),
     "llama_perf_context": Need(lost="whether compute graphs are used again"),
+    # What a model can be asked for, and embeddings.
+    "llama_model_has_encoder": Need(lost=""),
+    "llama_model_has_decoder": Need(lost=""),
+    "llama_model_meta_val_str": Need(lost=""),
+    "llama_pooling_type": Need(lost=_EMBEDDINGS),
+    "llama_model_n_embd": Need(("llama_n_embd",), lost=_EMBEDDINGS),
+    "llama_model_n_embd_out": Need(lost=""),
+    "llama_encode": Need(lost=_EMBEDDINGS),
+    "llama_set_embeddings": Need(lost=_EMBEDDINGS),
+    "llama_get_embeddings_ith": Need(lost=_EMBEDDINGS),
+    "llama_get_embeddings_seq": Need(lost=_EMBEDDINGS),
     # Copies with weights of 32 bits.
     "llama_model_quantize_default_params": Need(lost=_COPIES),
     "llama_model_quantize": Need(lost=_COPIES),

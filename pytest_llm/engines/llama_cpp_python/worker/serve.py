@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import answers, devices, distributions, introspection, layouts, text, timing
+from . import answers, devices, distributions, embeddings, introspection, layouts, text, timing
 from .bindings import Bindings, LackingError, RefusedError, UnusableError
 from .subject import LoadedSubject
 
@@ -33,10 +33,12 @@ _OF_A_MODEL: dict[str, Callable[..., Answer]] = {
     "top_logprobs": answers.top_logprobs,
     "fill": distributions.fill,
     "write_logits": distributions.write_logits,
+    "embed": embeddings.embed,
 }
 # These need a model that stands at a workload's depth.
 _AT_A_DEPTH: dict[str, Callable[..., Answer]] = {
     "prompt_slice": timing.Timed.prompt_slice,
+    "embedding_slice": timing.Timed.embedding_slice,
     "generation_slice": timing.Timed.generation_slice,
     "generate_steps": timing.Timed.generate_steps,
     "count_threads": timing.Timed.count_threads,
@@ -87,7 +89,11 @@ class Server:
 
     def do_load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
         self._subject, seconds = LoadedSubject.load(self._imported(), path, options, all_logits)
-        return {"seconds": seconds, "on_gpu": self._subject.offloads()}
+        return {
+            "seconds": seconds,
+            "on_gpu": self._subject.offloads(),
+            "capability": self._subject.capability._asdict(),
+        }
 
     def do_effective_options(self) -> Answer:
         found = self._loaded().effective_options()
@@ -98,7 +104,7 @@ class Server:
         if self._timed is not None:
             self._timed.injected_slowdown = self._injected_slowdown
 
-    def do_rehearse(self, seed: int, **workload: int) -> Answer:
+    def do_rehearse(self, seed: int, **workload: Any) -> Answer:
         if self._timed is not None:
             self._timed.free()
         work = timing.Workload(**workload)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import capability
 from .bindings import RefusedError
 from .params import context_params, model_params
 
@@ -66,6 +68,11 @@ class LoadedSubject:
         self.n_vocabulary: int = self.llama.llama_vocab_n_tokens(self.vocabulary)
         self.n_batch: int = self.llama.llama_n_batch(context)
         self.n_ubatch: int = self.llama.llama_n_ubatch(context)
+        self.has_encoder = self._tells("llama_model_has_encoder", otherwise=False)
+        self.has_decoder = self._tells("llama_model_has_decoder", otherwise=True)
+        self.remembers = bindings.remembers(model, self.memory)
+        self.pooling = bindings.pooling_type(context)
+        self._embeds = False
         self._batch = Batch(bindings, self.n_batch)
         self._states: dict[int, ctypes.Array[ctypes.c_uint8]] = {}
 
@@ -96,6 +103,14 @@ class LoadedSubject:
         llama.llama_synchronize(context)
         seconds = time.perf_counter() - started
         return cls(bindings, model, context, options), seconds
+
+    @functools.cached_property
+    def capability(self) -> capability.Capability:
+        """What the model can be asked for; asking leaves the context empty."""
+        return capability.ask(self)
+
+    def _tells(self, name: str, *, otherwise: bool) -> bool:
+        return bool(getattr(self.llama, name)(self.model)) if self.bindings.has(name) else otherwise
 
     def effective_options(self) -> dict[str, Any]:
         """Return the options that functions tell; the rest is in llama.cpp's log."""
@@ -128,7 +143,17 @@ class LoadedSubject:
         return can and self.asked["n_gpu_layers"] != 0
 
     def calls(self) -> Calls:
-        return Calls(self.llama.llama_decode, self.llama.llama_synchronize)
+        # Without a memory, llama_decode would call llama_encode, and write so.
+        encodes = self._embeds and (self.has_encoder or not self.remembers)
+        return Calls(
+            self.llama.llama_encode if encodes else self.llama.llama_decode, self.llama.llama_synchronize
+        )
+
+    def embed(self, wanted: bool) -> None:
+        """Have decodes compute embeddings, or logits again."""
+        if wanted != self._embeds:
+            self.llama.llama_set_embeddings(self.context, wanted)
+            self._embeds = wanted
 
     def decode(self, rows: Sequence[Row], calls: Calls | None = None) -> None:
         """Decode up to ``n_batch`` rows and wait for the end of it.
@@ -157,7 +182,8 @@ class LoadedSubject:
             raise RefusedError("request", f"llama_decode failed with code {code}")
 
     def clear(self) -> None:
-        self.bindings.memory_clear(self.memory)
+        if self.remembers:
+            self.bindings.memory_clear(self.memory)
 
     def prefill(self, prompts: Sequence[Sequence[int]], start: int = 0) -> None:
         """Decode one prompt a sequence, from position ``start`` on."""

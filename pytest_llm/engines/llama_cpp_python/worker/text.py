@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from .subject import LoadedSubject
 
-_NO_VOCABULARY = 0  # LLAMA_VOCAB_TYPE_NONE: token ids are all there is
 # fmt: off
 _WORDS = (
     "river", "stone", "garden", "winter", "letter", "window", "music", "silver", "answer", "harbour",
@@ -29,8 +28,7 @@ def tokenize(subject: LoadedSubject, content: str, add_special: bool, parse_spec
     Raises:
         RefusedError: The model has no vocabulary to tokenise with.
     """
-    if subject.llama.llama_vocab_type(subject.vocabulary) == _NO_VOCABULARY:
-        raise RefusedError("request", "the model has no tokenizer; give token ids instead of text")
+    _require_vocabulary(subject)
     try:
         data = content.encode()
     except UnicodeEncodeError as error:
@@ -53,7 +51,12 @@ def tokenize_bytes(subject: LoadedSubject, data: bytes, add_special: bool, parse
 
 
 def piece(subject: LoadedSubject, token: int) -> bytes:
-    """Return the bytes of one token, special tokens included; they may be part of a character."""
+    """Return the bytes of one token, special tokens included; they may be part of a character.
+
+    Without a vocabulary, tokens have no text, and asking for it would abort the process.
+    """
+    if subject.capability.text:
+        return b""
     capacity = 64
     for _ in range(2):
         buffer = ctypes.create_string_buffer(capacity)
@@ -68,8 +71,9 @@ def detokenize(subject: LoadedSubject, tokens: Sequence[int]) -> str:
     """Return the text of token ids, special tokens written out.
 
     Raises:
-        RefusedError: An id is not in the vocabulary.
+        RefusedError: An id is not in the vocabulary, or there is none.
     """
+    _require_vocabulary(subject)
     check_tokens(subject, tokens)
     array = (ctypes.c_int32 * len(tokens))(*tokens)
     capacity = 16 * len(tokens) + 16
@@ -90,8 +94,7 @@ class PromptWriter:
     def __init__(self, subject: LoadedSubject, source: random.Random) -> None:
         self._subject = subject
         self._random = source
-        vocabulary_type = subject.llama.llama_vocab_type(subject.vocabulary)
-        self._has_vocabulary = vocabulary_type != _NO_VOCABULARY
+        self._has_vocabulary = not subject.capability.text
         self._template = chat_template(subject)
 
     def write(self, tokens: int) -> str | list[int]:
@@ -116,6 +119,7 @@ class PromptWriter:
 
 def token_ids(subject: LoadedSubject, contents: Sequence[str]) -> list[list[int]]:
     """Return the token ids of texts, each given as the hexadecimal digits of its bytes."""
+    _require_vocabulary(subject)
     return [tokenize_bytes(subject, bytes.fromhex(each), True, True) for each in contents]
 
 
@@ -142,6 +146,16 @@ def chat_template(subject: LoadedSubject) -> bytes | None:
         return None
     template: bytes | None = subject.llama.llama_model_chat_template(subject.model, None)
     return template if template and _rendered(subject, template, "x") else None
+
+
+def ends_generation(subject: LoadedSubject, token: int) -> bool:
+    """Whether a token ends an answer; without a vocabulary, none does."""
+    return not subject.capability.text and bool(subject.llama.llama_vocab_is_eog(subject.vocabulary, token))
+
+
+def _require_vocabulary(subject: LoadedSubject) -> None:
+    if subject.capability.text:
+        raise RefusedError("request", subject.capability.text)
 
 
 def check_tokens(subject: LoadedSubject, tokens: Sequence[int]) -> None:

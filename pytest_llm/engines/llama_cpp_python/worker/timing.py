@@ -13,6 +13,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import embeddings, finite
 from .answers import Sampler
 from .bindings import RefusedError
 from .subject import Batch, Calls, LoadedSubject, Row
@@ -37,6 +38,7 @@ class Workload(NamedTuple):
     generate_tokens: int
     depth: int
     parallel: int
+    embed: bool = False
 
 
 def checked_share(share: float) -> float:
@@ -97,6 +99,7 @@ class Timed:
         self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else _LEAD_IN_STEPS_CPU
         self._prompt_batch = Batch(subject.bindings, subject.n_ubatch)
         self._step_batches: list[Batch] = []
+        self._text_batches: list[Batch] = []
         self._writer = PromptWriter(subject, self._random)
         self._sampler = Sampler(subject)
 
@@ -107,7 +110,12 @@ class Timed:
             RefusedError: llama.cpp refuses the workload.
         """
         subject, work = self._subject, self._workload
+        subject.embed(work.embed)
+        subject.capability.require("embedding" if work.embed else "generation")
         subject.drop_states()
+        if work.embed:
+            self.embedding_slice()
+            return
         self._to_depth()
         self.request(restore=False)
         if subject.roll_back(work.depth, work.parallel):
@@ -125,6 +133,7 @@ class Timed:
         self._prompt_batch.fill(rows)
         try:
             nanoseconds = self._time([self._prompt_batch])
+            finite.check_logits(subject, [len(rows) - 1])
         finally:
             self._restore()
         return len(rows), nanoseconds / 1e9
@@ -139,9 +148,25 @@ class Timed:
         try:
             self._time(self._step_batches[: self._lead_in])
             nanoseconds = self._time(self._step_batches[self._lead_in : count])
+            finite.check_logits(self._subject, range(self._workload.parallel))
         finally:
             self._restore()
         return steps * self._workload.parallel, nanoseconds / 1e9
+
+    def embedding_slice(self) -> tuple[int, float]:
+        """Time the embedding of fresh texts, one a sequence, as many of them in a batch as it takes."""
+        subject, work = self._subject, self._workload
+        cut = embeddings.batches(subject, [self._tokens(work.prompt_tokens) for _ in range(work.parallel)])
+        while len(self._text_batches) < len(cut):
+            self._text_batches.append(Batch(subject.bindings, subject.n_ubatch))
+        for batch, rows in zip(self._text_batches, cut):
+            batch.fill(rows)
+        try:
+            nanoseconds = self._time(self._text_batches)
+            embeddings.check(subject, cut[-1])
+        finally:
+            subject.clear()
+        return work.parallel * work.prompt_tokens, nanoseconds / 1e9
 
     def generate_steps(self, steps: int) -> int:
         """Generate ``steps`` tokens a sequence from the depth on, untimed; return how many in all."""
@@ -166,23 +191,26 @@ class Timed:
         marks = [self._clock()]
         prompts = [self._writer.read(content, work.prompt_tokens) for content in contents]
         tokens = [0] * work.parallel
+        ends: Sequence[int] = ()
         for rows in subject.chunks(prompts, work.depth):
             subject.decode(rows, calls)
-            for index, row in enumerate(rows):
-                if row.logits:
-                    tokens[row.sequence] = sampler.sample(index)
+            ends = [index for index, row in enumerate(rows) if row.logits]
+            for index in ends:
+                tokens[rows[index].sequence] = sampler.sample(index)
         marks.append(self._clock())
         for step in range(work.generate_tokens - 1):
+            ends = range(work.parallel)
             subject.decode(self._step(work.prompt_tokens + step, tokens), calls)
             tokens = [sampler.sample(sequence) for sequence in range(work.parallel)]
             marks.append(self._clock())
+        finite.check_logits(subject, ends)
         if restore:
             self._restore()
         first, *others = ((after - before) / 1e9 for before, after in zip(marks, marks[1:]))
         return first, others
 
     def free(self) -> None:
-        for batch in (self._prompt_batch, *self._step_batches):
+        for batch in (self._prompt_batch, *self._step_batches, *self._text_batches):
             batch.free()
         self._sampler.free()
 

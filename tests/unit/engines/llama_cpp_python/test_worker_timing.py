@@ -136,6 +136,9 @@ def timed(llama: Llama, workload: Workload) -> Timed:
     bindings: Any = SimpleNamespace(
         llama=llama,
         renders_templates=True,
+        has=lambda name: False,
+        remembers=lambda model, memory: True,
+        pooling_type=lambda context: 0,
         vocabulary_of=lambda model: "vocabulary",
         memory_of=lambda context: "memory",
         memory_clear=lambda memory: llama.memory_clear(),

@@ -182,3 +182,12 @@ def test_a_cache_that_is_not_predicted_is_told_with_the_reason() -> None:
     found = compare_with_log(predict(unknown, LoadOptions(), on_device=False), {"CPU KV": 0.5})
     assert found["kv"] == {"predicted": None, "logged": {"host": MIB // 2, "device": 0}}
     assert found["reasons"] == ["the cache of the architecture unknown is not predicted"]
+
+
+def test_types_that_are_unknown_here_leave_the_weights_unpredicted_and_no_layer_missing() -> None:
+    odd = header(weights=(*WEIGHTS, weight("blk.1.odd", 1024, 8, 137)), attention__head_count=4)
+    found = predict(odd, LoadOptions(), on_device=True)
+    assert found.weights is None
+    assert found.kv is not None
+    assert found.reasons == ("the weights have type 137, whose size is unknown here",)
+    assert shortfall(found, {"CPU model": 4.0}, LoadOptions()) == ""

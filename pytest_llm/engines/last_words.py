@@ -1,0 +1,45 @@
+"""The line of llama.cpp's log that says why it gave up."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_LINES = 12
+# ggml_abort: "/src/ggml/src/ggml.c:1234: GGML_ASSERT(a > 0) failed", then a backtrace if it is not off.
+_ABORT = re.compile(
+    r"^(?:.*/)?(?P<file>[\w.-]+\.(?:c|cc|cpp|cu|cuh|h|hpp|m|mm)):(?P<line>\d+): (?P<what>.+)$"
+)
+_EXCEPTION = re.compile(r"^\s*what\(\):\s+(?P<what>.+)$")
+# "llama_model_load: error loading model: missing tensor 'output.weight'"
+_ERROR = re.compile(r"^(?:\w+: )?(?P<what>.*\b(?:error|failed|invalid|missing|unable)\b.*)$", re.IGNORECASE)
+
+
+class LastWords(NamedTuple):
+    """Why a process gave up.
+
+    Attributes:
+        cause: "GGML_ASSERT(a > 0) failed (ggml.c:1234)"; "" if no line says.
+        lines: The last lines up to that one, or of all.
+    """
+
+    cause: str
+    lines: tuple[str, ...]
+
+
+def last_words(log: str) -> LastWords:
+    """Return what a log says of the end of its process; a backtrace that follows the cause is left out."""
+    lines = [line.rstrip() for line in log.splitlines() if line.strip()]
+    for pattern in (_ABORT, _EXCEPTION):
+        for index in reversed(range(len(lines))):
+            found = pattern.match(lines[index])
+            if found:
+                return LastWords(_cause(found), tuple(lines[: index + 1][-_LINES:]))
+    last = tuple(lines[-_LINES:])
+    # The first error is the reason of those that follow.
+    return LastWords(next((match["what"] for match in map(_ERROR.match, last) if match), ""), last)
+
+
+def _cause(found: re.Match[str]) -> str:
+    parts = found.groupdict()
+    return f"{parts['what']} ({parts['file']}:{parts['line']})" if "file" in parts else parts["what"]

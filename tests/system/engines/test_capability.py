@@ -1,0 +1,136 @@
+"""Tiny models of every kind: what llama.cpp cannot do with them is asked before it is tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
+from pytest_llm.errors import LoadRefusedError, NotCoveredError, RequestFailedError, WrongOutputError
+from pytest_llm.models import ModelStore
+from pytest_llm.records import LoadOptions, Subject, Workload
+from tests import tiny_models
+
+from .conftest import BUILD, PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
+
+    Started = Callable[..., LoadedModel]
+
+pytestmark = pytest.mark.quick
+SMALL = Workload(prompt_tokens=8, generate_tokens=4)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    """Starts a worker with a file, and ends it."""
+    all_of_them: list[LoadedModel] = []
+
+    def start(path: Path, *, load: bool = True) -> LoadedModel:
+        store = ModelStore(tmp_path / "cache", {}, tmp_path)
+        subject = Subject(str(path), BUILD, LoadOptions(n_ctx=512))
+        engine = LlamaCppPython(BUILD, PATIENCE)
+        all_of_them.append(engine.start_generation(subject, store.resolve(str(path))))
+        if load:
+            all_of_them[-1].load()
+        return all_of_them[-1]
+
+    yield start
+    for each in all_of_them:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (tiny_models.bert, "reads a text as a whole and has no next token"),
+        (lambda path: tiny_models.t5(path), "encoder-decoder"),
+        (lambda path: tiny_models.t5(path, decoder=False), "reads a text as a whole"),
+        (lambda path: tiny_models.bert(path, pooling=4), "reranking is not covered"),
+        (lambda path: tiny_models.llama(path, kind="llama-embed"), "no output head"),
+    ],
+    ids=["encoder", "encoder-decoder", "T5 encoder", "reranker", "no output head"],
+)
+def test_a_model_without_next_tokens_is_not_asked_for_them(
+    write: Callable[[Path], Path], reason: str, started: Started, tmp_path: Path
+) -> None:
+    loaded = started(write(tmp_path / "model.gguf"))
+    coverage = loaded.coverage(SMALL)
+    assert coverage.nothing
+    assert reason in coverage.reason
+    for ask in (
+        lambda: loaded.generate("abc", max_tokens=2),
+        lambda: loaded.generate([5, 6], max_tokens=2),
+        lambda: loaded.top_logprobs("abc", k=2),
+        lambda: loaded.rehearse(SMALL),
+    ):
+        with pytest.raises(NotCoveredError, match=reason):
+            ask()
+    assert loaded.tokenize("abc")
+    assert "greedy_output" not in loaded.invariants()
+    assert loaded.alive
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [(tiny_models.lora, "a LoRA adapter and no model"), (tiny_models.projector, "a projector")],
+)
+def test_a_file_that_is_no_model_is_not_loaded(
+    write: Callable[[Path], Path], reason: str, started: Started, tmp_path: Path
+) -> None:
+    with pytest.raises(NotCoveredError, match=reason):
+        started(write(tmp_path / "model.gguf"))
+
+
+def test_a_model_without_a_vocabulary_takes_and_gives_token_ids(started: Started, tmp_path: Path) -> None:
+    loaded = started(tiny_models.llama(tmp_path / "none.gguf", vocabulary=False))
+    answer = loaded.generate([5, 6, 7], max_tokens=4)
+    assert (len(answer.tokens), answer.text) == (4, "")
+    first = loaded.top_logprobs([5, 6, 7], k=2)[0]
+    assert [each.text for each in first.top] == ["", ""]
+    for ask in (
+        lambda: loaded.generate("abc", max_tokens=2),
+        lambda: loaded.tokenize("abc"),
+        lambda: loaded.detokenize([5, 6]),
+        lambda: loaded.token_ids([b"abc"]),
+        lambda: loaded.top_logprobs("abc", k=2),
+    ):
+        with pytest.raises(RequestFailedError, match="no vocabulary; give token ids"):
+            ask()
+    loaded.rehearse(SMALL)
+    assert loaded.generation_slice(4)[0] == 4
+    assert loaded.alive
+
+
+def test_logits_that_are_not_finite_are_wrong_output_at_every_entrance(
+    started: Started, tmp_path: Path
+) -> None:
+    loaded = started(tiny_models.llama(tmp_path / "nan.gguf", nan=True))
+    for ask in (
+        lambda: loaded.rehearse(SMALL),
+        lambda: loaded.generate("abc", max_tokens=2),
+        lambda: loaded.top_logprobs("abc", k=2),
+    ):
+        with pytest.raises(WrongOutputError, match="NaN or infinite logits"):
+            ask()
+
+
+def test_a_text_that_llama_cpp_would_abort_on_is_refused(started: Started, tmp_path: Path) -> None:
+    loaded = started(tiny_models.bert(tmp_path / "bert.gguf"))
+    with pytest.raises(RequestFailedError, match="raise n_ubatch"):
+        loaded.embeddings([[5] * 600])
+    assert loaded.alive
+
+
+def test_a_type_of_tensors_that_only_a_fork_knows_is_refused_by_the_build(
+    started: Started, tmp_path: Path
+) -> None:
+    path = tiny_models.llama(tmp_path / "fork.gguf", unknown_type=137)
+    with pytest.raises(LoadRefusedError, match="invalid ggml type 137") as caught:
+        started(path)
+    assert caught.value.log
