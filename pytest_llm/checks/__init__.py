@@ -8,12 +8,7 @@ from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.limits import judge_limits
 from pytest_llm.checks.operators.explain import slower_phases
 from pytest_llm.checks.output.compare import compare_with_stored
-from pytest_llm.checks.output.verdict import (
-    judge_output,
-    not_covered_output,
-    without_reference,
-    wrong_output,
-)
+from pytest_llm.checks.output.verdict import judge_output, not_covered_output, without_reference
 
 __all__ = [
     "NOT_QUALIFIED",
@@ -33,5 +28,4 @@ __all__ = [
     "verdicts",
     "without_reference",
     "worst",
-    "wrong_output",
 ]

@@ -95,6 +95,10 @@ class _ReloadingModel(GGUFModel):
         with self._loaded() as process:
             return process.greedy(prompt, count)
 
+    def embeddings(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
+        with self._loaded() as process:
+            return process.embeddings(texts)
+
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
         with self._loaded() as process:
             return process.write_logits(path, passages, generate)

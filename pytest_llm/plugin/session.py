@@ -9,23 +9,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
-from pytest_llm.checks import (
-    judge_output,
-    not_covered_output,
-    slower_phases,
-    without_reference,
-    wrong_output,
-)
+from pytest_llm.checks import judge_output, not_covered_output, slower_phases, without_reference
 from pytest_llm.checks.baseline import NEVER_RECORDED, stored_snapshot
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
+from pytest_llm.checks.output.verdict import wrong_output
 from pytest_llm.errors import LLMBenchError, NotCoveredError, WrongOutputError
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
 from pytest_llm.plugin.runner import Measuring
-from pytest_llm.records import LoadOptions, OutputGate, PairedRun, Plan, Run, StoredSnapshot, Verdict
+from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, StoredSnapshot, Verdict
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
@@ -115,7 +110,7 @@ class Bench:
             ]
         except WrongOutputError as error:
             run = self._measuring.unmeasured(subject, workload, progress)
-            return Finding(benchmark, run, output=wrong_output(benchmark.output or OutputGate(), str(error)))
+            return Finding(benchmark, run, output=wrong_output(benchmark.output, str(error)))
         finding = judge(benchmark, measured, claims, self._stored(benchmark), self._rule())
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):

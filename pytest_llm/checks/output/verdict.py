@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.checks.findings import OutputJudgement
 from pytest_llm.checks.format import counted
-from pytest_llm.records import OutputComparison, Verdict
+from pytest_llm.records import OutputComparison, OutputGate, Verdict
 from pytest_llm.stats.repetition import first_difference
 from pytest_llm.stats.tolerance import tolerance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pytest_llm.records import Contrast, OutputGate, OutputSnapshot, StoredSnapshot
+    from pytest_llm.records import Contrast, OutputSnapshot, StoredSnapshot
 
 # Characters of a template shown on each side of the first difference.
 _AROUND = 20
@@ -64,9 +64,9 @@ def not_covered_output(gate: OutputGate, reason: str) -> OutputJudgement:
     return OutputJudgement(Verdict.NOT_COVERED, gate, None, (reason,))
 
 
-def wrong_output(gate: OutputGate, reason: str) -> OutputJudgement:
+def wrong_output(gate: OutputGate | None, reason: str) -> OutputJudgement:
     """Return the verdict on NaN or infinity that was found while a workload was timed."""
-    return OutputJudgement(Verdict.WRONG_OUTPUT, gate, None, (reason,))
+    return OutputJudgement(Verdict.WRONG_OUTPUT, gate or OutputGate(), None, (reason,))
 
 
 def _wrong(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
