@@ -302,13 +302,18 @@ class TestByFixtures:
             "llm_tokens_per_secnd": "min=1",
         }
         for name, arguments in added.items():
-            project.write(late(f"{name}({arguments})").replace("test_chat", name), f"{name}_test.py")
+            test = late(f"{name}({arguments})").replace("test_chat", name)
+            # A limit may be judged until the test has ended; the body of the others does not run.
+            project.write(test if name == "llm_leak" else test.replace("pass", "1 / 0"), f"{name}_test.py")
 
-        failures = project.failures(
+        result = project.measure(
             "-W", "ignore::pytest.PytestUnknownMarkWarning", "-o", "python_functions=llm_*"
         )
 
-        assert failures == {name: f"{name} was added by late ({name}_test.py:5){PLACE}" for name in added}
+        result.assert_outcomes(failed=len(added))
+        assert project.texts(result) == {
+            name: f"{name} was added by late ({name}_test.py:5){PLACE}" for name in added
+        }
 
     def test_a_wrong_argument_fails_the_test(self, project: Project) -> None:
         project.write(late("llm_tokens_per_second(minimum=1)"))
@@ -374,14 +379,20 @@ class TestByFixtures:
         project.write(
             """
             def pytest_runtest_setup(item):
-                item.add_marker(pytest.mark.llm_no_regression())
+                item.add_marker(pytest.mark.llm_no_regression() if "chat" in item.name else "llm_bench")
             """,
             "conftest.py",
         )
-        project.write(BENCHMARK)
+        project.write(f"{BENCHMARK}\n    def test_other(): pass\n")
 
-        (text,) = project.failures().values()
-        assert text == f"llm_no_regression was added by pytest_runtest_setup (conftest.py:4){PLACE}"
+        result = project.measure()
+
+        result.assert_outcomes(failed=2)
+        hook = "was added by pytest_runtest_setup (conftest.py:4)"
+        assert project.texts(result) == {
+            "test_chat": f"llm_no_regression {hook}{PLACE}",
+            "test_other": f"llm_bench {hook}{PLACE}",
+        }
 
     def test_a_rerun_does_not_forget_it(self, project: Project) -> None:
         project.write(
