@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.records import Subject
 
-# The markers that the test has failed for, in this run of it.
-_REFUSED: pytest.StashKey[tuple[pytest.Mark, ...]] = pytest.StashKey()
+# That a test has ended and every marker was judged.
+_CHECKED: pytest.StashKey[bool] = pytest.StashKey()
 
 _PYTEST = str(Path(pytest.__file__).parent.parent / "_pytest")
 _PLACE = "add it in pytest_collection_modifyitems, or write it on the test, its class or its module"
@@ -61,7 +61,6 @@ def _caller() -> str:
 
 def trace(item: pytest.Item) -> None:
     """Note from now on where markers are added to an item, its class or its module."""
-    item.stash[_REFUSED] = ()
     for node in item.listchain():
         if not isinstance(node.own_markers, _TracedMarkers):
             node.own_markers = _TracedMarkers(node.own_markers)
@@ -89,30 +88,26 @@ def check_modules(session: pytest.Session) -> None:
 
 def check_set_up(item: pytest.Item) -> None:
     """Fail a test to which a gate, a workload or a model was added, before its body runs."""
+    item.stash[_CHECKED] = False
     _refuse(item, [mark for mark in _added(item) if not _is_limit(mark)])
 
 
 def check_call(item: pytest.Item) -> None:
     """Judge limits that were added by what was measured; any other marker fails the test."""
     added = _added(item)
-    if not added:
-        return
     finding = item.stash.get(FINDING, None)
     judged = [mark for mark in added if _is_limit(mark) and finding is not None]
     _refuse(item, [mark for mark in added if mark not in judged])
-    assert finding is not None
-    try:
+    if finding is not None and judged:
         _judge(item, finding, judged)
-    except pytest.fail.Exception:
-        item.stash[_REFUSED] = tuple(judged)
-        raise
-    item.stash[READ] = (*item.stash.get(READ, ()), *judged)
+        item.stash[READ] = (*item.stash.get(READ, ()), *judged)
+    item.stash[_CHECKED] = True
 
 
 def check_tear_down(item: pytest.Item) -> None:
-    """Fail a test to which markers were added after it was judged."""
-    refused = item.stash.get(_REFUSED, ())
-    _refuse(item, [mark for mark in _added(item) if not any(mark is each for each in refused)])
+    """Fail a test that passed, and to which markers were added after it was judged."""
+    if item.stash.get(_CHECKED, False):
+        _refuse(item, _added(item))
 
 
 def _added(item: pytest.Item) -> list[pytest.Mark]:
@@ -128,7 +123,6 @@ def _is_limit(mark: pytest.Mark) -> bool:
 def _refuse(item: pytest.Item, added: Sequence[pytest.Mark]) -> None:
     refused = [mark for mark in added if mark.name != markers.BENCHMARK_MARKER or MARKED not in item.stash]
     if refused:
-        item.stash[_REFUSED] = tuple(refused)
         text = f"{refused[0].name} was added {_where(item, refused[0])}, after the plan was made: {_PLACE}"
         raise pytest.fail.Exception(text, pytrace=False)
 

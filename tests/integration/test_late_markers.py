@@ -266,6 +266,16 @@ class TestByFixtures:
         result.assert_outcomes(passed=1)
         assert "2 limits kept" in result.stdout.str()
 
+    def test_a_test_that_ends_otherwise_is_not_failed_for_a_limit(self, project: Project) -> None:
+        limit = late("llm_tokens_per_second(min=1_000_000)")
+        project.write(limit.replace("pass", "assert False, 'its own'"), "test_fails.py")
+        project.write(limit.replace("pass", "pytest.skip('for now')"), "test_skips.py")
+
+        result = project.measure()
+
+        result.assert_outcomes(failed=1, skipped=1)
+        assert "its own" in project.texts(result)["test_chat"]
+
     def test_a_limit_of_the_body_is_judged(self, project: Project) -> None:
         project.write(
             f"""

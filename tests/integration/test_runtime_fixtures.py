@@ -85,6 +85,11 @@ class TestLLMBench:
         (text,) = project.failures().values()
         assert "the limit is at least 1000" in text
 
+    def test_works_in_a_doctest(self, project: Project) -> None:
+        project.write(">>> getfixture('llm_bench').workload.prompt_tokens\n128\n", "test_it.txt")
+
+        project.measure().assert_outcomes(passed=1)
+
     def test_that_cannot_be_measured_fails_the_test(self, project: Project, fake: Fake) -> None:
         fake.set(fault="load")
         project.write(BY_NAME)
