@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import sys
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from pytest_llm.reports.progress import ProgressDisplay
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     import pytest
     from _pytest.capture import CaptureManager
@@ -21,9 +22,15 @@ def progress_of(config: pytest.Config) -> ProgressDisplay:
     if reporter is None:
         return ProgressDisplay(lambda _: None)
 
-    def uncaptured() -> AbstractContextManager[None]:
-        # Without this, what is written during a test's set-up counts as the test's own output.
-        return capture.global_and_fixture_disabled() if capture else nullcontext()
+    @contextmanager
+    def uncaptured() -> Iterator[None]:
+        streams = sys.stdout, sys.stderr  # a doctest's own, say, which pytest would not put back
+        try:
+            # Without this, what is written during a test's set-up counts as the test's own output.
+            with capture.global_and_fixture_disabled() if capture else nullcontext():
+                yield
+        finally:
+            sys.stdout, sys.stderr = streams
 
     def write(line: str) -> None:
         with uncaptured():
