@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.bisect import interpret, report
 from pytest_llm.checks.drift import sentence
 from pytest_llm.checks.operators.explain import lines
-from pytest_llm.records import LoadOptions
+from pytest_llm.records import LoadOptions, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,8 +69,7 @@ def _work(results: Mapping[str, Any]) -> list[str]:
         f"model {model['name']}: {model['architecture']}, {model['quantization']}, "
         f"{model['parameters'] / 1e6:.1f} M parameters, {model['file_bytes']} bytes, "
         f"SHA-256 {model['sha256']}",
-        f"workload: {work['prompt_tokens']} prompt tokens, {work['generate_tokens']} generated, depth "
-        f"{work['depth']}, {work['parallel']} in parallel",
+        f"workload: {Workload(**work)}",
         f"load options: {', '.join(options)}; all others are llama.cpp's defaults",
     ]
 

@@ -152,13 +152,11 @@ def _compared_with(
 
 def context(run: Run) -> list[str]:
     """Return lines on the build, model and workload of a run."""
-    model, work, options = run.model, run.workload, run.subject.load_options
-    parallel = f", {work.parallel} in parallel" if work.parallel > 1 else ""
+    model, options = run.model, run.subject.load_options
     return [
         f"candidate {run.build}",
         f"model {model.name} ({model.architecture}, {model.quantization}, "
         f"{model.parameters / 1e6:.1f} M parameters), n_ctx={options.n_ctx}, "
         f"n_threads={options.n_threads}",
-        f"workload {work.prompt_tokens} prompt tokens, {work.generate_tokens} generated, "
-        f"depth {work.depth}{parallel}",
+        f"workload {run.workload}",
     ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines.llama_cpp_python.load_log import read_buffers
-from pytest_llm.errors import CPUFallbackError, ModelError, NotCoveredError
+from pytest_llm.errors import CPUFallbackError, ModelError, NotCoveredError, RequestFailedError
 from pytest_llm.models.capability import capability, not_a_model
 from pytest_llm.models.footprint import (
     compare_with_log,
@@ -20,12 +20,13 @@ from pytest_llm.models.footprint import (
 
 if TYPE_CHECKING:
     from pytest_llm.models.footprint import Predicted
-    from pytest_llm.records import JSON, LoadOptions
+    from pytest_llm.records import JSON, LoadOptions, Workload
 
 # llama_model_load_from_file_impl, once for each device: "using device CUDA0 (NVIDIA H100) - 80000 MiB free".
 _USING = re.compile(r"\busing device (\S+) \(")
 # llama_model_loader::create_tensor: layers that predict further tokens, say.
 _UNUSED = re.compile(r"unused tensor \S+ \(size = (\d+) bytes\)")
+_POSITIONS = "position_embd.weight"
 _PLACEMENT = re.compile(r"using device|offload|(?:model|KV) buffer size")
 _LAST_LINES = 12
 
@@ -46,6 +47,22 @@ class OffloadCheck:
         with suppress(ModelError):  # llama.cpp says what is wrong with it
             if reason := not_a_model(header_of(self._path)):
                 raise NotCoveredError(f"{build}: {self._path}: {reason}")
+
+    def check_positions(self, workload: Workload, build: str) -> None:
+        """Raise if a sequence needs more positions than the model has learned, which llama.cpp aborts on.
+
+        Raises:
+            RequestFailedError: It does.
+        """
+        with suppress(ModelError):
+            header = header_of(self._path)
+            rows = [each.shape[1] for each in header.weights if each.name == _POSITIONS]
+            needed = workload.tokens_per_sequence()
+            if rows and needed > rows[0]:
+                raise RequestFailedError(
+                    f"{build}: the model has {rows[0]} positions, the workload needs {needed} tokens: lower "
+                    "prompt_tokens in llm_workload"
+                )
 
     def check_generates(self, build: str) -> None:
         """Raise if the file's header says that it is no model, or one that has no next token.

@@ -14,6 +14,7 @@ from pytest_llm.plugin import late, markers, options
 from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench, llm_load, llm_memory
 from pytest_llm.plugin.state import (
     BENCHMARK,
+    EXPLAINED,
     FINDING,
     MARKED,
     PROBLEM,
@@ -203,16 +204,24 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         late.check_set_up(item)
         yield
         late.check_call(item)
+    text = _failing_verdicts(item)
+    if text:
+        item.stash[EXPLAINED] = True
+        pytest.fail(text, pytrace=False)
+
+
+def _failing_verdicts(item: pytest.Item) -> str:
+    """Return what fails a benchmark, "" if nothing does or it was said already."""
     finding = item.stash.get(FINDING, None)
-    if finding is None:
-        return
+    if finding is None or EXPLAINED in item.stash:
+        return ""
     from pytest_llm.checks import explain, failing
 
     bench = bench_of(item.config)
     that_fail = bench.settings.failing
-    if failing(finding, that_fail):
-        text = explain(finding, that_fail, qualified=bench.findings.qualified_since is not None)
-        pytest.fail(text, pytrace=False)
+    if not failing(finding, that_fail):
+        return ""
+    return explain(finding, that_fail, qualified=bench.findings.qualified_since is not None)
 
 
 def _recorded(item: pytest.Item) -> AbstractContextManager[None]:
@@ -221,6 +230,7 @@ def _recorded(item: pytest.Item) -> AbstractContextManager[None]:
 
     finding = item.stash[FINDING]
     if finding.ended_by_output:  # there is no run for the test
+        item.stash[EXPLAINED] = True
         pytest.fail(explain(finding, bench_of(item.config).settings.failing), pytrace=False)
     return pytest_benchmark.recorded(item)
 
@@ -250,6 +260,8 @@ def pytest_runtest_makereport(
         log = engine_log(call.excinfo.value)
         if log:
             report.sections.append(("llama.cpp's last lines", log))
+    if report.when == "call" and report.failed and (text := _failing_verdicts(item)):
+        report.sections.append(("llm-bench, beside the failure above", text))
     if BENCHMARK in item.stash:
         if report.when == "call":
             bench.findings.note_outcome(item.stash[BENCHMARK].nodeid, report.outcome)

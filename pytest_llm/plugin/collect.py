@@ -14,7 +14,7 @@ from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_option
 from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
-from pytest_llm.records.metrics import METRICS
+from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -94,9 +94,10 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     if not gates and bench.settings.compares:
         gates = markers.llm_no_regression()
     workload = read_workload(_choice_of(item, bench).workload)
+    gates = _of_the_work(gates, workload)
     loaded = loaded_by(item, bench)
     for metric in (*(limit.metric for limit in limits), *(gate.metric for gate in gates)):
-        if metric.series == "inter_token" and workload.generate_tokens < 2:
+        if metric.series == "inter_token" and workload.generate_tokens < 2 and not workload.embed:
             raise UsageError(
                 f"{metric.title} needs two tokens: raise generate_tokens in llm_workload to 2 or more"
             )
@@ -134,6 +135,12 @@ def subject_of(
     defaults = home.default_load_options(model)
     options = read_load_options({**defaults, **load_options}, bench.default_load_options, where)
     return Subject(home.normalize_model(model), bench.candidate, options)
+
+
+def _of_the_work(gates: tuple[Gate, ...], workload: Workload) -> tuple[Gate, ...]:
+    """Return gates with the speed of embedding in the place of the default, if texts are embedded."""
+    default = tuple(gate.metric.name for gate in gates) == markers.DEFAULT_GATES
+    return (replace(gates[0], metric=METRICS[EMBEDDING_SPEED]),) if workload.embed and default else gates
 
 
 def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> Claim:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _CONTEXT_STEP = 256
 # The least value of load options that are numbers, where it is not 1.
 _LEAST = {"n_gpu_layers": -1, "main_gpu": 0}
-_LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 1, "depth": 0, "parallel": 1}
+_LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 0, "depth": 0, "parallel": 1}
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,18 @@ def read_workload(values: Mapping[str, object]) -> Workload:
     for name, value in values.items():
         if name not in known:
             raise unknown_argument("argument of llm_workload", name, known)
-        _check_number(f"llm_workload: {name}", value, int, _LEAST_WORK[name])
-    return Workload(**values)  # type: ignore[arg-type]
+        if name != "embed":
+            _check_number(f"llm_workload: {name}", value, int, _LEAST_WORK[name])
+        elif not isinstance(value, bool):
+            raise UsageError(f"llm_workload: embed={value!r} is neither True nor False")
+    work = Workload(**values)  # type: ignore[arg-type]
+    if work.embed and (work.generate_tokens or work.depth):
+        raise UsageError(
+            "llm_workload: embed=True embeds whole texts: leave generate_tokens and depth out, or embed"
+        )
+    if not work.embed and not work.generate_tokens:
+        raise UsageError("llm_workload: generate_tokens=0 is less than 1")
+    return work
 
 
 def read_load_options(
@@ -158,6 +168,12 @@ def fitted(load_options: LoadOptions, workload: Workload) -> LoadOptions:
         ContextTooSmallError: It does not.
     """
     options = replace(load_options, n_seq_max=max(load_options.n_seq_max, workload.parallel))
+    if workload.embed and workload.prompt_tokens > min(options.n_ubatch, options.n_batch):
+        raise ContextTooSmallError(
+            f"a text of {workload.prompt_tokens} tokens is embedded in one ubatch, "
+            f"n_ubatch={options.n_ubatch}, n_batch={options.n_batch}: raise both to {workload.prompt_tokens} "
+            "in llm_model"
+        )
     sequences = workload.parallel if options.kv_unified else options.n_seq_max
     needed = workload.tokens_per_sequence() * sequences
     if needed <= options.n_ctx:

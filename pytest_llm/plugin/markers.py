@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pytest_llm.records import Gate, Limit, OutputGate
 
 
+DEFAULT_GATES = ("prompt_tokens_per_second", "generation_tokens_per_second")
+_PHASES = ("generation", "prompt", "total", "embedding")
+
+
 @dataclass(frozen=True)
 class ModelMark:
     """Arguments of ``llm_model``: names or paths (none means ``--llm-model``), and load options."""
@@ -42,26 +46,31 @@ def llm_workload(
     generate_tokens: int | Sequence[int] = 64,
     depth: int | Sequence[int] = 0,
     parallel: int | Sequence[int] = 1,
+    embed: bool = False,
 ) -> dict[str, object]:
-    """The request to measure, in tokens for each of the parallel sequences; lists make parameters."""
+    """The request to measure, in tokens for each of the parallel sequences; lists make parameters.
+
+    With ``embed``, ``parallel`` texts of ``prompt_tokens`` are embedded together, and nothing is generated.
+    """
+    default = inspect.signature(llm_workload).parameters["generate_tokens"].default
     return {
         "prompt_tokens": prompt_tokens,
-        "generate_tokens": generate_tokens,
+        "generate_tokens": 0 if embed and generate_tokens == default else generate_tokens,
         "depth": depth,
         "parallel": parallel,
+        "embed": embed,
     }
 
 
 def llm_tokens_per_second(
     min: str | float,  # noqa: A002 - it is what users write
-    phase: Literal["generation", "prompt", "total"] = "generation",
+    phase: Literal["generation", "prompt", "total", "embedding"] = "generation",
 ) -> Limit:
-    """Fail below this speed of generation, of the prompt, or in total (whole requests)."""
+    """Fail below this speed of generation, of the prompt, in total (whole requests), or of embedding."""
     from pytest_llm.errors import UnknownNameError
 
-    phases = ("generation", "prompt", "total")
-    if phase not in phases:
-        raise UnknownNameError("phase of llm_tokens_per_second", str(phase), phases)
+    if phase not in _PHASES:
+        raise UnknownNameError("phase of llm_tokens_per_second", str(phase), _PHASES)
     return _limit(f"{phase}_tokens_per_second", min)
 
 
@@ -125,6 +134,7 @@ def llm_limit(
 def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tuple[Gate, ...]:
     """Fail if a metric (default: prompt and generation speed) is worse than the reference or its baseline.
 
+    The default of a workload that embeds is its speed.
     A loss as large as the tolerance must be detected. The default is each metric's own: 3 % for RAM, 5 % for
     all others.
     """
@@ -138,7 +148,7 @@ def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tu
         raise UsageError(
             f"llm_no_regression: tolerance={tolerance!r} is not above 0 and below 100 %; write '5%'"
         )
-    names = metrics or ("prompt_tokens_per_second", "generation_tokens_per_second")
+    names = metrics or DEFAULT_GATES
     found = [find(name) for name in dict.fromkeys(names)]
     for metric in found:
         if metric.slope:
@@ -178,16 +188,15 @@ class FasterMark:
 
 def llm_faster_than(
     by: str | float,
-    phase: Literal["generation", "prompt", "total"] = "generation",
+    phase: Literal["generation", "prompt", "total", "embedding"] = "generation",
     **load_options: object,
 ) -> tuple[FasterMark, ...]:
     """Fail unless this is faster, by this ratio, than the same model and build with these load options."""
     from pytest_llm.errors import UnknownNameError, UsageError
     from pytest_llm.records.units import RATIO
 
-    phases = ("generation", "prompt", "total")
-    if phase not in phases:
-        raise UnknownNameError("phase of llm_faster_than", str(phase), phases)
+    if phase not in _PHASES:
+        raise UnknownNameError("phase of llm_faster_than", str(phase), _PHASES)
     ratio = RATIO.parse(by)
     if not ratio > 0:
         raise UsageError(f"llm_faster_than: by={by!r} is not above 0; write '10%', say")

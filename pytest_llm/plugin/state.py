@@ -24,6 +24,8 @@ BENCHMARK: pytest.StashKey[Benchmark] = pytest.StashKey()
 FUNCTIONAL: pytest.StashKey[Subject] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 FINDING: pytest.StashKey[Finding] = pytest.StashKey()
+# The failing verdicts of a benchmark are the message of its failure.
+EXPLAINED: pytest.StashKey[bool] = pytest.StashKey()
 
 # The property of a test's report that holds its worst verdict.
 WORST = "llm_verdict"

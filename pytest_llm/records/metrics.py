@@ -61,6 +61,7 @@ _OF_RAM = 0.03
 
 # The series of workloads that embed.
 EMBEDDING = "embedding"
+EMBEDDING_SPEED = "embedding_tokens_per_second"
 
 _LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
 _NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"
@@ -125,7 +126,7 @@ _DECLARED = (
         rate=True,
     ),
     Metric(
-        "embedding_tokens_per_second",
+        EMBEDDING_SPEED,
         "embedding speed",
         TOKENS_PER_SECOND,
         "higher",

@@ -53,7 +53,7 @@ class Coverage(NamedTuple):
         return not (self.slices or self.requests)
 
 
-EMBEDS_ONLY = "the workload embeds texts (embed=True), and generates nothing"
+EMBEDS_ONLY = "the workload embeds texts (embed=True) and generates nothing; ask for phase='embedding'"
 
 
 class Loaded(Protocol):

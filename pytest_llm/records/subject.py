@@ -174,3 +174,10 @@ class Workload:
     def tokens_per_sequence(self) -> int:
         """Return how many tokens of context one sequence needs."""
         return self.depth + self.prompt_tokens + self.generate_tokens
+
+    def __str__(self) -> str:
+        parallel = f", {self.parallel} in parallel" if self.parallel > 1 else ""
+        if self.embed:
+            return f"texts of {self.prompt_tokens} tokens embedded{parallel}"
+        work = f"{self.prompt_tokens} prompt tokens, {self.generate_tokens} generated"
+        return f"{work}, depth {self.depth}{parallel}"

@@ -29,12 +29,7 @@ def lines(plan: Plan, seconds: float) -> list[str]:
             f"  {campaign.subject.model} on {campaign.subject.build}{_against(campaign)}, "
             f"n_ctx={options.n_ctx}, n_threads={options.n_threads}: {at_most}{campaign.sessions} sessions"
         )
-        for work in campaign.workloads:
-            parallel = f", {work.parallel} in parallel" if work.parallel > 1 else ""
-            found.append(
-                f"    {work.prompt_tokens} prompt tokens, {work.generate_tokens} generated, "
-                f"depth {work.depth}{parallel}"
-            )
+        found += [f"    {work}" for work in campaign.workloads]
     return found + [_output(each) for each in plan.captures]
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _COLUMNS = {
     "prompt_tokens_per_second": "prompt tok/s",
     "generation_tokens_per_second": "generation tok/s",
+    "embedding_tokens_per_second": "embedding tok/s",
     "first_token_latency": "first token",
     "inter_token_latency_p50": "inter-token p50",
     "load_time": "load",
@@ -27,7 +28,7 @@ _COLUMNS = {
     "peak_ram": "peak RAM",
 }
 # Columns that most machines have nothing for.
-_IF_MEASURED = {"peak_vram"}
+_IF_MEASURED = {"embedding_tokens_per_second", "peak_vram"}
 
 
 _FOOTPRINTS = {"weights": "weights", "kv": "KV cache", "recurrent": "recurrent state"}

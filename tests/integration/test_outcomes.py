@@ -356,3 +356,26 @@ def test_the_assertion_that_ended_a_worker_is_in_the_message_and_no_backtrace(
     result = worker.run(f"--llm-candidate={worker.candidate}", f"--llm-model={worker.model}")
     result.stdout.fnmatch_lines(["*llama.cpp gave up: GGML_ASSERT(rows > 0) failed (ggml.c:12)"])
     result.stdout.no_fnmatch_line("*libggml.so*")
+
+
+def test_an_assertion_of_the_users_own_leaves_the_limits_message_readable(project: Project) -> None:
+    project.write(
+        """
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=4)
+        @pytest.mark.llm_tokens_per_second(min=1000)
+        def test_both(llm_bench):
+            assert llm_bench.load_time.value < 0, "my own words"
+
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=4)
+        @pytest.mark.llm_tokens_per_second(min=1)
+        def test_mine_alone(llm_bench):
+            assert llm_bench.load_time.value < 0, "my own words"
+        """
+    )
+    result = project.measure()
+    result.assert_outcomes(failed=2)
+    reports = [each for each in result.reprec.getreports("pytest_runtest_logreport") if each.failed]  # type: ignore[attr-defined]
+    both, mine = ({name for name, _ in each.sections if "llm-bench" in name} for each in reports)
+    assert len(both) == 1
+    assert not mine
+    result.stdout.fnmatch_lines(["*my own words*", "*generation speed is 128.0 tok/s, the limit is*"])

@@ -126,6 +126,7 @@ class LoadedModel(GGUFModel):
 
     def rehearse(self, workload: Workload) -> None:
         self._seed += 1
+        self._offload.check_positions(workload, str(self.build))
         self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
         self._free[2:] = [self._worker.ask("free_memory")]
         if not self.on_gpu and self._threads.can_be_counted(self.build):

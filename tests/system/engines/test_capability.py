@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -31,9 +31,9 @@ def started(tmp_path: Path) -> Iterator[Started]:
     """Starts a worker with a file, and ends it."""
     all_of_them: list[LoadedModel] = []
 
-    def start(path: Path, *, load: bool = True) -> LoadedModel:
+    def start(path: Path, *, load: bool = True, **options: Any) -> LoadedModel:
         store = ModelStore(tmp_path / "cache", {}, tmp_path)
-        subject = Subject(str(path), BUILD, LoadOptions(n_ctx=512))
+        subject = Subject(str(path), BUILD, LoadOptions(**{"n_ctx": 2048, **options}))
         engine = LlamaCppPython(BUILD, PATIENCE)
         all_of_them.append(engine.start_generation(subject, store.resolve(str(path))))
         if load:
@@ -134,3 +134,46 @@ def test_a_type_of_tensors_that_only_a_fork_knows_is_refused_by_the_build(
     with pytest.raises(LoadRefusedError, match="invalid ggml type 137") as caught:
         started(path)
     assert caught.value.log
+
+
+@pytest.mark.parametrize(
+    "write",
+    [tiny_models.bert, lambda path: tiny_models.t5(path, decoder=False), tiny_models.llama],
+    ids=["encoder", "T5 encoder", "generating"],
+)
+def test_texts_are_embedded_together_and_one_by_one(
+    write: Callable[[Path], Path], started: Started, tmp_path: Path
+) -> None:
+    loaded = started(write(tmp_path / "model.gguf"), n_seq_max=5)
+    texts = Workload(prompt_tokens=200, generate_tokens=0, parallel=5, embed=True)
+    coverage = loaded.coverage(texts)
+    assert (coverage.slices, coverage.requests) == (True, False)
+    loaded.rehearse(texts)
+    tokens, seconds = loaded.embedding_slice()
+    assert tokens == 5 * 200  # in three batches of an ubatch of 512
+    assert 0 < seconds < 10
+    first, second, again = loaded.embeddings([[5, 6, 7], [8, 9], [5, 6, 7]])
+    assert len(first) == 64
+    assert first == again != second
+    if not loaded.coverage(SMALL).nothing:
+        loaded.rehearse(SMALL)  # and it still generates
+        assert loaded.generation_slice(4)[0] == 4
+
+
+def test_embeddings_that_are_not_finite_are_wrong_output(started: Started, tmp_path: Path) -> None:
+    loaded = started(tiny_models.bert(tmp_path / "nan.gguf", nan=True))
+    for ask in (
+        lambda: loaded.rehearse(Workload(prompt_tokens=8, generate_tokens=0, embed=True)),
+        lambda: loaded.embed("abc"),
+    ):
+        with pytest.raises(WrongOutputError, match="NaN or infinite embeddings"):
+            ask()
+
+
+def test_a_text_beyond_the_positions_that_a_model_has_learned_is_refused(
+    started: Started, tmp_path: Path
+) -> None:
+    loaded = started(tiny_models.bert(tmp_path / "bert.gguf"), n_ctx=1024, n_ubatch=1024)
+    with pytest.raises(RequestFailedError, match="has 512 positions, the workload needs 600 tokens"):
+        loaded.rehearse(Workload(prompt_tokens=600, generate_tokens=0, embed=True))
+    assert loaded.alive

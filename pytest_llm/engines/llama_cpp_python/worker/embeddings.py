@@ -76,6 +76,7 @@ def embed(subject: LoadedSubject, texts: list[list[int]]) -> list[list[float]]:
             subject.clear()
             (rows,) = batches(subject, [tokens])
             subject.decode(rows)
+            check(subject, rows)
             many = [each[:length] for each in vectors(subject, rows)]
             found.append([sum(column) / len(many) for column in zip(*many)])
     finally:
