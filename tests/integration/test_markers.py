@@ -50,7 +50,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
     result.stdout.fnmatch_lines(
         [
             "@pytest.mark.llm_model(name_or_path=(), [*][*]load_options): The GGUF model *",
-            "@pytest.mark.llm_workload(prompt_tokens=128, *, depth=0, parallel=1, embed=False): The request *",
+            "@pytest.mark.llm_workload(prompt_tokens=128, *, depth=0, parallel=1, embed=False): The req*",
             "@pytest.mark.llm_tokens_per_second(min, phase='generation'): Fail below *",
             "@pytest.mark.llm_first_token_latency(max, percentile=50): Fail if *",
             "@pytest.mark.llm_inter_token_latency(max, percentile=50): Fail if *",
