@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,14 @@ PORTABLE = Document(PortableFile, "Invariants of every machine, version 1")
 
 # A thousand tests with four metrics of twenty runs each take three quarters of it; larger files are not ours.
 MAX_BYTES = 32 * 2**20
+
+# The sides that the lines after a conflict marker belong to.
+_MARKS = {
+    b"<<<<<<<": ("ours",),
+    b"|||||||": (),
+    b"=======": ("theirs",),
+    b">>>>>>>": ("ours", "theirs"),
+}
 
 _CUT_OFF = "was it cut off? restore it from version control"
 _AGAIN = "restore it from version control, or delete it and accept the results again"
@@ -94,10 +103,28 @@ def _load(data: bytes, path: Path) -> dict[str, Any]:
     except _RefusedError as error:
         raise BaselineError(f"{path}: {short(str(error))}; {_AGAIN}") from None
     except ValueError as error:
+        if sides(data) is not None:
+            merge = f"pytest-llm baselines merge {shlex.quote(str(path))}"
+            raise BaselineError(f"{path} has merge conflicts: join both sides with {merge}") from None
         raise BaselineError(f"{path} is not JSON ({short(str(error))}): {_CUT_OFF}") from None
     if not isinstance(value, dict):
         raise BaselineError(f"{path}: $ is not an object; {_AGAIN}")
     return value
+
+
+def sides(data: bytes) -> tuple[bytes, bytes] | None:
+    """Return both sides of a file with git's conflict markers; None if it has none."""
+    both: dict[str, list[bytes]] = {"ours": [], "theirs": []}
+    here: tuple[str, ...] = tuple(both)
+    for line in data.splitlines(keepends=True):
+        mark = _MARKS.get(line[:7]) if line[7:8] in (b" ", b"\n", b"\r", b"") else None
+        if mark is not None:
+            here = mark
+        else:
+            for side in here:
+                both[side].append(line)
+    ours, theirs = (b"".join(lines) for lines in both.values())
+    return None if ours == theirs == data else (ours, theirs)
 
 
 class _RefusedError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines.module_files import name_of
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 def full_name(key: TestKey) -> str:
     """Return the name of a test in its home, as pytest prints it there: ``module::name[parameters]``."""
     return f"{key.module}::{name_of(key)}"
+
+
+def move_command(old: TestKey, new: TestKey, options: str = "") -> str:
+    """Return the command that moves the baselines of a test, as a shell takes it."""
+    return f"pytest-llm baselines move {shlex.quote(full_name(old))} {shlex.quote(full_name(new))}{options}"
 
 
 def update_lines(updated: Updated, folder: Path) -> list[str]:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from pytest_llm.records import TestKey  # noqa: TC001 - codecs read annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from pytest_llm.baselines.records import Conditions
 
 
 @dataclass(frozen=True)
@@ -46,3 +48,28 @@ class Collected:
             and OpenTest(key.module, key.name) not in open_tests
             and skipped.isdisjoint(re.split(r"[/.]", key.module))
         ]
+
+
+def likely(key: TestKey, gone: Mapping[TestKey, Conditions], conditions: Conditions | None) -> TestKey | None:
+    """Return the test that was likely renamed or moved to a key; None if none or several were.
+
+    Args:
+        key: Of a test without baselines.
+        gone: Stored tests that no longer exist, with what they were recorded under.
+        conditions: Of the test; None if they are not known.
+    """
+    alike = [
+        each for each, recorded in gone.items() if conditions is None or not recorded.difference(conditions)
+    ]
+    ways = (
+        [old for old in alike if _in_other_file(old, key)],
+        [old for old in alike if (old.module, old.name) == (key.module, key.name)],
+        [old for old in alike if (old.module, old.parameters) == (key.module, key.parameters)],
+        [old for old in gone if _in_other_file(old, key)],
+    )
+    found = next((each for each in ways if each), [])
+    return found[0] if len(found) == 1 else None
+
+
+def _in_other_file(old: TestKey, key: TestKey) -> bool:
+    return (old.name, old.parameters) == (key.name, key.parameters)

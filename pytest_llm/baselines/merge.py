@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Recorded = TypeVar("Recorded")
 
 # Measured, so that no two CPUs agree on it: it stays as recorded, with the invariant that it belongs to.
-_BELONGS_TO = {"greedy_leads": "greedy_output"}
+BELONGS_TO = {"greedy_leads": "greedy_output"}
 
 
 class Merged(NamedTuple, Generic[Recorded]):
@@ -87,7 +87,7 @@ def merge_invariants(
     kept = {} if stored is None or mode == "replace" else dict(stored.invariants)
     written, refused = [], []
     for name, value in sorted(invariants.items()):
-        owner = _BELONGS_TO.get(name)
+        owner = BELONGS_TO.get(name)
         if owner is not None and (
             name in kept or kept.get(owner, invariants.get(owner)) != invariants.get(owner)
         ):
@@ -96,16 +96,16 @@ def merge_invariants(
             kept[name] = value
             written.append(name)
         elif kept[name] != value:
-            grown = _grown(kept[name], value)
-            if grown is None:
+            both = grown(kept[name], value)
+            if both is None:
                 refused.append(Refusal(key, "another value is stored: replace it", name))
-            elif grown != kept[name]:
-                kept[name] = grown
+            elif both != kept[name]:
+                kept[name] = both
                 written.append(name)
     return Merged(replace(new, invariants=kept) if written else stored, written, refused)
 
 
-def _grown(stored: JSON, now: JSON) -> JSON:
+def grown(stored: JSON, now: JSON) -> JSON:
     """Return a stored invariant with the parts that are new; None if a part that both have differs.
 
     Which parts there are depends on the release that tells them and on the version that reads them.

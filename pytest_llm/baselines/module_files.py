@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pytest_llm.baselines import file_format
 from pytest_llm.baselines.io import changing, read
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.baselines.merge import Merged
+    from pytest_llm.baselines.reconcile import Conflict, Side
     from pytest_llm.baselines.records import Mode
     from pytest_llm.records import JSON
     from pytest_llm.records.serialization import Document
@@ -37,6 +38,22 @@ class Merge(Protocol[Recorded]):
         """Return the record to store, the names written, and what was refused."""
 
 
+class Moved(NamedTuple):
+    """The new keys of tests that were moved, and why what is stored of both keys cannot become one."""
+
+    keys: tuple[TestKey, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+class Reconcile(Protocol[Recorded]):
+    """Joins two records of one test."""
+
+    def __call__(
+        self, ours: Recorded, theirs: Recorded, prefer: Side | None = None, *, renamed: bool = False
+    ) -> tuple[Recorded, list[Conflict]]:
+        """Return one record, and what cannot be decided."""
+
+
 class ModuleFiles(Generic[Recorded]):
     """The files of one folder, all of one kind.
 
@@ -49,6 +66,7 @@ class ModuleFiles(Generic[Recorded]):
         folder: Path,
         document: Document[Any],
         merge: Merge[Recorded],
+        reconcile: Reconcile[Recorded],
         machine: Mapping[str, JSON] | None = None,
     ) -> None:
         """Remember the folder; nothing is read or made yet.
@@ -57,11 +75,13 @@ class ModuleFiles(Generic[Recorded]):
             folder: Where the files are.
             document: Their kind.
             merge: Adds a new record of a test to the stored one.
+            reconcile: Joins two stored records of a test.
             machine: What files must say of their machine; None if they say nothing, or anything is fine.
         """
         self.folder = folder
         self._document = document
         self._merge = merge
+        self._reconcile = reconcile
         self._machine = machine
         self._cached: dict[str, tuple[object, dict[TestKey, Recorded] | None]] = {}
 
@@ -136,6 +156,38 @@ class ModuleFiles(Generic[Recorded]):
         """Remove the tests that are not among those known, and return them; see ``BaselineStore.prune``."""
         modules = {key.module for key in self.unknown(known)}
         return {key for module in sorted(modules) for key in self._prune(module, known)}
+
+    def move(self, pairs: Mapping[TestKey, TestKey], *, replaces: bool, write: bool = True) -> Moved:
+        """Give stored tests other keys; what is stored of those is joined, or replaced.
+
+        Args:
+            pairs: New keys by the old ones.
+            replaces: Whether what is stored of the new keys is dropped.
+            write: Write the files, if there are no conflicts.
+
+        Raises:
+            BaselineError: A file cannot be used or written.
+        """
+        modules = dict.fromkeys(
+            key.module for keys in zip(pairs.values(), pairs, strict=True) for key in keys
+        )
+        with changing(self.folder, self.path(next(iter(modules)))) if write else nullcontext():
+            tests = {module: dict(self._read(module) or {}) for module in modules}
+            moved, conflicts = [], []
+            for old, new in pairs.items():
+                record = tests[old.module].pop(old, None)
+                if record is None:
+                    continue
+                there = tests[new.module].get(new)
+                if there is not None and not replaces:
+                    record, found = self._reconcile(there, record, renamed=True)
+                    conflicts += [each._replace(test=name_of(new)) for each in found]
+                tests[new.module][new] = record
+                moved.append(new)
+            if write and moved and not conflicts:
+                for module in modules:
+                    self._write(module, tests[module])
+        return Moved(tuple(moved), tuple(conflicts))
 
     def _state(self, module: str) -> tuple[int, int, int] | None:
         try:

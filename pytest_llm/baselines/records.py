@@ -180,9 +180,20 @@ class PortableFile:
 
 @dataclass(frozen=True)
 class Missing:
-    """There is nothing to compare with; the reason is one line."""
+    """There is nothing to compare with; the reason is one line.
+
+    Attributes:
+        reason: One line.
+        unrecorded: Whether the test's module has baselines, of other tests or of other metrics.
+        hint: What to do about it, as the end of the line; "" if that depends.
+    """
 
     reason: str
+    unrecorded: bool = False
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}{self.hint}"
 
 
 @dataclass(frozen=True)

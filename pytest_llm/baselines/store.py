@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines.file_format import MACHINE, PORTABLE
+from pytest_llm.baselines.format import full_name, move_command
+from pytest_llm.baselines.inventory import likely
 from pytest_llm.baselines.merge import merge_invariants, merge_runs
 from pytest_llm.baselines.module_files import ModuleFiles, sorted_keys
+from pytest_llm.baselines.reconcile import reconcile_invariants, reconcile_runs
 from pytest_llm.baselines.records import Missing
 from pytest_llm.errors import BaselineError
-from pytest_llm.records import StoredInvariants, metrics
+from pytest_llm.records import OUTPUT_SNAPSHOT, StoredInvariants, metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from pytest_llm.baselines.records import Conditions, Mode, RecordedInvariants, RecordedRuns, Updated
     from pytest_llm.records import JSON, StoredRun, TestKey
 
+# What to do about a test without baselines in a module with some.
+_RECORD = ": record it with --llm-update-baselines=append"
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
@@ -50,6 +56,8 @@ class BaselineStore:
             raise BaselineError(f"the fingerprint {fingerprint!r} cannot be a folder's name")
         self.folder = folder
         self._fingerprint = fingerprint
+        self._exists: Callable[[TestKey], bool] | None = None
+        self._options = ""
         self._runs = machine_files(folder, fingerprint, dict(machine_parts))
         self._invariants = portable_files(folder)
 
@@ -63,15 +71,16 @@ class BaselineStore:
         unit = metrics.find(metric).unit.base
         tests = self._runs.read(key.module)
         if tests is None:
-            return Missing(self._no_file(key.module))
+            return Missing(self._no_file(key.module), hint=self._hint(key, self._runs.everything, conditions))
         if key not in tests:
-            return Missing("this test was never recorded on this machine")
+            hint = self._hint(key, self._runs.everything, conditions) or _RECORD
+            return Missing("this test was never recorded on this machine", True, hint)
         test = tests[key]
         difference = test.conditions.difference(conditions)
         if difference:
             return Missing(difference)
         if metric not in test.metrics:
-            return Missing(f"recorded without {metric}")
+            return Missing(f"recorded without {metric}", True, _RECORD)
         series = test.metrics[metric]
         if series.unit != unit:
             return Missing(f"recorded in {series.unit!r}, now in {unit!r}")
@@ -105,6 +114,21 @@ class BaselineStore:
             return None
         return test.conditions.environment
 
+    def without_snapshot(self, key: TestKey, conditions: Conditions | None = None) -> Missing:
+        """Return why there is no output snapshot of a test.
+
+        Raises:
+            BaselineError: The file is there and cannot be used.
+        """
+        tests = self._invariants.read(key.module) or {}
+        hint = "" if key in tests else self._hint(key, self._snapshots, conditions)
+        others = any(OUTPUT_SNAPSHOT in each.invariants for each in tests.values())
+        return Missing("the output of this test was never recorded", others, hint)
+
+    def _snapshots(self) -> dict[TestKey, RecordedInvariants]:
+        stored = self._invariants.everything()
+        return {key: each for key, each in stored.items() if OUTPUT_SNAPSHOT in each.invariants}
+
     def has_invariants(self, key: TestKey) -> bool:
         """Return true if invariants of a test are stored, under any conditions.
 
@@ -120,6 +144,15 @@ class BaselineStore:
             BaselineError: The file is there and cannot be used.
         """
         return self._runs.read(module) or {}
+
+    def expect(self, exists: Callable[[TestKey], bool], options: str = "") -> None:
+        """Name stored tests that no longer exist, if they are likely ones that have no baselines.
+
+        Args:
+            exists: Returns true for stored tests that exist, or that may exist.
+            options: Of the command that moves baselines, so that it finds this folder.
+        """
+        self._exists, self._options = exists, options
 
     def modules(self) -> list[str]:
         """Return the test modules that this machine has a file of, sorted."""
@@ -189,6 +222,23 @@ class BaselineStore:
             raise BaselineError("no test is known, so every baseline would be removed: name the tests")
         return sorted_keys({*self._runs.prune(known), *self._invariants.prune(known)})
 
+    def _hint(
+        self,
+        key: TestKey,
+        stored: Callable[[], Mapping[TestKey, RecordedRuns | RecordedInvariants]],
+        conditions: Conditions | None,
+    ) -> str:
+        """Return the command that moves what is likely stored of a test, as the end of a reason, or ""."""
+        if self._exists is None:
+            return ""
+        with suppress(BaselineError):  # of other modules
+            gone = {each: test.conditions for each, test in stored().items() if not self._exists(each)}
+            old = likely(key, gone, conditions)
+            if old is not None:
+                move = move_command(old, key, self._options)
+                return f"; the baselines of {full_name(old)} are likely those of this test: {move}"
+        return ""
+
     def _no_file(self, module: str) -> str:
         machines = self.folder / "machines"
         others = sorted(each.name for each in machines.glob("*") if (each / f"{module}.json").is_file())
@@ -206,12 +256,12 @@ def machine_files(
     folder: Path, fingerprint: str, machine: Mapping[str, JSON] | None = None
 ) -> ModuleFiles[RecordedRuns]:
     """Return the files of a machine; with ``machine``, files of other parts are refused."""
-    return ModuleFiles(folder / "machines" / fingerprint, MACHINE, merge_runs, machine)
+    return ModuleFiles(folder / "machines" / fingerprint, MACHINE, merge_runs, reconcile_runs, machine)
 
 
 def portable_files(folder: Path) -> ModuleFiles[RecordedInvariants]:
     """Return the files that hold for every machine."""
-    return ModuleFiles(folder / "portable", PORTABLE, merge_invariants)
+    return ModuleFiles(folder / "portable", PORTABLE, merge_invariants, reconcile_invariants)
 
 
 def machine_parts(folder: Path, fingerprint: str) -> Mapping[str, JSON]:

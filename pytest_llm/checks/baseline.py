@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _WITH_RELEASES = "llama-cpp-python"
 # Shown for a value without a note on how it was read.
 _UNNOTED = "nothing noted"
-NEVER_RECORDED = "the output of this test was never recorded"
+_NOTHING = Missing("")
 
 
 def check_baseline(
@@ -46,9 +46,9 @@ def check_baseline(
         stored if isinstance(stored, Missing) else stored.look_up(key, gate.metric.name, Conditions.of(run))
     )
     if isinstance(found, Missing):
-        return check_stored_runs(run, gate, (), family, missing=found.reason)
+        return check_stored_runs(run, gate, (), family, found)
     comparable, left_out = alike(found, run.how_read(gate.metric))
-    return check_stored_runs(run, gate, comparable, family, missing=left_out, left_out=left_out)
+    return check_stored_runs(run, gate, comparable, family, Missing(left_out), left_out)
 
 
 def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift:
@@ -57,8 +57,10 @@ def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift
     Raises:
         BaselineError: A stored file cannot be used.
     """
-    found = _stored_invariants(stored, key, run)
-    environment = None if isinstance(stored, Missing) else stored.look_up_environment(key, Conditions.of(run))
+    if isinstance(stored, Missing):
+        return Drift(reason=stored.reason)
+    found = stored.look_up_invariants(key, Conditions.portable(run))
+    environment = stored.look_up_environment(key, Conditions.of(run))
     if isinstance(found, Missing):
         runs_alone = compare(StoredInvariants({}, Provenance(), environment), {}, environment_of(run))
         return runs_alone if runs_alone.differences else Drift(reason=found.reason)
@@ -69,26 +71,32 @@ def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift
     )
 
 
-def _stored_invariants(stored: BaselineStore | Missing, key: TestKey, run: Run) -> StoredInvariants | Missing:
-    return stored if isinstance(stored, Missing) else stored.look_up_invariants(key, Conditions.portable(run))
-
-
 def stored_snapshot(stored: BaselineStore | Missing, key: TestKey, run: Run) -> StoredSnapshot | Missing:
     """Return the stored output of a test, or why there is none.
 
     Raises:
         BaselineError: A stored file cannot be used.
     """
-    found = _stored_invariants(stored, key, run)
+    if isinstance(stored, Missing):
+        return stored
+    conditions = Conditions.portable(run)
+    if not stored.has_invariants(key):
+        return stored.without_snapshot(key, conditions)
+    found = stored.look_up_invariants(key, conditions)
     if isinstance(found, Missing):
         return found
     if OUTPUT_SNAPSHOT not in found.invariants:
-        return Missing(NEVER_RECORDED)
+        return stored.without_snapshot(key)
     return StoredSnapshot(decode(OutputSnapshot, found.invariants[OUTPUT_SNAPSHOT]), found.provenance)
 
 
 def check_stored_runs(
-    run: Run, gate: Gate, stored: Sequence[StoredRun], family: int, missing: str = "", left_out: str = ""
+    run: Run,
+    gate: Gate,
+    stored: Sequence[StoredRun],
+    family: int,
+    missing: Missing = _NOTHING,
+    left_out: str = "",
 ) -> BaselineCheck:
     """Judge one metric of a run by stored runs.
 
@@ -104,7 +112,8 @@ def check_stored_runs(
     if measurement is None:
         return BaselineCheck(Verdict.NOT_COVERED, gate, None, reason=not_covered(run, gate.metric))
     if not stored:
-        return BaselineCheck(Verdict.NO_BASELINE, gate, measurement, reason=missing)
+        verdict = Verdict.UNRECORDED if missing.unrecorded else Verdict.NO_BASELINE
+        return BaselineCheck(verdict, gate, measurement, reason=str(missing))
     values = [each.value for each in stored]
     if min(measurement.value, *values) <= 0:
         reason = "a value of 0 has no ratio to another; state a limit instead"

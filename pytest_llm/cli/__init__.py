@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pytest_llm.cli.command import Answer
 
 GROUPS = {
-    "baselines": "show, compare, accept and prune stored baselines",
+    "baselines": "show, compare, accept, move, merge and prune stored baselines",
     "bisect": "find the builds that made a test slower or changed its output",
     "builds": "list, make and remove builds of llama.cpp",
     "doctor": "check if this machine is fit to measure, and name what to change",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_llm.baselines import BaselineStore
+    from pytest_llm.plugin.homes import Home
+    from pytest_llm.records import TestKey
 
 # Options that keep files from being collected, so that their tests are unknown.
 _NARROWING = {
@@ -65,6 +69,30 @@ class CollectionRecord:
     def pytest_deselected(self, items: Iterable[pytest.Item]) -> None:
         """Note which items will not run."""
         self._deselected += items
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self) -> None:
+        """Let the stores tell which of their tests no longer exist."""
+        bench = bench_of(self._config)
+        common = bench.settings.baselines
+        options = f" --baselines {shlex.quote(str(common))}" if common is not None else ""
+        for home in {bench.homes.called(each.home) for each in bench.plan.benchmarks}:
+            home.baselines.expect(partial(self._exists, home), options)
+
+    def _exists(self, home: Home, key: TestKey) -> bool:
+        """Return if a stored test exists, or may exist without having been collected."""
+        homes = bench_of(self._config).homes
+        items = [
+            item
+            for item in dict.fromkeys([*self._items, *self._deselected])
+            if homes.of(item.path) is home and homes.module(item.path) == key.module
+        ]
+        if not items:
+            return not key.module.endswith(".py") or (home.folder / key.module).exists()
+        found = [key_of(item, homes) for item in items if markers.is_benchmark(item)]
+        if any(each.name == key.name for each in found):  # of some, a part of the parameters was asked for
+            return key in found or any("::" in each for each in self._config.args)
+        return _defines(items[0].getparent(pytest.Module), key.name)
 
     @property
     def whole(self) -> bool:
@@ -136,6 +164,13 @@ def _narrowed(config: pytest.Config) -> str:
         if not any(each == root or each in root.parents for each in whole):
             return f"{config.args[0]} is not all of {root}"
     return ""
+
+
+def _defines(module: pytest.Module | None, name: str) -> bool:
+    found: object = getattr(module, "obj", None)
+    for part in name.split("::"):
+        found = getattr(found, part, None)
+    return found is not None
 
 
 def _roots(config: pytest.Config) -> list[Path]:

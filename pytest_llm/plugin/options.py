@@ -104,7 +104,8 @@ OPTIONS = (
         "llm_baselines",
         "string",
         "",
-        "Folder of the stored baselines (default: baselines beside the ini file).",
+        "Folder of the stored baselines of all tests (default: for each test, baselines in the nearest "
+        "folder with an ini file).",
         "DIR",
     ),
     Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
 from pytest_llm.checks import judge_output, not_covered_output, slower_phases, without_reference
-from pytest_llm.checks.baseline import NEVER_RECORDED, stored_snapshot
+from pytest_llm.checks.baseline import stored_snapshot
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
 from pytest_llm.checks.output.verdict import wrong_output
@@ -144,26 +144,27 @@ class Bench:
         if gate is None:
             return None, None
         stored: StoredSnapshot | None = None
-        missing = ""
+        missing = Missing("")
         try:
             if reference is None:
                 found = self._stored_output(benchmark, progress)
                 if isinstance(found, StoredSnapshot):
                     stored = found
                 elif self.settings.keeps_output:
-                    missing = found.reason
+                    missing = found
                 else:
-                    return without_reference(gate, found.reason), None
+                    return without_reference(gate, found), None
             output = self._measuring.output(subject, reference or stored, gate, workload.parallel, progress)
         except NotCoveredError as error:
             return not_covered_output(gate, str(error)), None
-        comparison = replace(output.comparison, missing=missing or output.comparison.missing)
+        reason = str(missing) or output.comparison.missing
+        comparison = replace(output.comparison, missing=reason, unrecorded=missing.unrecorded)
         run = replace(output.run, workload=workload)
         return judge_output(gate, comparison, output.snapshot, stored), run
 
     def _stored_output(self, benchmark: Benchmark, progress: Progress) -> StoredSnapshot | Missing:
         if not self.settings.keeps_output and not self._baselines(benchmark).has_invariants(benchmark.key):
-            return Missing(NEVER_RECORDED)
+            return self._baselines(benchmark).without_snapshot(benchmark.key)
         run = self._measuring.unmeasured(benchmark.subject, benchmark.workload, progress)
         return stored_snapshot(self._stored(benchmark), benchmark.key, run)
 

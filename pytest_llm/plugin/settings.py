@@ -32,6 +32,8 @@ _CHOSEN = {
     "llm_inconclusive": Verdict.INCONCLUSIVE,
     "llm_uncovered": Verdict.NOT_COVERED,
 }
+# Which fail unless the run records baselines, whatever the options say.
+_UNLESS_RECORDING = {Verdict.UNRECORDED}
 _WHILE_RECORDING = {Verdict.DRIFT, Verdict.NO_BASELINE, Verdict.INCONCLUSIVE}
 
 
@@ -232,7 +234,7 @@ def _check_update(config: pytest.Config, *, measures: bool, compares: bool) -> N
 
 def _failing(config: pytest.Config, update: Mode | None) -> frozenset[Verdict]:
     """Return the verdicts that fail a test; while a baseline is recorded, uncertain ones do not."""
-    failing = set(ALWAYS_FAILING)
+    failing = set(ALWAYS_FAILING) if update else {*ALWAYS_FAILING, *_UNLESS_RECORDING}
     for name, verdict in _CHOSEN.items():
         choice = value(config, name)
         if choice not in ("warn", "fail"):

@@ -217,6 +217,7 @@ class OutputComparison:
         reference: The build of a reference that was captured as well; None of a stored snapshot.
         stored: Where the stored snapshot comes from; None if it is not the reference.
         missing: Why there is neither; "" if there is one.
+        unrecorded: Whether there is none although snapshots of other tests of the module are stored.
         compiled_with: The features of the reference's build, if the candidate's are others.
         same: Whether all logits are equal to the last bit; a snapshot cannot tell.
         not_finite: At how many of the positions the candidate's logits hold NaN or infinity.
@@ -235,6 +236,7 @@ class OutputComparison:
     reference: Build | None = None
     stored: Provenance | None = None
     missing: str = ""
+    unrecorded: bool = False
     compiled_with: str = ""
     same: bool = False
     not_finite: Count = 0

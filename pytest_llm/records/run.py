@@ -204,6 +204,7 @@ class Verdict(str, Enum):
     REGRESSED = "regressed"
     OVER_LIMIT = "over limit"
     DRIFT = "drift"
+    UNRECORDED = "unrecorded"
     INCONCLUSIVE = "inconclusive"
     NO_BASELINE = "no baseline"
     NOT_COVERED = "not covered"

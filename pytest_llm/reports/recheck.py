@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from pytest_llm.baselines import Missing
 from pytest_llm.baselines.records import environment_of
 from pytest_llm.checks import (
     check_stored_runs,
@@ -26,6 +27,7 @@ from pytest_llm.records import (
     OperatorRun,
     PairedRun,
     Subject,
+    Verdict,
     metrics,
 )
 from pytest_llm.reports.results import results_of
@@ -96,7 +98,7 @@ def baseline_checks_of(test: TestEntry, run: Run, rule: Rule) -> list[BaselineCh
             Gate(metrics.find(name), was.tolerance),
             was.runs,
             rule.family,
-            was.reason,
+            Missing(was.reason, unrecorded=was.verdict is Verdict.UNRECORDED),
             was.left_out,
         )
         for name, entry in test.metrics.items()
@@ -144,7 +146,8 @@ def _output(was: OutputJudgement) -> OutputJudgement:
     if found is None:
         return was
     if was.snapshot is not None:
-        found = compare_with_stored(was.snapshot, was.stored, found.missing)
+        compared = compare_with_stored(was.snapshot, was.stored, found.missing)
+        found = replace(compared, unrecorded=found.unrecorded)
     return judge_output(was.gate, found, was.snapshot, was.stored)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, Run
     from pytest_llm.reports.document import Results, TestEntry
 
-_OPEN = {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED}
+_OPEN = {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED, Verdict.UNRECORDED}
 
 
 def by_home(results: Results) -> dict[str, Results]:

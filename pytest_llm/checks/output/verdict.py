@@ -13,6 +13,7 @@ from pytest_llm.stats.tolerance import tolerance
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_llm.baselines import Missing
     from pytest_llm.records import Contrast, OutputSnapshot, StoredSnapshot
 
 # Characters of a template shown on each side of the first difference.
@@ -39,6 +40,7 @@ def judge_output(
     verdicts = {
         Verdict.WRONG_OUTPUT: _wrong(gate, found),
         Verdict.DRIFT: _drifted(found),
+        Verdict.UNRECORDED: iter((found.missing,) if found.unrecorded else ()),
         Verdict.NO_BASELINE: iter((found.missing,) if found.missing else ()),
         Verdict.INCONCLUSIVE: _inconclusive(gate, found),
     }
@@ -48,15 +50,15 @@ def judge_output(
     return OutputJudgement(Verdict.PASS, gate, found, (), snapshot, stored)
 
 
-def without_reference(gate: OutputGate, missing: str) -> OutputJudgement:
+def without_reference(gate: OutputGate, missing: Missing) -> OutputJudgement:
     """Return the verdict on an output that is neither compared nor recorded.
 
     Args:
         gate: What was asked.
         missing: Why nothing is stored.
     """
-    reason = f"{missing}: give --llm-against, or record it with --llm-update-baselines"
-    return judge_output(gate, OutputComparison(0, missing=reason))
+    reason = f"{missing.reason}: give --llm-against, or record it with --llm-update-baselines{missing.hint}"
+    return judge_output(gate, OutputComparison(0, missing=reason, unrecorded=missing.unrecorded))
 
 
 def not_covered_output(gate: OutputGate, reason: str) -> OutputJudgement:

@@ -1,10 +1,10 @@
-"""``pytest-llm baselines``: show, compare, accept and prune stored baselines."""
+"""``pytest-llm baselines``: show, compare, accept, move, merge and prune stored baselines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.cli.baselines import accept, diff, prune, show
+from pytest_llm.cli.baselines import accept, diff, merge, move, prune, show
 
 if TYPE_CHECKING:
     import argparse
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for each in (show, diff, accept, prune):
+    for each in (show, diff, accept, move, prune):
         command = each.add_to(commands)
         command.add_argument(
             "--baselines",
@@ -20,3 +20,4 @@ def add_to(parser: argparse.ArgumentParser) -> None:
             help="folder of the baselines (default: the ini key llm_baselines, or baselines beside "
             "pytest's ini file, or baselines in the current folder)",
         )
+    merge.add_to(commands)

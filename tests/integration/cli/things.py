@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.baselines import Missing
 from pytest_llm.checks import check_stored_runs, compare
 from pytest_llm.checks.findings import Finding
 from pytest_llm.cli import main
@@ -88,7 +89,9 @@ class Test:
             measurements=summarize_all([session]),
             invariants=self.invariants,
         )
-        baseline_checks = tuple(check_stored_runs(run, gate, (), 1, "never recorded") for gate in gates)
+        baseline_checks = tuple(
+            check_stored_runs(run, gate, (), 1, Missing("never recorded")) for gate in gates
+        )
         drift = None
         if self.stored_facts is not None:
             drift = compare(

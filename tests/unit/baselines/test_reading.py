@@ -132,7 +132,7 @@ def test_json_that_is_nested_deep_is_refused(file: Path, depth: int) -> None:
 
 def test_a_merge_conflict_is_told(file: Path) -> None:
     file.write_text("<<<<<<< HEAD\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
-    assert refusal(file).startswith("is not JSON (")
+    assert refusal(file) == f"has merge conflicts: join both sides with pytest-llm baselines merge {file}"
 
 
 @pytest.mark.parametrize("data", ["[]", "1", "null", '"x"'])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_llm.baselines import Missing
 from pytest_llm.checks.baseline import alike, check_stored_runs, context, next_step, notes, summary
 from pytest_llm.records import (
     Build,
@@ -60,7 +61,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     for name, runs in situations.items():
         baseline_check = check_stored_runs(run, GATE, runs, 2)
         lines += [f"{name}: {summary(baseline_check)}", *(f"  {line}" for line in context(baseline_check))]
-    missing = check_stored_runs(run, GATE, (), 2, "recorded with n_threads=2, now 4")
+    missing = check_stored_runs(run, GATE, (), 2, Missing("recorded with n_threads=2, now 4"))
     uncovered = check_stored_runs(run, Gate(METRICS["peak_ram_anonymous"], 0.05), (), 2)
     lines += [f"missing: {summary(missing)}", f"uncovered: {summary(uncovered)}"]
     mixed = [*otherwise("change of the device"), *stored(100, 100.5, 99.5, 100.2, 99.8)]
@@ -68,7 +69,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     none, reason = alike(otherwise("change of the device", ""), "per process")
     told = (
         check_stored_runs(run, GATE, some, 2, left_out=left_out),
-        check_stored_runs(run, GATE, none, 2, reason),
+        check_stored_runs(run, GATE, none, 2, Missing(reason)),
     )
     lines += [f"some left out: {summary(told[0])}", f"all left out: {summary(told[1])}"]
     assert_golden(GOLDEN / "stored.txt", "\n".join(lines) + "\n")
@@ -85,7 +86,7 @@ def test_runs_that_were_read_otherwise_move_no_verdict() -> None:
 
 def test_gates_that_miss_the_same_thing_are_told_together() -> None:
     gates = [GATE, Gate(METRICS["first_token_latency"], 0.05)]
-    found = [check_stored_runs(a_run(), gate, (), 2, "no baselines") for gate in gates]
+    found = [check_stored_runs(a_run(), gate, (), 2, Missing("no baselines")) for gate in gates]
     assert notes(found) == ["generation speed, first-token latency: no baseline, no baselines"]
 
 

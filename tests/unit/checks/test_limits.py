@@ -156,6 +156,7 @@ def test_verdicts_are_ordered_worst_first() -> None:
         "regressed",
         "over limit",
         "drift",
+        "unrecorded",
         "inconclusive",
         "no baseline",
         "not covered",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from pytest_llm.baselines import Missing
 from pytest_llm.checks import explain, judge_output, notes, verdicts, without_reference
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.output.verdict import context, summary
@@ -176,7 +177,7 @@ def test_a_stored_output_with_f32_weights_must_be_compared() -> None:
 
 
 def test_without_a_reference_there_is_no_baseline() -> None:
-    found = without_reference(GATE, "never recorded")
+    found = without_reference(GATE, Missing("never recorded"))
     assert found.verdict is Verdict.NO_BASELINE
     assert "--llm-against" in summary(found)
 
