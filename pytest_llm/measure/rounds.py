@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_llm.errors import RequestFailedError
 from pytest_llm.records import Series
 from pytest_llm.records.metrics import EMBEDDING
 
@@ -111,16 +112,16 @@ def measure_solo(loaded: Loaded, workload: Workload, clock: Clock) -> dict[str, 
     if not coverage.slices:
         return {}
     if workload.embed:
-        _warm_up(lambda: [loaded.embedding_slice()[1]])
-        return _embedding([loaded.embedding_slice() for _ in within(SOLO_TEXTS, clock)])
+        _warm_up(lambda: [_embedding_slice(loaded)[1]])
+        return _embedding([_embedding_slice(loaded) for _ in within(SOLO_TEXTS, clock)])
     steps = generation_steps(loaded, workload)
-    _warm_up(lambda: [loaded.generation_slice(steps)[1]])
+    _warm_up(lambda: [_generation(loaded, steps)[1]])
     prompt: list[Slice] = []
     generation: list[Slice] = []
     for _ in within(SOLO_ROUNDS, clock):
-        prompt.append(loaded.prompt_slice())
-        generation.append(loaded.generation_slice(steps))
-    requests = [loaded.request() for _ in within(SOLO_REQUESTS, clock)] if coverage.requests else []
+        prompt.append(_prompt(loaded))
+        generation.append(_generation(loaded, steps))
+    requests = [_request(loaded) for _ in within(SOLO_REQUESTS, clock)] if coverage.requests else []
     return _series(prompt, generation, requests, workload)
 
 
@@ -134,12 +135,12 @@ def measure_half(loaded: Loaded, workload: Workload, steps: int, clock: Clock) -
     if not coverage.slices:
         return {}
     if workload.embed:
-        loaded.embedding_slice()
-        return _embedding([loaded.embedding_slice() for _ in within(PROMPT_ROUNDS, clock)])
-    loaded.generation_slice(steps)
-    prompt = [loaded.prompt_slice() for _ in within(PROMPT_ROUNDS, clock)]
-    generation = [loaded.generation_slice(steps) for _ in within(GENERATION_ROUNDS, clock)]
-    requests = [loaded.request() for _ in within(REQUEST_ROUNDS, clock)] if coverage.requests else []
+        _embedding_slice(loaded)
+        return _embedding([_embedding_slice(loaded) for _ in within(PROMPT_ROUNDS, clock)])
+    _generation(loaded, steps)
+    prompt = [_prompt(loaded) for _ in within(PROMPT_ROUNDS, clock)]
+    generation = [_generation(loaded, steps) for _ in within(GENERATION_ROUNDS, clock)]
+    requests = [_request(loaded) for _ in within(REQUEST_ROUNDS, clock)] if coverage.requests else []
     return _series(prompt, generation, requests, workload)
 
 
@@ -155,19 +156,15 @@ def measure_pair(
     if not all(each.slices for each in coverages):
         return {}, {}
     if workload.embed:
-        _warm_up(
-            lambda: [seconds for _, seconds in _round(pair, lambda each: each.embedding_slice(), context)]
-        )
-        texts = _rounds(pair, lambda each: each.embedding_slice(), PROMPT_ROUNDS, context, seen)
+        _warm_up(lambda: [seconds for _, seconds in _round(pair, _embedding_slice, context)])
+        texts = _rounds(pair, _embedding_slice, PROMPT_ROUNDS, context, seen)
         return _embedding(texts[0]), _embedding(texts[1])
-    _warm_up(
-        lambda: [seconds for _, seconds in _round(pair, lambda each: each.generation_slice(steps), context)]
-    )
-    prompt = _rounds(pair, lambda each: each.prompt_slice(), PROMPT_ROUNDS, context, seen)
-    generation = _rounds(pair, lambda each: each.generation_slice(steps), GENERATION_ROUNDS, context, seen)
+    _warm_up(lambda: [seconds for _, seconds in _round(pair, lambda each: _generation(each, steps), context)])
+    prompt = _rounds(pair, _prompt, PROMPT_ROUNDS, context, seen)
+    generation = _rounds(pair, lambda each: _generation(each, steps), GENERATION_ROUNDS, context, seen)
     requests: tuple[list[Request], list[Request]] = ([], [])
     if all(each.requests for each in coverages):
-        requests = _rounds(pair, lambda each: each.request(), REQUEST_ROUNDS, context, seen)
+        requests = _rounds(pair, _request, REQUEST_ROUNDS, context, seen)
     ours, theirs = (_series(prompt[i], generation[i], requests[i], workload) for i in (0, 1))
     return ours, theirs
 
@@ -175,7 +172,7 @@ def measure_pair(
 def generation_steps(loaded: Loaded, workload: Workload) -> int:
     """Return how many decodes a slice of generation takes, for a subject at the workload's depth."""
     floor = ON_GPU if loaded.on_gpu else ON_CPU
-    _, seconds = loaded.generation_slice(floor.steps)
+    _, seconds = _generation(loaded, floor.steps)
     steps = math.ceil(floor.seconds * floor.steps / seconds)
     # More than the workload generates would measure another depth.
     return max(floor.steps, min(steps, workload.generate_tokens))
@@ -191,8 +188,47 @@ def within(budget: Budget, clock: Clock) -> Iterator[int]:
 
 
 def load_series(loaded: Loaded, workload: Workload, seconds: float) -> dict[str, Series]:
-    """Return the seconds of a subject's ``load`` as a series, if they are those of loading."""
-    return {"load": Series((seconds,))} if loaded.coverage(workload).load else {}
+    """Return the seconds of a subject's ``load`` as a series, if they are those of loading.
+
+    Raises:
+        RequestFailedError: They are not a time.
+    """
+    if not loaded.coverage(workload).load:
+        return {}
+    _check(loaded, "loading", seconds, may_be_zero=True)
+    return {"load": Series((seconds,))}
+
+
+def _prompt(loaded: Loaded) -> Slice:
+    tokens, seconds = loaded.prompt_slice()
+    _check(loaded, "a slice of prompt", seconds)
+    return tokens, seconds
+
+
+def _generation(loaded: Loaded, steps: int) -> Slice:
+    tokens, seconds = loaded.generation_slice(steps)
+    _check(loaded, "a slice of generation", seconds)
+    return tokens, seconds
+
+
+def _embedding_slice(loaded: Loaded) -> Slice:
+    tokens, seconds = loaded.embedding_slice()
+    _check(loaded, "a slice of texts", seconds)
+    return tokens, seconds
+
+
+def _request(loaded: Loaded) -> Request:
+    first, gaps = loaded.request()
+    _check(loaded, "a first token", first)
+    for gap in gaps:
+        _check(loaded, "a later token", gap, may_be_zero=True)  # two may arrive at once
+    return first, gaps
+
+
+def _check(loaded: Loaded, what: str, seconds: float, *, may_be_zero: bool = False) -> None:
+    """Refuse what is not a time, which would make a speed that keeps any limit, or none."""
+    if not (math.isfinite(seconds) and (seconds > 0 or (may_be_zero and seconds == 0))):
+        raise RequestFailedError(f"{loaded.build}: {what} took {seconds:g} s, which is not a time")
 
 
 def _warm_up(once: Callable[[], list[float]]) -> None:

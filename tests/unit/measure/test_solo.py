@@ -271,6 +271,27 @@ def test_a_slice_of_generation_is_long_enough_to_time_and_no_longer_than_the_wor
     assert machine.asked_steps[-1] == steps
 
 
+@pytest.mark.parametrize("seconds", [0.0, -0.01, math.nan, math.inf])
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ("prompt_seconds", "a slice of prompt"),
+        ("token_seconds", "a slice of generation"),
+    ],
+)
+def test_what_is_not_a_time_is_no_speed(changed: str, what: str, seconds: float) -> None:
+    outcome = run(Machine(**{changed: seconds}), CHAT)[CHAT]
+    assert isinstance(outcome, RequestFailedError)
+    assert f"{what} took {seconds * (4 if 'gen' in what else 1):g} s, which is not a time" in str(outcome)
+
+
+@pytest.mark.parametrize("seconds", [-0.01, math.nan, math.inf])
+def test_what_is_not_a_time_is_not_the_time_of_loading(seconds: float) -> None:
+    outcome = run(Machine(load_seconds=seconds), CHAT)[CHAT]
+    assert isinstance(outcome, RequestFailedError)
+    assert f"loading took {seconds:g} s" in str(outcome)
+
+
 def test_memory_is_the_larger_of_loading_and_working() -> None:
     outcomes = run(Machine(), CHAT, DEEP, sessions=1)
     assert the_run(outcomes, CHAT).peak_ram.value == 300
