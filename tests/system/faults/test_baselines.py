@@ -56,10 +56,3 @@ def test_five_runs_let_the_same_build_pass_and_call_one_four_times_slower(
     assert verdicts(slow) == {"regressed"}
     shown = failure_of("test_speed", result.stdout.str())
     assert_golden(GOLDEN / "regressed.txt", shown)
-    for name in SLOW.environment(library):
-        monkeypatch.delenv(name)
-
-    pytester.makepyfile(test_inner=SOURCE.replace("n_threads=1", "n_threads=1, n_batch=256"))
-    result, _ = measure(pytester)
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*no baseline, recorded with n_batch=2048, now 256"])

@@ -16,7 +16,7 @@ LEAKED = 100_000
 LIMITED = """
 import pytest
 
-@pytest.mark.llm_model("smollm2-135m", n_ctx=512)
+@pytest.mark.llm_model("smollm2-135m", n_ctx=512, n_threads=1)
 @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=16)
 @pytest.mark.llm_leak(max="20 kB")
 def test_leak(llm_bench):

@@ -117,9 +117,9 @@ def test_a_slowdown_begins_at_the_graph_that_it_is_told(start: Start) -> None:
 @pytest.mark.timed
 @pytest.mark.parametrize("flash_attn", ["on", "off"])
 def test_only_graphs_deeper_than_told_are_slowed(flash_attn: str, start: Start) -> None:
-    normal = start(n_ctx=1280, flash_attn=flash_attn)
-    slow = start(Fault(slowdown=1.0, deeper_than=512), n_ctx=1280, flash_attn=flash_attn)
-    for depth, low, high in (0, 0.75, 1.33), (1024, 1.5, 2.7):
+    normal = start(n_ctx=512, flash_attn=flash_attn)
+    slow = start(Fault(slowdown=1.0, deeper_than=256), n_ctx=512, flash_attn=flash_attn)
+    for depth, low, high in (0, 0.75, 1.33), (256, 1.5, 2.7):
         for each in normal, slow:
             each.rehearse(replace(WORKLOAD, depth=depth))
         assert low < slowdown(slow, normal, generation_seconds, rounds=15) < high, depth
