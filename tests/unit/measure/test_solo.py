@@ -280,7 +280,9 @@ def test_a_slice_of_generation_is_long_enough_to_time_and_no_longer_than_the_wor
     ],
 )
 def test_what_is_not_a_time_is_no_speed(changed: str, what: str, seconds: float) -> None:
-    outcome = run(Machine(**{changed: seconds}), CHAT)[CHAT]
+    machine = Machine()
+    setattr(machine, changed, seconds)
+    outcome = run(machine, CHAT)[CHAT]
     assert isinstance(outcome, RequestFailedError)
     assert f"{what} took {seconds * (4 if 'gen' in what else 1):g} s, which is not a time" in str(outcome)
 
