@@ -26,7 +26,7 @@ from pytest_llm.models import ModelStore, builtin_entries, read_model
 from pytest_llm.records import LoadOptions, OutputGate, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.divergence import read_logits, same_bits
-from pytest_llm.system.cache_dir import default_cache
+from pytest_llm.system.folders import default_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

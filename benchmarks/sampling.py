@@ -35,7 +35,7 @@ from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.machine.probes import VENDORS, Together
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import LoadOptions, Subject, Workload
-from pytest_llm.system.cache_dir import default_cache
+from pytest_llm.system.folders import default_cache
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -86,6 +86,18 @@ class MachineBusyError(LLMBenchError):
     """Another run measures on this machine."""
 
 
+class BrokenOffError(LLMBenchError):
+    """Something outside ended a measurement, which is not begun again."""
+
+    def __init__(self, cause: BaseException) -> None:
+        """Compose the message; ``cause`` is what ended it."""
+        reason = (str(cause) or type(cause).__name__).splitlines()[0]
+        super().__init__(
+            f"measuring was broken off ({reason}) and is not begun again in this run: if a time limit ended "
+            "it, give the test more time, then run pytest again"
+        )
+
+
 class ResultsError(LLMBenchError):
     """A results file is unreadable."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from array import array
 from dataclasses import asdict, dataclass, field, replace
 from math import cos, sin
@@ -49,7 +50,8 @@ class Script:
 
     Attributes:
         token_seconds: Seconds to decode a token.
-        load_seconds: Seconds to load a model.
+        load_seconds: Seconds to load a model, by its own account.
+        pause: Seconds that loading really takes.
         jitter: Share of ``token_seconds`` by which decodes differ at most.
         flash_gain: Share by which flash attention makes decodes faster.
         flash_attention: "on" or "off", whatever was asked for.
@@ -76,6 +78,7 @@ class Script:
 
     token_seconds: float = 1 / 128
     load_seconds: float = 0.25
+    pause: float = 0.0
     jitter: float = 0.0
     flash_gain: float = 0.0
     flash_attention: str = ""
@@ -192,6 +195,7 @@ class FakeSubject(GGUFModel):
         if self._script.not_a_model:
             raise NotCoveredError(f"{self._reference}: {self._script.not_a_model}")
         self._fault("load", f"it refused to load {self.info.path}", LoadRefusedError)
+        time.sleep(self._script.pause)
         return self._script.load_seconds
 
     def effective_options(self) -> Mapping[str, JSON]:

@@ -11,6 +11,7 @@ from pytest_llm.builds.git import GitError, ask, commit_of
 from pytest_llm.builds.reference import parse_build, with_settings
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Commit, Release
+from pytest_llm.system.folders import expanded
 from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def inside(
 
 def checkout_of(written: str, builds: Sequence[str], start: Path) -> Path:
     """Return the checkout in which culprits are bisected further, checked before anything is measured."""
-    checkout = (start / Path(written).expanduser()).absolute()
+    checkout = (start / expanded(written)).absolute()
     commit_of(checkout, "HEAD")
     if any(isinstance(parse_build(each, start), Commit) for each in builds):
         raise UsageError("--checkout goes on from releases to commits; these builds are commits already")

@@ -104,6 +104,8 @@ class Runner:
             if not file.exists():
                 raise UsageError(f"pytest cannot run {self.nodeid}: {_last_words(done)}")
             results = results_file.read_plain(file)
+        if not results["finished"]:
+            raise UsageError(f"pytest was killed while it ran {self.nodeid}: {_last_words(done)}")
         (test,) = results["tests"]
         if test["run"] is None:
             return Outcome(None, "; ".join(test["notes"]) or test["outcome"])

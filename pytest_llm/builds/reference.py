@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pytest_llm import engines
@@ -18,9 +17,11 @@ from pytest_llm.builds.git import commit_of
 from pytest_llm.errors import UsageError
 from pytest_llm.records import BuildReference, Commit, Installed, Library, Program, Release, Venv
 from pytest_llm.records.other_tools import URL, kind_of_model
+from pytest_llm.system.folders import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 Reference = TypeVar("Reference", bound=BuildReference)
 
@@ -149,7 +150,7 @@ def _checkout(written: str, start: Path) -> tuple[Path, str]:
 
 
 def _path(written: str, start: Path) -> Path:
-    return (start / Path(written).expanduser()).absolute()
+    return (start / expanded(written)).absolute()
 
 
 class _Place(NamedTuple):

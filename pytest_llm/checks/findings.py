@@ -190,7 +190,8 @@ class Finding:
         drift: From the invariants stored for the test, or those of the reference; None where no gate
             asked.
         problem: Why nothing could be measured.
-        outcome: The test's own: "passed", "failed", "error" or "skipped".
+        outcome: The test's own: "passed", "failed", "error" or "skipped"; "" if it did not end.
+        failed_by_verdict: A verdict failed the test, and nothing else did.
         output: Where a marker asked for it. Wrong output ends a benchmark: nothing is timed.
         operators: Where it got slower, if an option asked.
     """
@@ -203,6 +204,7 @@ class Finding:
     drift: Drift | None = None
     problem: str = ""
     outcome: str = ""
+    failed_by_verdict: bool = False
     output: OutputJudgement | None = None
     operators: tuple[OperatorRun, ...] = ()
 

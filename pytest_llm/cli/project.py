@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UsageError
 from pytest_llm.system import ini_file
-from pytest_llm.system.cache_dir import default_cache
+from pytest_llm.system.folders import default_cache, expanded
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llm.records import BuildReference
 
 
@@ -22,7 +23,7 @@ def home(start: Path) -> Path:
 
 def baselines(given: str | None, start: Path) -> Path:
     """Return ``--baselines``, ``llm_baselines``, or ``baselines`` in the root: absolute, may be absent."""
-    folder = start / Path(given).expanduser() if given else ini_file.baselines(home(start))
+    folder = start / expanded(given) if given else ini_file.baselines(home(start))
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--baselines: {folder} is not a folder; name another")
     return folder
@@ -31,9 +32,9 @@ def baselines(given: str | None, start: Path) -> Path:
 def cache(given: str | None, start: Path) -> Path:
     """Return ``--cache``, ``llm_cache``, or the default cache: absolute, may be absent."""
     if given:
-        return start / Path(given).expanduser()
+        return start / expanded(given)
     written = ini_file.text("llm_cache", start)
-    return home(start) / Path(written).expanduser() if written else default_cache(os.environ)
+    return home(start) / expanded(written) if written else default_cache(os.environ)
 
 
 def build(text: str, start: Path) -> BuildReference:

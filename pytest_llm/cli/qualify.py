@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import closing
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm import __version__
@@ -23,9 +22,12 @@ from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.side import Side
 from pytest_llm.reports.progress import ProgressDisplay
+from pytest_llm.system.folders import expanded
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llm.records import BuildReference
 
 _WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
@@ -74,7 +76,7 @@ def _side(build: BuildReference, name: str, cache: Path, start: Path, progress: 
     root = project.home(start)
     models = ModelStore(cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root)
     if "/" in name or name.lower().endswith(".gguf"):
-        name = str(start / Path(name).expanduser())
+        name = str(start / expanded(name))
     cores = machine.usable_cores()
     options = LoadOptions(n_ctx=_N_CTX, n_threads=cores, n_threads_batch=cores)
     engine = Provider(cache, ANSWER_SECONDS).engine(build, progress.preparing)  # until this process ends

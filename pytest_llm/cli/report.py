@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_llm.reports.document import Results
 
 _TERMINAL = "terminal"
+_UNFINISHED = "unfinished: pytest still runs, or was killed; tests and sessions may be missing"
 
 _TEXT = command.Text(
     summary="recompute every verdict of results files, and print reports on them",
@@ -59,6 +60,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
 def _summary(path: Path, results: Results, wrong: Sequence[str]) -> list[str]:
     return [
         f"{path} of {results.started}",
+        *([] if results.finished else [_UNFINISHED]),
         render(_TERMINAL, results),
         *(f"not what its series say: {each}" for each in wrong),
         *([] if wrong else ["every value and verdict follows from the series in the file"]),

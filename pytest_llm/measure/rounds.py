@@ -18,9 +18,9 @@ from pytest_llm.records import Series
 from pytest_llm.records.metrics import EMBEDDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_llm.records import Workload
+    from pytest_llm.records import PairedRun, Run, Workload
     from pytest_llm.records.protocols import AnonymousReader, Clock, Loaded, Noise, Probe, Progress
 
     Pair = tuple[Loaded, Loaded]
@@ -77,6 +77,7 @@ class MeasurementContext:
         room: Bytes of memory that are free now.
         patience: Seconds after which no further session begins.
         anonymous: Reads the allocated memory of a process, for workloads that are watched for leaks.
+        on_session: Receives the runs of all sessions so far after each session.
     """
 
     probe: Probe
@@ -87,6 +88,7 @@ class MeasurementContext:
     room: Callable[[], float]
     patience: float
     anonymous: AnonymousReader = lambda _: None
+    on_session: Callable[[Mapping[Workload, Run | PairedRun]], None] = lambda _: None
 
 
 @dataclass(frozen=True)

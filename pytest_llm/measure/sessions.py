@@ -110,6 +110,7 @@ def _measure(campaign: Campaign, state: CampaignState, context: MeasurementConte
         else:
             _interleaved(state, context)
         context.progress.session_ended(campaign.subject, number, campaign.sessions, context.clock() - before)
+        context.on_session(state.runs())
     watch_for_leaks(
         [each for each in campaign.leaks if state.was_measured(each)],
         sides[0].start,

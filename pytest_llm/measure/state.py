@@ -135,6 +135,10 @@ class CampaignState:
         """Return for each workload its run, or the error that ended it."""
         return {each: self._errors.get(each) or self._outcome(each) for each in self._sessions}
 
+    def runs(self) -> dict[Workload, Run | PairedRun]:
+        """Return the run so far of each workload that was measured."""
+        return {each: self._outcome(each) for each in self._sessions if self.was_measured(each)}
+
     def _open(self, workload: Workload) -> bool:
         sessions = self._sessions[workload]
         if len(self.sides) == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from pytest_llm.models.sources.web import HUGGING_FACE_FILE
 from pytest_llm.records import Model
 from pytest_llm.records.other_tools import HUGGING_FACE, OLLAMA, kind_of_model
 from pytest_llm.system.atomic_file import sync
+from pytest_llm.system.folders import NoCacheError, expanded
 from pytest_llm.system.lock import LockBusyError, folder_lock
 
 if TYPE_CHECKING:
@@ -43,12 +45,22 @@ class ModelStore:
     relative to ``root``.
     """
 
-    def __init__(self, cache: Path, entries: Mapping[str, Entry], root: Path) -> None:
-        self._cache = cache.absolute()  # workers and installers may run in other folders
+    def __init__(self, cache: Path | None, entries: Mapping[str, Entry], root: Path) -> None:
+        """Name the folders; without a cache, names are checked and nothing is resolved."""
+        self._known_cache = cache and cache.absolute()  # workers and installers may run in other folders
         self._entries = entries
         self._root = root.absolute()
-        self._hashes = Hashes(self._cache / "verified")
         self._resolved: dict[str, Model] = {}
+
+    @property
+    def _cache(self) -> Path:
+        if self._known_cache is None:
+            raise NoCacheError
+        return self._known_cache
+
+    @cached_property
+    def _hashes(self) -> Hashes:
+        return Hashes(self._cache / "verified")
 
     def has(self, name: str) -> bool:
         """Return if a name is that of an entry."""
@@ -73,7 +85,7 @@ class ModelStore:
         """
         if not is_path(name):
             return name
-        path = Path(os.path.abspath(self._root / Path(name).expanduser()))  # noqa: PTH100 - links stay
+        path = Path(os.path.abspath(self._root / expanded(name)))  # noqa: PTH100 - links stay
         if not path.is_relative_to(self._root):
             return str(path)
         below = str(path.relative_to(self._root))

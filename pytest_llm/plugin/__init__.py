@@ -6,7 +6,7 @@ This module and its imports load in every run of pytest; everything else loads w
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -48,20 +48,40 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and check the options before anything is collected."""
     for line in markers.ini_lines():
         config.addinivalue_line("markers", line)
+    if options.showing(config) in ("--help", "--version", "--markers"):
+        return
     if options.any_given(config) and bench_of(config).settings.bench:
         from pytest_llm.plugin.inventory import record_collection
 
         record_collection(config)
+        config.pluginmanager.register(bench_of(config).reports)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist starts workers
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse to measure in a run that distributes its tests."""
+    bench = existing_bench(session.config)
+    if bench is None or not bench.settings.bench or options.showing(session.config):
+        return
+    from pytest_llm.errors import UsageError
+    from pytest_llm.plugin.settings import check_alone
+
+    try:
+        check_alone(session.config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Name the homes of what the command line names."""
+    """Name the homes of what the command line names, and say if tests are only shown."""
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench:
         return []
     from pytest_llm.plugin.homes import line
 
-    return [line(home) for home in bench.homes.named()]
+    flag = options.showing(config)
+    shown = [f"llm-bench: {flag} measures nothing, so nothing was judged"] if flag else []
+    return [*(line(home) for home in bench.homes.named()), *shown]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -132,7 +152,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from pytest_llm.plugin import collect
 
         selected = [item for item in session.items if BENCHMARK in item.stash]
-        bench.selected = len(selected)
         if bench.settings.bench:
             collect.check_baselines(selected, bench)
         wanted = [
@@ -153,17 +172,55 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
     homes = {each.home: bench.homes.called(each.home) for each in bench.plan.benchmarks}
     further = [line(home) for home in homes.values() if home not in bench.homes.named()]
-    return further + (lines(bench.plan, estimate(bench.plan)) if config.option.collectonly else [])
+    return further + (lines(bench.plan, estimate(bench.plan)) if options.showing(config) else [])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Note that tests begin to run."""
+    bench = existing_bench(session.config)
+    if bench is not None and bench.settings.bench:
+        bench.begun = not options.showing(session.config)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the wrappers that limit the time of a test
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Measure a benchmark before its set-up, and note the test's outcome when its protocol has ended."""
+    bench = existing_bench(item.config)
+    if bench is None or not bench.settings.bench or options.showing(item.config):
+        return (yield)
+    from pytest_llm.plugin import protocol
+
+    if protocol.is_due(item):
+        protocol.measure(item, bench)
+    bench.reports.seen.clear()
+    try:
+        return (yield)
+    finally:
+        bench.reports.note(item, bench)
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
+    """Note the time limit of a test, which does not hold while a model is measured."""
+    bench = existing_bench(item.config)
+    if bench is not None and bench.settings.bench:
+        from pytest_llm.plugin.protocol import note_time_limit
+
+        note_time_limit(item, settings)
 
 
 @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
 def pytest_llm_set_up_begins(item: pytest.Item) -> None:
-    """Note where markers are added from now on."""
+    """Note where markers are added from now on; a test that a plugin repeats fails anew."""
     late.trace(item)
+    if EXPLAINED in item.stash:
+        del item.stash[EXPLAINED]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail an item with a problem, skip benchmarks without --llm-bench, measure them otherwise."""
+    """Fail an item with a problem, skip benchmarks without --llm-bench, and show errors of measuring."""
     if PROBLEM in item.stash:
         pytest.fail(item.stash[PROBLEM], pytrace=False)
     if MARKED not in item.stash:
@@ -171,18 +228,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     bench = bench_of(item.config)
     if not bench.settings.bench:
         pytest.skip("a benchmark: run it with --llm-bench")
-    from pytest_llm.errors import LLMBenchError
-    from pytest_llm.plugin import pytest_benchmark
-    from pytest_llm.plugin.messages import message
-    from pytest_llm.plugin.progress import progress_of
+    if options.showing(item.config):
+        return
+    from pytest_llm.plugin import protocol, pytest_benchmark
 
-    try:
-        finding = bench.measure(item.stash[BENCHMARK], progress_of(item.config))
-    except LLMBenchError as error:
-        # `pytest.fail` would report two exceptions.
-        raise pytest.fail.Exception(message(error), pytrace=False) from None
-    late.note(item, finding)
-    if pytest_benchmark.has_one(finding):
+    if pytest_benchmark.has_one(protocol.measured(item, bench)):
         pytest_benchmark.prepare(item)
     else:
         pytest_benchmark.leave(item)
@@ -246,15 +296,12 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note the outcome of each benchmark; add the engine's last lines to failures that it caused."""
+    """Add the engine's last lines to failures that it caused."""
     report = yield
     hint = late.scope_hint(call.excinfo.value) if call.excinfo is not None else ""
     if hint:
         report.longrepr = f"{report.longreprtext}\n{hint}"
-    bench = existing_bench(item.config)
-    if bench is None:
-        return report
-    if call.excinfo is not None:
+    if call.excinfo is not None and existing_bench(item.config) is not None:
         from pytest_llm.plugin.messages import engine_log
 
         log = engine_log(call.excinfo.value)
@@ -262,12 +309,6 @@ def pytest_runtest_makereport(
             report.sections.append(("llama.cpp's last lines", log))
     if report.when == "call" and report.failed and (text := _failing_verdicts(item)):
         report.sections.append(("llm-bench, beside the failure above", text))
-    if BENCHMARK in item.stash:
-        if report.when == "call":
-            bench.findings.note_outcome(item.stash[BENCHMARK].nodeid, report.outcome)
-        elif not report.passed:
-            outcome = "error" if report.failed else "skipped"
-            bench.findings.note_outcome(item.stash[BENCHMARK].nodeid, outcome)
     return report
 
 
@@ -288,56 +329,19 @@ def pytest_report_teststatus(
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # other plugins' hooks may raise: then the results are there
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Write the results, and fail a passed session that measured nothing."""
-    _finish(session)
-    yield
-
-
-def _finish(session: pytest.Session) -> None:
     bench = existing_bench(session.config)
-    if bench is None or not bench.settings.bench or session.config.option.collectonly:
-        return
-    bench.finish()
-    if bench.findings.unwritten:  # shown in the summary: an error raised here would replace pytest's own
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
-    from pytest_llm.plugin.pytest_benchmark import measures_nothing
+    if bench is not None and bench.begun:
+        from pytest_llm.plugin import ending
 
-    green = session.exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
-    if green and not bench.findings.runs() and not measures_nothing(session.config):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        ending.finish(session, bench)
+    yield
 
 
 @pytest.hookimpl(tryfirst=True)  # pytest-benchmark's own raises where a comparison fails
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what was measured."""
     bench = existing_bench(terminalreporter.config)
-    if bench is None or not bench.settings.bench or terminalreporter.config.option.collectonly:
-        return
-    from pytest_llm.plugin.pytest_benchmark import measures_nothing
+    if bench is not None and bench.begun:
+        from pytest_llm.plugin import ending
 
-    terminalreporter.write_sep("=", "llm-bench")
-    if not bench.findings.runs() and not measures_nothing(terminalreporter.config):
-        terminalreporter.write_line(_why_nothing(bench.selected), red=True)
-    elif bench.findings.results is not None:
-        from pytest_llm.reports.terminal import summary
-
-        for line in summary(bench.findings.results):
-            terminalreporter.write_line(line)
-    if bench.settings.disabled:
-        terminalreporter.write_line("--benchmark-disable: one session a subject, and nothing was judged")
-    for line in bench.findings.written:
-        terminalreporter.write_line(line)
-    from pytest_llm.plugin.inventory import unknown_baselines
-
-    for line in unknown_baselines(terminalreporter.config, bench.homes.root.baselines):
-        terminalreporter.write_line(line)
-    for line in bench.findings.unwritten:
-        terminalreporter.write_line(line, red=True)
-
-
-def _why_nothing(selected: int) -> str:
-    if selected:
-        return "nothing was measured: every selected benchmark was skipped or failed before it began"
-    return (
-        "nothing was measured: no selected test is a benchmark; give one the marker llm_workload, or let "
-        "it use the fixture llm_bench"
-    )
+        ending.show(terminalreporter, bench)

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import update_lines
+from pytest_llm.checks.findings import Finding
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.reports import results_file
@@ -16,10 +17,12 @@ from pytest_llm.reports.results import results_of
 from pytest_llm.reports.update_baselines import by_home, update
 
 if TYPE_CHECKING:
-    from pytest_llm.checks.findings import Finding
+    from collections.abc import Sequence
+
+    from pytest_llm.checks.findings import Comparison
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Run
+    from pytest_llm.records import Benchmark, Run
     from pytest_llm.reports.document import Results
     from pytest_llm.stats.sequential import Rule
 
@@ -44,6 +47,8 @@ class Findings:
         self._homes = homes
         self._started = datetime.now(timezone.utc)
         self._found: dict[str, Finding] = {}
+        self._early: dict[str, Finding] = {}  # of tests that run later
+        self._writable = True
 
     @cached_property
     def qualified_since(self) -> str | None:
@@ -52,17 +57,45 @@ class Findings:
 
     def add(self, finding: Finding) -> None:
         """Add the finding of a test; if a plugin repeats it, a failure before still counts."""
-        before = self._found.get(finding.benchmark.nodeid, finding)
-        self._found[finding.benchmark.nodeid] = replace(finding, outcome=before.outcome)
+        nodeid = finding.benchmark.nodeid
+        before = self._found.get(nodeid, finding)
+        self._early.pop(nodeid, None)
+        self._found[nodeid] = replace(
+            finding, outcome=before.outcome, failed_by_verdict=before.failed_by_verdict
+        )
 
-    def note_outcome(self, nodeid: str, outcome: str) -> None:
-        """Note how the test of a benchmark ended."""
+    def add_early(self, finding: Finding) -> None:
+        """Add what is known of a test before it runs, from the sessions that it shares with others."""
+        self._early[finding.benchmark.nodeid] = finding
+
+    def add_claims(self, benchmark: Benchmark, compared: Sequence[Comparison]) -> None:
+        """Add what is known of a test's claims before it is judged."""
+        found = self._early.get(benchmark.nodeid, Finding(benchmark))
+        asked = [each.asked for each in compared]
+        others = [each for each in found.comparisons if each.asked not in asked]
+        self.add_early(replace(found, comparisons=(*others, *compared)))
+
+    def note_outcome(self, nodeid: str, outcome: str, *, failed_by_verdict: bool) -> None:
+        """Note how the test of a benchmark ended; of a repeated one, the first failure counts."""
         if nodeid in self._found and self._found[nodeid].outcome not in _FAILED:
-            self._found[nodeid] = replace(self._found[nodeid], outcome=outcome)
+            self._found[nodeid] = replace(
+                self._found[nodeid], outcome=outcome, failed_by_verdict=failed_by_verdict
+            )
 
     def runs(self) -> list[Run]:
         """Return every run that a benchmark got."""
         return [finding.run for finding in self._found.values() if finding.run is not None]
+
+    def write_early(self, rule: Rule) -> None:
+        """Write what is found so far, marked unfinished: a process that is killed writes nothing more."""
+        if self._settings.json is None or not self._writable:
+            return
+        early = [each for nodeid, each in self._early.items() if nodeid not in self._found]
+        results = self._results([*self._found.values(), *early], rule, finished=False)
+        try:
+            results_file.write_early(self._settings.json, results)
+        except LLMBenchError:  # told at the end, when it is tried again
+            self._writable = False
 
     def finish(self, rule: Rule) -> None:
         """Build the results, once all tests have ended, and write what the options ask for.
@@ -70,14 +103,7 @@ class Findings:
         Args:
             rule: The sequential rule of the pairs.
         """
-        parts: dict[str, Any] = fingerprint.parts()
-        self.results = results_of(
-            list(self._found.values()),
-            self._started,
-            datetime.now(timezone.utc),
-            Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since),
-            rule,
-        )
+        self.results = self._results(list(self._found.values()), rule, finished=True)
         if not self._found:
             return
         for write in (self._write_results, self._update_baselines):
@@ -85,6 +111,13 @@ class Findings:
                 self.written += write(self.results)
             except LLMBenchError as error:  # what can be written still is
                 self.unwritten.append(str(error))
+
+    def _results(self, findings: Sequence[Finding], rule: Rule, *, finished: bool) -> Results:
+        parts: dict[str, Any] = fingerprint.parts()
+        machine = Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since)
+        return results_of(
+            findings, self._started, datetime.now(timezone.utc), machine, rule, finished=finished
+        )
 
     def _write_results(self, made: Results) -> list[str]:
         if self._settings.json is None:

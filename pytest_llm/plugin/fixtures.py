@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.plugin import late
+from pytest_llm.plugin import late, options
 from pytest_llm.plugin.state import FINDING, bench_of
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ def _llm_choice(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def llm_bench(request: pytest.FixtureRequest) -> Run:
     """The run record of this benchmark: every metric an attribute with a value, a unit and samples."""
+    flag = options.showing(request.config)
+    if flag:
+        pytest.skip(f"{flag} measures nothing")
     if FINDING not in request.node.stash:
         late.measure(request.node)
     run = request.node.stash[FINDING].run

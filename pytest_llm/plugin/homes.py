@@ -61,11 +61,11 @@ class Home:
 class Models:
     """The models of all homes, each by one name in a run: two homes may use a name for two models."""
 
-    def __init__(self, cache: Path, root: Path) -> None:
+    def __init__(self, cache: Path | None, root: Path) -> None:
         """Read no table yet.
 
         Args:
-            cache: Folder for fetched models.
+            cache: Folder for fetched models; None if there is none, so that nothing can be resolved.
             root: Paths below it are shown relative to it.
         """
         self._cache = cache
@@ -122,7 +122,7 @@ class Homes:
         self._named = [each if each.is_dir() else each.parent for each in paths if each.exists()]
         self._pyargs = bool(config.option.pyargs)
         self._found: dict[Path, Home] = {}
-        self.models = Models(settings.cache, self._root)
+        self.models = Models(settings.known_cache, self._root)
 
     @cached_property
     def root(self) -> Home:

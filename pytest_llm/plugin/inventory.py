@@ -95,9 +95,9 @@ class CollectionRecord:
         return _defines(items[0].getparent(pytest.Module), key.name)
 
     @property
-    def whole(self) -> bool:
-        """If no benchmark was deselected."""
-        return not any(map(markers.is_benchmark, self._deselected))
+    def deselected(self) -> int:
+        """How many benchmarks will not run."""
+        return sum(map(markers.is_benchmark, self._deselected))
 
     def collected(self) -> Collected:
         """Return what was collected so far."""
@@ -123,10 +123,16 @@ def record_collection(config: pytest.Config) -> None:
     config.pluginmanager.register(CollectionRecord(config), _NAME)
 
 
+def deselected(config: pytest.Config) -> int:
+    """Return how many benchmarks will not run, as far as the collection was recorded."""
+    record = config.pluginmanager.get_plugin(_NAME)
+    return record.deselected if isinstance(record, CollectionRecord) else 0
+
+
 def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
     """Return a line if there are baselines of tests that no longer exist; none if this run cannot know."""
     record = config.pluginmanager.get_plugin(_NAME)
-    if not isinstance(record, CollectionRecord) or not record.whole:
+    if not isinstance(record, CollectionRecord) or record.deselected:
         return []
     try:
         collected = record.collected()

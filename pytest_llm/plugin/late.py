@@ -159,6 +159,7 @@ def measure(item: pytest.Item) -> Finding:
     from pytest_llm.errors import LLMBenchError
     from pytest_llm.plugin import collect
     from pytest_llm.plugin.progress import progress_of
+    from pytest_llm.plugin.protocol import time_limit_paused
 
     bench = bench_of(item.config)
     if not bench.settings.bench:
@@ -168,7 +169,8 @@ def measure(item: pytest.Item) -> Finding:
         # Markers of these would have made it a benchmark of the plan.
         benchmark = replace(asked, limits=(), gates=(), claims=(), output=None)
         item.stash[BENCHMARK] = benchmark
-        run = bench.run_solo(benchmark, progress_of(item.config))
+        with time_limit_paused(item):
+            run = bench.run_solo(benchmark, progress_of(item.config))
     except LLMBenchError as error:
         raise _failed(error) from None
     return note(item, Finding(benchmark, run))

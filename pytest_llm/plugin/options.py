@@ -130,6 +130,7 @@ OPTIONS = (
             ("inconclusive", "an inconclusive comparison", "warn"),
             ("uncovered", "a test that asks for a metric that cannot be measured here", "warn"),
             ("drift", "a test whose configuration or output differs from its reference or baseline", "fail"),
+            ("none_measured", "a run that measures nothing, such as a shard without benchmarks", "fail"),
         )
     ),
     Option(
@@ -164,6 +165,25 @@ def add_to(parser: pytest.Parser) -> None:
         group.addoption(option.flag, **settings)
         default = list(option.default) if option.kind == "linelist" else option.default
         parser.addini(option.name, option.help, type=option.kind, default=default)
+
+
+# Options of pytest with which no test runs, by the names of their values; "setupplan" sets "setuponly".
+_SHOWING = {
+    "collectonly": "--collect-only",
+    "setupplan": "--setup-plan",
+    "setuponly": "--setup-only",
+    "showfixtures": "--fixtures",
+    "show_fixtures_per_test": "--fixtures-per-test",
+    "cacheshow": "--cache-show",
+    "markers": "--markers",
+    "help": "--help",
+    "version": "--version",
+}
+
+
+def showing(config: pytest.Config) -> str:
+    """Return the option with which pytest shows something and runs no test; "" if tests run."""
+    return next((flag for name, flag in _SHOWING.items() if config.getoption(name, None)), "")
 
 
 def any_given(config: pytest.Config) -> bool:

@@ -6,6 +6,7 @@ Only the documented interface of pytest-benchmark is used: its options, its mark
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -78,14 +79,9 @@ _ADDED: pytest.StashKey[bool] = pytest.StashKey()  # the fixture, to a test that
 _REPLAY: pytest.StashKey[_Replay] = pytest.StashKey()
 
 
-def is_disabled(config: pytest.Config) -> bool:
-    """Whether --benchmark-disable holds: everything runs once, and nothing is reported."""
-    return _option(config, "disable") and not _option(config, "enable")
-
-
-def measures_nothing(config: pytest.Config) -> bool:
-    """Whether the options of pytest-benchmark skip benchmarks or leave out timing."""
-    return is_disabled(config) or (_option(config, "skip") and not _option(config, "only"))
+def skips(config: pytest.Config) -> bool:
+    """Return if the options of pytest-benchmark skip benchmarks."""
+    return _option(config, "skip") and not _option(config, "only")
 
 
 def join(item: pytest.Item, measuring: bool) -> None:
@@ -128,16 +124,23 @@ def prepare(item: pytest.Item) -> None:
 
 
 def leave_namesake(item: pytest.Item) -> None:
-    """Make no record if a conftest has a fixture ``benchmark`` of its own.
+    """Make no record if the fixture ``benchmark`` is a conftest's own, or that of pytest-codspeed.
 
-    pytest-benchmark would end the whole run over it, and this test did not ask for the fixture.
+    pytest-benchmark would end the whole run over the one, and pytest-codspeed refuses the timer.
     """
-    if not item.stash.get(_ADDED, False) or _REPLAY not in item.stash:
+    if _REPLAY not in item.stash:
         return
     assert isinstance(item, pytest.Function)
-    if not hasattr(item.funcargs.get(_FIXTURE), "pedantic"):
-        item.funcargs.pop(_FIXTURE, None)
-        del item.stash[_REPLAY]
+    # pytest-codspeed's pretends to be an instance.
+    if any(each.__module__.startswith("pytest_benchmark.") for each in type(item.funcargs[_FIXTURE]).__mro__):
+        return
+    timer = item.stash[_REPLAY].replayed
+    del item.stash[_REPLAY]
+    item.own_markers[:] = [each for each in item.own_markers if each.kwargs.get("timer") != timer]
+    if not item.stash.get(_ADDED, False):
+        return
+    item.funcargs.pop(_FIXTURE, None)
+    if not _option(item.config, "disable"):  # which pytest-codspeed sets
         item.warn(
             pytest.PytestWarning(
                 "no record in pytest-benchmark, whose fixture benchmark is hidden by another one of that name"
@@ -206,7 +209,8 @@ def _metric(measurement: Measurement) -> dict[str, Any]:
 
 
 def _is_loaded(config: pytest.Config) -> bool:
-    return config.getoption("benchmark_disable", None) is not None
+    plugin = sys.modules.get("pytest_benchmark.plugin")
+    return plugin is not None and config.pluginmanager.is_registered(plugin)
 
 
 def _option(config: pytest.Config, name: str) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import os
 from contextlib import closing
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import ProfilingContext, Work
-from pytest_llm.errors import LLMBenchError, MachineBusyError
+from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import OutputRun, compare_outputs, measure
 from pytest_llm.measure.plan import make_plan
@@ -22,11 +23,14 @@ from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
+    from pytest_llm.measure import MeasurementContext
     from pytest_llm.plugin.homes import Models
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, OperatorRun, OutputGate, PairedRun, Phase, Plan
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
+
+    OnSession = Callable[[Subject, Subject | None, Mapping[Workload, Run | PairedRun]], None]
 
 Made = TypeVar("Made")
 
@@ -46,6 +50,9 @@ class _Cache(Generic[Made]):
                 made = {**made, **run()}
             except LLMBenchError as error:
                 made = error
+            except BaseException as error:  # such as a time limit of the test that asked
+                self._made[key] = BrokenOffError(error)
+                raise
             self._made[key] = made
         outcome = made if isinstance(made, LLMBenchError) else made[workload]
         if isinstance(outcome, LLMBenchError):
@@ -57,20 +64,37 @@ class Measuring:
     """What was measured so far. One campaign runs at a time, and none while another run measures."""
 
     def __init__(
-        self, settings: Settings, models: Models, clock: Clock, make_room: Callable[[], None]
+        self,
+        settings: Settings,
+        models: Models,
+        clock: Clock,
+        make_room: Callable[[], None],
+        on_session: OnSession,
     ) -> None:
-        """Begin with nothing measured; ``make_room`` is called before each campaign."""
+        """Begin with nothing measured.
+
+        Args:
+            settings: The options.
+            models: Resolves names.
+            clock: For budgets.
+            make_room: Is called before each campaign.
+            on_session: Receives the runs of a campaign so far after each session.
+        """
         self._settings = settings
         self._models = models
         self._clock = clock
         self._make_room = make_room
-        self._provider = Provider(settings.cache, settings.timeout)
+        self._on_session = on_session
         self._lock = MeasuringLock(lock_path(os.environ))
         self._refused: MachineBusyError | None = None
         self._solo: _Cache[Run] = _Cache()
         self._paired: _Cache[PairedRun] = _Cache()
         self._outputs: _Cache[OutputRun] = _Cache()
         self._operators: dict[Hashable, OperatorRun] = {}
+
+    @cached_property
+    def _provider(self) -> Provider:
+        return Provider(self._settings.cache, self._settings.timeout)
 
     def run(
         self, plan: Plan, subject: Subject, reference: Subject | None, workload: Workload, progress: Progress
@@ -94,7 +118,7 @@ class Measuring:
         def run() -> Mapping[Workload, Run | LLMBenchError]:
             side = self._side(subject, progress)
             self._take_machine(progress)
-            context = measurement_context(progress, math.inf, self._clock)
+            context = self._context(progress, math.inf, subject)
             return measure(plan.campaign_of(subject), (side,), self._rule(plan), context)
 
         return self._solo.get(subject, workload, run)
@@ -111,7 +135,7 @@ class Measuring:
         def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
             sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
             self._take_machine(progress)
-            context = measurement_context(progress, self._settings.time_limit, self._clock)
+            context = self._context(progress, self._settings.time_limit, subject, reference)
             return measure(plan.campaign_of(subject, reference), sides, self._rule(plan), context)
 
         return self._paired.get((subject, reference), workload, run)
@@ -190,12 +214,19 @@ class Measuring:
     def close(self) -> None:
         """Release the lock, and the builds of this run."""
         self._lock.release()
-        self._provider.close()
+        if "_provider" in vars(self):
+            self._provider.close()
 
     def _side(self, subject: Subject, progress: Progress, beside: Subject | None = None) -> Side:
         other = None if beside is None else beside.build
         engine = self._provider.engine(subject.build, progress.preparing, other)
         return Side(subject, self._models.resolve(subject.model), engine)
+
+    def _context(
+        self, progress: Progress, patience: float, subject: Subject, reference: Subject | None = None
+    ) -> MeasurementContext:
+        context = measurement_context(progress, patience, self._clock)
+        return replace(context, on_session=partial(self._on_session, subject, reference))
 
     def _rule(self, plan: Plan) -> Rule:
         return rule_for(self._settings.effort, plan.family)

@@ -9,26 +9,35 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
-from pytest_llm.checks import judge_output, not_covered_output, slower_phases, without_reference
+from pytest_llm.checks import (
+    compare_runs,
+    judge_output,
+    not_covered_output,
+    slower_phases,
+    without_reference,
+)
 from pytest_llm.checks.baseline import stored_snapshot
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
 from pytest_llm.checks.output.verdict import wrong_output
-from pytest_llm.errors import LLMBenchError, NotCoveredError, WrongOutputError
+from pytest_llm.errors import BrokenOffError, LLMBenchError, NotCoveredError, WrongOutputError
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
+from pytest_llm.plugin.protocol import Reports
 from pytest_llm.plugin.runner import Measuring
 from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, StoredSnapshot, Verdict
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Benchmark, OperatorRun, Subject
+    from pytest_llm.records import Benchmark, OperatorRun, Subject, Workload
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
 
@@ -52,10 +61,12 @@ class Bench:
         self.homes = homes
         homes.check(settings.models)
         self.plan = Plan()
-        self.selected = 0  # benchmarks, skipped ones included
+        self.begun = False  # tests run
+        self.nothing = ""  # why nothing was measured
         self.findings = Findings(settings, homes)
+        self.reports = Reports()
         self.loaded = LoadedModels(homes.models, self._engine)
-        self._measuring = Measuring(settings, homes.models, clock, self.loaded.release)
+        self._measuring = Measuring(settings, homes.models, clock, self.loaded.release, self._on_session)
 
     @cached_property
     def default_load_options(self) -> LoadOptions:
@@ -65,19 +76,12 @@ class Bench:
 
     def make_plan(self, benchmarks: list[Benchmark]) -> None:
         """Plan the collected benchmarks."""
-        asked = [self._asked(each) for each in benchmarks]
         self.plan = make_plan(
-            asked, self.settings.effort, self.settings.reference_of, records_output=self.settings.keeps_output
+            benchmarks,
+            self.settings.effort,
+            self.settings.reference_of,
+            records_output=self.settings.keeps_output,
         )
-        if self.settings.disabled:
-            campaigns = tuple(replace(each, sessions=1) for each in self.plan.campaigns)
-            self.plan = replace(self.plan, campaigns=campaigns)
-
-    def _asked(self, benchmark: Benchmark) -> Benchmark:
-        """Return a benchmark without its checks if --benchmark-disable is given."""
-        if not self.settings.disabled:
-            return benchmark
-        return replace(benchmark, limits=(), gates=(), claims=(), output=None)
 
     def measure(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark; a campaign runs when the first test asks for it.
@@ -85,12 +89,17 @@ class Bench:
         Raises:
             LLMBenchError: It could not be measured; a finding is added all the same.
         """
+        self.findings.write_early(self._rule())
         try:
-            finding = self._find(self._asked(benchmark), progress)
+            finding = self._find(benchmark, progress)
         except LLMBenchError as error:
             self.findings.add(Finding(benchmark, problem=str(error)))
             raise
+        except BaseException as error:
+            self.findings.add(Finding(benchmark, problem=str(BrokenOffError(error))))
+            raise
         self.findings.add(finding)
+        self.findings.write_early(self._rule())
         return finding
 
     def _find(self, benchmark: Benchmark, progress: Progress) -> Finding:
@@ -116,6 +125,25 @@ class Bench:
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self._measuring.operators(measured, slower_phases(finding.comparisons), progress)
         return replace(finding, output=output, operators=operators)
+
+    def _on_session(
+        self, subject: Subject, reference: Subject | None, runs: Mapping[Workload, Run | PairedRun]
+    ) -> None:
+        """Write what the sessions so far show of tests that share them, if results are asked for."""
+        if self.settings.json is None:
+            return
+        for each in self.plan.benchmarks:
+            if each.subject != subject or each.workload not in runs:
+                continue
+            measured = runs[each.workload]
+            if reference == self.settings.reference_of(subject):
+                with suppress(LLMBenchError):  # raised again when the test is judged
+                    unclaimed = replace(each, claims=())
+                    self.findings.add_early(judge(unclaimed, measured, (), self._stored(each), self._rule()))
+            elif isinstance(measured, PairedRun):
+                asked = [claim for claim in each.claims if claim.than == reference]
+                self.findings.add_claims(each, [compare_runs(measured, c, self._rule()) for c in asked])
+        self.findings.write_early(self._rule())
 
     def _baselines(self, benchmark: Benchmark) -> BaselineStore:
         return self.homes.called(benchmark.home).baselines
@@ -186,6 +214,11 @@ class Bench:
         ) is None
         if compared or self.settings.update:
             self._baselines(benchmark).check(benchmark.key.module)
+
+    def note_outcome(self, benchmark: Benchmark, outcome: str, *, failed_by_verdict: bool) -> None:
+        """Note how the test of a benchmark ended."""
+        self.findings.note_outcome(benchmark.nodeid, outcome, failed_by_verdict=failed_by_verdict)
+        self.findings.write_early(self._rule())
 
     def finish(self) -> None:
         """Write the results and baselines that the options ask for."""

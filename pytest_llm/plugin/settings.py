@@ -6,7 +6,6 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
@@ -16,14 +15,17 @@ from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.models.store import is_path
-from pytest_llm.plugin.options import OPTIONS, ini_keys, value
-from pytest_llm.plugin.pytest_benchmark import is_disabled
+from pytest_llm.plugin.options import OPTIONS, ini_keys, showing, value
+from pytest_llm.plugin.pytest_benchmark import skips
 from pytest_llm.records import ALWAYS_FAILING, Commit, Verdict
 from pytest_llm.records.other_tools import kind_of_model
 from pytest_llm.records.units import SECONDS
-from pytest_llm.system.cache_dir import default_cache
+from pytest_llm.system.ci import VARIABLE, is_ci
+from pytest_llm.system.folders import NoCacheError, default_cache, expanded
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_llm.records import BuildReference, Subject
 
 _CHOSEN = {
@@ -43,7 +45,6 @@ class Settings:
 
     Attributes:
         bench: Run benchmarks.
-        disabled: Run them in one session and judge no limit: pytest-benchmark's --benchmark-disable.
         models: For tests that name none; paths are absolute.
         candidate: The build.
         against: The reference, or None.
@@ -55,12 +56,12 @@ class Settings:
         baselines: The folder of all baselines; None if each home has its own.
         update: How to write baselines, or None.
         failing: The verdicts that fail a test.
-        cache: The cache's folder.
+        fails_without_runs: A run that measures nothing fails.
+        known_cache: The cache's folder; None if there is no home folder for it.
         timeout: Seconds.
     """
 
     bench: bool
-    disabled: bool
     models: tuple[str, ...]
     candidate: BuildReference
     against: BuildReference | None
@@ -72,8 +73,20 @@ class Settings:
     baselines: Path | None
     update: Mode | None
     failing: frozenset[Verdict]
-    cache: Path
+    fails_without_runs: bool
+    known_cache: Path | None
     timeout: float
+
+    @property
+    def cache(self) -> Path:
+        """The cache's folder.
+
+        Raises:
+            UsageError: There is no home folder for it.
+        """
+        if self.known_cache is None:
+            raise NoCacheError
+        return self.known_cache
 
     @property
     def compares(self) -> bool:
@@ -87,8 +100,6 @@ class Settings:
 
     def reference_of(self, subject: Subject) -> Subject | None:
         """Return what a subject is measured beside; None if it is measured alone."""
-        if self.disabled:
-            return None
         if self.aa:
             return subject
         return replace(subject, build=self.against) if self.against else None
@@ -123,13 +134,12 @@ def read(config: pytest.Config) -> Settings:
     update = _update(config)
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
-        _check_alone(config)
         _check_reruns(config)
+        _check_not_skipped(config)
     if update:
         _check_update(config, measures=bench, compares=bool(against or aa))
     return Settings(
         bench=bench,
-        disabled=is_disabled(config),
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
         candidate=candidate,
         against=reference,
@@ -141,7 +151,8 @@ def read(config: pytest.Config) -> Settings:
         baselines=_folder_of(config, "llm_baselines") if _is_named(config, "llm_baselines") else None,
         update=update,
         failing=_failing(config, update),
-        cache=_cache(config),
+        fails_without_runs=_fails(config, "llm_none_measured"),
+        known_cache=_cache(config, needed=bench and not showing(config)),
         timeout=_seconds(config, "llm_timeout", "would end every worker"),
     )
 
@@ -170,7 +181,7 @@ def _folder(config: pytest.Config, name: str) -> Path:
 
 
 def _from_folder(config: pytest.Config, name: str) -> str:
-    path = _folder(config, "llm_model") / Path(name).expanduser()
+    path = _folder(config, "llm_model") / expanded(name)
     if not is_path(name) or (kind_of_model(name) and not path.exists()):
         return name
     return str(path)
@@ -180,7 +191,7 @@ def _json(config: pytest.Config) -> Path | None:
     given = value(config, "llm_json")
     if not given:
         return None
-    path = _folder(config, "llm_json") / Path(given).expanduser()
+    path = _folder(config, "llm_json") / expanded(given)
     if path.is_dir():
         raise UsageError(f"--llm-json: {path} is a folder; name a file in it")
     return path
@@ -191,7 +202,7 @@ def _folder_of(config: pytest.Config, name: str) -> Path | None:
     given = value(config, name)
     if not given:
         return None
-    path = _folder(config, name) / Path(given).expanduser()
+    path = _folder(config, name) / expanded(given)
     if path.exists() and not path.is_dir():
         raise UsageError(f"--{name.replace('_', '-')}: {path} is not a folder; name another")
     return path
@@ -209,10 +220,11 @@ def _update(config: pytest.Config) -> Mode | None:
         return None
     if mode not in get_args(Mode):
         raise UnknownNameError("--llm-update-baselines", mode, get_args(Mode))
-    if os.environ.get("CI"):
+    if is_ci(os.environ):
         raise UsageError(
-            "--llm-update-baselines: CI never writes a baseline (CI is set in the environment): keep the "
-            "results of --llm-json, and let a person take them in with pytest-llm baselines accept"
+            f"--llm-update-baselines: CI never writes a baseline (CI={os.environ[VARIABLE]} is set in the "
+            "environment): keep the results of --llm-json, and let a person take them in with pytest-llm "
+            "baselines accept"
         )
     found: Mode = mode
     return found
@@ -220,10 +232,6 @@ def _update(config: pytest.Config) -> Mode | None:
 
 def _check_update(config: pytest.Config, *, measures: bool, compares: bool) -> None:
     """Refuse to write baselines without runs of one build alone."""
-    if is_disabled(config):
-        raise UsageError(
-            "--llm-update-baselines stores what is measured, --benchmark-disable measures nothing"
-        )
     if compares:
         raise UsageError(
             "--llm-update-baselines stores runs of one build alone: leave --llm-against and --llm-aa out"
@@ -236,21 +244,37 @@ def _failing(config: pytest.Config, update: Mode | None) -> frozenset[Verdict]:
     """Return the verdicts that fail a test; while a baseline is recorded, uncertain ones do not."""
     failing = set(ALWAYS_FAILING) if update else {*ALWAYS_FAILING, *_UNLESS_RECORDING}
     for name, verdict in _CHOSEN.items():
-        choice = value(config, name)
-        if choice not in ("warn", "fail"):
-            raise UnknownNameError(f"--{name.replace('_', '-')}", choice, ("warn", "fail"))
-        if choice == "fail" and not (update and verdict in _WHILE_RECORDING):
+        if _fails(config, name) and not (update and verdict in _WHILE_RECORDING):
             failing.add(verdict)
     return frozenset(failing)
 
 
-def _cache(config: pytest.Config) -> Path:
-    return _folder_of(config, "llm_cache") or default_cache(os.environ)
+def _fails(config: pytest.Config, name: str) -> bool:
+    choice = value(config, name)
+    if choice not in ("warn", "fail"):
+        raise UnknownNameError(f"--{name.replace('_', '-')}", choice, ("warn", "fail"))
+    return bool(choice == "fail")
 
 
-def _check_alone(config: pytest.Config) -> None:
-    """Refuse pytest-xdist: each process would measure the load of the others."""
-    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+def _cache(config: pytest.Config, *, needed: bool) -> Path | None:
+    given = _folder_of(config, "llm_cache")
+    if given is not None:
+        return given
+    try:
+        return default_cache(os.environ)
+    except NoCacheError:
+        if needed:
+            raise
+        return None
+
+
+def check_alone(config: pytest.Config) -> None:
+    """Refuse pytest-xdist: each process would measure the load of the others.
+
+    Raises:
+        UsageError: Tests are distributed.
+    """
+    if hasattr(config, "workerinput") or config.pluginmanager.has_plugin("dsession"):
         raise UsageError(
             "--llm-bench cannot measure under pytest-xdist, where tests run beside each other: add -n 0"
         )
@@ -262,6 +286,15 @@ def _check_reruns(config: pytest.Config) -> None:
         raise UsageError(
             "--llm-bench does not go with --force-reruns, which runs a benchmark until it passes: "
             "take --reruns, which benchmarks opt out of"
+        )
+
+
+def _check_not_skipped(config: pytest.Config) -> None:
+    """Refuse to skip all that is to be measured."""
+    if skips(config):
+        raise UsageError(
+            "--llm-bench runs benchmarks and --benchmark-skip skips them: take one of the two out of the "
+            "command line, addopts or the ini file"
         )
 
 

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 _BENCH: pytest.StashKey[Bench] = pytest.StashKey()
 
 # Whether it has our marker; its markers when they were read; a benchmark to run; a subject to load for
-# `gguf_model`; what is wrong with the item; what was found.
+# `gguf_model`; what is wrong with the item; what was found, or why nothing was.
 MARKED: pytest.StashKey[bool] = pytest.StashKey()
 READ: pytest.StashKey[tuple[pytest.Mark, ...]] = pytest.StashKey()
 BENCHMARK: pytest.StashKey[Benchmark] = pytest.StashKey()
 FUNCTIONAL: pytest.StashKey[Subject] = pytest.StashKey()
 PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 FINDING: pytest.StashKey[Finding] = pytest.StashKey()
+UNMEASURED: pytest.StashKey[BaseException] = pytest.StashKey()
 # The failing verdicts of a benchmark are the message of its failure.
 EXPLAINED: pytest.StashKey[bool] = pytest.StashKey()
 

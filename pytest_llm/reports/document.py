@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pytest_llm.checks.findings import Difference, OutputJudgement
+from pytest_llm.checks.findings import OutputJudgement
 from pytest_llm.records import (
     JSON,
     Build,
@@ -18,23 +18,19 @@ from pytest_llm.records import (
     Model,
     OperatorRun,
     Run,
-    StoredInvariants,
-    StoredRun,
     TestKey,
-    Verdict,
     Workload,
 )
 from pytest_llm.records.schema import (
-    AboveZero,
     Count,
     Interval,
     NonEmpty,
     NonNegative,
     Positive,
     Probability,
-    Share,
     constraint,
 )
+from pytest_llm.reports.verdict_entries import DriftEntry, MetricEntry
 from pytest_llm.stats.sequential import Rule
 
 VERSION: Final = 1
@@ -71,142 +67,6 @@ class Machine:
     def parts(self) -> dict[str, JSON]:
         """Return what the fingerprint is made of."""
         return {name: part for name, part in vars(self).items() if name not in ("fingerprint", "qualified")}
-
-
-@dataclass(frozen=True)
-class LimitEntry:
-    """A limit and its verdict; ``interval`` is that of a slope, and None of any other metric."""
-
-    bound: float
-    verdict: Verdict
-    interval: Interval | None
-
-
-@dataclass(frozen=True)
-class BaselineEntry:
-    """A gate that stored runs decide.
-
-    Attributes:
-        verdict: The answer.
-        tolerance: The loss that must be called.
-        runs: The stored runs that the metric was compared with, oldest first.
-        value: Their geometric mean; None without any.
-        change: Of the metric, now by then, less 1; None without stored runs.
-        interval: Of the change; None with too few stored runs.
-        reason: Why there is no certain answer; "" if there is one.
-        left_out: Which stored runs the metric was not compared with, and why; "" if it was with all.
-    """
-
-    verdict: Verdict
-    tolerance: Share
-    runs: tuple[StoredRun, ...]
-    value: float | None
-    change: float | None
-    interval: Interval | None
-    reason: str
-    left_out: str
-
-
-@dataclass(frozen=True)
-class PairedEntry:
-    """What a pair shows of a metric; the fields are those of :class:`~pytest_llm.checks.findings.Comparison`.
-
-    Attributes:
-        verdict: The answer.
-        pair: The pair's name in ``pairs``.
-        reference_value: The metric of the reference, in the metric's unit.
-        reference_samples: One a session.
-        log_ratios: One a session; positive is worse.
-        rounds: How many rounds of the candidate count in each session.
-        sessions: How many sessions the verdict rests on.
-        change: Of the metric, candidate by reference, less 1.
-        interval: Of the change.
-        p_regressed: Error probability of "regressed".
-        p_improved: Error probability of "improved".
-        p_ok: Error probability of "pass".
-        mde: The loss that would have been called with a power of 95 %.
-        reason: Why there is no certain answer; "" if there is one.
-    """
-
-    verdict: Verdict
-    pair: NonEmpty
-    reference_value: float
-    reference_samples: tuple[float, ...]
-    log_ratios: tuple[float, ...]
-    rounds: tuple[Count, ...]
-    sessions: Count
-    change: float | None
-    interval: Interval | None
-    p_regressed: Probability | None
-    p_improved: Probability | None
-    p_ok: Probability | None
-    mde: float | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class ComparisonEntry(PairedEntry):
-    """A gate that a reference decides."""
-
-    tolerance: Share
-
-
-@dataclass(frozen=True)
-class DriftEntry:
-    """How a candidate differs from its reference (``pair``), or from what is stored of its test.
-
-    Attributes:
-        verdict: None if nothing was compared.
-        differences: Invariants and effective options that differ.
-        reason: Why nothing was compared; "" if it was.
-        pair: The pair's name in ``pairs``; None if there is none.
-        stored: What is stored; None if nothing is, or a reference decides.
-    """
-
-    verdict: Annotated[Verdict, constraint(enum=["drift", "pass"])] | None
-    differences: tuple[Difference, ...]
-    reason: str
-    pair: NonEmpty | None
-    stored: StoredInvariants | None
-
-
-@dataclass(frozen=True)
-class ClaimEntry(PairedEntry):
-    """A claim to be faster than other load options by at least ``by``, and how the two differ besides."""
-
-    by: AboveZero
-    drift: DriftEntry
-
-
-@dataclass(frozen=True)
-class MetricEntry:
-    """A metric of a test and every verdict on it.
-
-    Attributes:
-        value: In the unit.
-        unit: The metric's base unit.
-        better: Which way is better.
-        series: The series of a session that the metric is read from.
-        percentile: Which percentile of the observations.
-        pooled: The value is taken over all observations of a run.
-        samples: One a session, in the unit.
-        limit: None if no marker sets one.
-        baseline: None if stored runs do not decide.
-        comparison: None if no reference decides.
-        claim: None if no marker makes one.
-    """
-
-    value: float
-    unit: str
-    better: Literal["higher", "lower"]
-    series: NonEmpty
-    percentile: Annotated[float, constraint(exclusiveMinimum=0, exclusiveMaximum=100)]
-    pooled: bool
-    samples: Annotated[tuple[float, ...], constraint(minItems=1)]
-    limit: LimitEntry | None = None
-    baseline: BaselineEntry | None = None
-    comparison: ComparisonEntry | None = None
-    claim: ClaimEntry | None = None
 
 
 @dataclass(frozen=True)
@@ -271,6 +131,7 @@ class TestEntry:
         nodeid: Pytest's.
         key: What identifies it among the tests of its home, however pytest is started.
         outcome: The test's own; "" if it did not end.
+        failed_by_verdict: A verdict failed the test, and nothing else did.
         model: None if nothing was measured.
         load_options: As asked for.
         effective_options: As the engine has them; None if nothing was measured.
@@ -288,6 +149,7 @@ class TestEntry:
     nodeid: NonEmpty
     key: TestKey
     outcome: Literal["passed", "failed", "error", "skipped", ""]
+    failed_by_verdict: bool
     model: Model | None
     load_options: LoadOptions
     effective_options: Mapping[str, JSON] | None
@@ -334,6 +196,7 @@ class Results:
         plugin_version: Of the package that wrote it.
         started: When, with the offset from UTC.
         duration_s: In seconds.
+        finished: False while tests run, so also if pytest was killed.
         machine: Where.
         candidate: The build that is judged; None if nothing was measured.
         reference: The build that it was compared with; None if there is none.
@@ -348,6 +211,7 @@ class Results:
     plugin_version: NonEmpty
     started: Annotated[str, constraint(format="date-time")]
     duration_s: NonNegative
+    finished: bool
     machine: Machine
     candidate: Build | None
     reference: Build | None

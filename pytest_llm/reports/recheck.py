@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
     from pytest_llm.checks.findings import BaselineCheck
     from pytest_llm.records import Run
-    from pytest_llm.reports.document import DriftEntry, OperatorsEntry, Results, TestEntry
+    from pytest_llm.reports.document import OperatorsEntry, Results, TestEntry
+    from pytest_llm.reports.verdict_entries import DriftEntry
     from pytest_llm.stats.sequential import Rule
 
 
@@ -127,7 +128,13 @@ def _finding(
     subject = run.subject if run else Subject("", Installed(""), test.load_options)
     benchmark = Benchmark(test.nodeid, test.key, subject, test.workload)
     if run is None or rule is None:
-        return Finding(benchmark, run, problem="; ".join(test.notes), outcome=test.outcome)
+        return Finding(
+            benchmark,
+            run,
+            problem="; ".join(test.notes),
+            outcome=test.outcome,
+            failed_by_verdict=test.failed_by_verdict,
+        )
     return Finding(
         benchmark,
         run,
@@ -138,6 +145,7 @@ def _finding(
         output=_output(test.output) if test.output else None,
         operators=tuple(_operators(each) for each in test.operators),
         outcome=test.outcome,
+        failed_by_verdict=test.failed_by_verdict,
     )
 
 

@@ -10,18 +10,20 @@ from pytest_llm.checks import notes
 from pytest_llm.records import Gate
 from pytest_llm.reports.document import (
     VERSION,
-    BaselineEntry,
-    ClaimEntry,
-    ComparisonEntry,
-    DriftEntry,
-    LimitEntry,
-    MetricEntry,
     NotCovered,
     OperatorEntry,
     OperatorsEntry,
     PairEntry,
     Results,
     TestEntry,
+)
+from pytest_llm.reports.verdict_entries import (
+    BaselineEntry,
+    ClaimEntry,
+    ComparisonEntry,
+    DriftEntry,
+    LimitEntry,
+    MetricEntry,
 )
 from pytest_llm.stats.operators import operator_changes
 
@@ -48,6 +50,8 @@ def results_of(
     ended: datetime,
     machine: Machine,
     rule: Rule | None = None,
+    *,
+    finished: bool = True,
 ) -> Results:
     """Return the results of a run of pytest.
 
@@ -57,6 +61,7 @@ def results_of(
         ended: With its zone.
         machine: Where everything was measured.
         rule: Error rates, and how many gates share them.
+        finished: No further test runs.
     """
     runs = _named("run", [run for each in findings for run in _runs(each)])
     pairs = _named("pair", [each.run for finding in findings for each in finding.comparisons])
@@ -68,6 +73,7 @@ def results_of(
         plugin_version=__version__,
         started=started.isoformat(timespec="seconds"),
         duration_s=(ended - started).total_seconds(),
+        finished=finished,
         machine=machine,
         candidate=next((run.build for run in runs.values()), None),
         reference=next(iter(references), None),
@@ -132,6 +138,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         nodeid=benchmark.nodeid,
         key=benchmark.key,
         outcome=outcome,
+        failed_by_verdict=finding.failed_by_verdict,
         model=run.model if run else None,
         load_options=benchmark.subject.load_options,
         effective_options=run.effective_options if run else None,

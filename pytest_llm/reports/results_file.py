@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.errors import ResultsError, UsageError
-from pytest_llm.records.serialization import DecodeError, Document, decode, short
+from pytest_llm.records.serialization import DecodeError, Document, decode, encode, short
 from pytest_llm.reports.document import VERSION, Results
 from pytest_llm.system import atomic_file
 
@@ -35,7 +35,27 @@ def write(path: Path, results: Results) -> None:
         UsageError: It cannot be written there.
         ResultsError: A value is out of its bounds; nothing is written.
     """
-    data = f"{render(results)}\n".encode()
+    _replace(path, render(results))
+
+
+def write_early(path: Path, results: Results) -> None:
+    """Write the file of a run that goes on, whole or not at all; it is checked when it is read.
+
+    Checking takes twenty times as long as writing, and this is done after every session and test.
+
+    Raises:
+        UsageError: It cannot be written there.
+        ResultsError: A value is no number.
+    """
+    try:
+        text = json.dumps(encode(results), allow_nan=False)
+    except ValueError as error:
+        raise ResultsError(f"no results: {error}") from None
+    _replace(path, text)
+
+
+def _replace(path: Path, text: str) -> None:
+    data = f"{text}\n".encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_file.replace(path, data)

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import Build
-    from pytest_llm.reports.document import DriftEntry, Results, TestEntry
+    from pytest_llm.reports.document import Results, TestEntry
+    from pytest_llm.reports.verdict_entries import DriftEntry
 
 # What a reader wants at a glance; the results file has the rest.
 _COLUMNS = {

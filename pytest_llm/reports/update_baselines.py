@@ -66,7 +66,8 @@ def _fell_short(test: TestEntry) -> bool:
         if part is not None
     }
     found |= {part.verdict for part in (test.drift, test.output) if part is not None and part.verdict}
-    return bool(found & ALWAYS_FAILING) or (test.outcome != "passed" and not found & _OPEN)
+    excused = test.failed_by_verdict and bool(found & _OPEN)
+    return bool(found & ALWAYS_FAILING) or (test.outcome != "passed" and not excused)
 
 
 def _runs(results: Results, test: TestEntry) -> RecordedRuns:

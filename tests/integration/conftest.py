@@ -20,13 +20,19 @@ import psutil
 import pytest
 
 import pytest_llm
-from tests import STAND_IN
+from tests import STAND_IN, TESTS
 from tests.fake_engine import CURRENT, NAME, Fake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+# Hypothesis would be imported anew in each run, for a second; the others would take part in every run.
+WITHOUT = tuple(
+    word
+    for name in ("hypothesispytest", "rerunfailures", "timeout", "codspeed")
+    for word in ("-p", f"no:{name}")
+)
 # For a .pth file, where a line is a statement.
 _HEED_REFERENCE = (
     "import os; os.environ.update({name.replace('_REFERENCE_', '_STAND_IN_'): value "
@@ -56,9 +62,21 @@ class Project:
 
     def run(self, *arguments: object) -> pytest.RunResult:
         """Run pytest with nothing but these arguments."""
-        # Hypothesis would be imported anew in each run, for a second; the other one leaves a socket behind.
-        without = ("-p", "no:hypothesispytest", "-p", "no:rerunfailures")
-        return self.pytester.runpytest_inprocess(*without, *map(str, arguments))
+        return self.pytester.runpytest_inprocess(*WITHOUT, *map(str, arguments))
+
+    def run_apart(self, *arguments: object, **environment: str | None) -> subprocess.CompletedProcess[str]:
+        """Run pytest in a process of its own; None removes a variable."""
+        own = {**os.environ, "PYTHONPATH": str(TESTS.parent), **environment}
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", *WITHOUT, "-p", "tests.fake_engine", *map(str, arguments)],
+            cwd=self.path,
+            env={name: value for name, value in own.items() if value is not None},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def measure(self, *arguments: object) -> pytest.RunResult:
         """Run the benchmarks on the stand-in, with the fewest sessions."""

@@ -125,7 +125,9 @@ def test_warns_where_it_is_told_to_and_shows_a_letter(project: Project, against:
             "test_it.py::test_speed: same output; configuration differs: flash_attn on → off",
         ]
     )
-    assert any(line.startswith("d ") for line in project.measure(against, "--llm-drift=warn").outlines)
+    assert any(
+        line.startswith("test_it.py d ") for line in project.measure(against, "--llm-drift=warn").outlines
+    )
 
 
 def test_the_results_file_holds_what_the_verdict_follows_from(

@@ -65,6 +65,16 @@ def test_ci_never_writes_a_baseline(project: Project, ini: Ini, monkeypatch: pyt
     assert not (project.path / "baselines").exists()
 
 
+@pytest.mark.parametrize("value", ["false", "0", "no", ""])
+def test_ci_that_says_no_is_no_ci(project: Project, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    project.write("@pytest.mark.llm_no_regression()\ndef test_speed(llm_bench): pass")
+    monkeypatch.setenv("CI", value)
+
+    project.measure("--llm-update-baselines=append").assert_outcomes(passed=1)
+
+    assert (project.path / "baselines").exists()
+
+
 def test_an_unknown_mode_is_one_line_with_the_nearest(project: Project) -> None:
     told = project.usage_error(*project.measuring(), "--llm-update-baselines=apend")
 

@@ -33,6 +33,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "llm_inconclusive": ("warn", "fail"),
     "llm_uncovered": ("warn", "fail"),
     "llm_drift": ("fail", "warn"),
+    "llm_none_measured": ("fail", "warn"),
     "llm_cache": ("a", "b"),
     "llm_timeout": ("1 min", "2 min"),
 }

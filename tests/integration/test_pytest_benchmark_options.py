@@ -13,7 +13,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
-    from tests.integration.conftest import Project, StandIn
+    from tests.integration.conftest import Ini, Project, StandIn
 
 OURS_AND_OTHERS = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -52,21 +52,24 @@ def _skipped(result: pytest.RunResult) -> dict[str, str]:
 
 
 class TestSkip:
-    def test_skips_ours_with_its_own_reason_and_starts_no_worker(self, mixed: Project, fake: Fake) -> None:
-        result = mixed.measure("--benchmark-skip")
-
-        assert result.ret == pytest.ExitCode.OK
-        result.assert_outcomes(passed=1, skipped=3)
-        assert _skipped(result) == dict.fromkeys(["test_marked", "test_asks", "test_function"], SKIPPED)
-        assert fake.started == []
-
-    def test_takes_them_out_of_the_plan(self, mixed: Project) -> None:
-        assert mixed.plan(f"--llm-model={mixed.model}", "--benchmark-skip")[0].startswith(
-            "llm-bench plan: 0 benchmarks"
+    def test_has_its_own_reason_without_our_flag(self, mixed: Project) -> None:
+        assert _skipped(mixed.run("--benchmark-skip")) == dict.fromkeys(
+            ["test_marked", "test_asks", "test_function"], SKIPPED
         )
 
-    def test_has_the_same_reason_without_our_flag(self, mixed: Project) -> None:
-        assert _skipped(mixed.run("--benchmark-skip"))["test_marked"] == SKIPPED
+    def test_with_our_flag_is_refused_wherever_each_is_given(
+        self, mixed: Project, ini: Ini, fake: Fake
+    ) -> None:
+        refusal = "--llm-bench runs benchmarks and --benchmark-skip skips them: "
+        assert refusal in mixed.usage_error("--llm-bench", "--benchmark-skip")
+        assert refusal in mixed.usage_error("--llm-bench-only", "--benchmark-skip")
+        ini.write(addopts=["--benchmark-skip"])
+        assert refusal in mixed.usage_error("--llm-bench")
+        ini.write(llm_bench=True)
+        assert refusal in mixed.usage_error("--benchmark-skip")
+        ini.write(llm_bench=True, addopts=["--benchmark-skip"])
+        assert refusal in mixed.usage_error()
+        assert fake.started == []
 
     def test_is_overridden_by_only(self, mixed: Project) -> None:
         result = mixed.measure("--benchmark-skip", "--benchmark-only")
@@ -105,38 +108,36 @@ class TestOnly:
 
 
 class TestDisable:
-    def test_runs_each_once_judges_nothing_and_reports_no_times(self, mixed: Project, fake: Fake) -> None:
-        result = mixed.measure("--benchmark-disable", "--benchmark-autosave", "--llm-json=r.json")
+    """Only pytest-benchmark's own records are switched off."""
 
-        assert result.ret == pytest.ExitCode.OK
-        result.assert_outcomes(passed=4)
-        assert len(fake.started) == 1
-        assert list((mixed.path / ".benchmarks").rglob("*.json")) == []
-        assert not any(line.startswith("Name (time in") for line in result.outlines)
-        result.stdout.fnmatch_lines(["--benchmark-disable: one session a subject, and nothing was judged"])
-        tests = json.loads((mixed.path / "r.json").read_text(encoding="utf-8"))["tests"]
-        metrics = [metric for test in tests for metric in test["metrics"].values()]
-        assert {metric["limit"] for metric in metrics} == {None}
-        assert {len(metric["samples"]) for metric in metrics} == {1}
+    @pytest.mark.parametrize("given", ["on the command line", "in addopts"])
+    def test_ours_are_measured_and_judged_and_have_no_records(
+        self, mixed: Project, ini: Ini, fake: Fake, given: str
+    ) -> None:
+        flag = ["--benchmark-disable"] if given == "on the command line" else []
+        ini.write(addopts=[] if flag else ["--benchmark-disable"])
 
-    def test_still_fails_what_cannot_be_measured(self, mixed: Project, fake: Fake) -> None:
-        fake.set(fault="load")
-
-        mixed.measure("--benchmark-disable").assert_outcomes(passed=2, errors=2)
-
-    def test_is_undone_by_enable(self, mixed: Project, fake: Fake) -> None:
-        result = mixed.measure("--benchmark-disable", "--benchmark-enable")
+        result = mixed.measure(*flag, "--benchmark-autosave", "--llm-json=r.json")
 
         result.assert_outcomes(passed=3, failed=1)
+        assert "the limit is at least 1000 tok/s" in mixed.texts(result)["test_marked"]
         assert len(fake.started) == 3
-        result.stdout.no_fnmatch_line("--benchmark-disable:*")
+        assert list((mixed.path / ".benchmarks").rglob("*.json")) == []
+        assert not any(line.startswith("Name (time in") for line in result.outlines)
+        tests = json.loads((mixed.path / "r.json").read_text(encoding="utf-8"))["tests"]
+        metrics = [metric for test in tests for metric in test["metrics"].values()]
+        assert {len(metric["samples"]) for metric in metrics} == {3}
 
-    def test_undone_a_run_that_measured_nothing_is_red(self, project: Project) -> None:
-        project.write("def test_arithmetic(): pass")
+    def test_baselines_are_stored(self, mixed: Project) -> None:
+        mixed.measure("--benchmark-disable", "--llm-update-baselines=append", "-k", "asks")
 
-        result = project.measure("--benchmark-disable", "--benchmark-enable")
+        assert list((mixed.path / "baselines").rglob("*.json"))
 
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
+    def test_is_undone_by_enable(self, mixed: Project) -> None:
+        result, records = mixed.recorded("--benchmark-disable", "--benchmark-enable")
+
+        result.assert_outcomes(passed=3, failed=1)
+        assert set(records) == {"test_marked", "test_asks", "test_function"}
 
 
 def test_under_xdist_nothing_is_said_of_benchmarks_that_nobody_wanted(project: Project) -> None:

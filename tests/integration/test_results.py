@@ -242,7 +242,7 @@ def test_a_path_that_cannot_be_written_is_told_where_nothing_was_measured(
 def test_a_file_that_was_not_written_is_not_announced(project: Project) -> None:
     project.write("def test_arithmetic(): pass")
 
-    result = project.measure("--benchmark-disable", "--llm-json=results.json")
+    result = project.measure("--llm-json=results.json")
 
     announced = any(line.startswith("results in") for line in result.outlines)
     assert announced == (project.path / "results.json").exists()

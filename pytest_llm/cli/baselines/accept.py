@@ -12,7 +12,7 @@ from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import (
     TEST_HELP,
     folder_of,
-    read_results,
+    read_finished,
     refuse_in_ci,
     store_of,
     wanted,
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     """Store the runs of the files; nothing at all if one of them is bad."""
     refuse_in_ci("accept")
     folder, mode = folder_of(arguments), arguments.mode
-    read = read_results(arguments.results)
+    read = read_finished(arguments.results)
     found = [_only(results, arguments.test) for _, results in read]
     if not any(results.tests for results in found):
         names = ", ".join(str(path) for path, _ in read)

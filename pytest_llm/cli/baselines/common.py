@@ -11,6 +11,7 @@ from pytest_llm.baselines import BaselineStore, full_name
 from pytest_llm.cli import project
 from pytest_llm.errors import ResultsError, UsageError
 from pytest_llm.reports import results_file
+from pytest_llm.system.ci import VARIABLE, is_ci
 
 if TYPE_CHECKING:
     import argparse
@@ -28,6 +29,17 @@ def folder_of(arguments: argparse.Namespace) -> Path:
 
 def store_of(results: Results, folder: Path) -> BaselineStore:
     return BaselineStore(folder, results.machine.fingerprint, results.machine.parts())
+
+
+def read_finished(paths: Sequence[Path]) -> list[tuple[Path, Results]]:
+    """Return results files, the oldest first; ``ResultsError`` if pytest did not end one of these runs."""
+    found = read_results(paths)
+    for path, results in found:
+        if not results.finished:
+            raise ResultsError(
+                f"{path} is unfinished: pytest still runs, or was killed; run it again to get baselines"
+            )
+    return found
 
 
 def read_results(paths: Sequence[Path]) -> list[tuple[Path, Results]]:
@@ -53,11 +65,11 @@ def wanted(key: TestKey, tests: Iterable[str]) -> bool:
 
 
 def refuse_in_ci(command: str) -> None:
-    """Raise ``UsageError`` if ``CI`` is set: a person accepts what CI measures."""
-    if os.environ.get("CI"):
+    """Raise ``UsageError`` in CI: a person accepts what CI measures."""
+    if is_ci(os.environ):
         raise UsageError(
-            f"{command}: CI never writes a baseline (CI is set in the environment): keep the results "
-            "files, and run it outside CI"
+            f"{command}: CI never writes a baseline (CI={os.environ[VARIABLE]} is set in the environment): "
+            "keep the results files, and run it outside CI"
         )
 
 

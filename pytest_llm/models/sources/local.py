@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pytest_llm.errors import ModelMissingError, UsageError
+from pytest_llm.system.folders import expanded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,8 @@ class LocalFile:
     def at(cls, path: str, root: Path) -> LocalFile:
         if not path:
             raise UsageError("the source is empty: give the path of a file")
-        try:
-            expanded = Path(path).expanduser()
-        except RuntimeError:
-            raise UsageError(f"{path!r}: the home folder is unknown; write the full path") from None
         # Symbolic links stay: the parts of a split model refer to each other by name.
-        return cls((root / expanded).absolute())
+        return cls((root / expanded(path)).absolute())
 
     @property
     def filename(self) -> str:

@@ -136,14 +136,25 @@ def test_another_fact_is_refused_and_the_run_is_stored_where_it_can_be(baselines
     assert f"not stored: {NAME}, weights_bytes: another value is stored: replace it" in out
 
 
-def test_a_test_that_drifted_is_stored_but_for_what_drifted(baselines: Command) -> None:
+@pytest.mark.parametrize("by_verdict", [True, False], ids=["by the drift", "by its own assertion"])
+def test_a_test_that_drifted_is_stored_but_for_what_drifted_if_nothing_else_failed_it(
+    baselines: Command, by_verdict: bool
+) -> None:
     before, now = ({"effective_options": {"flash_attn": each}} for each in ("off", "on"))
     baselines.accept(100.0, invariants=before, gated=False)
-    drifted = Test(speed=101.0, gated=False, outcome="failed", invariants=now, stored_facts=before)
+    drifted = Test(
+        speed=101.0,
+        gated=False,
+        outcome="failed",
+        failed_by_verdict=by_verdict,
+        invariants=now,
+        stored_facts=before,
+    )
     status, out = baselines("accept", baselines.file(results_of(drifted, hours=1)))
     assert status == 1
-    assert f"not stored: {NAME}, effective_options: another value is stored: replace it" in out
-    assert speeds(baselines) == [100.0, 101.0]
+    told = f"not stored: {NAME}, effective_options: another value is stored: replace it" in out
+    assert told == by_verdict
+    assert speeds(baselines) == ([100.0, 101.0] if by_verdict else [100.0])
 
 
 def test_only_tests_that_are_named_are_taken(baselines: Command) -> None:
@@ -184,10 +195,17 @@ def test_ci_never_writes(baselines: Command, monkeypatch: pytest.MonkeyPatch) ->
     file = baselines.file(results_of(Test()))
     monkeypatch.setenv("CI", "true")
     assert baselines.refused("accept", file) == (
-        "accept: CI never writes a baseline (CI is set in the environment): keep the results files, and "
+        "accept: CI never writes a baseline (CI=true is set in the environment): keep the results files, and "
         "run it outside CI"
     )
-    assert not baselines.baselines.exists()
+    assert not baselines.files()
+
+
+@pytest.mark.parametrize("value", ["false", "False", "0", "no", "off", ""])
+def test_ci_that_says_no_is_no_ci(baselines: Command, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("CI", value)
+    assert baselines("accept", baselines.file(results_of(Test())))[0] == 0
+    assert baselines.files()
 
 
 def test_nothing_is_stored_where_one_file_is_bad(baselines: Command) -> None:

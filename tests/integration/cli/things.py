@@ -58,6 +58,7 @@ class Test:
     gated: bool = True
     tolerance: float = 0.05
     outcome: str = "passed"
+    failed_by_verdict: bool = False
     options: LoadOptions = LoadOptions()  # noqa: RUF009 - frozen
     problem: str = ""
     invariants: dict[str, Any] = field(
@@ -97,7 +98,14 @@ class Test:
             drift = compare(
                 StoredInvariants(self.stored_facts, Provenance("llama-cpp-python 0.3.35")), run.invariants
             )
-        return Finding(benchmark, run, baseline_checks=baseline_checks, drift=drift, outcome=self.outcome)
+        return Finding(
+            benchmark,
+            run,
+            baseline_checks=baseline_checks,
+            drift=drift,
+            outcome=self.outcome,
+            failed_by_verdict=self.failed_by_verdict,
+        )
 
 
 def _split(name: str) -> tuple[str, str]:
