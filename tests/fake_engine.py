@@ -25,7 +25,7 @@ from pytest_llm.errors import (
     RequestFailedError,
     WrongOutputError,
 )
-from pytest_llm.records import Build
+from pytest_llm.records import Build, Control
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.stats.divergence import log_softmax
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from pytest_llm.records.generation import Sampling
 
 NAME = "fake"
-ENGINES.register(NAME, EngineEntry("tests.fake_engine:FakeEngine", places=("venv",)))
+ENGINES.register(
+    NAME, EngineEntry("tests.fake_engine:FakeEngine", places=("venv",), control="tests.fake_engine:control")
+)
 
 _END = 256  # every byte is a token; one more ends an answer
 _LEAD = 8.0  # of a picked token over all others
@@ -67,6 +69,7 @@ class Script:
         nan_in: End of the names of files that have it; all by default.
         environment: Variables that its process sees.
         threads_at_work: How many of its threads can work at once; None if it does not tell.
+        machine: What the machine copies and computes in a second; nothing if that is not measured.
         fault: Where an error is raised: "start", "load", "quantize", "write" or "tokens:N", a request of N
             prompt tokens.
         not_a_model: Why the file cannot be loaded at all.
@@ -94,6 +97,7 @@ class Script:
     nan_in: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     threads_at_work: float | None = None
+    machine: tuple[()] | tuple[float, float] = ()
     fault: str = ""
     not_a_model: str = ""
     no_generation: str = ""
@@ -134,6 +138,12 @@ class _Current:
 
 
 CURRENT = _Current()
+
+
+def control(threads: int) -> Control | None:
+    """Return the speed of the machine that the candidate's script names."""
+    rates = CURRENT.fake.candidate.machine
+    return Control(*rates, threads, "fake") if rates else None
 
 
 class FakeEngine:

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from pytest_llm.baselines.control import other_speed
 from pytest_llm.baselines.records import MAX_RUNS, Mode, RecordedInvariants, RecordedRuns, Refusal, Series
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.records import metrics
@@ -44,7 +45,7 @@ def merge_runs(
             is among them; "replace" drops what is stored of the test first.
     """
     problem = _problem(new) or _differs(stored, new.conditions, mode)
-    problem = problem or (_again(stored, new) if mode == "append" else "")
+    problem = problem or (_again(stored, new) or _other_speed(stored, new) if mode == "append" else "")
     if problem:
         return Merged(stored, [], [Refusal(key, problem)])
     kept = {} if stored is None or mode == "replace" else dict(stored.metrics)
@@ -121,6 +122,16 @@ def _differs(stored: RecordedRuns | RecordedInvariants | None, conditions: Condi
         return ""
     difference = stored.conditions.difference(conditions) or stored.conditions.other_environment(conditions)
     return f"{difference}: replace it" if difference else ""
+
+
+def _other_speed(stored: RecordedRuns | None, new: RecordedRuns) -> str:
+    """Return a reason if the machine has another speed now: mixed with others, the run would hide a loss."""
+    for name, series in new.metrics.items():
+        earlier = stored.metrics[name].runs if stored and name in stored.metrics else ()
+        reason = other_speed(metrics.find(name), [each.control for each in earlier], series.runs[-1].control)
+        if reason:
+            return f"{reason}: replace it"
+    return ""
 
 
 def _again(stored: RecordedRuns | None, new: RecordedRuns) -> str:

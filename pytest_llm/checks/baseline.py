@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Conditions, Missing
+from pytest_llm.baselines.control import other_speed, unknown_speed
 from pytest_llm.baselines.records import environment_of
 from pytest_llm.checks.coverage import measured, not_covered
 from pytest_llm.checks.drift import compare
@@ -48,7 +49,9 @@ def check_baseline(
     if isinstance(found, Missing):
         return check_stored_runs(run, gate, (), family, found)
     comparable, left_out = alike(found, run.how_read(gate.metric))
-    return check_stored_runs(run, gate, comparable, family, Missing(left_out), left_out)
+    unknown = unknown_speed(gate.metric, [each.control for each in comparable], run.control)
+    remarks = "; ".join(filter(None, (left_out, unknown)))
+    return check_stored_runs(run, gate, comparable, family, Missing(left_out), remarks)
 
 
 def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift:
@@ -106,7 +109,7 @@ def check_stored_runs(
         stored: Earlier runs of the test under the same conditions; may be empty.
         family: How many verdicts share the error rate.
         missing: Why there are no stored runs.
-        left_out: Which ones are not among them, and why.
+        left_out: Which ones are not among them, and why; or what of them was not compared.
     """
     measurement = measured(run, gate.metric)
     if measurement is None:
@@ -114,6 +117,9 @@ def check_stored_runs(
     if not stored:
         verdict = Verdict.UNRECORDED if missing.unrecorded else Verdict.NO_BASELINE
         return BaselineCheck(verdict, gate, measurement, reason=str(missing))
+    speed = other_speed(gate.metric, [each.control for each in stored], run.control)
+    if speed:
+        return BaselineCheck(Verdict.NO_BASELINE, gate, measurement, tuple(stored), reason=speed)
     values = [each.value for each in stored]
     if min(measurement.value, *values) <= 0:
         reason = "a value of 0 has no ratio to another; state a limit instead"

@@ -26,12 +26,15 @@ class EngineEntry:
         places: The kinds of WHERE that ``ENGINE@WHERE`` takes: see :mod:`pytest_llm.builds.reference`.
         bare: Which build the engine's name alone means.
         covers: What the engine measures, as a sentence, if that is not everything.
+        control: "module:function" that measures the speed of the machine that the engine runs on: it takes a
+            number of threads and returns a :class:`~pytest_llm.records.Control`, or None; "" if nothing does.
     """
 
     code: str
     places: tuple[str, ...] = ()
     bare: str = "the only one"
     covers: str = ""
+    control: str = "pytest_llm.machine.control:measure_control"
 
 
 ENGINES: Registry[EngineEntry] = Registry(

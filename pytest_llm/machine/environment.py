@@ -12,11 +12,15 @@ from pytest_llm.machine.probes import all_probes, anonymous_memory
 from pytest_llm.measure import MeasurementContext
 
 if TYPE_CHECKING:
+    from pytest_llm.records import Control
     from pytest_llm.records.protocols import Clock, Progress
 
 
 def measurement_context(
-    progress: Progress, patience: float, clock: Clock = time.monotonic
+    progress: Progress,
+    patience: float,
+    clock: Clock = time.monotonic,
+    control: Control | None = None,
 ) -> MeasurementContext:
     """Return every probe of this machine, a fair coin, and the progress display.
 
@@ -24,6 +28,7 @@ def measurement_context(
         progress: Shows each session.
         patience: Seconds after which no further session begins.
         clock: For budgets.
+        control: The speed of the machine now; None if it was not measured.
     """
     return MeasurementContext(
         probe=all_probes(),
@@ -34,4 +39,5 @@ def measurement_context(
         room=fingerprint.available_bytes,
         patience=patience,
         anonymous=anonymous_memory(),
+        control=control,
     )

@@ -20,7 +20,7 @@ from pytest_llm.records.metrics import EMBEDDING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_llm.records import PairedRun, Run, Workload
+    from pytest_llm.records import Control, PairedRun, Run, Workload
     from pytest_llm.records.protocols import AnonymousReader, Clock, Loaded, Noise, Probe, Progress
 
     Pair = tuple[Loaded, Loaded]
@@ -78,6 +78,7 @@ class MeasurementContext:
         patience: Seconds after which no further session begins.
         anonymous: Reads the allocated memory of a process, for workloads that are watched for leaks.
         on_session: Receives the runs of all sessions so far after each session.
+        control: The speed of the machine now; None if it was not measured.
     """
 
     probe: Probe
@@ -89,6 +90,7 @@ class MeasurementContext:
     patience: float
     anonymous: AnonymousReader = lambda _: None
     on_session: Callable[[Mapping[Workload, Run | PairedRun]], None] = lambda _: None
+    control: Control | None = None
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def measure(
     Raises:
         EngineError: An engine does not start, or refuses to load its subject.
     """
-    state = CampaignState(campaign, sides, rule)
+    state = CampaignState(campaign, sides, rule, context.control)
     try:
         _measure(campaign, state, context)
     except NotCoveredError:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.rounds import Disturbances
-    from pytest_llm.records import JSON, Build, Campaign, Claim, Gate, Series, Workload
+    from pytest_llm.records import JSON, Build, Campaign, Claim, Control, Gate, Series, Workload
     from pytest_llm.records.protocols import Coverage, Loaded
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
@@ -25,6 +25,7 @@ class _Description(NamedTuple):
     build: Build
     effective_options: Mapping[str, JSON]
     invariants: Mapping[str, JSON]
+    control: Control | None
 
 
 class CampaignState:
@@ -38,14 +39,17 @@ class CampaignState:
         covers_nothing: A subject cannot be loaded, and never will.
     """
 
-    def __init__(self, campaign: Campaign, sides: tuple[Side, ...], rule: Rule) -> None:
-        """Begin with nothing measured."""
+    def __init__(
+        self, campaign: Campaign, sides: tuple[Side, ...], rule: Rule, control: Control | None = None
+    ) -> None:
+        """Begin with nothing measured; ``control`` is the speed of the machine now."""
         self.sides = sides
         self.steps: dict[Workload, int] = dict.fromkeys(campaign.workloads, 0)
         self.not_interleaved = False
         self.cut_off = ""
         self._campaign = campaign
         self._rule = rule
+        self._control = control
         self._sessions: dict[Workload, list[tuple[Session, ...]]] = {w: [] for w in campaign.workloads}
         self._disturbances: dict[Workload, list[Disturbances]] = {w: [] for w in campaign.workloads}
         self._errors: dict[Workload, EngineError] = {}
@@ -67,7 +71,10 @@ class CampaignState:
         """Ask a loaded subject what it is, once a campaign: every session shows the same."""
         if place not in self._described:
             self._described[place] = _Description(
-                loaded.build, loaded.effective_options(), loaded.invariants()
+                loaded.build,
+                loaded.effective_options(),
+                loaded.invariants(),
+                None if loaded.on_gpu else self._control,  # the processors' speed says little of a GPU's
             )
 
     def covers(self, place: int, workload: Workload, coverage: Coverage) -> bool:
@@ -78,7 +85,7 @@ class CampaignState:
     def cover_nothing(self, place: int, build: Build, reason: str = "") -> None:
         """Note that a side cannot be loaded, or that the other one cannot; nothing is measured then."""
         self.covers_nothing = True
-        self._described.setdefault(place, _Description(build, {}, {}))
+        self._described.setdefault(place, _Description(build, {}, {}, None))
         for workload in self._sessions:
             self._sessions[workload].clear()
             known = [each for (_, other), each in self._uncovered.items() if other == workload and each]
@@ -182,4 +189,5 @@ class CampaignState:
             measurements=summarize_all(sessions),
             invariants=described.invariants,
             uncovered=self._uncovered.get((place, workload), ""),
+            control=described.control,
         )

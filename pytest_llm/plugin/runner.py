@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import ProfilingContext, Work
+from pytest_llm.engines import ENGINES
 from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import OutputRun, compare_outputs, measure
@@ -19,6 +20,7 @@ from pytest_llm.records import Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
+from pytest_llm.system.registry import load_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_llm.measure import MeasurementContext
     from pytest_llm.plugin.homes import Models
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Benchmark, OperatorRun, OutputGate, PairedRun, Phase, Plan
+    from pytest_llm.records import Benchmark, Control, OperatorRun, OutputGate, PairedRun, Phase, Plan
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
 
@@ -91,6 +93,7 @@ class Measuring:
         self._paired: _Cache[PairedRun] = _Cache()
         self._outputs: _Cache[OutputRun] = _Cache()
         self._operators: dict[Hashable, OperatorRun] = {}
+        self._controls: dict[tuple[str, int], Control | None] = {}
 
     @cached_property
     def _provider(self) -> Provider:
@@ -225,8 +228,16 @@ class Measuring:
     def _context(
         self, progress: Progress, patience: float, subject: Subject, reference: Subject | None = None
     ) -> MeasurementContext:
-        context = measurement_context(progress, patience, self._clock)
+        context = measurement_context(progress, patience, self._clock, self._control(subject))
         return replace(context, on_session=partial(self._on_session, subject, reference))
+
+    def _control(self, subject: Subject) -> Control | None:
+        """Return the speed of this machine for the threads of a subject, measured once."""
+        options, code = subject.load_options, ENGINES[subject.build.engine].control
+        key = code, max(options.n_threads, options.n_threads_batch)
+        if key not in self._controls:
+            self._controls[key] = load_code(code)(key[1]) if code else None
+        return self._controls[key]
 
     def _rule(self, plan: Plan) -> Rule:
         return rule_for(self._settings.effort, plan.family)

@@ -32,6 +32,7 @@ from pytest_llm.records.output import (
 from pytest_llm.records.plan import Benchmark, Campaign, Captures, Claim, Gate, Limit, Plan, Question, TestKey
 from pytest_llm.records.run import (
     ALWAYS_FAILING,
+    Control,
     Measurement,
     PairedRun,
     Provenance,
@@ -71,6 +72,7 @@ __all__ = [
     "Claim",
     "Commit",
     "Contrast",
+    "Control",
     "Divergence",
     "FlashAttention",
     "Furthest",

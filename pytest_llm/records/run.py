@@ -10,7 +10,15 @@ from typing import Annotated
 
 from pytest_llm.errors import MetricNotCoveredError, UnknownNameError
 from pytest_llm.records import metrics
-from pytest_llm.records.schema import DERIVED, NonNegative, Positive, Recorded, constraint
+from pytest_llm.records.schema import (
+    DERIVED,
+    AboveZero,
+    NonEmpty,
+    NonNegative,
+    Positive,
+    Recorded,
+    constraint,
+)
 from pytest_llm.records.subject import JSON, Build, Model, Subject, Workload
 
 
@@ -52,6 +60,27 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Control:
+    """The speed of the machine when a run began, by fixed work that no build of llama.cpp takes part in.
+
+    Attributes:
+        bandwidth: Bytes that all threads together read and write in a second.
+        arithmetic: Floating-point operations that they do in a second: products of small matrices.
+        threads: How many there were.
+        method: "numpy 2.4": controls that were measured by another one are not compared.
+    """
+
+    bandwidth: AboveZero
+    arithmetic: AboveZero
+    threads: Positive
+    method: NonEmpty
+
+    def comparable(self, other: Control | None) -> bool:
+        """Whether another control was measured in the same way."""
+        return other is not None and (self.threads, self.method) == (other.threads, other.method)
+
+
+@dataclass(frozen=True)
 class Run:
     """One subject measured on one workload; every number traces to ``sessions``.
 
@@ -68,6 +97,7 @@ class Run:
         invariants: Facts recorded before any timing, the same on every machine: sizes, token ids, greedy
             output.
         uncovered: Why the engine cannot measure all of the workload; "" if it can.
+        control: The speed of the machine when the run began; None if it was not measured.
     """
 
     subject: Subject
@@ -79,6 +109,7 @@ class Run:
     measurements: Mapping[str, Measurement] = field(default_factory=dict, metadata=DERIVED)
     invariants: Mapping[str, JSON] = field(default_factory=dict)
     uncovered: str = ""
+    control: Control | None = None
 
     def not_covered(self, metric: metrics.Metric) -> str:
         """Return why the run does not have a metric."""
@@ -174,11 +205,13 @@ class StoredRun:
         value: In the metric's base unit.
         provenance: Where it comes from.
         note: How it was read, where there is more than one way; "" otherwise.
+        control: The speed of the machine in that run; None if it was not measured.
     """
 
     value: Annotated[float, constraint(minimum=-1e300, maximum=1e300)]
     provenance: Provenance
     note: str = ""
+    control: Control | None = None
 
 
 @dataclass(frozen=True)

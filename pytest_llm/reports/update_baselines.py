@@ -74,7 +74,7 @@ def _runs(results: Results, test: TestEntry) -> RecordedRuns:
     run = _run_of(results, test)
     provenance = _provenance(results, run)
     series = {
-        name: Series(entry.unit, (StoredRun(entry.value, provenance, run.how_read(metric)),))
+        name: Series(entry.unit, (StoredRun(entry.value, provenance, run.how_read(metric), run.control),))
         for name, entry in test.metrics.items()
         for metric in [metrics.find(name)]
         if not metric.slope  # about 0: no share of it can be a tolerance

@@ -285,6 +285,8 @@ def _text(content: str) -> bytes:
 def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
     for name in [name for name in os.environ if name.startswith(("LLAMA_STAND_IN_", "LLAMA_REFERENCE_"))]:
         monkeypatch.delenv(name)
+    # Its clock is no machine's.
+    monkeypatch.setattr("pytest_llm.machine.control.measure_control", lambda threads: None)
     return StandIn(monkeypatch, tmp_path / "diary")
 
 

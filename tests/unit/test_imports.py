@@ -44,7 +44,7 @@ ONLY_IN: dict[str, set[str]] = {
     "psutil": {"machine", "system"},
     "jsonschema": {"records"},
     "cattrs": {"records"},
-    "numpy": {"worker", "stats"},
+    "numpy": {"worker", "stats", "machine/control_kernels"},
     "scipy": set(),
 }
 

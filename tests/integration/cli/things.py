@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     import pytest
 
 FINGERPRINT = "0123456789ab"
-PARTS = {"cpu": "a CPU", "cores": 2, "memory_gib": 24, "system": "Linux x86_64"}
+PARTS = {
+    "cpu": "a CPU",
+    "revision": "",
+    "caches": "",
+    "instruction_sets": "",
+    "cores": 2,
+    "memory_gib": 24,
+    "devices": "",
+    "system": "Linux x86_64",
+}
 MODULE = "tests/test_speed.py"
 SPEED = "generation_tokens_per_second"
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
