@@ -142,7 +142,7 @@ def test_a_run_that_measures_nothing_measures_no_control(
 
 def test_a_run_of_another_machine_is_not_appended(project: Project, fake: Fake) -> None:
     _record(project, fake)
-    fake.set(machine=(17 * GIB, 170e9))
+    fake.set(token_seconds=1 / 128 / 1.66, machine=(17 * GIB, 170e9))
     before = _file(project).read_bytes()
     result = project.measure("--llm-update-baselines=append")
     result.stdout.fnmatch_lines(["*the machine is 1.7 times as fast now (arithmetic): replace it*"])
