@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
@@ -498,3 +500,85 @@ def test_a_skipped_benchmark_that_another_plugin_runs_is_no_crash(project: Proje
 
     (text,) = project.failures().values()
     assert "no test of this subject was in the plan" in text
+
+
+def test_a_plugin_that_was_there_first_and_comes_last_is_heard(project: Project) -> None:
+    project.write(
+        f"""
+        @pytest.hookimpl(trylast=True)
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker({FLOOR})
+        """,
+        "floors.py",
+    )
+    project.pytester.syspathinsert()
+    project.write("def test_chat(): pass")
+
+    assert list(project.failures("-p", "floors")) == ["test_chat"]
+
+
+# From the closest to the farthest; what shares a line adds up.
+PLACES = (("function", "parameter", "hook"), ("class",), ("base",), ("module",))
+LATE = ("fixture", "body")
+BOUNDS = {"kept": 1, "broken": 1_000_000}
+
+
+def _speed(state: str | None) -> str:
+    return "None" if state is None else f"pytest.mark.llm_tokens_per_second(min={BOUNDS[state]})"
+
+
+@settings(
+    max_examples=settings().max_examples // 5,  # each runs pytest
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.dictionaries(st.sampled_from((*sum(PLACES, ()), *LATE)), st.sampled_from([*BOUNDS]), max_size=3))
+def test_every_limit_is_judged_wherever_it_was_written(
+    project: Project, tmp_path_factory: pytest.TempPathFactory, states: dict[str, str]
+) -> None:
+    folder = tmp_path_factory.mktemp("written")  # a file that is written twice in a second is not read twice
+    given = {place: _speed(states.get(place)) for place in (*sum(PLACES, ()), *LATE)}
+    project.write(
+        f"""
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                if {"hook" in states}:
+                    item.add_marker({given["hook"]})
+        """,
+        str(folder / "conftest.py"),
+    )
+    project.write(
+        f"""
+        def marks(mark):
+            return [] if mark is None else [mark]
+
+        pytestmark = marks({given["module"]})
+
+        @pytest.fixture
+        def late(request):
+            for mark in marks({given["fixture"]}):
+                request.node.add_marker(mark)
+
+        class Base:
+            pytestmark = marks({given["base"]})
+
+        class TestChat(Base):
+            pytestmark = marks({given["class"]})
+
+            @pytest.mark.parametrize("_", [pytest.param(0, marks=marks({given["parameter"]}))])
+            def test_chat(self, _, llm_bench, late, request):
+                for mark in marks({given["body"]}):
+                    request.node.add_marker(mark)
+
+            test_chat.pytestmark = [*test_chat.pytestmark, *marks({given["function"]})]
+            test_chat.pytestmark = [getattr(each, "mark", each) for each in test_chat.pytestmark]
+        """,
+        str(folder / "test_it.py"),
+    )
+
+    result = project.measure(folder)
+
+    closest = next((line for line in PLACES if states.keys() & line), ())
+    judged = {states.get(place) for place in (*closest, *LATE)}
+    outcome = "failed" if "broken" in judged else "passed"
+    result.assert_outcomes(**{outcome: 1})
