@@ -23,7 +23,7 @@ COMPILED_WITH = "compiled_with"
 
 # Every release builds another graph: its size is in the results, and says nothing of the configuration. The
 # same holds for the buffers that it is computed in. What was predicted of memory follows from all the rest.
-_NOT_COMPARED = {"graph_nodes", "memory"}
+_NOT_COMPARED = {"graph_nodes", "memory", "locked_bytes"}
 _BUFFERS = "buffers_mib"
 _COMPARED_BUFFERS = ("model", "KV", "RS", "output")
 

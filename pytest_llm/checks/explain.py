@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines.records import THREADS_AT_WORK
-from pytest_llm.checks import baseline, drift, limits
+from pytest_llm.checks import baseline, drift, limits, unmet
 from pytest_llm.checks import comparison as paired
 from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.operators import explain as operators
@@ -25,6 +25,7 @@ def verdicts(finding: Finding) -> list[Verdict]:
     found += [each.verdict for each in finding.judgements]
     found += [each.verdict for each in finding.baseline_checks]
     found += [each.verdict for each in finding.comparisons]
+    found += [each for each in (unmet.verdict(finding.unmet),) if each is not None]
     return found + [Verdict.DRIFT for each in drifts(finding) if each.verdict is Verdict.DRIFT]
 
 
@@ -59,6 +60,7 @@ def notes(finding: Finding) -> list[str]:
     lines += [paired.summary(each) for each in finding.comparisons]
     lines += _operators(finding)
     lines += _idle_threads(finding.run)
+    lines += [unmet.sentence(finding.unmet)] if finding.unmet else []
     return lines + _sentences(each for each in drifts(finding) if each.differences)
 
 
@@ -81,8 +83,10 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     screened = [each for each in finding.baseline_checks if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     drifted = [each for each in drifts(finding) if each.verdict in that_fail]
+    not_in_effect = finding.unmet if unmet.verdict(finding.unmet) in that_fail else ()
     heads = [
         *(output.summary(each) for each in outputs),  # first: the speed of a wrong model is worth nothing
+        *([unmet.sentence(not_in_effect)] if not_in_effect else []),
         *broken,
         *(baseline.summary(each) for each in screened),
         *(paired.summary(each) for each in compared),
@@ -96,6 +100,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     lines += _operators(finding) if compared else []
     if finding.output is not None and not outputs:
         lines.append(output.summary(finding.output))
+    lines += [unmet.next_step(not_in_effect)] if not_in_effect else []
     lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
     nodeid = finding.benchmark.nodeid
     steps = (baseline.next_step(screened, finding.run, nodeid), paired.next_step(compared, nodeid))

@@ -82,13 +82,16 @@ class Difference:
         name: The fact's or the option's.
         before: What was stored, or what the reference shows; None where it has nothing of the kind.
         now: What the candidate shows.
-        expected: Why it is no drift: "asked for", "other build settings", "rounding"; "" where it is.
+        expected: Why it is no drift: "asked for", "other build settings", "rounding", "no device"; "" where
+            it is.
     """
 
     name: NonEmpty
     before: JSON
     now: JSON
-    expected: Annotated[str, constraint(enum=["", "asked for", "other build settings", "rounding"])] = ""
+    expected: Annotated[
+        str, constraint(enum=["", "asked for", "other build settings", "rounding", "no device"])
+    ] = ""
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,7 @@ class Finding:
         comparisons: One for each gate and claim that a reference was measured for.
         drift: From the invariants stored for the test, or those of the reference; None where no gate
             asked.
+        unmet: Load options that were not in effect, of the benchmark and of what it was compared with.
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped"; "" if it did not end.
         failed_by_verdict: A verdict failed the test, and nothing else did.
@@ -207,6 +211,7 @@ class Finding:
     failed_by_verdict: bool = False
     output: OutputJudgement | None = None
     operators: tuple[OperatorRun, ...] = ()
+    unmet: tuple[Difference, ...] = ()
 
     @property
     def ended_by_output(self) -> bool:

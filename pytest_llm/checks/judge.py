@@ -9,6 +9,7 @@ from pytest_llm.checks.comparison import compare_runs
 from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.limits import judge_limits
+from pytest_llm.checks.unmet import unmet_of
 from pytest_llm.records import PairedRun
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def judge(
     claimed = tuple(
         compare_runs(pair, each, rule) for pair, each in zip(claims, benchmark.claims, strict=True)
     )
+    unmet = unmet_of(measured, claims, wants_device=benchmark.wants_device)
     if isinstance(measured, PairedRun):
         return Finding(
             benchmark,
@@ -50,6 +52,7 @@ def judge(
             judgements=judge_limits(measured.candidate, benchmark.limits),
             comparisons=(*(compare_runs(measured, gate, rule) for gate in benchmark.gates), *claimed),
             drift=compare_sides(measured),
+            unmet=unmet,
         )
     key = benchmark.key
     return Finding(
@@ -61,4 +64,5 @@ def judge(
         ),
         comparisons=claimed,
         drift=drift_from(stored, key, measured) if benchmark.gates else None,
+        unmet=unmet,
     )

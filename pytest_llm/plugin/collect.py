@@ -93,7 +93,8 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     gates: tuple[Gate, ...] = declared.get("llm_no_regression", ())
     if not gates and bench.settings.compares:
         gates = markers.llm_no_regression()
-    workload = read_workload(_choice_of(item, bench).workload)
+    choice = _choice_of(item, bench)
+    workload = read_workload(choice.workload)
     gates = _of_the_work(gates, workload)
     loaded = loaded_by(item, bench)
     for metric in (*(limit.metric for limit in limits), *(gate.metric for gate in gates)):
@@ -113,6 +114,7 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
         tuple(_claim(each, subject, workload) for each in faster),
         declared.get("llm_output"),
         bench.homes.of(item.path).name,
+        wants_device=choice.load_options.get("n_gpu_layers") == -1,
     )
 
 

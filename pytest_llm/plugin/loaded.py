@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import EngineError, NoModelNamedError, UsageError
+from pytest_llm.checks import unmet
+from pytest_llm.errors import EngineError, LoadRefusedError, NoModelNamedError, UsageError
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Position, Sampling, Token
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class _ReloadingModel(GGUFModel):
     """A model whose process starts when it is used; one that ended is started again by the next call."""
 
-    def __init__(self, start: Callable[[], GGUFModel]) -> None:
+    def __init__(self, start: Callable[[], GGUFModel], check: Callable[[GGUFModel], None]) -> None:
         self._start = start
+        self._check = check
         self._process: GGUFModel | None = None
         self.load()
 
@@ -43,6 +45,7 @@ class _ReloadingModel(GGUFModel):
         process = self._start()
         try:
             seconds = process.load()
+            self._check(process)
         except BaseException:
             process.close()
             raise
@@ -117,10 +120,13 @@ class _ReloadingModel(GGUFModel):
 class LoadedModels:
     """Every model that a test generates with, loaded once."""
 
-    def __init__(self, models: Models, engine: Callable[[Subject, Progress], Engine]) -> None:
+    def __init__(
+        self, models: Models, engine: Callable[[Subject, Progress], Engine], *, drift_fails: bool
+    ) -> None:
         """Begin with nothing loaded; the function returns the engine of a subject."""
         self._models = models
         self._engine = engine
+        self._drift_fails = drift_fails
         self._loaded: dict[Subject, _ReloadingModel] = {}
 
     def get(self, subject: Subject, progress: Progress) -> GGUFModel:
@@ -130,13 +136,20 @@ class LoadedModels:
             LLMBenchError: It cannot be loaded.
         """
         if subject not in self._loaded:
-            self._loaded[subject] = _ReloadingModel(partial(self._start, subject, progress))
+            start, check = partial(self._start, subject, progress), partial(self._check, subject)
+            self._loaded[subject] = _ReloadingModel(start, check)
         self._loaded[subject].load()
         return self._loaded[subject]
 
     def _start(self, subject: Subject, progress: Progress) -> GGUFModel:
         model = self._models.resolve(subject.model)
         return self._engine(subject, progress).start_generation(subject, model)
+
+    def _check(self, subject: Subject, loaded: GGUFModel) -> None:
+        """Raise ``LoadRefusedError`` if a load option is not in effect, unless drift is accepted."""
+        found = unmet.unmet_options(subject.load_options, loaded.effective_options())
+        if self._drift_fails and unmet.verdict(found) is not None:
+            raise LoadRefusedError(f"{subject.build}: {unmet.sentence(found)} ({unmet.next_step(found)})")
 
     def release(self) -> None:
         """End every process; the next call of a model starts it again."""

@@ -129,7 +129,7 @@ OPTIONS = (
             ("missing_baseline", "a test without a stored baseline to compare with", "warn"),
             ("inconclusive", "an inconclusive comparison", "warn"),
             ("uncovered", "a test that asks for a metric that cannot be measured here", "warn"),
-            ("drift", "a test whose configuration or output differs from its reference or baseline", "fail"),
+            ("drift", "a test whose configuration or output is not as asked, or not as before", "fail"),
             ("none_measured", "a run that measures nothing, such as a shard without benchmarks", "fail"),
         )
     ),

@@ -65,7 +65,7 @@ class Bench:
         self.nothing = ""  # why nothing was measured
         self.findings = Findings(settings, homes)
         self.reports = Reports()
-        self.loaded = LoadedModels(homes.models, self._engine)
+        self.loaded = LoadedModels(homes.models, self._engine, drift_fails=Verdict.DRIFT in settings.failing)
         self._measuring = Measuring(settings, homes.models, clock, self.loaded.release, self._on_session)
 
     @cached_property

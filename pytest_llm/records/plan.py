@@ -79,6 +79,7 @@ class Benchmark:
         claims: In the order of the markers.
         output: None if no marker asks.
         home: Path from rootdir to the folder of its baselines; "" for rootdir itself.
+        wants_device: Layers on a device are asked for in so many words, with ``n_gpu_layers=-1``.
     """
 
     nodeid: str
@@ -90,6 +91,7 @@ class Benchmark:
     claims: tuple[Claim, ...] = ()
     output: OutputGate | None = None
     home: str = ""
+    wants_device: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias
 
-from pytest_llm.checks.findings import OutputJudgement
+from pytest_llm.checks.findings import Difference, OutputJudgement
 from pytest_llm.records import (
     JSON,
     Build,
@@ -144,6 +144,7 @@ class TestEntry:
         memory: None if nothing was measured.
         notes: One line each.
         home: Path from rootdir to the folder of its baselines; "" for rootdir itself.
+        unmet: Load options that were not in effect: ``before`` is what was asked for.
     """
 
     nodeid: NonEmpty
@@ -162,6 +163,7 @@ class TestEntry:
     memory: Memory | None
     notes: tuple[NonEmpty, ...]
     home: str = ""
+    unmet: tuple[Difference, ...] = ()
 
     __test__ = False
 

@@ -18,6 +18,7 @@ from pytest_llm.checks import (
     judge_output,
 )
 from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
+from pytest_llm.checks.unmet import NO_DEVICE, unmet_of
 from pytest_llm.records import (
     Benchmark,
     Claim,
@@ -66,6 +67,7 @@ def differences(results: Results) -> list[str]:
                 if test.metrics.get(name) != anew.metrics.get(name)
             ),
             *(["drift"] if _unpaired(test.drift) != _unpaired(anew.drift) else []),
+            *(["unmet"] if test.unmet != anew.unmet else []),
             *(["output"] if test.output != anew.output else []),
             *(["operators"] if test.operators != anew.operators else []),
         ]
@@ -135,12 +137,17 @@ def _finding(
             outcome=test.outcome,
             failed_by_verdict=test.failed_by_verdict,
         )
+    questions = questions_of(test, pairs)
+    paired = pairs[test.drift.pair] if test.drift and test.drift.pair is not None else None
+    claims = [pair for asked, pair in questions if isinstance(asked, Claim)]
+    wants_device = any(each.expected == NO_DEVICE for each in test.unmet)
     return Finding(
         benchmark,
         run,
+        unmet=unmet_of(paired or run, claims, wants_device=wants_device) if run.sessions else (),
         judgements=tuple(judge_limits(run, limits_of(test))),
         baseline_checks=tuple(baseline_checks_of(test, run, rule)),
-        comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in questions_of(test, pairs)),
+        comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in questions),
         drift=_drift(test.drift, run, pairs) if test.drift else None,
         output=_output(test.output) if test.output else None,
         operators=tuple(_operators(each) for each in test.operators),

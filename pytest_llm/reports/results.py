@@ -151,6 +151,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         memory=memory,
         notes=tuple(notes(finding)),
         home=benchmark.home,
+        unmet=finding.unmet,
     )
 
 

@@ -99,7 +99,7 @@ def _cell(test: TestEntry, name: str) -> str:
 
 
 def _verdict(test: TestEntry) -> str:
-    return ", ".join([*_output(test), *_limits(test), *_gates(test)]) or "measured"
+    return ", ".join([*_output(test), *_limits(test), *_gates(test), *_unmet(test)]) or "measured"
 
 
 def _output(test: TestEntry) -> list[str]:
@@ -131,6 +131,11 @@ def _gates(test: TestEntry) -> list[str]:
     verdicts += [drift.verdict for drift in _drifts(test) if drift.verdict is not None]
     worst = next(each for each in Verdict if each in verdicts)
     return ["no regression" if worst is Verdict.PASS else worst.value]
+
+
+def _unmet(test: TestEntry) -> list[str]:
+    count = sum(not each.expected for each in test.unmet)
+    return [f"{counted(count, 'load option')} not in effect"] if count else []
 
 
 def _drifts(test: TestEntry) -> list[DriftEntry]:

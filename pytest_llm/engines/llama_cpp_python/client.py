@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.last_words import last_words
 from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options
+from pytest_llm.engines.load_mode import real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, UsageError
@@ -107,8 +108,12 @@ class LoadedModel(GGUFModel):
         """
         log = self.log()
         found = effective_options(asdict(self._load_options), self._worker.ask("effective_options"), log)
+        buffers: Any = found.get("buffers_mib") or {}
+        if not self.on_gpu and self.info.layers:
+            found.setdefault("layers_offloaded", f"0/{self.info.layers + 1}")  # as llama.cpp logs it
         return {
             **found,
+            **real_load_mode(str(found["load_mode"]), self.pid, self.info.path, buffers, on_gpu=self.on_gpu),
             "threads_at_work": self._threads.at_once(self.pid),
             "memory": self._offload.memory(log, on_gpu=self.on_gpu),
         }

@@ -37,6 +37,7 @@ _NO_OPTIONS = {
     "graph_nodes",
     "weights_bytes",
     "memory",
+    "locked_bytes",
 }
 
 

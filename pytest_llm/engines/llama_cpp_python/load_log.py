@@ -26,6 +26,7 @@ _LOGGED: dict[str, tuple[re.Pattern[str], Callable[[str], JSON]]] = {
     "graph_splits": (re.compile(r"graph(?:: nodes.*| )splits\s*=\s*(\d+)"), str),
     "load_mode": (re.compile(r"\(load_mode = ([\w+]+)\)"), str),
     "use_mmap": (re.compile(r"\(mmap = (true|false)\)"), "true".__eq__),
+    "kv_unified": (re.compile(r"\bkv_unified\s*=\s*(true|false)"), "true".__eq__),
     "type_k": (re.compile(r"\bK \((\w+)\): "), str),
     "type_v": (re.compile(r"\bV \((\w+)\): "), str),
     # The context's own: the model's are called freq_base_train and freq_scale_train.

@@ -25,6 +25,10 @@ LLAMA_STAND_IN_FEATURES
     What it was compiled with: names with spaces between them.
 LLAMA_STAND_IN_TEMPLATE
     The model's chat template.
+LLAMA_STAND_IN_MAPS
+    ``no``: it maps no file, whatever it was asked for.
+LLAMA_STAND_IN_LOCKS
+    ``yes``: it locks memory if it is asked to.
 LLAMA_STAND_IN_REUSES
     ``no``: it builds every graph anew.
 LLAMA_STAND_IN_ROUNDING

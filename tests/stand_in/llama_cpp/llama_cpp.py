@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import json
+import mmap
 import os
 import shutil
 import signal
@@ -37,6 +38,8 @@ _FEATURES = os.environ.get("LLAMA_STAND_IN_FEATURES") or "PRETENDED"
 _TEMPLATE = os.environ.get("LLAMA_STAND_IN_TEMPLATE") or "stand-in"
 _GPU = os.environ.get("LLAMA_STAND_IN_GPU") == "yes"
 _DEVICE_MIB = int(os.environ.get("LLAMA_STAND_IN_DEVICE_MIB") or 0)
+_MAPS = os.environ.get("LLAMA_STAND_IN_MAPS") != "no"
+_LOCKS = os.environ.get("LLAMA_STAND_IN_LOCKS") == "yes"
 _REUSES = os.environ.get("LLAMA_STAND_IN_REUSES") != "no"
 _TELLS_CELLS = os.environ.get("LLAMA_STAND_IN_SEQUENCES") == "cells"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
@@ -142,6 +145,8 @@ class _Model(str):
     """A model: its path, and how it was loaded."""
 
     params: llama_model_params
+    mapping: mmap.mmap
+    locked: Any
 
 
 class _Context:
@@ -232,6 +237,13 @@ def llama_model_load_from_file(path_model: bytes, params: llama_model_params) ->
     _Library.taken = _DEVICE_MIB * 2**20
     model = _Model(path_model.decode())
     model.params = params
+    mode = params.load_mode if hasattr(params, "load_mode") else params.use_mmap + 2 * params.use_mlock
+    if mode in (1, 3) and _MAPS:
+        with Path(model).open("rb") as file:
+            model.mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if mode in (2, 3) and _LOCKS:
+        model.locked = ctypes.create_string_buffer(4096)
+        ctypes.CDLL(None).mlock(model.locked, ctypes.c_size_t(4096))
     return model
 
 
