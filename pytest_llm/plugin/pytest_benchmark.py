@@ -85,13 +85,13 @@ def skips(config: pytest.Config) -> bool:
 
 
 def join(item: pytest.Item, measuring: bool) -> None:
-    """Make a benchmark count as one for pytest-benchmark, which asks whether a test uses its fixture.
+    """Make a benchmark count as one for plugins that ask if a test uses the fixture ``benchmark``.
 
     Args:
         item: One of our benchmarks.
         measuring: Whether benchmarks run.
     """
-    if not isinstance(item, pytest.Function) or not _is_loaded(item.config):
+    if not isinstance(item, pytest.Function) or not _selects(item.config):
         return
     # Otherwise pytest-benchmark would warn, under pytest-xdist, of benchmarks that nobody runs.
     concerned = measuring or _option(item.config, "only") or _option(item.config, "skip")
@@ -206,6 +206,11 @@ def _metric(measurement: Measurement) -> dict[str, Any]:
         "unit": measurement.metric.unit.base,
         "samples": list(measurement.samples),
     }
+
+
+def _selects(config: pytest.Config) -> bool:
+    """Return if pytest-benchmark or pytest-codspeed may select by their fixture."""
+    return _is_loaded(config) or config.pluginmanager.has_plugin("codspeed_plugin")
 
 
 def _is_loaded(config: pytest.Config) -> bool:

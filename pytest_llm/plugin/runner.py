@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import ProfilingContext, Work
 from pytest_llm.engines import ENGINES
-from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError
+from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError, UsageError
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import OutputRun, compare_outputs, measure
 from pytest_llm.measure.plan import make_plan
@@ -87,6 +87,7 @@ class Measuring:
         self._clock = clock
         self._make_room = make_room
         self._on_session = on_session
+        self._process = os.getpid()
         self._lock = MeasuringLock(lock_path(os.environ))
         self._refused: MachineBusyError | None = None
         self._solo: _Cache[Run] = _Cache()
@@ -243,6 +244,11 @@ class Measuring:
         return rule_for(self._settings.effort, plan.family)
 
     def _take_machine(self, progress: Progress) -> None:
+        if os.getpid() != self._process:
+            raise UsageError(
+                "a model cannot be measured in a process that another plugin has forked, where results are "
+                "lost: leave out the option that runs each test in a process of its own"
+            )
         self._make_room()
         if self._refused is not None:
             raise self._refused

@@ -13,6 +13,7 @@ from pytest_llm.system.lock import MeasuringLock, lock_path
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.fake_engine import Fake
     from tests.integration.conftest import Project
 
 TEST = """
@@ -21,11 +22,25 @@ def test_nothing(llm_bench):
 """
 
 
-def test_tests_that_run_beside_each_other_are_not_measured(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(TEST)
-    result = pytester.runpytest_subprocess("--llm-bench", "-n", "2")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--llm-bench cannot measure under pytest-xdist*add -n 0"])
+@pytest.mark.parametrize(
+    "distributing",
+    [("-n", "2"), ("--tx", "popen", "--dist", "load"), ("-d", "--tx=2*popen"), ("--tx=popen", "--dist=each")],
+    ids=" ".join,
+)
+def test_tests_that_run_beside_each_other_are_not_measured(
+    project: Project, distributing: tuple[str, ...], fake: Fake
+) -> None:
+    project.write(TEST)
+    line = project.usage_error(*project.measuring(), *distributing)
+    assert "--llm-bench cannot measure under pytest-xdist" in line
+    assert line.endswith("add -n 0")
+    assert fake.started == []
+
+
+def test_options_of_xdist_that_distribute_nothing_are_not_refused(project: Project) -> None:
+    project.write(TEST)
+    project.measure("--tx=popen", "--dist=no").assert_outcomes(passed=1)
+    assert project.run_apart(*project.measuring(), "-n2", "--collect-only").returncode == pytest.ExitCode.OK
 
 
 def test_with_xdist_at_rest_measuring_is_not_refused(pytester: pytest.Pytester) -> None:
