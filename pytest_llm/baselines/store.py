@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_llm.baselines.records import Conditions, Mode, RecordedInvariants, RecordedRuns, Updated
     from pytest_llm.records import JSON, StoredRun, TestKey
 
-# What to do about a test without baselines in a module with some.
-_RECORD = ": record it with --llm-update-baselines=append"
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
 
@@ -57,7 +55,7 @@ class BaselineStore:
         self.folder = folder
         self._fingerprint = fingerprint
         self._exists: Callable[[TestKey], bool] | None = None
-        self._options = ""
+        self._options = self._record = ""
         self._runs = machine_files(folder, fingerprint, dict(machine_parts))
         self._invariants = portable_files(folder)
 
@@ -73,14 +71,14 @@ class BaselineStore:
         if tests is None:
             return Missing(self._no_file(key.module), hint=self._hint(key, self._runs.everything, conditions))
         if key not in tests:
-            hint = self._hint(key, self._runs.everything, conditions) or _RECORD
+            hint = self._hint(key, self._runs.everything, conditions) or self._record
             return Missing("this test was never recorded on this machine", True, hint)
         test = tests[key]
         difference = test.conditions.difference(conditions)
         if difference:
             return Missing(difference)
         if metric not in test.metrics:
-            return Missing(f"recorded without {metric}", True, _RECORD)
+            return Missing(f"recorded without {metric}", True, self._record)
         series = test.metrics[metric]
         if series.unit != unit:
             return Missing(f"recorded in {series.unit!r}, now in {unit!r}")
@@ -146,13 +144,14 @@ class BaselineStore:
         return self._runs.read(module) or {}
 
     def expect(self, exists: Callable[[TestKey], bool], options: str = "") -> None:
-        """Name stored tests that no longer exist, if they are likely ones that have no baselines.
+        """Say what to do about tests without baselines: most of all, what is likely stored of them.
 
         Args:
             exists: Returns true for stored tests that exist, or that may exist.
             options: Of the command that moves baselines, so that it finds this folder.
         """
         self._exists, self._options = exists, options
+        self._record = ": record it with --llm-update-baselines=append"
 
     def modules(self) -> list[str]:
         """Return the test modules that this machine has a file of, sorted."""

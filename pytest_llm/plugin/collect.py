@@ -11,7 +11,7 @@ from pytest_llm.baselines import full_name
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.plugin import markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of
+from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
@@ -105,7 +105,7 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     subject = replace(loaded, load_options=fitted(loaded.load_options, workload))
     faster: tuple[markers.FasterMark, ...] = declared.get("llm_faster_than", ())
     return Benchmark(
-        item.nodeid,
+        nodeid_of(item),
         key_of(item, bench.homes),
         subject,
         workload,

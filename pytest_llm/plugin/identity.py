@@ -39,6 +39,15 @@ def key_of(item: pytest.Item, homes: Homes) -> TestKey:
     return TestKey(homes.module(item.path), "::".join([*names, name]), _parameters(item).id)
 
 
+def nodeid_of(item: pytest.Item) -> str:
+    """Return the node id without what other plugins add, so that every call of pytest knows it."""
+    parameters = _parameters(item)
+    if not parameters.added or not isinstance(item, pytest.Function):
+        return item.nodeid
+    before = item.nodeid.removesuffix(f"[{item.callspec.id}]")
+    return f"{before}[{parameters.id}]" if parameters.id else before
+
+
 def are_repeats(one: pytest.Item, other: pytest.Item) -> bool:
     """Return if two items with one key are the same test: only parameters differ that it does not ask for."""
     mine, theirs = _parameters(one), _parameters(other)

@@ -148,7 +148,7 @@ def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
     of = "1 test that no longer exists" if len(unknown) == 1 else f"{len(unknown)} tests that no longer exist"
     return [
         f"there are baselines of {of}: {', '.join([*names, *more])}; "
-        "list and remove them with pytest-llm baselines prune"
+        "list and remove them with pytest-llm baselines prune, or move them with pytest-llm baselines move"
     ]
 
 

@@ -70,7 +70,7 @@ class Benchmark:
     """One benchmark as collected: what to measure, and what to check.
 
     Attributes:
-        nodeid: Pytest's; of tests that a plugin repeats, that of the first.
+        nodeid: Pytest's, without the parameters that other plugins add.
         key: What identifies it among the tests of its home.
         subject: What to measure.
         workload: What to measure it on.

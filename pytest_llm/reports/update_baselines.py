@@ -24,7 +24,7 @@ def by_home(results: Results) -> dict[str, Results]:
     """Return results by the homes of their tests."""
     return {
         home: replace(results, tests=tuple(test for test in results.tests if test.home == home))
-        for home in dict.fromkeys(test.home for test in results.tests)
+        for home in dict.fromkeys(test.home for test in results.tests) or [""]
     }
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.cli import main
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -383,3 +385,37 @@ def test_tests_of_a_package_have_rootdir_as_home_and_are_named_by_module(
     assert keys(project, "--pyargs", "perf_suite") == [["perf_suite.test_speed", "test_speed", ""]]
     (path,) = project.path.glob("baselines/portable/*.json")
     assert path.name == "perf_suite.test_speed.json"
+
+
+def test_results_of_several_homes_are_accepted_by_each_of_them(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        project.write(GATED, f"packages/{name}/test_speed.py")
+        project.write("[pytest]\n", f"packages/{name}/pytest.ini")
+    project.measure("--import-mode=importlib", "--llm-json=results.json").assert_outcomes(passed=2)
+    monkeypatch.chdir(project.path / "packages" / "a")
+
+    assert main(["baselines", "accept", "../../results.json"]) == 0
+    assert main(["baselines", "diff", "../../results.json"]) == 0
+    assert main(["baselines", "accept", "../../results.json", "--baselines=kept"]) == 2
+
+    assert [path.parts[-4] for path in sorted(project.path.rglob("portable/*.json"))] == ["a", "b"]
+    assert not (project.path / "baselines").exists()
+    monkeypatch.chdir(project.path)
+    assert judged_alike(project, "--import-mode=importlib")
+
+
+def test_a_clash_with_a_test_that_is_not_selected_is_refused_too(project: Project) -> None:
+    for name in ("a", "b"):
+        project.write(GATED.replace("speed", f"{name}_speed"), f"{name}/test_it.py")
+    project.write(
+        """
+        def pytest_itemcollected(item):
+            item.originalname = "test_speed"
+            item.path = item.path.parent.parent / "test_it.py"
+        """,
+        "conftest.py",
+    )
+    (text,) = project.failures("--import-mode=importlib", "-k", "a_speed").values()
+    assert "a/test_it.py::test_a_speed and b/test_it.py::test_b_speed would have the same baselines" in text

@@ -27,7 +27,7 @@ MODULE = "test_it.py"
 CONDITIONS = Conditions("0" * 64, "llama-cpp-python", {}, {})
 RUNS = RecordedRuns(CONDITIONS, {"load_time": Series("s", (StoredRun(0.5, Provenance()),))})
 OLD = "there are baselines of 1 test that no longer exists: test_it.py::test_old; "
-END = "list and remove them with pytest-llm baselines prune"
+END = "list and remove them with pytest-llm baselines prune, or move them with pytest-llm baselines move"
 
 
 def store(project: Project, *names: str, fingerprint: str = "", module: str = MODULE) -> BaselineStore:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,7 +10,7 @@ from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import (
     TEST_HELP,
-    folder_of,
+    by_folder,
     read_finished,
     refuse_in_ci,
     store_of,
@@ -60,29 +59,22 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
 def run(arguments: argparse.Namespace) -> command.Answer:
     """Store the runs of the files; nothing at all if one of them is bad."""
     refuse_in_ci("accept")
-    folder, mode = folder_of(arguments), arguments.mode
+    mode = arguments.mode
     read = read_finished(arguments.results)
     found = [_only(results, arguments.test) for _, results in read]
     if not any(results.tests for results in found):
         names = ", ".join(str(path) for path, _ in read)
         of = f" of {', '.join(arguments.test)}" if arguments.test else ""
         raise UsageError(f"no test{of} in {names}: see them with pytest-llm baselines diff")
-    done = [
-        (fingerprint, _accept(list(files), mode, folder))
-        for fingerprint, files in itertools.groupby(sorted(found, key=_machine), key=_machine)
-    ]
-    lines = [line for fingerprint, each in done for line in _lines(fingerprint, *each, folder)]
-    refused = any(updated.refused for _, (updated, _) in done)
-    document = {
-        "folder": str(folder),
-        "mode": mode,
-        "machines": [_document(fingerprint, *each) for fingerprint, each in done],
-    }
+    parts: dict[tuple[str, Path], list[Results]] = {}
+    for results in found:
+        for folder, part in by_folder(results, arguments.baselines):
+            parts.setdefault((results.machine.fingerprint, folder), []).append(part)
+    done = {place: _accept(parts[place], mode, place[1]) for place in sorted(parts)}
+    lines = [line for place, each in done.items() for line in _lines(*place, *each)]
+    refused = any(updated.refused for updated, _ in done.values())
+    document = {"mode": mode, "machines": [_document(*place, *each) for place, each in done.items()]}
     return command.Answer(int(refused), lines, document)
-
-
-def _machine(results: Results) -> str:
-    return results.machine.fingerprint
 
 
 def _only(results: Results, tests: Sequence[str]) -> Results:
@@ -97,7 +89,7 @@ def _accept(files: Sequence[Results], mode: Mode, folder: Path) -> tuple[Updated
     return replace(updated, refused=refused), len(stored)
 
 
-def _lines(fingerprint: str, updated: Updated, there: int, folder: Path) -> list[str]:
+def _lines(fingerprint: str, folder: Path, updated: Updated, there: int) -> list[str]:
     written, *refused = update_lines(updated, folder)
     names = dict.fromkeys(full_name(key) for key, _ in updated.written)
     head = written if names else f"nothing written to {folder}"
@@ -105,9 +97,10 @@ def _lines(fingerprint: str, updated: Updated, there: int, folder: Path) -> list
     return [f"{head}, machine {fingerprint}", *(f"  {name}" for name in names), *before, *refused]
 
 
-def _document(fingerprint: str, updated: Updated, there: int) -> dict[str, Any]:
+def _document(fingerprint: str, folder: Path, updated: Updated, there: int) -> dict[str, Any]:
     return {
         "fingerprint": fingerprint,
+        "folder": str(folder),
         "written": [{"key": encode(key), "name": name} for key, name in updated.written],
         "stored_before": there,
         "refused": [

@@ -11,6 +11,7 @@ from pytest_llm.baselines import BaselineStore, full_name
 from pytest_llm.cli import project
 from pytest_llm.errors import ResultsError, UsageError
 from pytest_llm.reports import results_file
+from pytest_llm.reports.update_baselines import by_home
 from pytest_llm.system.ci import VARIABLE, is_ci
 
 if TYPE_CHECKING:
@@ -25,6 +26,37 @@ TEST_HELP = "part of a test's name, as in tests/test_speed.py::test_chat[paramet
 
 def folder_of(arguments: argparse.Namespace) -> Path:
     return project.baselines(arguments.baselines, Path.cwd())
+
+
+def by_folder(results: Results, given: str | None) -> list[tuple[Path, Results]]:
+    """Return results by the folders of the baselines of their tests.
+
+    Args:
+        results: Of a file; the homes of its tests are named from where pytest was started.
+        given: ``--baselines``, for all of them.
+    """
+    parts = by_home(results)
+    if given:
+        keys = [test.key for test in results.tests]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise UsageError(
+                f"--baselines: two tests are {full_name(twice)}, of different homes: leave it out"
+            )
+        return [(project.baselines(given, Path.cwd()), results)]
+    return [(project.baselines(None, _home(name)), part) for name, part in parts.items()]
+
+
+def _home(name: str) -> Path:
+    """Return the home that a results file calls so, looked for from here upwards."""
+    here = Path.cwd()
+    if not name:
+        return here
+    for base in (here, *here.parents):
+        folder = Path(os.path.normpath(base / name))
+        if folder.is_dir() and project.home(folder) == folder:
+            return folder
+    raise UsageError(f"there is no {name} with an ini file at or above {here}: start in the project")
 
 
 def store_of(results: Results, folder: Path) -> BaselineStore:

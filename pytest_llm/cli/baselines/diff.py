@@ -9,7 +9,7 @@ from pytest_llm.checks.drift import sentence
 from pytest_llm.checks.format import counted, percent
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines import comparison
-from pytest_llm.cli.baselines.common import described, folder_of, read_results, store_of
+from pytest_llm.cli.baselines.common import by_folder, described, read_results, store_of
 from pytest_llm.records import Verdict
 from pytest_llm.records.serialization import encode
 from pytest_llm.reports.table import aligned
@@ -39,25 +39,21 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
 
 
 def run(arguments: argparse.Namespace) -> command.Answer:
-    folder = folder_of(arguments)
     compared = [
-        (path, results, comparison.diff(results, store_of(results, folder)))
+        (path, folder, part, comparison.diff(part, store_of(part, folder)))
         for path, results in read_results(arguments.results)
+        for folder, part in by_folder(results, arguments.baselines)
     ]
     lines: list[str] = []
-    for path, results, tests in compared:
-        lines += [*([""] if lines else []), *_lines(path, results, tests, folder)]
+    for each in compared:
+        lines += [*([""] if lines else []), *_lines(*each)]
     metrics = [metric for *_, tests in compared for test in tests for metric in test.metrics]
     regressed = any(metric.gated and metric.regressed for metric in metrics)
-    document = {
-        "folder": str(folder),
-        "regressed": regressed,
-        "results": [_document(*each) for each in compared],
-    }
+    document = {"regressed": regressed, "results": [_document(*each) for each in compared]}
     return command.Answer(int(regressed), lines, document)
 
 
-def _lines(path: Path, results: Results, tests: Sequence[TestDiff], folder: Path) -> list[str]:
+def _lines(path: Path, folder: Path, results: Results, tests: Sequence[TestDiff]) -> list[str]:
     machine, gates = results.machine, comparison.family_of(results)
     head = [
         f"{path} of {results.started}, compared with {folder}",
@@ -130,9 +126,10 @@ def _count(what: str, metrics: Sequence[Compared]) -> str:
     return f"{what}: {', '.join(details)}"
 
 
-def _document(path: Path, results: Results, tests: Sequence[TestDiff]) -> dict[str, Any]:
+def _document(path: Path, folder: Path, results: Results, tests: Sequence[TestDiff]) -> dict[str, Any]:
     return {
         "file": str(path),
+        "folder": str(folder),
         "started": results.started,
         "machine": encode(results.machine),
         "candidate": encode(results.candidate),

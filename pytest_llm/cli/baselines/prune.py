@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     keys = sorted_keys({key for tests in stored.values() for key in tests})
     if not keys:
         return command.Answer(0, [f"nothing is stored in {folder}"], _document(folder, {}, removed=False))
-    collected = _collected()
+    collected = _collected(arguments.baselines)
     unknown = collected.unknown(keys)
     places = {key: [where for where, tests in stored.items() if key in tests] for key in unknown}
     if unknown and arguments.yes:
@@ -110,13 +110,15 @@ def _document(folder: Path, places: Mapping[TestKey, Sequence[str]], removed: bo
     return {"folder": str(folder), "removed": removed and bool(places), "tests": tests}
 
 
-def _collected() -> Collected:
+def _collected(given: str | None) -> Collected:
     """Return this project's benchmarks, collected by pytest; ``UsageError`` unless it collects all."""
     home = project.home(Path.cwd())
+    # The folder that they share, if it was given, is that of every home.
+    shared = [f"--llm-baselines={project.baselines(given, Path.cwd())}"] if given else []
     with tempfile.TemporaryDirectory() as temporary:
         answer = Path(temporary) / "collected.json"
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", *_COLLECT, f"--llm-write-collected={answer}"],
+            [sys.executable, "-m", "pytest", *_COLLECT, *shared, f"--llm-write-collected={answer}"],
             cwd=home,
             stdin=subprocess.DEVNULL,
             capture_output=True,
