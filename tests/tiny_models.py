@@ -107,10 +107,10 @@ def t5(path: Path, *, decoder: bool = True) -> Path:
     return _write(path, keys, weights)
 
 
-def lora(path: Path) -> Path:
+def lora(path: Path, *, alpha: float = 16.0, kind: str = "llama") -> Path:
     """Write an adapter for :func:`llama`."""
-    keys = [_string("general.architecture", "llama"), _string("general.type", "adapter")]
-    keys += [_string("adapter.type", "lora"), _float("adapter.lora.alpha", 16.0)]
+    keys = [_string("general.architecture", kind), _string("general.type", "adapter")]
+    keys += [_string("adapter.type", "lora"), _float("adapter.lora.alpha", alpha)]
     first = _drawn("blk.0.attn_q.weight.lora_a", _WIDTH, 8)
     return _write(path, keys, [first, _drawn("blk.0.attn_q.weight.lora_b", 8, _WIDTH)])
 

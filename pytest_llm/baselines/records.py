@@ -53,7 +53,7 @@ class Conditions:
         return cls(
             model_sha256=run.model.sha256,
             engine=run.build.engine,
-            load_options=encode(run.subject.load_options),
+            load_options=_by_content(run),
             workload=encode(run.workload),
             environment=environment_of(run),
         )
@@ -65,7 +65,7 @@ class Conditions:
         Threads and workload are not among them; the backends that run the layers are.
         """
         backends = _BACKENDS.findall(run.build.compiled_with) or ["CPU"]
-        options = encode(run.subject.load_options)
+        options = _by_content(run)
         return cls(
             model_sha256=run.model.sha256,
             engine=f"{run.build.engine} on {'+'.join(sorted(set(backends)))}",
@@ -102,6 +102,11 @@ def environment_of(run: Run) -> dict[str, JSON]:
         **changing_speed(run.build.environment),
         **({} if at_work is None else {THREADS_AT_WORK: at_work}),
     }
+
+
+def _by_content(run: Run) -> dict[str, JSON]:
+    """Return the load options as asked for, with the adapters by what they hold."""
+    return {**encode(run.subject.load_options), "lora": run.model.lora}
 
 
 def _differences(recorded: Mapping[str, JSON], now: Mapping[str, JSON]) -> Iterator[str]:

@@ -20,6 +20,10 @@ _OUTPUT = {"greedy_output"}
 # Who computes where: other kernels round otherwise, and flash attention left to llama.cpp follows its device.
 _PLACEMENT = {"layers_offloaded", "flash_attn", "kv_bytes", BUFFERS, *_GRAPH, *_OUTPUT}
 
+_ROPE = (
+    *("rope_scaling", "yarn_ext_factor", "yarn_attn_factor"),
+    *("yarn_beta_fast", "yarn_beta_slow", "yarn_orig_ctx"),
+)
 # Load option -> what else may differ where it does. Tokens, template and weights follow from none.
 _FOLLOWS: dict[str, set[str]] = {
     "n_ctx": {*_CACHE, "n_batch", "n_ubatch"},  # batches are lowered to the context
@@ -43,6 +47,9 @@ _FOLLOWS: dict[str, set[str]] = {
     "kv_unified": {*_CACHE, *_GRAPH, *_OUTPUT},
     "rope_freq_base": {"freq_base", *_OUTPUT},
     "rope_freq_scale": {"freq_scale", *_OUTPUT},
+    **{option: {"freq_scale", *_OUTPUT} for option in _ROPE},
+    **dict.fromkeys(("n_cpu_moe", "tensor_buft_overrides", "tensor_split", "numa"), _PLACEMENT),
+    "lora": {BUFFERS, *_GRAPH, *_OUTPUT},
 }
 # Without an instruction set or a backend there is nothing to repack or to offload.
 _FOLLOWS_FROM_SETTINGS = {"compiled_with", *_PLACEMENT}

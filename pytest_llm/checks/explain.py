@@ -10,13 +10,16 @@ from pytest_llm.checks import comparison as paired
 from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.operators import explain as operators
 from pytest_llm.checks.output import verdict as output
-from pytest_llm.records import Verdict
+from pytest_llm.records import LoadOptions, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from pytest_llm.checks.findings import BaselineCheck, Comparison, Drift, Finding
     from pytest_llm.records import Run
+
+
+_PLACES = ("n_cpu_moe", "tensor_buft_overrides", "tensor_split", "numa")
 
 
 def verdicts(finding: Finding) -> list[Verdict]:
@@ -155,6 +158,18 @@ def _compared_with(
         yield from drift.context(each)
 
 
+def _placed(run: Run) -> str:
+    """Return the load options that say where tensors lie and what is added to them, if any was asked for."""
+    usual = LoadOptions()
+    asked = {name: getattr(run.subject.load_options, name) for name in _PLACES}
+    found = [f"{name}={value}" for name, value in asked.items() if value != getattr(usual, name)]
+    found += [
+        f"adapter {each.name} of SHA-256 {each.sha256[:12]}… times {each.scale:g}"
+        for each in run.model.adapters
+    ]
+    return "".join(f", {each}" for each in found)
+
+
 def context(run: Run) -> list[str]:
     """Return lines on the build, model and workload of a run."""
     model, options = run.model, run.subject.load_options
@@ -162,6 +177,6 @@ def context(run: Run) -> list[str]:
         f"candidate {run.build}",
         f"model {model.name} ({model.architecture}, {model.quantization}, "
         f"{model.parameters / 1e6:.1f} M parameters), n_ctx={options.n_ctx}, "
-        f"n_threads={options.n_threads}",
+        f"n_threads={options.n_threads}{_placed(run)}",
         f"workload {run.workload}",
     ]

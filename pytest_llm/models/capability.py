@@ -18,10 +18,15 @@ _PROJECTOR = "the file is a projector (mmproj) and no model: vision and audio ar
 _CONTROL_VECTOR = "the file is a control vector and no model, and control vectors are not covered"
 
 
+def is_adapter(header: Header) -> bool:
+    """Whether a file is a LoRA adapter."""
+    return header.metadata.get("general.type") == "adapter" or "adapter.type" in header.metadata
+
+
 def not_a_model(header: Header) -> str:
     """Return what a file is if it is no model that can be loaded; "" otherwise."""
     kind, keys = header.metadata.get("general.type"), header.metadata
-    if kind == "adapter" or "adapter.type" in keys:
+    if is_adapter(header):
         return _ADAPTER
     if kind == "mmproj" or header.architecture == "clip" or "clip.has_vision_encoder" in keys:
         return _PROJECTOR

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_llm.baselines import full_name
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
+from pytest_llm.models.adapters import format_adapters, parse_adapters
 from pytest_llm.plugin import markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.plugin.homes import Home
     from pytest_llm.plugin.session import Bench
-    from pytest_llm.records import Workload
+    from pytest_llm.records import LoadOptions, Workload
 
 
 def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
@@ -111,7 +112,7 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
         workload,
         tuple(limits),
         gates,
-        tuple(_claim(each, subject, workload) for each in faster),
+        tuple(_claim(each, subject, workload, bench.homes.of(item.path)) for each in faster),
         declared.get("llm_output"),
         bench.homes.of(item.path).name,
         wants_device=choice.load_options.get("n_gpu_layers") == -1,
@@ -136,7 +137,7 @@ def subject_of(
     home.check_model(model)
     defaults = home.default_load_options(model)
     options = read_load_options({**defaults, **load_options}, bench.default_load_options, where)
-    return Subject(home.normalize_model(model), bench.candidate, options)
+    return Subject(home.normalize_model(model), bench.candidate, _of_the_home(options, home))
 
 
 def _of_the_work(gates: tuple[Gate, ...], workload: Workload) -> tuple[Gate, ...]:
@@ -145,8 +146,19 @@ def _of_the_work(gates: tuple[Gate, ...], workload: Workload) -> tuple[Gate, ...
     return (replace(gates[0], metric=METRICS[EMBEDDING_SPEED]),) if workload.embed and default else gates
 
 
-def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload) -> Claim:
+def _of_the_home(options: LoadOptions, home: Home) -> LoadOptions:
+    """Return load options with the one name of each adapter: paths in a marker begin at the test's home."""
+    adapters = parse_adapters(options.lora)
+    for each in adapters:
+        home.check_model(each.file)
+    named = tuple(each._replace(file=home.normalize_model(each.file)) for each in adapters)
+    return replace(options, lora=format_adapters(named))
+
+
+def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload, home: Home) -> Claim:
     options = read_load_options(faster.load_options, subject.load_options, "llm_faster_than")
+    if "lora" in faster.load_options:
+        options = _of_the_home(options, home)
     if options == subject.load_options:
         names = ", ".join(f"{name}={value!r}" for name, value in faster.load_options.items())
         raise UsageError(f"llm_faster_than: the test itself is loaded with {names}")

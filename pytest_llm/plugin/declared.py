@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
 # llama.cpp keeps the KV cache in multiples of this.
 _CONTEXT_STEP = 256
 # The least value of load options that are numbers, where it is not 1.
-_LEAST = {"n_gpu_layers": -1, "main_gpu": 0}
+_LEAST = {
+    **{"n_gpu_layers": -1, "main_gpu": 0, "n_cpu_moe": 0, "yarn_orig_ctx": 0},
+    **dict.fromkeys(("yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow"), -1),
+}
+# Load options that are written as on llama.cpp's command line.
+_WRITTEN = {
+    "tensor_buft_overrides": (re.compile(r"[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*"), r"ffn_.*_exps=CPU"),
+    "tensor_split": (re.compile(r"\d+(\.\d+)?(,\d+(\.\d+)?)*"), "3,1"),
+    "lora": (re.compile(r"[^,]+(,[^,]+)*"), "style.gguf:0.5"),
+}
 _LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 0, "depth": 0, "parallel": 1}
 
 
@@ -146,8 +156,12 @@ def _load_option(what: str, value: object, kind: Any) -> object:
     elif kind is bool:
         if not isinstance(value, bool):
             raise UsageError(f"{what}={value!r} is neither True nor False")
+    elif kind is str:
+        pattern, example = _WRITTEN[name]
+        if not isinstance(value, str) or (value and not pattern.fullmatch(value)):
+            raise UsageError(f"{what}={value!r} is not written as {example!r}")
     else:
-        _check_number(what, value, kind, 0 if kind is float else _LEAST.get(name, 1))
+        _check_number(what, value, kind, _LEAST.get(name, 0 if kind is float else 1))
     return value
 
 

@@ -15,6 +15,7 @@ from pytest_llm.baselines import BaselineStore
 from pytest_llm.errors import LLMBenchError, UsageError
 from pytest_llm.machine import fingerprint
 from pytest_llm.models import ModelStore, builtin_entries, read_project
+from pytest_llm.models.adapters import with_adapters
 from pytest_llm.system import ini_file
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.models.catalogue import LoadOption
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Model
+    from pytest_llm.records import Model, Subject
 
 # The names of the folders that packages are installed in.
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -99,6 +100,11 @@ class Models:
         """Return the model of a unique name; see :meth:`ModelStore.resolve`."""
         store, name = self._named.get(unique, (self.store(self._root), unique))
         return replace(store.resolve(name), name=unique)
+
+    def resolve_subject(self, subject: Subject) -> Model:
+        """Return the model of a subject with the adapters that its load options ask for."""
+        model = self.resolve(subject.model)
+        return with_adapters(model, subject.load_options.lora, self.resolve)
 
 
 class Homes:

@@ -142,7 +142,7 @@ class LoadedModels:
         return self._loaded[subject]
 
     def _start(self, subject: Subject, progress: Progress) -> GGUFModel:
-        model = self._models.resolve(subject.model)
+        model = self._models.resolve_subject(subject)
         return self._engine(subject, progress).start_generation(subject, model)
 
     def _check(self, subject: Subject, loaded: GGUFModel) -> None:

@@ -224,7 +224,7 @@ class Measuring:
     def _side(self, subject: Subject, progress: Progress, beside: Subject | None = None) -> Side:
         other = None if beside is None else beside.build
         engine = self._provider.engine(subject.build, progress.preparing, other)
-        return Side(subject, self._models.resolve(subject.model), engine)
+        return Side(subject, self._models.resolve_subject(subject), engine)
 
     def _context(
         self, progress: Progress, patience: float, subject: Subject, reference: Subject | None = None

@@ -45,6 +45,7 @@ from pytest_llm.records.run import (
 )
 from pytest_llm.records.subject import (
     JSON,
+    Adapter,
     Build,
     CacheType,
     Capability,
@@ -62,6 +63,7 @@ __all__ = [
     "JSON",
     "MAX_FILLED_TOKENS",
     "OUTPUT_SNAPSHOT",
+    "Adapter",
     "Benchmark",
     "Build",
     "BuildReference",

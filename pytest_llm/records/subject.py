@@ -18,6 +18,25 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 FlashAttention = Literal["auto", "on", "off"]
 LoadMode = Literal["auto", "none", "mmap", "mlock", "mmap+mlock", "direct_io"]
 SplitMode = Literal["none", "layer", "row"]
+RopeScaling = Literal["unspecified", "none", "linear", "yarn", "longrope"]
+Numa = Literal["disabled", "distribute", "isolate", "numactl"]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter that is applied to a model.
+
+    Attributes:
+        name: The path, as the user wrote it.
+        path: The file.
+        sha256: Of the file, in hex.
+        scale: By which it is multiplied.
+    """
+
+    name: NonEmpty
+    path: NonEmpty
+    sha256: Sha256
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,7 @@ class Model:
         vocabulary_size: Tokens in the vocabulary.
         parts: How many files the model is split into.
         unknown_types: Types of tensors whose size only the build knows: "type 137".
+        adapters: LoRA adapters that the load option ``lora`` asks for.
     """
 
     name: NonEmpty
@@ -57,6 +77,12 @@ class Model:
     vocabulary_size: Count
     parts: Positive = 1
     unknown_types: tuple[NonEmpty, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
+
+    @property
+    def lora(self) -> str:
+        """The adapters by what they hold, wherever they lie: "0123456789ab:0.5"; "" without any."""
+        return ",".join(f"{each.sha256[:12]}:{each.scale:g}" for each in self.adapters)
 
 
 @dataclass(frozen=True)
@@ -114,6 +140,10 @@ class LoadOptions:
     ``common_params`` at 0c1e57098), except ``n_ctx``: there it means "whatever the model was trained for",
     which would make memory a property of the file, and the threads, which the plan sets to the physical
     cores that it may use wherever nothing else was asked for.
+
+    Some are written as on llama.cpp's command line: ``tensor_buft_overrides`` as ``-ot``
+    ("PATTERN=BUFFER,…"), ``tensor_split`` as ``-ts`` ("3,1"), ``lora`` as ``--lora-scaled``
+    ("FILE:SCALE,…"). A YaRN option of -1, or an ``yarn_orig_ctx`` of 0, is the model's own.
     """
 
     n_ctx: int = 4096
@@ -137,6 +167,17 @@ class LoadOptions:
     kv_unified: bool = False
     rope_freq_base: float = 0.0
     rope_freq_scale: float = 0.0
+    rope_scaling: RopeScaling = "unspecified"
+    yarn_ext_factor: float = -1.0
+    yarn_attn_factor: float = -1.0
+    yarn_beta_fast: float = -1.0
+    yarn_beta_slow: float = -1.0
+    yarn_orig_ctx: int = 0
+    n_cpu_moe: int = 0
+    tensor_buft_overrides: str = ""
+    tensor_split: str = ""
+    numa: Numa = "disabled"
+    lora: str = ""
 
     def apart(self, other: LoadOptions) -> str:
         """Return these options where the other ones have other values: "flash_attn=off, n_ctx=512"."""

@@ -45,7 +45,13 @@ _PLAIN: Mapping[str, tuple[str, Callable[[object], str]]] = {
     "use_extra_bufts": ("--repack", lambda value: str(int(bool(value)))),
     "type_k": ("-ctk", str),
     "type_v": ("-ctv", str),
+    "n_cpu_moe": ("-ncmoe", str),
+    "tensor_buft_overrides": ("-ot", lambda value: str(value).replace(",", ";")),
+    "tensor_split": ("-ts", lambda value: str(value).replace(",", "/")),
+    "numa": ("--numa", str),
 }
+# Without these the program has its own default, which is ours; its flags take no value that says so.
+_IF_ASKED = {"n_cpu_moe", "tensor_buft_overrides", "tensor_split", "numa"}
 # Its context is as long as its work, always of one sequence, and the sliding window's cache is never whole.
 _OF_ITS_OWN = {"n_ctx", "n_seq_max", "swa_full"}
 _WRITTEN_OUT = {"n_threads_batch", "n_gpu_layers", "flash_attn", "load_mode"}
@@ -84,7 +90,7 @@ def arguments(flags: Mapping[str, Flag], options: LoadOptions, name: str) -> lis
 def _plain(flags: Mapping[str, Flag], options: LoadOptions, name: str) -> Iterator[tuple[str, str]]:
     defaults = vars(LoadOptions())
     for option, value in vars(options).items():
-        if option in _OF_ITS_OWN | _WRITTEN_OUT:
+        if option in _OF_ITS_OWN | _WRITTEN_OUT or (option in _IF_ASKED and value == defaults[option]):
             continue
         flag, worded = _PLAIN.get(option, ("", str))
         if flag in flags:

@@ -84,6 +84,7 @@ class LoadedModel(GGUFModel):
                 path=self.info.path,
                 options=asdict(self._load_options),
                 all_logits=self._all_logits,
+                lora=[[each.path, each.scale] for each in self.info.adapters],
             )
         except LoadRefusedError as error:
             if not error.log:  # refused before llama.cpp was asked
@@ -107,7 +108,8 @@ class LoadedModel(GGUFModel):
         Under ``memory`` is what was predicted of weights and cache, beside what llama.cpp wrote of it.
         """
         log = self.log()
-        found = effective_options(asdict(self._load_options), self._worker.ask("effective_options"), log)
+        asked = {**asdict(self._load_options), "lora": self.info.lora}
+        found = effective_options(asked, self._worker.ask("effective_options"), log)
         buffers: Any = found.get("buffers_mib") or {}
         if not self.on_gpu and self.info.layers:
             found.setdefault("layers_offloaded", f"0/{self.info.layers + 1}")  # as llama.cpp logs it

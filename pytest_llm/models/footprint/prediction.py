@@ -68,6 +68,8 @@ def predict(header: Header, options: LoadOptions, *, on_device: bool) -> Predict
     placed: Placed | None = None
     if header.unknown_types:
         reasons.append(f"the weights have {', '.join(header.unknown_types)}, whose size is unknown here")
+    elif on_devices and (options.n_cpu_moe or options.tensor_buft_overrides):
+        reasons.append("load options move some weights off the devices")
     else:
         placed = weights(header, on_devices)
     kv: Placed | None = None

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _NUMBERS: Mapping[str, float] = {
     **{"n_ctx": 512, "n_batch": 64, "n_ubatch": 64, "n_seq_max": 2, "n_threads": 2, "n_threads_batch": 2},
     **{"n_gpu_layers": 0, "main_gpu": 1, "rope_freq_base": 5000.0, "rope_freq_scale": 0.5},
+    **{"yarn_ext_factor": 1.0, "yarn_attn_factor": 1.0, "yarn_beta_fast": 32.0, "yarn_beta_slow": 1.0},
+    **{"yarn_orig_ctx": 4096, "n_cpu_moe": 1},
+}
+# Options that are texts; an adapter is a file that the suite does not have.
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "tensor_buft_overrides": (r"blk\.0\..*=CPU",),
+    "tensor_split": ("1",),
+    "lora": (),
 }
 # Options that need another one.
 _TOGETHER_WITH: Mapping[str, Mapping[str, Any]] = {
@@ -92,6 +100,8 @@ def names_an_option(refused: Refused) -> bool:
 def _values(name: str, kind: Any) -> tuple[Any, ...]:
     if kind is bool:
         return (False, True)
+    if kind is str:
+        return _TEXTS[name]
     return get_args(kind) or (_NUMBERS[name],)
 
 

@@ -85,6 +85,8 @@ class llama_model_params(ctypes.Structure):  # noqa: N801
         ("main_gpu", ctypes.c_int32),
         ("check_tensors", ctypes.c_bool),
         ("use_extra_bufts", ctypes.c_bool),
+        ("tensor_buft_overrides", ctypes.c_void_p),
+        ("tensor_split", ctypes.POINTER(ctypes.c_float)),
     )
 
 
@@ -187,6 +189,14 @@ class _Library:
         return (b"CPU", b"Vulkan0")[device]
 
     @staticmethod
+    def ggml_backend_dev_buffer_type(device: int) -> int:
+        return device + 1
+
+    @staticmethod
+    def ggml_backend_buft_name(kind: int) -> bytes:
+        return (b"CPU", b"Vulkan0")[kind - 1]
+
+    @staticmethod
     def ggml_backend_dev_memory(device: int, free: Any, total: Any) -> None:
         total._obj.value = 24 * 2**30
         free._obj.value = 20 * 2**30 - _Library.taken
@@ -204,6 +214,21 @@ def llama_backend_init() -> None: ...
 
 def llama_print_system_info() -> bytes:
     return f"CPU : {' | '.join(f'{each} = 1' for each in _FEATURES.split())} | ".encode()
+
+
+def llama_numa_init(numa: int) -> None: ...
+
+
+def llama_max_devices() -> int:
+    return 16
+
+
+def llama_adapter_lora_init(model: str, path_lora: bytes) -> int:
+    return 1
+
+
+def llama_set_adapters_lora(ctx: _Context, adapters: Any, n_adapters: int, scales: Any) -> int:
+    return 0
 
 
 def llama_supports_gpu_offload() -> bool:

@@ -9,6 +9,7 @@ import pytest
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.errors import LoadRefusedError, NotCoveredError, RequestFailedError, WrongOutputError
 from pytest_llm.models import ModelStore
+from pytest_llm.models.adapters import with_adapters
 from pytest_llm.records import LoadOptions, Subject, Workload
 from tests import tiny_models
 
@@ -33,9 +34,10 @@ def started(tmp_path: Path) -> Iterator[Started]:
 
     def start(path: Path, *, load: bool = True, **options: Any) -> LoadedModel:
         store = ModelStore(tmp_path / "cache", {}, tmp_path)
+        model = with_adapters(store.resolve(str(path)), options.get("lora", ""), store.resolve)
         subject = Subject(str(path), BUILD, LoadOptions(**{"n_ctx": 2048, **options}))
         engine = LlamaCppPython(BUILD, PATIENCE)
-        all_of_them.append(engine.start_generation(subject, store.resolve(str(path))))
+        all_of_them.append(engine.start_generation(subject, model))
         if load:
             all_of_them[-1].load()
         return all_of_them[-1]
@@ -177,3 +179,29 @@ def test_a_text_beyond_the_positions_that_a_model_has_learned_is_refused(
     with pytest.raises(RequestFailedError, match="has 512 positions, the workload needs 600 tokens"):
         loaded.rehearse(Workload(prompt_tokens=600, generate_tokens=0, embed=True))
     assert loaded.alive
+
+
+def test_adapters_change_the_output_by_their_scale(started: Started, tmp_path: Path) -> None:
+    path, adapter = tiny_models.llama(tmp_path / "model.gguf"), tiny_models.lora(tmp_path / "lora.gguf")
+    plain, nothing, strong = (
+        started(path, lora=lora).top_logprobs([5, 6, 7])[-1] for lora in ("", f"{adapter}:0", f"{adapter}:8")
+    )
+    assert plain == nothing != strong
+
+
+def test_tensors_are_placed_and_ropes_scaled_as_asked(started: Started, tmp_path: Path) -> None:
+    path = tiny_models.llama(tmp_path / "model.gguf")
+    plain = started(path).top_logprobs(list(range(5, 40)))[-1]
+    placed = started(
+        path, tensor_buft_overrides=r"blk\.0\..*=CPU", n_cpu_moe=1, tensor_split="1", numa="distribute"
+    )
+    assert "blk.0.attn_q.weight (0 MiB f32) buffer type overridden to CPU" in placed.log()
+    assert placed.top_logprobs(list(range(5, 40)))[-1] == plain
+    scaled = started(path, rope_scaling="yarn", yarn_orig_ctx=128, rope_freq_scale=0.25, yarn_ext_factor=1.0)
+    assert scaled.top_logprobs(list(range(5, 40)))[-1] != plain
+
+
+def test_a_buffer_that_no_device_has_is_refused_by_name(started: Started, tmp_path: Path) -> None:
+    path = tiny_models.llama(tmp_path / "model.gguf")
+    with pytest.raises(LoadRefusedError, match="no device has a buffer CUDA7; there are CPU"):
+        started(path, tensor_buft_overrides="blk=CUDA7")

@@ -27,6 +27,8 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ggml_backend_dev_type": (ctypes.c_int, (ctypes.c_void_p,)),
     "ggml_backend_dev_name": (ctypes.c_char_p, (ctypes.c_void_p,)),
     "ggml_backend_dev_memory": (None, (ctypes.c_void_p, _SIZE, _SIZE)),
+    "ggml_backend_dev_buffer_type": (ctypes.c_void_p, (ctypes.c_void_p,)),
+    "ggml_backend_buft_name": (ctypes.c_char_p, (ctypes.c_void_p,)),
     "llama_kv_cache_seq_pos_max": (ctypes.c_int32, (ctypes.c_void_p, ctypes.c_int32)),
 }
 # What GCC and Clang leave in what they compile: "GCC: (Debian 12.2.0-14) 12.2.0".

@@ -26,6 +26,7 @@ class Need(NamedTuple):
 _DEPTH = "workloads at a depth, on models that cannot forget single tokens"
 _TEMPLATE = "the chat template as a part of requests"
 _COPIES = "telling a wrong output from rounding by a copy of the model with weights of 32 bits"
+_OVERRIDES = "tensor_buft_overrides and n_cpu_moe"
 _SAMPLING = "sampling at a temperature"
 _EMBEDDINGS = "embeddings"
 
@@ -54,6 +55,13 @@ NEEDS = {
     "llama_n_seq_max": Need(),
     "llama_n_threads": Need(),
     "llama_n_threads_batch": Need(),
+    "llama_numa_init": Need(lost="numa"),
+    "llama_max_devices": Need(lost="tensor_split"),
+    "ggml_backend_dev_buffer_type": Need(lost=_OVERRIDES),
+    "ggml_backend_buft_name": Need(lost=_OVERRIDES),
+    "llama_adapter_lora_init": Need(("llama_lora_adapter_init",), lost="LoRA adapters"),
+    "llama_set_adapters_lora": Need(lost=""),
+    "llama_set_adapter_lora": Need(("llama_lora_adapter_set",), lost=""),
     # Decoding.
     "llama_batch_init": Need(),
     "llama_batch_free": Need(),

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import buffers
 from .bindings import RefusedError
+
+if TYPE_CHECKING:
+    from .bindings import Bindings
 
 _LOAD_MODES = {"auto": -1, "none": 0, "mmap": 1, "mlock": 2, "mmap+mlock": 3, "direct_io": 4}
 _SPLIT_MODES = {"none": 0, "layer": 1, "row": 2}
 _FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+_ROPE_SCALING = {"unspecified": -1, "none": 0, "linear": 1, "yarn": 2, "longrope": 3}
+NUMA = {"disabled": 0, "distribute": 1, "isolate": 2, "numactl": 3}  # enum ggml_numa_strategy
+_YARN = ("yarn_ext_factor", "yarn_attn_factor", "yarn_beta_fast", "yarn_beta_slow")
 # enum ggml_type; only the types that a KV cache can have.
 _CACHE_TYPES = {
     "f32": 0,
@@ -66,12 +73,13 @@ def _set_load_mode(params: Any, mode: str) -> None:
     params.use_mmap, params.use_mlock = _OLD_LOAD_MODES[mode]
 
 
-def model_params(llama: Any, options: dict[str, Any]) -> Any:
+def model_params(bindings: Bindings, options: dict[str, Any]) -> Any:
     """Return ``llama_model_params`` as asked for.
 
     Raises:
-        RefusedError: The release has no such option.
+        RefusedError: The release has no such option, or no buffer or device that it names.
     """
+    llama = bindings.llama
     params = llama.llama_model_default_params()
     # Every release takes a large number for "all layers"; not all take a negative one.
     layers = options["n_gpu_layers"]
@@ -81,6 +89,8 @@ def model_params(llama: Any, options: dict[str, Any]) -> Any:
     params.check_tensors = options["check_tensors"]
     _set_load_mode(params, options["load_mode"])
     _set(params, "use_extra_bufts", options["use_extra_bufts"], lacking=True)
+    buffers.split_tensors(bindings, params, options["tensor_split"])
+    buffers.override(bindings, params, options["tensor_buft_overrides"], options["n_cpu_moe"])
     return params
 
 
@@ -95,6 +105,11 @@ def context_params(llama: Any, options: dict[str, Any], all_logits: bool) -> Any
         setattr(params, option, options[option])
     for option in ("offload_kqv", "rope_freq_base", "rope_freq_scale"):
         setattr(params, option, options[option])
+    params.rope_scaling_type = _ROPE_SCALING[options["rope_scaling"]]
+    for option in _YARN:
+        if options[option] != -1:  # the default of a release, which is the model's own
+            setattr(params, option, options[option])
+    params.yarn_orig_ctx = options["yarn_orig_ctx"]
     params.type_k = _CACHE_TYPES[options["type_k"]]
     params.type_v = _CACHE_TYPES[options["type_v"]]
     if _has(params, "flash_attn_type"):

@@ -87,8 +87,8 @@ class Server:
         self._bindings = Bindings()
         return self._bindings.describe()
 
-    def do_load(self, path: str, options: dict[str, Any], all_logits: bool) -> Answer:
-        self._subject, seconds = LoadedSubject.load(self._imported(), path, options, all_logits)
+    def do_load(self, path: str, options: dict[str, Any], all_logits: bool, lora: Any) -> Answer:
+        self._subject, seconds = LoadedSubject.load(self._imported(), path, options, all_logits, lora)
         return {
             "seconds": seconds,
             "on_gpu": self._subject.offloads(),

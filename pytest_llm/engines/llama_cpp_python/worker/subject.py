@@ -7,9 +7,9 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import capability
+from . import adapters, capability
 from .bindings import RefusedError
-from .params import context_params, model_params
+from .params import NUMA, context_params, model_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -78,7 +78,12 @@ class LoadedSubject:
 
     @classmethod
     def load(
-        cls, bindings: Bindings, path: str, options: dict[str, Any], all_logits: bool
+        cls,
+        bindings: Bindings,
+        path: str,
+        options: dict[str, Any],
+        all_logits: bool,
+        lora: Sequence[tuple[str, float]] = (),
     ) -> tuple[LoadedSubject, float]:
         """Load a model and make a context; return it with the seconds that took.
 
@@ -87,19 +92,24 @@ class LoadedSubject:
             path: The GGUF file.
             options: Every field of ``records.LoadOptions``.
             all_logits: Make room for the logits of every token of an ubatch, not of the last alone.
+            lora: Files of adapters, and their scales.
 
         Raises:
             RefusedError: llama.cpp refused the file or the options.
         """
         llama = bindings.llama
-        for_model, for_context = model_params(llama, options), context_params(llama, options, all_logits)
+        if options["numa"] != "disabled":
+            llama.llama_numa_init(NUMA[options["numa"]])
+        for_model, for_context = model_params(bindings, options), context_params(llama, options, all_logits)
         started = time.perf_counter()
         model = llama.llama_model_load_from_file(path.encode(), for_model)
         if not model:
             raise RefusedError("load", "llama.cpp refused to load the model")
+        changes = adapters.read(bindings, model, [file for file, _ in lora])
         context = llama.llama_init_from_model(model, for_context)
         if not context:
             raise RefusedError("load", "llama.cpp loaded the model but refused to make a context")
+        adapters.apply(bindings, context, changes, [scale for _, scale in lora])
         llama.llama_synchronize(context)
         seconds = time.perf_counter() - started
         return cls(bindings, model, context, options), seconds

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pytest_llm.engines.llama_cpp_python.worker import devices
 from pytest_llm.engines.llama_cpp_python.worker.bindings import Bindings
 from pytest_llm.engines.llama_cpp_python.worker.devices import free_memory
 from pytest_llm.engines.llama_cpp_python.worker.names import NEEDS
@@ -61,7 +62,7 @@ def test_a_device_whose_runtime_is_started_by_asking_is_not_asked(
     assert free_memory(bindings_of(monkeypatch, Pretended(name, GPU, 1, 2))) == {}
 
 
-@pytest.mark.parametrize("lacking", [name for name in NEEDS if name.startswith("ggml_backend_dev_")])
+@pytest.mark.parametrize("lacking", devices._NEEDED)
 def test_a_release_that_lacks_a_function_tells_nothing(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = bindings_of(monkeypatch, Pretended("Vulkan0", GPU, 1, 2), without=lacking)
     assert free_memory(found) == {}
