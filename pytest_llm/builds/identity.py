@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sysconfig
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from pytest_llm.builds.package_index import package_index
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Commit, Release
 
@@ -22,13 +24,14 @@ _LLAMA_CPP = "llama.cpp"
 
 @dataclass(frozen=True)
 class Identity:
-    """A release or a commit of llama.cpp, its CMake settings, and where it runs."""
+    """A release or a commit of llama.cpp, its CMake settings, where it comes from, and where it runs."""
 
     engine: str  # "llama-cpp-python" of a release, "llama.cpp" of a commit
     version: str  # of the release; the commit in full
     settings: tuple[str, ...]  # CMake's ``-DNAME=VALUE``, in the order of the names
     platform: str  # "linux-x86_64"
     python: str  # the interpreter's kind: "cpython-311-x86_64-linux-gnu"; "" of a commit
+    index: tuple[str, ...] = ()  # of a release: the package index, unless it is uv's default
 
     @property
     def is_commit(self) -> bool:
@@ -58,12 +61,20 @@ class Identity:
 
 
 def identity_of(reference: BuildReference) -> Identity:
-    """Return the identity here, under this interpreter; ``UsageError`` if it is no release or commit."""
+    """Return the identity here, under this interpreter; ``UsageError`` if it is no release or commit.
+
+    The same release of another package index is another build: nothing says that it holds the same.
+    """
     if isinstance(reference, Commit):
         return Identity(_LLAMA_CPP, reference.commit, reference.settings, sysconfig.get_platform(), "")
     if not isinstance(reference, Release):
         raise UsageError(f"{reference} cannot be made: name a release such as 0.3.36, or git:REF:CHECKOUT")
     python = sysconfig.get_config_var("SOABI") or sysconfig.get_python_version()
     return Identity(
-        reference.engine, reference.version, reference.settings, sysconfig.get_platform(), str(python)
+        reference.engine,
+        reference.version,
+        reference.settings,
+        sysconfig.get_platform(),
+        str(python),
+        package_index(os.environ),
     )

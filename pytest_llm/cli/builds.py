@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _LIST = command.Text(
     summary="list the builds that were made",
-    more="Prints the size, Python and date of each build, and the version, commit and compiler that it "
-    "reports. An incomplete build is listed as unfinished and is never used.",
+    more="Prints the size, Python, date and package index of each build, and the version, commit and "
+    "compiler that it reports. An incomplete build is listed as unfinished and is never used.",
     statuses="0",
     example="pytest-llm builds list",
 )
@@ -35,7 +35,7 @@ _MAKE = command.Text(
 )
 _REMOVE = command.Text(
     summary="remove builds",
-    more="Removes a build for every Python that it was made for. A build in use is kept.",
+    more="Removes a build for every Python and package index that it was made for. A build in use is kept.",
     statuses="0; 1 if a build is in use or does not exist",
     example="pytest-llm builds remove 0.3.35",
 )
@@ -76,6 +76,7 @@ def _kept_lines(kept: StoredBuild) -> list[str]:
     return [
         f"  {identity.title}: {size}, {python}made {kept.manifest.made[:10]}",
         f"    {_described(kept.manifest)}",
+        *([f"    from {' '.join(identity.index)}"] if identity.index else []),
     ]
 
 

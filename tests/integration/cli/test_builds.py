@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -79,7 +81,8 @@ def test_what_is_made_is_told_listed_and_removed(builds: Builds) -> None:
     assert (status, err, out[0]) == (0, [], f"builds in {builds.cache / 'builds'}")
     assert out[1].startswith("  llama-cpp-python@9.0.1: ")
     assert out[2] == f"    {said}"
-    assert out[3].startswith("  llama-cpp-python@9.0.2[-DA=1]: ")
+    assert out[3] == f"    from UV_FIND_LINKS={os.environ['UV_FIND_LINKS']} UV_NO_INDEX=1"
+    assert out[4].startswith("  llama-cpp-python@9.0.2[-DA=1]: ")
 
     status, out, err = builds("remove", "9.0.1")
     assert (status, len(out), err) == (0, 1, [])
@@ -207,3 +210,23 @@ def test_the_ini_file_says_what_is_compiled_with(builds: Builds, tmp_path: Path)
 
     (kept,) = builds.json("list")[1]["builds"]
     assert kept["build"] == "llama-cpp-python@9.0.1[-DA=1]"
+
+
+@pytest.mark.slow
+def test_the_same_release_of_another_index_is_another_build_and_both_name_theirs(
+    builds: Builds, releases: Releases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = os.environ["UV_FIND_LINKS"]
+    second = shutil.copytree(first, tmp_path / "mirror")
+    assert builds("make", "9.0.1")[0] == 0
+    monkeypatch.setenv("UV_FIND_LINKS", str(second))
+    assert builds("make", "9.0.1")[0] == 0
+
+    _, lines, _ = builds("list")
+
+    assert {f"    from UV_FIND_LINKS={each} UV_NO_INDEX=1" for each in (first, second)} <= set(lines)
+    assert [line.partition(":")[0] for line in lines].count("  llama-cpp-python@9.0.1") == 2
+    assert builds("remove", "9.0.1")[0] == 0
+    assert builds("list")[1] == [
+        f"no builds in {builds.cache / 'builds'}: make one with pytest-llm builds make 0.3.36"
+    ]

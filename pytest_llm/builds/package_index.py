@@ -1,0 +1,53 @@
+"""Package index of a release, and what else in the environment chooses its archive.
+
+uv reads no configuration file when it makes a build, and none of pip's variables.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_DEFAULT = "UV_DEFAULT_INDEX"
+_PYPI = "https://pypi.org/simple"
+# Variables that name places, the older names of some, and those that choose between archives.
+_OLDER = {"UV_INDEX_URL": _DEFAULT, "UV_EXTRA_INDEX_URL": "UV_INDEX"}
+_PLACES = (_DEFAULT, "UV_INDEX", "UV_FIND_LINKS")
+_CHOICES = (
+    "UV_INDEX_STRATEGY",
+    "UV_NO_BINARY",
+    "UV_NO_BINARY_PACKAGE",
+    "UV_NO_BUILD",
+    "UV_NO_BUILD_PACKAGE",
+    "UV_NO_INDEX",
+    "UV_PRERELEASE",
+)
+
+
+def package_index(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return where uv looks for packages, as ``NAME=VALUE``, without passwords; nothing for PyPI alone."""
+    return tuple(f"{name}={value}" for name, value in _found(environ) if value)
+
+
+def _found(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name in _PLACES:
+        older = next(old for old, new in _OLDER.items() if new == name) if name in _OLDER.values() else name
+        written = environ.get(name) or environ.get(older) or ""
+        places = " ".join(_bare(each) for each in re.split(r"[\s,]+", written) if each)
+        yield name, "" if (name, places) == (_DEFAULT, _PYPI) else places
+    for name in _CHOICES:
+        yield name, environ.get(name, "").strip()
+
+
+def _bare(place: str) -> str:
+    """Return a path as it is, and a URL without user, password, query and final slash; names stay."""
+    name, equals, url = place.rpartition("=") if re.match(r"[\w.-]+=", place) else ("", "", place)
+    parts = urlsplit(url)
+    if not parts.netloc:
+        return place
+    host = parts.netloc.rpartition("@")[2]
+    return name + equals + urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
