@@ -52,19 +52,19 @@ class ThreadCheck:
             RequestFailedError: They are too few, or bound to fewer processors than this process may use.
         """
         asked = self._options.n_threads
-        working = min(threads, processors) if processors < len(_affinity(0)) else threads
+        working = min(threads, processors) if processors < len(_affinity()) else threads
         if working < asked:
             raise RequestFailedError(self._text(build, working, asked))
 
-    def at_once(self, pid: int) -> float:
+    def at_once(self) -> float:
         """Return how many of the threads can work at once, as affinity and CPU quota allow.
 
-        Args:
-            pid: The process that computes; 0 for one that will have this process's own affinity.
+        Both are this process's own, which an engine's process inherits: there, OpenMP may have bound the first
+        thread to one processor and others to others.
         """
         asked = max(self._options.n_threads, self._options.n_threads_batch)
         quota = quota_processors(cpu_groups(Path("/")))
-        return min(asked, len(_affinity(pid)) or asked, asked if quota is None else quota)
+        return min(asked, len(_affinity()) or asked, asked if quota is None else quota)
 
     def _text(self, build: Build, working: int, asked: int) -> str:
         number = f"{working} thread{'s work' if working != 1 else ' works'}"
@@ -76,8 +76,8 @@ class ThreadCheck:
         )
 
 
-def _affinity(pid: int) -> set[int]:
-    """Return the processors that a process may use; none where the system does not tell."""
+def _affinity() -> set[int]:
+    """Return the processors that this process may use; none where the system does not tell."""
     with suppress(OSError, AttributeError):
-        return os.sched_getaffinity(pid)
+        return os.sched_getaffinity(0)
     return set()

@@ -218,7 +218,7 @@ class LoadedBench(SlicesOnlySubject):
         return seconds
 
     def effective_options(self) -> Mapping[str, JSON]:
-        return {**self._effective_options, "threads_at_work": self._threads.at_once(0)}
+        return {**self._effective_options, "threads_at_work": self._threads.at_once()}
 
     def invariants(self) -> Mapping[str, JSON]:
         return output.invariants(self._answer, self._effective_options)

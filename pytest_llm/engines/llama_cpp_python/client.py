@@ -116,7 +116,7 @@ class LoadedModel(GGUFModel):
         return {
             **found,
             **real_load_mode(str(found["load_mode"]), self.pid, self.info.path, buffers, on_gpu=self.on_gpu),
-            "threads_at_work": self._threads.at_once(self.pid),
+            "threads_at_work": self._threads.at_once(),
             "memory": self._offload.memory(log, on_gpu=self.on_gpu),
         }
 

@@ -58,7 +58,7 @@ def test_an_affinity_that_the_whole_run_has_is_no_error_and_shows_in_what_works_
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7}, raising=False)
     monkeypatch.setattr(thread_check, "cpu_groups", lambda _: ())
     TWO.check_counted(build(), threads=2, processors=1)
-    assert TWO.at_once(0) == 1
+    assert TWO.at_once() == 1
 
 
 @pytest.mark.parametrize(("quota", "at_once"), [(None, 2), (0.5, 0.5), (1.5, 1.5), (8.0, 2)])
@@ -67,13 +67,13 @@ def test_a_quota_bounds_what_works_at_once(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(thread_check, "quota_processors", lambda _: quota)
-    assert TWO.at_once(0) == at_once
+    assert TWO.at_once() == at_once
 
 
 def test_a_system_that_tells_no_affinity_allows_every_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(thread_check, "quota_processors", lambda _: None)
-    assert TWO.at_once(0) == 2
+    assert TWO.at_once() == 2
 
 
 def _busy(until: float) -> None:
