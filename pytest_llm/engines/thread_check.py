@@ -59,8 +59,8 @@ class ThreadCheck:
     def at_once(self) -> float:
         """Return how many of the threads can work at once, as affinity and CPU quota allow.
 
-        Both are this process's own, which an engine's process inherits: there, OpenMP may have bound the first
-        thread to one processor and others to others.
+        Both are this process's own, which an engine's process inherits: there, OpenMP may have bound each
+        thread to one processor.
         """
         asked = max(self._options.n_threads, self._options.n_threads_batch)
         quota = quota_processors(cpu_groups(Path("/")))
