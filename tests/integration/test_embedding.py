@@ -57,8 +57,8 @@ def test_a_loss_against_stored_runs_is_called(
 ) -> None:
     monkeypatch.delenv("CI", raising=False)
     write(project, "@pytest.mark.llm_no_regression()")
-    fake.set(jitter=0.01)
-    for _ in range(5):
+    for number in range(5):
+        fake.set(token_seconds=(1 + number / 1000) / 128)  # equal runs of one second would be one run
         project.measure("--llm-update-baselines=append").assert_outcomes(passed=1)
     fake.set(token_seconds=1 / 64)
     failed = project.failures()
