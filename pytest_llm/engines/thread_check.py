@@ -37,21 +37,21 @@ class ThreadCheck:
             raise LoadRefusedError(self._text(build, int(limit), asked))
 
     def can_be_counted(self, build: Build) -> bool:
-        """Whether threads of a build stay between two decodes, and there is more than one."""
-        return self._options.n_threads > 1 and _OPENMP in build.compiled_with
+        """Whether the threads of a build stay between two decodes."""
+        return _OPENMP in build.compiled_with
 
-    def check_counted(self, build: Build, threads: int, processors: int) -> None:
-        """Raise if fewer threads worked on a decode of one token than were asked for.
+    def check_counted(self, build: Build, asked: int, threads: int, processors: int) -> None:
+        """Raise if fewer threads worked than were asked for.
 
         Args:
             build: The build, for messages.
+            asked: How many were to work.
             threads: How many worked.
             processors: How many processors these threads may use together.
 
         Raises:
             RequestFailedError: They are too few, or bound to fewer processors than this process may use.
         """
-        asked = self._options.n_threads
         working = min(threads, processors) if processors < len(_affinity()) else threads
         if working < asked:
             raise RequestFailedError(self._text(build, working, asked))

@@ -136,10 +136,11 @@ class LoadedModel(GGUFModel):
         self._offload.check_positions(workload, str(self.build))
         self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
         self._free[2:] = [self._worker.ask("free_memory")]
-        if not self.on_gpu and self._threads.can_be_counted(self.build):
+        asked = self._load_options.n_threads_batch if workload.embed else self._load_options.n_threads
+        if not self.on_gpu and asked > 1 and self._threads.can_be_counted(self.build):
             counted = self._worker.ask("count_threads")
             if counted is not None:
-                self._threads.check_counted(self.build, **counted)
+                self._threads.check_counted(self.build, asked, **counted)
 
     def on_devices(self) -> Mapping[str, float]:
         before, *later = self._free

@@ -180,7 +180,9 @@ class Timed:
         return steps * self._workload.parallel
 
     def count_threads(self) -> dict[str, int] | None:
-        """Return how many threads work on decodes of one token a sequence, and on how many processors."""
+        """Return how many threads decode single tokens or embed texts, and on how many processors."""
+        if self._workload.embed:
+            return count_working(self.embedding_slice)
         return count_working(lambda: self.generate_steps(_COUNTED_STEPS))
 
     def request(self, *, restore: bool = True) -> tuple[float, list[float]]:
