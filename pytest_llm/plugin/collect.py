@@ -106,7 +106,7 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     subject = replace(loaded, load_options=fitted(loaded.load_options, workload))
     faster: tuple[markers.FasterMark, ...] = declared.get("llm_faster_than", ())
     return Benchmark(
-        nodeid_of(item),
+        nodeid_of(item, bench.homes),
         key_of(item, bench.homes),
         subject,
         workload,
@@ -181,7 +181,7 @@ def check_keys(items: Sequence[pytest.Item], bench: Bench) -> None:
                 item.stash[BENCHMARK] = other.stash[BENCHMARK]
         else:
             for each in (other, item):
-                each.stash.setdefault(PROBLEM, _clash(other, item, key))
+                each.stash.setdefault(PROBLEM, _clash([other, item], key, bench))
 
 
 def _asks_the_same(one: pytest.Item, other: pytest.Item) -> bool:
@@ -189,10 +189,11 @@ def _asks_the_same(one: pytest.Item, other: pytest.Item) -> bool:
     return mine is None or theirs is None or replace(mine, nodeid=theirs.nodeid) == theirs
 
 
-def _clash(one: pytest.Item, other: pytest.Item, key: TestKey) -> str:
-    alike = one.nodeid == other.nodeid  # if a plugin has named the items
-    names = " and ".join(f"{each.nodeid} ({each.name})" if alike else each.nodeid for each in (one, other))
-    return f"{names} would have the same baselines, those of {full_name(key)}: rename one of them"
+def _clash(items: Sequence[pytest.Item], key: TestKey, bench: Bench) -> str:
+    ids = [nodeid_of(each, bench.homes) for each in items]
+    if len({*ids}) == 1:  # a plugin has made several items of one function
+        ids = [f"{nodeid} ({each.name})" for nodeid, each in zip(ids, items, strict=True)]
+    return f"{' and '.join(ids)} would have the same baselines, those of {full_name(key)}: rename one of them"
 
 
 def check_baselines(items: Sequence[pytest.Item], bench: Bench) -> None:

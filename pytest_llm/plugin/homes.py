@@ -163,6 +163,12 @@ class Homes:
             return file.relative_to(folder).as_posix()
         return _package_name(file)
 
+    def place(self, file: Path) -> str:
+        """Return the path of a test file from rootdir, or the name of a package's module."""
+        if self._is_of_package(file.parent):
+            return _package_name(file)
+        return Path(os.path.relpath(file, self._root)).as_posix()
+
     def check(self, models: Sequence[str]) -> None:
         """Check what the homes of the command line hold, and the default models, which one of them must know.
 

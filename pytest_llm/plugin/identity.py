@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pytest_llm.baselines.module_files import name_of
 from pytest_llm.plugin.homes import is_installed
 from pytest_llm.records import TestKey
 
@@ -39,13 +40,15 @@ def key_of(item: pytest.Item, homes: Homes) -> TestKey:
     return TestKey(homes.module(item.path), "::".join([*names, name]), _parameters(item).id)
 
 
-def nodeid_of(item: pytest.Item) -> str:
-    """Return the node id without what other plugins add, so that every call of pytest knows it."""
-    parameters = _parameters(item)
-    if not parameters.added or not isinstance(item, pytest.Function):
-        return item.nodeid
-    before = item.nodeid.removesuffix(f"[{item.callspec.id}]")
-    return f"{before}[{parameters.id}]" if parameters.id else before
+def nodeid_of(item: pytest.Item, homes: Homes) -> str:
+    """Return the node id from rootdir, without what other plugins add: unique, and the same in every call.
+
+    Pytest's own begins at the folder that was named, if that is not in rootdir.
+
+    Raises:
+        UsageError: The home cannot be found.
+    """
+    return f"{homes.place(item.path)}::{name_of(key_of(item, homes))}"
 
 
 def are_repeats(one: pytest.Item, other: pytest.Item) -> bool:

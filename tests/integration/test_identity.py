@@ -418,4 +418,32 @@ def test_a_clash_with_a_test_that_is_not_selected_is_refused_too(project: Projec
         "conftest.py",
     )
     (text,) = project.failures("--import-mode=importlib", "-k", "a_speed").values()
-    assert "a/test_it.py::test_a_speed and b/test_it.py::test_b_speed would have the same baselines" in text
+    assert "(test_a_speed) and test_it.py::test_speed (test_b_speed) would have the same baselines" in text
+
+
+def test_files_of_one_name_below_two_folders_of_the_call_are_two_tests(project: Project) -> None:
+    project.write("[pytest]\n", "ci/bench.ini")
+    for name in ("a", "b"):
+        project.write(GATED, f"packages/{name}/tests/test_speed.py")
+        project.write("[pytest]\n", f"packages/{name}/pytest.ini")
+
+    results = project.results("-cci/bench.ini", "--import-mode=importlib", "packages/a", "packages/b")
+
+    assert [(test["nodeid"], test["outcome"]) for test in results["tests"]] == [
+        ("packages/a/tests/test_speed.py::test_speed", "passed"),
+        ("packages/b/tests/test_speed.py::test_speed", "passed"),
+    ]
+
+
+def test_a_repeated_test_is_named_as_pytest_knows_it_without_the_plugin(project: Project, fake: Fake) -> None:
+    project.write(GATED)
+    project.write(REPEATING, "conftest.py")
+    for factor in (1.0, 1.01, 0.99, 1.02, 0.98):
+        fake.set(token_seconds=factor / 128)
+        record(project)
+    fake.set(token_seconds=1 / 32)
+    texts = project.failures()
+    assert len(texts) == 3
+    assert all(
+        "next: " in text and " pytest test_it.py::test_speed --llm-bench" in text for text in texts.values()
+    )
