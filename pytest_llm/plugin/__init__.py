@@ -5,7 +5,7 @@ This module and its imports load in every run of pytest; everything else loads w
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -250,38 +250,28 @@ def pytest_llm_fixtures_are_set_up(item: pytest.Item) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Fail a benchmark with a failing verdict after its own assertions passed."""
-    with _recorded(item) if FINDING in item.stash else nullcontext():
+    with _recorded(item):
         late.check_set_up(item)
-        yield
+        try:
+            yield
+        except BaseException:
+            with suppress(pytest.fail.Exception):
+                late.judge_limits(item)  # the report shows them beside the failure
+            raise
         late.check_call(item)
-    text = _failing_verdicts(item)
-    if text:
-        item.stash[EXPLAINED] = True
-        pytest.fail(text, pytrace=False)
+    if FINDING in item.stash:
+        from pytest_llm.plugin import protocol
 
-
-def _failing_verdicts(item: pytest.Item) -> str:
-    """Return what fails a benchmark, "" if nothing does or it was said already."""
-    finding = item.stash.get(FINDING, None)
-    if finding is None or EXPLAINED in item.stash:
-        return ""
-    from pytest_llm.checks import explain, failing
-
-    bench = bench_of(item.config)
-    that_fail = bench.settings.failing
-    if not failing(finding, that_fail):
-        return ""
-    return explain(finding, that_fail, qualified=bench.findings.qualified_since is not None)
+        protocol.fail_by_verdict(item)
 
 
 def _recorded(item: pytest.Item) -> AbstractContextManager[None]:
-    from pytest_llm.checks import explain
-    from pytest_llm.plugin import pytest_benchmark
+    if FINDING not in item.stash:
+        return nullcontext()
+    from pytest_llm.plugin import protocol, pytest_benchmark
 
-    finding = item.stash[FINDING]
-    if finding.ended_by_output:  # there is no run for the test
-        item.stash[EXPLAINED] = True
-        pytest.fail(explain(finding, bench_of(item.config).settings.failing), pytrace=False)
+    if item.stash[FINDING].ended_by_output:  # there is no run for the test
+        protocol.fail_by_verdict(item)
     return pytest_benchmark.recorded(item)
 
 
@@ -307,8 +297,10 @@ def pytest_runtest_makereport(
         log = engine_log(call.excinfo.value)
         if log:
             report.sections.append(("llama.cpp's last lines", log))
-    if report.when == "call" and report.failed and (text := _failing_verdicts(item)):
-        report.sections.append(("llm-bench, beside the failure above", text))
+    if report.when == "call" and FINDING in item.stash:
+        from pytest_llm.plugin.protocol import beside
+
+        report.sections += beside(item, call)
     return report
 
 

@@ -94,14 +94,19 @@ def check_set_up(item: pytest.Item) -> None:
 
 def check_call(item: pytest.Item) -> None:
     """Judge limits that were added by what was measured; any other marker fails the test."""
-    added = _added(item)
-    finding = item.stash.get(FINDING, None)
-    judged = [mark for mark in added if _is_limit(mark) and finding is not None]
-    _refuse(item, [mark for mark in added if mark not in judged])
-    if finding is not None and judged:
-        _judge(item, finding, judged)
-        item.stash[READ] = (*item.stash.get(READ, ()), *judged)
+    judge_limits(item)
+    _refuse(item, _added(item))
     item.stash[_CHECKED] = True
+
+
+def judge_limits(item: pytest.Item) -> None:
+    """Judge limits that were added, if anything was measured for the test."""
+    if FINDING not in item.stash:
+        return
+    limits = [mark for mark in _added(item) if _is_limit(mark)]
+    if limits:
+        _judge(item, item.stash[FINDING], limits)
+        item.stash[READ] = (*item.stash.get(READ, ()), *limits)
 
 
 def check_tear_down(item: pytest.Item) -> None:

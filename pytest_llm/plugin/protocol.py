@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.checks import explain, failing
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.plugin import late, markers
 from pytest_llm.plugin.messages import message
 from pytest_llm.plugin.progress import progress_of
-from pytest_llm.plugin.state import BENCHMARK, EXPLAINED, FINDING, PROBLEM, UNMEASURED
+from pytest_llm.plugin.state import BENCHMARK, EXPLAINED, FINDING, PROBLEM, UNMEASURED, bench_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +109,35 @@ def measured(item: pytest.Item, bench: Bench) -> Finding:
     if error is not None:
         raise error
     return item.stash[FINDING]
+
+
+def fail_by_verdict(item: pytest.Item) -> None:
+    """Fail a measured test that has a failing verdict.
+
+    Raises:
+        pytest.fail.Exception: It has one.
+    """
+    text = _failing_verdicts(item)
+    if text:
+        item.stash[EXPLAINED] = pytest.fail.Exception(text, pytrace=False)
+        raise item.stash[EXPLAINED]
+
+
+def beside(item: pytest.Item, call: pytest.CallInfo[None]) -> list[tuple[str, str]]:
+    """Return the failing verdicts of a measured test as a section, if its body failed for another reason."""
+    if call.excinfo is None or call.excinfo.value is item.stash.get(EXPLAINED, None):
+        return []
+    if EXPLAINED in item.stash:
+        del item.stash[EXPLAINED]  # a unittest.TestCase reports its own failure instead
+    text = "" if isinstance(call.excinfo.value, pytest.skip.Exception) else _failing_verdicts(item)
+    return [("llm-bench, beside the failure above", text)] if text else []
+
+
+def _failing_verdicts(item: pytest.Item) -> str:
+    bench, finding = bench_of(item.config), item.stash[FINDING]
+    if not failing(finding, bench.settings.failing):
+        return ""
+    return explain(finding, bench.settings.failing, qualified=bench.findings.qualified_since is not None)
 
 
 def note_time_limit(item: pytest.Item, settings: object) -> None:

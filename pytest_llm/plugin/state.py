@@ -26,7 +26,7 @@ PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 FINDING: pytest.StashKey[Finding] = pytest.StashKey()
 UNMEASURED: pytest.StashKey[BaseException] = pytest.StashKey()
 # The failing verdicts of a benchmark are the message of its failure.
-EXPLAINED: pytest.StashKey[bool] = pytest.StashKey()
+EXPLAINED: pytest.StashKey[BaseException] = pytest.StashKey()
 
 # The property of a test's report that holds its worst verdict.
 WORST = "llm_verdict"

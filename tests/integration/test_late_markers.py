@@ -277,6 +277,7 @@ class TestByFixtures:
 
         result.assert_outcomes(failed=1, skipped=1)
         assert "its own" in project.texts(result)["test_chat"]
+        result.stdout.fnmatch_lines(["*beside the failure above*", "*the limit is at least 1000000 tok/s*"])
 
     def test_a_limit_of_the_body_is_judged(self, project: Project) -> None:
         project.write(

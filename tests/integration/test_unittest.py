@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -96,3 +97,24 @@ def test_a_models_autouse_fixture_and_late_markers_work(project: Project, fake: 
 
     (text,) = project.failures().values()
     assert "the limit is at least 1000" in text
+
+
+def test_a_failure_of_its_own_is_shown_beside_a_limit(project: Project) -> None:
+    project.write(
+        """
+        import unittest
+
+        @pytest.mark.llm_tokens_per_second(min=1000)
+        class TestIt(unittest.TestCase):
+            def test_it(self):
+                self.assertEqual(1, 2)
+        """
+    )
+
+    result = project.measure("--llm-json=results.json")
+
+    result.stdout.fnmatch_lines(
+        ["*AssertionError: 1 != 2", "*beside the failure above*", "generation speed is*"]
+    )
+    (test,) = json.loads((project.path / "results.json").read_text(encoding="utf-8"))["tests"]
+    assert (test["outcome"], test["failed_by_verdict"]) == ("failed", False)
