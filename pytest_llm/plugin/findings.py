@@ -75,12 +75,17 @@ class Findings:
         others = [each for each in found.comparisons if each.asked not in asked]
         self.add_early(replace(found, comparisons=(*others, *compared)))
 
-    def note_outcome(self, nodeid: str, outcome: str, *, failed_by_verdict: bool) -> None:
-        """Note how the test of a benchmark ended; of a repeated one, the first failure counts."""
+    def note_outcome(self, nodeid: str, outcome: str, *, failed_by_verdict: bool) -> bool:
+        """Note how the test of a benchmark ended; of a repeated one, the first failure counts.
+
+        Returns:
+            False if there is no finding, because the test was skipped before it was measured.
+        """
         if nodeid in self._found and self._found[nodeid].outcome not in _FAILED:
             self._found[nodeid] = replace(
                 self._found[nodeid], outcome=outcome, failed_by_verdict=failed_by_verdict
             )
+        return nodeid in self._found
 
     def runs(self) -> list[Run]:
         """Return every run that a benchmark got."""

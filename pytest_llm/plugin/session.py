@@ -217,8 +217,8 @@ class Bench:
 
     def note_outcome(self, benchmark: Benchmark, outcome: str, *, failed_by_verdict: bool) -> None:
         """Note how the test of a benchmark ended."""
-        self.findings.note_outcome(benchmark.nodeid, outcome, failed_by_verdict=failed_by_verdict)
-        self.findings.write_early(self._rule())
+        if self.findings.note_outcome(benchmark.nodeid, outcome, failed_by_verdict=failed_by_verdict):
+            self.findings.write_early(self._rule())
 
     def finish(self) -> None:
         """Write the results and baselines that the options ask for."""

@@ -174,3 +174,14 @@ def test_results_that_cannot_be_written_are_told_once_at_the_end(project: Projec
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert sum("cannot be written" in line for line in result.outlines) == 1
+
+
+def test_a_run_whose_benchmarks_are_all_skipped_leaves_an_earlier_file_as_it_was(project: Project) -> None:
+    project.write(MEASURED)
+    project.measure("--llm-json=r.json")
+    before = (project.path / "r.json").read_bytes()
+    project.write(f"    pytestmark = pytest.mark.skip\n{MEASURED}")
+
+    project.measure("--llm-json=r.json")
+
+    assert (project.path / "r.json").read_bytes() == before
