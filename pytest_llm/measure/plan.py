@@ -103,12 +103,13 @@ def _captures(
             if records
             else _CAPTURES_STORED
         )
-        key = (each.subject, each.output, each.workload.parallel)
+        limit = each.output.max_distance if each.workload.embed else each.output.max_kl
+        key = (each.subject, each.output, each.workload.parallel, each.workload.embed)
         found[key] = Captures(
             each.subject,
             reference,
             least,
-            least if each.output.max_kl is not None else most,
+            least if limit is not None else most,
             min(room, _CAPTURE_TOKENS) + min(room, MAX_FILLED_TOKENS),
         )
     return tuple(found.values())

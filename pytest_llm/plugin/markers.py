@@ -160,7 +160,10 @@ def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tu
 
 
 def llm_output(
-    prompts: Sequence[str] | str | None = None, top_k: int = 20, max_kl: float | None = None
+    prompts: Sequence[str] | str | None = None,
+    top_k: int = 20,
+    max_kl: float | None = None,
+    max_distance: float | None = None,
 ) -> OutputGate:
     """Fail, before any timing, if the output differs from the reference or from the stored snapshot."""
     from pytest_llm.errors import UsageError
@@ -171,10 +174,15 @@ def llm_output(
         raise UsageError(f"llm_output: prompts={prompts!r} is neither a text nor a list of texts")
     if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
         raise UsageError(f"llm_output: top_k={top_k!r} is not a whole number above 0")
-    number = isinstance(max_kl, (int, float)) and not isinstance(max_kl, bool)
-    if max_kl is not None and not (number and 0 <= max_kl < float("inf")):
-        raise UsageError(f"llm_output: max_kl={max_kl!r} is not a number of nats, 0 or more")
-    return OutputGate(tuple(texts), top_k, None if max_kl is None else float(max_kl))
+    for name, value, what in (
+        ("max_kl", max_kl, "number of nats"),
+        ("max_distance", max_distance, "distance"),
+    ):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and 0 <= value < float("inf")):
+            raise UsageError(f"llm_output: {name}={value!r} is not a {what}, 0 or more")
+    limits = (None if each is None else float(each) for each in (max_kl, max_distance))
+    return OutputGate(tuple(texts), top_k, *limits)
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ class Measuring:
         subject: Subject,
         reference: Subject | StoredSnapshot | None,
         gate: OutputGate,
-        parallel: int,
+        workload: Workload,
         progress: Progress,
     ) -> OutputRun:
         """Compare the output of a subject with a reference's; without one, record a snapshot.
@@ -166,7 +166,7 @@ class Measuring:
         Raises:
             LLMBenchError: It could not be captured.
         """
-        shape = Workload(parallel=parallel)
+        shape = Workload(parallel=workload.parallel, embed=workload.embed)
 
         def run() -> Mapping[Workload, OutputRun | LLMBenchError]:
             against: Side | StoredSnapshot | None
@@ -180,7 +180,7 @@ class Measuring:
             copies = self._settings.cache / "f32"
             return {shape: compare_outputs(side, against, gate, shape, copies, on_progress)}
 
-        return self._outputs.get((subject, repr(reference), gate, parallel), shape, run)
+        return self._outputs.get((subject, repr(reference), gate, shape), shape, run)
 
     def unmeasured(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return a run without sessions: subject, workload, model and build.

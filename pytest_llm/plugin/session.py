@@ -105,13 +105,13 @@ class Bench:
     def _find(self, benchmark: Benchmark, progress: Progress) -> Finding:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
         reference = self.settings.reference_of(subject)
-        output, captured = self._output(benchmark, reference, progress)
-        if captured is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
-            # The speed of a wrong model is worth nothing.
-            return Finding(benchmark, captured, output=output)
-        if reference is not None:
-            self._compare_outputs(subject, reference, progress)
         try:
+            output, captured = self._output(benchmark, reference, progress)
+            if captured is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
+                # The speed of a wrong model is worth nothing.
+                return Finding(benchmark, captured, output=output)
+            if reference is not None:
+                self._compare_outputs(subject, reference, progress)
             measured = self._measuring.run(plan, subject, reference, workload, progress)
             claims = [
                 self._measuring.paired(plan, subject, each.than, workload, progress)
@@ -182,7 +182,7 @@ class Bench:
                     missing = found
                 else:
                     return without_reference(gate, found), None
-            output = self._measuring.output(subject, reference or stored, gate, workload.parallel, progress)
+            output = self._measuring.output(subject, reference or stored, gate, workload, progress)
         except NotCoveredError as error:
             return not_covered_output(gate, str(error)), None
         reason = str(missing) or output.comparison.missing

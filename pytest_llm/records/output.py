@@ -29,11 +29,51 @@ class OutputGate:
         prompts: The texts to compare on; none means the package's own.
         top_k: How many of a position's likeliest tokens have their log-probabilities compared.
         max_kl: The largest mean KL divergence in nats; None for the tolerance from benign variants.
+        max_distance: The largest cosine distance of an embedding; None for the tolerance, as of max_kl.
     """
 
     prompts: tuple[NonEmpty, ...] = ()
     top_k: Positive = 20
     max_kl: NonNegative | None = None
+    max_distance: NonNegative | None = None
+
+
+@dataclass(frozen=True)
+class EmbeddingVariant:
+    """The largest cosine distance of the reference's embeddings from its own with a benign option changed."""
+
+    name: NonEmpty
+    distance: NonNegative
+
+
+@dataclass(frozen=True)
+class EmbeddingSample:
+    """Embeddings of the texts of an output snapshot.
+
+    Attributes:
+        vectors: One a text: floats of 16 bits, little-endian, in base64.
+        variants: How far they move under benign options; measured when they are recorded.
+    """
+
+    vectors: Annotated[tuple[NonEmpty, ...], constraint(minItems=1)]
+    variants: tuple[EmbeddingVariant, ...] = ()
+
+
+@dataclass(frozen=True)
+class EmbeddingDistance:
+    """Cosine distance of a candidate's embeddings from its reference's.
+
+    Attributes:
+        mean: Over all texts.
+        largest: Of one text.
+        furthest: The number of that text, from 0.
+        variants: How far the reference is from itself; empty if the gate sets a limit.
+    """
+
+    mean: NonNegative
+    largest: NonNegative
+    furthest: Count
+    variants: tuple[EmbeddingVariant, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -167,6 +207,7 @@ class OutputSnapshot:
         samples: With the model's own weights, then with F32 weights if there are any.
         no_f32: Why there are none with F32 weights; "" if there are, or none are needed.
         not_covered: Which positions of the context were not captured; "" if all were.
+        embeddings: Of a workload that embeds, in the place of greedy tokens and samples; positions are texts.
     """
 
     corpus: NonEmpty
@@ -181,6 +222,7 @@ class OutputSnapshot:
     samples: tuple[LogprobSample, ...] = ()
     no_f32: str = ""
     not_covered: str = ""
+    embeddings: EmbeddingSample | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +272,7 @@ class OutputComparison:
         greedy: Where the generated text differs; None if it is the same.
         loops: Whether the candidate ends up repeating itself and the reference does not.
         not_covered: Which positions of the context were not captured; "" if all were.
+        embeddings: Of a workload that embeds; positions are texts.
     """
 
     positions: Count
@@ -249,3 +292,4 @@ class OutputComparison:
     greedy: GreedyDifference | None = None
     loops: bool = False
     not_covered: str = ""
+    embeddings: EmbeddingDistance | None = None

@@ -106,3 +106,62 @@ def test_workloads_that_make_no_sense_are_refused(
         def test_embed(llm_bench): ...
     """)
     assert problem in project.failures()["test_embed"]
+
+
+OUTPUT = "@pytest.mark.llm_output({})"
+
+
+@pytest.mark.parametrize(
+    ("turn", "gate", "said"),
+    [
+        (0.0, "", "same output, to the last bit, at 10 texts"),
+        (1e-4, "", "output within tolerance: cosine distance of embeddings 4e-09, tolerance 1e-05"),
+        (0.1, "", "wrong output: cosine distance of embeddings 0.004, tolerance 1e-05 (10 texts, furthest"),
+        (
+            0.1,
+            "max_distance=0.01",
+            "output within tolerance: cosine distance of embeddings 0.004, max_distance",
+        ),
+        (0.1, "max_distance=0.001", "wrong output: cosine distance of embeddings 0.004, max_distance=0.001"),
+        (1.0, "prompts=['one', 'two']", "(2 texts, furthest is text 0)"),
+    ],
+)
+def test_embeddings_are_compared_by_their_cosine_distance(
+    project: Project, fake: Fake, reference: str, turn: float, gate: str, said: str
+) -> None:
+    fake.set(no_generation="it has no next token", turn=turn)
+    fake.set_reference(turn=0.0)
+    write(project, OUTPUT.format(gate))
+    result = project.measure(f"--llm-against={reference}")
+    assert said in result.stdout.str()
+    result.assert_outcomes(**({"failed": 1} if "wrong" in said or turn == 1 else {"passed": 1}))
+
+
+def test_stored_embeddings_are_compared_on_the_next_run(
+    project: Project, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    write(project, OUTPUT.format(""))
+    project.measure("--llm-update-baselines=append").assert_outcomes(passed=1)
+    (stored,) = project.path.glob("baselines/portable/**/*.json")
+    (test,) = json.loads(stored.read_text())["tests"].values()
+    sample = test["invariants"]["output_snapshot"]["embeddings"]
+    assert len(sample["vectors"]) == 10
+    assert {each["name"] for each in sample["variants"]} >= {"flash_attn=on"}
+    result = project.measure("--llm-json=results.json")
+    assert "output within tolerance: cosine distance of embeddings" in result.stdout.str()
+    fake.set(turn=0.1)
+    assert project.failures()["test_embed"].startswith("wrong output: cosine distance of embeddings 0.004")
+
+
+def test_embeddings_that_hold_nan_are_wrong_output_before_any_timing(project: Project, fake: Fake) -> None:
+    fake.set(broken=True)
+    write(project, OUTPUT.format(""))
+    failed = project.failures("--llm-json=results.json")
+    assert failed["test_embed"].startswith("wrong output: fake: NaN or infinite embeddings")
+
+
+@pytest.mark.parametrize("value", ["-1", "True", "'5%'"])
+def test_a_distance_that_is_none_is_refused(project: Project, value: str) -> None:
+    write(project, OUTPUT.format(f"max_distance={value}"))
+    assert "is not a distance, 0 or more" in project.failures()["test_embed"]

@@ -129,7 +129,12 @@ def test_the_same_output_passes_is_told_and_took_two_looks(
         assert test["output"]["verdict"] == "pass"
         assert test["output"]["comparison"]["same"]
         assert test["output"]["comparison"]["contrasts"] == []
-        assert test["output"]["gate"] == {"prompts": ["Three herons."], "top_k": 5, "max_kl": None}
+        assert test["output"]["gate"] == {
+            "prompts": ["Three herons."],
+            "top_k": 5,
+            "max_kl": None,
+            "max_distance": None,
+        }
         assert test["notes"][0] == "same output, to the last bit, at 122 positions"  # 13 + 13 + 2 * 16 + 64
         assert test["metrics"]["generation_tokens_per_second"]["comparison"]["verdict"] == "pass"
     looks = 3  # the prompt's tokens, and one of each
@@ -276,5 +281,5 @@ def test_what_makes_no_sense_is_refused_before_anything_is_loaded(
 
 def test_the_marker_is_listed_with_its_true_signature(project: Project) -> None:
     project.run("--markers").stdout.fnmatch_lines(
-        ["@pytest.mark.llm_output(prompts=None, top_k=20, max_kl=None): Fail, before any timing, if *"]
+        ["@pytest.mark.llm_output(prompts=None, top_k=20, max_kl=None, max_distance=None): Fail, before *"]
     )

@@ -10,11 +10,11 @@ from pytest_llm.errors import LoadRefusedError, RequestFailedError
 from pytest_llm.records import Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Container, Iterator, Mapping
     from pathlib import Path
 
     from pytest_llm.checks.output.capture import Capture, CaptureSession
-    from pytest_llm.records import Divergence
+    from pytest_llm.records import JSON, Divergence
     from pytest_llm.records.side import Side
 
 # A larger copy would cost too much; a small model of the same architecture shows the same errors.
@@ -88,7 +88,7 @@ def measure_variants(step: Step, compare: Callable[[Capture], Divergence]) -> tu
     """
     found = []
     role = _ROLES[len(step.sides) - 1]
-    for name, side in _benign(step.sides[-1], step.captures[-1]):
+    for name, side in benign_sides(step.sides[-1], step.captures[-1].effective_options):
         try:
             variant = step.session.capture(side, "variant", f"{role} with {step.weights}, {name}")
         except (LoadRefusedError, RequestFailedError):
@@ -99,14 +99,18 @@ def measure_variants(step: Step, compare: Callable[[Capture], Divergence]) -> tu
     return tuple(found)
 
 
-def _benign(side: Side, captured: Capture) -> Iterator[tuple[str, Side]]:
+def benign_sides(
+    side: Side, effective_options: Mapping[str, JSON], *, texts: bool = False
+) -> Iterator[tuple[str, Side]]:
+    """Yield a subject with each benign option changed; a smaller ubatch may not hold whole texts."""
     # Threads are not among them, and neither is decoding a prompt token by token: as measured for
     # docs/output.md, the former changed no bit but in a full cache, and both less than a small ubatch does.
     options = side.subject.load_options
     if options.flash_attn != "off":  # "off" is on purpose
-        flash_attn = "off" if captured.effective_options.get("flash_attn") == "on" else "on"
+        flash_attn = "off" if effective_options.get("flash_attn") == "on" else "on"
         yield f"flash_attn={flash_attn}", _with(side, flash_attn=flash_attn)
-    yield "n_ubatch=32", _with(side, n_ubatch=32)
+    if not texts:
+        yield "n_ubatch=32", _with(side, n_ubatch=32)
     # Without flash attention, another size of ubatch may change no bit. Rounding the cache always does.
     cache = "f16" if options.type_k == "f32" else "f32"
     yield f"type_k=type_v={cache}", _with(side, type_k=cache, type_v=cache)

@@ -73,7 +73,7 @@ class CaptureSession(NamedTuple):
         plan, path = self.plan, self.folder / name
         with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
             loaded.load()
-            token_ids, template = _text(loaded)
+            token_ids, template = text_output(loaded)
             greedy = loaded.write_logits(path, plan.passages, plan.generate)
             build, options = loaded.build, loaded.effective_options()
         broken = not_finite(read_logits(path, plan.positions()))
@@ -98,7 +98,8 @@ class CaptureSession(NamedTuple):
         return divergence(ours, theirs, self.plan.following(), top_k)
 
 
-def _text(loaded: GGUFModel) -> tuple[dict[str, str], str]:
+def text_output(loaded: GGUFModel) -> tuple[dict[str, str], str]:
+    """Return the digests of the token ids of difficult texts, and the rendered chat; empty without any."""
     try:
         ids = zip(map(escaped, TORTURE), map(digest, loaded.token_ids(TORTURE)), strict=True)
         return dict(ids), loaded.render_chat(CHAT)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.checks.output.benign_variants import NoF32Error, Step, measure_variants, steps
 from pytest_llm.checks.output.capture import CaptureSession
+from pytest_llm.checks.output.embeddings import capture_embeddings, embedding_variants, stored_vectors
 from pytest_llm.checks.output.prompts import plan_prompts
 from pytest_llm.checks.output.snapshot import add_samples, contrast
 from pytest_llm.records import Contrast, GreedyDifference, OutputComparison, StoredSnapshot
 from pytest_llm.records.side import Side
+from pytest_llm.stats.cosine import embedding_distance
 from pytest_llm.stats.divergence import read_logits, same_bits
 from pytest_llm.stats.repetition import first_difference
 from pytest_llm.stats.tolerance import outside
@@ -28,7 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_llm.checks.output.capture import Capture
-    from pytest_llm.records import Divergence, OutputGate, OutputSnapshot, Run, Workload
+    from pytest_llm.checks.output.embeddings import EmbeddingCapture
+    from pytest_llm.records import (
+        Divergence,
+        EmbeddingVariant,
+        OutputGate,
+        OutputSnapshot,
+        Run,
+        Workload,
+    )
 
 _OTHER_CORPUS = "the stored output is of other texts; replace it"
 
@@ -68,6 +78,8 @@ def compare_outputs(
     Raises:
         EngineError: An engine does not start, or refuses its subject or a request.
     """
+    if workload.embed:
+        return _compare_embeddings(candidate, reference, gate, workload, on_progress)
     first = reference if isinstance(reference, Side) else candidate
     plan = plan_prompts(first, gate, workload)
     with tempfile.TemporaryDirectory(prefix="pytest-llm-") as folder:
@@ -81,6 +93,40 @@ def compare_outputs(
             stored = None if reference is None else reference.snapshot
             snapshot = add_samples(session, candidate, captured, gate, copies, stored)
     return OutputRun(compare_with_stored(snapshot, reference), run, snapshot)
+
+
+def _compare_embeddings(
+    candidate: Side,
+    reference: Side | StoredSnapshot | None,
+    gate: OutputGate,
+    workload: Workload,
+    on_progress: Callable[[str], None],
+) -> OutputRun:
+    if isinstance(reference, Side):
+        theirs = capture_embeddings(reference, gate, None, lambda: on_progress("output of the reference"))
+        ours = capture_embeddings(candidate, gate, theirs.ids, lambda: on_progress("output of the candidate"))
+        found = replace(
+            _compare_text(ours.snapshot, theirs.snapshot),
+            reference=theirs.build,
+            same=ours.vectors == theirs.vectors,
+        )
+        known = found.same or gate.max_distance is not None
+        variants = () if known else _variants(reference, gate, theirs, on_progress)
+        found = replace(found, embeddings=embedding_distance(theirs.vectors, ours.vectors, variants))
+        return OutputRun(found, ours.run(candidate, workload))
+    ours = capture_embeddings(candidate, gate, None, lambda: on_progress("output of the candidate"))
+    snapshot = ours.snapshot
+    if reference is None and gate.max_distance is None:
+        assert snapshot.embeddings is not None
+        variants = _variants(candidate, gate, ours, on_progress)
+        snapshot = replace(snapshot, embeddings=replace(snapshot.embeddings, variants=variants))
+    return OutputRun(compare_with_stored(snapshot, reference), ours.run(candidate, workload), snapshot)
+
+
+def _variants(
+    side: Side, gate: OutputGate, captured: EmbeddingCapture, on_progress: Callable[[str], None]
+) -> tuple[EmbeddingVariant, ...]:
+    return embedding_variants(side, gate, captured, lambda name: on_progress(f"output with {name}"))
 
 
 def compare_with_stored(
@@ -101,6 +147,12 @@ def compare_with_stored(
             not_covered=now.not_covered,
         )
     before = stored.snapshot
+    if now.embeddings is not None and before.embeddings is not None:
+        found = replace(_compare_text(now, before), stored=stored.provenance)
+        if now.prompts != before.prompts:
+            return found
+        vectors = stored_vectors(before.embeddings), stored_vectors(now.embeddings)
+        return replace(found, embeddings=embedding_distance(*vectors, before.embeddings.variants))
     samples = {each.weights: each for each in now.samples} if now.prompts == before.prompts else {}
     return replace(
         _compare_text(now, before),

@@ -74,6 +74,9 @@ time was cheaper that way.
 """
 
 # Texts on which tokenizers have differed. Bytes, since some are no UTF-8.
+# Each is embedded by itself, as far as it fits.
+EMBEDDED = tuple(PROMPT.strip().split("\n\n"))
+
 _TEXTS = (
     "Naïve café, Ångström, Łódź, ﬁne",
     "e\u0301 a\u0308 n\u0303 \u1e9b\u0323 Z\u0351\u036b\u0343a\u0321\u0353l\u0348go",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.checks.findings import OutputJudgement
 from pytest_llm.checks.format import counted
 from pytest_llm.records import OutputComparison, OutputGate, Verdict
+from pytest_llm.stats.cosine import embedding_tolerance
 from pytest_llm.stats.repetition import first_difference
 from pytest_llm.stats.tolerance import tolerance
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_llm.baselines import Missing
-    from pytest_llm.records import Contrast, OutputSnapshot, StoredSnapshot
+    from pytest_llm.records import Contrast, EmbeddingDistance, OutputSnapshot, StoredSnapshot
 
 # Characters of a template shown on each side of the first difference.
 _AROUND = 20
@@ -75,6 +76,8 @@ def _wrong(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
     if found.not_finite:
         yield f"NaN or infinite logits at {found.not_finite} of {counted(found.positions, 'position')}"
         return
+    if found.embeddings is not None and found.embeddings.largest > _distance_limit(gate, found.embeddings):
+        yield _distance(gate, found)
     for contrast in found.contrasts:
         candidate, limit = contrast.candidate, tolerance(contrast)
         if gate.max_kl is not None:
@@ -135,7 +138,10 @@ def summary(judgement: OutputJudgement) -> str:
     found = judgement.comparison
     assert found is not None, "a pass rests on something"
     if found.same:
-        return f"same output, to the last bit, at {counted(found.positions, 'position')}"
+        what = "text" if found.embeddings else "position"
+        return f"same output, to the last bit, at {counted(found.positions, what)}"
+    if found.embeddings is not None:
+        return f"output within tolerance: {_distance(judgement.gate, found)}"
     parts = [
         f"{_mean(judgement.gate, each)} ({counted(each.candidate.positions, 'position')})"
         for each in found.contrasts
@@ -162,6 +168,20 @@ def context(judgement: OutputJudgement) -> list[str]:
     if found.no_f32:
         lines.append(f"no copy with F32 weights was compared: {found.no_f32}")
     return [*lines, *_hints(found)]
+
+
+def _distance_limit(gate: OutputGate, found: EmbeddingDistance) -> float:
+    return embedding_tolerance(found.variants) if gate.max_distance is None else gate.max_distance
+
+
+def _distance(gate: OutputGate, found: OutputComparison) -> str:
+    assert found.embeddings is not None
+    limit = _distance_limit(gate, found.embeddings)
+    up_to = f"tolerance {limit:.2g}" if gate.max_distance is None else f"max_distance={limit:.2g}"
+    return (
+        f"cosine distance of embeddings {found.embeddings.largest:.2g}, {up_to} "
+        f"({counted(found.positions, 'text')}, furthest is text {found.embeddings.furthest})"
+    )
 
 
 def _mean(gate: OutputGate, contrast: Contrast) -> str:
