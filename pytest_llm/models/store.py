@@ -50,7 +50,7 @@ class ModelStore:
         self._known_cache = cache and cache.absolute()  # workers and installers may run in other folders
         self._entries = entries
         self._root = root.absolute()
-        self._resolved: dict[str, Model] = {}
+        self._resolved: dict[str, tuple[Model, dict[Path, tuple[int, int, int]]]] = {}
 
     @property
     def _cache(self) -> Path:
@@ -92,15 +92,24 @@ class ModelStore:
         return below if is_path(below) else f"./{below}"
 
     def resolve(self, name: str) -> Model:
-        """Return the model, fetched if necessary and verified; later calls return it from memory.
+        """Return the model, fetched if necessary and verified; later calls check that its files are the same.
 
         Raises:
-            ModelError: If the file is missing, damaged, not the pinned one, or cannot be fetched.
+            ModelError: If the file is missing, damaged, not the pinned one, or cannot be fetched; or if it
+                changed since the first call.
             UsageError: If the name is unknown, or the path or the entry's source is invalid.
         """
         if name not in self._resolved:
-            self._resolved[name] = self._resolve(name)
-        return self._resolved[name]
+            model = self._resolve(name)
+            self._resolved[name] = model, _stamps(model)
+        model, before = self._resolved[name]
+        for path, stamp in _stamps(model).items():
+            if stamp != before[path]:
+                raise ModelHashError(
+                    f"{path} changed during this run: leave the model as it is until the run ends, and "
+                    "run again"
+                )
+        return model
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
         return {} if is_path(name) else self._entry(name).load_options
@@ -233,6 +242,18 @@ def _refuse_elsewhere(name: str, file: LocalFile | None = None) -> None:
     else:
         fix = declare.format(repr(name)) + ", and give NAME"
     raise UsageError(f"model {name!r}: there is no such file, and {kind} is not downloaded: {fix}")
+
+
+def _stamps(model: Model) -> dict[Path, tuple[int, int, int]]:
+    return {path: _stamp(path) for path in part_paths(model.path)}
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _wrong_hash(what: object, found: str, parts: int, entry: Entry, fix: str) -> ModelHashError:

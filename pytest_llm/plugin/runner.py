@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -23,7 +23,7 @@ from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.system.registry import load_code
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from pytest_llm.measure import MeasurementContext
     from pytest_llm.plugin.homes import Models
@@ -123,7 +123,8 @@ class Measuring:
             side = self._side(subject, progress)
             self._take_machine(progress)
             context = self._context(progress, math.inf, subject)
-            return measure(plan.campaign_of(subject), (side,), self._rule(plan), context)
+            with self._unchanged(subject):
+                return measure(plan.campaign_of(subject), (side,), self._rule(plan), context)
 
         return self._solo.get(subject, workload, run)
 
@@ -140,7 +141,8 @@ class Measuring:
             sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
             self._take_machine(progress)
             context = self._context(progress, self._settings.time_limit, subject, reference)
-            return measure(plan.campaign_of(subject, reference), sides, self._rule(plan), context)
+            with self._unchanged(subject, reference):
+                return measure(plan.campaign_of(subject, reference), sides, self._rule(plan), context)
 
         return self._paired.get((subject, reference), workload, run)
 
@@ -178,9 +180,17 @@ class Measuring:
             self._take_machine(progress)
             on_progress = partial(progress.untimed, subject)
             copies = self._settings.cache / "f32"
-            return {shape: compare_outputs(side, against, gate, shape, copies, on_progress)}
+            with self._unchanged(subject):
+                return {shape: compare_outputs(side, against, gate, shape, copies, on_progress)}
 
         return self._outputs.get((subject, repr(reference), gate, shape), shape, run)
+
+    @contextmanager
+    def _unchanged(self, *subjects: Subject) -> Iterator[None]:
+        """Raise ``ModelHashError`` in the end if the file of a model changed meanwhile."""
+        yield
+        for each in subjects:
+            self._models.resolve_subject(each)
 
     def unmeasured(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return a run without sessions: subject, workload, model and build.
