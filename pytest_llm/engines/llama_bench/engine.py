@@ -12,7 +12,7 @@ import re
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.engines import ENGINES, LLAMA_BENCH
 from pytest_llm.engines.environment import recorded
@@ -22,6 +22,7 @@ from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
 from pytest_llm.engines.llama_bench.output import Request
 from pytest_llm.engines.llama_cpp_python.process import cause_of_end, worker_environment
+from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.slices_only import SlicesOnlyEngine, SlicesOnlySubject
 from pytest_llm.engines.thread_check import ThreadCheck
@@ -35,7 +36,7 @@ from pytest_llm.errors import (
 )
 from pytest_llm.records import Build, Commit, Program
 from pytest_llm.records.protocols import Coverage
-from pytest_llm.system.procfs import mapped_files, oom_kills
+from pytest_llm.system.procfs import oom_kills
 from pytest_llm.system.program import TimeLimitError, run_once
 
 if TYPE_CHECKING:
@@ -199,23 +200,32 @@ class LoadedBench(SlicesOnlySubject):
         self._options = arguments(self._program.flags, self._load_options, self._program.name)
         verbose = ["-v"] if "-v" in self._program.flags else []
         started = time.monotonic()
-        mapped: set[str] = set()
+        memory = ProcessMemory()
         answer, ended = self._bench(
             _PROBE,
             "loading the model",
             verbose,
             LoadRefusedError,
-            lambda pid: mapped.update(mapped_files(pid)),
+            memory.read,
         )
         seconds = time.monotonic() - started
-        self._program.check_libraries(mapped)
-        self.build = _build(answer, self._reference, self._program, llama_library(mapped))
+        self._program.check_libraries(memory.mapped)
+        self.build = _build(answer, self._reference, self._program, llama_library(memory.mapped))
         self.on_gpu = output.on_gpu(answer)
         if not self.on_gpu:
             self._threads.check_environment(self.build)
-        self._answer, self._effective_options = answer, output.effective_options(answer, ended.log)
+        self._answer = answer
+        self._effective_options = self._really(output.effective_options(answer, ended.log), memory)
         check.check_weights(ended.log, str(self.build), named=self.on_gpu)
         return seconds
+
+    def _really(self, written: Mapping[str, JSON], memory: ProcessMemory) -> dict[str, JSON]:
+        """Return effective options with what was locked; a process may end before its files are seen."""
+        locks = ProcessMemory()
+        locks.locked = memory.locked
+        buffers: Any = written.get("buffers_mib") or {}
+        mode, path = str(written.get("load_mode", "auto")), self._model.path
+        return {**written, **real_load_mode(mode, locks, path, buffers, on_gpu=self.on_gpu)}
 
     def effective_options(self) -> Mapping[str, JSON]:
         return {**self._effective_options, "threads_at_work": self._threads.at_once()}

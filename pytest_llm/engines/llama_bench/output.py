@@ -107,7 +107,11 @@ def _logged(log: str) -> dict[str, JSON]:
 def invariants(answer: Mapping[str, Any], options: Mapping[str, JSON]) -> dict[str, JSON]:
     """Return what an answer tells that is the same on every machine: sizes of the model, and the options."""
     names = {"model_size": "weights_bytes", "model_n_params": "parameters", "model_type": "model_type"}
-    same = {name: value for name, value in options.items() if name not in (_THREADS, "buffers_mib")}
+    same = {
+        name: value
+        for name, value in options.items()
+        if name not in (_THREADS, "buffers_mib", "locked_bytes")
+    }
     return {
         "effective_options": same,
         **{ours: answer[name] for name, ours in names.items() if name in answer},

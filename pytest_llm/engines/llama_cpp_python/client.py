@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.last_words import last_words
 from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options
-from pytest_llm.engines.load_mode import real_load_mode
+from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, UsageError
@@ -111,11 +111,13 @@ class LoadedModel(GGUFModel):
         asked = {**asdict(self._load_options), "lora": self.info.lora}
         found = effective_options(asked, self._worker.ask("effective_options"), log)
         buffers: Any = found.get("buffers_mib") or {}
+        memory = ProcessMemory()
+        memory.read(self.pid)
         if not self.on_gpu and self.info.layers:
             found.setdefault("layers_offloaded", f"0/{self.info.layers + 1}")  # as llama.cpp logs it
         return {
             **found,
-            **real_load_mode(str(found["load_mode"]), self.pid, self.info.path, buffers, on_gpu=self.on_gpu),
+            **real_load_mode(str(found["load_mode"]), memory, self.info.path, buffers, on_gpu=self.on_gpu),
             "threads_at_work": self._threads.at_once(),
             "memory": self._offload.memory(log, on_gpu=self.on_gpu),
         }

@@ -10,6 +10,9 @@ import pytest
 from pytest_llm.reports import recheck, results_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from tests.integration.conftest import Project, StandIn
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="read from /proc")
@@ -42,6 +45,19 @@ def test_locks_that_locked_nothing_fail_a_test_that_has_a_limit_only(
 
     assert text.splitlines()[0] == f"load_mode={asked} was asked for, {got} is in effect"
     assert "next: raise the limit of locked memory (ulimit -l; " in text
+
+
+def test_locks_of_llama_bench_are_checked_as_well(
+    project: Project, bench_program: Callable[..., Path]
+) -> None:
+    project.write(LIMITED.format(options="load_mode='mlock'"))
+
+    result = project.run(
+        "--llm-bench", f"--llm-candidate=llama-bench@bin:{bench_program()}", f"--llm-model={project.model}"
+    )
+
+    (text,) = project.texts(result).values()
+    assert text.splitlines()[0] == "load_mode=mlock was asked for, none is in effect"
 
 
 def test_locks_that_hold_pass(project: Project, stand_in: StandIn) -> None:

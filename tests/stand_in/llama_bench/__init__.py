@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import NoReturn
 
 SAID = Path(__file__).parent / "said"
+# Flag -> the field of an answer that has its value.
+_ECHOED = {"-lm": "load_mode", "-ctk": "type_k", "-ctv": "type_v"}
 _SWITCHES = {"-v", "--verbose", "--progress", "--no-warmup"}
 
 
@@ -61,6 +63,7 @@ class _Program:
             **json.loads((SAID / release / "answer.jsonl").read_text(encoding="utf-8")),
             **(answer or {}),
         }
+        self.given = answer or {}
         self.speeds = {"n_prompt": prompt, "n_gen": generation}
         self.trouble, self.when, self.diary, self.version, self.log = trouble, when, diary, version, log
 
@@ -107,9 +110,18 @@ class _Program:
                 print("warning: something on standard output\n{")
             return 0
         seconds = sum(work[kind] / speed for kind, speed in self.speeds.items())
-        options = {"n_batch": int(asked["-b"]), "n_ubatch": int(asked["-ub"]), "n_threads": int(asked["-t"])}
+        options: dict[str, object] = {
+            "n_batch": int(asked["-b"]),
+            "n_ubatch": int(asked["-ub"]),
+            "n_threads": int(asked["-t"]),
+        }
+        options |= {
+            name: asked[flag] for flag, name in _ECHOED.items() if flag in asked and name in self.answer
+        }
+        if "-mmp" in asked:
+            options["use_mmap"] = asked["-mmp"] == "1"
         times = [round(seconds * 1e9)] * int(asked["-r"])
-        answer = {**self.answer, **work, **options, "samples_ns": times}
+        answer = {**self.answer, **work, **options, **self.given, "samples_ns": times}
         if "-d" not in asked:
             del answer["n_depth"]
         print(json.dumps(answer))
