@@ -114,7 +114,10 @@ def has_one(finding: Finding) -> bool:
 
 def prepare(item: pytest.Item) -> None:
     """Set the timer of a record before the fixtures are set up; the user's other settings stay."""
-    if not _is_loaded(item.config) or _FIXTURE not in getattr(item, "fixturenames", ()):
+    if not _is_loaded(item.config):
+        leave(item)  # pytest-codspeed alone provides the fixture only if it is enabled
+        return
+    if _FIXTURE not in getattr(item, "fixturenames", ()):
         return
     replay = item.stash[_REPLAY] = _Replay()
     theirs = item.get_closest_marker(_FIXTURE)

@@ -60,6 +60,12 @@ def test_with_pytest_benchmark_blocked_models_are_judged(project: Project) -> No
     project.measure(*CODSPEED, "--codspeed", "-p", "no:benchmark").assert_outcomes(passed=2, failed=1)
 
 
+def test_not_enabled_and_without_pytest_benchmark_models_are_judged(project: Project) -> None:
+    result = project.measure(*CODSPEED, "-p", "no:benchmark", "--deselect", "test_it.py::test_plain")
+
+    result.assert_outcomes(passed=1, failed=1, deselected=1)
+
+
 def test_a_test_of_ours_may_use_its_fixture(project: Project) -> None:
     project.write("def test_it(llm_bench, benchmark): assert benchmark(sum, [1, 2]) == 3")
 
