@@ -109,12 +109,18 @@ class Project:
     @staticmethod
     def texts(result: pytest.RunResult) -> dict[str, str]:
         """Return what each test shows that failed in its set-up, in itself or afterwards."""
-        recorder: pytest.HookRecorder = result.reprec  # type: ignore[attr-defined] # set by in-process runs
         return {
             report.nodeid.partition("::")[2]: report.longreprtext
-            for report in recorder.getreports("pytest_runtest_logreport")
-            if isinstance(report, pytest.TestReport) and report.failed
+            for report in Project.reports(result)
+            if report.failed
         }
+
+    @staticmethod
+    def reports(result: pytest.RunResult) -> list[pytest.TestReport]:
+        """Return the reports of every phase of every test, in order."""
+        recorder: pytest.HookRecorder = result.reprec  # type: ignore[attr-defined] # set by in-process runs
+        found = recorder.getreports("pytest_runtest_logreport")
+        return [each for each in found if isinstance(each, pytest.TestReport)]
 
     def usage_error(self, *arguments: object) -> str:
         """Return the one line with which pytest refuses these arguments."""
