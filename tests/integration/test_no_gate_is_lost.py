@@ -237,7 +237,7 @@ def _place_baselines(situation: Situation, stored: Path, baselines: Path) -> Non
     if situation.baseline == "of another machine":
         here = baselines / "machines" / fingerprint.fingerprint()
         here.rename(here.with_name("another-machine"))
-    for path in baselines.rglob("test_it.json"):
+    for path in baselines.rglob("*.json"):
         text = path.read_text(encoding="utf-8")
         if situation.baseline == "damaged":
             path.write_text(text[: len(text) // 2], encoding="utf-8")
@@ -279,13 +279,10 @@ def stored(project: Project, fake: Fake) -> Path:
     return (project.path / "baselines").rename(project.path / "stored")
 
 
-def _example(text: str, place: str, **other: str) -> Situation:
-    (mark,) = (each for each in MARKS if each.text == text)
-    return Situation(((mark, place),), **other)
-
-
-@pytest.mark.hypothesis
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=settings.default.max_examples // 4,  # each is a run of pytest
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(situation=situations())
 def test_every_marker_ends_as_judged_failed_or_not_covered(
     project: Project, fake: Fake, stored: Path, situation: Situation
