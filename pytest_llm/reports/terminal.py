@@ -99,7 +99,8 @@ def _cell(test: TestEntry, name: str) -> str:
 
 
 def _verdict(test: TestEntry) -> str:
-    return ", ".join([*_output(test), *_limits(test), *_gates(test), *_unmet(test)]) or "measured"
+    verdicts = [*_output(test), *_limits(test), *_gates(test), *_unmet(test)] or ["measured"]
+    return ", ".join(verdicts if test.outcome else [*verdicts, "the test did not end"])
 
 
 def _output(test: TestEntry) -> list[str]:

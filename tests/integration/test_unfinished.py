@@ -69,7 +69,9 @@ def test_a_timeout_that_ends_the_process_loses_no_result(
     assert not (project.path / "baselines").exists()
 
 
-def test_sigterm_while_a_model_is_measured_loses_no_session(project: Project) -> None:
+def test_sigterm_while_a_model_is_measured_loses_no_session(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     project.write("from tests.fake_engine import CURRENT\nCURRENT.fake.set(pause=0.2)", "conftest.py")
     project.write(MEASURED + LATER)
     file = project.path / "r.json"
@@ -91,6 +93,8 @@ def test_sigterm_while_a_model_is_measured_loses_no_session(project: Project) ->
     assert {test["outcome"] for test in results["tests"]} == {""}
     assert 2 <= _sessions(results, "test_measured") < 10
     assert 2 <= _sessions(results, "test_later") < 10
+    assert main(["report", str(file)]) == 0
+    assert capsys.readouterr().out.count("the test did not end") == 2
 
 
 def _wait_for_sessions(file: Path, process: subprocess.Popen[bytes]) -> None:
