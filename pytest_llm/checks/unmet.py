@@ -101,10 +101,15 @@ def unmet_of(
     own = measured.candidate if isinstance(measured, PairedRun) else measured
     others = [pair.reference for pair in (measured, *claims) if isinstance(pair, PairedRun)]
     found = [*_of_run(own), *(each for other in others for each in _of_run(other, _REFERENCE))]
-    layers = own.effective_options.get(_LAYERS)
-    if wants_device and isinstance(layers, str) and layers.startswith("0/"):
-        found.append(Difference("n_gpu_layers", -1, layers, NO_DEVICE))
+    found += missing_device(own.effective_options) if wants_device else ()
     return tuple(dict.fromkeys(found))
+
+
+def missing_device(effective: Mapping[str, JSON]) -> tuple[Difference, ...]:
+    """Return what is to be said of a model without a layer on a device; nothing if it has one."""
+    layers = effective.get(_LAYERS)
+    found = isinstance(layers, str) and layers.startswith("0/")
+    return (Difference("n_gpu_layers", -1, layers, NO_DEVICE),) if found else ()
 
 
 def _of_run(run: Run, whose: str = "") -> Iterator[Difference]:

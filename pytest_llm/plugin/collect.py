@@ -82,6 +82,13 @@ def loaded_by(item: pytest.Item, bench: Bench) -> Subject:
     return subject_of(choice.model, choice.load_options, bench.homes.of(item.path), bench)
 
 
+def wants_device(item: pytest.Item, bench: Bench) -> bool:
+    """Return if a marker or the table of models has ``n_gpu_layers=-1``, which is the default as well."""
+    choice = _choice_of(item, bench)
+    defaults = bench.homes.of(item.path).default_load_options(choice.model)
+    return {**defaults, **choice.load_options}.get("n_gpu_layers") == -1
+
+
 def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     """Return what an item measures and checks.
 
@@ -94,8 +101,7 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     gates: tuple[Gate, ...] = declared.get("llm_no_regression", ())
     if not gates and bench.settings.compares:
         gates = markers.llm_no_regression()
-    choice = _choice_of(item, bench)
-    workload = read_workload(choice.workload)
+    workload = read_workload(_choice_of(item, bench).workload)
     gates = _of_the_work(gates, workload)
     loaded = loaded_by(item, bench)
     for metric in (*(limit.metric for limit in limits), *(gate.metric for gate in gates)):
@@ -115,7 +121,7 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
         tuple(_claim(each, subject, workload, bench.homes.of(item.path)) for each in faster),
         declared.get("llm_output"),
         bench.homes.of(item.path).name,
-        wants_device=choice.load_options.get("n_gpu_layers") == -1,
+        wants_device=wants_device(item, bench),
     )
 
 

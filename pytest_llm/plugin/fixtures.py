@@ -49,16 +49,22 @@ def llm_memory() -> MemoryWatch:
 @pytest.fixture
 def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
     """The loaded model that the llm_model marker names: generate, stream, tokenize, top_logprobs and more."""
+    from pytest_llm.checks import unmet
     from pytest_llm.errors import LLMBenchError
+    from pytest_llm.plugin.collect import wants_device
     from pytest_llm.plugin.messages import message
     from pytest_llm.plugin.progress import progress_of
 
+    bench = bench_of(request.config)
     try:
-        subject = late.subject_of(request.node)
-        return bench_of(request.config).loaded.get(subject, progress_of(request.config))
+        loaded = bench.loaded.get(late.subject_of(request.node), progress_of(request.config))
+        missing = unmet.missing_device(loaded.effective_options())
+        if missing and wants_device(request.node, bench):
+            request.node.warn(pytest.PytestWarning(unmet.sentence(missing)))
     except LLMBenchError as error:
         # `pytest.fail` would report two exceptions.
         raise pytest.fail.Exception(message(error), pytrace=False) from None
+    return loaded
 
 
 @pytest.fixture(scope="session")

@@ -110,3 +110,19 @@ def test_a_model_whose_locks_hold_nothing_is_not_given_to_a_test(project: Projec
     (text,) = project.failures().values()
     assert "load_mode=mlock was asked for, none is in effect" in text
     project.measure("--llm-drift=warn").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_missing_device_is_a_warning_of_a_functional_test(
+    project: Project, stand_in: StandIn, stated: bool
+) -> None:
+    stand_in.set(log="load_tensors: offloaded 0/3 layers to GPU")
+    options = "n_gpu_layers=-1" if stated else "n_ctx=512"
+    project.write(
+        FUNCTIONAL.partition("        assert")[0].replace('load_mode="mlock"', options) + "        pass\n"
+    )
+
+    result = project.measure("-Wdefault")
+
+    result.assert_outcomes(passed=1, warnings=int(stated))
+    assert ("n_gpu_layers=-1 asks for all layers on a device" in result.stdout.str()) is stated

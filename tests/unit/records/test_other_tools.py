@@ -26,6 +26,8 @@ OPTIONS = list(vars(LoadOptions()))
         ("kv_cache_dtype", "write type_k and type_v"),
         ("no_kv_offload", "write offload_kqv"),
         ("num_predict", "write llm_workload(generate_tokens=N)"),
+        ("override-tensor", "write tensor_buft_overrides"),
+        ("embeddings", "write llm_workload(embed=True)"),
         ("temp", "sampling is an argument of gguf_model.generate, not of the load"),
     ],
 )
