@@ -6,7 +6,7 @@ This module and its imports load in every run of pytest; everything else loads w
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -54,7 +54,6 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_llm.plugin.inventory import record_collection
 
         record_collection(config)
-        config.pluginmanager.register(bench_of(config).reports)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist starts workers
@@ -177,38 +176,12 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Note that tests begin to run."""
+    """Measure from now on."""
     bench = existing_bench(session.config)
-    if bench is not None and bench.settings.bench:
-        bench.begun = not options.showing(session.config)
+    if bench is not None and bench.settings.bench and not options.showing(session.config):
+        bench.begun = True
+        session.config.pluginmanager.register(bench.protocol)
     return (yield)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the wrappers that limit the time of a test
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Measure a benchmark before its set-up, and note the test's outcome when its protocol has ended."""
-    bench = existing_bench(item.config)
-    if bench is None or not bench.settings.bench or options.showing(item.config):
-        return (yield)
-    from pytest_llm.plugin import protocol
-
-    if protocol.is_due(item):
-        protocol.measure(item, bench)
-    bench.reports.seen.clear()
-    try:
-        return (yield)
-    finally:
-        bench.reports.note(item, bench)
-
-
-@pytest.hookimpl(optionalhook=True, tryfirst=True)
-def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> None:
-    """Note the time limit of a test, which does not hold while a model is measured."""
-    bench = existing_bench(item.config)
-    if bench is not None and bench.settings.bench:
-        from pytest_llm.plugin.protocol import note_time_limit
-
-        note_time_limit(item, settings)
 
 
 @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)

@@ -21,7 +21,7 @@ def finish(session: pytest.Session, bench: Bench) -> None:
     bench.finish()
     green = session.exitstatus in _GREEN
     if not bench.findings.runs() and (green or session.exitstatus == pytest.ExitCode.TESTS_FAILED):
-        bench.nothing = _why_nothing(session, bench.reports.ended)
+        bench.nothing = _why_nothing(session, bench.protocol.ended)
         if green and bench.settings.fails_without_runs:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if bench.findings.unwritten:  # shown in the summary: an error raised here would replace pytest's own

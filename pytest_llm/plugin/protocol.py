@@ -16,58 +16,75 @@ from pytest_llm.plugin.progress import progress_of
 from pytest_llm.plugin.state import BENCHMARK, EXPLAINED, FINDING, PROBLEM, UNMEASURED, bench_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from pytest_llm.checks.findings import Finding
     from pytest_llm.plugin.session import Bench
 
 _TIMER: pytest.StashKey[Any] = pytest.StashKey()  # settings of pytest-timeout's limit that holds now
-# Set-up hooks of these do not skip, but for pytest's own that evaluates markers.
-_KNOWN = ("_pytest", "pytest_benchmark", "pytest_llm")
+# Set-up hooks of these packages do not skip, but for pytest's own that evaluates markers.
+_KNOWN = {"_pytest", "pytest_benchmark", "pytest_llm"}
 
 
-class Reports:
-    """A plugin that keeps the reports of the test that runs; subtests have reports of their own.
+class Protocol:
+    """A plugin for one run, registered last, so that its wrapper is outside of those that limit time.
 
     Attributes:
-        seen: The reports.
         ended: How many benchmarks ended with each outcome.
     """
 
-    def __init__(self) -> None:
-        """Begin without reports."""
-        self.seen: list[pytest.TestReport] = []
+    def __init__(self, bench: Bench) -> None:
+        """Begin without a test."""
         self.ended: Counter[str] = Counter()
+        self._bench = bench
+        self._reports: list[pytest.TestReport] = []
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Measure a benchmark before its set-up, and note the test's outcome when its protocol has ended."""
+        if _is_due(item):
+            measure(item, self._bench)
+        self._reports.clear()
+        try:
+            return (yield)
+        finally:
+            self._note_outcome(item)
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: object) -> None:
+        """Note the limit that pytest-timeout sets, for :func:`time_limit_paused`."""
+        item.stash[_TIMER] = settings
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep a report."""
-        self.seen.append(report)
+        """Keep a report of the test that runs; subtests have reports of their own."""
+        self._reports.append(report)
 
-    def outcome(self) -> str:
-        """Return how the test ended; "" if it did not."""
-        failed = {each.when for each in self.seen if each.failed}
-        if failed:
-            return "failed" if "call" in failed else "error"
-        ended = [each for each in self.seen if each.when == "call" or each.skipped]
-        return ended[-1].outcome if ended and ended[-1].outcome in ("passed", "skipped") else ""
-
-    def note(self, item: pytest.Item, bench: Bench) -> None:
-        """Note the outcome of a test."""
-        self.ended[self.outcome()] += markers.is_benchmark(item)
+    def _note_outcome(self, item: pytest.Item) -> None:
+        outcome = _outcome(self._reports)
+        self.ended[outcome] += markers.is_benchmark(item)
         if BENCHMARK in item.stash:
-            failed = sum(each.failed for each in self.seen)
-            by_verdict = failed < 2 and EXPLAINED in item.stash
-            bench.note_outcome(item.stash[BENCHMARK], self.outcome(), failed_by_verdict=by_verdict)
+            by_verdict = EXPLAINED in item.stash and sum(each.failed for each in self._reports) < 2
+            self._bench.note_outcome(item.stash[BENCHMARK], outcome, failed_by_verdict=by_verdict)
 
 
-def is_due(item: pytest.Item) -> bool:
+def _outcome(reports: Sequence[pytest.TestReport]) -> str:
+    """Return how a test ended; "" if it did not."""
+    failed = {each.when for each in reports if each.failed}
+    if failed:
+        return "failed" if "call" in failed else "error"
+    ended = [each.outcome for each in reports if each.when == "call" or each.skipped]
+    return ended[-1] if ended and ended[-1] in ("passed", "skipped") else ""
+
+
+def _is_due(item: pytest.Item) -> bool:
     """Return if a benchmark can be measured before its set-up, because nothing there may skip it."""
-    if BENCHMARK not in item.stash or PROBLEM in item.stash or FINDING in item.stash:
+    if BENCHMARK not in item.stash or PROBLEM in item.stash:
         return False
-    hooks = item.ihook.pytest_runtest_setup.get_hookimpls()
-    if any(not each.function.__module__.startswith(_KNOWN) for each in hooks):
+    if FINDING in item.stash or UNMEASURED in item.stash:  # a plugin repeats the test
         return False
-    return not _skipped_by_marker(item)
+    functions = [each.function for each in item.ihook.pytest_runtest_setup.get_hookimpls()]
+    packages = {getattr(each, "__module__", "").partition(".")[0] for each in functions}
+    return packages <= _KNOWN and not _skipped_by_marker(item)
 
 
 def _skipped_by_marker(item: pytest.Item) -> bool:
@@ -138,11 +155,6 @@ def _failing_verdicts(item: pytest.Item) -> str:
     if not failing(finding, bench.settings.failing):
         return ""
     return explain(finding, bench.settings.failing, qualified=bench.findings.qualified_since is not None)
-
-
-def note_time_limit(item: pytest.Item, settings: object) -> None:
-    """Note the limit that pytest-timeout sets."""
-    item.stash[_TIMER] = settings
 
 
 @contextmanager

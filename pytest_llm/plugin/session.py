@@ -25,7 +25,7 @@ from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
-from pytest_llm.plugin.protocol import Reports
+from pytest_llm.plugin.protocol import Protocol
 from pytest_llm.plugin.runner import Measuring
 from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, StoredSnapshot, Verdict
 from pytest_llm.stats.sequential import rule_for
@@ -64,7 +64,7 @@ class Bench:
         self.begun = False  # tests run
         self.nothing = ""  # why nothing was measured
         self.findings = Findings(settings, homes)
-        self.reports = Reports()
+        self.protocol = Protocol(self)
         self.loaded = LoadedModels(homes.models, self._engine, drift_fails=Verdict.DRIFT in settings.failing)
         self._measuring = Measuring(settings, homes.models, clock, self.loaded.release, self._on_session)
 

@@ -62,9 +62,13 @@ def test_of_pytest_timeout_hold_for_the_test_alone(project: Project, fake: Fake,
     assert len(fake.started) == 3
 
 
-def test_of_a_wrapper_in_a_conftest_hold_for_the_test_alone(project: Project, fake: Fake) -> None:
-    project.write(ALARM, "conftest.py")
-    project.write(TWO)
+@pytest.mark.parametrize("file", ["conftest.py", "below/conftest.py"])
+@pytest.mark.parametrize("options", ["wrapper=True", "wrapper=True, tryfirst=True"])
+def test_of_a_wrapper_in_a_conftest_hold_for_the_test_alone(
+    project: Project, fake: Fake, file: str, options: str
+) -> None:
+    project.write(ALARM.replace("wrapper=True", options), file)
+    project.write(TWO, f"{file.rpartition('conftest')[0]}test_it.py")
 
     project.measure().assert_outcomes(passed=3)
     assert len(fake.started) == 3
