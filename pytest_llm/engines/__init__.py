@@ -26,6 +26,7 @@ class EngineEntry:
         places: The kinds of WHERE that ``ENGINE@WHERE`` takes: see :mod:`pytest_llm.builds.reference`.
         bare: Which build the engine's name alone means.
         covers: What the engine measures, as a sentence, if that is not everything.
+        unchecked: What of its output cannot be checked, as a sentence; "" if all can.
         control: "module:function" that measures the speed of the machine that the engine runs on: it takes a
             number of threads and returns a :class:`~pytest_llm.records.Control`, or None; "" if nothing does.
     """
@@ -34,6 +35,7 @@ class EngineEntry:
     places: tuple[str, ...] = ()
     bare: str = "the only one"
     covers: str = ""
+    unchecked: str = ""
     control: str = "pytest_llm.machine.control:measure_control"
 
 
@@ -50,6 +52,7 @@ ENGINES: Registry[EngineEntry] = Registry(
             places=("bin",),
             bare="the one on PATH",
             covers="llama-bench measures prompt and generation speed only, of one sequence",
+            unchecked="llama-bench shows no logits, so NaN and infinity go unnoticed",
         ),
     },
 )

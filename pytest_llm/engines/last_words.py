@@ -12,7 +12,10 @@ _ABORT = re.compile(
 )
 _EXCEPTION = re.compile(r"^\s*what\(\):\s+(?P<what>.+)$")
 # "llama_model_load: error loading model: missing tensor 'output.weight'"
-_ERROR = re.compile(r"^(?:\w+: )?(?P<what>.*\b(?:error|failed|invalid|missing|unable)\b.*)$", re.IGNORECASE)
+_ERROR = re.compile(
+    r"^\.*(?:\w+: )?(?P<what>.*\b(?:error|failed|invalid|missing|unable|removed|not a multiple)\b.*)$",
+    re.IGNORECASE,
+)
 
 
 class LastWords(NamedTuple):

@@ -182,7 +182,7 @@ class PairEntry:
 
 @dataclass(frozen=True)
 class NotCovered:
-    """A metric that could not be measured, or positions of the output that were not captured."""
+    """A metric that could not be measured, or what of the output was not captured or cannot be checked."""
 
     nodeid: NonEmpty
     metric: NonEmpty

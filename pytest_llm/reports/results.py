@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import __version__
 from pytest_llm.checks import notes
+from pytest_llm.engines import ENGINES
 from pytest_llm.records import Gate
 from pytest_llm.reports.document import (
     VERSION,
@@ -125,6 +126,10 @@ def _not_covered(finding: Finding) -> dict[str, str]:
     found = finding.output.comparison if finding.output is not None else None
     if found is not None and found.not_covered:
         reasons["output"] = found.not_covered
+    run = finding.run
+    engine = ENGINES.get(run.build.engine) if run is not None and run.sessions else None
+    if engine is not None and engine.unchecked:
+        reasons["finite_output"] = engine.unchecked
     return reasons | {
         each.asked.metric.name: each.reason for each in finding.comparisons if not each.candidate
     }

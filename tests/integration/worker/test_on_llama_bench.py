@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.reports import recheck, results_file
+from tests import tiny_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,48 @@ def test_what_is_not_covered_is_told_where_it_does_not_fail(
     result.stdout.fnmatch_lines(
         ["*NOT COVERED*", f"not covered: *first-token latency cannot be had: {ONLY}*"]
     )
+    result.stdout.fnmatch_lines(["not covered: *llama-bench shows no logits, so NaN*"])
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (tiny_models.bert, "reads a text as a whole and has no next token"),
+        (tiny_models.t5, "the model is an encoder-decoder"),
+        (tiny_models.lora, "the file is a LoRA adapter"),
+        (tiny_models.projector, "the file is a projector"),
+    ],
+)
+def test_a_program_is_not_asked_for_what_the_files_header_rules_out(
+    write: Callable[[Path], Path], reason: str, project: Project, bench_program: Callable[..., Path]
+) -> None:
+    diary = project.path / "diary"
+    project.write(CHAT.format(markers="@pytest.mark.llm_tokens_per_second(min=1)"))
+    result = project.run(
+        "--llm-bench",
+        f"--llm-candidate=llama-bench@bin:{bench_program(diary=str(diary))}",
+        f"--llm-model={write(project.path / 'model.gguf')}",
+        "--llm-uncovered=fail",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*generation speed cannot be had: *{reason}*"])
+    assert '"-m"' not in diary.read_text(encoding="utf-8")  # it was asked for its flags alone
+
+
+def test_embeddings_are_not_covered(project: Project, bench_program: Callable[..., Path]) -> None:
+    project.write("""
+        @pytest.mark.llm_workload(embed=True)
+        @pytest.mark.llm_tokens_per_second(min=1, phase="embedding")
+        def test_embed(llm_bench): ...
+    """)
+    result = project.run(
+        "--llm-bench",
+        f"--llm-candidate=llama-bench@bin:{bench_program()}",
+        f"--llm-model={project.model}",
+        "--llm-uncovered=fail",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"*embedding speed cannot be had: {ONLY}*"])
 
 
 def test_output_is_not_covered(measure: Callable[..., pytest.RunResult], project: Project) -> None:

@@ -44,6 +44,17 @@ def test_an_assertion_is_found_before_a_long_backtrace() -> None:
             ],
             "tensor 'token_embd.weight' has invalid ggml type 137. should be in [0, 43)",
         ),
+        (
+            ["......load_all_data: tensor 'output_norm.weight' has invalid data", "x: failed to load model"],
+            "tensor 'output_norm.weight' has invalid data",
+        ),
+        (
+            [
+                "gguf_init: tensor 'a' of type 31 (REMOVED, use Q4_0) has rows of 256, not a multiple of 0",
+                "gguf_init: failed to read tensor info",
+            ],
+            "tensor 'a' of type 31 (REMOVED, use Q4_0) has rows of 256, not a multiple of 0",
+        ),
         (["load_tensors: CPU model buffer size = 3 MiB"], ""),
         ([], ""),
     ],

@@ -148,3 +148,18 @@ def test_flash_attention_without_a_flag_is_left_alone_or_refused() -> None:
 
 def test_what_a_program_decides_by_itself_is_never_asked_for() -> None:
     assert written(NEW, n_ctx=512, n_seq_max=4, swa_full=False) == written(NEW)
+
+
+def test_places_of_tensors_are_said_in_the_programs_own_words() -> None:
+    found = written(
+        NEW, tensor_buft_overrides="a=CPU,b=CPU", tensor_split="3,1", n_cpu_moe=2, numa="distribute"
+    )
+    assert (found["-ot"], found["-ts"], found["-ncmoe"]) == ("a=CPU;b=CPU", "3/1", "2")
+    assert found["--numa"] == "distribute"
+    assert not {"-ot", "-ts", "-ncmoe", "--numa"} & written(NEW).keys()
+
+
+@pytest.mark.parametrize("option", [{"lora": "a.gguf"}, {"rope_scaling": "yarn"}, {"yarn_orig_ctx": 4096}])
+def test_what_the_program_has_no_flag_for_is_refused(option: dict[str, object]) -> None:
+    with pytest.raises(LoadRefusedError, match="no flag for it; leave it out"):
+        written(NEW, **option)
