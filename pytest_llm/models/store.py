@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from pytest_llm.models.catalogue import Entry, LoadOption
 
+    _Stamps = dict[Path, tuple[int, ...]]
+
 _LOCK_SECONDS = 3600.0  # to wait for another process that fetches the same model
 _TEMPORARY = ".fetch-"
 
@@ -50,7 +52,7 @@ class ModelStore:
         self._known_cache = cache and cache.absolute()  # workers and installers may run in other folders
         self._entries = entries
         self._root = root.absolute()
-        self._resolved: dict[str, tuple[Model, dict[Path, tuple[int, int, int]]]] = {}
+        self._resolved: dict[str, tuple[Model, _Stamps]] = {}
 
     @property
     def _cache(self) -> Path:
@@ -103,12 +105,16 @@ class ModelStore:
             model = self._resolve(name)
             self._resolved[name] = model, _stamps(model)
         model, before = self._resolved[name]
-        for path, stamp in _stamps(model).items():
-            if stamp != before[path]:
-                raise ModelHashError(
-                    f"{path} changed during this run: leave the model as it is until the run ends, and "
-                    "run again"
-                )
+        now = _stamps(model)
+        if (
+            now != before and self._sha256(Path(model.path)) != model.sha256
+        ):  # another link changes a stamp, too
+            changed = next(path for path, stamp in now.items() if stamp != before[path])
+            raise ModelHashError(
+                f"{changed} changed during this run: leave the model as it is until the run ends, and run "
+                "again"
+            )
+        self._resolved[name] = model, now
         return model
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
@@ -244,16 +250,16 @@ def _refuse_elsewhere(name: str, file: LocalFile | None = None) -> None:
     raise UsageError(f"model {name!r}: there is no such file, and {kind} is not downloaded: {fix}")
 
 
-def _stamps(model: Model) -> dict[Path, tuple[int, int, int]]:
+def _stamps(model: Model) -> _Stamps:
     return {path: _stamp(path) for path in part_paths(model.path)}
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     try:
         status = path.stat()
     except OSError:
-        return 0, 0, 0
-    return status.st_ino, status.st_size, status.st_mtime_ns
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _wrong_hash(what: object, found: str, parts: int, entry: Entry, fix: str) -> ModelHashError:

@@ -37,25 +37,28 @@ def split(split_model: SplitModel) -> Path:
 
 
 @pytest.fixture
-def change_at_second_load(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    def change(path: Path) -> None:
+def at_second_load(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]], None]:
+    def arrange(change_file: Callable[[], object]) -> None:
         loads = []
 
         def load(self: FakeSubject) -> float:
             loads.append(self)
             if len(loads) == 2:
-                os.utime(path, ns=(1, 1))
+                change_file()
             return 0.25
 
         monkeypatch.setattr(FakeSubject, "load", load)
 
-    return change
+    return arrange
 
 
 def test_a_later_part_that_is_replaced_between_two_sessions_is_an_error(
-    project: Project, split: Path, split_model: SplitModel, change_at_second_load: Callable[[Path], None]
+    project: Project,
+    split: Path,
+    split_model: SplitModel,
+    at_second_load: Callable[[Callable[[], object]], None],
 ) -> None:
-    change_at_second_load(split_model.path(2))
+    at_second_load(lambda: split_model.change(2))
     project.write(BENCHMARK)
 
     result = project.run(
@@ -67,7 +70,10 @@ def test_a_later_part_that_is_replaced_between_two_sessions_is_an_error(
         assert f"{split_model.path(2)} changed during this run: leave the model as it is" in text
 
 
-def test_a_model_that_stays_is_measured(project: Project, split: Path) -> None:
+def test_a_model_that_gets_another_link_is_measured(
+    project: Project, split: Path, at_second_load: Callable[[Callable[[], object]], None]
+) -> None:
+    at_second_load(lambda: os.link(split, split.with_name("link.gguf")))
     project.write(BENCHMARK)
 
     result = project.run(

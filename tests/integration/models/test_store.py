@@ -242,6 +242,20 @@ def test_a_file_rewritten_with_the_same_size_is_hashed_again(
     assert len(hashed) == 2
 
 
+@pytest.mark.parametrize("keep_time", [False, True])
+def test_a_file_that_changes_after_it_was_resolved_is_refused(
+    models: ModelStore, gguf_path: Path, content: bytes, keep_time: bool
+) -> None:
+    models.resolve("tiny.gguf")
+    before = gguf_path.stat()
+    time.sleep(0.02)
+    gguf_path.write_bytes(content[:-1] + b"!")
+    if keep_time:
+        os.utime(gguf_path, ns=(before.st_mtime_ns, before.st_mtime_ns))
+    with pytest.raises(ModelHashError, match=r"tiny\.gguf changed during this run"):
+        models.resolve("tiny.gguf")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
