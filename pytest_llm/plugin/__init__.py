@@ -12,6 +12,7 @@ import pytest
 
 from pytest_llm.plugin import late, markers, options
 from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench, llm_load, llm_memory
+from pytest_llm.plugin.items import concerned, is_benchmark
 from pytest_llm.plugin.state import (
     BENCHMARK,
     EXPLAINED,
@@ -92,7 +93,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Turn lists in markers into parameters."""
-    if markers.concern(metafunc.definition):
+    if concerned(metafunc.definition):
         from pytest_llm.plugin import collect
 
         collect.parametrize(metafunc, bench_of(metafunc.config))
@@ -116,7 +117,7 @@ def pytest_llm_others_have_added_markers(config: pytest.Config, items: list[pyte
 
 
 def _mark_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
-    unmarked = [item for item in items if MARKED not in item.stash and markers.is_benchmark(item)]
+    unmarked = [item for item in items if MARKED not in item.stash and is_benchmark(item)]
     if unmarked:
         from pytest_llm.plugin import collect
 
@@ -135,7 +136,7 @@ def _keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Read what is asked, once no hook adds markers any more, and make the plan of what was selected."""
     late.check_modules(session)
-    ours = [item for item in session.items if markers.concern(item)]
+    ours = [item for item in session.items if concerned(item)]
     if ours:
         from pytest_llm.plugin import collect
 

@@ -10,9 +10,10 @@ import pytest
 from pytest_llm.baselines import full_name
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.models.adapters import format_adapters, parse_adapters
-from pytest_llm.plugin import markers, pytest_benchmark
+from pytest_llm.plugin import late, markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of
+from pytest_llm.plugin.items import is_benchmark, markers_of, taken_too_widely
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
@@ -47,11 +48,12 @@ def mark(item: pytest.Item, bench: Bench) -> None:
 
 def read_item(item: pytest.Item, bench: Bench) -> None:
     """Stash the benchmark of an item, or what is wrong with it."""
-    benchmark = markers.is_benchmark(item)
+    benchmark = is_benchmark(item)
     if benchmark and MARKED not in item.stash:
         mark(item, bench)
-    item.stash[READ] = markers.of(item)
+    item.stash[READ] = markers_of(item)
     try:
+        _check_scopes(item)
         if benchmark:
             item.stash[BENCHMARK] = benchmark_of(item, bench)
         else:
@@ -62,6 +64,13 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
             item.stash[PROBLEM] = str(error)
     except LLMBenchError as error:
         item.stash[PROBLEM] = str(error)
+
+
+def _check_scopes(item: pytest.Item) -> None:
+    found = taken_too_widely(item)
+    if found:
+        name, taker = found
+        raise UsageError(f"the fixture {taker} has a wider scope than {name} has: {late.WIDER[name]}")
 
 
 def _opt_out_of_reruns(item: pytest.Item) -> None:

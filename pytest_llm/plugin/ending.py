@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.plugin import inventory, markers
+from pytest_llm.plugin import inventory
+from pytest_llm.plugin.items import is_benchmark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ def _why_nothing(session: pytest.Session, ended: Mapping[str, int]) -> str:
         session: The run.
         ended: How many benchmarks ended with each outcome.
     """
-    selected = sum(map(markers.is_benchmark, session.items))
+    selected = sum(map(is_benchmark, session.items))
     deselected = inventory.deselected(session.config)
     if selected:
         reason = _what_became_of(selected, ended)

@@ -12,8 +12,8 @@ import pytest
 
 from pytest_llm.baselines import Collected, OpenTest, full_name
 from pytest_llm.errors import LLMBenchError
-from pytest_llm.plugin import markers
 from pytest_llm.plugin.identity import key_of
+from pytest_llm.plugin.items import is_benchmark
 from pytest_llm.plugin.state import PROBLEM, bench_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class CollectionRecord:
         ]
         if not items:
             return not key.module.endswith(".py") or (home.folder / key.module).exists()
-        found = [key_of(item, homes) for item in items if markers.is_benchmark(item)]
+        found = [key_of(item, homes) for item in items if is_benchmark(item)]
         if any(each.name == key.name for each in found):  # of some, a part of the parameters was asked for
             return key in found or any("::" in each for each in self._config.args)
         return _defines(items[0].getparent(pytest.Module), key.name)
@@ -97,7 +97,7 @@ class CollectionRecord:
     @property
     def deselected(self) -> int:
         """How many benchmarks will not run."""
-        return sum(map(markers.is_benchmark, self._deselected))
+        return sum(map(is_benchmark, self._deselected))
 
     def collected(self) -> Collected:
         """Return what was collected so far."""
@@ -105,9 +105,7 @@ class CollectionRecord:
         homes = bench_of(self._config).homes
         folder = homes.root.baselines.folder
         ours = [
-            item
-            for item in items
-            if markers.is_benchmark(item) and homes.of(item.path).baselines.folder == folder
+            item for item in items if is_benchmark(item) and homes.of(item.path).baselines.folder == folder
         ]
         keys = {item: key_of(item, homes) for item in ours}
         return Collected(

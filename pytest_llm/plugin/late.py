@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 import pytest
 
 from pytest_llm.plugin import markers
+from pytest_llm.plugin.items import markers_of
 from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, MARKED, READ, bench_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _CHECKED: pytest.StashKey[bool] = pytest.StashKey()
 _PYTEST = str(Path(pytest.__file__).parent.parent / "_pytest")
 _PLACE = "add it in pytest_collection_modifyitems, or write it on the test, its class or its module"
 # What to do instead if a fixture of a wider scope takes one of ours.
-_WIDER = {
+WIDER = {
     "gguf_model": (
         "gguf_model belongs to one test, whose markers name it; for a module or a whole run, take llm_load: "
         "def bot(llm_load): return llm_load('smollm2-135m', n_ctx=2048)"
@@ -118,7 +119,7 @@ def check_tear_down(item: pytest.Item) -> None:
 def _added(item: pytest.Item) -> list[pytest.Mark]:
     """Return the markers of ours that an item got since they were last read."""
     read = item.stash.get(READ, ())
-    return [mark for mark in markers.of(item) if not any(mark is each for each in read)]
+    return [mark for mark in markers_of(item) if not any(mark is each for each in read)]
 
 
 def _is_limit(mark: pytest.Mark) -> bool:
@@ -219,4 +220,4 @@ def scope_hint(error: BaseException) -> str:
     text = str(error)
     if not isinstance(error, pytest.fail.Exception) or not text.startswith("ScopeMismatch"):
         return ""
-    return next((hint for name, hint in _WIDER.items() if f" fixture {name} " in text), "")
+    return next((hint for name, hint in WIDER.items() if f" fixture {name} " in text), "")

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import pytest
-
     from pytest_llm.records import Gate, Limit, OutputGate
 
 
@@ -234,10 +232,9 @@ _DECLARING: tuple[Callable[..., Any], ...] = (
     llm_faster_than,
 )
 MARKERS = {function.__name__: function for function in _DECLARING}
-_FIXTURES = {"llm_bench", "gguf_model"}
 # Set on every benchmark, for `-m`; written by hand, it asks for the default workload.
 BENCHMARK_MARKER = "llm_bench"
-_MEASURED = {BENCHMARK_MARKER, *MARKERS} - {llm_model.__name__}
+MEASURED = frozenset({BENCHMARK_MARKER, *MARKERS} - {llm_model.__name__})
 
 
 def ini_lines() -> list[str]:
@@ -304,25 +301,6 @@ def together(name: str, first: Any, second: Any) -> Any:
 def _stricter(first: Limit, second: Limit) -> Limit:
     choose = max if first.metric.better == "higher" else min
     return choose(first, second, key=lambda limit: limit.bound)
-
-
-def of(item: pytest.Item) -> tuple[pytest.Mark, ...]:
-    """Return an item's markers that begin with ``llm_``, the closest first."""
-    return tuple(mark for mark in item.iter_markers() if mark.name.startswith("llm_"))
-
-
-def concern(item: pytest.Item) -> bool:
-    """Return if an item uses a marker or fixture of this plugin."""
-    return bool(_FIXTURES & set(getattr(item, "fixturenames", ()))) or any(
-        mark.name.startswith("llm_") for mark in item.iter_markers()
-    )
-
-
-def is_benchmark(item: pytest.Item) -> bool:
-    """Return if an item is measured: it uses the run record or a marker that needs it."""
-    return "llm_bench" in getattr(item, "fixturenames", ()) or any(
-        mark.name in _MEASURED for mark in item.iter_markers()
-    )
 
 
 def _signature(function: Callable[..., object]) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_llm.checks import explain, failing
 from pytest_llm.errors import LLMBenchError
-from pytest_llm.plugin import late, markers
+from pytest_llm.plugin import late
+from pytest_llm.plugin.items import is_benchmark
 from pytest_llm.plugin.messages import message
 from pytest_llm.plugin.progress import progress_of
 from pytest_llm.plugin.state import BENCHMARK, EXPLAINED, FINDING, PROBLEM, UNMEASURED, bench_of
@@ -61,7 +62,7 @@ class Protocol:
 
     def _note_outcome(self, item: pytest.Item) -> None:
         outcome = _outcome(self._reports)
-        self.ended[outcome] += markers.is_benchmark(item)
+        self.ended[outcome] += is_benchmark(item)
         if BENCHMARK in item.stash:
             by_verdict = EXPLAINED in item.stash and sum(each.failed for each in self._reports) < 2
             self._bench.note_outcome(item.stash[BENCHMARK], outcome, failed_by_verdict=by_verdict)

@@ -55,7 +55,10 @@ def test_the_plugin_imports_a_few_modules_of_its_own_and_of_the_standard_library
     assert ours <= {
         "pytest_llm",
         "pytest_llm.plugin",
-        *(f"pytest_llm.plugin.{name}" for name in ("fixtures", "late", "markers", "options", "state")),
+        *(
+            f"pytest_llm.plugin.{name}"
+            for name in ("fixtures", "items", "late", "markers", "options", "state")
+        ),
     }
     assert {name.partition(".")[0] for name in added - ours} <= sys.stdlib_module_names
 

@@ -163,13 +163,81 @@ def test_fixtures_of_a_wider_scope_are_led_to_the_factory(project: Project) -> N
 
     texts = project.texts(project.run(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}"))
 
-    hints = {name: text.splitlines()[-1] for name, text in texts.items()}
     factory = (
         "gguf_model belongs to one test, whose markers name it; for a module or a whole run, take llm_load: "
         "def bot(llm_load): return llm_load('smollm2-135m', n_ctx=2048)"
     )
+    assert texts.pop("test_talk") == f"the fixture bot has a wider scope than gguf_model has: {factory}"
+    assert all(text.startswith("ScopeMismatch: You tried to access the function") for text in texts.values())
+    hints = {name: text.splitlines()[-1] for name, text in texts.items()}
     assert hints.pop("test_record").startswith("llm_bench is the run record of one test: take it in the test")
-    assert hints == dict.fromkeys(["test_talk", "test_answers", "test_late"], factory)
-    assert all(
-        text.startswith("ScopeMismatch: You tried to access the function scoped") for text in texts.values()
+    assert hints == dict.fromkeys(["test_answers", "test_late"], factory)
+
+
+def test_fixtures_of_a_wider_scope_are_told_so_before_a_model_is_missed(project: Project) -> None:
+    project.write(
+        """
+        @pytest.fixture(scope="module")
+        def bot(gguf_model): return gguf_model
+
+        @pytest.fixture
+        def talk(bot): return bot
+
+        def test_talk(talk): pass
+
+        @pytest.fixture(scope="class")
+        def record(llm_bench): return llm_bench
+
+        def test_record(record): pass
+        """
     )
+
+    texts = project.texts(project.run())
+
+    assert texts["test_talk"].startswith("the fixture bot has a wider scope than gguf_model has: ")
+    assert texts["test_record"].startswith("the fixture record has a wider scope than llm_bench has: ")
+
+
+def test_fixtures_that_hide_ours_need_nothing_of_ours(project: Project, fake: Fake) -> None:
+    project.write(
+        f"""
+        @pytest.fixture(scope="session")
+        def gguf_model(llm_load):
+            return llm_load({str(project.model)!r})
+
+        @pytest.fixture
+        def llm_bench():
+            return "theirs"
+
+        def test_talk(gguf_model, llm_bench):
+            assert gguf_model.generate("hello", max_tokens=3).text == "fgh"
+            assert llm_bench == "theirs"
+
+        class TestThatUsesBoth:
+            @pytest.fixture
+            def gguf_model(self, gguf_model):
+                return gguf_model
+
+            def test_talk(self, gguf_model):
+                assert gguf_model.alive
+        """
+    )
+
+    project.run(f"--llm-candidate={project.candidate}").assert_outcomes(passed=2)
+    assert len(fake.started) == 1
+
+
+def test_a_fixture_that_hides_and_takes_ours_makes_a_benchmark(project: Project) -> None:
+    project.write(
+        """
+        @pytest.fixture
+        def llm_bench(llm_bench):
+            return llm_bench.generation_tokens_per_second.value
+
+        def test_speed(llm_bench):
+            assert llm_bench == 128
+        """
+    )
+
+    project.run().assert_outcomes(skipped=1)
+    project.measure().assert_outcomes(passed=1)

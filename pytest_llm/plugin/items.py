@@ -1,0 +1,60 @@
+"""What an item uses of this plugin: markers, and fixtures unless another one of their name hides them.
+
+This module loads in every run of pytest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.plugin.markers import MEASURED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+_OURS = "pytest_llm.plugin.fixtures"
+_PER_TEST = ("llm_bench", "gguf_model")
+
+
+def markers_of(item: pytest.Item) -> tuple[pytest.Mark, ...]:
+    """Return an item's markers that begin with ``llm_``, the closest first."""
+    return tuple(mark for mark in item.iter_markers() if mark.name.startswith("llm_"))
+
+
+def concerned(item: pytest.Item) -> bool:
+    """Return if an item uses a marker or fixture of this plugin."""
+    return any(_uses(item, name) for name in _PER_TEST) or bool(markers_of(item))
+
+
+def is_benchmark(item: pytest.Item) -> bool:
+    """Return if an item is measured: it uses the run record or a marker that needs it."""
+    return _uses(item, "llm_bench") or any(mark.name in MEASURED for mark in item.iter_markers())
+
+
+def taken_too_widely(item: pytest.Item) -> tuple[str, str] | None:
+    """Return a fixture of ours for one test, and one of a wider scope that takes it; None if none does."""
+    for name in filter(lambda name: _uses(item, name), _PER_TEST):
+        for taker, definitions in _definitions(item).items():
+            if any(each.scope != "function" and name in each.argnames for each in definitions):
+                return name, taker
+    return None
+
+
+def _uses(item: pytest.Item, name: str) -> bool:
+    if name not in getattr(item, "fixturenames", ()):
+        return False
+    definitions = _definitions(item).get(name, ())
+    for each in reversed(definitions):
+        if each.func.__module__ == _OURS:
+            return True
+        if name not in each.argnames:  # another fixture that does not take ours
+            return False
+    return True
+
+
+def _definitions(item: pytest.Item) -> dict[str, Sequence[Any]]:
+    """Return the fixtures that an item uses, each with those that it overrides, which come first."""
+    found: dict[str, Sequence[Any]] = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    return found
