@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_llm.plugin.homes import Home
     from pytest_llm.plugin.session import Bench
@@ -182,21 +184,22 @@ def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload, hom
 
 def check_keys(items: Sequence[pytest.Item], bench: Bench) -> None:
     """Stash what is wrong with benchmarks that have one key; repeats of a test share one benchmark."""
-    first: dict[object, pytest.Item] = {}
+    found: dict[tuple[Path, TestKey], list[pytest.Item]] = {}
     for item in items:
-        try:
-            key, home = key_of(item, bench.homes), bench.homes.of(item.path)
-        except LLMBenchError:
-            continue  # reported when the item is read
-        other = first.setdefault((home.baselines.folder, key), item)
-        if other is item:
-            continue
-        if are_repeats(other, item) and _asks_the_same(other, item):
-            if BENCHMARK in other.stash:
-                item.stash[BENCHMARK] = other.stash[BENCHMARK]
-        else:
-            for each in (other, item):
-                each.stash.setdefault(PROBLEM, _clash([other, item], key, bench))
+        with suppress(LLMBenchError):  # reported when the item is read
+            folder = bench.homes.of(item.path).baselines.folder
+            found.setdefault((folder, key_of(item, bench.homes)), []).append(item)
+    for (_, key), (first, *others) in found.items():
+        other = next((each for each in others if not _is_repeat(each, first)), None)
+        for item in (first, *others):
+            if other is not None:
+                item.stash.setdefault(PROBLEM, _clash([first, other], key, bench))
+            elif BENCHMARK in first.stash:
+                item.stash[BENCHMARK] = first.stash[BENCHMARK]
+
+
+def _is_repeat(item: pytest.Item, first: pytest.Item) -> bool:
+    return are_repeats(first, item) and _asks_the_same(first, item)
 
 
 def _asks_the_same(one: pytest.Item, other: pytest.Item) -> bool:

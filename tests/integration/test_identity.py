@@ -447,3 +447,24 @@ def test_a_repeated_test_is_named_as_pytest_knows_it_without_the_plugin(project:
     assert all(
         "next: " in text and " pytest test_it.py::test_speed --llm-bench" in text for text in texts.values()
     )
+
+
+def test_repeats_with_other_values_of_a_parameter_are_refused_although_their_ids_are_alike(
+    project: Project,
+) -> None:
+    project.write(
+        REPEATING
+        + """
+    def pytest_itemcollected(item):
+        object.__setattr__(item.callspec, "_idlist", ["alike", *item.callspec._idlist[1:]])
+""",
+        "conftest.py",
+    )
+    project.write(
+        GATED.replace("def test", '@pytest.mark.parametrize("way", [1, 2])\n    def test').replace(
+            "(llm_bench)", "(llm_bench, way)"
+        )
+    )
+    result = project.measure()
+    result.assert_outcomes(errors=6)
+    assert all("test_it.py::test_speed[alike]" in text for text in project.texts(result).values())

@@ -79,7 +79,7 @@ def test_its_results_are_accepted_although_it_failed(
     project.measure("--llm-json=results.json").assert_outcomes(passed=1, failed=1)
     monkeypatch.chdir(project.path)
 
-    assert main(["baselines", "accept", "results.json"]) == 0
+    assert main(["baselines", "accept", "--test=test_new", "results.json"]) == 0
 
     project.measure().assert_outcomes(passed=2)
 
