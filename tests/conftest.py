@@ -45,6 +45,8 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTEST_LLM_CACHE", cache)
         # An inner run that measures must not wait for the outer one to end.
         patch.setenv("PYTEST_LLM_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
+        # What the stand-in, and builds with faults, do.
+        patch.setenv("PYTEST_LLM_PASS", "LLAMA_STAND_IN_* LLAMA_REFERENCE_* GGML_FAULT_*")
         # Programs compile this package once a run, even if the user keeps no bytecode.
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))

@@ -5,6 +5,7 @@ Variables that change speed are recorded with the build; a baseline that was rec
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ NEEDED: Mapping[str, str] = {
     "CUDA_CACHE_PATH": "finds kernels that were compiled before",
     "VK_DRIVER_FILES": "finds drivers of Vulkan",
     "VK_ICD_FILENAMES": "finds drivers of Vulkan",
+    "OMP_STACKSIZE": "size of a thread's stack",
+    "GOMP_STACKSIZE": "size of a thread's stack",
+    "KMP_STACKSIZE": "size of a thread's stack",
     "KMP_DUPLICATE_LIB_OK": "lets a process with two OpenMP libraries start",
 }
 
@@ -153,6 +157,8 @@ SPEED: Mapping[str, str] = {
     "GGML_OPENCL_DISABLE_FUSION": "how the OpenCL backend computes",
 }
 
+# Names further variables, which other builds know: "GGML_FORK_*" for all that begin so.
+PASS = "PYTEST_LLM_PASS"
 # Of llama.cpp, OpenMP and CUDA, in builds that know more variables than these lists.
 _PREFIXES = ("GGML_", "LLAMA_", "OMP_", "KMP_", "GOMP_", "CUDA_", "HIP_")
 # Variables that may leave fewer threads than were asked for.
@@ -170,6 +176,23 @@ FEWER_THREADS = (
 )
 
 
+def passed(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the variables that reach an engine's process."""
+    also = environment.get(PASS, "").split()
+    return [
+        name
+        for name in environment
+        if name in NEEDED or name in SPEED or any(fnmatchcase(name, pattern) for pattern in also)
+    ]
+
+
+def not_passed(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that look like an engine's and do not reach it, sorted."""
+    return sorted(
+        {name for name in environment if name.startswith(_PREFIXES)}.difference(passed(environment))
+    )
+
+
 def recorded(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that a build is recorded with: those that change speed, or may in other builds."""
     return {
@@ -180,7 +203,7 @@ def recorded(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def changing_speed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of an environment that change speed, sorted by name."""
+    """Return the variables of an environment that are known to change speed, sorted by name."""
     return {name: environment[name] for name in sorted(environment) if name in SPEED}
 
 

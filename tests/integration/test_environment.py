@@ -111,3 +111,16 @@ def test_sides_of_a_pair_that_see_other_variables_have_drifted(
     fake.set_reference(environment=ACTIVE)
     found = project.failures(f"--llm-against={reference}")
     assert "OMP_WAIT_POLICY active → unset" in found["test_speed"]
+
+
+def test_the_header_names_variables_that_do_not_reach_the_engine_and_never_their_values(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(GATED)
+    monkeypatch.setenv("LLAMA_API_KEY", "secret")
+    shown = project.measure().stdout.str()
+    assert "llm-bench: not passed to llama.cpp: LLAMA_API_KEY (PYTEST_LLM_PASS names more)" in shown
+    assert "secret" not in shown
+    assert "not passed" not in project.run().stdout.str()
+    monkeypatch.setenv("PYTEST_LLM_PASS", "LLAMA_API_*")
+    assert "not passed" not in project.measure().stdout.str()

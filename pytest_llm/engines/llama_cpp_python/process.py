@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.environment import passed
 from pytest_llm.engines.last_words import last_words
 from pytest_llm.errors import (
     EngineError,
@@ -34,33 +35,6 @@ if TYPE_CHECKING:
 WORKER = Path(__file__).parent / "worker"
 NO_BACKTRACE = "GGML_NO_BACKTRACE"
 
-# What a worker may see of the environment: what a program needs to start, and what changes speed.
-_PASSED = (
-    "PATH",
-    "HOME",
-    "TMPDIR",
-    "LANG",
-    "XDG_CACHE_HOME",
-    "LD_LIBRARY_PATH",
-    "LD_PRELOAD",
-)
-_PASSED_PREFIXES = (
-    "CUDA_",
-    "DYLD_",
-    "GGML_",
-    "GOMP_",
-    "HIP_",
-    "HSA_",
-    "KMP_",
-    "LC_",
-    "LLAMA_",
-    "MESA_",
-    "NVIDIA_",
-    "OMP_",
-    "OPENBLAS_",
-    "ROCR_",
-    "VK_",
-)
 _ERRORS: Mapping[str, type[EngineError]] = {
     "missing": EngineMissingError,
     "load": LoadRefusedError,
@@ -106,12 +80,8 @@ def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -
 
     A backtrace buries the line that says why llama.cpp gave up, and older releases start a debugger for it.
     """
-    passed = {
-        name: value
-        for name, value in environ.items()
-        if name in _PASSED or name in also or name.startswith(_PASSED_PREFIXES)
-    }
-    return {NO_BACKTRACE: "1", **passed}
+    names = {*passed(environ), *also}
+    return {NO_BACKTRACE: "1", **{name: value for name, value in environ.items() if name in names}}
 
 
 class WorkerProcess:

@@ -204,7 +204,7 @@ def test_a_worker_sees_only_what_it_needs_and_what_changes_speed(
         "OPENBLAS_CORETYPE": "Haswell",
         "CUDA_VISIBLE_DEVICES": "0",
         "NVIDIA_TF32_OVERRIDE": "0",
-        "GGML_ANYTHING": "1",
+        "GGML_CUDA_NO_PINNED": "1",
         "LD_LIBRARY_PATH": folder,
     }
     for name, value in {**passed, "SOME_TOKEN": "secret", "PYTHONPATH": folder}.items():

@@ -54,8 +54,8 @@ def test_an_unknown_engine_is_told_by_name() -> None:
 
 
 def test_a_worker_gets_what_a_program_needs_and_what_changes_speed() -> None:
-    kept = {"PATH", "HOME", "LANG", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "GGML_X", "OMP_NUM_THREADS"}
-    dropped = {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "GITHUB_TOKEN", "MY_GGML_X"}
+    kept = {"PATH", "HOME", "LANG", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"}
+    dropped = {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "GITHUB_TOKEN", "GGML_X", "LLAMA_ARG_THREADS"}
     environ = dict.fromkeys(kept | dropped, "1")
     added = {"GGML_NO_BACKTRACE"}
     assert set(process.worker_environment(environ)) == kept | added

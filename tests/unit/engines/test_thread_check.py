@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from pytest_llm.engines import thread_check
-from pytest_llm.engines.environment import NEEDED, SPEED, changing_speed, recorded
+from pytest_llm.engines.environment import (
+    NEEDED,
+    PASS,
+    SPEED,
+    changing_speed,
+    not_passed,
+    passed,
+    recorded,
+)
 from pytest_llm.engines.llama_cpp_python.worker.threads import count_working
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
@@ -124,3 +132,18 @@ def test_each_variable_stands_in_the_list_once_and_only_those_that_change_speed_
     environment = {"PATH": "/bin", "OMP_WAIT_POLICY": "active", "GGML_X": "1", "GLIBC_TUNABLES": "x"}
     assert changing_speed(environment) == {"GLIBC_TUNABLES": "x", "OMP_WAIT_POLICY": "active"}
     assert recorded(environment) == {"GGML_X": "1", **changing_speed(environment)}
+
+
+def test_variables_of_other_builds_are_passed_if_they_are_named_and_told_if_not() -> None:
+    environment = {
+        "GGML_FORK_A": "1",
+        "GGML_FORK_B": "1",
+        "OMP_CANCELLATION": "4M",
+        "PATH": "/bin",
+        "HF_TOKEN": "x",
+    }
+    assert passed(environment) == ["PATH"]
+    assert not_passed(environment) == ["GGML_FORK_A", "GGML_FORK_B", "OMP_CANCELLATION"]
+    asked = {**environment, PASS: "GGML_FORK_* OMP_CANCELLATION"}
+    assert passed(asked) == ["GGML_FORK_A", "GGML_FORK_B", "OMP_CANCELLATION", "PATH"]
+    assert not_passed(asked) == []
