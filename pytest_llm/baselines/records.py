@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pytest_llm.engines.environment import changing_speed
 from pytest_llm.records import JSON, OutputSnapshot, Provenance, Run, StoredRun, TestKey
 from pytest_llm.records.schema import Constraint, NonEmpty, Sha256, constraint
 from pytest_llm.records.serialization import encode
@@ -99,7 +98,7 @@ def environment_of(run: Run) -> dict[str, JSON]:
     """Return what of a run's environment changes speed."""
     at_work = run.effective_options.get(THREADS_AT_WORK)
     return {
-        **changing_speed(run.build.environment),
+        **run.build.environment,
         **({} if at_work is None else {THREADS_AT_WORK: at_work}),
     }
 

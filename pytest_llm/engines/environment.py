@@ -194,17 +194,15 @@ def not_passed(environment: Mapping[str, str]) -> list[str]:
 
 
 def recorded(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a build is recorded with: those that change speed, or may in other builds."""
+    """Return the variables that a build is recorded and compared with, sorted by name.
+
+    They change speed, or may do so in a build that knows more of them.
+    """
     return {
         name: environment[name]
         for name in sorted(environment)
         if name in SPEED or (name.startswith(_PREFIXES) and name not in NEEDED)
     }
-
-
-def changing_speed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of an environment that are known to change speed, sorted by name."""
-    return {name: environment[name] for name in sorted(environment) if name in SPEED}
 
 
 def settings(environment: Mapping[str, str], names: Iterable[str]) -> str:

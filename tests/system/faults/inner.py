@@ -27,5 +27,6 @@ def failure_of(test: str, output: str) -> str:
     text = re.sub(r"python \d[\w.]* \(llama\.cpp [0-9a-f]+\)", "python VERSION (llama.cpp COMMIT)", shown[1])
     text = re.sub(r"\d+(?:\.\d+)? (?:µs|ms|s)\b", "TIME", text)
     text = re.sub(r"\d{4}-\d\d-\d\d", "DATE", text)
+    text = re.sub(r"LD_PRELOAD unset → \S+\.so", "LD_PRELOAD", text)
     text = re.sub(r"[+−]\d+\.\d … [+−]\d+\.\d %", "N … N %", text)
     return re.sub(r"\d+(?:\.\d+)? (tok/s|%)", r"N \1", text)

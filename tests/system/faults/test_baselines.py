@@ -27,6 +27,11 @@ import pytest
 def test_speed(llm_bench):
     pass
 """
+# The machine's own speed is left out, since a busy machine has no baseline.
+ANY_SPEED = """
+from pytest_llm.machine import control
+control.measure_control = lambda threads: None
+"""
 SLOW = Fault(slowdown=3.0)
 
 
@@ -40,6 +45,7 @@ def test_five_runs_let_the_same_build_pass_and_call_one_four_times_slower(
     pytester: pytest.Pytester, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile(test_inner=SOURCE)
+    pytester.makeconftest(ANY_SPEED)
     for _ in range(5):
         result, _ = measure(pytester, "--llm-update-baselines=append")
         result.assert_outcomes(passed=1)
