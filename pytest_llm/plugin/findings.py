@@ -47,7 +47,8 @@ class Findings:
         self._homes = homes
         self._started = datetime.now(timezone.utc)
         self._found: dict[str, Finding] = {}
-        self._early: dict[str, Finding] = {}  # of tests that run later
+        self._early: dict[str, Finding] = {}  # of tests that have not ended
+        self._begun = False
         self._writable = True
 
     @cached_property
@@ -66,7 +67,8 @@ class Findings:
 
     def add_early(self, finding: Finding) -> None:
         """Add what is known of a test before it runs, from the sessions that it shares with others."""
-        self._early[finding.benchmark.nodeid] = finding
+        if finding.benchmark.nodeid not in self._found:
+            self._early[finding.benchmark.nodeid] = finding
 
     def add_claims(self, benchmark: Benchmark, compared: Sequence[Comparison]) -> None:
         """Add what is known of a test's claims before it is judged."""
@@ -88,15 +90,15 @@ class Findings:
         return nodeid in self._found
 
     def runs(self) -> list[Run]:
-        """Return every run that a benchmark got."""
-        return [finding.run for finding in self._found.values() if finding.run is not None]
+        """Return every run that a benchmark got, those of tests that did not end included."""
+        return [finding.run for finding in self._all() if finding.run is not None]
 
     def write_early(self, rule: Rule) -> None:
         """Write what is found so far, marked unfinished: a process that is killed writes nothing more."""
         if self._settings.json is None or not self._writable:
             return
-        early = [each for nodeid, each in self._early.items() if nodeid not in self._found]
-        results = self._results([*self._found.values(), *early], rule, finished=False)
+        results = self._results(rule, finished=False)
+        self._begun = True
         try:
             results_file.write_early(self._settings.json, results)
         except LLMBenchError:  # told at the end, when it is tried again
@@ -108,8 +110,8 @@ class Findings:
         Args:
             rule: The sequential rule of the pairs.
         """
-        self.results = self._results(list(self._found.values()), rule, finished=True)
-        if not self._found:
+        self.results = self._results(rule, finished=True)
+        if not self._found and not self._begun:
             return
         for write in (self._write_results, self._update_baselines):
             try:
@@ -117,12 +119,14 @@ class Findings:
             except LLMBenchError as error:  # what can be written still is
                 self.unwritten.append(str(error))
 
-    def _results(self, findings: Sequence[Finding], rule: Rule, *, finished: bool) -> Results:
+    def _all(self) -> list[Finding]:
+        return [*self._found.values(), *self._early.values()]
+
+    def _results(self, rule: Rule, *, finished: bool) -> Results:
         parts: dict[str, Any] = fingerprint.parts()
         machine = Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since)
-        return results_of(
-            findings, self._started, datetime.now(timezone.utc), machine, rule, finished=finished
-        )
+        now = datetime.now(timezone.utc)
+        return results_of(self._all(), self._started, now, machine, rule, finished=finished)
 
     def _write_results(self, made: Results) -> list[str]:
         if self._settings.json is None:

@@ -95,6 +95,8 @@ class Bench:
         except LLMBenchError as error:
             self.findings.add(Finding(benchmark, problem=str(error)))
             raise
+        except KeyboardInterrupt:  # the test does not end, and its sessions so far are its finding
+            raise
         except BaseException as error:
             self.findings.add(Finding(benchmark, problem=str(BrokenOffError(error))))
             raise
@@ -129,9 +131,7 @@ class Bench:
     def _on_session(
         self, subject: Subject, reference: Subject | None, runs: Mapping[Workload, Run | PairedRun]
     ) -> None:
-        """Write what the sessions so far show of tests that share them, if results are asked for."""
-        if self.settings.json is None:
-            return
+        """Note and write what the sessions so far show of the tests that share them."""
         for each in self.plan.benchmarks:
             if each.subject != subject or each.workload not in runs:
                 continue

@@ -52,6 +52,8 @@ def update(store: BaselineStore, results: Sequence[Results], mode: Mode) -> Upda
 def _left_out(test: TestEntry, mode: Mode) -> list[Refusal]:
     if test.run is None or not test.metrics:
         return [Refusal(test.key, "was not measured")]
+    if not test.outcome:
+        return [Refusal(test.key, "did not end")]
     if mode != "replace" and _fell_short(test):
         return [Refusal(test.key, "did not pass: replace its baseline if this is as it should be")]
     return []

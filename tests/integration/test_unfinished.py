@@ -189,3 +189,48 @@ def test_a_run_whose_benchmarks_are_all_skipped_leaves_an_earlier_file_as_it_was
     project.measure("--llm-json=r.json")
 
     assert (project.path / "r.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", ["append", "replace"])
+def test_tests_that_were_measured_with_others_and_did_not_run_are_kept_and_teach_no_baseline(
+    project: Project, mode: str
+) -> None:
+    project.write(MEASURED.replace("(llm_bench): pass", "(llm_bench): assert False") + LATER)
+
+    result = project.measure("-x", "--llm-json=r.json", f"--llm-update-baselines={mode}")
+
+    results = _results(project)
+    assert results["finished"] is True
+    assert [test["outcome"] for test in results["tests"]] == ["failed", ""]
+    assert _sessions(results, "test_later") == 3
+    result.stdout.fnmatch_lines(["test_it.py::test_later *the test did not end"])
+    result.stdout.fnmatch_lines(["not stored: test_it.py::test_later: did not end"])
+
+
+def test_ctrl_c_while_a_model_is_measured_keeps_the_sessions(project: Project) -> None:
+    project.write(
+        """
+        from tests.fake_engine import FakeSubject
+
+        load, loads = FakeSubject.load, []
+
+        def interrupted(self):
+            loads.append(self)
+            if len(loads) == 3:
+                raise KeyboardInterrupt
+            return load(self)
+
+        FakeSubject.load = interrupted
+        """,
+        "conftest.py",
+    )
+    project.write(MEASURED + LATER)
+
+    done = project.run_apart(*project.measuring(), "--llm-json=r.json", "--llm-update-baselines=replace")
+
+    assert done.returncode == pytest.ExitCode.INTERRUPTED
+    results = _results(project)
+    assert results["finished"] is True
+    assert [test["outcome"] for test in results["tests"]] == ["", ""]
+    assert _sessions(results, "test_measured") == _sessions(results, "test_later") == 2
+    assert not (project.path / "baselines").exists()
