@@ -176,10 +176,12 @@ def measure(item: pytest.Item) -> Finding:
         benchmark = replace(asked, limits=(), gates=(), claims=(), output=None)
         item.stash[BENCHMARK] = benchmark
         with time_limit_paused(item):
-            run = bench.run_solo(benchmark, progress_of(item.config))
+            finding = bench.measure_solo(benchmark, progress_of(item.config))
     except LLMBenchError as error:
+        if BENCHMARK in item.stash:
+            bench.findings.add(Finding(item.stash[BENCHMARK], problem=str(error)))
         raise _failed(error) from None
-    return note(item, Finding(benchmark, run))
+    return note(item, finding)
 
 
 def subject_of(item: pytest.Item) -> Subject:

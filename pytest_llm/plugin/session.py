@@ -196,9 +196,10 @@ class Bench:
         run = self._measuring.unmeasured(benchmark.subject, benchmark.workload, progress)
         return stored_snapshot(self._stored(benchmark), benchmark.key, run)
 
-    def run_solo(self, benchmark: Benchmark, progress: Progress) -> Run:
-        """Return the run of a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
-        return self._measuring.unplanned(benchmark, progress)
+    def measure_solo(self, benchmark: Benchmark, progress: Progress) -> Finding:
+        """Measure and judge a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
+        run = self._measuring.unplanned(benchmark, progress)
+        return judge(benchmark, run, (), self._stored(benchmark), self._rule())
 
     def _engine(self, subject: Subject, progress: Progress) -> Engine:
         return self._measuring.engine(subject, progress)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -94,8 +96,19 @@ class TestLLMBench:
         fake.set(fault="load")
         project.write(BY_NAME)
 
-        (text,) = project.failures().values()
+        result = project.measure("--llm-json=results.json")
+
+        (text,) = project.texts(result).values()
         assert "it refused to load" in text
+        (test,) = json.loads((project.path / "results.json").read_text(encoding="utf-8"))["tests"]
+        assert (test["outcome"], test["metrics"]) == ("failed", {})
+
+    def test_that_ran_otherwise_than_it_was_asked_to_is_drift(self, project: Project, fake: Fake) -> None:
+        fake.set(flash_attention="off")
+        project.write(f"@pytest.mark.llm_model(flash_attn='on')\n{textwrap.dedent(BY_NAME)}")
+
+        (text,) = project.failures().values()
+        assert "flash_attn" in text
 
     def test_several_models_need_one_that_is_named(self, project: Project) -> None:
         project.write(BY_NAME)
