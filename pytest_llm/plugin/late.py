@@ -175,6 +175,7 @@ def measure(item: pytest.Item) -> Finding:
         # Markers of these would have made it a benchmark of the plan.
         benchmark = replace(asked, limits=(), gates=(), claims=(), output=None)
         item.stash[BENCHMARK] = benchmark
+        _count_as_benchmark(item)
         with time_limit_paused(item):
             finding = bench.measure_solo(benchmark, progress_of(item.config))
     except LLMBenchError as error:
@@ -182,6 +183,12 @@ def measure(item: pytest.Item) -> Finding:
             bench.findings.add(Finding(item.stash[BENCHMARK], problem=str(error)))
         raise _failed(error) from None
     return note(item, finding)
+
+
+def _count_as_benchmark(item: pytest.Item) -> None:
+    item.add_marker(markers.BENCHMARK_MARKER)
+    ours = [mark for mark in markers_of(item) if mark.name == markers.BENCHMARK_MARKER]
+    item.stash[READ] = (*item.stash.get(READ, ()), *ours)
 
 
 def subject_of(item: pytest.Item) -> Subject:

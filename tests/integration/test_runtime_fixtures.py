@@ -30,6 +30,13 @@ class TestLLMBench:
         (test,) = results["tests"]
         assert (test["outcome"], test["workload"]["prompt_tokens"]) == ("passed", 128)
 
+    def test_has_no_baseline_that_is_left_over(self, project: Project) -> None:
+        project.write("[pytest]\n", "pytest.ini")
+        project.write(f"{BY_NAME}\n    def test_planned(llm_bench): pass\n")
+        project.measure("--llm-update-baselines=replace")
+
+        assert "no longer exist" not in project.measure().stdout.str()
+
     def test_is_skipped_without_the_flag(self, project: Project, fake: Fake) -> None:
         project.write(BY_NAME)
 
@@ -100,6 +107,7 @@ class TestLLMBench:
 
         (text,) = project.texts(result).values()
         assert "it refused to load" in text
+        assert "the only benchmark was broken before anything was measured" in result.stdout.str()
         (test,) = json.loads((project.path / "results.json").read_text(encoding="utf-8"))["tests"]
         assert (test["outcome"], test["metrics"]) == ("failed", {})
 
