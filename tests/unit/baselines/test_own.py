@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines.store import fingerprints, machine_files, portable_files
+from pytest_llm.baselines.store import fingerprints, machine_files, machine_parts, portable_files
+from pytest_llm.machine.fingerprint import name_of, parts
 
 if TYPE_CHECKING:
     from pytest_llm.baselines.module_files import ModuleFiles
 
 FOLDER = Path(__file__).parents[3] / "baselines"
 TESTS = {"test_deep_context", "test_long_prompt", "test_short_chat"}
+
+
+def test_a_machine_s_folder_is_named_by_its_parts() -> None:
+    for folder in fingerprints(FOLDER):
+        found = machine_parts(FOLDER, folder)
+        assert (found.keys(), name_of(found)) == (parts().keys(), folder)
 
 
 def test_they_can_be_read_and_are_those_of_the_tests_that_are_there() -> None:
