@@ -10,7 +10,7 @@ from pytest_llm.records import PairedRun, Verdict
 from pytest_llm.records.effective_options import normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pytest_llm.records import JSON, LoadOptions, Run
 
@@ -25,34 +25,33 @@ _CLOSE = 1e-3  # frequencies are logged with few digits
 _LEAST_BATCH = 64  # of older releases: GGML_KQ_MASK_PAD
 
 
-def _at_least(asked: Any, got: Any, _: Mapping[str, JSON]) -> bool:
+def _at_least(asked: Any, got: Any, _: Collection[Any]) -> bool:
     return bool(got >= asked)  # llama.cpp rounds up
 
 
-def _up_to(limit: str) -> Callable[[Any, Any, Mapping[str, JSON]], bool]:
-    def honoured(asked: Any, got: Any, effective: Mapping[str, JSON]) -> bool:
-        return got in (asked, min(asked, effective.get(limit, asked)), max(asked, _LEAST_BATCH))
-
-    return honoured
+def _limited(asked: Any, got: Any, limits: Collection[Any]) -> bool:
+    return got in (asked, max(asked, _LEAST_BATCH), *(min(asked, limit) for limit in limits))
 
 
-def _unless_auto(asked: Any, got: Any, _: Mapping[str, JSON]) -> bool:
+def _unless_auto(asked: Any, got: Any, _: Collection[Any]) -> bool:
     return asked in ("auto", got)
 
 
-def _unless_zero(asked: Any, got: Any, _: Mapping[str, JSON]) -> bool:
+def _unless_zero(asked: Any, got: Any, _: Collection[Any]) -> bool:
     return not asked or math.isclose(asked, got, rel_tol=_CLOSE)
 
 
-def _same(asked: Any, got: Any, _: Mapping[str, JSON]) -> bool:
+def _same(asked: Any, got: Any, _: Collection[Any]) -> bool:
     return bool(asked == got)
 
 
+# Load option -> the one that limits it: llama.cpp lowers a batch to the context before it rounds that up.
+_LIMITS = {"n_batch": "n_ctx", "n_ubatch": "n_batch"}
 # Load options whose effect can be read back, and what honours them. Layers have a check of their own.
-_READ_BACK: dict[str, Callable[[Any, Any, Mapping[str, JSON]], bool]] = {
+_READ_BACK: dict[str, Callable[[Any, Any, Collection[Any]], bool]] = {
     "n_ctx": _at_least,
-    "n_batch": _up_to("n_ctx"),
-    "n_ubatch": _up_to("n_batch"),
+    "n_batch": _limited,
+    "n_ubatch": _limited,
     "n_seq_max": _same,
     "n_threads": _same,
     "n_threads_batch": _same,
@@ -77,8 +76,15 @@ def unmet_options(
         for name, honoured in _READ_BACK.items()
         for value in (getattr(asked, name),)
         for got in (_effect(name, value, shown),)
-        if got is not None and not honoured(value, got, shown)
+        if got is not None and not honoured(value, got, _limits(name, asked, shown))
     )
+
+
+def _limits(name: str, asked: LoadOptions, shown: Mapping[str, JSON]) -> list[Any]:
+    limit = _LIMITS.get(name)
+    if limit is None:
+        return []
+    return [getattr(asked, limit), *([shown[limit]] if limit in shown else [])]
 
 
 def _effect(name: str, asked: object, shown: Mapping[str, JSON]) -> Any:

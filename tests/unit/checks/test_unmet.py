@@ -55,6 +55,7 @@ def test_an_option_that_is_not_in_effect_is_named_with_what_is(
         ({}, {}),
         ({"n_ctx": 500}, {"n_ctx": 512}),  # rounded up
         ({"n_ctx": 512, "n_batch": 2048}, {"n_ctx": 512, "n_batch": 512}),  # lowered to the context
+        ({"n_ctx": 100, "n_batch": 2048}, {"n_ctx": 256, "n_batch": 100}),  # before that is rounded up
         ({"n_batch": 32, "n_ubatch": 512}, {"n_batch": 32, "n_ubatch": 32}),  # lowered to the batch
         ({"n_batch": 8}, {"n_batch": 64}),  # the least of older releases
         ({"flash_attn": "auto"}, {"flash_attn": "off"}),
