@@ -68,16 +68,17 @@ def gguf_model(request: pytest.FixtureRequest) -> GGUFModel:
 
 
 @pytest.fixture(scope="session")
-def llm_load(pytestconfig: pytest.Config) -> ModelLoader:
+def llm_load(request: pytest.FixtureRequest) -> ModelLoader:
     """Load a model for a module or the whole run: ``llm_load("NAME", n_ctx=2048)``, as often as you like."""
     from pytest_llm.plugin.collect import subject_of
     from pytest_llm.plugin.loaded import ModelLoader
     from pytest_llm.plugin.progress import progress_of
 
-    bench = bench_of(pytestconfig)
+    bench = bench_of(request.config)
+    files = {item.path: None for item in request.session.items}
 
     def load(model: str, load_options: Mapping[str, object]) -> GGUFModel:
-        subject = subject_of(model, load_options, bench.homes.knowing(model), bench, "llm_load")
-        return bench.loaded.get(subject, progress_of(pytestconfig))
+        subject = subject_of(model, load_options, bench.homes.knowing(model, files), bench, "llm_load")
+        return bench.loaded.get(subject, progress_of(request.config))
 
     return ModelLoader(load, bench.settings.models)

@@ -19,7 +19,7 @@ from pytest_llm.models.adapters import with_adapters
 from pytest_llm.system import ini_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pytest
 
@@ -179,26 +179,29 @@ class Homes:
         for home in homes:
             self.models.store(home.folder)
         for model in models:
-            try:
-                self.knowing(model)
-            except LLMBenchError as error:
-                raise UsageError(f"--llm-model: {error}") from None
+            problems = [each for each in (_problem(home, model) for home in homes) if each is not None]
+            if len(problems) == len(homes):
+                raise UsageError(f"--llm-model: {problems[0]}")
 
-    def knowing(self, model: str) -> Home:
-        """Return the first home of the command line that knows a model; for fixtures of the whole run.
+    def knowing(self, model: str, files: Iterable[Path]) -> Home:
+        """Return the home whose model a fixture of the whole run names; it belongs to no one test.
+
+        Args:
+            model: Name or path.
+            files: The test files of the run.
 
         Raises:
-            LLMBenchError: None of them knows it, or its file is missing.
+            LLMBenchError: No home knows the model, its file is missing, or two homes have two such models.
         """
-        problems: list[LLMBenchError] = []
-        for home in self.named():
-            try:
-                home.check_model(model)
-            except LLMBenchError as error:
-                problems.append(error)
-            else:
-                return home
-        raise problems[0]
+        homes = list(dict.fromkeys([*self.named(), *map(self.of, files)]))
+        problems = {home: _problem(home, model) for home in homes}
+        known = {home.normalize_model(model): home for home in homes if problems[home] is None}
+        if len(known) > 1:
+            names = " and ".join(str(home.folder) for home in known.values())
+            raise UsageError(f"{model} is another model in {names}: give the path of its file")
+        if not known:
+            raise next(each for each in problems.values() if each is not None)
+        return next(iter(known.values()))
 
     def _is_of_package(self, folder: Path) -> bool:
         """Return if test files in a folder belong to a package, installed or linked to, and to no project."""
@@ -231,6 +234,14 @@ class Homes:
 def line(home: Home) -> str:
     """Return the line of pytest's header that names a home."""
     return f"llm-bench home: {home.folder} (baselines in {home.baselines.folder})"
+
+
+def _problem(home: Home, model: str) -> LLMBenchError | None:
+    try:
+        home.check_model(model)
+    except LLMBenchError as error:
+        return error
+    return None
 
 
 def is_installed(path: Path) -> bool:

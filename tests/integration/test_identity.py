@@ -468,3 +468,49 @@ def test_repeats_with_other_values_of_a_parameter_are_refused_although_their_ids
     result = project.measure()
     result.assert_outcomes(errors=6)
     assert all("test_it.py::test_speed[alike]" in text for text in project.texts(result).values())
+
+
+def test_a_fixture_of_the_whole_run_finds_the_models_of_every_home(project: Project) -> None:
+    for name in ("a", "b"):
+        project.write(
+            f"""
+            @pytest.fixture(scope="session")
+            def bot(llm_load): return llm_load("model-of-{name}")
+
+            @pytest.fixture(scope="session")
+            def both(llm_load): return llm_load("both")
+
+            def test_it(bot): pass
+            """,
+            f"packages/{name}/test_it.py",
+        )
+        table = "".join(
+            f'[tool.pytest_llm.models.{each}]\nsource = "m.gguf"\n' for each in ("both", f"model-of-{name}")
+        )
+        project.write(f"[tool.pytest.ini_options]\n{table}", f"packages/{name}/pyproject.toml")
+        (project.path / "packages" / name / "m.gguf").write_bytes(project.model.read_bytes())
+    project.run("--import-mode=importlib", f"--llm-candidate={project.candidate}").assert_outcomes(passed=2)
+
+    source = (project.path / "packages" / "a" / "test_it.py").read_text()
+    (project.path / "packages" / "a" / "test_it.py").write_text(
+        source.replace("test_it(bot)", "test_it(both)")
+    )
+    result = project.run("--import-mode=importlib", f"--llm-candidate={project.candidate}")
+    result.assert_outcomes(passed=1, errors=1)
+    (text,) = project.texts(result).values()
+    assert "both is another model in" in text
+
+
+@pytest.mark.parametrize("way", ["-c", "-o", "option"])
+def test_a_folder_of_baselines_that_the_call_names_wins(project: Project, way: str) -> None:
+    project.write(GATED)
+    project.write("[pytest]\nllm_baselines = of_home\n", "pytest.ini")
+    project.write("[pytest]\nllm_baselines = ../named\n", "ci/bench.ini")
+    record(project)
+    words = {
+        "-c": ["-c", "ci/bench.ini", "."],
+        "-o": ["-o", "llm_baselines=named"],
+        "option": ["--llm-baselines=named"],
+    }
+    record(project, *words[way])
+    assert sorted(path.parts[-3] for path in project.path.rglob("portable/*.json")) == ["named", "of_home"]
