@@ -104,6 +104,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         collect.parametrize(metafunc, bench_of(metafunc.config))
 
 
+@pytest.hookimpl(specname="pytest_generate_tests", wrapper=True)
+def pytest_llm_tests_are_generated(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
+    """Refuse markers that hooks add to a definition, whose tests do not get them."""
+    yield
+    late.check_definition(metafunc)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark benchmarks before others select among items, and refuse two with one key."""

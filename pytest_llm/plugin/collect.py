@@ -14,7 +14,7 @@ from pytest_llm.models.adapters import format_adapters, parse_adapters
 from pytest_llm.plugin import late, markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of
-from pytest_llm.plugin.items import is_benchmark, markers_of, taken_too_widely
+from pytest_llm.plugin.items import is_benchmark, is_written, markers_of, taken_too_widely
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
@@ -248,15 +248,11 @@ def _placed(item: pytest.Item) -> Iterator[tuple[object, pytest.Mark]]:
         classes = node.obj.__mro__ if isinstance(node, pytest.Class) else ()
         by_class: dict[object, list[pytest.Mark]] = {node: [], **{each: [] for each in classes}}
         for mark in node.own_markers:
-            origin = next((each for each in classes if _is_on(mark, each)), node)
+            origin = next(
+                (each for each in classes if is_written(mark, each.__dict__.get("pytestmark"))), node
+            )
             by_class[origin].append(mark)
         yield from ((place, mark) for place, marks in by_class.items() for mark in marks)
-
-
-def _is_on(mark: pytest.Mark, cls: type) -> bool:
-    written = cls.__dict__.get("pytestmark", ())
-    marks = written if isinstance(written, (list, tuple)) else [written]
-    return any(getattr(each, "mark", each) is mark for each in marks)
 
 
 def _choices(item: pytest.Item, bench: Bench) -> list[Choice]:

@@ -23,6 +23,12 @@ def markers_of(item: pytest.Item) -> tuple[pytest.Mark, ...]:
     return tuple(mark for mark in item.iter_markers() if mark.name.startswith("llm_"))
 
 
+def is_written(mark: pytest.Mark, pytestmark: object) -> bool:
+    """Return if a marker is one of those that an attribute ``pytestmark`` holds."""
+    written = pytestmark if isinstance(pytestmark, (list, tuple)) else [pytestmark]
+    return any(getattr(each, "mark", each) is mark for each in written)
+
+
 def concerned(item: pytest.Item) -> bool:
     """Return if an item uses a marker or fixture of this plugin."""
     return any(_uses(item, name) for name in _PER_TEST) or bool(markers_of(item))

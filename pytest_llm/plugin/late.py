@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 import pytest
 
 from pytest_llm.plugin import markers
-from pytest_llm.plugin.items import markers_of
+from pytest_llm.plugin.items import is_written, markers_of
 from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, MARKED, READ, bench_of
 
 if TYPE_CHECKING:
@@ -85,6 +85,16 @@ def check_modules(session: pytest.Session) -> None:
                     f"{module.__file__}: pytestmark marks no test there, so {mark.name} has no effect: write "
                     "it in the test modules, or add it to their tests in pytest_collection_modifyitems"
                 )
+
+
+def check_definition(metafunc: pytest.Metafunc) -> None:
+    """Fail the collection of a test if a hook added markers to its definition, which no test inherits."""
+    written = getattr(metafunc.function, "pytestmark", ())
+    for mark in metafunc.definition.own_markers:
+        if mark.name.startswith("llm_") and not is_written(mark, written):
+            name = metafunc.function.__name__
+            text = f"{mark.name} was added to the definition of {name}, whose tests do not get it: {_PLACE}"
+            raise pytest.fail.Exception(text, pytrace=False)
 
 
 def check_set_up(item: pytest.Item) -> None:

@@ -455,6 +455,22 @@ class TestWhereNobodyReadsThem:
             f"ERROR: {project.path / file}: pytestmark marks no test there, so llm_tokens_per"
         )
 
+    def test_of_a_definition_are_refused(self, project: Project) -> None:
+        project.write(
+            f"""
+            def pytest_generate_tests(metafunc):
+                if "chat" in metafunc.function.__name__:
+                    metafunc.definition.add_marker({FLOOR})
+            """,
+            "conftest.py",
+        )
+        project.write(f"{BENCHMARK}\n    def test_other(): pass\n")
+
+        result = project.measure()
+
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*llm_tokens_per_second was added to the definition of test_chat, *"])
+
     def test_other_markers_there_are_not_ours_to_refuse(self, project: Project) -> None:
         project.write("pytestmark = pytest.mark.slow", "conftest.py")
         project.write("def test_chat(): pass")
