@@ -110,6 +110,7 @@ def test_a_run_that_tests_share_is_written_once(project: Project) -> None:
         "generate_tokens": 5,
         "depth": 4,
         "parallel": 2,
+        "embed": False,
     }
 
 
