@@ -69,11 +69,11 @@ def test_a_folder_is_refused_in_one_line(project: Project) -> None:
     assert "--llm-json" in project.usage_error(*project.measuring(), "--llm-json=folder")
 
 
-def test_results_that_are_not_of_the_schema_are_one_red_line_and_no_file(
+def test_results_that_are_not_of_the_schema_are_one_red_line_and_no_finished_file(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "VERSION", 0)
     result = project.measure("--llm-json=r.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stdout.fnmatch_lines(["no results: $.schema_version*"])
-    assert not (project.path / "r.json").exists()
+    assert not json.loads((project.path / "r.json").read_text(encoding="utf-8"))["finished"]

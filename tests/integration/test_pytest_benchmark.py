@@ -207,7 +207,13 @@ class TestExtraInfo:
             "baseline_verdicts": {},
             "build": {key: build[key] for key in ("engine", "version", "llama_cpp_commit")},
             "model": {key: test["model"][key] for key in ("name", "sha256")},
-            "workload": {"prompt_tokens": 16, "generate_tokens": 4, "depth": 8, "parallel": 2},
+            "workload": {
+                "prompt_tokens": 16,
+                "generate_tokens": 4,
+                "depth": 8,
+                "parallel": 2,
+                "embed": False,
+            },
             "load_options": test["load_options"],
         }
 
