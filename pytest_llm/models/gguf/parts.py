@@ -17,12 +17,13 @@ from pytest_llm.models.gguf.header import Header, read_header
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 # The number of a part, from 0, how many there are, and the tensors of all of them.
 _NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
 _FILE_TYPE = "general.file_type"
+_SHOWN = 5  # names in a message; a header can claim 65,535 parts
 
 
 def part_names(name: str) -> tuple[str, ...]:
@@ -88,15 +89,20 @@ def _check_files(paths: tuple[Path, ...]) -> None:
     missing = [each.name for each in paths if not each.is_file()]
     if missing:
         raise ModelPartsError(
-            f"{paths[0]}: {len(missing)} of its {count} parts are missing: put {', '.join(missing)} into "
+            f"{paths[0]}: {len(missing)} of its {count} parts are missing: put {_listed(missing)} into "
             f"{folder}"
         )
     extra = sorted(set(_beside(paths[0])) - {each.name for each in paths})
     if extra:
         raise ModelPartsError(
-            f"{paths[0]}: it has {count} parts, and {folder} has more: {', '.join(extra)}: remove what "
-            "belongs to another model"
+            f"{paths[0]}: it has {count} parts, and {folder} has more: {_listed(extra)}: remove what belongs "
+            "to another model"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _beside(first: Path) -> Iterator[str]:

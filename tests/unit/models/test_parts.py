@@ -114,6 +114,15 @@ def test_parts_that_do_not_belong_together_are_one_clear_error(
     assert "\n" not in str(caught.value)
 
 
+def test_a_header_that_claims_very_many_parts_is_one_short_line(split_model: SplitModel) -> None:
+    first, _ = split_model.parts()
+    split_model.folder.mkdir()
+    split_model.path(1, 2000).write_bytes(first.with_key("split.count", 2, u16(2000)).build())
+    with pytest.raises(ModelPartsError, match=r"1999 of its 2000 parts .* and 1994 more into") as caught:
+        read_model(split_model.path(1, 2000))
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_damaged_later_part_is_refused_by_its_own_name(split_model: SplitModel) -> None:
     split_model.write()
     split_model.path(2).write_bytes(split_model.path(2).read_bytes()[:-1])
