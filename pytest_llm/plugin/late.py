@@ -51,11 +51,15 @@ class _TracedMarkers(list[pytest.Mark]):
         self.places.append((mark, _caller()))
         super().insert(index, mark)
 
+    def extend(self, marks: Iterable[pytest.Mark]) -> None:
+        for mark in marks:
+            self.append(mark)
+
 
 def _caller() -> str:
     """Return the function that adds a marker, with its file and line."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PYTEST):
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((_PYTEST, __file__)):
         frame = frame.f_back
     return f"{frame.f_code.co_name} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
 
@@ -139,14 +143,14 @@ def _is_limit(mark: pytest.Mark) -> bool:
 def _refuse(item: pytest.Item, added: Sequence[pytest.Mark]) -> None:
     refused = [mark for mark in added if mark.name != markers.BENCHMARK_MARKER or MARKED not in item.stash]
     if refused:
-        text = f"{refused[0].name} was added {_where(item, refused[0])}, after the plan was made: {_PLACE}"
+        text = f"{refused[0].name} was added{_where(item, refused[0])} after the plan was made: {_PLACE}"
         raise pytest.fail.Exception(text, pytrace=False)
 
 
 def _where(item: pytest.Item, mark: pytest.Mark) -> str:
     lists = [node.own_markers for node in item.listchain()]
     places = [place for each in lists if isinstance(each, _TracedMarkers) for place in each.places]
-    return next((f"by {where}" for found, where in places if found is mark), "after the collection")
+    return next((f" by {where}," for found, where in places if found is mark), "")
 
 
 def _judge(item: pytest.Item, finding: Finding, added: Sequence[pytest.Mark]) -> None:

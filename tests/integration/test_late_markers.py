@@ -435,6 +435,32 @@ class TestByFixtures:
 
         project.run().assert_outcomes(failed=1)
 
+    @pytest.mark.parametrize(
+        ("statement", "where"),
+        [("own_markers.extend([late])", " by sneak (conftest.py:5),"), ("own_markers = [late]", "")],
+        ids=["extend", "assign"],
+    )
+    def test_one_that_is_not_added_by_pytest_is_found_as_well(
+        self, project: Project, statement: str, where: str
+    ) -> None:
+        project.write(
+            f"""
+            def sneak(item):
+                late = pytest.mark.llm_no_regression().mark
+                item.{statement}
+
+            def pytest_runtest_setup(item):
+                sneak(item)
+            """,
+            "conftest.py",
+        )
+        project.write("def test_plain(): pass")
+
+        (text,) = project.failures().values()
+        assert (
+            text == f"llm_no_regression was added{where} after the plan was made" + PLACE.partition("made")[2]
+        )
+
     def test_a_benchmark_that_is_not_run_is_not_bothered(self, project: Project, fake: Fake) -> None:
         project.write(late("llm_no_regression()"))
 
