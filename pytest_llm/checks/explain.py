@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.baselines.records import THREADS_AT_WORK
 from pytest_llm.checks import baseline, drift, limits, unmet
 from pytest_llm.checks import comparison as paired
 from pytest_llm.checks.format import NOT_QUALIFIED
@@ -62,7 +61,6 @@ def notes(finding: Finding) -> list[str]:
     lines += [step] if step else []
     lines += [paired.summary(each) for each in finding.comparisons]
     lines += _operators(finding)
-    lines += _idle_threads(finding.run)
     lines += [unmet.sentence(finding.unmet)] if finding.unmet else []
     return lines + _sentences(each for each in drifts(finding) if each.differences)
 
@@ -111,19 +109,6 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     if compared and not qualified:
         lines.append(NOT_QUALIFIED)
     return "\n".join([*(heads or remarks), *(f"  {line}" for line in lines)])
-
-
-def _idle_threads(run: Run) -> list[str]:
-    """Say if threads of a run had to wait for each other because there are too few processors."""
-    options = run.subject.load_options
-    asked = max(options.n_threads, options.n_threads_batch)
-    at_work = run.effective_options.get(THREADS_AT_WORK)
-    if not isinstance(at_work, (int, float)) or at_work >= asked:
-        return []
-    return [
-        f"n_threads={asked}, but affinity or the control group's CPU quota lets only {at_work:g} work at "
-        f"once: ask for n_threads={max(1, int(at_work))}, or allow more processors"
-    ]
 
 
 def _operators(finding: Finding) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.baselines.records import THREADS_AT_WORK
 from pytest_llm.checks.findings import Difference
 from pytest_llm.records import PairedRun, Verdict
 from pytest_llm.records.effective_options import normalize
@@ -21,6 +22,7 @@ _LAYERS = "layers_offloaded"
 _SHOWN_BY = {"rope_freq_base": "freq_base", "rope_freq_scale": "freq_scale"}
 # Buffers of weights that were repacked, which only extra buffer types do.
 _REPACKED = ("CPU_REPACK ", "CPU_AARCH64 ", "AMX ")
+_THREADS = ("n_threads", "n_threads_batch")
 _CLOSE = 1e-3  # frequencies are logged with few digits
 _LEAST_BATCH = 64  # of older releases: GGML_KQ_MASK_PAD
 
@@ -91,7 +93,11 @@ def _effect(name: str, asked: object, shown: Mapping[str, JSON]) -> Any:
     buffers = shown.get("buffers_mib")
     if name == "use_extra_bufts" and not asked and isinstance(buffers, dict):
         return any(each.startswith(_REPACKED) for each in buffers)
-    return shown.get(_SHOWN_BY.get(name, name))
+    effect = shown.get(_SHOWN_BY.get(name, name))
+    at_work = shown.get(THREADS_AT_WORK)
+    if name in _THREADS and isinstance(effect, int) and isinstance(at_work, (int, float)):
+        return min(effect, at_work)
+    return effect
 
 
 def unmet_of(
@@ -144,4 +150,6 @@ def next_step(unmet: Sequence[Difference]) -> str:
     """Return what to do about options that are not in effect."""
     locks = any("mlock" in str(each.before) and "mlock" not in str(each.now) for each in unmet)
     raised = "raise the limit of locked memory (ulimit -l; LimitMEMLOCK= of a service), or " if locks else ""
+    idle = any(each.name.endswith(_THREADS) for each in unmet)
+    raised += "allow more processors (affinity, or the control group's CPU quota), or " if idle else ""
     return f"next: {raised}ask for what is in effect; --llm-drift=warn judges the rest all the same"

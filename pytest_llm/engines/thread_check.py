@@ -57,14 +57,16 @@ class ThreadCheck:
             raise RequestFailedError(self._text(build, working, asked))
 
     def at_once(self) -> float:
-        """Return how many of the threads can work at once, as affinity and CPU quota allow.
+        """Return how many of the threads affinity and CPU quota let work at once.
 
         Both are this process's own, which an engine's process inherits: there, OpenMP may have bound each
-        thread to one processor.
+        thread to one processor. A machine that has fewer processors than threads takes none away.
         """
         asked = max(self._options.n_threads, self._options.n_threads_batch)
         quota = quota_processors(cpu_groups(Path("/")))
-        return min(asked, len(_affinity()) or asked, asked if quota is None else quota)
+        allowed = len(_affinity())
+        bound = 0 < allowed < (os.cpu_count() or 0)
+        return min(asked, allowed if bound else asked, asked if quota is None else quota)
 
     def _text(self, build: Build, working: int, asked: int) -> str:
         number = f"{working} thread{'s work' if working != 1 else ' works'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import Project
 
 GATED = """
+    @pytest.mark.llm_model(n_threads=2, n_threads_batch=2)
     @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=8)
     @pytest.mark.llm_no_regression()
     def test_speed(llm_bench):
@@ -92,16 +92,15 @@ def test_the_report_of_a_results_file_finds_the_same_drift(project: Project, fak
     assert json.loads((project.path / "results.json").read_text())["tests"][0]["drift"]["verdict"] == "drift"
 
 
-def test_threads_that_cannot_work_at_once_are_told_even_if_the_test_passes(
+def test_threads_that_affinity_or_quota_leave_idle_are_drift_without_any_baseline(
     project: Project, fake: Fake
 ) -> None:
-    project.write("@pytest.mark.llm_model(n_threads=2)\n" + dedent(GATED))
+    project.write(GATED.replace("llm_no_regression()", "llm_tokens_per_second(min=1)"))
     fake.set(threads_at_work=1)
-    result = project.measure()
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(
-        ["*n_threads=2, but affinity or *lets only 1 work at once: ask for n_threads=1*"]
-    )
+    text = project.failures()["test_speed"]
+    assert "n_threads=2 was asked for, 1 is in effect" in text
+    assert "allow more processors (affinity, or the control group's CPU quota), or ask for" in text
+    project.measure("--llm-drift=warn").assert_outcomes(passed=1)
 
 
 def test_sides_of_a_pair_that_see_other_variables_have_drifted(

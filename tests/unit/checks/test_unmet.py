@@ -26,6 +26,16 @@ def unmet(effective: dict[str, Any], **asked: Any) -> str:
         ({"n_batch": 2048}, {"n_batch": 512, "n_ctx": 4096}, "n_batch=2048 was asked for, 512 is in effect"),
         ({"n_ubatch": 512}, {"n_ubatch": 128}, "n_ubatch=512 was asked for, 128 is in effect"),
         ({"n_threads": 4}, {"n_threads": 1}, "n_threads=4 was asked for, 1 is in effect"),
+        (
+            {"n_threads": 2},
+            {"n_threads": 2, "threads_at_work": 0.5},
+            "n_threads=2 was asked for, 0.5 is in effect",
+        ),
+        (
+            {"n_threads": 1, "n_threads_batch": 4},
+            {"n_threads": 1, "n_threads_batch": 4, "threads_at_work": 2},
+            "n_threads_batch=4 was asked for, 2 is in effect",
+        ),
         ({"n_seq_max": 4}, {"n_seq_max": 1}, "n_seq_max=4 was asked for, 1 is in effect"),
         ({"type_k": "q8_0"}, {"type_k": "f16"}, "type_k=q8_0 was asked for, f16 is in effect"),
         ({"kv_unified": True}, {"kv_unified": False}, "kv_unified=True was asked for, False is in effect"),
@@ -58,6 +68,7 @@ def test_an_option_that_is_not_in_effect_is_named_with_what_is(
         ({"n_ctx": 100, "n_batch": 2048}, {"n_ctx": 256, "n_batch": 100}),  # before that is rounded up
         ({"n_batch": 32, "n_ubatch": 512}, {"n_batch": 32, "n_ubatch": 32}),  # lowered to the batch
         ({"n_batch": 8}, {"n_batch": 64}),  # the least of older releases
+        ({"n_threads": 2}, {"n_threads": 2, "threads_at_work": 2}),
         ({"flash_attn": "auto"}, {"flash_attn": "off"}),
         ({"flash_attn": "on"}, {"flash_attn": "enabled"}),
         ({"load_mode": "auto"}, {"load_mode": "none"}),

@@ -65,7 +65,10 @@ def test_an_affinity_that_the_whole_run_has_is_no_error_and_shows_in_what_works_
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7}, raising=False)
     monkeypatch.setattr(thread_check, "cpu_groups", lambda _: ())
     TWO.check_counted(build(), 2, threads=2, processors=1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     assert TWO.at_once() == 1
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # the machine has no more
+    assert TWO.at_once() == 2
 
 
 @pytest.mark.parametrize(("quota", "at_once"), [(None, 2), (0.5, 0.5), (1.5, 1.5), (8.0, 2)])
