@@ -23,6 +23,7 @@ _SHOWN_BY = {"rope_freq_base": "freq_base", "rope_freq_scale": "freq_scale"}
 # Buffers of weights that were repacked, which only extra buffer types do.
 _REPACKED = ("CPU_REPACK ", "CPU_AARCH64 ", "AMX ")
 _THREADS = ("n_threads", "n_threads_batch")
+_CACHE, _HOST = " KV", "CPU"
 _CLOSE = 1e-3  # frequencies are logged with few digits
 _LEAST_BATCH = 64  # of older releases: GGML_KQ_MASK_PAD
 
@@ -59,6 +60,7 @@ _READ_BACK: dict[str, Callable[[Any, Any, Collection[Any]], bool]] = {
     "n_threads_batch": _same,
     "load_mode": _unless_auto,
     "use_extra_bufts": _same,
+    "offload_kqv": _same,
     "flash_attn": _unless_auto,
     "type_k": _same,
     "type_v": _same,
@@ -91,8 +93,11 @@ def _limits(name: str, asked: LoadOptions, shown: Mapping[str, JSON]) -> list[An
 
 def _effect(name: str, asked: object, shown: Mapping[str, JSON]) -> Any:
     buffers = shown.get("buffers_mib")
-    if name == "use_extra_bufts" and not asked and isinstance(buffers, dict):
-        return any(each.startswith(_REPACKED) for each in buffers)
+    if not asked and isinstance(buffers, dict):
+        if name == "use_extra_bufts":
+            return any(each.startswith(_REPACKED) for each in buffers)
+        if name == "offload_kqv":
+            return any(each.endswith(_CACHE) and not each.startswith(_HOST) for each in buffers)
     effect = shown.get(_SHOWN_BY.get(name, name))
     at_work = shown.get(THREADS_AT_WORK)
     if name in _THREADS and isinstance(effect, int) and isinstance(at_work, (int, float)):

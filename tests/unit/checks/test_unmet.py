@@ -45,6 +45,11 @@ def unmet(effective: dict[str, Any], **asked: Any) -> str:
             "use_extra_bufts=False was asked for, True is in effect",
         ),
         (
+            {"offload_kqv": False},
+            {"buffers_mib": {"CPU KV": 1.0, "CUDA0 KV": 1.0}},
+            "offload_kqv=False was asked for, True is in effect",
+        ),
+        (
             {"rope_freq_base": 10000.0},
             {"freq_base": 500000.0},
             "rope_freq_base=10000.0 was asked for, 500000.0 is in effect",
@@ -75,6 +80,8 @@ def test_an_option_that_is_not_in_effect_is_named_with_what_is(
         ({"load_mode": "direct_io"}, {"load_mode": "dio"}),
         ({"use_extra_bufts": True}, {"buffers_mib": {"CPU model": 1.0}}),
         ({"use_extra_bufts": False}, {"buffers_mib": {"CPU_Mapped model": 1.0}}),
+        ({"offload_kqv": False}, {"buffers_mib": {"CPU KV": 1.0, "CUDA0 compute": 1.0}}),
+        ({"offload_kqv": True}, {"buffers_mib": {"CPU KV": 1.0}}),
         ({"rope_freq_base": 0.0}, {"freq_base": 500000.0}),
         ({"rope_freq_scale": 0.12345678}, {"freq_scale": 0.123457}),
     ],
