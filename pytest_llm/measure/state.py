@@ -176,6 +176,11 @@ class CampaignState:
             cut_off=self.cut_off if self._open(workload) else "",
         )
 
+    def _why_not(self, place: int, workload: Workload) -> str:
+        """Return why a side does not cover a workload, or the other one, without which it is not measured."""
+        known = [self._uncovered.get((each, workload), "") for each in (place, 1 - place)]
+        return next((each for each in known if each), "")
+
     def _run(self, workload: Workload, place: int) -> Run:
         side, described = self.sides[place], self._described[place]
         sessions = tuple(each[place] for each in self._sessions[workload])
@@ -188,6 +193,6 @@ class CampaignState:
             sessions=sessions,
             measurements=summarize_all(sessions),
             invariants=described.invariants,
-            uncovered=self._uncovered.get((place, workload), ""),
+            uncovered=self._why_not(place, workload),
             control=described.control,
         )

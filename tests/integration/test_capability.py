@@ -141,3 +141,30 @@ def test_types_of_tensors_that_only_the_build_knows_are_a_note_and_no_refusal(
     result = project.run("--llm-bench", f"--llm-candidate={project.candidate}", f"--llm-model={path}")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*the model has tensors of type 137, unknown here*"])
+
+
+@pytest.mark.parametrize("lacking", ["candidate", "reference"])
+def test_a_pair_of_which_one_cannot_is_not_covered_with_that_ones_reason(
+    project: Project, fake: Fake, reference: str, lacking: str
+) -> None:
+    if lacking == "candidate":
+        fake.set(no_generation=NO_TOKEN)
+        fake.set_reference(no_generation="")
+    else:
+        fake.set_reference(no_generation=NO_TOKEN)
+    project.write(ASKED)
+    failed = project.failures(f"--llm-against={reference}", "--llm-uncovered=fail")
+    assert f"generation speed cannot be had: {NO_TOKEN}" in failed["test_speed"]
+
+
+@pytest.mark.parametrize(
+    "marker", ["llm_leak(max=1)", "llm_faster_than('1%', flash_attn='on')", "llm_ram(max='1 GiB')"]
+)
+def test_no_other_marker_is_judged_of_a_model_that_cannot(project: Project, fake: Fake, marker: str) -> None:
+    fake.set(no_generation=NO_TOKEN)
+    project.write(f"""
+        @pytest.mark.llm_workload(prompt_tokens=8, generate_tokens=4)
+        @pytest.mark.{marker}
+        def test_it(llm_bench): ...
+    """)
+    assert f"cannot be had: {NO_TOKEN}" in project.failures("--llm-uncovered=fail")["test_it"]
