@@ -46,24 +46,19 @@ def keys(project: Project, *arguments: object) -> list[list[str]]:
     return [list(test["key"].values()) for test in project.results(*arguments)["tests"]]
 
 
-def baselines_of(project: Project, *arguments: object) -> dict[str, set[str]]:
-    """Measure, and return the verdicts by stored runs of each test."""
-    return {
-        test["nodeid"]: {each["baseline"]["verdict"] for each in test["metrics"].values() if each["baseline"]}
-        for test in project.results(*arguments)["tests"]
-    }
-
-
 def record(project: Project, *arguments: object) -> None:
     result = project.measure("--llm-update-baselines=append", *arguments)
     assert result.ret == 0
     result.stdout.no_fnmatch_line("not stored*")
 
 
-def judged_alike(project: Project, *arguments: object) -> bool:
-    """Return if every test finds the one run that was recorded."""
-    found = baselines_of(project, *arguments)
-    return bool(found) and all(verdicts == {"inconclusive"} for verdicts in found.values())
+def found(project: Project, *arguments: object) -> list[list[str]]:
+    """Measure, and return the keys; every gate must be judged by the one run that was recorded."""
+    tests = project.results(*arguments)["tests"]
+    for test in tests:
+        baselines = [each["baseline"] for each in test["metrics"].values() if each["baseline"]]
+        assert {each["verdict"] for each in baselines} == {"inconclusive"}, test["nodeid"]
+    return [list(test["key"].values()) for test in tests]
 
 
 def test_inherited_tests_have_baselines_of_their_own(project: Project) -> None:
@@ -86,8 +81,7 @@ def test_inherited_tests_have_baselines_of_their_own(project: Project) -> None:
     )
     record(project)
 
-    assert judged_alike(project)
-    assert [name for _, name, _ in keys(project)] == [
+    assert [name for _, name, _ in found(project)] == [
         "TestShort::test_speed",
         "TestLong::test_speed",
         "TestLong::TestInner::test_speed",
@@ -103,8 +97,7 @@ def test_imported_tests_have_baselines_of_their_own(project: Project) -> None:
     project.pytester.syspathinsert()
     record(project)
 
-    assert judged_alike(project)
-    assert {module for module, *_ in keys(project)} == {"test_short.py", "test_long.py"}
+    assert {module for module, *_ in found(project)} == {"test_short.py", "test_long.py"}
 
 
 def test_generated_tests_have_baselines_of_their_own(project: Project) -> None:
@@ -122,17 +115,15 @@ def test_generated_tests_have_baselines_of_their_own(project: Project) -> None:
     )
     record(project)
 
-    assert judged_alike(project)
-    assert [name for _, name, _ in keys(project)] == ["test_short", "test_long"]
+    assert [name for _, name, _ in found(project)] == ["test_short", "test_long"]
 
 
-@pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
-def test_the_import_mode_makes_no_difference(project: Project, mode: str) -> None:
+def test_the_import_mode_makes_no_difference(project: Project) -> None:
     project.write(GATED, "tests/bench/test_speed.py")
     record(project)
 
-    assert keys(project, f"--import-mode={mode}") == [["tests/bench/test_speed.py", "test_speed", ""]]
-    assert judged_alike(project, f"--import-mode={mode}")
+    for mode in ("prepend", "append", "importlib"):
+        assert found(project, f"--import-mode={mode}") == [["tests/bench/test_speed.py", "test_speed", ""]]
 
 
 def test_packages_and_the_folder_of_the_call_make_no_difference(
@@ -144,13 +135,12 @@ def test_packages_and_the_folder_of_the_call_make_no_difference(
     project.write("", "checks/bench/__init__.py")
     monkeypatch.chdir(project.path / "checks" / "bench")
 
-    (key,) = keys(project, "--rootdir=.", "test_speed.py", f"--llm-json={project.path}/results.json")
+    (key,) = found(project, "--rootdir=.", "test_speed.py", f"--llm-json={project.path}/results.json")
     assert key == ["checks/bench/test_speed.py", "test_speed", ""]
 
 
-@pytest.mark.parametrize("where", ["a", "packages", "."])
 def test_each_package_of_a_repository_has_its_home_wherever_the_ini_file_is_named(
-    project: Project, monkeypatch: pytest.MonkeyPatch, where: str
+    project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write('[tool.pytest.ini_options]\naddopts = "-ra"\n', "pyproject.toml")
     project.write("[pytest]\naddopts = -ra\n", "ci/bench.ini")
@@ -184,19 +174,11 @@ def test_each_package_of_a_repository_has_its_home_wherever_the_ini_file_is_name
             record(project, "--import-mode=importlib")
             assert len(list((project.path / "packages" / name / "baselines").glob("portable/tests/*"))) == 2
 
-    start = {"a": "packages/a", "packages": "packages", ".": "."}[where]
-    monkeypatch.chdir(project.path / start)
     ini = f"-c{project.path}/ci/bench.ini"
-    found = baselines_of(
-        project,
-        ini,
-        "--import-mode=importlib",
-        *(["."] if where != "." else ["packages"]),
-        f"--llm-json={project.path}/results.json",
-    )
-
-    assert len(found) == (3 if where == "a" else 6)
-    assert all(verdicts == {"inconclusive"} for verdicts in found.values())
+    for folder, named, count in (("packages/a", ".", 3), ("packages", ".", 6), (".", "packages", 6)):
+        monkeypatch.chdir(project.path / folder)
+        into = f"--llm-json={project.path}/results.json"
+        assert len(found(project, ini, "--import-mode=importlib", named, into)) == count
     assert not (project.path / "ci" / "baselines").exists()
     assert not (project.path / "baselines").exists()
 
@@ -211,8 +193,7 @@ def test_repeats_of_a_plugin_share_a_key_and_one_measurement(project: Project, f
 
     result.assert_outcomes(passed=3)
     assert len(fake.started) == started + 3  # sessions
-    assert keys(project) == [["test_it.py", "test_speed", ""]]
-    assert judged_alike(project)
+    assert found(project) == [["test_it.py", "test_speed", ""]]
 
 
 def test_repeats_are_recorded_once(project: Project) -> None:
@@ -221,7 +202,7 @@ def test_repeats_are_recorded_once(project: Project) -> None:
     record(project)
     (project.path / "conftest.py").unlink()
 
-    assert judged_alike(project)
+    assert len(found(project)) == 1
 
 
 def test_a_repeat_that_fails_fails_the_test_that_it_repeats(project: Project) -> None:
@@ -259,10 +240,10 @@ def test_parameters_that_the_test_asks_for_stay_whatever_stands_between_them(pro
         def test_it(a, b, c, d, outer): pass
         """
     )
-    found = keys(project)
+    named = keys(project)
 
-    assert len(found) == 4
-    assert {frozenset(parameters.split("-")) for *_, parameters in found} == {
+    assert len(named) == 4
+    assert {frozenset(parameters.split("-")) for *_, parameters in named} == {
         frozenset({"1", "2", "3", "4", "p", letter, f"prompt_tokens={tokens}"})
         for letter in "xy"
         for tokens in (4, 5)
@@ -403,7 +384,7 @@ def test_results_of_several_homes_are_accepted_by_each_of_them(
     assert [path.parts[-4] for path in sorted(project.path.rglob("portable/*.json"))] == ["a", "b"]
     assert not (project.path / "baselines").exists()
     monkeypatch.chdir(project.path)
-    assert judged_alike(project, "--import-mode=importlib")
+    assert len(found(project, "--import-mode=importlib")) == 2
 
 
 def test_a_clash_with_a_test_that_is_not_selected_is_refused_too(project: Project) -> None:
