@@ -9,32 +9,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
-from pytest_llm.checks import (
-    compare_runs,
-    judge_output,
-    not_covered_output,
-    slower_phases,
-    without_reference,
-)
-from pytest_llm.checks.baseline import stored_snapshot
+from pytest_llm.checks import compare_runs, slower_phases
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
 from pytest_llm.checks.output.verdict import wrong_output
-from pytest_llm.errors import BrokenOffError, LLMBenchError, NotCoveredError, WrongOutputError
+from pytest_llm.errors import BrokenOffError, LLMBenchError, WrongOutputError
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
+from pytest_llm.plugin.outputs import Outputs
 from pytest_llm.plugin.protocol import Protocol
 from pytest_llm.plugin.runner import Measuring
-from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, StoredSnapshot, Verdict
+from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, Verdict
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llm.baselines import BaselineStore
-    from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, OperatorRun, Subject, Workload
@@ -67,6 +60,7 @@ class Bench:
         self.protocol = Protocol(self)
         self.loaded = LoadedModels(homes.models, self._engine, drift_fails=Verdict.DRIFT in settings.failing)
         self._measuring = Measuring(settings, homes.models, clock, self.loaded.release, self._on_session)
+        self._outputs = Outputs(settings, self._measuring, self._baselines, self._stored)
 
     @cached_property
     def default_load_options(self) -> LoadOptions:
@@ -108,12 +102,12 @@ class Bench:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
         reference = self.settings.reference_of(subject)
         try:
-            output, captured = self._output(benchmark, reference, progress)
+            output, captured = self._outputs.judged(benchmark, reference, progress)
             if captured is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
                 # The speed of a wrong model is worth nothing.
                 return Finding(benchmark, captured, output=output)
             if reference is not None:
-                self._compare_outputs(subject, reference, progress)
+                self._outputs.compare(self.plan, subject, reference, progress)
             measured = self._measuring.run(plan, subject, reference, workload, progress)
             claims = [
                 self._measuring.paired(plan, subject, each.than, workload, progress)
@@ -156,45 +150,6 @@ class Bench:
 
     def _rule(self) -> Rule:
         return rule_for(self.settings.effort, self.plan.family)
-
-    def _compare_outputs(self, subject: Subject, reference: Subject, progress: Progress) -> None:
-        """Compare outputs for all benchmarks of a pair, before the pair is timed for all of them."""
-        for each in self.plan.benchmarks:
-            if each.output is not None and each.subject == subject:
-                with suppress(LLMBenchError):  # cached, and raised again for its own benchmark
-                    self._output(each, reference, progress)
-
-    def _output(
-        self, benchmark: Benchmark, reference: Subject | None, progress: Progress
-    ) -> tuple[OutputJudgement | None, Run | None]:
-        """Judge the candidate's output, before anything is timed, and return its run so far."""
-        gate, subject, workload = benchmark.output, benchmark.subject, benchmark.workload
-        if gate is None:
-            return None, None
-        stored: StoredSnapshot | None = None
-        missing = Missing("")
-        try:
-            if reference is None:
-                found = self._stored_output(benchmark, progress)
-                if isinstance(found, StoredSnapshot):
-                    stored = found
-                elif self.settings.keeps_output:
-                    missing = found
-                else:
-                    return without_reference(gate, found), None
-            output = self._measuring.output(subject, reference or stored, gate, workload, progress)
-        except NotCoveredError as error:
-            return not_covered_output(gate, str(error)), None
-        reason = str(missing) or output.comparison.missing
-        comparison = replace(output.comparison, missing=reason, unrecorded=missing.unrecorded)
-        run = replace(output.run, workload=workload)
-        return judge_output(gate, comparison, output.snapshot, stored), run
-
-    def _stored_output(self, benchmark: Benchmark, progress: Progress) -> StoredSnapshot | Missing:
-        if not self.settings.keeps_output and not self._baselines(benchmark).has_invariants(benchmark.key):
-            return self._baselines(benchmark).without_snapshot(benchmark.key)
-        run = self._measuring.unmeasured(benchmark.subject, benchmark.workload, progress)
-        return stored_snapshot(self._stored(benchmark), benchmark.key, run)
 
     def measure_solo(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
