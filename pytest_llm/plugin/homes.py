@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,10 +126,11 @@ class Homes:
         paths = [Path(os.path.abspath(start / each.partition("::")[0])) for each in config.args]  # noqa: PTH100
         self._named = [each if each.is_dir() else each.parent for each in paths if each.exists()]
         self._pyargs = bool(config.option.pyargs)
-        self._found: dict[Path, Home] = {}
+        self._homes: dict[Path, Home] = {}
+        self._found: dict[Path, Home] = {}  # by the folders of test files
         self.models = Models(settings.known_cache, self._root)
 
-    @cached_property
+    @property
     def root(self) -> Home:
         """The home of installed tests: pytest's rootdir."""
         return self._made(self._root)
@@ -154,7 +154,7 @@ class Homes:
 
     def called(self, name: str) -> Home:
         """Return the home with this name, one of those used."""
-        return next(each for each in self._found.values() if each.name == name)
+        return next(each for each in self._homes.values() if each.name == name)
 
     def module(self, file: Path) -> str:
         """Return the name of a test file in its home: its path, or the name of a package's module."""
@@ -215,12 +215,12 @@ class Homes:
         return ini_file.home(folder) or self._root
 
     def _made(self, folder: Path) -> Home:
-        made = next((each for each in self._found.values() if each.folder == folder), None)
-        if made is not None:
-            return made
+        if folder in self._homes:
+            return self._homes[folder]
         name = "" if folder == self._root else Path(os.path.relpath(folder, self._root)).as_posix()
         store = BaselineStore(self._baselines(folder), fingerprint.fingerprint(), fingerprint.parts())
-        return Home(folder, name, store, self.models)
+        self._homes[folder] = Home(folder, name, store, self.models)
+        return self._homes[folder]
 
     def _baselines(self, folder: Path) -> Path:
         if self._settings.baselines is not None:

@@ -126,7 +126,11 @@ OPTIONS = (
             "warn|fail",
         )
         for name, what, default in (
-            ("missing_baseline", "a test without a stored baseline to compare with", "warn"),
+            (
+                "missing_baseline",
+                "a test without a baseline to compare with, as its module has none or conditions differ",
+                "warn",
+            ),
             ("inconclusive", "an inconclusive comparison", "warn"),
             ("uncovered", "a test that asks for a metric that cannot be measured here", "warn"),
             ("drift", "a test whose configuration or output is not as asked, or not as before", "fail"),

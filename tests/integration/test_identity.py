@@ -361,7 +361,8 @@ def test_tests_of_a_package_have_rootdir_as_home_and_are_named_by_module(
     (place / "perf_suite" / "test_speed.py").write_text("import pytest\n" + textwrap.dedent(GATED))
     monkeypatch.syspath_prepend(place)
 
-    record(project, "--pyargs", "perf_suite")
+    result = project.measure("--llm-update-baselines=append", "--pyargs", "perf_suite")
+    assert sum(line.startswith("llm-bench home:") for line in result.outlines) == 1
 
     assert keys(project, "--pyargs", "perf_suite") == [["perf_suite.test_speed", "test_speed", ""]]
     (path,) = project.path.glob("baselines/portable/*.json")
