@@ -70,12 +70,14 @@ def test_what_the_model_brings_along_is_told_as_well(start: Start, loaded: Loade
 
 def test_decodes_that_use_the_graph_of_the_one_before_are_counted(start: Start) -> None:
     loaded = start()
-    assert loaded.graphs_reused() == 0
+    before = loaded.graphs_reused()  # what the model can do was asked by two decodes of one token
+    assert before is not None
+    assert before <= 1
     invariants: dict[str, Any] = dict(loaded.invariants())
     assert invariants["effective_options"]["graph_reuse"] == "on"
     counted = loaded.graphs_reused()
     assert counted is not None
-    assert 6 <= counted <= 11
+    assert 6 <= counted - before <= 11
 
 
 def test_flash_attention_left_to_llama_cpp_is_resolved_to_what_it_chose(loaded: LoadedModel) -> None:
@@ -209,8 +211,8 @@ import json, sys
 from pytest_llm.engines.llama_cpp_python.worker.bindings import Bindings
 from pytest_llm.engines.llama_cpp_python.worker.params import context_params, model_params
 
-options, llama = json.loads(sys.argv[1]), Bindings().llama
-structs = model_params(llama, options), context_params(llama, options, False)
+options, bindings = json.loads(sys.argv[1]), Bindings()
+structs = model_params(bindings, options), context_params(bindings.llama, options, False)
 names = sys.argv[2:]
 print(json.dumps({name: getattr(each, name) for each in structs for name in names if hasattr(each, name)}))
 """
