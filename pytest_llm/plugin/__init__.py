@@ -173,8 +173,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         bench.make_plan(list(asked.values()))
 
 
-def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Name the homes that the header has not named; show the plan if nothing will run."""
+def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
+    """Name the homes that the header has not named; show the plan, and what it lacks, if nothing will run."""
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench:
         return []
@@ -184,7 +184,10 @@ def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
 
     homes = {each.home: bench.homes.called(each.home) for each in bench.plan.benchmarks}
     further = [line(home) for home in homes.values() if home not in bench.homes.named()]
-    return further + (lines(bench.plan, estimate(bench.plan)) if options.showing(config) else [])
+    if not options.showing(config):
+        return further
+    broken = [f"  cannot run: {item.nodeid}: {item.stash[PROBLEM]}" for item in items if PROBLEM in item.stash]
+    return [*further, *lines(bench.plan, estimate(bench.plan)), *broken]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -106,6 +106,32 @@ def test_collect_only_prints_the_plan_and_starts_nothing(project: Project, fake:
     assert fake.started == []
 
 
+def test_collect_only_names_what_cannot_run_and_why(project: Project) -> None:
+    project.write(
+        """
+        @pytest.mark.llm_workload(prompt_tokens=0)
+        def test_empty():
+            pass
+
+        @pytest.mark.llm_model(n_gpu_layer=3)
+        def test_misspelt(gguf_model):
+            pass
+
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
+        def test_fine():
+            pass
+        """
+    )
+
+    plan = project.plan(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
+
+    assert plan[0].startswith("llm-bench plan: 1 benchmark on 1 subject, ")
+    assert plan[3] == "  cannot run: test_it.py::test_empty: llm_workload: prompt_tokens=0 is less than 1"
+    assert plan[4].startswith("  cannot run: test_it.py::test_misspelt: ")
+    assert "n_gpu_layers" in plan[4]
+    assert len(plan) == 5
+
+
 def test_collect_only_without_the_flag_prints_no_plan(project: Project) -> None:
     project.write(MIXED)
 
