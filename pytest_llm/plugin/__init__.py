@@ -174,7 +174,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    """Name the homes that the header has not named; show the plan, and what it lacks, if nothing will run."""
+    """Name the homes that the header has not named; show plan and broken items if nothing will run."""
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench:
         return []
@@ -186,7 +186,9 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     further = [line(home) for home in homes.values() if home not in bench.homes.named()]
     if not options.showing(config):
         return further
-    broken = [f"  cannot run: {item.nodeid}: {item.stash[PROBLEM]}" for item in items if PROBLEM in item.stash]
+    broken = [
+        f"  cannot run: {item.nodeid}: {item.stash[PROBLEM]}" for item in items if PROBLEM in item.stash
+    ]
     return [*further, *lines(bench.plan, estimate(bench.plan)), *broken]
 
 
