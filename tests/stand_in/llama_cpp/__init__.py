@@ -64,8 +64,9 @@ if os.environ.get("LLAMA_STAND_IN_ERA"):
 
 from .llama_cpp import *  # noqa: F403 - as the real module does
 
-# What it does is no property of its environment, which builds are compared by.
-for name in [each for each in os.environ if each.startswith(("LLAMA_STAND_IN_", "LLAMA_REFERENCE_"))]:
-    del os.environ[name]
+# What it does is no property of its environment, which builds are compared by; a marker tells two apart.
+for name in list(os.environ):
+    if name.startswith(("LLAMA_STAND_IN_", "LLAMA_REFERENCE_")) and name != "LLAMA_STAND_IN_MARKER":
+        del os.environ[name]
 
 __version__ = "0.0.1"
