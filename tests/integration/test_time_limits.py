@@ -74,6 +74,25 @@ def test_of_a_wrapper_in_a_conftest_hold_for_the_test_alone(
     assert len(fake.started) == 3
 
 
+@pytest.mark.parametrize("func_only", ["true", "false"])
+def test_of_pytest_timeout_wait_where_a_test_asks_while_it_runs(project: Project, func_only: str) -> None:
+    project.write(
+        """
+        import time
+
+        def test_asks(request): request.getfixturevalue("llm_bench")
+        def test_hangs(request):
+            request.getfixturevalue("llm_bench")
+            time.sleep(5)
+        """
+    )
+
+    result = project.measure(*TIMEOUT, "--timeout=0.2", "-o", f"timeout_func_only={func_only}")
+
+    result.assert_outcomes(passed=1, failed=1)
+    assert "Timeout (>0.2s) from pytest-timeout" in project.texts(result)["test_hangs"]
+
+
 def test_still_end_a_test_that_hangs(project: Project) -> None:
     project.write(TWO.replace("test_first(llm_bench): pass", "test_first(llm_bench): time.sleep(5)"))
 
