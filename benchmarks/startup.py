@@ -22,7 +22,11 @@ from benchmarks.order_statistics import median_interval
 GOAL_MS = 15.0
 WITHOUT = ["-p", "no:llm_bench"]
 # Off in both: what they do is noise here, and hundreds of milliseconds of it.
-OTHERS = ["-p", "no:benchmark", "-p", "no:hypothesispytest", "-p", "no:xdist", "-p", "no:cacheprovider"]
+OTHERS = [
+    word
+    for name in ("benchmark", "hypothesispytest", "xdist", "timeout", "codspeed", "cacheprovider")
+    for word in ("-p", f"no:{name}")
+]
 
 
 def collect(folder: Path, arguments: list[str]) -> float:
