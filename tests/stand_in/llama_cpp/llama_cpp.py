@@ -40,6 +40,7 @@ _GPU = os.environ.get("LLAMA_STAND_IN_GPU") == "yes"
 _DEVICE_MIB = int(os.environ.get("LLAMA_STAND_IN_DEVICE_MIB") or 0)
 _MAPS = os.environ.get("LLAMA_STAND_IN_MAPS") != "no"
 _LOCKS = os.environ.get("LLAMA_STAND_IN_LOCKS") == "yes"
+_COMMIT = os.environ.get("LLAMA_STAND_IN_COMMIT") or "57a9d1234"
 _REUSES = os.environ.get("LLAMA_STAND_IN_REUSES") != "no"
 _TELLS_CELLS = os.environ.get("LLAMA_STAND_IN_SEQUENCES") == "cells"
 _FAULT_WHERE, _, _FAULT_WHAT = os.environ.get("LLAMA_STAND_IN_FAULT", "").partition("=")
@@ -170,7 +171,7 @@ class _Library:
 
     @staticmethod
     def ggml_commit() -> bytes:
-        return (os.environ.get("LLAMA_STAND_IN_COMMIT") or "57a9d1234").encode()
+        return _COMMIT.encode()
 
     @staticmethod
     def ggml_backend_dev_count() -> int:

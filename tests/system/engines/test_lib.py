@@ -81,7 +81,7 @@ def shifted(folder: Path, own: Path, *, moved: int, longer: int) -> Path:
 def test_the_binding_s_own_library_fits(own: Path) -> None:
     said = say(own.parent)
 
-    assert said.environment["LLAMA_CPP_LIB_PATH"] == str(own.parent)
+    assert said.library == str(own)
     assert said.llama_cpp_commit
 
 
