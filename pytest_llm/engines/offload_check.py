@@ -8,7 +8,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines.llama_cpp_python.load_log import read_buffers
-from pytest_llm.errors import CPUFallbackError, ModelError, NotCoveredError, RequestFailedError
+from pytest_llm.errors import (
+    CPUFallbackError,
+    LoadRefusedError,
+    ModelError,
+    NotCoveredError,
+    RequestFailedError,
+)
 from pytest_llm.models.capability import capability, not_a_model
 from pytest_llm.models.footprint import (
     compare_with_log,
@@ -26,6 +32,7 @@ if TYPE_CHECKING:
 _USING = re.compile(r"\busing device (\S+) \(")
 # llama_model_loader::create_tensor: layers that predict further tokens, say.
 _UNUSED = re.compile(r"unused tensor \S+ \(size = (\d+) bytes\)")
+_EXPERTS = r"ffn_(up|down|gate|gate_up)_(ch|)exps"
 _POSITIONS = "position_embd.weight"
 _PLACEMENT = re.compile(r"using device|offload|(?:model|KV) buffer size")
 _LAST_LINES = 12
@@ -47,6 +54,26 @@ class OffloadCheck:
         with suppress(ModelError):  # llama.cpp says what is wrong with it
             if reason := not_a_model(header_of(self._path)):
                 raise NotCoveredError(f"{build}: {self._path}: {reason}")
+
+    def check_places(self, build: str) -> None:
+        """Raise if a load option that moves tensors names none of the model's, which llama.cpp does not tell.
+
+        Raises:
+            LoadRefusedError: It does.
+        """
+        with suppress(ModelError):
+            names = [each.name for each in header_of(self._path).weights]
+            written = self._options.tensor_buft_overrides
+            for pattern in [each.partition("=")[0] for each in written.split(",") if each]:
+                if names and not _matches(pattern, names):
+                    raise LoadRefusedError(
+                        f"{build}: tensor_buft_overrides: {pattern} matches no tensor of the model, such as "
+                        f"{names[-1]}"
+                    )
+            if self._options.n_cpu_moe and names and not _matches(_EXPERTS, names):
+                raise LoadRefusedError(
+                    f"{build}: n_cpu_moe={self._options.n_cpu_moe}: the model has no experts; leave it out"
+                )
 
     def check_positions(self, workload: Workload, build: str) -> None:
         """Raise if a sequence needs more positions than the model has learned, which llama.cpp aborts on.
@@ -142,6 +169,13 @@ class OffloadCheck:
             f"{asked} on a device{size}, and all of it is on the CPU: {why}; take a build for this machine's "
             "GPU, or n_gpu_layers=0"
         )
+
+
+def _matches(pattern: str, names: list[str]) -> bool:
+    try:
+        return any(re.search(pattern, name) for name in names)
+    except re.error:
+        return True  # llama.cpp's own syntax decides
 
 
 def _placement_lines(log: str) -> tuple[str, ...]:

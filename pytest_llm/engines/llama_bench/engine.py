@@ -197,6 +197,7 @@ class LoadedBench(SlicesOnlySubject):
             )
         check = OffloadCheck(self._model.path, self._load_options)
         check.check_generates(self._program.name)
+        check.check_places(self._program.name)
         self._options = arguments(self._program.flags, self._load_options, self._program.name)
         verbose = ["-v"] if "-v" in self._program.flags else []
         started = time.monotonic()

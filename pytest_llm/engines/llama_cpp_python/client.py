@@ -77,6 +77,7 @@ class LoadedModel(GGUFModel):
             BuildError: A library of another build was loaded meanwhile, a backend's say.
         """
         self._offload.check_model(str(self.build))
+        self._offload.check_places(str(self.build))
         self._free = [self._worker.ask("free_memory")]
         try:
             answer = self._worker.ask(

@@ -192,13 +192,28 @@ def test_adapters_change_the_output_by_their_scale(started: Started, tmp_path: P
 def test_tensors_are_placed_and_ropes_scaled_as_asked(started: Started, tmp_path: Path) -> None:
     path = tiny_models.llama(tmp_path / "model.gguf")
     plain = started(path).top_logprobs(list(range(5, 40)))[-1]
-    placed = started(
-        path, tensor_buft_overrides=r"blk\.0\..*=CPU", n_cpu_moe=1, tensor_split="1", numa="distribute"
-    )
+    placed = started(path, tensor_buft_overrides=r"blk\.0\..*=CPU", tensor_split="1", numa="distribute")
     assert "blk.0.attn_q.weight (0 MiB f32) buffer type overridden to CPU" in placed.log()
     assert placed.top_logprobs(list(range(5, 40)))[-1] == plain
     scaled = started(path, rope_scaling="yarn", yarn_orig_ctx=128, rope_freq_scale=0.25, yarn_ext_factor=1.0)
     assert scaled.top_logprobs(list(range(5, 40)))[-1] != plain
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            {"tensor_buft_overrides": r"blk\.0\.=CPU,blk\.9\.=CPU"},
+            r"blk\\.9\\. matches no tensor of the model",
+        ),
+        ({"n_cpu_moe": 2}, "n_cpu_moe=2: the model has no experts"),
+    ],
+)
+def test_an_option_that_moves_no_tensor_is_refused(
+    options: dict[str, Any], reason: str, started: Started, tmp_path: Path
+) -> None:
+    with pytest.raises(LoadRefusedError, match=reason):
+        started(tiny_models.llama(tmp_path / "model.gguf"), **options)
 
 
 def test_a_buffer_that_no_device_has_is_refused_by_name(started: Started, tmp_path: Path) -> None:
