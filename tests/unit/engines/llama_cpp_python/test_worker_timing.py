@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,8 @@ class Llama:
     forgets: bool = True
     code: int = 0
     reading: int = 0
+    shows_logits: bool = False
+    logit: float = 0.0
     calls: list[str] = field(default_factory=list)
     positions: list[list[tuple[int, int]]] = field(default_factory=list)
     held: dict[int, int] = field(default_factory=dict)
@@ -49,6 +52,10 @@ class Llama:
         self.calls.append(f"decode {struct.n_tokens}")
         self.now += DECODE_A_TOKEN * struct.n_tokens
         return self.code
+
+    def llama_get_logits_ith(self, context: object, index: int) -> Any:
+        self.now += 10**15
+        return (ctypes.c_float * 100)(*[self.logit] * 100)
 
     def llama_synchronize(self, context: object) -> None:
         self.calls.append("synchronize")
@@ -136,7 +143,7 @@ def timed(llama: Llama, workload: Workload) -> Timed:
     bindings: Any = SimpleNamespace(
         llama=llama,
         renders_templates=True,
-        has=lambda name: False,
+        has=lambda name: name == "llama_get_logits_ith" and llama.shows_logits,
         remembers=lambda model, memory: True,
         pooling_type=lambda context: 0,
         vocabulary_of=lambda model: "vocabulary",
@@ -318,3 +325,29 @@ def test_the_load_options_of_the_worker_are_those_of_the_records() -> None:
     assert set(get_args(records.LoadMode)) == set(params._LOAD_MODES)
     assert set(get_args(records.SplitMode)) == set(params._SPLIT_MODES)
     assert set(get_args(records.FlashAttention)) == set(params._FLASH_ATTENTION)
+
+
+def test_the_check_for_nan_is_no_part_of_the_time() -> None:
+    blind, seen = Llama(), Llama(shows_logits=True)
+    slices = []
+    for llama in (blind, seen):
+        work = timed(llama, Workload(10, 8, 0, 2))
+        slices.append((work.prompt_slice(), work.generation_slice(4), work.request()))
+    assert slices[0] == slices[1]
+    assert seen.now > 10**15 > blind.now
+
+
+@pytest.mark.parametrize("logit", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("take", ["prompt_slice", "request", "generation_slice"])
+def test_logits_that_are_not_finite_are_no_measurement_and_leave_the_context_at_the_depth(
+    logit: float, take: str
+) -> None:
+    llama = Llama(shows_logits=True)
+    work = timed(llama, Workload(10, 8, 0, 1))
+    llama.logit = logit
+    with pytest.raises(RefusedError, match="NaN or infinite logits") as caught:
+        getattr(work, take)(*([4] if take == "generation_slice" else []))
+    assert caught.value.kind == "output"
+    llama.logit = 0.0
+    if take != "request":
+        work.prompt_slice()
