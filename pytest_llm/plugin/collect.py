@@ -187,7 +187,7 @@ def check_keys(items: Sequence[pytest.Item], bench: Bench) -> None:
     found: dict[tuple[Path, TestKey], list[pytest.Item]] = {}
     for item in items:
         with suppress(LLMBenchError):  # reported when the item is read
-            folder = bench.homes.of(item.path).baselines.folder
+            folder = bench.homes.of(item.path).baselines_folder
             found.setdefault((folder, key_of(item, bench.homes)), []).append(item)
     for (_, key), (first, *others) in found.items():
         other = next((each for each in others if not _is_repeat(each, first)), None)

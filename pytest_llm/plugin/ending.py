@@ -42,7 +42,7 @@ def show(reporter: pytest.TerminalReporter, bench: Bench) -> None:
             reporter.write_line(line)
     for line in bench.findings.written:
         reporter.write_line(line)
-    for line in inventory.unknown_baselines(reporter.config, bench.homes.root.baselines):
+    for line in inventory.unknown_baselines(reporter.config, bench.homes.root):
         reporter.write_line(line)
     for line in bench.findings.unwritten:
         reporter.write_line(line, red=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +38,18 @@ class Home:
     Attributes:
         folder: The folder of pytest's ini file.
         name: Its path from pytest's rootdir; "" for rootdir itself.
-        baselines: The store.
+        baselines_folder: Where the store is.
     """
 
     folder: Path
     name: str
-    baselines: BaselineStore
+    baselines_folder: Path
     _models: Models
+
+    @cached_property
+    def baselines(self) -> BaselineStore:
+        """The store, made at first use: it reads the fingerprint of the machine."""
+        return BaselineStore(self.baselines_folder, fingerprint.fingerprint(), fingerprint.parts())
 
     def check_model(self, model: str) -> None:
         """Check a name or path without fetching anything; raise UsageError or ModelMissingError."""
@@ -218,8 +224,7 @@ class Homes:
         if folder in self._homes:
             return self._homes[folder]
         name = "" if folder == self._root else Path(os.path.relpath(folder, self._root)).as_posix()
-        store = BaselineStore(self._baselines(folder), fingerprint.fingerprint(), fingerprint.parts())
-        self._homes[folder] = Home(folder, name, store, self.models)
+        self._homes[folder] = Home(folder, name, self._baselines(folder), self.models)
         return self._homes[folder]
 
     def _baselines(self, folder: Path) -> Path:
@@ -233,7 +238,7 @@ class Homes:
 
 def line(home: Home) -> str:
     """Return the line of pytest's header that names a home."""
-    return f"llm-bench home: {home.folder} (baselines in {home.baselines.folder})"
+    return f"llm-bench home: {home.folder} (baselines in {home.baselines_folder})"
 
 
 def _problem(home: Home, model: str) -> LLMBenchError | None:

@@ -19,7 +19,6 @@ from pytest_llm.plugin.state import PROBLEM, bench_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_llm.baselines import BaselineStore
     from pytest_llm.plugin.homes import Home
     from pytest_llm.records import TestKey
 
@@ -103,9 +102,9 @@ class CollectionRecord:
         """Return what was collected so far."""
         items = dict.fromkeys([*self._items, *self._deselected])
         homes = bench_of(self._config).homes
-        folder = homes.root.baselines.folder
+        folder = homes.root.baselines_folder
         ours = [
-            item for item in items if is_benchmark(item) and homes.of(item.path).baselines.folder == folder
+            item for item in items if is_benchmark(item) and homes.of(item.path).baselines_folder == folder
         ]
         keys = {item: key_of(item, homes) for item in ours}
         return Collected(
@@ -127,7 +126,7 @@ def deselected(config: pytest.Config) -> int:
     return record.deselected if isinstance(record, CollectionRecord) else 0
 
 
-def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
+def unknown_baselines(config: pytest.Config, home: Home) -> list[str]:
     """Return a line if there are baselines of tests that no longer exist; none if this run cannot know."""
     record = config.pluginmanager.get_plugin(_NAME)
     if not isinstance(record, CollectionRecord) or record.deselected:
@@ -136,7 +135,7 @@ def unknown_baselines(config: pytest.Config, store: BaselineStore) -> list[str]:
         collected = record.collected()
         if collected.partial or not collected.keys:
             return []
-        unknown = collected.unknown(store.unknown(collected.keys))
+        unknown = collected.unknown(home.baselines.unknown(collected.keys))
     except LLMBenchError as error:
         return [f"baselines of tests that no longer exist cannot be listed: {error}"]
     if not unknown:
