@@ -128,6 +128,8 @@ class GGUFModel(ABC):
             stop: Texts that end the answer; they are not part of it.
         """
         stops = [stop] if isinstance(stop, str) else list(stop)
+        if stops:
+            self.tokenize(stops[0])  # refused without a vocabulary, where no text could end an answer
         answer = self._stream(prompt, max_tokens, Sampling(temperature, top_k, top_p, seed))
         text = ""
         ids: list[int] = []
