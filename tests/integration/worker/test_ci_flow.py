@@ -26,7 +26,13 @@ BENCHMARK = """
     def test_speed():
         pass
 """
-NAME = "test_it::test_speed"
+# Its clock is no machine's, and a busy machine has no baseline.
+CONFTEST = """
+from pytest_llm.machine import control
+
+control.measure_control = lambda threads: None
+"""
+NAME = "test_it.py::test_speed"
 
 
 class Place:
@@ -80,6 +86,7 @@ def desk(project: Project) -> Place:
     ]
     project.write("\n".join(lines) + "\n", "desk/pytest.ini")
     (folder / "test_it.py").write_text(BENCHMARK.replace("\n    ", "\n"), encoding="utf-8")
+    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     (folder / ".gitignore").write_text(
         "__pycache__/\n*.json\n!baselines/**/*.json\n.lock\n", encoding="utf-8"
     )
