@@ -11,6 +11,7 @@ from pytest_llm.baselines.control import other_speed
 from pytest_llm.baselines.records import MAX_RUNS, Mode, RecordedInvariants, RecordedRuns, Refusal, Series
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.records import metrics
+from pytest_llm.stats.prediction import LEAST_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,9 +126,14 @@ def _differs(stored: RecordedRuns | RecordedInvariants | None, conditions: Condi
 
 
 def _other_speed(stored: RecordedRuns | None, new: RecordedRuns) -> str:
-    """Return a reason if the machine has another speed now: mixed with others, the run would hide a loss."""
+    """Return a reason if the machine has another speed now: mixed with others, the run would hide a loss.
+
+    Fewer runs than a verdict needs do not show how much the speed varies by itself.
+    """
     for name, series in new.metrics.items():
         earlier = stored.metrics[name].runs if stored and name in stored.metrics else ()
+        if len(earlier) < LEAST_RUNS:
+            continue
         reason = other_speed(metrics.find(name), [each.control for each in earlier], series.runs[-1].control)
         if reason:
             return f"{reason}: replace it"

@@ -151,6 +151,17 @@ def test_a_run_of_another_machine_is_not_appended(project: Project, fake: Fake) 
     assert {verdict for verdict, _ in _verdicts(project).values()} == {"inconclusive"}  # 1 of 5 runs
 
 
+def test_the_first_five_runs_show_how_much_the_speed_varies_by_itself(project: Project, fake: Fake) -> None:
+    project.write(GATED)
+    for number, share in enumerate((1.0, 0.7, 1.3, 1.5, 0.8)):
+        fake.set(token_seconds=share / 128, machine=(10 * GIB / share, 100e9 / share))
+        project.measure("--llm-update-baselines=append").assert_outcomes(passed=1)
+        (test,) = json.loads(_file(project).read_text(encoding="utf-8"))["tests"].values()
+        assert len(test["metrics"]["prompt_tokens_per_second"]["runs"]) == number + 1
+    fake.set(token_seconds=1.6 / 128, machine=(10 * GIB / 1.6, 100e9 / 1.6))
+    assert "no baseline" not in {verdict for verdict, _ in _verdicts(project).values()}
+
+
 def test_the_report_of_a_results_file_comes_to_the_same_verdict(project: Project, fake: Fake) -> None:
     _record(project, fake)
     fake.set(machine=(17 * GIB, 170e9))
