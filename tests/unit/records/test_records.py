@@ -200,6 +200,7 @@ whole_findings = st.builds(
     st.none() | drifts,
     texts,
     texts,
+    st.booleans(),
     st.none() | outputs,
 )
 
