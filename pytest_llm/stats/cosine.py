@@ -13,6 +13,9 @@ from pytest_llm.records import EmbeddingDistance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pytest_llm.records import EmbeddingVariant
 
 # Each variant rounds one thing differently, as in ``tolerance``.
@@ -32,13 +35,21 @@ def cosine_distances(
 
     found = []
     for first, second in zip(reference, candidate, strict=True):
-        one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+        one, other = _scaled(first), _scaled(second)  # squares of tiny values would vanish
         product = float(np.linalg.norm(one) * np.linalg.norm(other))
         if not product:
             found.append(0.0 if np.array_equal(one, other) else 1.0)
         else:
             found.append(max(0.0, 1.0 - float(one @ other) / product))
     return found
+
+
+def _scaled(vector: Sequence[float]) -> NDArray[np.float64]:
+    """Return a vector whose largest value is 1; zeros stay zeros."""
+    import numpy as np
+
+    values = np.asarray(vector, np.float64)
+    return values / (float(np.abs(values).max(initial=0.0)) or 1.0)
 
 
 def embedding_distance(
@@ -59,11 +70,7 @@ def embedding_tolerance(variants: Sequence[EmbeddingVariant]) -> float:
 
 def to_text(vector: Sequence[float]) -> str:
     """Return a vector as floats of 16 bits in base64, scaled to a largest value of 1."""
-    import numpy as np
-
-    values = np.asarray(vector, np.float64)
-    largest = float(np.abs(values).max(initial=0.0)) or 1.0
-    return base64.b64encode((values / largest).astype("<f2").tobytes()).decode()
+    return base64.b64encode(_scaled(vector).astype("<f2").tobytes()).decode()
 
 
 def from_text(text: str) -> list[float]:

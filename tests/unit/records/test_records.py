@@ -159,6 +159,7 @@ outputs = st.builds(
         st.none() | builds,
         st.none() | provenances,
         texts,
+        st.booleans(),
         texts,
         st.booleans(),
         counts,

@@ -30,6 +30,8 @@ VECTORS = st.lists(st.floats(-1e4, 1e4, allow_subnormal=False), min_size=2, max_
         ([1, 0], [1, 1], 1 - math.sqrt(0.5)),
         ([0, 0], [0, 0], 0.0),
         ([0, 0], [1, 0], 1.0),
+        ([0, 1e-196], [0, 1], 0.0),
+        ([1e-196, 0], [0, 1e200], 1.0),
     ],
 )
 def test_a_distance_is_that_of_the_angle(first: list[float], second: list[float], distance: float) -> None:
