@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,9 @@ def test_the_installed_build_takes_the_bytes_that_are_predicted() -> None:
     assert "KV cache, n_ctx=1000, n_seq_max=3: host 33.75 MiB, predicted 33.75" in output
     if sys.platform.startswith("linux"):
         assert "mmap has 9" in output
-        assert "of mapped weights, 50% count for each of two processes" in output
+        share = re.search(r"of mapped weights, (\d+)% count for each of two processes", output)
+        assert share is not None, output
+        assert 0 < int(share[1]) <= 50  # less while another test has the same file loaded
 
 
 @pytest.mark.parametrize(
