@@ -160,7 +160,7 @@ def test_500_appends_of_8_processes_survive_being_killed_at_random(tmp_path: Pat
     assert acknowledged <= stored_in(folder) <= acknowledged | unsure
     # Whoever writes next in a folder cleans up after the killed.
     a_store(folder).update([entry()], "new")
-    modules = [MODULE, *(f"tests.test_{number}" for number in range(5))]
+    modules = sorted([MODULE, *(f"tests.test_{number}" for number in range(5))])
     assert files_in(folder) == [f"machines/{FINGERPRINT}/{module}.json" for module in modules]
 
 

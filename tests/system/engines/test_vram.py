@@ -79,7 +79,7 @@ def test_ggml_is_asked_of_devices_and_has_none_but_the_cpu(start: Start) -> None
     loaded = start(load=False)
     names = loaded._worker.ask("names")
     asked = [name for name in NEEDS if name.startswith("ggml_backend_dev_")]
-    assert len(asked) == 5
+    assert len(asked) == 6
     assert [names[name] for name in asked] == asked
     assert loaded._worker.ask("free_memory") == {}
     loaded.load()

@@ -135,9 +135,9 @@ def test_a_depth_is_never_read_by_the_header_of_another_ggml(
     header.write_text(with_a_field_more)
     for name, value in Fault(deeper_than=512).environment(compile_library(tmp_path, headers)).items():
         monkeypatch.setenv(name, value)
-    subject = start()
+    subject = start(load=False)
     with pytest.raises(WorkerDiedError, match="exit status 70") as caught:
-        subject.rehearse(WORKLOAD)
+        subject.load()
     reason = "graph_compute: ggml.h lays a tensor out otherwise than the libggml-base that runs"
     assert caught.value.log[-1] == reason
 

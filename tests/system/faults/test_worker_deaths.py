@@ -199,7 +199,7 @@ def test_a_hanging_worker_is_ended_after_the_timeout(start: Start) -> None:
 
 
 def test_a_dead_worker_stays_dead(start: Start) -> None:
-    loaded = start(Fault(signal=signal.SIGSEGV))
+    loaded = start(Fault(signal=signal.SIGSEGV, begin=MIDDLE))
     first = ending_of(loaded, lambda: loaded.rehearse(WORKLOAD))
     again = ending_of(loaded, lambda: loaded.generation_slice(1))
     assert "SIGSEGV" in str(first)
@@ -222,7 +222,8 @@ def test_a_refused_model_is_named_with_llama_cpps_reason(tmp_path: Path) -> None
     assert_clear(caught.value)
     assert (
         str(caught.value)
-        == f"llama-cpp-python: llama.cpp refused to load the model: {path}; its last lines say why"
+        == f"llama-cpp-python: llama.cpp refused to load the model: {path}: error loading model: unknown model "
+        "architecture: 'unheard-of'"
     )
     assert any("unknown model architecture: 'unheard-of'" in line for line in caught.value.log)
 
