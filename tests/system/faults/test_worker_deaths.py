@@ -222,8 +222,8 @@ def test_a_refused_model_is_named_with_llama_cpps_reason(tmp_path: Path) -> None
     assert_clear(caught.value)
     assert (
         str(caught.value)
-        == f"llama-cpp-python: llama.cpp refused to load the model: {path}: error loading model: unknown model "
-        "architecture: 'unheard-of'"
+        == f"llama-cpp-python: llama.cpp refused to load the model: {path}: error loading model: "
+        "unknown model architecture: 'unheard-of'"
     )
     assert any("unknown model architecture: 'unheard-of'" in line for line in caught.value.log)
 
