@@ -215,6 +215,6 @@ class Finding:
 
     @property
     def ended_by_output(self) -> bool:
-        """Whether wrong output ended the benchmark: its run has no values."""
+        """True if wrong output ended the benchmark: its run has no values."""
         wrong = self.output is not None and self.output.verdict is Verdict.WRONG_OUTPUT
         return wrong and not (self.run is not None and self.run.sessions)

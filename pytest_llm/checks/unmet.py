@@ -123,7 +123,7 @@ def unmet_of(
 
 
 def missing_device(effective: Mapping[str, JSON]) -> tuple[Difference, ...]:
-    """Return what is to be said of a model without a layer on a device; nothing if it has one."""
+    """Return a remark on a model without a layer on a device; nothing if it has one."""
     layers = effective.get(_LAYERS)
     found = isinstance(layers, str) and layers.startswith("0/")
     return (Difference("n_gpu_layers", -1, layers, NO_DEVICE),) if found else ()

@@ -37,7 +37,7 @@ class ThreadCheck:
             raise LoadRefusedError(self._text(build, int(limit), asked))
 
     def can_be_counted(self, build: Build) -> bool:
-        """Whether the threads of a build stay between two decodes."""
+        """True if the threads of a build stay between two decodes."""
         return _OPENMP in build.compiled_with
 
     def check_counted(self, build: Build, asked: int, threads: int, processors: int) -> None:

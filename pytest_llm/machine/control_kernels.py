@@ -1,7 +1,7 @@
 """Fixed work of numpy, timed: ``<interpreter> control_kernels.py PATH THREADS`` prints its rates as JSON.
 
-PATH is ``sys.path`` as JSON. Each rate is the median of short repetitions, in each of which every thread does
-the same work.
+PATH is ``sys.path`` as JSON. Every thread does the same work in each of many short repetitions; a rate is
+their median.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Coverage(NamedTuple):
 
     @property
     def nothing(self) -> bool:
-        """Whether the subject cannot be asked for any of the work."""
+        """True if the subject cannot be asked for any of the work."""
         return not (self.slices or self.requests)
 
 

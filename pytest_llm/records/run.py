@@ -76,7 +76,7 @@ class Control:
     method: NonEmpty
 
     def comparable(self, other: Control | None) -> bool:
-        """Whether another control was measured in the same way."""
+        """Return if another control was measured in the same way."""
         return other is not None and (self.threads, self.method) == (other.threads, other.method)
 
 

@@ -222,7 +222,7 @@ class Bindings:
         return self.llama.llama_get_memory(context) if self._has_memory else context
 
     def remembers(self, model: Any, memory: Any) -> bool:
-        """Whether a model keeps what it read, as one must that predicts the next token."""
+        """Return if a model keeps what it read, as one must that predicts the next token."""
         if self._has_memory:
             return memory is not None
         # Before memories could be asked for, the file's own key decides.

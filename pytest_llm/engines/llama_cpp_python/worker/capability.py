@@ -1,4 +1,4 @@
-"""What a loaded model can be asked for: llama.cpp's answers, and whether a decode computes logits."""
+"""Capabilities of a loaded model: llama.cpp's answers, and if a decode computes logits."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def ask(subject: LoadedSubject) -> Capability:
 
 
 def _has_head(subject: LoadedSubject) -> bool:
-    """Whether a decode writes logits: the buffer of a model without an output head keeps what it held."""
+    """Return if a decode writes logits: the buffer of a model without an output head keeps what it held."""
     if not subject.bindings.has("llama_get_logits_ith"):
         return True
     _decode_one(subject)

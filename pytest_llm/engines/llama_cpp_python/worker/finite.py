@@ -41,7 +41,7 @@ def check_embeddings(vectors: Iterable[Any], width: int) -> None:
 
 
 def is_finite(numbers: Any, count: int) -> bool:
-    """Whether an array of C floats holds neither NaN nor infinity."""
+    """Return if an array of C floats holds neither NaN nor infinity."""
     # llama_cpp has imported it if it is there; another library would be part of the memory that is measured.
     numpy = sys.modules.get("numpy")
     if numpy is not None:

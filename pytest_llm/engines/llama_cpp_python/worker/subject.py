@@ -116,7 +116,7 @@ class LoadedSubject:
 
     @functools.cached_property
     def capability(self) -> capability.Capability:
-        """What the model can be asked for; asking leaves the context empty."""
+        """The capabilities of the model; reading them leaves the context empty."""
         return capability.ask(self)
 
     def _tells(self, name: str, *, otherwise: bool) -> bool:

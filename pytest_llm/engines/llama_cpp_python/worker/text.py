@@ -149,7 +149,7 @@ def chat_template(subject: LoadedSubject) -> bytes | None:
 
 
 def ends_generation(subject: LoadedSubject, token: int) -> bool:
-    """Whether a token ends an answer; without a vocabulary, none does."""
+    """Return if a token ends an answer; without a vocabulary, none does."""
     return not subject.capability.text and bool(subject.llama.llama_vocab_is_eog(subject.vocabulary, token))
 
 
