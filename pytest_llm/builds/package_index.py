@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _DEFAULT = "UV_DEFAULT_INDEX"
-_PYPI = "https://pypi.org/simple"
 # Variables that name places, the older names of some, and those that choose between archives.
 _OLDER = {"UV_INDEX_URL": _DEFAULT, "UV_EXTRA_INDEX_URL": "UV_INDEX"}
 _PLACES = (_DEFAULT, "UV_INDEX", "UV_FIND_LINKS")
@@ -29,7 +28,7 @@ _CHOICES = (
 
 
 def package_index(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return where uv looks for packages, as ``NAME=VALUE``, without passwords; nothing for PyPI alone."""
+    """Return where uv looks for packages, as ``NAME=VALUE``, without passwords; nothing if none is set."""
     return tuple(f"{name}={value}" for name, value in _found(environ) if value)
 
 
@@ -37,8 +36,7 @@ def _found(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name in _PLACES:
         older = next(old for old, new in _OLDER.items() if new == name) if name in _OLDER.values() else name
         written = environ.get(name) or environ.get(older) or ""
-        places = " ".join(_bare(each) for each in re.split(r"[\s,]+", written) if each)
-        yield name, "" if (name, places) == (_DEFAULT, _PYPI) else places
+        yield name, " ".join(_bare(each) for each in re.split(r"[\s,]+", written) if each)
     for name in _CHOICES:
         yield name, environ.get(name, "").strip()
 

@@ -15,7 +15,6 @@ RELEASE = Release("llama-cpp-python", "0.3.36")
     ("environ", "index"),
     [
         ({}, ()),
-        ({"UV_DEFAULT_INDEX": "https://pypi.org/simple/"}, ()),
         (
             {"UV_DEFAULT_INDEX": "https://mirror.example/simple"},
             ("UV_DEFAULT_INDEX=https://mirror.example/simple",),
