@@ -45,6 +45,19 @@ def _nearest(name: str, known: list[str]) -> list[str]:
     return [each for each, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.15]
 
 
+class DataError(UsageError):
+    """A file or an answer from outside is unreadable, too large, or not the JSON or TOML it should be."""
+
+    def __init__(self, what: object, reason: str) -> None:
+        """Compose the message; ``reason`` is a predicate: "is not JSON (…)"."""
+        super().__init__(f"{what} {reason}")
+        self.reason = reason
+
+
+class DataMissingError(DataError):
+    """There is no such file."""
+
+
 class NoModelNamedError(UsageError):
     """A test names no model, and no option does."""
 
