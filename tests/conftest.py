@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import platformdirs
 import pytest
 from hypothesis import settings
 
+from pytest_llm.measure import rounds
 from tests import STAND_IN, TESTS
 from tests.checkouts import checkout  # noqa: F401 - a fixture
 from tests.nvml_library import nvml_folder, nvml_library, nvml_script  # noqa: F401 - fixtures
@@ -156,8 +158,14 @@ BENCH_RELEASES = ("0.3.16", "0.3.36")
 
 
 @pytest.fixture
-def bench_program(tmp_path: Path) -> Callable[..., Path]:
-    """Write a program that looks like the llama-bench of a release; see ``stand_in/llama_bench``."""
+def bench_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a program that looks like the llama-bench of a release; see ``stand_in/llama_bench``.
+
+    It is asked in the fewest rounds: their budget is real time, and each starts two processes.
+    """
+    for name, value in vars(rounds).items():
+        if isinstance(value, rounds.Budget):
+            monkeypatch.setattr(rounds, name, replace(value, seconds=0.0))
 
     def write(release: str = BENCH_RELEASES[-1], name: str = "llama-bench", **does: object) -> Path:
         program = tmp_path / "programs" / name

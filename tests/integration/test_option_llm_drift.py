@@ -74,8 +74,16 @@ def test_a_release_that_tells_cells_for_sequences_does_not_differ(
     ("differs", "told"),
     [
         ({"first_letter": "b"}, "other output; same configuration"),
-        ({"template": "other"}, "same output; configuration differs: chat_template "),
-        ({"reuses": "no"}, "same output; configuration differs: graph_reuse off → on"),
+        pytest.param(
+            {"template": "other"},
+            "same output; configuration differs: chat_template ",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"reuses": "no"},
+            "same output; configuration differs: graph_reuse off → on",
+            marks=pytest.mark.slow,
+        ),
         (
             {"log": REPACKED.format("CPU_REPACK") + "\n" + REPACKED.format("CPU")},
             "same output; configuration differs: CPU_REPACK model buffer 60.19 MiB → none",
@@ -95,8 +103,8 @@ def test_output_configuration_and_buffers_are_compared(
 @pytest.mark.parametrize(
     "differs",
     [
-        {"flash_attention": "0"},
-        {"log": REPACKED.format("CPU_AARCH64")},
+        pytest.param({"flash_attention": "0"}, marks=pytest.mark.slow),
+        pytest.param({"log": REPACKED.format("CPU_AARCH64")}, marks=pytest.mark.slow),
         {"log": REPACKED.format("CPU_REPACK") + "\nllama_context: graph nodes  = 1056"},
     ],
     ids=["flash attention", "buffer", "graph"],

@@ -140,6 +140,7 @@ class TestDisable:
         assert set(records) == {"test_marked", "test_asks", "test_function"}
 
 
+@pytest.mark.slow
 def test_under_xdist_nothing_is_said_of_benchmarks_that_nobody_wanted(project: Project) -> None:
     warning = "Benchmarks are automatically disabled because xdist"  # its older releases always say so
     project.write("def test_arithmetic(): pass", "test_other.py")
@@ -217,6 +218,7 @@ class TestSavedRuns:
         (record,) = json.loads(saved.read_text(encoding="utf-8"))["benchmarks"]
         assert set(record["stats"]["data"]) == {1.4921875}
 
+    @pytest.mark.slow
     def test_a_slower_run_fails_the_comparison_and_is_told_all_the_same(
         self, worker: Project, stand_in: StandIn
     ) -> None:
@@ -229,6 +231,7 @@ class TestSavedRuns:
         assert "Performance has regressed" in result.stderr.str()
         result.stdout.fnmatch_lines(["candidate llama-cpp-python *", "test_it.py::test_it *100.0*"])
 
+    @pytest.mark.slow
     def test_an_equal_run_passes_the_comparison(self, worker: Project) -> None:
         worker.measure("--benchmark-autosave")
 

@@ -50,6 +50,7 @@ def test_with_xdist_at_rest_measuring_is_not_refused(pytester: pytest.Pytester) 
     result.stdout.fnmatch_lines(["nothing was measured*"])
 
 
+@pytest.mark.slow
 def test_without_llm_bench_tests_may_run_beside_each_other(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TEST)
     result = pytester.runpytest_subprocess("-n", "2", "--llm-model=smollm2-135m")

@@ -213,6 +213,7 @@ def test_a_terminal_that_knows_few_letters_gets_others(baselines: Command) -> No
     assert "? 31.6 %" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "status"),
     [

@@ -184,8 +184,8 @@ def test_a_module_that_cannot_be_imported_keeps_everything(project: Command) -> 
     ("addopts", "told"),
     [
         ("--ignore=test_other.py", "--ignore leaves files out"),
-        ("--ignore-glob=*other*", "--ignore-glob leaves files out"),
-        ("--lf", "--last-failed leaves files out"),
+        pytest.param("--ignore-glob=*other*", "--ignore-glob leaves files out", marks=pytest.mark.slow),
+        pytest.param("--lf", "--last-failed leaves files out", marks=pytest.mark.slow),
         ("test_other.py", "test_other.py is not all of {folder}"),
         ("test_speed.py::test_chat", "test_speed.py::test_chat is not all of {folder}"),
     ],

@@ -57,12 +57,13 @@ SHARED = "this release of llama-cpp-python has no kv_unified=False"
 @pytest.mark.parametrize(
     ("era", "older", "refused", "lost"),
     [
-        ("0.3.16", set(), OLD_OPTIONS, set()),
-        (
+        pytest.param("0.3.16", set(), OLD_OPTIONS, set(), marks=pytest.mark.slow),
+        pytest.param(
             "0.3.9",
             {"llama_kv_self_clear for llama_memory_clear", "llama_kv_self_seq_rm for llama_memory_seq_rm"},
             {*OLDER_OPTIONS, "kv_unified=False", "n_seq_max=2"},
             {"llama_memory_seq_pos_min"},
+            marks=pytest.mark.slow,
         ),
         (
             "0.3.5",

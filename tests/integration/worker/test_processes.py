@@ -114,22 +114,31 @@ def test_none_outlives_a_run_that_ends(project: Project, stand_in: StandIn, argu
     assert stand_in.alive() == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+_ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a stopped process then")
+# Each signal and each thing that is done once in every run; all pairs in the slow tests.
+_QUICK = {
+    ("measuring", signal.SIGKILL),
+    ("hanging", signal.SIGTERM),
+    ("talking", signal.SIGINT),
+    ("stopped", signal.SIGKILL),
+    ("comparing", signal.SIGINT),
+}
+
+
 @pytest.mark.parametrize(
-    "doing",
+    ("doing", "how"),
     [
-        "measuring",
-        "hanging",
-        "talking",
-        *(
-            pytest.param(
-                how,
-                marks=pytest.mark.skipif(
-                    sys.platform != "linux", reason="only Linux ends a stopped process then"
-                ),
-            )
-            for how in ("stopped", "comparing")
-        ),
+        pytest.param(
+            doing,
+            how,
+            marks=[
+                *([] if (doing, how) in _QUICK else [pytest.mark.slow]),
+                *([_ON_LINUX] if doing in {"stopped", "comparing"} else []),
+            ],
+        )
+        for doing in ("measuring", "hanging", "talking", "stopped", "comparing")
+        for how in _SIGNALS
     ],
 )
 def test_none_outlives_a_pytest_that_is_ended(
@@ -149,7 +158,7 @@ def test_none_outlives_a_pytest_that_is_ended(
         time.sleep(0.3)  # into the campaign, or the hang
         assert stand_in.alive()
         process.send_signal(how)
-        assert stand_in.wait_for(lambda found: not found.alive(), seconds=3)
+        assert stand_in.wait_for(lambda found: not found.alive(), seconds=15)
         output, _ = process.communicate(timeout=10)
 
     if how == signal.SIGINT:
