@@ -57,11 +57,12 @@ def run_once(
     environment: Mapping[str, str],
     timeout: float,
     watch: Callable[[int], None] | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Ended:
     """Run a program to its end, or raise ``TimeLimitError`` or ``OSError``.
 
     This process does not wake up meanwhile, unless there is something to call with the program's id again and
-    again.
+    again. The program inherits the descriptors under the same numbers.
     """
     process = subprocess.Popen(
         list(command),
@@ -69,6 +70,7 @@ def run_once(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(environment),
+        pass_fds=tuple(descriptors),
         start_new_session=True,  # so that Ctrl-C reaches only this process, which ends the program
     )
     try:

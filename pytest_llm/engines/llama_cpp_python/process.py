@@ -28,7 +28,7 @@ from pytest_llm.errors import (
 from pytest_llm.system.procfs import oom_kills
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import JSON
 
@@ -87,7 +87,14 @@ def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -
 class WorkerProcess:
     """One worker."""
 
-    def __init__(self, interpreter: str, environment: Mapping[str, str], name: str, timeout: float) -> None:
+    def __init__(
+        self,
+        interpreter: str,
+        environment: Mapping[str, str],
+        name: str,
+        timeout: float,
+        descriptors: Sequence[int] = (),
+    ) -> None:
         """Start the worker.
 
         Args:
@@ -95,6 +102,7 @@ class WorkerProcess:
             environment: The whole environment of the worker.
             name: The build, for messages.
             timeout: Seconds for each answer.
+            descriptors: Files that the worker inherits, under the same numbers.
 
         Raises:
             EngineMissingError: There is no such interpreter.
@@ -115,7 +123,7 @@ class WorkerProcess:
                 stdout=self._log,
                 stderr=self._log,
                 env=dict(environment),
-                pass_fds=(requests, answers),
+                pass_fds=(requests, answers, *descriptors),
                 # Ctrl-C is pytest's to handle; it closes its workers in good order.
                 start_new_session=True,
             )
