@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.checks.output.corpus import CHAT, TORTURE, escaped
 from pytest_llm.checks.output.prompts import digest
-from pytest_llm.errors import RequestFailedError
+from pytest_llm.errors import NotCoveredError, RequestFailedError
 from pytest_llm.records import OutputSnapshot, Run
 from pytest_llm.records.generation import Greedy
 from pytest_llm.stats.divergence import divergence, not_finite, read_logits
@@ -73,7 +73,7 @@ class CaptureSession(NamedTuple):
         plan, path = self.plan, self.folder / name
         with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
             loaded.load()
-            token_ids, template = text_output(loaded)
+            text = text_output(loaded)
             greedy = loaded.write_logits(path, plan.passages, plan.generate)
             build, options = loaded.build, loaded.effective_options()
         broken = not_finite(read_logits(path, plan.positions()))
@@ -84,11 +84,11 @@ class CaptureSession(NamedTuple):
             positions=plan.positions(),
             not_finite=broken,
             prompts=plan.digest(),
-            token_ids=token_ids,
-            template=template,
+            token_ids=text.token_ids,
+            template=text.template,
             greedy=Greedy(tuple(greedy.tokens), leads),
             loops=loops(greedy.tokens),
-            not_covered=plan.not_covered(),
+            not_covered="; ".join(filter(None, (plan.not_covered(), text.not_covered))),
         )
         return Capture(snapshot, build, options, path)
 
@@ -98,10 +98,27 @@ class CaptureSession(NamedTuple):
         return divergence(ours, theirs, self.plan.following(), top_k)
 
 
-def text_output(loaded: GGUFModel) -> tuple[dict[str, str], str]:
-    """Return the digests of the token ids of difficult texts, and the rendered chat; empty without any."""
+class TextOutput(NamedTuple):
+    """What a model makes of texts.
+
+    Attributes:
+        token_ids: Digests of the token ids of difficult texts; none without a tokenizer.
+        template: The rendered chat.
+        not_covered: Why the chat is not rendered; "" if it is, or there is no template.
+    """
+
+    token_ids: dict[str, str]
+    template: str
+    not_covered: str = ""
+
+
+def text_output(loaded: GGUFModel) -> TextOutput:
+    """Return what a model makes of texts."""
     try:
-        ids = zip(map(escaped, TORTURE), map(digest, loaded.token_ids(TORTURE)), strict=True)
-        return dict(ids), loaded.render_chat(CHAT)
+        ids = dict(zip(map(escaped, TORTURE), map(digest, loaded.token_ids(TORTURE)), strict=True))
     except RequestFailedError:
-        return {}, ""  # no tokenizer
+        return TextOutput({}, "")  # no tokenizer
+    try:
+        return TextOutput(ids, loaded.render_chat(CHAT))
+    except NotCoveredError as error:
+        return TextOutput(ids, "", str(error))

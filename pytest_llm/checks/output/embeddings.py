@@ -72,7 +72,7 @@ def capture_embeddings(
     texts = gate.prompts or EMBEDDED
     with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
         loaded.load()
-        token_ids, template = text_output(loaded)
+        text = text_output(loaded)
         own = ids if ids is not None else _ids(side, texts, loaded.token_ids)
         vectors = loaded.embeddings(own)
         build, options = loaded.build, loaded.effective_options()
@@ -82,8 +82,9 @@ def capture_embeddings(
         positions=len(own),
         not_finite=0,
         prompts=digest(own),
-        token_ids=token_ids,
-        template=template,
+        token_ids=text.token_ids,
+        template=text.template,
+        not_covered=text.not_covered,
         greedy=Greedy((), ()),
         loops=False,
         embeddings=EmbeddingSample(tuple(map(to_text, vectors))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import TYPE_CHECKING
 
+from . import templates
 from .bindings import RefusedError
 
 if TYPE_CHECKING:
@@ -124,9 +125,41 @@ def token_ids(subject: LoadedSubject, contents: Sequence[str]) -> list[list[int]
 
 
 def render_chat(subject: LoadedSubject, content: str) -> str:
-    """Return the model's chat template around a user's message, "" if there is none."""
-    template = chat_template(subject)
-    return _rendered(subject, template, content) if template else ""
+    """Return the model's chat template around a user's message, "" if there is none.
+
+    llama.cpp's own renderer knows some templates by sight and runs none. The sandbox runs every template, for
+    what it reaches for, and renders those that llama.cpp does not know.
+
+    Raises:
+        RefusedError: The template reaches for what the sandbox keeps from it, or only the sandbox can render
+            it, and cannot.
+    """
+    if not subject.bindings.has("llama_model_chat_template"):
+        return ""
+    template: bytes | None = subject.llama.llama_model_chat_template(subject.model, None)
+    if not template:
+        return ""
+    known = chat_template(subject)
+    text = _rendered(subject, known, content) if known else ""
+    try:
+        rendered = templates.render(template.decode(errors="replace"), content, _special(subject))
+    except templates.UnsafeError as error:
+        raise RefusedError("uncovered", str(error)) from None
+    except RefusedError:
+        if known:
+            return text
+        raise
+    return text if known else rendered
+
+
+def _special(subject: LoadedSubject) -> dict[str, str]:
+    """Return the texts of the tokens that begin and end a sequence."""
+    found = {}
+    for name in ("bos_token", "eos_token"):
+        number = subject.bindings.meta(subject.model, f"tokenizer.ggml.{name}_id")
+        known = number.isdecimal() and int(number) < subject.n_vocabulary
+        found[name] = piece(subject, int(number)).decode(errors="replace") if known else ""
+    return found
 
 
 def _rendered(subject: LoadedSubject, template: bytes, content: str) -> str:
