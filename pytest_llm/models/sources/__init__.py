@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from pytest_llm.models.sources.limits import Limit
+
 
 class Source(Protocol):
     """The source of one file; ``str()`` names it in messages."""
@@ -37,8 +39,8 @@ class Source(Protocol):
             ModelMissingError: If it can only be in one place, and is not there.
         """
 
-    def fetch(self, destination: Path, /) -> None:
-        """Write the file; its folder exists and may hold temporary files.
+    def fetch(self, destination: Path, limit: Limit = ..., /) -> None:
+        """Write the file, of at most so many bytes; its folder exists and may hold temporary files.
 
         Raises:
             ModelFetchError: If it cannot be fetched.

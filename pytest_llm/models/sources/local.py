@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from pytest_llm.errors import ModelMissingError, UsageError
+from pytest_llm.models.sources.limits import Limit
 from pytest_llm.system.folders import expanded
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class LocalFile:
             found = f"it cannot be read: {error.strerror}"
         raise ModelMissingError(f"{self.path}: {found}")
 
-    def fetch(self, _destination: Path, /) -> None:
+    def fetch(self, _destination: Path, _limit: Limit = Limit(), /) -> None:  # noqa: B008 - immutable
         raise ModelMissingError(f"{self.path}: there is no such file")
 
     def __str__(self) -> str:

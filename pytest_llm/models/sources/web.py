@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import socket
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pytest_llm.errors import ModelFetchError, UsageError
+from pytest_llm.models.sources.limits import Limit, Transfer
 from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
+    from collections.abc import Callable, Iterator, Sequence
+    from http.client import HTTPConnection, HTTPResponse
     from pathlib import Path
     from urllib.request import OpenerDirector
 
 HUGGING_FACE_FILE = "https://huggingface.co/OWNER/REPOSITORY/resolve/main/FILE.gguf"
 
 SILENCE_SECONDS = 60.0  # without a byte, until the connection counts as lost
+ANSWER_SECONDS = 120.0  # until the content begins, over all redirections
 _CHUNK = 2**20
 
 
@@ -55,27 +61,44 @@ class WebFile:
     def in_place(self) -> None:
         """Return None: it must always be fetched."""
 
-    def fetch(self, destination: Path, /) -> None:
+    def fetch(self, destination: Path, limit: Limit = Limit(), /) -> None:  # noqa: B008 - immutable
+        with self._answer() as response, destination.open("wb") as file:
+            length = response.headers.get("Content-Length") or ""
+            promised = int(length) if length.isdecimal() else None
+            try:
+                transfer = Transfer(limit, destination.parent, promised)
+                while chunk := self._read(response):
+                    transfer.received(chunk)
+                    file.write(chunk)
+            except ModelFetchError as error:
+                raise self._failure(error) from None
+            # http.client treats an early close as the end of the file.
+            if promised is not None and file.tell() < promised:
+                raise self._failure(f"the connection closed after {file.tell()} of {promised} bytes")
+
+    def _answer(self) -> HTTPResponse:
+        from http.client import HTTPException
+
+        late = f"no content came in {ANSWER_SECONDS:g} s"
+        connections: list[HTTPConnection] = []
+        with _time_limit(connections) as is_over:
+            try:
+                response: HTTPResponse = _opener(connections).open(self.url, timeout=SILENCE_SECONDS)
+            except (OSError, HTTPException, ValueError) as error:
+                raise self._failure(late if is_over() else error) from None
+        if is_over():  # http.client treats an early close as the end of the headers, too
+            response.close()
+            raise self._failure(late)
+        return response
+
+    def _read(self, response: HTTPResponse) -> bytes:
+        """Return what has come, and wait for it only if nothing has."""
         from http.client import HTTPException
 
         try:
-            response: HTTPResponse = _opener().open(self.url, timeout=SILENCE_SECONDS)
-        except (OSError, HTTPException, ValueError) as error:
-            raise self._failure(error) from None
-        with response, destination.open("wb") as file:
-            promised = response.headers.get("Content-Length")
-            while True:
-                try:
-                    chunk = response.read(_CHUNK)
-                except (OSError, HTTPException) as error:
-                    raise self._failure(error) from None
-                if not chunk:
-                    break
-                file.write(chunk)
-            # http.client treats an early close as the end of the file.
-            if promised is not None and promised.isdecimal() and file.tell() < int(promised):
-                reason = f"the connection closed after {file.tell()} of {promised} bytes"
-                raise self._failure(reason)
+            return response.read1(_CHUNK)
+        except (OSError, HTTPException) as error:
+            raise ModelFetchError(one_line(error) or type(error).__name__) from None
 
     def _failure(self, error: Exception | str) -> ModelFetchError:
         from urllib.error import HTTPError, URLError
@@ -99,16 +122,52 @@ def _shown(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
 
-def _opener() -> OpenerDirector:
+@contextmanager
+def _time_limit(connections: Sequence[HTTPConnection]) -> Iterator[Callable[[], bool]]:
+    """Shut the connections down after ``ANSWER_SECONDS``; yield what returns if that happened.
+
+    The time limit of a socket is for one byte.
+    """
+    over = threading.Event()
+
+    def shut_down() -> None:
+        over.set()
+        for each in connections:
+            with suppress(OSError):
+                socket.socket.shutdown(each.sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(ANSWER_SECONDS, shut_down)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield over.is_set
+    finally:
+        timer.cancel()
+
+
+def _opener(connections: list[HTTPConnection]) -> OpenerDirector:
+    """Return what opens URLs, and adds its connections to the list."""
     from urllib import request  # slow to import
+
+    class Noted(request.AbstractHTTPHandler):
+        def do_open(self, http_class: Any, req: Any, **arguments: Any) -> Any:
+            def connect(host: str, **options: Any) -> HTTPConnection:
+                connections.append(http_class(host, **options))
+                return connections[-1]
+
+            return super().do_open(connect, req, **arguments)
+
+    class HTTPHandler(Noted, request.HTTPHandler): ...
+
+    class HTTPSHandler(Noted, request.HTTPSHandler): ...
 
     # The default opener would follow a redirection to ftp.
 
     opener = request.OpenerDirector()
     for handler in (
         request.ProxyHandler,
-        request.HTTPHandler,
-        request.HTTPSHandler,
+        HTTPHandler,
+        HTTPSHandler,
         request.HTTPRedirectHandler,
         request.HTTPDefaultErrorHandler,
         request.HTTPErrorProcessor,

