@@ -1,18 +1,18 @@
 """Cursor over an untrusted file.
 
 It holds one window of the file, or one string that lies within it. The file is read, not mapped: truncating a
-mapped file kills the process.
+mapped file kills the process. It is read at positions: the processes that have a descriptor share its place.
 """
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import ModelHeaderError
 
 if TYPE_CHECKING:
-    from io import RawIOBase
     from pathlib import Path
 
 # The largest published headers (262,144 tokens with their merges) take some 16 MiB.
@@ -29,10 +29,10 @@ class Cursor:
     Every reading method raises ModelHeaderError if the value does not fit the file or the largest header.
     """
 
-    def __init__(self, file: RawIOBase, size: int, path: Path) -> None:
+    def __init__(self, descriptor: int, size: int, path: Path) -> None:
         self.at = 0
         self.size = size
-        self._file = file
+        self._descriptor = descriptor
         self._path = path
         self._window = b""
         self._start = 0
@@ -67,13 +67,23 @@ class Cursor:
     def u64(self, what: str) -> int:
         return int(self.unpack(_U64, what)[0])
 
-    def text(self, what: str, longest: int = MAX_HEADER_BYTES) -> str:
+    def text(self, what: str, longest: int) -> str:
         """Return the next string, of at most ``longest`` bytes of UTF-8."""
         start = self.at
+        found = self.short_text(what, longest)
+        if found is None:
+            length, self.at = self.at - start - _U64.size, start
+            raise self.refusal(f"{what} has {length} bytes, at most {longest} are allowed")
+        return found
+
+    def short_text(self, what: str, longest: int) -> str | None:
+        """Return the next string; None, without reading it, if it has more than ``longest`` bytes."""
+        start = self.at
         length = self.u64(f"the length of {what}")
-        if length > longest:
-            raise self.refusal(f"{what} has {length} bytes, at most {longest} are allowed", start)
         self.check_claim(f"bytes of {what}", length, 1, start)
+        if length > longest:
+            self.skip(length, what)
+            return None
         try:
             return self.take(length, what).decode()
         except UnicodeDecodeError as error:
@@ -119,8 +129,7 @@ class Cursor:
         wanted = min(max(count, _WINDOW), self.remaining)
         parts, have = [], 0
         try:
-            self._file.seek(self.at)
-            while have < wanted and (part := self._file.read(wanted - have)):
+            while have < wanted and (part := os.pread(self._descriptor, wanted - have, self.at + have)):
                 parts.append(part)
                 have += len(part)
         except OSError as error:

@@ -15,7 +15,10 @@ Scalar: TypeAlias = bool | int | float | str
 MAX_KEYS = 2**16
 MAX_KEY_BYTES = 2**16 - 1
 
-MAX_ARRAY_STRINGS = 2**23  # of all arrays; skipping them one by one takes about a second
+MAX_ARRAY_STRINGS = 2**22  # of all arrays; skipping them one by one takes about half a second
+MAX_KEPT_BYTES = 2**20  # of one string; longer ones are passed over: whole tokenizers, say
+MAX_TEXT_BYTES = 2**23  # of all keys and kept strings
+MAX_LAYER_VALUES = 2**18  # of all arrays with a value per layer
 MAX_LAYERS = 512  # LLAMA_MAX_LAYERS: above it, llama.cpp aborts the process
 DEFAULT_ALIGNMENT = 32
 MAX_ALIGNMENT = 2**20
@@ -29,6 +32,8 @@ _NAMES = (
     *("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32"),
     *("bool", "string", "array", "uint64", "int64", "float64"),
 )
+# Arrays with a value per token, and the types that llama.cpp takes them for.
+_PER_TOKEN = {"tokenizer.ggml.scores": (6,), "tokenizer.ggml.token_type": (5, 4)}
 _LAYOUTS = {
     kind: struct.Struct(f"<{letter}")
     for kind, letter in {
@@ -60,6 +65,7 @@ class Metadata:
         self._cursor = cursor
         self._fields: dict[str, _Field] = {}
         self._strings = 0
+        self._text_left = MAX_TEXT_BYTES
         self._end = cursor.at
         for _ in range(count):
             at = cursor.at
@@ -68,10 +74,13 @@ class Metadata:
                 raise cursor.refusal("a key is empty", at)
             if key in self._fields:
                 raise cursor.refusal(f"the key {shown(key)} comes twice", at)
+            self._text_left -= cursor.at - at
+            if self._text_left < 0:
+                raise cursor.refusal(f"its keys and texts have more than {MAX_TEXT_BYTES} bytes", at)
             self._fields[key] = self._read_field(key)
 
     def scalars(self) -> dict[str, Scalar]:
-        """Return every value that is not an array."""
+        """Return every value that is neither an array nor a string of more than ``MAX_KEPT_BYTES``."""
         return {key: f.value for key, f in self._fields.items() if f.value is not None}
 
     def integer(self, key: str, default: int = 0) -> int:
@@ -95,19 +104,28 @@ class Metadata:
             raise self._cursor.refusal(reason, field.at)
         return max((self._natural(key, field, value) for value in self._numbers(key, field)), default=default)
 
-    def per_layer(self) -> dict[str, tuple[int, ...]]:
-        """Return every array of integers or booleans with at most ``MAX_LAYERS`` values."""
-        return {
-            key: self._numbers(key, field)
+    def per_layer(self, prefix: str) -> dict[str, tuple[int, ...]]:
+        """Return the arrays of up to ``MAX_LAYERS`` integers or booleans, by keys that begin so."""
+        found = {
+            key: field
             for key, field in self._fields.items()
-            if field.kind == _ARRAY and field.items_kind in {*_INTEGERS, _BOOL} and field.length <= MAX_LAYERS
+            if key.startswith(prefix)
+            and field.kind == _ARRAY
+            and field.items_kind in {*_INTEGERS, _BOOL}
+            and field.length <= MAX_LAYERS
         }
+        if sum(field.length for field in found.values()) > MAX_LAYER_VALUES:
+            reason = f"it has more than {MAX_LAYER_VALUES} values in arrays with a value per layer"
+            raise self._cursor.refusal(reason, self._end)
+        return {key: self._numbers(key, field) for key, field in found.items()}
 
     def text(self, key: str) -> str | None:
         """Return a string, or None if the key is missing."""
         field = self._fields.get(key)
         if field is None:
             return None
+        if field.kind == _STRING and field.value is None:
+            raise self.refusal(key, f"the key {shown(key)} has more than {MAX_KEPT_BYTES} bytes")
         if not isinstance(field.value, str):
             raise self._mistyped(key, field, "a string")
         return field.value
@@ -120,6 +138,23 @@ class Metadata:
         if field.kind != _ARRAY or field.items_kind != _STRING:
             raise self._mistyped(key, field, "an array of strings")
         return field.length
+
+    def check_tokens(self) -> int:
+        """Return the number of tokens.
+
+        llama.cpp reads a score and a type for each token, however many the file has.
+        """
+        count = self.strings("tokenizer.ggml.tokens")
+        for key, kinds in _PER_TOKEN.items():
+            field = self._fields.get(key)
+            if field is None:
+                continue
+            if field.kind != _ARRAY or field.items_kind not in kinds:
+                raise self._mistyped(key, field, f"an array of {_NAMES[kinds[0]]}")
+            if field.length < count:
+                reason = f"the key {shown(key)} has {field.length} values for {count} tokens"
+                raise self._cursor.refusal(reason, field.at)
+        return count
 
     def alignment(self) -> int:
         """Return the alignment of tensors in bytes, a power of two up to ``MAX_ALIGNMENT``."""
@@ -139,9 +174,9 @@ class Metadata:
         return self._cursor.refusal(reason, at)
 
     def _numbers(self, key: str, field: _Field) -> tuple[int, ...]:
-        layout = _LAYOUTS[field.items_kind]
+        layout = struct.Struct(f"<{field.length}{_LAYOUTS[field.items_kind].format[-1]}")
         resume, self._cursor.at = self._cursor.at, field.items_at
-        values = tuple(int(self._cursor.unpack(layout, shown(key))[0]) for _ in range(field.length))
+        values = tuple(map(int, self._cursor.unpack(layout, shown(key))))
         self._cursor.at = resume
         return values
 
@@ -151,13 +186,20 @@ class Metadata:
         if kind == _ARRAY:
             field = self._read_array(key, at)
         elif kind == _STRING:
-            field = _Field(at, kind, self._cursor.text(f"the value of {shown(key)}"))
+            field = _Field(at, kind, self._read_string(f"the value of {shown(key)}"))
         elif kind in _LAYOUTS:
             field = _Field(at, kind, self._read_scalar(key, kind))
         else:
             raise self._cursor.refusal(f"the key {shown(key)} has the unknown type {kind}", at)
         self._end = self._cursor.at
         return field
+
+    def _read_string(self, what: str) -> str | None:
+        """Return a string, or None if it is too long to be kept."""
+        start = self._cursor.at
+        found = self._cursor.short_text(what, min(MAX_KEPT_BYTES, self._text_left))
+        self._text_left -= self._cursor.at - start if found is not None else 0
+        return found
 
     def _read_scalar(self, key: str, kind: int) -> Scalar:
         at = self._cursor.at

@@ -205,7 +205,7 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
         lambda g: g.with_key("note", g.STRING, b"\xff" * 8),
         "note value",
         0,
-        "the value of 'note' has 18446744073709551615 bytes, at most 268435456",
+        "18446744073709551615 bytes of the value of 'note' are claimed, but only",
     ),
     "key not UTF-8": (
         lambda g: g.with_key(b"ab\xff", g.U8, b"\0"),
@@ -345,6 +345,18 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
         "tokenizer.ggml.tokens type",
         0,
         "is array of uint8, not an array of strings",
+    ),
+    "fewer scores than tokens": (
+        lambda g: g.with_key("tokenizer.ggml.scores", g.ARRAY, g.array(g.F32, [b"\0" * 4] * 2)),
+        "tokenizer.ggml.scores type",
+        0,
+        "'tokenizer.ggml.scores' has 2 values for 3 tokens",
+    ),
+    "types of tokens as bytes": (
+        lambda g: g.with_key("tokenizer.ggml.token_type", g.ARRAY, g.array(g.U8, [b"\1"] * 12)),
+        "tokenizer.ggml.token_type type",
+        0,
+        "is array of uint8, not an array of int32",
     ),
     "alignment of the wrong type": (
         lambda g: g.with_key("general.alignment", g.U64, b"\x20" + bytes(7)),
@@ -590,10 +602,89 @@ def test_nothing_is_allocated_for_a_claim(change: Change, gguf: GGUF, tmp_path: 
 def test_a_hundred_thousand_strings_are_passed_over_quickly(gguf: GGUF, tmp_path: Path) -> None:
     tokens = gguf.array(gguf.STRING, [gguf.text("token")] * 100_000)
     path = tmp_path / "large.gguf"
-    path.write_bytes(gguf.with_key("tokenizer.ggml.tokens", gguf.ARRAY, tokens).build())
+    unscored = gguf.without_key("tokenizer.ggml.scores")
+    path.write_bytes(unscored.with_key("tokenizer.ggml.tokens", gguf.ARRAY, tokens).build())
     started = time.perf_counter()
     assert read_header(path).vocabulary_size == 100_000
     assert time.perf_counter() - started < 1
+
+
+def test_a_long_string_is_passed_over(gguf: GGUF, tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.gguf"
+    kept, long = gguf.text("x" * 2**20), gguf.text(b"\xff" * (2**20 + 1))
+    path.write_bytes(gguf.with_key("kept", gguf.STRING, kept).with_key("long", gguf.STRING, long).build())
+    found = read_header(path)
+    assert len(str(found.metadata["kept"])) == 2**20
+    assert "long" not in found.metadata
+
+
+def test_a_name_of_an_architecture_that_is_passed_over_is_refused(gguf: GGUF, tmp_path: Path) -> None:
+    long = gguf.with_key("general.architecture", gguf.STRING, gguf.text("x" * (2**20 + 1)))
+    assert "has more than 1048576 bytes" in refused(tmp_path / "long.gguf", long.build()).reason
+
+
+def test_texts_are_kept_up_to_a_limit_and_keys_refused_beyond_it(
+    gguf: GGUF, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llm.models.gguf.metadata.MAX_TEXT_BYTES", 1000)
+    texts = gguf
+    for number in range(9):
+        texts = texts.with_key(f"note{number}", gguf.STRING, gguf.text("x" * 100))
+    path = tmp_path / "texts.gguf"
+    path.write_bytes(texts.build())
+    assert 0 < sum(key.startswith("note") for key in read_header(path).metadata) < 9
+    keys = gguf
+    for number in range(9):
+        keys = keys.with_key("k" * 100 + str(number), gguf.U8, b"\0")
+    assert "keys and texts have more than 1000 bytes" in refused(tmp_path / "keys.gguf", keys.build()).reason
+
+
+def with_many_arrays(gguf: GGUF, prefix: str, count: int) -> GGUF:
+    """Return a file with arrays of as many values as llama.cpp has layers, at the most."""
+    arrays = gguf.array(gguf.U8, [bytes([7])] * 512)
+    return gguf.but(keys=(*gguf.keys, *((f"{prefix}{each}", gguf.ARRAY, arrays) for each in range(count))))
+
+
+def test_arrays_that_nobody_needs_are_not_decoded(gguf: GGUF, tmp_path: Path) -> None:
+    path = tmp_path / "arrays.gguf"
+    path.write_bytes(with_many_arrays(gguf, "other.", 40_000).build())
+    started = time.perf_counter()
+    assert read_header(path).per_layer == {"tiny.attention.head_count_kv": (1, 2)}
+    assert time.perf_counter() - started < 1
+
+
+def test_more_values_for_layers_than_any_model_has_are_refused(gguf: GGUF, tmp_path: Path) -> None:
+    spoilt = with_many_arrays(gguf, "tiny.x", 600)
+    assert "more than 262144 values in arrays" in refused(tmp_path / "arrays.gguf", spoilt.build()).reason
+
+
+@pytest.mark.parametrize(
+    "grown",
+    [
+        lambda g, n: with_many_arrays(g, "other.", n // 8),
+        lambda g, n: g.but(keys=(*g.keys, *((f"k{each}", g.U8, b"\0") for each in range(n)))),
+        lambda g, n: g.with_key("x", g.ARRAY, g.array(g.STRING, [g.text("")] * (8 * n))),
+        lambda g, n: g.with_key("x", g.ARRAY, g.array(g.U8, [b"\0"] * n)),
+        lambda g, n: g.with_key("x", g.STRING, g.text("x" * n)),
+        lambda g, n: g.but(tensors=tuple(g.tensor(f"t{each}", (0,), offset=0) for each in range(n // 2))),
+    ],
+    ids=["arrays", "keys", "strings", "values", "characters", "tensors"],
+)
+def test_time_grows_as_the_header_does(
+    grown: Callable[[GGUF, int], GGUF], gguf: GGUF, tmp_path: Path
+) -> None:
+    path, seconds = tmp_path / "grown.gguf", []
+    for count in (8_000, 64_000):
+        path.write_bytes(grown(gguf, count).build())
+        read_header(path)
+        seconds.append(min(timed(read_header, path) for _ in range(3)))
+    assert seconds[1] < 8 * 3 * seconds[0] + 0.01
+
+
+def timed(call: Callable[[Path], object], path: Path) -> float:
+    started = time.perf_counter()
+    call(path)
+    return time.perf_counter() - started
 
 
 def test_a_missing_file_is_missing(tmp_path: Path) -> None:
@@ -617,16 +708,27 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(gguf_path: Path) -> Non
     with gguf_path.open("rb", buffering=0) as file:
         os.truncate(gguf_path, 100)
         with pytest.raises(ModelHeaderError, match="shrank while it was read"):
-            header._read(cursor.Cursor(file, size, gguf_path))
+            header._read(cursor.Cursor(file.fileno(), size, gguf_path))
 
 
-def test_a_file_that_the_disk_cannot_give_is_refused(gguf_path: Path) -> None:
-    class Broken:
-        def seek(self, at: int) -> None:
-            raise OSError(5, "Input/output error")
+def test_a_file_that_the_disk_cannot_give_is_refused(
+    gguf_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(os, "pread", broken)
     with pytest.raises(ModelHeaderError, match="cannot be read: Input/output error"):
-        cursor.Cursor(Broken(), 700, gguf_path).u32("the version")  # type: ignore[arg-type]
+        read_header(gguf_path)
+
+
+def test_an_open_file_is_read_from_its_beginning_and_stays_open(gguf_path: Path) -> None:
+    expected = read_header(gguf_path)
+    with gguf_path.open("rb", buffering=0) as file:
+        file.seek(20)
+        gguf_path.unlink()
+        assert read_header(gguf_path, file.fileno()) == expected
+        assert file.tell() == 20
 
 
 def test_blocks_have_the_sizes_that_upstream_asserts() -> None:
