@@ -24,6 +24,7 @@ from pytest_llm.measure.rounds import (
     order,
 )
 from pytest_llm.measure.state import CampaignState
+from pytest_llm.models.opened import check_unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +77,7 @@ def measure(
 
     Raises:
         EngineError: An engine does not start, or refuses to load its subject.
+        ModelHashError: The file of a model changed before the end of a session.
     """
     state = CampaignState(campaign, sides, rule, context.control)
     try:
@@ -105,10 +107,12 @@ def _measure(campaign: Campaign, state: CampaignState, context: MeasurementConte
             break
         context.progress.session_started(campaign.subject, number, campaign.sessions)
         before = context.clock()
+        _check_files(sides)
         if len(sides) == 1 or state.not_interleaved:
             _one_after_another(state, context)
         else:
             _interleaved(state, context)
+        _check_files(sides)
         context.progress.session_ended(campaign.subject, number, campaign.sessions, context.clock() - before)
         context.on_session(state.runs())
     watch_for_leaks(
@@ -119,6 +123,11 @@ def _measure(campaign: Campaign, state: CampaignState, context: MeasurementConte
         state.fail,
         partial(context.progress.untimed, campaign.subject, WATCHING),
     )
+
+
+def _check_files(sides: tuple[Side, ...]) -> None:
+    for side in sides:
+        check_unchanged(side.model)
 
 
 def _cut_off(sessions: int, seconds: float) -> str:

@@ -1,13 +1,15 @@
-"""SHA-256 of models and their files, cached until a file changes."""
+"""SHA-256 of models and their files."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import os
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import ModelError
+from pytest_llm.records.subject import OpenedFile
 from pytest_llm.system.atomic_file import replace
 
 if TYPE_CHECKING:
@@ -16,48 +18,39 @@ if TYPE_CHECKING:
 
 _CHUNK = 2**20
 _MAX_RECORD_BYTES = 2**16  # a record is far smaller
+_TRIES = 3  # another link to the file, say, changes its status once
 
 
 class Hashes:
-    """A cache of hashes, with one small JSON record per file.
+    """Hashes of files, with one small JSON record per file in the cache.
 
-    A hash is valid while the file's size, modification time and status change time stay the same. Records
-    that cannot be read or written are ignored.
+    Records count only in a trusted cache, as long as the file's identity stays the same: any program that can
+    write the cache can forge them. Records that cannot be read or written are ignored.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, trusted: bool) -> None:
         self._folder = folder
+        self._trusted = trusted
 
-    def sha256(self, path: Path) -> str:
-        """Return the SHA-256 of a file, in hex; raise ModelError if it is unreadable or changes meanwhile."""
+    def hashed(self, path: Path, descriptor: int) -> OpenedFile:
+        """Return an open file with its SHA-256; raise ModelError if it is unreadable or changes."""
         try:
             real = path.resolve()  # links to one file share its record
-            before = _identity(real)
-            known = self._recall(real, before)
-            if known is not None:
-                return known
-            digest = hash_file(real)
-            after = _identity(real)
+            for _ in range(_TRIES):
+                before = identity(descriptor)
+                known = self._recall(real, before) if self._trusted else None
+                digest = known or hash_descriptor(descriptor)
+                if identity(descriptor) == before:
+                    self._write(real, before, digest)
+                    return OpenedFile(str(path), descriptor, before, digest)
         except OSError as error:
             raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-        if before[:2] != after[:2]:
-            raise ModelError(f"{path} changes while it is read: wait until it is written")
-        self._write(real, after, digest)
-        return digest
-
-    def model_sha256(self, parts: Sequence[Path]) -> str:
-        """Return the SHA-256 of a model from its files: see :func:`combined`; raises as :meth:`sha256`."""
-        return combined([self.sha256(each) for each in parts])
-
-    def remember(self, path: Path, digest: str) -> None:
-        """Store the SHA-256 that the caller has just computed; raise OSError if the file is gone."""
-        real = path.resolve()
-        self._write(real, _identity(real), digest)
+        raise ModelError(f"{path} changes while it is read: wait until it is written")
 
     def _record(self, real: Path) -> Path:
         return self._folder / f"{hashlib.sha256(bytes(real)).hexdigest()[:32]}.json"
 
-    def _recall(self, real: Path, identity: list[int]) -> str | None:
+    def _recall(self, real: Path, found: tuple[int, ...]) -> str | None:
         try:
             with self._record(real).open("rb") as file:
                 record = json.loads(file.read(_MAX_RECORD_BYTES))
@@ -66,11 +59,11 @@ class Hashes:
         if not isinstance(record, dict):
             return None
         digest = record.get("sha256")
-        same = record.get("path") == str(real) and record.get("identity") == identity
+        same = record.get("path") == str(real) and record.get("identity") == list(found)
         return digest if same and isinstance(digest, str) and len(digest) == 64 else None
 
-    def _write(self, real: Path, identity: list[int], digest: str) -> None:
-        text = json.dumps({"path": str(real), "identity": identity, "sha256": digest})
+    def _write(self, real: Path, found: tuple[int, ...], digest: str) -> None:
+        text = json.dumps({"path": str(real), "identity": found, "sha256": digest})
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             replace(self._record(real), text.encode())
@@ -87,16 +80,24 @@ def combined(hashes: Sequence[str]) -> str:
     return hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()
 
 
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file's current content, in hex; raise OSError if it is unreadable."""
+def hash_descriptor(descriptor: int) -> str:
+    """Return the SHA-256 of an open file's current content, in hex; raise OSError if it is unreadable."""
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
+    at = 0
+    while count := os.preadv(descriptor, [buffer], at):
+        digest.update(buffer[:count])
+        at += count
     return digest.hexdigest()
 
 
-def _identity(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's current content, in hex; raise OSError if it is unreadable."""
+    with path.open("rb", buffering=0) as file:
+        return hash_descriptor(file.fileno())
+
+
+def identity(descriptor: int) -> tuple[int, ...]:
+    """Return device, inode, size, and times of the last change of content and of status in ns."""
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,9 @@ from pytest_llm.errors import (
 )
 from pytest_llm.models.checksums import Hashes, combined, hash_file
 from pytest_llm.models.gguf.parts import part_names, part_paths, read_model
+from pytest_llm.models.opened import open_file, unchanged
 from pytest_llm.models.sources import Source, parse_source
+from pytest_llm.models.sources.limits import Limit
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.models.sources.web import HUGGING_FACE_FILE
 from pytest_llm.records import Model
@@ -31,8 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.models.catalogue import Entry, LoadOption
-
-    _Stamps = dict[Path, tuple[int, ...]]
+    from pytest_llm.records.subject import OpenedFile
 
 _LOCK_SECONDS = 3600.0  # to wait for another process that fetches the same model
 _TEMPORARY = ".fetch-"
@@ -43,16 +45,32 @@ class ModelStore:
 
     Fetched files are in ``models/NAME/PIN/FILE``. PIN is the start of the model's SHA-256, so that projects
     can use one name for different files. A split model is named by its first part and is whole only with all
-    of them. ``verified/`` caches hashes. Local files are used in place. Paths in names and sources are
-    relative to ``root``.
+    of them. Local files are used in place. Paths in names and sources are relative to ``root``.
+
+    The files of a resolved model stay open as long as its record is there.
     """
 
-    def __init__(self, cache: Path | None, entries: Mapping[str, Entry], root: Path) -> None:
-        """Name the folders; without a cache, names are checked and nothing is resolved."""
+    def __init__(
+        self,
+        cache: Path | None,
+        entries: Mapping[str, Entry],
+        root: Path,
+        *,
+        trusts_cache: bool = False,
+    ) -> None:
+        """Name the folders; without a cache, names are checked and nothing is resolved.
+
+        Args:
+            cache: The folder.
+            entries: Models by name.
+            root: Of relative paths.
+            trusts_cache: Believe the hashes of unchanged files that other runs stored in ``verified/``.
+        """
         self._known_cache = cache and cache.absolute()  # workers and installers may run in other folders
         self._entries = entries
         self._root = root.absolute()
-        self._resolved: dict[str, tuple[Model, _Stamps]] = {}
+        self._trusts_cache = trusts_cache
+        self._resolved: dict[str, Model] = {}
 
     @property
     def _cache(self) -> Path:
@@ -62,7 +80,7 @@ class ModelStore:
 
     @cached_property
     def _hashes(self) -> Hashes:
-        return Hashes(self._cache / "verified")
+        return Hashes(self._cache / "verified", trusted=self._trusts_cache)
 
     def has(self, name: str) -> bool:
         """Return if a name is that of an entry."""
@@ -94,27 +112,16 @@ class ModelStore:
         return below if is_path(below) else f"./{below}"
 
     def resolve(self, name: str) -> Model:
-        """Return the model, fetched if necessary and verified; later calls check that its files are the same.
+        """Return the model, fetched if necessary and hashed; later calls check that its files are the same.
 
         Raises:
             ModelError: If the file is missing, damaged, not the pinned one, or cannot be fetched; or if it
                 changed since the first call.
             UsageError: If the name is unknown, or the path or the entry's source is invalid.
         """
-        if name not in self._resolved:
-            model = self._resolve(name)
-            self._resolved[name] = model, _stamps(model)
-        model, before = self._resolved[name]
-        now = _stamps(model)
-        if (
-            now != before and self._sha256(Path(model.path)) != model.sha256
-        ):  # another link changes a stamp, too
-            changed = next(path for path, stamp in now.items() if stamp != before[path])
-            raise ModelHashError(
-                f"{changed} changed during this run: leave the model as it is until the run ends, and run "
-                "again"
-            )
-        self._resolved[name] = model, now
+        known = self._resolved.get(name)
+        model = replace(known, opened=unchanged(known.opened)) if known else self._resolve(name)
+        self._resolved[name] = model
         return model
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
@@ -122,46 +129,25 @@ class ModelStore:
 
     def _resolve(self, name: str) -> Model:
         if is_path(name):
-            path = self._local(name)
-            return self._describe(name, path, self._sha256(path))
+            return self._opened(name, self._local(name))
         entry = self._entry(name)
         source = self._source(entry)
         in_place = source.in_place()
-        path = in_place or self._fetched(entry, source)
-        sha256 = self._sha256(path)
-        if entry.sha256 is not None and sha256 != entry.sha256:
-            fix = "put the right file there" if in_place else "delete it to fetch it again"
-            if self._hashes.sha256(path) == entry.sha256:
-                fix = "that is the hash of its first part"
-            raise _wrong_hash(path, sha256, len(part_paths(path)), entry, fix)
-        return self._describe(name, path, sha256)
+        fix = "put the right file there" if in_place else "delete it to fetch it again"
+        return self._opened(name, in_place or self._fetched(entry, source), entry, fix)
 
-    def _sha256(self, path: Path) -> str:
+    def _opened(self, name: str, path: Path, entry: Entry | None = None, fix: str = "") -> Model:
+        """Return the model of a file that is opened first, and has the pin of an entry."""
         parts = part_paths(path)
         if len(parts) > 1:
             read_model(path)  # names missing parts before any of them is read whole
-        return self._hashes.model_sha256(parts)
-
-    def _describe(self, name: str, path: Path, sha256: str) -> Model:
-        header = read_model(path)
-        parts = header.parts or (path,)
-        return Model(
-            name=name,
-            path=str(path),
-            sha256=sha256,
-            file_bytes=sum(each.stat().st_size for each in parts),
-            parts=len(parts),
-            architecture=header.architecture,
-            quantization=header.quantization,
-            parameters=header.parameters,
-            layers=header.layers,
-            heads=header.heads,
-            kv_heads=header.kv_heads,
-            embedding_length=header.embedding_length,
-            context_length=header.context_length,
-            vocabulary_size=header.vocabulary_size,
-            unknown_types=header.unknown_types,
-        )
+        opened = tuple(self._hashes.hashed(each, open_file(each)) for each in parts)
+        sha256 = combined([each.sha256 for each in opened])
+        if entry and entry.sha256 not in (None, sha256):
+            if opened[0].sha256 == entry.sha256:
+                fix = "that is the hash of its first part"
+            raise _wrong_hash(path, sha256, len(opened), entry, fix)
+        return _described(name, path, sha256, opened)
 
     def _local(self, name: str) -> Path:
         file = LocalFile.at(name, self._root)
@@ -212,22 +198,48 @@ class ModelStore:
         with tempfile.TemporaryDirectory(
             prefix=_TEMPORARY, dir=folder, ignore_cleanup_errors=True
         ) as temporary:
-            hashes = {path: self._fetched_file(source, path.name, Path(temporary)) for path in paths}
-            sha256 = combined(list(hashes.values()))
+            limit = Limit(entry.size, declared=True) if entry.size else Limit()
+            hashes = []
+            for path in paths:
+                fetched = self._fetched_file(source, path.name, Path(temporary), limit)
+                hashes.append(hash_file(fetched))
+                if entry.size:
+                    limit = limit._replace(size=limit.size - fetched.stat().st_size)
+            sha256 = combined(hashes)
             if sha256 != entry.sha256:
                 fix = "nothing was kept; fetch the right file"
                 raise _wrong_hash(source, sha256, len(paths), entry, fix)
-            for path, digest in hashes.items():
+            for path in paths:
                 Path(temporary, path.name).replace(path)
                 sync(folder)
-                self._hashes.remember(path, digest)
 
-    def _fetched_file(self, source: Source, name: str, folder: Path) -> str:
-        """Fetch one file of a model; return its SHA-256."""
+    def _fetched_file(self, source: Source, name: str, folder: Path, limit: Limit) -> Path:
         fetched = folder / name
-        (source if name == source.filename else source.beside(name)).fetch(fetched)
+        (source if name == source.filename else source.beside(name)).fetch(fetched, limit)
         sync(fetched)
-        return hash_file(fetched)
+        return fetched
+
+
+def _described(name: str, path: Path, sha256: str, opened: tuple[OpenedFile, ...]) -> Model:
+    header = read_model(path, {Path(each.path): each.descriptor for each in opened})
+    return Model(
+        name=name,
+        path=str(path),
+        sha256=sha256,
+        file_bytes=sum(os.fstat(each.descriptor).st_size for each in opened),
+        parts=len(opened),
+        architecture=header.architecture,
+        quantization=header.quantization,
+        parameters=header.parameters,
+        layers=header.layers,
+        heads=header.heads,
+        kv_heads=header.kv_heads,
+        embedding_length=header.embedding_length,
+        context_length=header.context_length,
+        vocabulary_size=header.vocabulary_size,
+        unknown_types=header.unknown_types,
+        opened=opened,
+    )
 
 
 def is_path(name: str) -> bool:
@@ -248,18 +260,6 @@ def _refuse_elsewhere(name: str, file: LocalFile | None = None) -> None:
     else:
         fix = declare.format(repr(name)) + ", and give NAME"
     raise UsageError(f"model {name!r}: there is no such file, and {kind} is not downloaded: {fix}")
-
-
-def _stamps(model: Model) -> _Stamps:
-    return {path: _stamp(path) for path in part_paths(model.path)}
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _wrong_hash(what: object, found: str, parts: int, entry: Entry, fix: str) -> ModelHashError:

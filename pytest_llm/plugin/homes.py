@@ -67,15 +67,17 @@ class Home:
 class Models:
     """The models of all homes, each by one name in a run: two homes may use a name for two models."""
 
-    def __init__(self, cache: Path | None, root: Path) -> None:
+    def __init__(self, cache: Path | None, root: Path, *, trusts_cache: bool = False) -> None:
         """Read no table yet.
 
         Args:
             cache: Folder for fetched models; None if there is none, so that nothing can be resolved.
             root: Paths below it are shown relative to it.
+            trusts_cache: See :class:`.ModelStore`.
         """
         self._cache = cache
         self._root = root
+        self._trusts_cache = trusts_cache
         self._stores: dict[Path, ModelStore] = {}
         self._named: dict[str, tuple[ModelStore, str]] = {}
 
@@ -87,7 +89,8 @@ class Models:
         """
         if home not in self._stores:
             table = read_project(home / "pyproject.toml")
-            self._stores[home] = ModelStore(self._cache, {**builtin_entries(), **table}, home)
+            entries = {**builtin_entries(), **table}
+            self._stores[home] = ModelStore(self._cache, entries, home, trusts_cache=self._trusts_cache)
         return self._stores[home]
 
     def normalize(self, home: Path, home_name: str, model: str) -> str:
@@ -134,7 +137,7 @@ class Homes:
         self._pyargs = bool(config.option.pyargs)
         self._homes: dict[Path, Home] = {}
         self._found: dict[Path, Home] = {}  # by the folders of test files
-        self.models = Models(settings.known_cache, self._root)
+        self.models = Models(settings.known_cache, self._root, trusts_cache=settings.trusts_cache)
 
     @property
     def root(self) -> Home:

@@ -146,6 +146,13 @@ OPTIONS = (
         "DIR",
     ),
     Option(
+        "llm_trust_cache",
+        "bool",
+        False,
+        "Believe the hashes of unchanged model files that earlier runs stored in the cache, although every "
+        "program that can write the cache can forge them (default: hash each model once a run).",
+    ),
+    Option(
         "llm_timeout",
         "string",
         "10 min",

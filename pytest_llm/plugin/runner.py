@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.operators import ProfilingContext, Work
+from pytest_llm.checks.output.f32_copies import F32Copies
 from pytest_llm.engines import ENGINES
 from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError, UsageError
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import OutputRun, compare_outputs, measure
 from pytest_llm.measure.plan import make_plan
+from pytest_llm.models.opened import check_content, check_unchanged
 from pytest_llm.records import Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
@@ -100,6 +102,10 @@ class Measuring:
     def _provider(self) -> Provider:
         return Provider(self._settings.cache, self._settings.timeout)
 
+    @cached_property
+    def _copies(self) -> F32Copies:
+        return F32Copies(self._settings.cache / "f32", trusts_cache=self._settings.trusts_cache)
+
     def run(
         self, plan: Plan, subject: Subject, reference: Subject | None, workload: Workload, progress: Progress
     ) -> Run | PairedRun:
@@ -179,9 +185,8 @@ class Measuring:
                 side, against = self._side(subject, progress), reference
             self._take_machine(progress)
             on_progress = partial(progress.untimed, subject)
-            copies = self._settings.cache / "f32"
             with self._unchanged(subject):
-                return {shape: compare_outputs(side, against, gate, shape, copies, on_progress)}
+                return {shape: compare_outputs(side, against, gate, shape, self._copies, on_progress)}
 
         return self._outputs.get((subject, repr(reference), gate, shape), shape, run)
 
@@ -189,8 +194,9 @@ class Measuring:
     def _unchanged(self, *subjects: Subject) -> Iterator[None]:
         """Raise ``ModelHashError`` in the end if the file of a model changed meanwhile."""
         yield
-        for each in subjects:
-            self._models.resolve_subject(each)
+        check = check_unchanged if self._settings.trusts_cache else check_content
+        for model in {self._models.resolve_subject(each) for each in subjects}:
+            check(model)
 
     def unmeasured(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return a run without sessions: subject, workload, model and build.

@@ -58,6 +58,7 @@ class Settings:
         failing: The verdicts that fail a test.
         fails_without_runs: A run that measures nothing fails.
         known_cache: The cache's folder; None if there is no home folder for it.
+        trusts_cache: Believe hashes of models in the cache.
         timeout: Seconds.
     """
 
@@ -75,6 +76,7 @@ class Settings:
     failing: frozenset[Verdict]
     fails_without_runs: bool
     known_cache: Path | None
+    trusts_cache: bool
     timeout: float
 
     @property
@@ -153,6 +155,7 @@ def read(config: pytest.Config) -> Settings:
         failing=_failing(config, update),
         fails_without_runs=_fails(config, "llm_none_measured"),
         known_cache=_cache(config, needed=bench and not showing(config)),
+        trusts_cache=value(config, "llm_trust_cache"),
         timeout=_seconds(config, "llm_timeout", "would end every worker"),
     )
 

@@ -38,7 +38,8 @@ Share: TypeAlias = Annotated[float, constraint(exclusiveMinimum=0, exclusiveMaxi
 Probability: TypeAlias = Annotated[float, constraint(minimum=0, maximum=1)]
 Interval: TypeAlias = tuple[float, float]
 
-# Fields with this metadata follow from the others: they are neither written nor read.
+# Fields with this metadata follow from the others, or are of this process alone: they are neither written nor
+# read.
 DERIVED = {"derived": True}
 
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", NoneType: "null"}

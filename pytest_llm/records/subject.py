@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from pytest_llm.records.build_reference import BuildReference
-from pytest_llm.records.schema import Count, NonEmpty, Positive, Sha256
+from pytest_llm.records.schema import DERIVED, Count, NonEmpty, Positive, Sha256
 
 if TYPE_CHECKING:
     JSON = Union[None, bool, int, float, str, "list[JSON]", "dict[str, JSON]"]  # noqa: UP007
@@ -23,6 +23,23 @@ Numa = Literal["disabled", "distribute", "isolate", "numactl"]
 
 
 @dataclass(frozen=True)
+class OpenedFile:
+    """A file that stays open from its hash on.
+
+    Attributes:
+        path: The file.
+        descriptor: Open for reading.
+        identity: Device, inode, size, and times of the last change of content and of status in ns.
+        sha256: Of the content, in hex.
+    """
+
+    path: str
+    descriptor: int
+    identity: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Adapter:
     """A LoRA adapter that is applied to a model.
 
@@ -31,12 +48,14 @@ class Adapter:
         path: The file.
         sha256: Of the file, in hex.
         scale: By which it is multiplied.
+        opened: The file, while this process has it open.
     """
 
     name: NonEmpty
     path: NonEmpty
     sha256: Sha256
     scale: float
+    opened: tuple[OpenedFile, ...] = field(default=(), compare=False, repr=False, metadata=DERIVED)
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,7 @@ class Model:
         parts: How many files the model is split into.
         unknown_types: Types of tensors whose size only the build knows: "type 137".
         adapters: LoRA adapters that the load option ``lora`` asks for.
+        opened: The model's files, while this process has them open.
     """
 
     name: NonEmpty
@@ -78,6 +98,12 @@ class Model:
     parts: Positive = 1
     unknown_types: tuple[NonEmpty, ...] = ()
     adapters: tuple[Adapter, ...] = ()
+    opened: tuple[OpenedFile, ...] = field(default=(), compare=False, repr=False, metadata=DERIVED)
+
+    @property
+    def all_opened(self) -> tuple[OpenedFile, ...]:
+        """The files of the model and of its adapters that this process has open."""
+        return (*self.opened, *(file for each in self.adapters for file in each.opened))
 
     @property
     def lora(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.errors import EngineError
+from pytest_llm.models.opened import loadable
 from pytest_llm.system.program import Ended, TimeLimitError, run_once
 
 if TYPE_CHECKING:
@@ -67,21 +68,24 @@ def export(program: Path, model: Model, options: LoadOptions, work: Workload, fi
     """
     cells = -(-work.tokens_per_sequence() // _CACHE_STEP) * _CACHE_STEP
     batch = str(work.parallel)
-    words = [
-        *(str(program), "-m", model.path, "-o", str(file)),
-        *("-c", str(cells * work.parallel), "-b", batch, "-ub", batch, "-np", batch),
-        *("-fa", options.flash_attn, "-ctk", options.type_k, "-ctv", options.type_v),
-    ]
-    ended = _run(words, _EXPORT_SECONDS, options.n_threads)
+    descriptors = [each.descriptor for each in model.opened]
+    with loadable(model) as path:
+        words = [
+            *(str(program), "-m", path, "-o", str(file)),
+            *("-c", str(cells * work.parallel), "-b", batch, "-ub", batch, "-np", batch),
+            *("-fa", options.flash_attn, "-ctk", options.type_k, "-ctv", options.type_v),
+        ]
+        ended = _run(words, _EXPORT_SECONDS, options.n_threads, descriptors)
     if ended.status or not file.exists():
         raise EngineError(f"{EXPORTER} {_ended(ended.status)}", ended.last_lines())
     return file.read_text(encoding="utf-8", errors="replace")
 
 
-def _run(words: Sequence[str], seconds: float, threads: int) -> Ended:
+def _run(words: Sequence[str], seconds: float, threads: int, descriptors: Sequence[int] = ()) -> Ended:
     try:
         # The benchmark itself takes half of the machine's threads, and has no option for them.
-        return run_once(words, {**os.environ, "OMP_THREAD_LIMIT": str(threads)}, seconds)
+        environment = {**os.environ, "OMP_THREAD_LIMIT": str(threads)}
+        return run_once(words, environment, seconds, descriptors=descriptors)
     except TimeLimitError:
         raise EngineError(f"{Path(words[0]).name} did not end within {seconds:.0f} s") from None
     except OSError as error:

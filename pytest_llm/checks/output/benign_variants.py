@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_llm.checks.output.f32_copies import F32
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
 from pytest_llm.records import Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
-    from pathlib import Path
 
     from pytest_llm.checks.output.capture import Capture, CaptureSession
+    from pytest_llm.checks.output.f32_copies import F32Copies
     from pytest_llm.records import JSON, Divergence
     from pytest_llm.records.side import Side
 
-# A larger copy would cost too much; a small model of the same architecture shows the same errors.
-F32_BYTES_MOST = 4 * 2**30
-F32 = "F32"
 F32_WEIGHTS = "F32 weights"
 EXACT = "F32 weights without flash attention"
 _FLOATS = {F32, "F16", "BF16"}
 _ROLES = "candidate", "reference"
-
-
-class NoF32Error(Exception):
-    """There is no copy of the model with weights of 32 bits, and why."""
 
 
 class Step(NamedTuple):
@@ -50,7 +43,7 @@ def steps(
     session: CaptureSession,
     sides: tuple[Side, ...],
     captures: tuple[Capture, ...],
-    copies: Path,
+    copies: F32Copies,
     skip: Container[str] = (),
 ) -> Iterator[Step]:
     """Yield captures with the models' own weights, with F32 weights, then also without flash attention.
@@ -59,7 +52,7 @@ def steps(
         session: Makes the captures of the later steps.
         sides: The last one makes the copies; what changes nothing of it is left out.
         captures: Of the sides, with their own weights.
-        copies: The folder of the copies; need not exist.
+        copies: With F32 weights.
         skip: Kinds of weights to leave out after the first step.
 
     Raises:
@@ -70,7 +63,7 @@ def steps(
     session = session._replace(plan=session.plan.again())
     yield Step(f"{reference.model.quantization} weights", session, sides, captures)
     session = session._replace(plan=session.plan.unfilled())
-    exact = tuple(_with_f32(each, reference, copies) for each in sides)
+    exact = tuple(each._replace(model=copies.of(each.model, reference)) for each in sides)
     pinned = tuple(_with(each, flash_attn="off", type_k="f16", type_v="f16") for each in exact)
     for weights, plain in ((F32_WEIGHTS, exact), (EXACT, pinned)):
         if plain[-1] != reference and weights not in skip:
@@ -122,21 +115,3 @@ def benign_sides(
 def _with(side: Side, **changes: Any) -> Side:
     options = replace(side.subject.load_options, **changes)
     return side._replace(subject=replace(side.subject, load_options=options))
-
-
-def _with_f32(side: Side, reference: Side, copies: Path) -> Side:
-    model = side.model
-    if model.quantization == F32:
-        return side
-    if 4 * model.parameters > F32_BYTES_MOST:
-        raise NoF32Error(f"one of {model.parameters / 1e6:.0f} M parameters is too large to be made")
-    path = copies / f"{model.sha256}.f32.gguf"
-    try:
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(reference.engine.start_generation(reference.subject, model)) as started:
-                started.write_f32(path)
-    except (RequestFailedError, OSError) as error:
-        raise NoF32Error(str(error)) from None
-    copied = replace(model, path=str(path), quantization=F32, file_bytes=path.stat().st_size, parts=1)
-    return side._replace(model=copied)

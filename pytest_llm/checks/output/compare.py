@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.checks.output.benign_variants import NoF32Error, Step, measure_variants, steps
+from pytest_llm.checks.output.benign_variants import Step, measure_variants, steps
 from pytest_llm.checks.output.capture import CaptureSession
 from pytest_llm.checks.output.embeddings import capture_embeddings, embedding_variants, stored_vectors
+from pytest_llm.checks.output.f32_copies import NoF32Error
 from pytest_llm.checks.output.prompts import plan_prompts
 from pytest_llm.checks.output.snapshot import add_samples, contrast
 from pytest_llm.records import Contrast, GreedyDifference, OutputComparison, StoredSnapshot
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.checks.output.capture import Capture
     from pytest_llm.checks.output.embeddings import EmbeddingCapture
+    from pytest_llm.checks.output.f32_copies import F32Copies
     from pytest_llm.records import (
         Divergence,
         EmbeddingVariant,
@@ -62,7 +64,7 @@ def compare_outputs(
     reference: Side | StoredSnapshot | None,
     gate: OutputGate,
     workload: Workload,
-    copies: Path,
+    copies: F32Copies,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> OutputRun:
     """Compare the output of a subject with a reference's.
@@ -72,7 +74,7 @@ def compare_outputs(
         reference: The subject or the snapshot to compare with; None to record a snapshot.
         gate: What is asked.
         workload: How many parallel sequences there will be.
-        copies: The folder of copies of models with F32 weights; need not exist.
+        copies: Of models, with F32 weights.
         on_progress: Called with what is captured, before each capture.
 
     Raises:
@@ -174,11 +176,16 @@ def _compare_text(now: OutputSnapshot, before: OutputSnapshot) -> OutputComparis
         reference_not_finite=before.not_finite,
         token_ids=tuple(each for each in texts if now.token_ids.get(each) != before.token_ids.get(each)),
         prompts=now.prompts != before.prompts,
-        template=(before.template, now.template) if now.template != before.template else (),
+        template=(before.template, now.template) if _renders_otherwise(now, before) else (),
         greedy=_compare_greedy(now, before) if now.prompts == before.prompts else None,
         loops=now.loops and not before.loops,
         not_covered=now.not_covered,
     )
+
+
+def _renders_otherwise(now: OutputSnapshot, before: OutputSnapshot) -> bool:
+    unrendered = any(not each.template and each.not_covered for each in (now, before))
+    return now.template != before.template and not unrendered
 
 
 def _compare_greedy(now: OutputSnapshot, before: OutputSnapshot) -> GreedyDifference | None:
@@ -204,7 +211,7 @@ def _compare_captures(
     ours: Capture,
     reference: Side,
     gate: OutputGate,
-    copies: Path,
+    copies: F32Copies,
 ) -> OutputComparison:
     theirs = session.capture(reference, "reference", "reference")
     positions = session.plan.positions()

@@ -13,20 +13,19 @@ from typing import TYPE_CHECKING
 from pytest_llm.checks.output.benign_variants import (
     EXACT,
     F32_WEIGHTS,
-    NoF32Error,
     Step,
     measure_variants,
     steps,
 )
+from pytest_llm.checks.output.f32_copies import NoF32Error
 from pytest_llm.records import Contrast, LogprobSample, Variant
 from pytest_llm.stats.divergence import read_logits
 from pytest_llm.stats.logprob_samples import RESOLUTION, rows_of, sample, sample_divergence
 from pytest_llm.stats.tolerance import outside
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_llm.checks.output.capture import Capture, CaptureSession
+    from pytest_llm.checks.output.f32_copies import F32Copies
     from pytest_llm.records import Divergence, OutputGate, OutputSnapshot
     from pytest_llm.records.side import Side
 
@@ -36,7 +35,7 @@ def add_samples(
     side: Side,
     captured: Capture,
     gate: OutputGate,
-    copies: Path,
+    copies: F32Copies,
     stored: OutputSnapshot | None,
 ) -> OutputSnapshot:
     """Return the snapshot of a capture with its samples.
@@ -46,7 +45,7 @@ def add_samples(
         side: The subject.
         captured: Its finite output.
         gate: What is asked.
-        copies: The folder of copies with F32 weights.
+        copies: With F32 weights.
         stored: The snapshot to compare with; None to record one, with its variants.
     """
     found: list[LogprobSample] = []

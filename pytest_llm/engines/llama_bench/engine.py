@@ -34,6 +34,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
+from pytest_llm.models.opened import loadable
 from pytest_llm.records import Build, Commit, Program
 from pytest_llm.records.protocols import Coverage
 from pytest_llm.system.procfs import oom_kills
@@ -70,7 +71,13 @@ class _Program(NamedTuple):
         path = Path(self.path)
         self.libraries.check(mapped, program_folders(path), path)
 
-    def run(self, words: Sequence[str], doing: str, watch: Callable[[int], None] | None = None) -> Ended:
+    def run(
+        self,
+        words: Sequence[str],
+        doing: str,
+        watch: Callable[[int], None] | None = None,
+        descriptors: Sequence[int] = (),
+    ) -> Ended:
         """Run the program to its end; ``watch`` is called with its process again and again.
 
         Raises:
@@ -80,7 +87,8 @@ class _Program(NamedTuple):
         """
         kills = oom_kills()
         try:
-            ended = run_once([self.path, *words], worker_environment(os.environ), self.timeout, watch)
+            environment = worker_environment(os.environ)
+            ended = run_once([self.path, *words], environment, self.timeout, watch, descriptors)
         except OSError as error:
             raise EngineMissingError(
                 f"{self.name}: {self.path} cannot be started ({error.strerror}): name a program of this "
@@ -276,9 +284,12 @@ class LoadedBench(SlicesOnlySubject):
         watch: Callable[[int], None] | None = None,
     ) -> tuple[Mapping[str, JSON], Ended]:
         depth = ["-d", str(request.depth)] if "-d" in self._program.flags else []
-        words = ["-m", self._model.path, "-o", "jsonl", "-r", str(request.repetitions)]
-        words += ["-p", str(request.prompt), "-n", str(request.generate), *depth, *self._options, *also]
-        ended = self._program.run(words, doing, watch)
+        descriptors = [each.descriptor for each in self._model.opened]
+        with loadable(self._model) as path:
+            words = ["-m", path, "-o", "jsonl", "-r", str(request.repetitions)]
+            words += ["-p", str(request.prompt), "-n", str(request.generate), *depth, *self._options, *also]
+            ended = self._program.run(words, doing, watch, descriptors)
+        ended = ended._replace(log=ended.log.replace(path, self._model.path))
         self._logs.append(ended.log)
         if ended.status:
             last = last_words(ended.log or ended.output)

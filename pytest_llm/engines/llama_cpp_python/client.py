@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +13,17 @@ from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, UsageError
+from pytest_llm.models.opened import loadable
 from pytest_llm.records import Capability
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pytest_llm.engines.llama_cpp_python.process import WorkerProcess
-    from pytest_llm.records import JSON, Build, Model, Passage, Subject, Workload
+    from pytest_llm.records import JSON, Adapter, Build, Model, Passage, Subject, Workload
     from pytest_llm.records.generation import Sampling
 
 
@@ -80,13 +82,16 @@ class LoadedModel(GGUFModel):
         self._offload.check_places(str(self.build))
         self._free = [self._worker.ask("free_memory")]
         try:
-            answer = self._worker.ask(
-                "load",
-                path=self.info.path,
-                options=asdict(self._load_options),
-                all_logits=self._all_logits,
-                lora=[[each.path, each.scale] for each in self.info.adapters],
-            )
+            with ExitStack() as files:
+                answer = self._worker.ask(
+                    "load",
+                    path=files.enter_context(self._loadable(self.info)),
+                    options=asdict(self._load_options),
+                    all_logits=self._all_logits,
+                    lora=[
+                        [files.enter_context(self._loadable(each)), each.scale] for each in self.info.adapters
+                    ],
+                )
         except LoadRefusedError as error:
             if not error.log:  # refused before llama.cpp was asked
                 raise
@@ -102,6 +107,12 @@ class LoadedModel(GGUFModel):
         self._free.append(self._worker.ask("free_memory"))
         seconds: float = answer["seconds"]
         return seconds
+
+    @contextmanager
+    def _loadable(self, file: Model | Adapter) -> Iterator[str]:
+        with loadable(file) as path:
+            self._worker.name_path(path, file.path)
+            yield path
 
     def effective_options(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, with what llama.cpp wrote about the rest.
@@ -253,7 +264,8 @@ class LoadedModel(GGUFModel):
 
     def write_f32(self, target: Path) -> None:
         threads = self._load_options.n_threads
-        self._worker.ask("write_f32", source=self.info.path, target=str(target), threads=threads)
+        with self._loadable(self.info) as source:
+            self._worker.ask("write_f32", source=source, target=str(target), threads=threads)
 
     def suspend(self) -> None:
         self._worker.suspend()

@@ -18,7 +18,7 @@ from pytest_llm.records import Build, Commit, Library, Release, Venv
 from pytest_llm.system.procfs import mapped_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import (
         JSON,
@@ -93,7 +93,7 @@ class LlamaCppPython:
             worker.close()
 
     def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
-        worker, build = self._greeted()
+        worker, build = self._greeted([each.descriptor for each in model.all_opened])
         folders = self._own_folders(worker)
 
         def check_libraries() -> None:
@@ -105,12 +105,12 @@ class LlamaCppPython:
         """Return the folders of the build's own libraries."""
         return [Path(self._launch.library or worker.ask("package"))]
 
-    def _greeted(self) -> tuple[WorkerProcess, Build]:
-        """Return a worker that has imported ``llama_cpp``, and its build's description."""
+    def _greeted(self, descriptors: Sequence[int] = ()) -> tuple[WorkerProcess, Build]:
+        """Return a worker that has imported ``llama_cpp`` and inherited descriptors, and its build."""
         if not self._fits:
             self._check_library()
             self._fits = True
-        worker = self._worker(self._environment())
+        worker = self._worker(self._environment(), descriptors)
         try:
             told = self._ask(worker, "hello")
             told["environment"] = recorded(told["environment"])
@@ -122,8 +122,9 @@ class LlamaCppPython:
             worker.close()
             raise
 
-    def _worker(self, environment: Mapping[str, str]) -> WorkerProcess:
-        return WorkerProcess(self._launch.interpreter, environment, str(self._build), self._timeout)
+    def _worker(self, environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> WorkerProcess:
+        interpreter, name = self._launch.interpreter, str(self._build)
+        return WorkerProcess(interpreter, environment, name, self._timeout, descriptors)
 
     def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> Any:
         try:

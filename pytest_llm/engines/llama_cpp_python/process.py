@@ -113,6 +113,7 @@ class WorkerProcess:
         self._unread = b""
         self._doing = "starting"
         self._ended: EngineError | None = None
+        self._real_paths: dict[str, str] = {}
         self._oom_kills = oom_kills()
         requests, self._requests = os.pipe()
         self._answers, answers = os.pipe()
@@ -178,6 +179,10 @@ class WorkerProcess:
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGCONT)
 
+    def name_path(self, opened: str, real: str) -> None:
+        """Show the path by which the worker opens a file as the file's own in the log."""
+        self._real_paths[opened] = real
+
     def log(self) -> str:
         """Return everything that the worker wrote to standard output and error."""
         return self._log_since(0)
@@ -205,7 +210,10 @@ class WorkerProcess:
         return os.fstat(self._log.fileno()).st_size
 
     def _log_since(self, start: int) -> str:
-        return os.pread(self._log.fileno(), self._written() - start, start).decode(errors="replace")
+        text = os.pread(self._log.fileno(), self._written() - start, start).decode(errors="replace")
+        for opened in sorted(self._real_paths, key=len, reverse=True):  # .../fd/12 before .../fd/1
+            text = text.replace(opened, self._real_paths[opened])
+        return text
 
     def _write(self, data: bytes) -> None:
         while data:

@@ -7,21 +7,20 @@ loader sees it. The format: ``ggml/include/gguf.h``, versions 2 and 3, little-en
 
 from __future__ import annotations
 
-import stat
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import ModelHeaderError, ModelMissingError
 from pytest_llm.models.gguf.cursor import Cursor
 from pytest_llm.models.gguf.ggml_types import TENSOR_TYPES, file_type_name, type_name
 from pytest_llm.models.gguf.metadata import MAX_LAYERS, Metadata, Scalar, shown
 from pytest_llm.models.gguf.tensors import Tensor, read_tensors
+from pytest_llm.models.opened import open_file
 from pytest_llm.records import Weight
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
 MAGIC = b"GGUF"
@@ -45,8 +44,8 @@ class Header:
         heads: ``attention.head_count``, the largest if layers differ.
         kv_heads: ``attention.head_count_kv``, the largest if layers differ; by default, the heads.
         alignment: Of tensors, in bytes.
-        metadata: Every value that is not an array, by key.
-        per_layer: Every array of integers or booleans with at most ``MAX_LAYERS`` values, by key.
+        metadata: Every value that is neither an array nor a very long string, by key.
+        per_layer: The architecture's arrays of up to ``MAX_LAYERS`` integers or booleans, by key.
         parts: Files of a split model, all of which were read; none of a header that was read alone.
     """
 
@@ -74,11 +73,14 @@ class Header:
         return tuple(type_name(each) for each in kinds)
 
 
-def read_header(path: str | os.PathLike[str], *, needs_architecture: bool = True) -> Header:
+def read_header(
+    path: str | os.PathLike[str], descriptor: int | None = None, *, needs_architecture: bool = True
+) -> Header:
     """Read the header of one GGUF file and check it against the file's length.
 
     Args:
         path: The file.
+        descriptor: The file, if it is open already.
         needs_architecture: Refuse a file without one; later parts of a split model have none.
 
     Raises:
@@ -86,17 +88,9 @@ def read_header(path: str | os.PathLike[str], *, needs_architecture: bool = True
         ModelHeaderError: If it cannot be read, is not GGUF, or is inconsistent; names the byte.
     """
     path = Path(path)
-    try:
-        status = path.stat()  # opening a named pipe would block
-        if not stat.S_ISREG(status.st_mode):
-            raise ModelHeaderError(path, 0, "it is not a regular file")
-        file = path.open("rb", buffering=0)
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelMissingError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise ModelHeaderError(path, 0, f"it cannot be read: {error.strerror}") from None
-    with file:
-        return _read(Cursor(file, status.st_size, path), needs_architecture=needs_architecture)
+    opened = open_file(path) if descriptor is None else descriptor
+    size = os.fstat(opened).st_size
+    return _read(Cursor(opened, size, path), needs_architecture=needs_architecture)
 
 
 def _read(cursor: Cursor, *, needs_architecture: bool = True) -> Header:
@@ -120,14 +114,12 @@ def _read(cursor: Cursor, *, needs_architecture: bool = True) -> Header:
         kv_heads=metadata.largest(f"{architecture}.attention.head_count_kv", default=heads),
         embedding_length=metadata.integer(f"{architecture}.embedding_length"),
         context_length=metadata.integer(f"{architecture}.context_length"),
-        vocabulary_size=metadata.integer(
-            f"{architecture}.vocab_size", default=metadata.strings("tokenizer.ggml.tokens")
-        ),
+        vocabulary_size=metadata.integer(f"{architecture}.vocab_size", default=metadata.check_tokens()),
         alignment=alignment,
         tensors=len(tensors),
         metadata=metadata.scalars(),
         weights=tuple(_weight(tensor) for tensor in tensors),
-        per_layer=metadata.per_layer(),
+        per_layer=metadata.per_layer(f"{architecture}."),
     )
 
 

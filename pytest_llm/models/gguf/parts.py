@@ -17,7 +17,7 @@ from pytest_llm.models.gguf.header import Header, read_header
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 _NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 # The number of a part, from 0, how many there are, and the tensors of all of them.
@@ -41,11 +41,12 @@ def part_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     return tuple(path.with_name(name) for name in part_names(path.name))
 
 
-def read_model(path: str | os.PathLike[str]) -> Header:
+def read_model(path: str | os.PathLike[str], opened: Mapping[Path, int] | None = None) -> Header:
     """Return the header of a model; that of a split one has the tensors and files of all parts.
 
     Args:
         path: The file, or the first part.
+        opened: Descriptors of the files that are open already, by path.
 
     Raises:
         ModelMissingError: There is no such file.
@@ -53,8 +54,8 @@ def read_model(path: str | os.PathLike[str]) -> Header:
         ModelPartsError: The path is not the first part, parts are missing, or they do not belong together.
     """
     path = Path(path)
-    paths = part_paths(path)
-    first = read_header(path, needs_architecture=path == paths[0])
+    paths, opened = part_paths(path), opened or {}
+    first = read_header(path, opened.get(path), needs_architecture=path == paths[0])
     count = _number(first, _COUNT, path)
     if count < 2:
         if len(paths) > 1:
@@ -73,7 +74,7 @@ def read_model(path: str | os.PathLike[str]) -> Header:
             f"-00001-of-{count:05}.gguf: give the files the names that they were published with"
         )
     _check_files(paths)
-    return _joined(first, paths)
+    return _joined(first, paths, opened)
 
 
 def _number(header: Header, key: str, path: Path) -> int:
@@ -115,8 +116,11 @@ def _beside(first: Path) -> Iterator[str]:
             yield each.name
 
 
-def _joined(first: Header, paths: tuple[Path, ...]) -> Header:
-    headers = [first, *(_later_part(path, number, first, paths) for number, path in enumerate(paths[1:], 1))]
+def _joined(first: Header, paths: tuple[Path, ...], opened: Mapping[Path, int]) -> Header:
+    later = [read_header(each, opened.get(each), needs_architecture=False) for each in paths[1:]]
+    for number, header in enumerate(later, 1):
+        _check_later_part(header, number, first, paths)
+    headers = [first, *later]
     weights = tuple(weight for header in headers for weight in header.weights)
     names = Counter(weight.name for weight in weights)
     twice = [name for name, count in names.items() if count > 1]
@@ -140,8 +144,8 @@ def _joined(first: Header, paths: tuple[Path, ...]) -> Header:
     )
 
 
-def _later_part(path: Path, number: int, first: Header, paths: tuple[Path, ...]) -> Header:
-    header = read_header(path, needs_architecture=False)
+def _check_later_part(header: Header, number: int, first: Header, paths: tuple[Path, ...]) -> None:
+    path = paths[number]
     found = _number(header, _NUMBER, path), _number(header, _COUNT, path)
     if found != (number, len(paths)):
         raise ModelPartsError(
@@ -152,4 +156,3 @@ def _later_part(path: Path, number: int, first: Header, paths: tuple[Path, ...])
             f"{path}: it is part of a model of {header.architecture}, {paths[0].name} of "
             f"{first.architecture}: fetch the parts of one model"
         )
-    return header

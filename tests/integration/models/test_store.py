@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import hashlib
 import json
+import mmap
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -28,7 +32,8 @@ from pytest_llm.errors import (
     UnknownNameError,
     UsageError,
 )
-from pytest_llm.models import Entry, ModelStore, builtin_entries, checksums, store
+from pytest_llm.models import Entry, ModelStore, builtin_entries, checksums, opened, store
+from pytest_llm.models.opened import check_content, loadable
 from pytest_llm.models.sources import package
 from pytest_llm.records import Model
 from pytest_llm.system.lock import folder_lock
@@ -118,20 +123,20 @@ def models(cache: Path, entry: Entry, tmp_path: Path) -> ModelStore:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Note which files are hashed."""
     seen: list[Path] = []
-    real = checksums.hash_file
+    real = checksums.hash_descriptor
 
-    def noting(path: Path) -> str:
-        seen.append(path)
-        return real(path)
+    def noting(descriptor: int) -> str:
+        seen.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        return real(descriptor)
 
-    monkeypatch.setattr(checksums, "hash_file", noting)
-    monkeypatch.setattr(store, "hash_file", noting)
+    monkeypatch.setattr(checksums, "hash_descriptor", noting)
+    monkeypatch.setattr(opened, "hash_descriptor", noting)
     return seen
 
 
-def again(models: ModelStore) -> ModelStore:
+def again(models: ModelStore, *, trusts_cache: bool = True) -> ModelStore:
     """Another store over the same cache, as another run of pytest has it."""
-    return ModelStore(models._cache, models._entries, models._root)
+    return ModelStore(models._cache, models._entries, models._root, trusts_cache=trusts_cache)
 
 
 def files_below(folder: Path) -> set[str]:
@@ -217,12 +222,40 @@ def test_a_damaged_file_never_resolves(models: ModelStore, gguf_path: Path) -> N
 # ── hashes ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_hash_is_taken_once_while_the_file_stays(
+def test_a_hash_is_taken_once_a_run(models: ModelStore, gguf_path: Path, hashed: list[Path]) -> None:
+    first = models.resolve("tiny.gguf")
+    assert models.resolve("tiny.gguf") == first
+    assert hashed == [gguf_path]
+    assert again(models, trusts_cache=False).resolve("tiny.gguf") == first
+    assert hashed == [gguf_path] * 2
+
+
+def test_a_trusted_cache_keeps_a_hash_while_the_file_stays(
     models: ModelStore, gguf_path: Path, hashed: list[Path]
 ) -> None:
     first = models.resolve("tiny.gguf")
     assert again(models).resolve("tiny.gguf") == first
     assert hashed == [gguf_path]
+
+
+def test_a_forged_record_counts_only_in_a_trusted_cache(
+    cache: Path, gguf_path: Path, content: bytes, tmp_path: Path
+) -> None:
+    pin = hashlib.sha256(content).hexdigest()
+    models = ModelStore(cache, {"m": Entry("m", "./tiny.gguf", pin)}, tmp_path)
+    models.resolve("m")
+    gguf_path.write_bytes(content[:-1] + b"!")
+    (record,) = (cache / "verified").iterdir()
+    forged = {**json.loads(record.read_text()), "identity": identity_of(gguf_path)}
+    record.write_text(json.dumps(forged))
+    assert again(models, trusts_cache=True).resolve("m").sha256 == pin
+    with pytest.raises(ModelHashError, match="is pinned"):
+        again(models, trusts_cache=False).resolve("m")
+
+
+def identity_of(path: Path) -> tuple[int, ...]:
+    with path.open("rb") as file:
+        return checksums.identity(file.fileno())
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
@@ -254,6 +287,95 @@ def test_a_file_that_changes_after_it_was_resolved_is_refused(
         os.utime(gguf_path, ns=(before.st_mtime_ns, before.st_mtime_ns))
     with pytest.raises(ModelHashError, match=r"tiny\.gguf changed during this run"):
         models.resolve("tiny.gguf")
+
+
+# ── descriptors ──────────────────────────────────────────────────────────────────────────────────
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="no /proc")
+
+
+@linux
+def test_what_was_hashed_is_what_is_loaded_whatever_has_the_name(
+    models: ModelStore, gguf_path: Path, content: bytes
+) -> None:
+    model = models.resolve("tiny.gguf")
+    replace_file(gguf_path, content[:-1] + b"!")
+    with loadable(model) as path:
+        assert Path(path).read_bytes() == content
+    with pytest.raises(ModelHashError, match=r"tiny\.gguf changed during this run"):
+        models.resolve("tiny.gguf")
+
+
+@linux
+def test_the_parts_that_were_hashed_are_loaded_under_their_names(
+    models: ModelStore, split_model: SplitModel
+) -> None:
+    first = split_model.write()
+    contents = [split_model.path(number).read_bytes() for number in (1, 2)]
+    model = models.resolve(str(first))
+    replace_file(split_model.path(2), contents[1][:-1] + b"!")
+    with loadable(model) as path:
+        found = sorted(Path(path).parent.iterdir())
+        assert [each.name for each in found] == [split_model.path(number).name for number in (1, 2)]
+        assert Path(path).name == first.name
+        assert [each.read_bytes() for each in found] == contents
+    assert not Path(path).parent.exists()
+
+
+def test_a_file_replaced_by_one_with_the_same_content_is_the_same(
+    models: ModelStore, gguf_path: Path, content: bytes
+) -> None:
+    first = models.resolve("tiny.gguf")
+    replace_file(gguf_path, content)
+    assert models.resolve("tiny.gguf") == first
+
+
+def test_a_file_that_is_gone_is_refused(models: ModelStore, gguf_path: Path) -> None:
+    models.resolve("tiny.gguf")
+    gguf_path.unlink()
+    with pytest.raises(ModelHashError, match=r"tiny\.gguf changed during this run"):
+        models.resolve("tiny.gguf")
+
+
+def test_a_file_rewritten_through_an_old_mapping_is_seen_by_its_content(
+    models: ModelStore, gguf_path: Path
+) -> None:
+    with gguf_path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapping:
+        mapping[-1:] = mapping[-1:]  # the page is dirty and writable now
+        model = models.resolve("tiny.gguf")
+        check_content(model)
+        mapping[-1:] = b"!"
+        with pytest.raises(ModelHashError, match=r"tiny\.gguf changed during this run"):
+            check_content(model)
+
+
+def test_a_file_is_open_as_long_as_its_model_is_there(cache: Path, gguf_path: Path, tmp_path: Path) -> None:
+    gc.collect()
+    before = open_descriptors()
+    model = ModelStore(cache, {}, tmp_path).resolve("tiny.gguf")
+    check_content(model)
+    assert pickle.loads(pickle.dumps(model)) == copy.deepcopy(model) == model
+    check_content(model)
+    assert open_descriptors() == before + 1
+    del model
+    gc.collect()
+    assert open_descriptors() == before
+    with pytest.raises(ModelHashError):
+        ModelStore(cache, {"m": Entry("m", "./tiny.gguf", "0" * 64)}, tmp_path).resolve("m")
+    gc.collect()
+    assert open_descriptors() == before
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    path.with_name("next").write_bytes(content)
+    path.with_name("next").replace(path)
+
+
+# ── records of hashes ────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -292,20 +414,20 @@ def test_a_record_of_another_file_or_with_no_hash_is_not_believed(
 
 def test_links_to_one_file_share_its_record(models: ModelStore, gguf_path: Path, hashed: list[Path]) -> None:
     gguf_path.with_name("link.gguf").symlink_to(gguf_path)
-    models.resolve("link.gguf")
-    assert models.resolve("tiny.gguf").sha256 == models.resolve("link.gguf").sha256
+    linked = models.resolve("link.gguf")
+    assert again(models).resolve("tiny.gguf").sha256 == linked.sha256
     assert len(hashed) == 1
 
 
 def test_a_file_that_changes_while_it_is_hashed_is_refused(
     models: ModelStore, gguf_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def growing(path: Path) -> str:
-        with path.open("ab") as file:
+    def growing(descriptor: int) -> str:
+        with gguf_path.open("ab") as file:
             file.write(b"more")
         return "0" * 64
 
-    monkeypatch.setattr(checksums, "hash_file", growing)
+    monkeypatch.setattr(checksums, "hash_descriptor", growing)
     with pytest.raises(ModelError, match="changes while it is read"):
         models.resolve("tiny.gguf")
 
@@ -313,10 +435,10 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(
 def test_a_file_that_cannot_be_read_is_one_line(
     models: ModelStore, gguf_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(path: Path) -> str:
+    def broken(descriptor: int) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(checksums, "hash_file", broken)
+    monkeypatch.setattr(checksums, "hash_descriptor", broken)
     with pytest.raises(ModelError, match=r"tiny\.gguf cannot be read: Permission denied"):
         models.resolve("tiny.gguf")
 
@@ -343,10 +465,10 @@ def test_a_model_is_fetched_on_first_use_only(
     assert path.read_bytes() == content
     assert path.is_relative_to(cache / "models" / "tiny")
     assert (first.name, path.name) == ("tiny", "tiny.gguf")
-    assert models.resolve("tiny") is first
+    assert models.resolve("tiny") == first
     assert again(models).resolve("tiny") == first
     assert site.requests == 1
-    assert len(hashed) == 1
+    assert len(hashed) == 2  # as it arrives, and as it is opened
     assert files_below(cache / "models") == {"tiny.gguf"}
 
 

@@ -261,7 +261,7 @@ def llama_model_load_from_file(path_model: bytes, params: llama_model_params) ->
         return None
     _clock.advance(_LOAD_SECONDS)
     _Library.taken = _DEVICE_MIB * 2**20
-    model = _Model(path_model.decode())
+    model = _Model(os.path.realpath(path_model.decode()))  # an inherited file is opened by its descriptor
     model.params = params
     mode = params.load_mode if hasattr(params, "load_mode") else params.use_mmap + 2 * params.use_mlock
     if mode in (1, 3) and _MAPS:

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_llm.checks import judge_output
 from pytest_llm.checks.output.corpus import PROMPT
+from pytest_llm.checks.output.f32_copies import F32Copies
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.measure import compare_outputs
 from pytest_llm.records import (
@@ -76,7 +77,7 @@ def doctored(exact: Model, tmp_path: Path) -> Model:
 def test_a_rope_base_that_is_2_percent_off_is_wrong_output(
     exact: Model, doctored: Model, tmp_path: Path
 ) -> None:
-    pair = compare_outputs(side(doctored), side(exact), GATE, ONE, tmp_path).comparison
+    pair = compare_outputs(side(doctored), side(exact), GATE, ONE, F32Copies(tmp_path)).comparison
 
     judged = judge_output(GATE, pair)
     assert judged.verdict is Verdict.WRONG_OUTPUT
@@ -85,7 +86,7 @@ def test_a_rope_base_that_is_2_percent_off_is_wrong_output(
 
 
 def test_another_rounding_of_the_cache_is_not_accused(exact: Model, tmp_path: Path) -> None:
-    run = compare_outputs(side(exact, type_v="f32"), side(exact), SHORT, ONE, tmp_path)
+    run = compare_outputs(side(exact, type_v="f32"), side(exact), SHORT, ONE, F32Copies(tmp_path))
 
     assert not run.comparison.same
     assert judge_output(SHORT, run.comparison).verdict is Verdict.PASS
@@ -95,12 +96,12 @@ def test_another_rounding_of_the_cache_is_not_accused(exact: Model, tmp_path: Pa
 def test_what_is_stored_tells_a_wrong_rope_base_and_not_the_same_again(
     exact: Model, doctored: Model, tmp_path: Path
 ) -> None:
-    before = compare_outputs(side(exact), None, GATE, ONE, tmp_path).snapshot
+    before = compare_outputs(side(exact), None, GATE, ONE, F32Copies(tmp_path)).snapshot
     assert before is not None
     stored = StoredSnapshot(before, Provenance())
 
-    again = compare_outputs(side(exact), stored, GATE, ONE, tmp_path).comparison
-    wrong = compare_outputs(side(doctored), stored, GATE, ONE, tmp_path).comparison
+    again = compare_outputs(side(exact), stored, GATE, ONE, F32Copies(tmp_path)).comparison
+    wrong = compare_outputs(side(doctored), stored, GATE, ONE, F32Copies(tmp_path)).comparison
 
     assert judge_output(GATE, again).verdict is Verdict.PASS
     judged = judge_output(GATE, wrong)
@@ -140,7 +141,7 @@ def test_the_same_build_says_the_same_to_the_last_bit(smollm2: Model, tmp_path: 
     both = {"n_seq_max": 2, "n_ctx": 1024, "flash_attn": "auto"}
 
     pair = compare_outputs(
-        side(smollm2, **both), side(smollm2, **both), SHORT, Workload(parallel=2), tmp_path
+        side(smollm2, **both), side(smollm2, **both), SHORT, Workload(parallel=2), F32Copies(tmp_path)
     ).comparison
 
     assert pair.same
