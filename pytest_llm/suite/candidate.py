@@ -75,7 +75,7 @@ class Candidate:
         self._engine = engine
         self._models = models
         self._model_name = model
-        self._missing: EngineMissingError | None = None
+        self._missing: dict[str, EngineMissingError] = {}
 
     def describe(self) -> Build:
         """Return the build's description; raise EngineError if it cannot be imported."""
@@ -122,7 +122,7 @@ class Candidate:
         chosen = LoadOptions(**{**_SMALL, **options})
         subject = Subject(self._model_name, self._reference, chosen)
         start = self._engine.start_generation if generation else self._engine.start
-        with self._asked():
+        with self._asked("load"):
             loaded = start(subject, self.model)
         try:
             try:
@@ -136,19 +136,19 @@ class Candidate:
             loaded.close()
 
     def _ask(self, operation: str, **arguments: str) -> Mapping[str, Any]:
-        with self._asked():
+        with self._asked(" ".join([operation, *arguments.values()])):
             found: Mapping[str, Any] = self._engine.ask_once(operation, **arguments)
         return found
 
     @contextmanager
-    def _asked(self) -> Iterator[None]:
+    def _asked(self, what: str) -> Iterator[None]:
         with engine_errors_end_the_test():
-            if self._missing is not None:  # no process is started for each of a hundred tests to say so
-                raise self._missing
+            if what in self._missing:  # no process is started for each of a hundred tests to say so
+                raise self._missing[what]
             try:
                 yield
             except EngineMissingError as error:
-                self._missing = error
+                self._missing[what] = error
                 raise
 
 
