@@ -32,6 +32,7 @@ def llama(
     nan: bool = False,
     kind: str = "llama",
     unknown_type: int | None = None,
+    split: bool = False,
 ) -> Path:
     """Write a model that generates.
 
@@ -41,6 +42,7 @@ def llama(
         nan: Make its last norm NaN, and so every logit.
         kind: The architecture.
         unknown_type: Pretend that the output is of this type.
+        split: Write two parts as ``llama-gguf-split`` does, and return the path of the first.
     """
     tokens, count = _spm() if vocabulary else ([_string("tokenizer.ggml.model", "none")], 320)
     keys = [*_shape(kind), _float(f"{kind}.attention.layer_norm_rms_epsilon", 1e-5), *tokens]
@@ -57,6 +59,8 @@ def llama(
         weights += [_ones(f"{block}{each}.weight", _WIDTH) for each in ("attn_norm", "ffn_norm")]
         weights += [_square(f"{block}attn_{each}.weight") for each in ("q", "k", "v", "output")]
         weights += _feed_forward(block)
+    if split:
+        return _write_parts(path, keys, weights)
     return _write(path, keys, weights, {"output.weight": unknown_type} if unknown_type else {})
 
 
@@ -213,6 +217,17 @@ def _norm(name: str) -> list[_Weight]:
 def _feed_forward(block: str) -> list[_Weight]:
     inner = {"ffn_gate": (_WIDTH, _INNER), "ffn_up": (_WIDTH, _INNER), "ffn_down": (_INNER, _WIDTH)}
     return [_drawn(f"{block}{name}.weight", *shape) for name, shape in inner.items()]
+
+
+def _write_parts(path: Path, keys: list[Key], weights: list[_Weight]) -> Path:
+    paths = [path.with_name(f"{path.stem}-{number:05}-of-00002.gguf") for number in (1, 2)]
+    for number, (each, own, some) in enumerate(
+        zip(paths, (keys, []), (weights[:3], weights[3:]), strict=True)
+    ):
+        counts = {"no": (2, struct.pack("<H", number)), "count": (2, struct.pack("<H", 2))}
+        counts["tensors.count"] = (GGUF.I32, struct.pack("<i", len(weights)))
+        _write(each, [*own, *((f"split.{name}", *value) for name, value in counts.items())], some)
+    return paths[0]
 
 
 def _write(

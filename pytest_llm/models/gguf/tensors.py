@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,14 @@ MAX_TENSORS = 2**16  # published files have a few thousand
 MAX_NAME_BYTES = 63
 MAX_DIMENSIONS = 4
 MAX_ELEMENTS = 2**63 - 1
+
+# No operation of ggml takes weights of these types: it calls a null pointer. Tables of numbers, such as
+# ffn_gate_tid2eid, may be integers, and so may what llama.cpp does not use.
+_NO_WEIGHTS = frozenset({"I8", "I16", "I32", "I64", "F64", "Q8_1", "Q8_K"})
+_WEIGHT = re.compile(
+    r"(?:.*\.)?(?:token_embd|position_embd|token_types|output|cls|(?:cross_)?attn_\w+|ssm_\w+"
+    r"|ffn_(?!gate_tid2eid)\w+|(?:time|channel)_mix_\w+|\w*norm)\.(?:weight|bias)(?:\.lora_[ab])?"
+)
 
 _SMALLEST_TENSOR = 8 + 4 + 4 + 8  # bytes: the name's length, number of dimensions, type, offset
 _TAILS = [struct.Struct(f"<{dimensions}QIQ") for dimensions in range(MAX_DIMENSIONS + 1)]
@@ -85,6 +94,11 @@ def _read_tensor(cursor: Cursor, alignment: int) -> Tensor:
     if tensor_type is not None and row % tensor_type.block:
         reason = f"the tensor {shown(name)} has rows of {row} elements, not whole blocks of"
         raise cursor.refusal(f"{reason} {tensor_type.block} ({tensor_type.name})", shape_at)
+    if tensor_type is not None and tensor_type.name in _NO_WEIGHTS and _WEIGHT.fullmatch(name):
+        reason = (
+            f"the tensor {shown(name)} has the type {tensor_type.name}, with which llama.cpp cannot compute"
+        )
+        raise cursor.refusal(f"{reason}: convert the model again", type_at)
     if begin % alignment:
         reason = f"the tensor {shown(name)} has the offset {begin}, no multiple of {alignment}"
         raise cursor.refusal(reason, type_at + 4)

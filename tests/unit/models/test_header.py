@@ -152,6 +152,13 @@ def test_a_type_of_tensors_that_is_unknown_here_is_left_to_the_build(
     assert found.parameters == 8 + 32 * 3 + 256 * 8
 
 
+@pytest.mark.parametrize("name", ["blk.0.ffn_gate_tid2eid.weight", "position_ids", "some.table"])
+def test_integers_that_are_no_weights_are_left_to_the_build(name: str, gguf: GGUF, tmp_path: Path) -> None:
+    path = tmp_path / "table.gguf"
+    path.write_bytes(gguf.but(tensors=(gguf.tensor(name, (4,), kind=26, data=16),)).build())
+    assert read_header(path).tensors == 1
+
+
 def test_types_that_are_known_are_not_called_unknown(gguf_path: Path) -> None:
     assert read_header(gguf_path).unknown_types == ()
 
@@ -443,6 +450,24 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
         "t shape",
         0,
         "rows of 16 elements, not whole blocks of 32 (Q4_1)",
+    ),
+    "weights of integers": (
+        lambda g: g.but(tensors=(g.tensor("blk.0.attn_k.weight", (4, 8), kind=26, data=128),)),
+        "blk.0.attn_k.weight kind",
+        0,
+        "the tensor 'blk.0.attn_k.weight' has the type I32, with which llama.cpp cannot compute",
+    ),
+    "a norm of wide floats": (
+        lambda g: g.but(tensors=(g.tensor("output_norm.weight", (4,), kind=28, data=32),)),
+        "output_norm.weight kind",
+        0,
+        "has the type F64, with which llama.cpp cannot compute",
+    ),
+    "an adapter of integers": (
+        lambda g: g.but(tensors=(g.tensor("blk.0.attn_q.weight.lora_a", (4, 2), kind=24, data=8),)),
+        "blk.0.attn_q.weight.lora_a kind",
+        0,
+        "has the type I8, with which llama.cpp cannot compute",
     ),
     "misaligned data": (
         lambda g: g.but(tensors=(g.tensor("t", (4,), data=64, offset=8),)),
