@@ -241,8 +241,8 @@ class BaselineStore:
     def _no_file(self, module: str) -> str:
         machines = self.folder / "machines"
         others = sorted(each.name for each in machines.glob("*") if (each / f"{module}.json").is_file())
-        there = f"there are some of {', '.join(others)}" if others else "nor of any other"
-        return f"no baselines of {module} on this machine ({self._fingerprint}) in {machines}; {there}"
+        there = f", only for {', '.join(others)}" if others else " or any other"
+        return f"{machines} has none of {module} for this machine ({self._fingerprint}){there}"
 
 
 def fingerprints(folder: Path) -> list[str]:

@@ -36,7 +36,7 @@ def _no_memory(project: Project, patch: pytest.MonkeyPatch) -> None:
 
 
 SITUATIONS: dict[str, tuple[Callable[[Project, pytest.MonkeyPatch], None], str]] = {
-    "missing-baseline": (_no_baseline, ": no baseline, no baselines of test_it.py on this machine"),
+    "missing-baseline": (_no_baseline, " has none of test_it.py for this machine"),
     "inconclusive": (_one_run, ": inconclusive, 1 of 5 runs"),
     "uncovered": (_no_memory, "peak RAM cannot be had from fake"),
 }

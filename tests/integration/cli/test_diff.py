@@ -107,7 +107,7 @@ def test_the_error_rate_is_shared_as_in_the_file(baselines: Command) -> None:
 def test_the_verdict_is_that_of_a_run_on_the_same_machine_only(baselines: Command) -> None:
     baselines.accept(*STORED)
     other = lines_of(baselines, Test(speed=80.0), fingerprint="another")
-    assert f"{NAME}: new: no baselines of {MODULE} on this machine (another)" in "\n".join(other)
+    assert f" has none of {MODULE} for this machine (another)" in "\n".join(other)
     assert other[-1] == (
         f"none of these tests has baselines of the machine another in {baselines.baselines}: accept them, "
         "or, if they should have some, name their folder with --baselines"

@@ -40,8 +40,7 @@ def reason(missing: object) -> str:
 
 def test_an_empty_folder_says_which_machine_has_nothing_and_where(tmp_path: Path) -> None:
     assert reason(a_store(tmp_path).look_up(KEY, SPEED, CONDITIONS)) == (
-        f"no baselines of {MODULE} on this machine ({FINGERPRINT}) in {tmp_path / 'machines'}; "
-        "nor of any other"
+        f"{tmp_path / 'machines'} has none of {MODULE} for this machine ({FINGERPRINT}) or any other"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -50,7 +49,7 @@ def test_other_machines_that_have_the_module_are_named(tmp_path: Path) -> None:
     for fingerprint in ("fff", "eee"):
         a_store(tmp_path, fingerprint).update([entry()], "new")
     a_store(tmp_path, "ddd").update([entry(key=TestKey("other", "test"))], "new")
-    assert reason(a_store(tmp_path).look_up(KEY, SPEED, CONDITIONS)).endswith("; there are some of eee, fff")
+    assert reason(a_store(tmp_path).look_up(KEY, SPEED, CONDITIONS)).endswith(", only for eee, fff")
 
 
 def test_a_test_that_was_never_recorded_is_told(tmp_path: Path) -> None:
