@@ -153,6 +153,18 @@ def _argument(action: argparse.Action) -> str:
     return f"{' '.join(action.option_strings)} {value}{several}".strip()
 
 
+def _faults() -> str:
+    from tests import faults
+
+    return _table(
+        ["what happens", "what follows", "test"],
+        (
+            [each.happens, each.then, f"[{test.partition('::')[2]}](../{test.partition('::')[0]})"]
+            for test, each in faults.rows()
+        ),
+    )
+
+
 _TABLES: dict[str, Callable[[], str]] = {
     "markers": _markers,
     "load_options": _load_options,
@@ -160,6 +172,7 @@ _TABLES: dict[str, Callable[[], str]] = {
     "rule": _rule,
     "options": _options,
     "commands": _commands,
+    "faults": _faults,
 }
 
 

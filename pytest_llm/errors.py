@@ -163,5 +163,9 @@ class WorkerDiedError(EngineError):
     """The engine's process ended without an answer."""
 
 
+class WorkerAnswerError(WorkerDiedError):
+    """The engine's process gave an answer that cannot be trusted, and was ended."""
+
+
 class WorkerHungError(EngineError):
     """The engine's process did not answer in time."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pytest_llm import __version__
 from pytest_llm.errors import LLMBenchError, UsageError
+from pytest_llm.system.text import LONGEST_LINE, clean, clean_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             return _run(sys.argv[1:] if arguments is None else list(arguments))
     except LLMBenchError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {clean(error, LONGEST_LINE)}", file=sys.stderr)
         return _USAGE_ERROR
     except BrokenPipeError:
         _forget_output()
         return _NOBODY_READS
     except OSError as error:
         _forget_output()
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        print(f"{PROGRAM}: {clean(error, LONGEST_LINE)}", file=sys.stderr)
         return _USAGE_ERROR
     except _Terminated:
         return _TERMINATED
@@ -125,7 +126,7 @@ def _write(answer: Answer, as_json: bool) -> None:
         print(json.dumps(answer.document, indent=1, allow_nan=False))
     else:
         for line in answer.lines:
-            print(line)
+            print(clean_lines(line))
     sys.stdout.flush()
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.system.text import clean_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
@@ -63,7 +65,7 @@ def add_cache_to(parser: argparse.ArgumentParser, contents: str) -> None:
 
 
 def on_progress(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(clean_lines(line), file=sys.stderr, flush=True)
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

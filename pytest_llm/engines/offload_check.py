@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm.engines.llama_cpp_python.load_log import read_buffers
+from pytest_llm.engines.llama_cpp_python.load_log import matches, message_pattern, read_buffers
 from pytest_llm.errors import (
     CPUFallbackError,
     LoadRefusedError,
@@ -15,6 +16,7 @@ from pytest_llm.errors import (
     NotCoveredError,
     RequestFailedError,
 )
+from pytest_llm.models import part_paths
 from pytest_llm.models.capability import capability, not_a_model
 from pytest_llm.models.footprint import (
     compare_with_log,
@@ -23,19 +25,34 @@ from pytest_llm.models.footprint import (
     requested_layers,
     shortfall,
 )
+from pytest_llm.models.gguf.header import header_bytes
+from pytest_llm.system.text import clean, quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from pytest_llm.models.footprint import Predicted
     from pytest_llm.records import JSON, LoadOptions, Workload
+    from pytest_llm.records.subject import OpenedFile
 
 # llama_model_load_from_file_impl, once for each device: "using device CUDA0 (NVIDIA H100) - 80000 MiB free".
-_USING = re.compile(r"\busing device (\S+) \(")
-# llama_model_loader::create_tensor: layers that predict further tokens, say.
-_UNUSED = re.compile(r"unused tensor \S+ \(size = (\d+) bytes\)")
+_USING = message_pattern(r"using device (\S+) \(.*")
+# llama_model_loader::create_tensor: layers that predict further tokens, say. The name is the model's text.
+_UNUSED = re.compile(r"model has unused tensor .* \(size = (\d{1,18}) bytes\) -- ignoring")
+# Parts of messages that are read, as a token or a name could hold them.
+_MESSAGE = re.compile(
+    rb" buffer size = |using device \S{1,99} \(|offloaded \d+/\d+ layers|has unused tensor "
+    rb"|\((?:mmap|load_mode) = |flash_attn +=|Flash Attention (?:was auto|enabled|disabled)"
+)
 _EXPERTS = r"ffn_(up|down|gate|gate_up)_(ch|)exps"
 _POSITIONS = "position_embd.weight"
 _PLACEMENT = re.compile(r"using device|offload|(?:model|KV) buffer size")
 _LAST_LINES = 12
+
+
+def devices_used(messages: Iterable[str]) -> list[str]:
+    """Return the devices that llama.cpp tells it uses, "CUDA0"."""
+    return [each[1] for each in matches(_USING, messages)]
 
 
 class OffloadCheck:
@@ -101,53 +118,70 @@ class OffloadCheck:
             if reason := capability(header_of(self._path)).generation:
                 raise NotCoveredError(f"{build}: {self._path}: {reason}")
 
-    def check(self, log: str, build: str, *, on_gpu: bool) -> None:
+    def check_text(self, opened: Sequence[OpenedFile], build: str) -> None:
+        """Raise if the file holds text that would read as a message of llama.cpp in a program's log.
+
+        Raises:
+            LoadRefusedError: It does.
+        """
+        parts: list[tuple[Path, int | None]] = [(Path(each.path), each.descriptor) for each in opened]
+        with suppress(ModelError):
+            for part, descriptor in parts or [(each, None) for each in part_paths(self._path)]:
+                found = _MESSAGE.search(str(part).encode()) or _MESSAGE.search(header_bytes(part, descriptor))
+                if found:
+                    raise LoadRefusedError(
+                        f"{build}: {clean(part)} holds {quoted(found[0].decode(errors='replace'))}, which "
+                        "would read as a message of llama.cpp in the program's log: measure it with "
+                        "llama-cpp-python, which hands messages over one by one"
+                    )
+
+    def check(self, messages: Sequence[str], build: str, *, on_gpu: bool) -> None:
         """Raise if layers that were asked for are not on a device.
 
         With ``n_gpu_layers`` of -1, a machine without a device is no error.
 
         Args:
-            log: What llama.cpp wrote while it loaded.
+            messages: What llama.cpp wrote while it loaded, one by one.
             build: The build, for messages.
             on_gpu: Whether the build can put layers on a device, and layers were asked for.
 
         Raises:
             CPUFallbackError: They are not.
         """
-        seen = bool(_USING.search(log))
+        seen = bool(devices_used(messages))
         if self._options.n_gpu_layers > 0 and not (on_gpu and seen):
             reason = self._no_device(on_gpu=on_gpu)
         elif on_gpu and seen:
             predicted = self._predicted(on_device=True)
-            unused = sum(map(int, _UNUSED.findall(log)))
-            reason = shortfall(predicted, read_buffers(log), self._options, unused) if predicted else ""
+            unused = sum(int(each[1]) for each in matches(_UNUSED, messages))
+            reason = shortfall(predicted, read_buffers(messages), self._options, unused) if predicted else ""
         else:
             return
         if reason:
-            raise CPUFallbackError(f"{build}: {reason}", _placement_lines(log))
+            raise CPUFallbackError(f"{build}: {reason}", _placement_lines(messages))
 
-    def check_weights(self, log: str, build: str, *, named: bool) -> None:
+    def check_weights(self, messages: Sequence[str], build: str, *, named: bool) -> None:
         """Check a program that makes its own context, and whose log may be empty.
 
         Args:
-            log: What llama.cpp wrote while it loaded.
+            messages: What llama.cpp wrote while it loaded, one by one.
             build: The build, for messages.
             named: Whether the program names a GPU; older programs know few kinds of GPUs.
 
         Raises:
             CPUFallbackError: Layers are not on a device. A program that names a GPU and writes no log passes.
         """
-        on_gpu = named or bool(_USING.search(log))
-        if read_buffers(log) or not on_gpu:
+        on_gpu = named or bool(devices_used(messages))
+        if read_buffers(messages) or not on_gpu:
             weights_alone = replace(self._options, offload_kqv=False)
-            OffloadCheck(self._path, weights_alone).check(log, build, on_gpu=on_gpu)
+            OffloadCheck(self._path, weights_alone).check(messages, build, on_gpu=on_gpu)
 
-    def memory(self, log: str, *, on_gpu: bool) -> dict[str, JSON]:
+    def memory(self, messages: Sequence[str], *, on_gpu: bool) -> dict[str, JSON]:
         """Return what is predicted beside what llama.cpp wrote: :func:`.footprint.beside`."""
-        predicted = self._predicted(on_device=on_gpu and bool(_USING.search(log)))
+        predicted = self._predicted(on_device=on_gpu and bool(devices_used(messages)))
         if predicted is None:
             return {"reasons": ["the header cannot be read"]}
-        return compare_with_log(predicted, read_buffers(log))
+        return compare_with_log(predicted, read_buffers(messages))
 
     def _predicted(self, *, on_device: bool) -> Predicted | None:
         try:
@@ -178,5 +212,5 @@ def _matches(pattern: str, names: list[str]) -> bool:
         return True  # llama.cpp's own syntax decides
 
 
-def _placement_lines(log: str) -> tuple[str, ...]:
-    return tuple(line.rstrip() for line in log.splitlines() if _PLACEMENT.search(line))[-_LAST_LINES:]
+def _placement_lines(messages: Iterable[str]) -> tuple[str, ...]:
+    return tuple(clean(each) for each in messages if _PLACEMENT.search(each))[-_LAST_LINES:]

@@ -65,11 +65,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     from pytest_llm.errors import UsageError
     from pytest_llm.plugin.settings import check_alone
+    from pytest_llm.system.text import LONGEST_LINE, clean
 
     try:
         check_alone(session.config)
     except UsageError as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(clean(error, LONGEST_LINE)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

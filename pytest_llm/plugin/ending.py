@@ -8,6 +8,7 @@ import pytest
 
 from pytest_llm.plugin import inventory
 from pytest_llm.plugin.items import is_benchmark
+from pytest_llm.system.text import clean_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,13 +40,13 @@ def show(reporter: pytest.TerminalReporter, bench: Bench) -> None:
         from pytest_llm.reports.terminal import summary
 
         for line in summary(bench.findings.results):
-            reporter.write_line(line)
+            reporter.write_line(clean_lines(line))
     for line in bench.findings.written:
-        reporter.write_line(line)
+        reporter.write_line(clean_lines(line))
     for line in inventory.unknown_baselines(reporter.config, bench.homes.root):
-        reporter.write_line(line)
+        reporter.write_line(clean_lines(line))
     for line in bench.findings.unwritten:
-        reporter.write_line(line, red=True)
+        reporter.write_line(clean_lines(line), red=True)
 
 
 def _why_nothing(session: pytest.Session, ended: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from pytest_llm.checks import worst
 from pytest_llm.errors import EngineError, LLMBenchError
 from pytest_llm.plugin.state import WORST
 from pytest_llm.records import Claim, Gate
+from pytest_llm.system.text import LONGEST_LINE, clean
 
 if TYPE_CHECKING:
     from pytest_llm.checks.findings import Finding
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def message(error: LLMBenchError) -> str:
     """Return an error's line, and below it the last lines of the engine that explain it."""
-    lines = [str(error)]
+    lines = [clean(error, LONGEST_LINE)]
     if isinstance(error, EngineError):
         lines += [f"  | {line}" for line in error.log]
     return "\n".join(lines)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
+from pytest_llm.system.text import clean, clean_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,8 +28,8 @@ class ProgressDisplay:
             renew: Shows a line in place of the last one; None if lines cannot be renewed, as in a log.
             sessions_in_all: Sessions of all campaigns together; 0 if unknown.
         """
-        self.write = write
-        self._renew = renew
+        self.write: Callable[[str], None] = lambda line: write(clean_lines(line))
+        self._renew = None if renew is None else (lambda line: renew(clean(line)))
         self._sessions_in_all = sessions_in_all
         self._spent: list[float] = []
 

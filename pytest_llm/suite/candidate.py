@@ -19,7 +19,7 @@ from pytest_llm.plugin.state import bench_of
 from pytest_llm.records import LoadOptions, Subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.plugin.homes import Models
@@ -53,10 +53,10 @@ def engine_errors_end_the_test() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Accepted:
-    """An accepted load: the effective options and llama.cpp's log."""
+    """An accepted load: the effective options, and llama.cpp's messages about devices and buffers."""
 
     effective_options: Mapping[str, Any]
-    log: str
+    messages: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Candidate:
         """Load the model with small defaults and these load options."""
         try:
             with self.loaded(**options) as loaded:
-                return Accepted(loaded.effective_options(), loaded.log())
+                return Accepted(loaded.effective_options(), loaded.messages())
         except LoadRefusedError as error:
             return Refused(str(error), error.log)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.system.text import clean
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,7 +48,7 @@ def not_covered(found: list[pytest.TestReport]) -> list[str]:
 
 def write(terminalreporter: pytest.TerminalReporter, title: str, lines: list[str]) -> None:
     if lines:
-        terminalreporter.write_line("\n  ".join([f"{title}:", *lines]))
+        terminalreporter.write_line("\n  ".join([f"{title}:", *map(clean, lines)]))
 
 
 def _once(lines: Iterator[str]) -> list[str]:

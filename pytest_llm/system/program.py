@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.system.capped_log import CappedLog
+from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +24,8 @@ PROGRESS_SECONDS = 30.0  # between two lines of progress
 _SUPERVISOR = Path(__file__).with_name("supervisor.py")
 _LAST_LINES = 15
 _WATCH_SECONDS = 0.02
+_CHUNK = 2**16
+_KEPT_OUTPUT_BYTES = 2**23  # at the beginning, and as many at the end
 _TAIL_BYTES = 2**16
 # Variables that change what is compiled, or what uv and git do, and are no part of a build's name.
 _DROPPED = re.compile(
@@ -73,36 +80,51 @@ def run_once(
         pass_fds=tuple(descriptors),
         start_new_session=True,  # so that Ctrl-C reaches only this process, which ends the program
     )
+    output, log = CappedLog(_KEPT_OUTPUT_BYTES), CappedLog()
     try:
-        if watch is None:
-            output, log = process.communicate(timeout=timeout)
-        else:
-            output, log = _watched(process, timeout, watch)
+        _read_both(process, output, log, time.monotonic() + timeout, watch)
+    except TimeoutError:
+        raise TimeLimitError(last_lines(log.text())) from None
+    finally:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it started ends as well
+        process.wait()
+        for each in (process.stdout, process.stderr):
+            assert each is not None
+            each.close()
+    return Ended(process.returncode, output.text(), log.text())
+
+
+def _read_both(
+    process: subprocess.Popen[bytes],
+    output: CappedLog,
+    log: CappedLog,
+    deadline: float,
+    watch: Callable[[int], None] | None,
+) -> None:
+    """Read what a program writes until it has ended, or raise ``TimeoutError``."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    streams = {process.stdout.fileno(): output, process.stderr.fileno(): log}
+    poll = select.poll()
+    for each in streams:
+        poll.register(each, select.POLLIN)
+    while streams:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        if watch is not None:
+            watch(process.pid)
+        for ready, _ in poll.poll(1000 * (left if watch is None else min(left, _WATCH_SECONDS))):
+            data = os.read(ready, _CHUNK)
+            streams[ready].append(data)
+            if not data:
+                poll.unregister(ready)
+                del streams[ready]
+    try:
+        process.wait(timeout=max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        process.kill()
-        raise TimeLimitError(last_lines(_text(process.communicate()[1]))) from None
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
-    return Ended(process.returncode, _text(output), _text(log))
-
-
-def _watched(
-    process: subprocess.Popen[bytes], timeout: float, watch: Callable[[int], None]
-) -> tuple[bytes, bytes]:
-    deadline = time.monotonic() + timeout
-    while True:
-        watch(process.pid)
-        try:
-            return process.communicate(timeout=_WATCH_SECONDS)
-        except subprocess.TimeoutExpired:
-            if time.monotonic() > deadline:
-                raise
-
-
-def _text(written: bytes) -> str:
-    return written.decode(errors="replace")
+        raise TimeoutError from None
 
 
 def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
@@ -111,8 +133,9 @@ def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def last_lines(log: str) -> tuple[str, ...]:
-    """Return the lines at the end of a log that say why a program failed."""
-    return tuple([line.rstrip() for line in log.splitlines() if line.strip()][-_LAST_LINES:])
+    """Return the lines at the end of a log that say why a program failed, cleaned."""
+    lines = [line.rstrip() for line in log[-_TAIL_BYTES:].splitlines() if line.strip()]
+    return tuple(clean(line) for line in lines[-_LAST_LINES:])
 
 
 class Running:

@@ -1,8 +1,77 @@
-"""Text from outside, for messages."""
+"""Text from outside - models, programs, files - made safe to show.
+
+A terminal obeys control characters, bidirectional overrides reorder what a reader sees, and CI runners obey
+commands in a log: GitHub ``::name::`` at the beginning of a line and ``##[name]`` anywhere, Azure ``##vso[``,
+TeamCity ``##teamcity[``.
+"""
 
 from __future__ import annotations
 
+import re
+from typing import Any
 
-def one_line(text: object) -> str:
-    """Return text on one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+LONGEST = 500  # characters of one piece of text, in a message or a line of a log
+LONGEST_LINE = 4000  # of a whole message, or a line of a report
+
+_GITHUB = (
+    "add-mask|add-matcher|add-path|debug|echo|endgroup|error|group|notice|remove-matcher|save-state|set-env"
+    "|set-output|stop-commands|warning"
+)
+_COMMANDS = re.compile(
+    rf"#(?=#\[|#vso\[|#teamcity\[)|\A\s*:(?=:)|:(?=:(?:{_GITHUB})\b[^:]*::)", re.IGNORECASE
+)
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_LEFT_OUT = "[…]"
+
+
+def clean(text: object, limit: int = LONGEST) -> str:
+    r"""Return a text on one line, of at most ``limit`` characters, that no terminal and no CI runner obeys.
+
+    What cannot be printed is shown as an escape, ``\x1b``; a text that is too long keeps both ends.
+    """
+    written = str(text)
+    if len(written) > limit:
+        kept = max(0, limit - len(_LEFT_OUT))
+        written = written[: kept - kept // 3] + _LEFT_OUT + written[len(written) - kept // 3 :]
+    if not written.isprintable():
+        written = "".join(map(_printable, written))
+    return _COMMANDS.sub(lambda found: f"{found[0]} ", written)
+
+
+def clean_values(value: Any, limit: int = LONGEST) -> Any:
+    """Return a JSON value with every text in it cleaned, names of fields as well."""
+    if isinstance(value, str):
+        return clean(value, limit)
+    if isinstance(value, list):
+        return [clean_values(each, limit) for each in value]
+    if isinstance(value, dict):
+        return {clean(name, limit): clean_values(each, limit) for name, each in value.items()}
+    return value
+
+
+def clean_lines(text: str) -> str:
+    """Return a text of several lines with each of them cleaned."""
+    return "\n".join(clean(line, LONGEST_LINE) for line in text.split("\n"))
+
+
+def is_plain(text: str) -> bool:
+    """Return if a name has no control characters, direction marks or halves of surrogate pairs."""
+    return not _HIDDEN.search(text)
+
+
+def one_line(text: object, limit: int = LONGEST) -> str:
+    """Return a cleaned text without superfluous spaces."""
+    return " ".join(clean(text, limit).split())
+
+
+def quoted(text: object, limit: int = LONGEST) -> str:
+    """Return a cleaned text in quotation marks."""
+    return f"'{clean(text, limit)}'"
+
+
+def _printable(character: str) -> str:
+    if character.isprintable():
+        return character
+    if character.isspace():
+        return " "
+    return character.encode("unicode_escape").decode("ascii")

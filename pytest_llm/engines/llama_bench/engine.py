@@ -205,6 +205,7 @@ class LoadedBench(SlicesOnlySubject):
             )
         check = OffloadCheck(self._model.path, self._load_options)
         check.check_generates(self._program.name)
+        check.check_text(self._model.opened, self._program.name)
         check.check_places(self._program.name)
         self._options = arguments(self._program.flags, self._load_options, self._program.name)
         verbose = ["-v"] if "-v" in self._program.flags else []
@@ -224,8 +225,9 @@ class LoadedBench(SlicesOnlySubject):
         if not self.on_gpu:
             self._threads.check_environment(self.build)
         self._answer = answer
-        self._effective_options = self._really(output.effective_options(answer, ended.log), memory)
-        check.check_weights(ended.log, str(self.build), named=self.on_gpu)
+        messages = ended.log.splitlines()
+        self._effective_options = self._really(output.effective_options(answer, messages), memory)
+        check.check_weights(messages, str(self.build), named=self.on_gpu)
         return seconds
 
     def _really(self, written: Mapping[str, JSON], memory: ProcessMemory) -> dict[str, JSON]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.engines.llama_cpp_python.load_log import read_log
+from pytest_llm.engines.llama_cpp_python.load_log import read_messages
+from pytest_llm.errors import DataError
 from pytest_llm.records.effective_options import normalize
+from pytest_llm.system import strict_json
+from pytest_llm.system.text import clean_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import JSON
 
@@ -33,7 +35,16 @@ _ALL_LAYERS = 999
 _LOGGED = ("flash_attn", "layers_offloaded", "load_mode", "use_mmap")
 _WEIGHTS = " model"
 _THREADS = "n_threads"
+_MOST_BYTES = 2**20
 _UNKNOWN = ("", "unknown")
+# Values that are used, by their kinds; llama-bench writes some texts, switches and numbers either way.
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(_SAME, (int, str)),
+    **dict.fromkeys(
+        (*_TURNED, "repack", "n_gpu_layers", "flash_attn", "model_size", "model_n_params"), (int,)
+    ),
+    **dict.fromkeys(("model_type", "backends", "cpu_info", "gpu_info", "build_commit"), (str, int)),
+}
 
 
 class Request(NamedTuple):
@@ -59,11 +70,15 @@ def read_answer(output: str, request: Request) -> dict[str, Any]:
     if len(lines) != 1:
         raise WrongAnswerError(f"it wrote {len(lines)} lines instead of one")
     try:
-        answer = json.loads(lines[0])
-    except ValueError:
-        raise WrongAnswerError("it is not JSON") from None
+        answer = strict_json.loads(lines[0], limit=_MOST_BYTES, what="it")
+    except DataError as error:
+        raise WrongAnswerError(str(error)) from None
     if not isinstance(answer, dict):
         raise WrongAnswerError("it is not an object of JSON")
+    wrong = next((name for name, kinds in _KINDS.items() if not isinstance(answer.get(name, 0), kinds)), None)
+    if wrong:
+        raise WrongAnswerError(f"its {wrong} is {answer[wrong]!r:.80}")
+    answer = clean_values(answer)
     did = (answer.get("n_prompt"), answer.get("n_gen"), answer.get("n_depth", 0))
     if did != request[:3]:
         raise WrongAnswerError(f"it is for n_prompt, n_gen, n_depth {did} instead of {request[:3]}")
@@ -72,7 +87,7 @@ def read_answer(output: str, request: Request) -> dict[str, Any]:
         raise WrongAnswerError(f"its samples_ns are not times: {times!r:.80}")
     if len(times) != request.repetitions:
         raise WrongAnswerError(f"it has {len(times)} samples_ns instead of {request.repetitions}")
-    return answer
+    return dict(answer)
 
 
 def timed(answer: Mapping[str, Any]) -> tuple[int, float]:
@@ -81,8 +96,13 @@ def timed(answer: Mapping[str, Any]) -> tuple[int, float]:
     return len(times) * (answer["n_prompt"] + answer["n_gen"]), sum(times) / 1e9
 
 
-def effective_options(answer: Mapping[str, Any], log: str) -> dict[str, JSON]:
-    """Return the load options that an answer holds, corrected by the log of the same process (-v), if any."""
+def effective_options(answer: Mapping[str, Any], messages: Sequence[str]) -> dict[str, JSON]:
+    """Return the load options that an answer holds, corrected by the log of the same process (-v), if any.
+
+    Args:
+        answer: The answer.
+        messages: Lines of the log.
+    """
     found: dict[str, JSON] = {name: answer[name] for name in _SAME if name in answer}
     found |= {option: not answer[name] for name, option in _TURNED.items() if name in answer}
     if "repack" in answer:
@@ -92,11 +112,11 @@ def effective_options(answer: Mapping[str, Any], log: str) -> dict[str, JSON]:
         found["n_gpu_layers"] = layers if 0 <= layers < _ALL_LAYERS else -1
     if "flash_attn" in answer:
         found["flash_attn"] = _FLASH_ATTN.get(int(answer["flash_attn"]), str(answer["flash_attn"]))
-    return normalize({**found, **_logged(log)})
+    return normalize({**found, **_logged(messages)})
 
 
-def _logged(log: str) -> dict[str, JSON]:
-    written = read_log(log)
+def _logged(messages: Sequence[str]) -> dict[str, JSON]:
+    written = read_messages(messages)
     found = {name: written[name] for name in _LOGGED if name in written}
     buffers = written.get("buffers_mib")
     if isinstance(buffers, dict):

@@ -49,6 +49,7 @@ class LoadedModel(GGUFModel):
         self._offload = OffloadCheck(model.path, subject.load_options)
         self._threads = ThreadCheck(subject.load_options)
         self._capability = Capability()
+        self._messages: list[str] = []
         self.info = model
         self.build = build
         self.on_gpu = False
@@ -101,7 +102,8 @@ class LoadedModel(GGUFModel):
         self._check_libraries()
         self._capability = Capability(**answer["capability"])
         self.on_gpu = answer["on_gpu"]
-        self._offload.check(self.log(), str(self.build), on_gpu=self.on_gpu)
+        self._messages = answer["messages"]
+        self._offload.check(self._messages, str(self.build), on_gpu=self.on_gpu)
         if not self.on_gpu:
             self._threads.check_environment(self.build)
         self._free.append(self._worker.ask("free_memory"))
@@ -119,9 +121,8 @@ class LoadedModel(GGUFModel):
 
         Under ``memory`` is what was predicted of weights and cache, beside what llama.cpp wrote of it.
         """
-        log = self.log()
         asked = {**asdict(self._load_options), "lora": self.info.lora}
-        found = effective_options(asked, self._worker.ask("effective_options"), log)
+        found = effective_options(asked, self._worker.ask("effective_options"), self._messages)
         buffers: Any = found.get("buffers_mib") or {}
         memory = ProcessMemory()
         memory.read(self.pid)
@@ -131,7 +132,7 @@ class LoadedModel(GGUFModel):
             **found,
             **real_load_mode(str(found["load_mode"]), memory, self.info.path, buffers, on_gpu=self.on_gpu),
             "threads_at_work": self._threads.at_once(),
-            "memory": self._offload.memory(log, on_gpu=self.on_gpu),
+            "memory": self._offload.memory(self._messages, on_gpu=self.on_gpu),
         }
 
     def invariants(self) -> Mapping[str, JSON]:
@@ -275,6 +276,10 @@ class LoadedModel(GGUFModel):
 
     def log(self) -> str:
         return self._worker.log()
+
+    def messages(self) -> Sequence[str]:
+        """Return what llama.cpp wrote of devices, buffers and options while it loaded, one by one."""
+        return self._messages
 
     def close(self) -> None:
         self._worker.close()

@@ -16,6 +16,7 @@ from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_en
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
 from pytest_llm.records import Build, Commit, Library, Release, Venv
 from pytest_llm.system.procfs import mapped_files
+from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 # Names the folder from which the binding takes its library instead of its own.
 _LIBRARY = "LLAMA_CPP_LIB_PATH"
+# What a build says of itself in words. Paths stay as they are, as files are looked for by them.
+_DESCRIBED = ("version", "llama_cpp_commit", "compiled_with")
+_LONGEST = 4000  # characters
 # What glibc says of a library that another one needs.
 _LACKING = re.compile(r"(?P<name>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
 _LLAMA_CPP = ("libllama", "libggml", "libmtmd")
@@ -114,6 +118,7 @@ class LlamaCppPython:
         try:
             told = self._ask(worker, "hello")
             told["environment"] = recorded(told["environment"])
+            told.update({name: clean(told[name], _LONGEST) for name in _DESCRIBED})
             build = Build(engine=self._build.engine, **told)
             self._libraries.check(mapped_files(worker.pid) | {build.library}, self._own_folders(worker))
             # A library that cannot tell its commit was made of one that is known.

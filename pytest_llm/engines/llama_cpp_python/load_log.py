@@ -1,6 +1,7 @@
-"""Effective options that only llama.cpp's log tells.
+"""Effective options that only llama.cpp's messages tell.
 
-Its wording changes between releases; what is not found is left out, never guessed.
+Their wording changes between releases; what is not found is left out, never guessed. A pattern covers a
+whole message, from the function that wrote it on: text of the model is never at the beginning of a message.
 """
 
 from __future__ import annotations
@@ -11,62 +12,79 @@ from typing import TYPE_CHECKING
 from pytest_llm.records.effective_options import normalize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from pytest_llm.records import JSON
+
+_BY = r"~?\w+: +"  # "load_tensors: ", the function
+_NUMBER = r"\d{1,15}(?:\.\d{1,15})?(?:e[+-]?\d{1,2})?"
+
+
+def message_pattern(text: str) -> re.Pattern[str]:
+    """Return the pattern of a message that some function wrote."""
+    return re.compile(_BY + text)
+
 
 # Name -> what is written, and what it is made into. The last word on each thing counts.
 _LOGGED: dict[str, tuple[re.Pattern[str], Callable[[str], JSON]]] = {
     "flash_attn": (
-        re.compile(r"(?:Flash Attention (?:was auto, set to )?|flash_attn\s*=\s*)(enabled|disabled|0|1)"),
+        message_pattern(
+            r"(?:Flash Attention (?:was auto, set to )?|flash_attn\s*=\s*)(enabled|disabled|0|1)"
+        ),
         str,
     ),
-    "layers_offloaded": (re.compile(r"offloaded (\d+/\d+) layers"), str),
-    "graph_nodes": (re.compile(r"graph(?:: | )nodes\s*=\s*(\d+)"), str),
-    "graph_splits": (re.compile(r"graph(?:: nodes.*| )splits\s*=\s*(\d+)"), str),
-    "load_mode": (re.compile(r"\(load_mode = ([\w+]+)\)"), str),
-    "use_mmap": (re.compile(r"\(mmap = (true|false)\)"), "true".__eq__),
-    "kv_unified": (re.compile(r"\bkv_unified\s*=\s*(true|false)"), "true".__eq__),
-    "type_k": (re.compile(r"\bK \((\w+)\): "), str),
-    "type_v": (re.compile(r"\bV \((\w+)\): "), str),
+    "layers_offloaded": (message_pattern(r"offloaded (\d+/\d+) layers to GPU"), str),
+    "graph_nodes": (message_pattern(r"graph(?:: | )nodes\s*=\s*(\d+)(?:[, ].*)?"), str),
+    "graph_splits": (message_pattern(r"graph(?:: nodes = \d+,)? splits\s*=\s*(\d+)(?:[, ].*)?"), str),
+    "load_mode": (message_pattern(r"loading model tensors, .*\(load_mode = ([\w+]+)\)"), str),
+    "use_mmap": (message_pattern(r"loading model tensors, .*\(mmap = (true|false)\)"), "true".__eq__),
+    "kv_unified": (message_pattern(r"kv_unified\s*=\s*(true|false)"), "true".__eq__),
+    "type_k": (message_pattern(r"(?:KV self )?size\s*=.*, K \((\w+)\): .*"), str),
+    "type_v": (message_pattern(r"(?:KV self )?size\s*=.*, V \((\w+)\): .*"), str),
     # The context's own: the model's are called freq_base_train and freq_scale_train.
-    "freq_base": (re.compile(r"\bfreq_base\s*=\s*([\d.]+)"), float),
-    "freq_scale": (re.compile(r"\bfreq_scale\s*=\s*([\d.e+-]+)"), float),
+    "freq_base": (message_pattern(rf"freq_base\s*=\s*({_NUMBER})"), float),
+    "freq_scale": (message_pattern(rf"freq_scale\s*=\s*({_NUMBER})"), float),
 }
-_BUFFER = re.compile(r"(\S+) +(model|KV|RS|compute|output) buffer size = +([\d.]+) MiB")
-# A device may have several of these, each on its own line; the others are planned and logged again.
+_BUFFER = message_pattern(rf"(\S+) +(model|KV|RS|compute|output) buffer size = +({_NUMBER}) MiB")
+# A device may have several of these, each in a message of its own; the others are planned and logged again.
 _ADDED_UP = {"model", "KV", "RS"}
 
 
-def read_log(log: str) -> dict[str, JSON]:
-    """Return the options that a log contains."""
+def matches(pattern: re.Pattern[str], messages: Iterable[str]) -> list[re.Match[str]]:
+    """Return the matches of a pattern with whole messages."""
+    return [match for match in map(pattern.fullmatch, messages) if match]
+
+
+def read_messages(messages: Sequence[str]) -> dict[str, JSON]:
+    """Return the options that messages tell."""
     found: dict[str, JSON] = {}
     for name, (pattern, made) in _LOGGED.items():
-        matches = pattern.findall(log)
-        if matches:
-            found[name] = made(matches[-1])
-    buffers = read_buffers(log)
+        told = matches(pattern, messages)
+        if told:
+            found[name] = made(told[-1][1])
+    buffers = read_buffers(messages)
     return {**found, "buffers_mib": buffers} if buffers else found
 
 
-def read_buffers(log: str) -> dict[str, JSON]:
+def read_buffers(messages: Iterable[str]) -> dict[str, JSON]:
     """Return the sizes of buffers by name ("CPU model"), in MiB."""
     sizes: dict[str, float] = {}
-    # A log is long, and the pattern begins anew at nearly each character of it.
-    sizes_of_buffers = "\n".join(line for line in log.splitlines() if " buffer size = " in line)
-    for device, kind, size in _BUFFER.findall(sizes_of_buffers):
+    for match in matches(_BUFFER, messages):
+        device, kind, size = match.groups()
         name = f"{device} {kind}"
         before = sizes.get(name, 0.0) if kind in _ADDED_UP else 0.0
         sizes[name] = round(before + float(size), 2)
     return dict(sizes)
 
 
-def effective_options(asked: dict[str, JSON], reported: dict[str, JSON], log: str) -> dict[str, JSON]:
+def effective_options(
+    asked: dict[str, JSON], reported: dict[str, JSON], messages: Sequence[str]
+) -> dict[str, JSON]:
     """Return the load options as they really are.
 
     Args:
         asked: The load options.
         reported: The answers of llama.cpp's functions, which correct them.
-        log: What llama.cpp wrote, which corrects both.
+        messages: What llama.cpp wrote, one by one, which corrects both.
     """
-    return normalize({**asked, **reported, **read_log(log)})
+    return normalize({**asked, **reported, **read_messages(messages)})

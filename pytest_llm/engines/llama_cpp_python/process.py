@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import signal
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,25 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.environment import passed
 from pytest_llm.engines.last_words import last_words
+from pytest_llm.engines.llama_cpp_python.operations import OPERATIONS, answer_bytes
+from pytest_llm.engines.llama_cpp_python.wire import MalformedAnswerError, Wire
 from pytest_llm.errors import (
     EngineError,
     EngineMissingError,
     LoadRefusedError,
     NotCoveredError,
     RequestFailedError,
+    WorkerAnswerError,
     WorkerDiedError,
     WorkerHungError,
     WrongOutputError,
 )
 from pytest_llm.system.procfs import oom_kills
+from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_llm.engines.llama_cpp_python.operations import Shape
     from pytest_llm.records import JSON
 
 WORKER = Path(__file__).parent / "worker"
 NO_BACKTRACE = "GGML_NO_BACKTRACE"
+_END_SECONDS = 10.0  # for a process whose pipes are closed; it may have much memory to give back
+_CLOSED_SECONDS = 0.5  # for one that has closed only some of them
+_LONGEST_REFUSAL = 2000  # characters; an import that failed says much
 
 _ERRORS: Mapping[str, type[EngineError]] = {
     "missing": EngineMissingError,
@@ -44,28 +49,6 @@ _ERRORS: Mapping[str, type[EngineError]] = {
 }
 # Their messages say it all.
 _WITHOUT_LOG = (EngineMissingError, NotCoveredError, WrongOutputError)
-_DOING = {
-    "hello": "importing llama_cpp",
-    "symbols": "looking functions up in the library",
-    "names": "importing llama_cpp",
-    "structs": "importing llama_cpp",
-    "defaults": "asking llama.cpp for its default parameters",
-    "layouts": "looking at the library's structs",
-    "load": "loading the model",
-    "rehearse": "going through a first request",
-    "prompt_slice": "decoding a prompt",
-    "generation_slice": "generating",
-    "generate_steps": "generating",
-    "count_threads": "counting the threads that work",
-    "embedding_slice": "embedding texts",
-    "embed": "embedding texts",
-    "request": "going through a request",
-    "stream_open": "taking in a prompt",
-    "stream_next": "generating",
-    "top_logprobs": "decoding a prompt",
-    "tokenize": "tokenising",
-    "detokenize": "detokenising",
-}
 _MEANING = {
     "SIGILL": "an instruction this CPU lacks: rebuild with CMAKE_ARGS=-DGGML_NATIVE=OFF",
     "SIGSEGV": "a crash inside llama.cpp: try another build, or report it upstream",
@@ -109,34 +92,37 @@ class WorkerProcess:
         """
         self.name = name
         self._timeout = timeout
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        self._unread = b""
         self._doing = "starting"
         self._ended: EngineError | None = None
+        self._closed = False
         self._real_paths: dict[str, str] = {}
         self._oom_kills = oom_kills()
-        requests, self._requests = os.pipe()
-        self._answers, answers = os.pipe()
+        try:
+            self._wire = Wire()
+        except OSError as error:
+            raise EngineError(
+                f"{name}: no worker can be started ({error.strerror}): raise `ulimit -n`, or close files"
+            ) from error
+        theirs = self._wire.theirs
         try:
             self._process = subprocess.Popen(
-                [interpreter, str(WORKER), str(requests), str(answers), str(os.getpid())],
+                [interpreter, str(WORKER), str(theirs.requests), str(theirs.answers), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
+                stdout=theirs.log,
+                stderr=theirs.log,
                 env=dict(environment),
-                pass_fds=(requests, answers, *descriptors),
+                pass_fds=(theirs.requests, theirs.answers, *descriptors),
                 # Ctrl-C is pytest's to handle; it closes its workers in good order.
                 start_new_session=True,
             )
         except OSError as error:
-            self._close_pipes()
+            self._wire.close()
             raise EngineMissingError(
                 f"{name}: {interpreter} cannot be started ({error.strerror}): give an environment "
                 "with llama-cpp-python in it"
             ) from error
         finally:
-            os.close(requests)
-            os.close(answers)
+            theirs.close()
 
     @property
     def pid(self) -> int:
@@ -154,21 +140,33 @@ class WorkerProcess:
         """
         if self._ended is not None:
             raise self._ended
-        self._doing = _DOING.get(op, op)
-        written = self._written()
-        line = json.dumps({"op": op, **arguments}) + "\n"
+        operation = OPERATIONS[op]
+        self._doing = operation.doing
+        since = self._written()
+        request = {"op": op, **arguments}
         try:
-            self._write(line.encode())
-            answer = json.loads(self._read_line())
-        except (BrokenPipeError, EOFError):
+            answer = self._wire.ask(request, self._timeout, lambda size: answer_bytes(op, arguments, size))
+            if "ok" in answer:
+                return _checked(answer, operation.answer)
+            kind, message = _refusal(answer)
+        except TimeoutError:
+            self._ended = self._hung()
+        except MalformedAnswerError as error:
+            self._ended = self._malformed(str(error))
+        except EOFError:
             self._ended = self._died()
-            raise self._ended from None
-        if "ok" in answer:
-            return answer["ok"]
-        error = answer["error"]
-        kind = _ERRORS[error["kind"]]
-        log = () if kind in _WITHOUT_LOG else self.last_lines(since=written)
-        raise kind(f"{self.name}: {error['message']}", log)
+        except (
+            BaseException
+        ):  # Ctrl-C, or a time limit of the test: the answer would be taken for another one's
+            self._ended = WorkerDiedError(
+                f"{self.name}: the worker was ended, because a request was broken off while {self._doing}"
+            )
+            self._kill()
+            raise
+        else:
+            log = () if kind in _WITHOUT_LOG else self.last_lines(since)
+            raise kind(f"{self.name}: {message}", log)
+        raise self._ended
 
     def suspend(self) -> None:
         """Stop every thread of the worker; one that has ended stays ended."""
@@ -184,7 +182,7 @@ class WorkerProcess:
         self._real_paths[opened] = real
 
     def log(self) -> str:
-        """Return everything that the worker wrote to standard output and error."""
+        """Return what the worker wrote to standard output and error; of a very long log, both ends."""
         return self._log_since(0)
 
     def last_lines(self, since: int = 0) -> tuple[str, ...]:
@@ -193,65 +191,63 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End the process; may be called again."""
-        if self._log.closed:
+        if self._closed:
             return
-        # It has nothing to save, and a stopped or hanging process heeds no gentler word.
-        with suppress(ProcessLookupError):
-            self._process.kill()
-        self._process.wait()
-        self._close_pipes()
-
-    def _close_pipes(self) -> None:
-        os.close(self._requests)
-        os.close(self._answers)
-        self._log.close()
+        self._closed = True
+        self._kill()
+        self._wire.close()
 
     def _written(self) -> int:
-        return os.fstat(self._log.fileno()).st_size
+        if not self._closed:
+            self._wire.read_log()
+        return self._wire.log.size
 
     def _log_since(self, start: int) -> str:
-        text = os.pread(self._log.fileno(), self._written() - start, start).decode(errors="replace")
+        self._written()
+        text = self._wire.log.text(start)
         for opened in sorted(self._real_paths, key=len, reverse=True):  # .../fd/12 before .../fd/1
             text = text.replace(opened, self._real_paths[opened])
         return text
 
-    def _write(self, data: bytes) -> None:
-        while data:
-            data = data[os.write(self._requests, data) :]
+    def _kill(self) -> None:
+        # It has nothing to save, and a stopped or hanging process heeds no gentler word.
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_END_SECONDS)
 
-    def _read_line(self) -> bytes:
-        deadline = time.monotonic() + self._timeout
-        while b"\n" not in self._unread:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._answers], [], [], left)[0]:
-                self._ended = self._hung()
-                raise self._ended
-            chunk = os.read(self._answers, 1 << 16)
-            if not chunk:
-                raise EOFError
-            self._unread += chunk
-        line, self._unread = self._unread.split(b"\n", 1)
-        return line
+    def _end(self) -> tuple[str, ...]:
+        log = self.last_lines()
+        self._kill()
+        return log
 
     def _hung(self) -> WorkerHungError:
-        log = self.last_lines()
-        self._process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=10)
         return WorkerHungError(
             f"{self.name}: the worker gave no answer for {self._timeout:g} s while {self._doing}, "
             "and was ended: raise --llm-timeout if the machine is that slow",
-            log,
+            self._end(),
+        )
+
+    def _malformed(self, reason: str) -> WorkerAnswerError:
+        return WorkerAnswerError(
+            f"{self.name}: the worker's answer while {self._doing} cannot be trusted ({reason}), and it was "
+            "ended: reinstall the build; if a model you did not make does this, do not load it",
+            self._end(),
         )
 
     def _died(self) -> WorkerDiedError:
-        # Its pipe closes a moment before it can be waited for.
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=10)
+        # Its pipes close a moment before it can be waited for: together, if it has ended.
+        deadline = time.monotonic() + _END_SECONDS
+        while self.alive and time.monotonic() < deadline:
+            self._wire.read_log()
+            if self._wire.log_is_open:
+                deadline = min(deadline, time.monotonic() + _CLOSED_SECONDS)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_CLOSED_SECONDS / 10)
+        status = self._process.returncode
+        self._kill()
         words = last_words(self.log())
-        cause = cause_of_end(
-            self._process.returncode, words.cause, out_of_memory=oom_kills() > self._oom_kills
-        )
+        cause = cause_of_end(status, words.cause, out_of_memory=oom_kills() > self._oom_kills)
         return WorkerDiedError(f"{self.name}: the worker ended while {self._doing}: {cause}", words.lines)
 
 
@@ -265,7 +261,7 @@ def cause_of_end(returncode: int | None, cause: str = "", *, out_of_memory: bool
     """
     cause = cause or "its last lines say why"
     if returncode is None:
-        return "it closed its pipes and goes on"
+        return "it closed its pipes, and was ended"
     if returncode >= 0:
         return f"exit status {returncode}: {cause}"
     known = {each.value: each.name for each in signal.Signals}
@@ -275,3 +271,18 @@ def cause_of_end(returncode: int | None, cause: str = "", *, out_of_memory: bool
     if name == "SIGKILL":
         return "SIGKILL, sent by someone; the system's out-of-memory killer counted no victim"
     return f"{name}, {_MEANING.get(name, 'sent by someone').format(cause=cause)}"
+
+
+def _checked(answer: Mapping[str, Any], shape: Shape) -> Any:
+    if len(answer) != 1 or not shape(answer["ok"]):
+        raise MalformedAnswerError("it has another shape")
+    return answer["ok"]
+
+
+def _refusal(answer: Mapping[str, Any]) -> tuple[type[EngineError], str]:
+    error = answer.get("error")
+    if len(answer) == 1 and isinstance(error, dict) and error.keys() == {"kind", "message"}:
+        kind, message = error["kind"], error["message"]
+        if isinstance(kind, str) and kind in _ERRORS and isinstance(message, str):
+            return _ERRORS[kind], clean(message, _LONGEST_REFUSAL)
+    raise MalformedAnswerError("it is neither a result nor an error")

@@ -88,9 +88,21 @@ def read_header(
         ModelHeaderError: If it cannot be read, is not GGUF, or is inconsistent; names the byte.
     """
     path = Path(path)
+    return _read(_cursor(path, descriptor), needs_architecture=needs_architecture)
+
+
+def header_bytes(path: Path, descriptor: int | None = None) -> bytes:
+    """Return the header of one GGUF file as it is stored; raises as :func:`read_header`."""
+    cursor = _cursor(path, descriptor)
+    _read(cursor, needs_architecture=False)
+    end = cursor.at
+    cursor.at = 0
+    return cursor.take(end, "the header")
+
+
+def _cursor(path: Path, descriptor: int | None) -> Cursor:
     opened = open_file(path) if descriptor is None else descriptor
-    size = os.fstat(opened).st_size
-    return _read(Cursor(opened, size, path), needs_architecture=needs_architecture)
+    return Cursor(opened, os.fstat(opened).st_size, path)
 
 
 def _read(cursor: Cursor, *, needs_architecture: bool = True) -> Header:

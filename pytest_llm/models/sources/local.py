@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pytest_llm.errors import ModelMissingError, UsageError
 from pytest_llm.models.sources.limits import Limit
 from pytest_llm.system.folders import expanded
+from pytest_llm.system.text import is_plain, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,8 @@ class LocalFile:
     def at(cls, path: str, root: Path) -> LocalFile:
         if not path:
             raise UsageError("the source is empty: give the path of a file")
+        if not is_plain(path):
+            raise UsageError(f"the path {quoted(path)} has control or hidden characters: rename the file")
         # Symbolic links stay: the parts of a split model refer to each other by name.
         return cls((root / expanded(path)).absolute())
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
+from pytest_llm.engines.llama_cpp_python.load_log import read_messages
 from pytest_llm.records import LoadOptions
 
 if TYPE_CHECKING:
@@ -43,12 +43,8 @@ MACHINE_DEPENDENT = {
 }
 # Reported by the context; the number of sequences not in every release.
 _REPORTED = ("n_batch", "n_ubatch", "n_seq_max", "n_threads", "n_threads_batch")
-# Only in the log.
-_LOGGED = {
-    "type_k": re.compile(r"\bK \((\w+)\):"),
-    "type_v": re.compile(r"\bV \((\w+)\):"),
-    "kv_unified": re.compile(r"kv_unified\s*\(?= (true|false)"),
-}
+# Only in llama.cpp's messages.
+_LOGGED = ("type_k", "type_v", "kv_unified")
 
 
 class Trial(NamedTuple):
@@ -87,9 +83,9 @@ def contradiction(trial: Trial, accepted: Accepted) -> str:
     if option == "flash_attn" and value != "auto" and effective_options["flash_attn"] != value:
         return f"llama.cpp writes that flash attention is {effective_options['flash_attn']}"
     if option in _LOGGED:
-        written = _LOGGED[option].findall(accepted.log)
-        if written and written[-1] != _as_written(value):
-            return f"llama.cpp writes {written[-1]}"
+        written = read_messages(accepted.messages).get(option, value)
+        if written != value:
+            return f"llama.cpp writes {_as_written(written)}"
     return ""
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.engines.offload_check import devices_used
 from pytest_llm.suite import summary
 from pytest_llm.suite.candidate import not_covered
 from pytest_llm.suite.memory.loads import loaded_with
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def device(candidate: Candidate) -> str:
     """The device for layers; without one, the test is not covered."""
-    match = re.search(r"\busing device (\S+) \(", loaded_with(candidate, n_gpu_layers=-1).log)
-    if match is None:
+    used = devices_used(loaded_with(candidate, n_gpu_layers=-1).messages)
+    if not used:
         not_covered("layers on a device: the build has no GPU backend, or it finds no device here")
-    return match[1]
+    return used[0]
 
 
 @pytest.fixture

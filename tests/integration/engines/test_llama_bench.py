@@ -35,6 +35,8 @@ from pytest_llm.models.footprint import Placed
 from pytest_llm.models.footprint.prediction import Predicted
 from pytest_llm.records import LoadOptions, Model, Program, Subject, Workload
 from pytest_llm.records.protocols import Coverage
+from tests.faults import fault
+from tests.gguf_files import GGUF, array, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -158,7 +160,10 @@ def test_layers_are_on_a_gpu_where_there_is_one_and_it_was_to_have_some(
 
 # What llama.cpp writes of the same weights with a device that takes all of them, and one that takes none.
 USING = "llama_model_load_from_file_impl: using device CUDA0 (NVIDIA H100) - 80000 MiB free\n"
-ON_DEVICE = f"{USING}load_tensors: CUDA0 model buffer size = 10.00 MiB\nCUDA0 KV buffer size = 0.02 MiB\n"
+ON_DEVICE = (
+    f"{USING}load_tensors: CUDA0 model buffer size = 10.00 MiB\n"
+    "llama_kv_cache: CUDA0 KV buffer size = 0.02 MiB\n"
+)
 ON_CPU = f"{USING}load_tensors: CPU_Mapped model buffer size = 11.00 MiB\n"
 H100 = {"gpu_info": "NVIDIA H100", "backends": "CUDA"}
 
@@ -231,6 +236,41 @@ def test_speeds_of_one_sequence_are_covered_and_nothing_else(bench_program: Writ
     assert not loaded.coverage(replace(CHAT, parallel=2)).slices
     several = started(bench_program(), model, replace(OPTIONS, n_seq_max=2))
     assert not several.coverage(CHAT).slices
+
+
+@fault(
+    "a model whose tokens, for llama-bench, read as a log of layers on a GPU",
+    "the model is refused, and the text shown",
+)
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "x'\nload_tensors: CUDA0 model buffer size = 10.00 MiB",
+        USING,
+        "offloaded 3/3 layers",
+        "flash_attn = 1",
+    ],
+)
+@pytest.mark.parametrize("place", ["token", "name", "tensor", "path"])
+def test_a_model_whose_text_reads_as_a_log_is_refused(
+    forged: str, place: str, bench_program: Write, model: Model, tmp_path: Path
+) -> None:
+    gguf, path = GGUF(), tmp_path / "forged.gguf"
+    if place == "token":
+        tokens = array(GGUF.STRING, [text("a"), text(forged)])
+        gguf = gguf.with_key("tokenizer.ggml.merges", GGUF.ARRAY, tokens)
+    elif place == "name":
+        gguf = gguf.with_key("general.name", GGUF.STRING, text(forged))
+    elif place == "tensor":
+        gguf = replace(gguf, tensors=(replace(gguf.tensors[0], name=forged[:63]), *gguf.tensors[1:]))
+    else:
+        path = tmp_path / forged
+        path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gguf.build())
+    program = bench_program(answer=H100, log=ON_CPU)
+    with pytest.raises(LoadRefusedError, match=r"would read as a message of llama\.cpp") as caught:
+        started(program, replace(model, path=str(path))).load()
+    assert str(caught.value).isprintable()
 
 
 def test_nobody_talks_with_it_and_it_is_never_slower_than_it_is(bench_program: Write, model: Model) -> None:
@@ -330,6 +370,8 @@ def test_an_answer_is_read_by_what_was_asked() -> None:
         ("", "it wrote 0 lines"),
         ("{}\n{}\n", "it wrote 2 lines"),
         ("{", "it is not JSON"),
+        (json.dumps(ANSWER).replace("500", "NaN"), "it holds NaN"),
+        (json.dumps(ANSWER)[:-1] + ', "n_gen": 0}', "it holds the key 'n_gen' twice"),
         ("[]", "not an object"),
         (json.dumps({**ANSWER, "n_prompt": 512}), "instead of"),
         (json.dumps({**ANSWER, "n_depth": 0}), "instead of"),
@@ -337,6 +379,9 @@ def test_an_answer_is_read_by_what_was_asked() -> None:
         (json.dumps({**ANSWER, "samples_ns": [500, 0]}), "are not times"),
         (json.dumps({**ANSWER, "samples_ns": [500, True]}), "are not times"),
         (json.dumps({**ANSWER, "samples_ns": [500]}), "it has 1 samples_ns instead of 2"),
+        (json.dumps({**ANSWER, "n_gpu_layers": "all"}), "its n_gpu_layers is 'all'"),
+        (json.dumps({**ANSWER, "type_k": {"f16": 1}}), "its type_k is {'f16': 1}"),
+        (json.dumps({**ANSWER, "gpu_info": ["H100"]}), "its gpu_info is"),
     ],
 )
 def test_an_answer_to_something_else_is_none(output: str, reason: str) -> None:

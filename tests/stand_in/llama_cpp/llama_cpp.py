@@ -34,6 +34,8 @@ _LOAD_SECONDS = float(os.environ.get("LLAMA_STAND_IN_LOAD_SECONDS") or 0.25)
 _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
 _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
 _LOG = os.environ.get("LLAMA_STAND_IN_LOG") or ""
+_SHOUT = os.environ.get("LLAMA_STAND_IN_SHOUT") or ""
+_TOKEN = os.environ.get("LLAMA_STAND_IN_TOKEN") or ""
 _FEATURES = os.environ.get("LLAMA_STAND_IN_FEATURES") or "PRETENDED"
 _TEMPLATE = os.environ.get("LLAMA_STAND_IN_TEMPLATE") or "stand-in"
 _GPU = os.environ.get("LLAMA_STAND_IN_GPU") == "yes"
@@ -56,7 +58,7 @@ def _fault(where: str) -> str:
     """Die or hang if this is the place for it, else return how to fail there, "" for not at all."""
     if where != _FAULT_WHERE:
         return ""
-    print(f"stand-in: something is wrong at {where}", file=sys.stderr, flush=True)
+    print(f"{_SHOUT}stand-in: something is wrong at {where}", file=sys.stderr, flush=True)
     if _FAULT_WHAT == "hang":
         time.sleep(3600)
     if _FAULT_WHAT.startswith("SIG"):
@@ -207,7 +209,20 @@ _lib = _Library
 llama_log_callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
-def llama_log_set(log_callback: Any, user_data: Any) -> None: ...
+_log_set: list[Any] = [None]
+
+
+def llama_log_set(log_callback: Any, user_data: Any) -> None:
+    _log_set[0] = log_callback
+
+
+def _log(*messages: str) -> None:
+    """Hand messages over, or write them if nobody wants them."""
+    for each in messages:
+        if _log_set[0]:
+            _log_set[0](2, f"{each}\n".encode(), None)
+        else:
+            print(each, file=sys.stderr, flush=True)
 
 
 def llama_backend_init() -> None: ...
@@ -257,7 +272,7 @@ def _filled(struct: Struct, **values: int) -> Struct:
 
 def llama_model_load_from_file(path_model: bytes, params: llama_model_params) -> _Model | None:
     if _fault("load"):
-        print("llama_model_load: error loading model: it is only a stand-in", file=sys.stderr, flush=True)
+        _log("llama_model_load: error loading model: it is only a stand-in")
         return None
     _clock.advance(_LOAD_SECONDS)
     _Library.taken = _DEVICE_MIB * 2**20
@@ -275,10 +290,12 @@ def llama_model_load_from_file(path_model: bytes, params: llama_model_params) ->
 
 def llama_init_from_model(model: _Model, params: llama_context_params) -> _Context | None:
     if _fault("context"):
-        print("llama_init_from_model: failed to initialize the context", file=sys.stderr, flush=True)
+        _log("llama_init_from_model: failed to initialize the context")
         return None
     flash_attention = _FLASH_ATTENTION or ("enabled" if params.flash_attn_type == 1 else "disabled")
-    print(f"llama_context: flash_attn    = {flash_attention}\n{_LOG}", file=sys.stderr, flush=True)
+    _log(f"llama_context: flash_attn    = {flash_attention}", *_LOG.splitlines())
+    if _TOKEN:
+        _log(f"print_info: BOS token        = 1 '{_TOKEN}'")
     return _Context(model, params)
 
 

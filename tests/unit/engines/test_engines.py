@@ -72,7 +72,7 @@ def test_a_worker_gets_what_a_program_needs_and_what_changes_speed() -> None:
         (-9, False, "SIGKILL, sent by someone"),
         (-15, False, "SIGTERM, sent by someone"),
         (3, False, "exit status 3"),
-        (None, False, "goes on"),
+        (None, False, "it closed its pipes, and was ended"),
     ],
 )
 def test_the_cause_of_an_end_is_told_with_its_fix(

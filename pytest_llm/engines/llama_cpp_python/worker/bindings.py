@@ -134,8 +134,8 @@ class Bindings:
         self.llama: Any = _Newest(self.module)
         # The binding's own callback is Python, filters by level and would run inside decodes. Without one
         # llama.cpp writes everything to stderr, which the parent keeps.
-        silent = self.llama.llama_log_callback()
-        self.llama.llama_log_set(silent, None)
+        self.silent = self.llama.llama_log_callback()
+        self.llama.llama_log_set(self.silent, None)
         self.llama.llama_backend_init()
 
     def has(self, name: str) -> bool:

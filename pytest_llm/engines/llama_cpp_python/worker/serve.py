@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import answers, devices, distributions, embeddings, introspection, layouts, text, timing
+from . import answers, devices, distributions, embeddings, introspection, layouts, messages, text, timing
 from .bindings import Bindings, LackingError, RefusedError, UnusableError
 from .subject import LoadedSubject
 
@@ -88,8 +88,11 @@ class Server:
         return self._bindings.describe()
 
     def do_load(self, path: str, options: dict[str, Any], all_logits: bool, lora: Any) -> Answer:
-        self._subject, seconds = LoadedSubject.load(self._imported(), path, options, all_logits, lora)
+        bindings = self._imported()
+        with messages.collected(bindings) as found:
+            self._subject, seconds = LoadedSubject.load(bindings, path, options, all_logits, lora)
         return {
+            "messages": found,
             "seconds": seconds,
             "on_gpu": self._subject.offloads(),
             "capability": self._subject.capability._asdict(),
@@ -131,8 +134,9 @@ class Server:
 
 
 def answer(server: Server, line: str) -> str:
-    """Carry out one request line and return its answer line."""
+    """Carry out one request line and return its answer line, which has the request's number."""
     request = json.loads(line)
+    number = request.pop("id")
     try:
         result = {"ok": server.answer(request.pop("op"), **request)}
     except UnusableError as error:
@@ -141,7 +145,11 @@ def answer(server: Server, line: str) -> str:
         result = {"error": {"kind": "request", "message": str(error)}}
     except RefusedError as error:
         result = {"error": {"kind": error.kind, "message": str(error)}}
-    return json.dumps(result) + "\n"
+    try:
+        return json.dumps({"id": number, **result}, allow_nan=False) + "\n"
+    except ValueError:
+        wrong = {"kind": "output", "message": "NaN or infinite numbers: whatever it computes is wrong"}
+        return json.dumps({"id": number, "error": wrong}) + "\n"
 
 
 def die_with_parent(parent: int) -> None:

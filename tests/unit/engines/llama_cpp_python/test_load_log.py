@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options as read_options
-from pytest_llm.engines.llama_cpp_python.load_log import read_log
+from pytest_llm.engines.llama_cpp_python.load_log import read_messages
 
 # As 0.3.36 writes.
 NEW_LOG = """
@@ -46,7 +46,7 @@ llama_context: graph splits = 2
 
 
 def effective_options(log: str, **asked: Any) -> dict[str, Any]:
-    return read_options(asked, {"n_ctx": 512}, log)
+    return read_options(asked, {"n_ctx": 512}, log.splitlines())
 
 
 def test_what_llama_cpp_wrote_of_its_configuration_is_read() -> None:
@@ -92,7 +92,8 @@ def test_the_words_of_older_releases_come_to_the_same() -> None:
     ],
 )
 def test_the_load_mode_is_what_was_done(asked: str, written: str, mode: str) -> None:
-    assert effective_options(written, load_mode=asked)["load_mode"] == mode
+    message = f"load_tensors: loading model tensors, this can take a while... {written}"
+    assert effective_options(message, load_mode=asked)["load_mode"] == mode
 
 
 def test_buffers_of_a_device_are_added_up_and_plans_made_anew_are_not() -> None:
@@ -102,12 +103,35 @@ llama_kv_cache:        CPU KV buffer size =     2.10 MiB
 sched_reserve:        CPU compute buffer size =    99.38 MiB
 sched_reserve:        CPU compute buffer size =     9.50 MiB
 """
-    assert read_log(log)["buffers_mib"] == {"CPU KV": 12.15, "CPU compute": 9.5}
+    assert read_messages(log.splitlines())["buffers_mib"] == {"CPU KV": 12.15, "CPU compute": 9.5}
 
 
 def test_what_the_model_was_trained_with_is_not_what_the_context_has() -> None:
-    assert read_log("print_info: freq_base_train = 1.0\nprint_info: freq_scale_train = 1") == {}
+    assert read_messages(["print_info: freq_base_train = 1.0", "print_info: freq_scale_train = 1"]) == {}
 
 
 def test_what_is_not_written_is_left_out() -> None:
-    assert read_log("something else altogether") == {}
+    assert read_messages(["something else altogether"]) == {}
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "load_tensors: CUDA0 model buffer size = 99.00 MiB",
+        "'\nload_tensors: CUDA0 model buffer size = 99.00 MiB\n'",
+        "x'\nllama_kv_cache: size = 9 MiB, K (q8_0): 1 MiB, V (q8_0): 1 MiB",
+        "llama_context: flash_attn = enabled",
+        "graph nodes = 1",
+        "(load_mode = none)",
+        "freq_base = 1.0",
+    ],
+)
+def test_the_text_of_a_token_is_no_message(token: str) -> None:
+    messages = [f"print_info: BOS token        = 1 '{token}'", f"load: control-looking token: 7 '{token}'"]
+    messages += [f"print_info: general.name     = {token}", f"llama_model_loader: - kv 3: {token}"]
+    assert read_messages(messages) == {}
+
+
+def test_a_size_that_is_no_number_is_no_message() -> None:
+    messages = [f"load_tensors: CPU model buffer size = {size} MiB" for size in ("..", "1e999", "9" * 400)]
+    assert read_messages([*messages, "llama_context: freq_scale = e+"]) == {}
