@@ -351,7 +351,8 @@ def test_a_folder_that_may_not_be_written_is_told(
         return real(path, flags, mode)
 
     monkeypatch.setattr(os, "open", read_only)
-    assert refused(tmp_path) == f"{os.strerror(number)}; {READ_ONLY}"
+    where = f" in the folder {file_of(tmp_path).parent}" if number == errno.EACCES else ""
+    assert refused(tmp_path) == f"{os.strerror(number)}{where}; {READ_ONLY}"
 
 
 def test_a_file_in_the_folder_s_place_is_told(tmp_path: Path) -> None:
