@@ -4,7 +4,8 @@ So a killed holder frees it, and a program that inherits the file keeps it. The 
 name may be older than the lock, and counts only while the lock is held and the process lives.
 
 Existing files are opened without ``O_CREAT``, which kernels forbid for other users' files in folders like
-/tmp (``fs.protected_regular``), and never through a link.
+/tmp (``fs.protected_regular``), never through a link, and never if they have a second name. Only what a lock
+has written is overwritten: a file that holds anything else is locked and stays as it is.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import errno
 import fcntl
 import json
 import os
-import stat
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
+from pytest_llm.errors import DataError, LLMBenchError, MachineBusyError, UsageError
+from pytest_llm.system import regular_file, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,7 @@ _POLL_SECONDS = 0.2
 _FLAGS = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _LONGEST_COMMAND = 80  # characters
 _LONGEST_TEXT = 4096  # bytes
+_BEGINNING = b'{"pid": '  # of what a lock writes
 
 
 class LockBusyError(LLMBenchError):
@@ -142,8 +144,7 @@ class FileLock:
         handle = self._open()
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, handle)
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise OSError("it is no regular file")
+            regular_file.check_own(handle)
             if not self._locked(handle):
                 return False
             undo.pop_all()
@@ -207,7 +208,10 @@ def folder_lock(folder: Path, patience_seconds: float) -> Iterator[None]:
     """Make a folder and hold the lock in it: one writer at a time; or raise ``LockBusyError``."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
-    lock.acquire(patience_seconds)
+    try:
+        lock.acquire(patience_seconds)
+    except OSError as error:
+        raise OSError(error.errno, f"{lock.path} cannot be locked: {reason_of(error)}") from None
     try:
         yield
     finally:
@@ -238,15 +242,17 @@ def _open(path: Path, mode: int | None = None) -> int:
 
 def _write(handle: int, text: str) -> None:
     with contextlib.suppress(OSError):  # another user's file, or a full disk: only the name is lost
+        if os.fstat(handle).st_size and not os.pread(handle, len(_BEGINNING), 0).startswith(_BEGINNING):
+            return  # the user named a file of theirs
         os.ftruncate(handle, 0)
         os.pwrite(handle, text.encode(), 0)
 
 
 def _read(path: Path) -> Holder | None:
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, OverflowError):
+    with contextlib.suppress(OSError, DataError, ValueError, TypeError, KeyError, OverflowError):
         handle = os.open(path, os.O_RDONLY | _FLAGS)
         try:
-            named = json.loads(os.read(handle, _LONGEST_TEXT))
+            named = strict_json.loads(os.read(handle, _LONGEST_TEXT), limit=_LONGEST_TEXT, what=path)
         finally:
             os.close(handle)
         holder = Holder(int(named["pid"]), _one_line(str(named["command"])), _one_line(str(named["since"])))

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
-from pytest_llm.system.lock import FileLock, Holder, LockBusyError, MeasuringLock, lock_path
+from pytest_llm.system.lock import (
+    FileLock,
+    Holder,
+    LockBusyError,
+    MeasuringLock,
+    folder_lock,
+    lock_path,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -418,3 +425,60 @@ def test_a_lock_is_free_for_those_who_could_take_it(path: Path) -> None:
     exclusive.acquire(0)
     assert not FileLock(path, shared=True).is_free()
     exclusive.release()
+
+
+# ── names that lead to files of others ────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def precious(tmp_path: Path) -> Path:
+    found = tmp_path / "precious"
+    found.write_text("my only copy")
+    return found
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "link to nothing"])
+@pytest.mark.parametrize("lock", [FileLock, MeasuringLock])
+def test_a_link_is_no_lock_and_what_it_leads_to_stays(
+    kind: str, lock: type[FileLock], path: Path, precious: Path
+) -> None:
+    if kind == "hard link":
+        path.hardlink_to(precious)
+    else:
+        path.symlink_to(precious if kind == "link" else precious.with_name("nothing"))
+    with pytest.raises((OSError, UsageError)) as caught:
+        lock(path).acquire(0)
+    if lock is MeasuringLock:
+        reason = "it has other names (hard links)" if kind == "hard link" else "it is a link"
+        assert str(caught.value) == (
+            f"cannot lock {path}, so that no two runs measure at once: {reason}; "
+            "name another file in PYTEST_LLM_LOCK"
+        )
+    assert precious.read_text() == "my only copy"
+    assert not precious.with_name("nothing").exists()
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link"])
+def test_a_folder_s_lock_that_is_a_link_is_named(kind: str, tmp_path: Path, precious: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    lock = folder / ".lock"
+    lock.symlink_to(precious) if kind == "link" else lock.hardlink_to(precious)
+    with pytest.raises(OSError, match=re.escape(f"{lock} cannot be locked: it ")), folder_lock(folder, 0):
+        pass
+    assert precious.read_text() == "my only copy"
+
+
+def test_a_file_of_the_user_s_that_is_named_as_a_lock_is_locked_and_kept(path: Path) -> None:
+    path.write_text("my only copy")
+    lock = take(path)
+    assert "an unnamed process" in refusal(path)
+    lock.release()
+    assert path.read_text() == "my only copy"
+
+
+@pytest.mark.parametrize("text", ["[" * 4096, '{"pid": ' + "[" * 4000, '{"pid": ' + "9" * 4000 + "}"])
+def test_brackets_and_digits_without_end_name_nobody(text: str, path: Path) -> None:
+    path.write_text(text)
+    assert MeasuringLock(path).holder() is None
+    assert MeasuringLock(path).is_free()
