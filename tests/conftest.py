@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
-import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +16,7 @@ from pytest_llm.measure import rounds
 from tests import STAND_IN, TESTS
 from tests.checkouts import checkout  # noqa: F401 - a fixture
 from tests.nvml_library import nvml_folder, nvml_library, nvml_script  # noqa: F401 - fixtures
+from tests.releases import write_index
 from tests.waiting import pid_in
 
 if TYPE_CHECKING:
@@ -49,6 +48,7 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("PYTEST_LLM_LOCK", str(tmp_path_factory.mktemp("lock") / "lock"))
         # What the stand-in, and builds with faults, do.
         patch.setenv("PYTEST_LLM_PASS", "LLAMA_STAND_IN_* LLAMA_REFERENCE_* GGML_FAULT_*")
+        patch.setenv("PYTEST_LLM_BUILD_PASS", "STAND_IN_* TINY_FOLDER STOP_UV")
         # Programs compile this package once a run, even if the user keeps no bytecode.
         patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
         patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
@@ -85,9 +85,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 # ── releases of a stand-in for llama-cpp-python, which the real uv builds ────────────────────────────
 
-_PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
-_RELEASES = ("9.0.1", "9.0.2", "9.0.3")
-
 
 class Releases:
     """What uv finds instead of a package index, and what it did with it; see ``stand_in/release``."""
@@ -118,17 +115,7 @@ class Releases:
 @pytest.fixture(scope="session")
 def _package_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     index = tmp_path_factory.mktemp("index")
-    for version in _RELEASES:
-        name = f"llama_cpp_python-{version}"
-        with tarfile.open(index / f"{name}.tar.gz", "w:gz") as archive:
-            for path in (*STAND_IN.glob("llama_cpp/*.py"), *STAND_IN.glob("*.py")):
-                archive.add(path, f"{name}/{path.relative_to(STAND_IN)}")
-            archive.add(STAND_IN / "release" / "backend.py", f"{name}/backend.py")
-            metadata = f"Metadata-Version: 2.2\nName: llama-cpp-python\nVersion: {version}\n"
-            for file, text in (("pyproject.toml", _PYPROJECT), ("PKG-INFO", metadata)):
-                entry = tarfile.TarInfo(f"{name}/{file}")
-                entry.size = len(text)
-                archive.addfile(entry, io.BytesIO(text.encode()))
+    write_index(index)
     return index
 
 

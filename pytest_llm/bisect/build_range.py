@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeGuard
 from pytest_llm.bisect import commits
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Commit, Release
+from pytest_llm.system.build_environment import listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -132,10 +133,11 @@ def _pip() -> list[str] | None:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    passed = listing(environ)
     named = [environ[name] for name in _UV_INDEX if environ.get(name)]
     if not named or environ.get("PIP_INDEX_URL"):
-        return dict(environ)
-    return {**environ, "PIP_INDEX_URL": named[0]}
+        return passed
+    return {**passed, "PIP_INDEX_URL": named[0]}
 
 
 def _order(version: str) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ from pytest_llm.builds import locks
 from pytest_llm.builds.toolchain import find_cmake, get_tools
 from pytest_llm.errors import BuildError
 from pytest_llm.records import Build
-from pytest_llm.system.program import Running, environment_of, last_lines
+from pytest_llm.system.build_environment import building
+from pytest_llm.system.program import Running, last_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +160,6 @@ def _compiled_with(tree: SourceTree, identity: Identity) -> str:
 
 
 def _first_line(*command: str) -> str:
-    done = subprocess.run(
-        command, env=environment_of(os.environ), capture_output=True, encoding="utf-8", check=False
-    )
+    environment = building(os.environ)
+    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=False)
     return (done.stdout.splitlines() or [""])[0].strip()

@@ -7,9 +7,13 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UsageError
+from pytest_llm.system.build_environment import building
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+# A checkout's own settings name programs that git starts.
+_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 
 class GitError(UsageError):
@@ -22,12 +26,11 @@ def ask(folder: Path, *words: str) -> str:
     Raises:
         GitError: Its message is git's first line.
     """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment |= {"GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "GIT_OPTIONAL_LOCKS": "0"}
+    own = {"GIT_CEILING_DIRECTORIES": str(folder.resolve().parent), "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words],
-            env=environment,
+            [*_GIT, "-C", str(folder), *words],
+            env={**building(os.environ), **own},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

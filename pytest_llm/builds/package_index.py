@@ -5,9 +5,9 @@ uv reads no configuration file when it makes a build, and none of pip's variable
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+
+from pytest_llm.system.build_environment import bare_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,16 +36,6 @@ def _found(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name in _PLACES:
         older = next(old for old, new in _OLDER.items() if new == name) if name in _OLDER.values() else name
         written = environ.get(name) or environ.get(older) or ""
-        yield name, " ".join(_bare(each) for each in re.split(r"[\s,]+", written) if each)
+        yield name, " ".join(bare_places(written))
     for name in _CHOICES:
         yield name, environ.get(name, "").strip()
-
-
-def _bare(place: str) -> str:
-    """Return a path as it is, and a URL without user, password, query and final slash; names stay."""
-    name, equals, url = place.rpartition("=") if re.match(r"[\w.-]+=", place) else ("", "", place)
-    parts = urlsplit(url)
-    if not parts.netloc:
-        return place
-    host = parts.netloc.rpartition("@")[2]
-    return name + equals + urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))

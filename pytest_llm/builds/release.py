@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.builds.toolchain import find_uv
 from pytest_llm.errors import BuildError
+from pytest_llm.system.build_environment import building
 from pytest_llm.system.program import last_lines
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_llm.system.program import Running
 
 ENVIRONMENT = "environment"
+_OFFLINE = "network was disabled"  # what uv says if its cache lacks something
 
 
 def make_environment(identity: Identity, folder: Path, run: Running) -> str:
@@ -34,10 +37,13 @@ def make_environment(identity: Identity, folder: Path, run: Running) -> str:
     install = [uv, "pip", "install", *common, "--verbose", "--python", str(python), "--link-mode", "copy"]
     # A published wheel was compiled without the settings.
     source = ["--no-binary", identity.engine] if identity.settings else []
-    for command in (make, [*install, *source, identity.requirement]):
-        code = run(command)
-        if code:
-            raise _failure(run, code, identity)
+    install += [*source, identity.requirement]
+    code = run(make) or run([*install, "--offline"])
+    if code and _OFFLINE in run.tail() and "UV_OFFLINE" not in os.environ:
+        # uv fetches and compiles in one process.
+        code = run(install, "open")
+    if code:
+        raise _failure(run, code, identity)
     return _version(uv)
 
 
@@ -80,7 +86,7 @@ def _reason(log: str, identity: Identity) -> str | None:
     message = " ".join(lines[starts[-1] :]) if starts else ""
     if not message or "Failed to build" in message:
         return None
-    if "network was disabled" in message:
+    if _OFFLINE in message:
         return "uv may not use the network (UV_OFFLINE), and its cache lacks the release"
     if re.search(r"Failed to fetch|error sending request|dns error|Connection refused", message):
         return (
@@ -95,5 +101,6 @@ def _reason(log: str, identity: Identity) -> str | None:
 
 
 def _version(uv: str) -> str:
-    done = subprocess.run([uv, "--version"], capture_output=True, text=True, check=False)
+    environment = building(os.environ)
+    done = subprocess.run([uv, "--version"], env=environment, capture_output=True, text=True, check=False)
     return " ".join(done.stdout.split()[:2])

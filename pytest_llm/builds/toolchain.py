@@ -46,8 +46,9 @@ def get_tools(folder: Path, run: Running, environ: Mapping[str, str] = os.enviro
     python = str(environment / "bin" / "python")
     common = ["--no-config", "--color", "never", "--no-progress"]
     make = [uv, "venv", *common, "--no-project", "--python", sys.executable, str(environment)]
-    install = [uv, "pip", "install", *common, "--link-mode", "copy", "--python", python, *_NAMES]
-    if run(make) or run(install):
+    wheels = ["--only-binary", ":all:"]  # so that no build backend runs in a step that fetches
+    install = [uv, "pip", "install", *common, *wheels, "--link-mode", "copy", "--python", python, *_NAMES]
+    if run(make) or run(install, "fetch"):
         raise BuildError(
             f"{run.name} is made with cmake and ninja, which are not on the PATH, and uv cannot get them: "
             f"pip install cmake ninja (the log: {run.log})"

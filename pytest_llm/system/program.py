@@ -11,7 +11,10 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeAlias
+
+from pytest_llm.system import regular_file
+from pytest_llm.system.build_environment import building, fetching, may_use_network
 
 from pytest_llm.system.capped_log import CappedLog
 from pytest_llm.system.text import clean
@@ -19,22 +22,16 @@ from pytest_llm.system.text import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+Reach: TypeAlias = Literal["closed", "open", "fetch"]
+
 PROGRESS_SECONDS = 30.0  # between two lines of progress
 
-_SUPERVISOR = Path(__file__).with_name("supervisor.py")
+_SUPERVISED = (sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")))
 _LAST_LINES = 15
 _WATCH_SECONDS = 0.02
 _CHUNK = 2**16
 _KEPT_OUTPUT_BYTES = 2**23  # at the beginning, and as many at the end
 _TAIL_BYTES = 2**16
-# Variables that change what is compiled, or what uv and git do, and are no part of a build's name.
-_DROPPED = re.compile(
-    r"CMAKE_(?!BUILD_PARALLEL_LEVEL$).*|SKBUILD_.*|FORCE_CMAKE"
-    r"|(C|CXX|CPP|CUDA|HIP|ISPC|LD|AS|OBJC|OBJCXX)FLAGS|CC|CXX|CUDACXX|HIPCXX|CUDAHOSTCXX"
-    r"|PYTHON(PATH|HOME)|VIRTUAL_ENV|CONDA_PREFIX"
-    r"|UV_(NO_CONFIG|CONFIG_FILE|PYTHON|SYSTEM_PYTHON|PROJECT|PROJECT_ENVIRONMENT)"
-    r"|GIT_(?!EXEC_PATH$).*"
-)
 # Ninja writes "[12/345] Building CXX object".
 _STEP = re.compile(r"\[\s*(\d+)/(\d+)\]")
 
@@ -127,11 +124,6 @@ def _read_both(
         raise TimeoutError from None
 
 
-def environment_of(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of an environment in which builds are made."""
-    return {name: value for name, value in environ.items() if not _DROPPED.fullmatch(name)}
-
-
 def last_lines(log: str) -> tuple[str, ...]:
     """Return the lines at the end of a log that say why a program failed, cleaned."""
     lines = [line.rstrip() for line in log[-_TAIL_BYTES:].splitlines() if line.strip()]
@@ -155,19 +147,28 @@ class Running:
         self._on_progress = on_progress
         self._progress_seconds = progress_seconds
         self._started = time.monotonic()
-        log.write_bytes(b"")
+        with self._opened_log() as file:
+            file.truncate(0)
 
-    def __call__(self, command: list[str]) -> int:
-        """Run a command to its end; return its exit status."""
+    def __call__(self, command: list[str], reach: Reach = "closed") -> int:
+        """Run a command to its end; return its exit status.
+
+        Args:
+            command: The program and its arguments.
+            reach: "fetch" for a command that runs no code of what it fetches; "open" for one that does both;
+                "closed" for one that has all: it gets no network and no credentials of the package index.
+        """
+        environment = building(os.environ) if reach == "closed" else fetching(os.environ)
+        network = "open" if reach == "closed" and may_use_network(os.environ) else reach
         reading, writing = os.pipe()
         try:
-            with self.log.open("ab") as log:
+            with self._opened_log() as log:
                 process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(_SUPERVISOR), str(reading), str(self._lock), *command],
+                    [*_SUPERVISED, str(reading), str(self._lock), network, *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=environment_of(os.environ),
+                    env=environment,
                     pass_fds=(reading, self._lock),
                     start_new_session=True,
                 )
@@ -181,6 +182,16 @@ class Running:
         finally:
             os.close(writing)  # ends what still runs
             process.wait()
+
+    def _opened_log(self) -> BinaryIO:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        handle = os.open(self.log, flags, 0o666)
+        try:
+            regular_file.check_own(handle)
+        except OSError as error:
+            os.close(handle)
+            raise OSError(error.errno, f"{self.log}: {error.strerror}") from None
+        return open(handle, "ab")  # noqa: PTH123 - a path would be opened anew
 
     @property
     def seconds(self) -> float:

@@ -251,7 +251,7 @@ class Run:
         self.code = code
         self.commands: list[list[str]] = []
 
-    def __call__(self, command: list[str]) -> int:
+    def __call__(self, command: list[str], reach: str = "closed") -> int:
         self.commands.append(command)
         return self.code
 

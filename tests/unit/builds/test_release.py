@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from pytest_llm.builds import Identity, release
-from pytest_llm.system import program
+from pytest_llm.system import build_environment
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -59,7 +59,8 @@ def test_what_would_change_what_is_compiled_is_left_out_of_the_environment() -> 
         "GIT_DIR",
         "GIT_INDEX_FILE",
     }
-    assert set(program.environment_of(dict.fromkeys(kept | dropped, "1"))) == kept
+    given = dict.fromkeys(kept | dropped, "1")
+    assert set(build_environment.building(given)) == set(build_environment.fetching(given)) == kept
 
 
 def test_the_last_lines_are_those_that_were_written_without_uv_s_own_words() -> None:
