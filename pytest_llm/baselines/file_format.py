@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm.baselines.records import VERSION, MachineFile, PortableFile
-from pytest_llm.errors import BaselineError
+from pytest_llm.errors import BaselineError, DataError
 from pytest_llm.records.serialization import DecodeError, Document, decode, encode, short
+from pytest_llm.system import strict_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,6 @@ _MARKS = {
     b">>>>>>>": ("ours", "theirs"),
 }
 
-_CUT_OFF = "was it cut off? restore it from version control"
 _AGAIN = "restore it from version control, or delete it and accept the results again"
 
 
@@ -63,8 +62,6 @@ def parse(data: bytes, document: Document[File], path: Path) -> File:
         return decode(document.kind, value)
     except DecodeError as error:
         raise BaselineError(f"{path}: {error}; {_AGAIN}") from None
-    except RecursionError:
-        raise BaselineError(f"{path} is nested too deep; {_AGAIN}") from None
 
 
 def compose(file: File, document: Document[File], path: Path) -> bytes:
@@ -87,26 +84,21 @@ def compose(file: File, document: Document[File], path: Path) -> bytes:
         raise BaselineError(
             f"{path} would have {len(data)} bytes, more than {MAX_BYTES}: split the test module"
         )
+    try:
+        strict_json.loads(data, limit=MAX_BYTES, what="it")  # as it will be read
+    except DataError as error:
+        raise BaselineError(f"{path} cannot hold this: {error}") from None
     return data
 
 
 def _load(data: bytes, path: Path) -> dict[str, Any]:
-    if len(data) > MAX_BYTES:
-        raise BaselineError(f"{path} has more than {MAX_BYTES} bytes: these are no baselines; {_AGAIN}")
     try:
-        value = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_no_duplicates,
-            parse_constant=_finite,
-            parse_float=_finite,
-        )
-    except _RefusedError as error:
-        raise BaselineError(f"{path}: {short(str(error))}; {_AGAIN}") from None
-    except ValueError as error:
-        if sides(data) is not None:
+        value = strict_json.loads(data, limit=MAX_BYTES, what=path)
+    except DataError as error:
+        if sides(data[: MAX_BYTES + 1]) is not None:
             merge = f"pytest-llm baselines merge {shlex.quote(str(path))}"
             raise BaselineError(f"{path} has merge conflicts: join both sides with {merge}") from None
-        raise BaselineError(f"{path} is not JSON ({short(str(error))}): {_CUT_OFF}") from None
+        raise BaselineError(f"{error}; {_AGAIN}") from None
     if not isinstance(value, dict):
         raise BaselineError(f"{path}: $ is not an object; {_AGAIN}")
     return value
@@ -125,26 +117,6 @@ def sides(data: bytes) -> tuple[bytes, bytes] | None:
                 both[side].append(line)
     ours, theirs = (b"".join(lines) for lines in both.values())
     return None if ours == theirs == data else (ours, theirs)
-
-
-class _RefusedError(Exception):
-    """JSON that Python accepts and that has no meaning here."""
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _RefusedError(f"{twice!r} is there twice")
-    return found
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise _RefusedError(f"{text} is not a finite number")
-    return value
 
 
 def _check_version(value: dict[str, Any], path: Path) -> None:

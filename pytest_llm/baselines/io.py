@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import stat
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import BaselineError
+from pytest_llm.errors import BaselineError, DataError, DataMissingError
+from pytest_llm.system import regular_file
 from pytest_llm.system.atomic_file import UNFINISHED
 from pytest_llm.system.lock import LockBusyError, folder_lock
 
@@ -22,21 +22,17 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def read(path: Path, bound: int) -> bytes | None:
-    """Return what a file holds, at most one byte more than the bound, or None where there is none.
+    """Return what a file holds, or None if there is none.
 
     Raises:
-        BaselineError: It is there and cannot be read.
+        BaselineError: It is there and cannot be read, is no regular file, or has more bytes than the bound.
     """
     try:
-        # A pipe of that name would keep a reader waiting for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise BaselineError(f"{path} is not a file: move it away")
-        with path.open("rb") as file:
-            return file.read(bound + 1)
-    except (FileNotFoundError, NotADirectoryError):
+        return regular_file.read(path, limit=bound)
+    except DataMissingError:
         return None
-    except OSError as error:
-        raise BaselineError(f"{path} cannot be read: {_reason(error)}; make it readable") from None
+    except DataError as error:
+        raise BaselineError(f"{error}: move it away, or make it readable") from None
 
 
 @contextlib.contextmanager

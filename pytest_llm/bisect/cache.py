@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pytest_llm.errors import ResultsError, UsageError
+from pytest_llm.errors import DataError, ResultsError, UsageError
 from pytest_llm.records.serialization import DecodeError, decode, encode
 from pytest_llm.reports import results_file
-from pytest_llm.system import atomic_file
+from pytest_llm.reports.recheck import differences
+from pytest_llm.system import atomic_file, strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pytest_llm.records import Build
+
+_MAX_BYTES = 2**20  # of the reason why a build cannot be tested
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,13 @@ class Cache:
             return None
         try:
             document = results_file.read_plain(path)
+            results = results_file.decoded(path, document)
+            wrong = differences(results)
         except ResultsError:
             return None  # cut off, or of another time: measured again
-        rule = document["rule"]
-        return document if rule is not None and rule["family"] >= family else None
+        rule = results.rule
+        usable = not wrong and len(results.tests) == 1 and rule is not None and rule.family >= family
+        return document if usable else None
 
     def store_comparison(self, reference: object, candidate: object, document: Mapping[str, Any]) -> None:
         self._write(self._path("comparison", reference, candidate), document)
@@ -63,8 +69,8 @@ class Cache:
         if not self._usable(path):
             return None
         try:
-            return decode(Unfit, json.loads(path.read_bytes()))
-        except (OSError, ValueError, DecodeError):
+            return decode(Unfit, strict_json.read(path, limit=_MAX_BYTES))
+        except (DataError, DecodeError):
             return None
 
     def store_unfit(self, build: object, unfit: Unfit) -> None:

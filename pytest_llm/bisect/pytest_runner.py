@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from typing import Any, NamedTuple
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Gate, LoadOptions, Workload  # noqa: TC001 - the codec reads annotations
 from pytest_llm.records.serialization import decode
-from pytest_llm.reports import results_file
+from pytest_llm.reports import recheck, results_file
+from pytest_llm.system import strict_json
 
 _INTERRUPTED = 2
 # These override the ini file.
@@ -75,7 +75,7 @@ class Runner:
             )
             if not file.exists():
                 raise UsageError(f"pytest cannot collect {self.nodeid}: {_last_words(done)}")
-            selected = decode(Selected, json.loads(file.read_text(encoding="utf-8")))
+            selected = decode(Selected, strict_json.read(file, limit=results_file.MAX_BYTES))
         if selected.problems:
             raise UsageError(selected.problems[0])
         if len(selected.benchmarks) != 1:
@@ -104,6 +104,7 @@ class Runner:
             if not file.exists():
                 raise UsageError(f"pytest cannot run {self.nodeid}: {_last_words(done)}")
             results = results_file.read_plain(file)
+            recheck.sound(file, *recheck.read(file))
         if not results["finished"]:
             raise UsageError(f"pytest was killed while it ran {self.nodeid}: {_last_words(done)}")
         (test,) = results["tests"]

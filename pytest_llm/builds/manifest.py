@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.builds.identity import Identity  # noqa: TC001 - the codec reads annotations
+from pytest_llm.errors import DataError
 from pytest_llm.records import Build  # noqa: TC001 - the codec reads annotations
 from pytest_llm.records.serialization import DecodeError, decode, encode
-from pytest_llm.system import atomic_file
+from pytest_llm.system import atomic_file, strict_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = "manifest.json"
 _SCHEMA = 1
+_MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,11 @@ class Manifest:
 def read(folder: Path) -> Manifest | None:
     """Return a folder's manifest; None if it has no sound one."""
     try:
-        document = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+        document = strict_json.read(folder / _NAME, limit=_MAX_BYTES)
         if not isinstance(document, dict):
             return None
         found = decode(Manifest, document)
-    except (OSError, ValueError, DecodeError):
+    except (DataError, DecodeError):
         return None
     return found if found.schema_version == _SCHEMA and folder.name == found.identity.key else None
 

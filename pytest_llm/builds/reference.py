@@ -31,6 +31,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NUMBER = re.compile(r"b\d{3,}")
 _RELEASES = "release"
 _RELEASE = re.compile(r"v?\d")
+_SECOND_BRACKETS = re.compile(r"\]\[-D")
 _SETTING = re.compile(r"-D(?P<name>[A-Za-z_][\w.-]*)(:[A-Z]+)?=.*", re.ASCII)
 # "master~3:" of "master~3:../llama.cpp": a colon may be within braces, as in "HEAD@{12:00}:".
 _REF = re.compile(r"(?P<ref>(?:[^:{}]|\{[^{}]*\}|[{}])+):")
@@ -176,6 +177,10 @@ def read_settings(written: str, whose: str) -> tuple[str, ...]:
         raise UsageError(f"{whose}: {written!r} cannot be read: {error}") from None
     found: dict[str, str] = {}
     for word in words:
+        if _SECOND_BRACKETS.search(word):
+            raise UsageError(
+                f"{whose}: write all settings in one pair of brackets: [-DNAME=VALUE -DNAME=VALUE]"
+            )
         name = _name(word)
         if not name:
             raise UsageError(f"{whose}: {word!r} is no setting; write -DNAME=VALUE, as -DGGML_AVX2=OFF")

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.cli import command
 from pytest_llm.errors import ResultsError
 from pytest_llm.records.serialization import encode
-from pytest_llm.reports import render, results_file
-from pytest_llm.reports.recheck import differences
+from pytest_llm.reports import recheck, render
 
 if TYPE_CHECKING:
     import argparse
@@ -44,24 +43,26 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     lines: list[str] = []
     documents = []
     for path in arguments.results:
-        results = results_file.read(path)
-        wrong = differences(results)
+        results, wrong = recheck.read(path)
         lines += [""] if lines else []
         if arguments.format == _TERMINAL:
             lines += _summary(path, results, wrong)
-        elif wrong:
-            raise ResultsError(f"{path}: {wrong[0]}: not what its series say; see pytest-llm report {path}")
         else:
-            lines.append(render(arguments.format, results))
+            lines.append(render(arguments.format, recheck.sound(path, results, wrong)))
         documents.append({"file": str(path), "differences": wrong, "tests": encode(results.tests)})
     return command.Answer(int(any(each["differences"] for each in documents)), lines, documents)
 
 
 def _summary(path: Path, results: Results, wrong: Sequence[str]) -> list[str]:
+    try:
+        with recheck.odd_numbers("it cannot be shown"):
+            shown = render(_TERMINAL, results)
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from None
     return [
         f"{path} of {results.started}",
         *([] if results.finished else [_UNFINISHED]),
-        render(_TERMINAL, results),
+        shown,
         *(f"not what its series say: {each}" for each in wrong),
         *([] if wrong else ["every value and verdict follows from the series in the file"]),
     ]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.errors import DataError, DataMissingError, UnknownNameError, UsageError
 from pytest_llm.models.sources import parse_source
 from pytest_llm.records import LoadOptions
 from pytest_llm.records.other_tools import unknown_argument
+from pytest_llm.system import ini_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -65,21 +64,12 @@ def read_project(pyproject: Path) -> dict[str, Entry]:
 
 
 def _load(pyproject: Path) -> dict[str, Any]:
-    # Python 3.10 has no tomllib; type checkers accept a name chosen at run time.
-    toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
     try:
-        text = pyproject.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+        return ini_file.read_toml(pyproject)
+    except DataMissingError:
         return {}
-    except OSError as error:
-        raise UsageError(f"{pyproject} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{pyproject} is not UTF-8 at byte {error.start}") from None
-    try:
-        content: dict[str, Any] = toml.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{pyproject} is not valid TOML: {error}") from None
-    return content
+    except DataError as error:
+        raise UsageError(str(error)) from None
 
 
 def _table(content: dict[str, Any], pyproject: Path, *path: str) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import ModelError
+from pytest_llm.errors import DataError, ModelError
 from pytest_llm.records.subject import OpenedFile
+from pytest_llm.system import strict_json
 from pytest_llm.system.atomic_file import replace
 
 if TYPE_CHECKING:
@@ -52,9 +53,8 @@ class Hashes:
 
     def _recall(self, real: Path, found: tuple[int, ...]) -> str | None:
         try:
-            with self._record(real).open("rb") as file:
-                record = json.loads(file.read(_MAX_RECORD_BYTES))
-        except (OSError, ValueError, RecursionError):
+            record = strict_json.read(self._record(real), limit=_MAX_RECORD_BYTES)
+        except DataError:
             return None
         if not isinstance(record, dict):
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
@@ -14,6 +15,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.records import metrics
 from pytest_llm.records.schema import derived_fields, has_derived, json_schema
+from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
     import jsonschema
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 Record = TypeVar("Record")
 
-_LONGEST_MESSAGE = 160
+_LONGEST_MESSAGE = 160  # characters
+_ENOUGH_ERRORS = 100  # the shallowest is told
 
 
 class DecodeError(LLMBenchError):
@@ -99,9 +102,10 @@ class Document(Generic[Record]):
         Raises:
             DecodeError: It has not; the message is "PLACE: REASON".
         """
-        errors = sorted(_validator(self).iter_errors(value), key=lambda error: len(error.absolute_path))
-        if errors:
-            raise DecodeError(f"{errors[0].json_path}: {short(errors[0].message)}")
+        found = itertools.islice(_validator(self).iter_errors(value), _ENOUGH_ERRORS)
+        error = min(found, key=lambda each: len(each.absolute_path), default=None)
+        if error is not None:
+            raise DecodeError(f"{short(one_line(error.json_path))}: {short(error.message)}")
 
     def encode(self, record: Record) -> Any:
         """Return the record as a JSON value.
@@ -132,5 +136,5 @@ def _validator(document: Document[Any]) -> jsonschema.Draft202012Validator:
 
 def short(text: str) -> str:
     """Return a text as one line of bounded length, for a message."""
-    line = " ".join(text.split())
+    line = one_line(text)
     return line if len(line) <= _LONGEST_MESSAGE else f"{line[: _LONGEST_MESSAGE - 3]}…"

@@ -1,7 +1,8 @@
-"""Findings of a results file, judged again from its series alone."""
+"""Results files judged again from their series alone, by everything that reads them."""
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from pytest_llm.checks import (
 )
 from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
 from pytest_llm.checks.unmet import NO_DEVICE, unmet_of
+from pytest_llm.errors import LLMBenchError, ResultsError
 from pytest_llm.records import (
     Benchmark,
     Claim,
@@ -31,17 +33,57 @@ from pytest_llm.records import (
     Verdict,
     metrics,
 )
+from pytest_llm.records.serialization import short
+from pytest_llm.reports import results_file
 from pytest_llm.reports.results import results_of
 from pytest_llm.stats.summary import summarize_all
+from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_llm.checks.findings import BaselineCheck
     from pytest_llm.records import Run
     from pytest_llm.reports.document import OperatorsEntry, Results, TestEntry
     from pytest_llm.reports.verdict_entries import DriftEntry
     from pytest_llm.stats.sequential import Rule
+
+_SLOPES = {metric.series for metric in metrics.METRICS.values() if metric.slope}
+# Far above what a run makes. The time of a verdict grows with the square of the first two, and tests may
+# share the values of a run.
+_MAX_SESSIONS = 250
+_MAX_READINGS = 1000
+_MAX_VALUES = 20_000_000
+
+
+def read(path: Path) -> tuple[Results, list[str]]:
+    """Return a results file, and where it says otherwise than its own series.
+
+    Raises:
+        ResultsError: It cannot be used; or its numbers are such that no verdict follows from them.
+    """
+    results = results_file.read(path)
+    try:
+        return results, differences(results)
+    except ResultsError as error:
+        raise ResultsError(f"{path}: {error}") from None
+
+
+def read_sound(path: Path) -> Results:
+    """Return a results file of which every value and verdict follows from its series.
+
+    Raises:
+        ResultsError: As :func:`read`, or it says otherwise.
+    """
+    return sound(path, *read(path))
+
+
+def sound(path: Path, results: Results, wrong: Sequence[str]) -> Results:
+    """Return results that :func:`read` has read; ``ResultsError`` if they say otherwise than their series."""
+    if wrong:
+        raise ResultsError(f"{path}: {wrong[0]}: not what its series say; see pytest-llm report {path}")
+    return results
 
 
 def rejudge(results: Results) -> list[Finding]:
@@ -54,7 +96,59 @@ def rejudge(results: Results) -> list[Finding]:
 
 
 def differences(results: Results) -> list[str]:
-    """Return where a results file says otherwise than its own series, a line for each test and metric."""
+    """Return where a results file says otherwise than its own series, a line for each test and metric.
+
+    Raises:
+        ResultsError: No verdict follows from its numbers, or only after a very long time.
+    """
+    problem = next(_too_many(results), None)
+    if problem:
+        raise ResultsError(f"no results: {problem}")
+    with odd_numbers("its numbers cannot be judged"):
+        return _differences(results)
+
+
+@contextlib.contextmanager
+def odd_numbers(what: str) -> Iterator[None]:
+    """Raise ``ResultsError`` for what arithmetic on a stranger's numbers may raise.
+
+    Args:
+        what: Does not work then, as a sentence.
+    """
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = short(f"{type(error).__name__}: {error}")
+        raise ResultsError(f"no results: {what} ({reason})") from None
+    except LLMBenchError as error:
+        raise ResultsError(f"no results: {what} ({short(str(error))})") from None
+
+
+def _too_many(results: Results) -> Iterator[str]:
+    values = {}
+    for name, run in results.runs.items():
+        series = [(key, each) for session in run.sessions for key, each in session.series.items()]
+        if len(run.sessions) > _MAX_SESSIONS:
+            yield f"$.runs.{one_line(name)}: {len(run.sessions)} sessions, more than {_MAX_SESSIONS}"
+        if any(len(each.values) > _MAX_READINGS for key, each in series if key in _SLOPES):
+            yield f"$.runs.{one_line(name)}: more than {_MAX_READINGS} readings of memory in a session"
+        values[name] = sum(len(each.values) + 1 for _, each in series)
+    for test in results.tests:
+        repeated = [len(times.candidate) for each in test.operators for times in each.times]
+        if max(repeated, default=0) > _MAX_SESSIONS:
+            yield f"{one_line(test.nodeid)}: operators are repeated more than {_MAX_SESSIONS} times"
+    asked = 0
+    for test in results.tests:
+        asked += values.get(test.run or "", 0)
+        for entry in test.metrics.values():
+            for part in (entry.comparison, entry.claim):
+                pair = results.pairs.get(part.pair) if part is not None else None
+                asked += values[pair.candidate] + values[pair.reference] if pair is not None else 0
+    if asked > _MAX_VALUES:
+        yield f"its tests ask for {asked} values, more than {_MAX_VALUES}"
+
+
+def _differences(results: Results) -> list[str]:
     when = datetime.now(timezone.utc)  # of no consequence
     again = results_of(rejudge(results), when, when, results.machine)
     return [

@@ -64,8 +64,8 @@ def results_of(
         rule: Error rates, and how many gates share them.
         finished: No further test runs.
     """
-    runs = _named("run", [run for each in findings for run in _runs(each)])
-    pairs = _named("pair", [each.run for finding in findings for each in finding.comparisons])
+    runs = _Named("run", [run for each in findings for run in _runs(each)])
+    pairs = _Named("pair", [each.run for finding in findings for each in finding.comparisons])
     references = [pair.reference.build for pair in pairs.values() if _other_build(pair)]
     compared = [each.output.comparison for each in findings if each.output]
     references += [each.reference for each in compared if each is not None and each.reference is not None]
@@ -108,14 +108,16 @@ def _other_build(pair: PairedRun) -> bool:
     return pair.candidate.subject.load_options == pair.reference.subject.load_options
 
 
-def _named(kind: str, values: Sequence[Named]) -> dict[str, Named]:
-    """Return each object once, by a name."""
-    once = list({id(value): value for value in values}.values())
-    return {f"{kind}-{number}": value for number, value in enumerate(once, 1)}
+class _Named(dict[str, Named]):
+    """Each object once, by a name; and its name."""
 
+    def __init__(self, kind: str, values: Sequence[Named]) -> None:
+        once = {id(value): value for value in values}
+        super().__init__({f"{kind}-{number}": value for number, value in enumerate(once.values(), 1)})
+        self._names = {id(value): name for name, value in self.items()}
 
-def _name_of(value: Named, named: Mapping[str, Named]) -> str:
-    return next(name for name, each in named.items() if each is value)
+    def name_of(self, value: Named) -> str:
+        return self._names[id(value)]
 
 
 def _not_covered(finding: Finding) -> dict[str, str]:
@@ -135,7 +137,7 @@ def _not_covered(finding: Finding) -> dict[str, str]:
     }
 
 
-def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun]) -> TestEntry:
+def _test(finding: Finding, runs: _Named[Run], pairs: _Named[PairedRun]) -> TestEntry:
     benchmark, run = finding.benchmark, finding.run
     outcome: Any = finding.outcome
     memory: Any = run.effective_options.get("memory") if run else None
@@ -148,7 +150,7 @@ def _test(finding: Finding, runs: Mapping[str, Run], pairs: Mapping[str, PairedR
         load_options=benchmark.subject.load_options,
         effective_options=run.effective_options if run else None,
         workload=benchmark.workload,
-        run=_name_of(run, runs) if run else None,
+        run=runs.name_of(run) if run else None,
         metrics=_metrics(run, finding, pairs) if run else {},
         drift=_drift(finding.drift, _reference_of(finding), pairs) if finding.drift else None,
         output=finding.output,
@@ -164,17 +166,17 @@ def _reference_of(finding: Finding) -> PairedRun | None:
     return next((each.run for each in finding.comparisons if isinstance(each.asked, Gate)), None)
 
 
-def _drift(drift: Drift, pair: PairedRun | None, pairs: Mapping[str, PairedRun]) -> DriftEntry:
+def _drift(drift: Drift, pair: PairedRun | None, pairs: _Named[PairedRun]) -> DriftEntry:
     return DriftEntry(
         verdict=drift.verdict,
         differences=drift.differences,
         reason=drift.reason,
-        pair=_name_of(pair, pairs) if pair else None,
+        pair=pairs.name_of(pair) if pair else None,
         stored=drift.stored,
     )
 
 
-def _metrics(run: Run, finding: Finding, pairs: Mapping[str, PairedRun]) -> dict[str, MetricEntry]:
+def _metrics(run: Run, finding: Finding, pairs: _Named[PairedRun]) -> dict[str, MetricEntry]:
     # A percentile that only a marker asks for is not among the run's own metrics.
     measured = dict(run.measurements)
     verdicts: dict[str, dict[str, Any]] = defaultdict(dict)
@@ -224,12 +226,12 @@ def _baseline(check: BaselineCheck) -> BaselineEntry:
     )
 
 
-def _comparison(comparison: Comparison, pairs: Mapping[str, PairedRun]) -> ComparisonEntry | ClaimEntry:
+def _comparison(comparison: Comparison, pairs: _Named[PairedRun]) -> ComparisonEntry | ClaimEntry:
     asked, reference, run = comparison.asked, comparison.reference, comparison.run
     assert reference is not None
     shown: dict[str, Any] = {
         "verdict": comparison.verdict,
-        "pair": _name_of(run, pairs),
+        "pair": pairs.name_of(run),
         "reference_value": reference.value,
         "reference_samples": reference.samples,
         "log_ratios": comparison.log_ratios,
@@ -253,10 +255,10 @@ def _comparison(comparison: Comparison, pairs: Mapping[str, PairedRun]) -> Compa
     return ClaimEntry(**shown, by=asked.by, drift=_drift(comparison.drift, run, pairs))
 
 
-def _pair(pair: PairedRun, runs: Mapping[str, Run]) -> PairEntry:
+def _pair(pair: PairedRun, runs: _Named[Run]) -> PairEntry:
     return PairEntry(
-        _name_of(pair.candidate, runs),
-        _name_of(pair.reference, runs),
+        runs.name_of(pair.candidate),
+        runs.name_of(pair.reference),
         pair.dropped,
         pair.disturbed,
         pair.not_interleaved,

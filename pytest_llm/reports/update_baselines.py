@@ -22,10 +22,10 @@ _OPEN = {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_C
 
 def by_home(results: Results) -> dict[str, Results]:
     """Return results by the homes of their tests."""
-    return {
-        home: replace(results, tests=tuple(test for test in results.tests if test.home == home))
-        for home in dict.fromkeys(test.home for test in results.tests) or [""]
-    }
+    found: dict[str, list[TestEntry]] = {}
+    for test in results.tests:
+        found.setdefault(test.home, []).append(test)
+    return {home: replace(results, tests=tuple(tests)) for home, tests in (found or {"": []}).items()}
 
 
 def update(store: BaselineStore, results: Sequence[Results], mode: Mode) -> Updated:

@@ -48,8 +48,10 @@ def expanded(path: str) -> Path:
     """Return a path with the home folder in place of ``~``.
 
     Raises:
-        UsageError: There is no such home folder.
+        UsageError: There is no such home folder, or no path holds such a character.
     """
+    if "\0" in path:
+        raise UsageError(f"{path!r}: a path holds no NUL character; correct it")
     try:
         return Path(path).expanduser()
     except RuntimeError:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iniconfig import IniConfig, ParseError
 
-from pytest_llm.errors import UsageError
+from pytest_llm.errors import DataError, UsageError
+from pytest_llm.system import regular_file
+from pytest_llm.system.folders import expanded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+MAX_BYTES = 4 * 2**20  # people write them
 
 # In pytest's own order. The first four are pytest's alone: they count even if they say nothing.
 _OWN = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini")
@@ -56,14 +62,16 @@ def text(key: str, start: Path) -> str:
 
 def baselines(home: Path) -> Path:
     """Return the folder of the baselines of a home: ``llm_baselines``, or ``baselines`` in it."""
-    return home / Path(text("llm_baselines", home) or "baselines").expanduser()
+    return home / expanded(text("llm_baselines", home) or "baselines")
 
 
 def read_section(path: Path) -> dict[str, Any] | None:
     """Return pytest's own section, None if the file has none; ``UsageError`` if it cannot be read."""
     try:
         return _section(path)
-    except (OSError, ValueError, ParseError) as error:
+    except DataError as error:
+        raise UsageError(f"{error}; mend it") from None
+    except (ValueError, ParseError) as error:
         raise UsageError(f"{path} cannot be read: {error}; mend it") from None
 
 
@@ -72,16 +80,39 @@ def keys_of(path: Path) -> list[str]:
     return list(_section(path) or {})
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        DataMissingError: There is no such file.
+        DataError: It cannot be read, is no regular file, too large, not UTF-8, or not TOML.
+    """
+    text = _text(path)
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise DataError(path, "is nested too deep") from None
+    except ValueError as error:
+        raise DataError(path, f"is not valid TOML: {error}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return regular_file.read(path, limit=MAX_BYTES).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(path, f"is not UTF-8 at byte {error.start}") from None
+
+
 def _section(path: Path) -> dict[str, Any] | None:
     if path.suffix == ".toml":
         return _toml_section(path)
-    sections = IniConfig(str(path)).sections
+    sections = IniConfig(str(path), data=_text(path)).sections
     found = sections.get("tool:pytest" if path.suffix == ".cfg" else "pytest")
     return None if found is None else dict(found)
 
 
 def _toml_section(path: Path) -> dict[str, Any] | None:
-    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    document = read_toml(path)
     if path.name == "pyproject.toml":
         document = document.get("tool", {})
     section: dict[str, Any] | None = document.get("pytest")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from datetime import datetime
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import BaselineStore, full_name
 from pytest_llm.cli import project
 from pytest_llm.errors import ResultsError, UsageError
-from pytest_llm.reports import results_file
+from pytest_llm.records.serialization import short
+from pytest_llm.reports import recheck, results_file
 from pytest_llm.reports.update_baselines import by_home
+from pytest_llm.system import ini_file
 from pytest_llm.system.ci import VARIABLE, is_ci
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from pytest_llm.records import JSON, TestKey
     from pytest_llm.reports.document import Results
@@ -37,11 +41,10 @@ def by_folder(results: Results, given: str | None) -> list[tuple[Path, Results]]
     """
     parts = by_home(results)
     if given:
-        keys = [test.key for test in results.tests]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
+        twice = [key for key, count in Counter(test.key for test in results.tests).items() if count > 1]
+        if twice:
             raise UsageError(
-                f"--baselines: two tests are {full_name(twice)}, of different homes: leave it out"
+                f"--baselines: two tests are {full_name(twice[0])}, of different homes: leave it out"
             )
         return [(project.baselines(given, Path.cwd()), results)]
     return [(project.baselines(None, _home(name)), part) for name, part in parts.items()]
@@ -52,11 +55,12 @@ def _home(name: str) -> Path:
     here = Path.cwd()
     if not name:
         return here
-    for base in (here, *here.parents):
+    for base in () if Path(name).is_absolute() else (here, *here.parents):
         folder = Path(os.path.normpath(base / name))
-        if folder.is_dir() and project.home(folder) == folder:
-            return folder
-    raise UsageError(f"there is no {name} with an ini file at or above {here}: start in the project")
+        with contextlib.suppress(OSError):  # of a name that is too long
+            if folder.is_dir() and ini_file.home(folder) == folder:
+                return folder
+    raise UsageError(f"there is no {short(name)} with an ini file at or above {here}: start in the project")
 
 
 def store_of(results: Results, folder: Path) -> BaselineStore:
@@ -75,18 +79,14 @@ def read_finished(paths: Sequence[Path]) -> list[tuple[Path, Results]]:
 
 
 def read_results(paths: Sequence[Path]) -> list[tuple[Path, Results]]:
-    """Return results files, the oldest first, all checked."""
-    found = [(path, results_file.read(path)) for path in paths]
-    return sorted(found, key=lambda each: _started(*each))
+    """Return results files, the oldest first; ``ResultsError`` if one is not what its own series say."""
+    found = [(path, recheck.read_sound(path)) for path in paths]
+    return sorted(found, key=lambda each: _started(each[1]))
 
 
-def _started(path: Path, results: Results) -> datetime:
-    try:
-        started = datetime.fromisoformat(results.started.replace("Z", "+00:00"))
-    except ValueError:
-        started = None
-    if started is None or started.tzinfo is None:
-        raise ResultsError(f"{path}: started is {results.started!r}, not a time with its zone")
+def _started(results: Results) -> datetime:
+    started = results_file.started(results)
+    assert started is not None, "checked as it was read"
     return started
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pytest_llm.cli import command, project
 from pytest_llm.cli.baselines.common import folder_of, refuse_in_ci
 from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.records.serialization import decode, encode
+from pytest_llm.system import strict_json
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +32,8 @@ _TEXT = command.Text(
     statuses="0; 1 if there are baselines to remove and --yes is not given",
     example="pytest-llm baselines prune --yes && git diff --stat baselines",
 )
+
+_MAX_BYTES = 64 * 2**20  # of every test of a project
 
 # Plain output, which is read only if pytest fails.
 _COLLECT = ("--collect-only", "-q", "--color=no", "-p", "pytest_llm.plugin.inventory_plugin")
@@ -131,7 +133,7 @@ def _collected(given: str | None) -> Collected:
                 f"nothing is removed: pytest cannot collect the tests of {home}: "
                 f"{_reason(done.stderr + done.stdout) or f'it ended with {done.returncode}'}"
             )
-        collected = decode(Collected, json.loads(answer.read_text(encoding="utf-8")))
+        collected = decode(Collected, strict_json.read(answer, limit=_MAX_BYTES))
     if collected.partial:
         raise UsageError(f"nothing is removed: not every test of {home} was collected: {collected.partial}")
     if not collected.keys:

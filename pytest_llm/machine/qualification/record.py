@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from pytest_llm.errors import UsageError
+from pytest_llm.errors import DataError, DataMissingError, UsageError
 from pytest_llm.records import Verdict  # noqa: TC001 - the codec reads annotations
 from pytest_llm.records.serialization import DecodeError, decode, encode
-from pytest_llm.system import atomic_file
+from pytest_llm.system import atomic_file, regular_file, strict_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 1
+_MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -120,14 +121,16 @@ def read(cache: Path, fingerprint: str) -> Standing:
     """Return whether a machine is qualified; a file that cannot be used means that it is not."""
     path = path_of(cache, fingerprint)
     try:
-        found = _decode(json.loads(path.read_bytes()), fingerprint)
+        data = regular_file.read(path, limit=_MAX_BYTES)
+    except DataMissingError:
+        return Standing(None, "never tried")
+    except DataError as error:
+        return Standing(None, str(error))
+    try:
+        found = _decode(strict_json.loads(data, limit=_MAX_BYTES, what=path), fingerprint)
     except _OtherFileError as error:
         return Standing(None, f"{path} is {error}")
-    except FileNotFoundError:
-        return Standing(None, "never tried")
-    except OSError as error:
-        return Standing(None, f"{path} cannot be read: {error.strerror}")
-    except (ValueError, RecursionError, DecodeError):
+    except (ValueError, DataError, DecodeError):
         return Standing(None, f"{path} is damaged")
     return Standing(found.when if found.qualified else None, found.reason(), found)
 

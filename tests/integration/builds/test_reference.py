@@ -138,6 +138,9 @@ def test_a_release_is_written_in_one_way(text: str, written: str) -> None:
         ("0.3.36[-G Ninja]", "'-G' is no setting"),
         ("0.3.36[-D A=1]", "'-D' is no setting"),
         ("0.3.36[-DA=1 -DA:BOOL=2]", "A is set twice; set it once"),
+        ("0.3.36[-DA=1][-DB=2]", "write all settings in one pair of brackets: [-DNAME=VALUE -DNAME=VALUE]"),
+        ("0.3.36[-DA=1] [-DB=2]", "'[-DB=2' is no setting"),
+        ("lib:/a\0b", "characters that cannot be printed"),
         ("0.3.36[-DA='1]", "cannot be read: No closing quotation"),
         ("0.3.36[-DA=\x1b]", "characters that cannot be printed"),
         ("0.3.36\n", "characters that cannot be printed"),
@@ -151,6 +154,11 @@ def test_what_cannot_be_read_is_one_line_with_the_fix(text: str, reason: str) ->
         parse_build(text, HERE)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_of_a_commit_are_in_one_pair_of_brackets(checkout: Checkout) -> None:
+    with pytest.raises(UsageError, match="write all settings in one pair of brackets"):
+        parse_build(f"git:master:{checkout.path}[-DX=1][-DY=2]", HERE)
 
 
 def test_settings_of_the_project_are_added_to_what_is_to_be_made(checkout: Checkout, tmp_path: Path) -> None:

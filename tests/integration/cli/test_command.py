@@ -123,7 +123,7 @@ def test_without_an_ini_file_they_are_beside_setup_py_or_here(
 
 def test_a_damaged_ini_file_is_one_line(baselines: Command) -> None:
     baselines.file("[tool.pytest", "pyproject.toml")
-    assert baselines.refused("show").startswith(f"{baselines.folder / 'pyproject.toml'} cannot be read: ")
+    assert baselines.refused("show").startswith(f"{baselines.folder / 'pyproject.toml'} is not valid TOML: ")
 
 
 # ── the installed script ─────────────────────────────────────────────────────────────────────────

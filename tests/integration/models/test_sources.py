@@ -132,7 +132,6 @@ def test_a_missing_local_file_is_missing(tmp_path: Path) -> None:
         ("nowhere.gguf", "there is no such file"),
         ("broken.gguf", "there is no such file"),
         ("folder.gguf", "it is not a file"),
-        ("n\0.gguf", "there is no such file"),
         ("x" * 300 + ".gguf", "it cannot be read|there is no such file"),
     ]:
         source = LocalFile.at(name, tmp_path)
@@ -140,6 +139,8 @@ def test_a_missing_local_file_is_missing(tmp_path: Path) -> None:
             source.in_place()
     with pytest.raises(ModelMissingError):
         source.fetch(tmp_path / "copy")
+    with pytest.raises(UsageError, match=r"^'n\\x00\.gguf': a path holds no NUL character; correct it$"):
+        LocalFile.at("n\0.gguf", tmp_path)
 
 
 # ── the web ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -83,16 +84,35 @@ def test_native_tables_are_read_as_pytest_reads_them(name: str, text: str, pytes
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
+    ("name", "text", "reason"),
     [
-        ("pyproject.toml", "[tool"),
-        ("tox.ini", "[pytest\n"),
-        ("setup.cfg", "x"),
-        ("pyproject.toml", "a = '\xff'"),
+        ("pyproject.toml", "[tool", "is not valid TOML: "),
+        ("tox.ini", "[pytest\n", "cannot be read: "),
+        ("setup.cfg", "x", "cannot be read: "),
+        ("pyproject.toml", "a = '\xff'", "is not UTF-8 at byte 5; "),
+        ("tox.ini", "[pytest]\na=\xff", "is not UTF-8 at byte 11; "),
+        ("pyproject.toml", "a = " + "[" * 100_000, "is nested too deep; "),
+        ("pyproject.toml", "a = 1\na = 2", "is not valid TOML: "),
+        ("pyproject.toml", "#" * (ini_file.MAX_BYTES + 1), f"has more than {ini_file.MAX_BYTES} bytes; "),
     ],
+    ids=str,
 )
-def test_a_damaged_file_is_named(name: str, text: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(name: str, text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(UsageError, match=r"cannot be read: .*; mend it$") as caught:
+    with pytest.raises(UsageError, match=r"; mend it$") as caught:
         ini_file.find(tmp_path)
-    assert str(caught.value).startswith(f"{tmp_path / name} ")
+    assert str(caught.value).startswith(f"{tmp_path / name} {reason}")
+    assert len(str(caught.value)) < 500
+
+
+def test_a_pipe_in_its_place_is_none_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pyproject.toml")
+    assert ini_file.find(tmp_path) != tmp_path / "pyproject.toml"
+    with pytest.raises(UsageError, match="is a pipe, not a regular file"):
+        ini_file.read_section(tmp_path / "pyproject.toml")
+
+
+def test_a_path_with_a_nul_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\nllm_baselines = "a\\u0000b"\n')
+    with pytest.raises(UsageError, match=r"^'a\\x00b': a path holds no NUL character"):
+        ini_file.baselines(tmp_path)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_llm.bisect.cache import Cache, Unfit, identity
-from pytest_llm.records import Build
-from pytest_llm.records.serialization import encode
+from pytest_llm.checks.findings import Finding
+from pytest_llm.records import Benchmark, Build, Series, Session, TestKey
+from pytest_llm.reports import results_file
 from pytest_llm.reports.document import Machine
 from pytest_llm.reports.results import results_of
 from pytest_llm.stats.sequential import rule_for
+from pytest_llm.stats.summary import summarize_all
+from tests.bare import RUN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TEST = {"nodeid": "test_it.py::test"}
@@ -22,7 +30,12 @@ NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
 
 
 def document(family: int = 7) -> dict[str, Any]:
-    found: dict[str, Any] = encode(results_of([], NOW, NOW, MACHINE, rule_for("quick", family)))
+    sessions = (Session({"generation": Series((0.5,))}),)
+    run = replace(RUN, sessions=sessions, measurements=summarize_all(sessions))
+    benchmark = Benchmark("t.py::a", TestKey("t", "a"), run.subject, run.workload)
+    finding = Finding(benchmark, run, outcome="passed")
+    rule = rule_for("quick", family)
+    found: dict[str, Any] = json.loads(results_file.render(results_of([finding], NOW, NOW, MACHINE, rule)))
     return found
 
 
@@ -54,6 +67,42 @@ def test_a_damaged_file_is_as_none(tmp_path: Path) -> None:
     cache.store_unfit("c", Unfit("cannot run", "it died"))
     for path in tmp_path.iterdir():
         path.write_bytes(path.read_bytes()[:20])
+    assert cache.comparison("a", "b", 7) is None
+    assert cache.unfit("c") is None
+
+
+def speed_of(document: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = document["tests"][0]["metrics"]["generation_tokens_per_second"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda found: speed_of(found).update(value=3.0),
+        lambda found: found["runs"]["run-1"]["sessions"][0]["series"]["generation"].update(values=[0.0]),
+        lambda found: found["tests"].clear(),
+        lambda found: found["tests"].append(found["tests"][0]),
+        lambda found: found.update(started="today"),
+        lambda found: found["runs"].clear(),
+    ],
+)
+def test_an_answer_that_was_edited_is_as_none(tmp_path: Path, spoil: Callable[[Any], object]) -> None:
+    cache, found = Cache(tmp_path, TEST), document()
+    cache.store_comparison("a", "b", found)
+    assert cache.comparison("a", "b", 7) is not None
+    spoil(found)
+    cache.store_comparison("a", "b", found)
+    assert cache.comparison("a", "b", 7) is None
+
+
+@pytest.mark.parametrize("text", ["[" * 10**6, '{"what": "cannot run", "what": "x", "reason": "y"}', "\0"])
+def test_an_odd_file_is_as_none(tmp_path: Path, text: str) -> None:
+    cache = Cache(tmp_path, TEST)
+    cache.store_comparison("a", "b", document())
+    cache.store_unfit("c", Unfit("cannot run", "it died"))
+    for path in tmp_path.iterdir():
+        path.write_text(text, encoding="utf-8")
     assert cache.comparison("a", "b", 7) is None
     assert cache.unfit("c") is None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import time
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,7 @@ from pytest_llm.reports import results_file
 from pytest_llm.reports.document import Machine, Results
 from pytest_llm.reports.recheck import baseline_checks_of, differences, limits_of, pairs_of, questions_of
 from pytest_llm.reports.results import results_of
+from pytest_llm.reports.update_baselines import by_home
 from pytest_llm.stats.sequential import rule_for
 from pytest_llm.stats.summary import summarize_all
 from tests.bare import BUILD, RUN
@@ -471,3 +473,105 @@ def test_which_stored_runs_were_left_out_is_told_again() -> None:
     assert baseline.left_out == LEFT_OUT
     assert [each.note for each in baseline.runs] == ["", "", "as told", "", ""]
     assert [each for each in differences(results) if "generation" in each] == []
+
+
+# ── one bad value ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_bad_run(**changes: Any) -> Results:
+    """Results of which only the second test's run cannot be stored."""
+    good, other = findings()[0], a_run()
+    bad = replace(other, **{"sessions": (Session({"load": Series((0.5,))}),), **changes})
+    bad = replace(bad, measurements=summarize_all(bad.sessions))
+    benchmark = Benchmark("t.py::bad", TestKey("t", "bad"), bad.subject, bad.workload)
+    return results_of(
+        [good, Finding(benchmark, bad, outcome="passed")], NOW, NOW, MACHINE, rule_for("normal", FAMILY)
+    )
+
+
+def nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sessions": (Session({"load": Series((math.inf,))}),)}, "not JSON compliant"),
+        ({"sessions": (Session({"load": Series((-1.0,))}),)}, "-1.0 is less than the minimum"),
+        ({"invariants": {"greedy": [math.nan]}}, "nan"),
+        ({"effective_options": {"deep": nested(5000)}}, ""),
+    ],
+)
+@pytest.mark.parametrize("early", [False, True])
+def test_one_bad_value_voids_its_own_test_alone(
+    changes: dict[str, Any], reason: str, *, early: bool, tmp_path: Path
+) -> None:
+    path, results = tmp_path / "results.json", with_bad_run(**changes)
+    if early:
+        results_file.write_early(path, results)
+        if reason.startswith("-1"):  # which is checked when it is read
+            return
+    else:
+        with pytest.raises(ResultsError, match=r"results\.json lacks the results of t\.py::bad: ") as caught:
+            results_file.write(path, results)
+        assert "\n" not in str(caught.value)
+        assert reason in str(caught.value)
+    read = results_file.read(path)
+    good, bad = read.tests
+    assert good == bare(results).tests[0]
+    assert (bad.run, bad.metrics, bad.outcome) == (None, {}, "passed")
+    assert bad.notes[0].startswith("its results cannot be stored: ")
+    assert list(read.runs) == ["run-1"]
+    assert differences(read) == []
+
+
+def test_a_test_that_declares_a_bad_value_is_left_out(tmp_path: Path) -> None:
+    path, results = tmp_path / "results.json", with_bad_run()
+    good, bad = results.tests
+    options = replace(bad.load_options, rope_freq_base=math.inf)
+    with pytest.raises(ResultsError, match=r"lacks the results of t\.py::bad: .*inf"):
+        results_file.write(path, replace(results, tests=(good, replace(bad, load_options=options))))
+    assert results_file.read(path).tests == (good,)
+
+
+def test_pairs_and_claims_of_the_others_stay(tmp_path: Path) -> None:
+    path, results = tmp_path / "results.json", results_of_pairs()
+    bad = replace(results.tests[0], key=TestKey("t", "z"), notes=("",))  # a note is not empty
+    with pytest.raises(ResultsError, match=r"lacks the results of t\.py::d"):
+        results_file.write(path, replace(results, tests=(bad, *results.tests)))
+    read = results_file.read(path)
+    assert read.tests[1:] == results.tests
+    assert read.pairs == results.pairs
+    assert differences(read) == differences(results)
+
+
+def test_a_file_that_no_command_would_read_is_written_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results_file, "MAX_BYTES", 100)
+    with pytest.raises(ResultsError, match=r"has more than 100 bytes, which no command reads"):
+        results_file.write(tmp_path / "results.json", some_results())
+    assert json.loads((tmp_path / "results.json").read_text())["finished"]
+
+
+def test_results_are_composed_and_judged_again_in_linear_time() -> None:
+    def seconds(count: int) -> float:
+        run = a_run()
+        made = [
+            Finding(
+                Benchmark(f"t.py::{n}", TestKey("t", str(n)), run.subject, run.workload, home=str(n)),
+                replace(run, effective_options={"n": n}),
+                outcome="passed",
+            )
+            for n in range(count)
+        ]
+        started = time.process_time()
+        results = results_of(made, NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+        assert len(by_home(results)) == count
+        return time.process_time() - started
+
+    few = min(seconds(100) for _ in range(3))
+    assert seconds(1600) < max(16 * 3 * few, 0.2)  # a square would be 256 times
