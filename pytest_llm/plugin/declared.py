@@ -30,6 +30,9 @@ _WRITTEN = {
     "tensor_split": (re.compile(r"\d+(\.\d+)?(,\d+(\.\d+)?)*"), "3,1"),
     "lora": (re.compile(r"[^,]+(,[^,]+)*"), "style.gguf:0.5"),
 }
+# llama.cpp's int32_t and float.
+_MOST = {int: 2**31 - 1, float: 3.4028234e38}
+_LONGEST_NUMBER = 40  # characters, in messages
 _LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 0, "depth": 0, "parallel": 1}
 
 
@@ -158,7 +161,7 @@ def _load_option(what: str, value: object, kind: Any) -> object:
             raise UsageError(f"{what}={value!r} is neither True nor False")
     elif kind is str:
         pattern, example = _WRITTEN[name]
-        if not isinstance(value, str) or (value and not pattern.fullmatch(value)):
+        if not isinstance(value, str) or (value and not (pattern.fullmatch(value) and value.isprintable())):
             raise UsageError(f"{what}={value!r} is not written as {example!r}")
     else:
         _check_number(what, value, kind, _LEAST.get(name, 0 if kind is float else 1))
@@ -172,7 +175,17 @@ def _check_number(what: str, value: object, kind: type, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, allowed):
         raise UsageError(f"{what}={value!r} is not a {'whole ' if kind is int else ''}number")
     if not value >= least:  # nan is not, either
-        raise UsageError(f"{what}={value!r} is less than {least}")
+        raise UsageError(f"{what}={_shown(value)} is less than {least}")
+    if value > _MOST[kind]:
+        raise UsageError(f"{what}={_shown(value)} is more than llama.cpp takes, {_MOST[kind]:.10g}")
+
+
+def _shown(value: float) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # of an integer of thousands of digits
+        return "an integer of thousands of digits"
+    return text if len(text) <= _LONGEST_NUMBER else f"{text[:_LONGEST_NUMBER]}…"
 
 
 def fitted(load_options: LoadOptions, workload: Workload) -> LoadOptions:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Benchmark, Run
+    from pytest_llm.records.protocols import Clock
     from pytest_llm.reports.document import Results
     from pytest_llm.stats.sequential import Rule
 
@@ -38,14 +40,16 @@ class Findings:
         unwritten: What could not be written, a line each.
     """
 
-    def __init__(self, settings: Settings, homes: Homes) -> None:
-        """Begin with nothing found."""
+    def __init__(self, settings: Settings, homes: Homes, clock: Clock = time.monotonic) -> None:
+        """Begin with nothing found; ``clock`` is for the duration, as the time of day may be set back."""
         self.results: Results | None = None
         self.written: list[str] = []
         self.unwritten: list[str] = []
         self._settings = settings
         self._homes = homes
         self._started = datetime.now(timezone.utc)
+        self._clock = clock
+        self._begun_at = clock()
         self._found: dict[str, Finding] = {}
         self._early: dict[str, Finding] = {}  # of tests that have not ended
         self._begun = False
@@ -125,7 +129,7 @@ class Findings:
     def _results(self, rule: Rule, *, finished: bool) -> Results:
         parts: dict[str, Any] = fingerprint.parts()
         machine = Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since)
-        now = datetime.now(timezone.utc)
+        now = self._started + timedelta(seconds=self._clock() - self._begun_at)
         return results_of(self._all(), self._started, now, machine, rule, finished=finished)
 
     def _write_results(self, made: Results) -> list[str]:
