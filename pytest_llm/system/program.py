@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeAlias
 
 from pytest_llm.system import regular_file
 from pytest_llm.system.build_environment import building, fetching, may_use_network
-
 from pytest_llm.system.capped_log import CappedLog
 from pytest_llm.system.text import clean
 
