@@ -1,6 +1,6 @@
 """Fuzzing of what reads bytes from strangers: GGUF headers, strict JSON, answers of workers.
 
-    uv run python -m benchmarks.fuzz [header] [--seconds 60]
+    uv run python -m benchmarks.fuzz [header|json] [--seconds 60]
 
 Needs atheris, which has no wheel for every Python; without it nothing is fuzzed, and one line says so. Each
 reader must either return or raise its own error, within a second and 100 MB. An input that breaks one is kept
@@ -51,10 +51,25 @@ def header() -> Reader:
     return read
 
 
-TARGETS: dict[str, Callable[[], Reader]] = {"header": header}
+def json() -> Reader:
+    """Return the reader of results, baselines and records."""
+    from pytest_llm.errors import DataError
+    from pytest_llm.system import strict_json
+
+    def read(data: bytes) -> None:
+        try:
+            strict_json.loads(data, limit=LONGEST_INPUT, what="fuzzed.json")
+        except DataError as error:
+            check(error)
+
+    return read
+
+
+TARGETS: dict[str, Callable[[], Reader]] = {"header": header, "json": json}
 # Modules whose branches guide the fuzzer.
 INSTRUMENTED = [
     "pytest_llm.models.gguf",
+    "pytest_llm.system.strict_json",
 ]
 
 
@@ -98,9 +113,7 @@ def run(target: str, seconds: int) -> int:
     command = [sys.executable, "-m", "benchmarks.fuzz", target, f"--seconds={seconds}", "--here"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     output = done.stdout.decode(errors="replace")
-    runs = [
-        line.partition(":")[2].strip() for line in output.splitlines() if "number_of_executed_units" in line
-    ]
+    runs = [line.split()[-1] for line in output.splitlines() if "number_of_executed_units" in line]
     if done.returncode:
         print(output)
     print(f"{target}: {' '.join(runs) or 'no'} runs in {seconds} s, exit status {done.returncode}")
