@@ -1,6 +1,6 @@
 """Fuzzing of what reads bytes from strangers: GGUF headers, strict JSON, answers of workers.
 
-    uv run python -m benchmarks.fuzz [header|json] [--seconds 60]
+    uv run python -m benchmarks.fuzz [header|json|wire] [--seconds 60]
 
 Needs atheris, which has no wheel for every Python; without it nothing is fuzzed, and one line says so. Each
 reader must either return or raise its own error, within a second and 100 MB. An input that breaks one is kept
@@ -65,11 +65,30 @@ def json() -> Reader:
     return read
 
 
-TARGETS: dict[str, Callable[[], Reader]] = {"header": header, "json": json}
+def wire() -> Reader:
+    """Return the reader of answers, which also checks their shapes."""
+    from pytest_llm.engines.llama_cpp_python.operations import OPERATIONS
+    from pytest_llm.engines.llama_cpp_python.wire import MalformedAnswerError, parse
+
+    def read(data: bytes) -> None:
+        try:
+            answer = parse(data, LONGEST_INPUT)
+        except MalformedAnswerError as error:
+            check(error)
+            return
+        for operation in OPERATIONS.values():
+            operation.answer(answer.get("ok"))
+
+    return read
+
+
+TARGETS: dict[str, Callable[[], Reader]] = {"header": header, "json": json, "wire": wire}
 # Modules whose branches guide the fuzzer.
 INSTRUMENTED = [
     "pytest_llm.models.gguf",
     "pytest_llm.system.strict_json",
+    "pytest_llm.engines.llama_cpp_python.operations",
+    "pytest_llm.engines.llama_cpp_python.wire",
 ]
 
 
