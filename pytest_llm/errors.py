@@ -40,9 +40,19 @@ class UnknownNameError(UsageError):
 
 def _nearest(name: str, known: list[str]) -> list[str]:
     """Return up to three similar names, or one that is far more similar than the others."""
-    found = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    alike = [difflib.SequenceMatcher(None, each, name).ratio() for each in found]
-    return [each for each, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.15]
+    names, wanted = {_folded(each): each for each in known}, _folded(name)
+    found = difflib.get_close_matches(wanted, [*names], n=3, cutoff=0.5)
+    alike = [difflib.SequenceMatcher(None, each, wanted).ratio() for each in found]
+    return [names[each] for each, ratio in zip(found, alike, strict=True) if ratio > alike[0] - 0.15]
+
+
+def _folded(name: str) -> str:
+    """Return a name in small letters, with underscores for dashes, to compare it with others."""
+    return name.lower().replace("-", "_")
+
+
+class SameBuildError(UsageError):
+    """Two builds that are to be compared are one, or one that is to be compared with itself is two."""
 
 
 class DataError(UsageError):

@@ -77,6 +77,7 @@ class Script:
         no_embedding: Why it embeds nothing.
         broken: Whether slices end in NaN.
         turn: Radians by which embeddings are turned.
+        libraries: Files that its process has mapped.
     """
 
     token_seconds: float = 1 / 128
@@ -104,6 +105,7 @@ class Script:
     no_embedding: str = ""
     broken: bool = False
     turn: float = 0.0
+    libraries: tuple[Path, ...] = ()
 
 
 class Fake:
@@ -200,6 +202,9 @@ class FakeSubject(GGUFModel):
             return Coverage(slices=not reason, requests=False, reason=reason or EMBEDS_ONLY)
         reason = self._script.no_generation
         return Coverage(slices=not reason, requests=not reason, reason=reason)
+
+    def libraries(self) -> frozenset[Path]:
+        return frozenset(self._script.libraries)
 
     def load(self) -> float:
         if self._script.not_a_model:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _NAME = re.compile(r"(?P<stem>lib(?:llama|ggml|mtmd)[\w+-]*)\.(?:so|dylib)(?:\.\d+)*")
+_SHARED = re.compile(r"lib.+\.(?:so|dylib)(?:\.\d+)*")
+# Libraries that an interpreter brings along, and that compute nothing of what is timed.
+_INTERPRETER = re.compile(
+    r"lib(?:python|ssl|crypto|ffi|expat|z|bz2|lzma|mpdec|readline|ncurses|tinfo|sqlite3|uuid)[\d.w-]*\.(?:so|dylib).*"
+)
+_NUMPY = "numpy.libs"
+_CHUNK = 2**20
 # These name one library, or several; the others name folders in which libraries are looked for.
 _FILES = ("LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "GGML_BACKEND_PATH")
 _BINDING = "LLAMA_CPP_LIB_PATH"
@@ -73,6 +82,49 @@ class Libraries:
             f"{self._build}: {where} {library} {instead}: {fix}, or name the library's own build, "
             f"lib:{library.parent}"
         )
+
+
+def computing(mapped: Iterable[str]) -> frozenset[Path]:
+    """Return the libraries that take part in what a process computes: all mapped ones but the interpreter's.
+
+    None if there are none of llama.cpp among them: then they are not known.
+    """
+    found = {Path(each) for each in mapped if _SHARED.fullmatch(Path(each).name)}
+    if not any(map(_stem, found)):
+        return frozenset()
+    return frozenset(
+        each for each in found if not _INTERPRETER.fullmatch(each.name) and each.parent.name != _NUMPY
+    )
+
+
+def are_equal(first: frozenset[Path], second: frozenset[Path]) -> bool:
+    """Return if two sets are of the same files, or of files with the same content."""
+    ours, theirs = first - second, second - first
+    try:
+        sizes = [sorted(each.stat().st_size for each in side) for side in (ours, theirs)]
+        return sizes[0] == sizes[1] and sorted(map(_digest, ours)) == sorted(map(_digest, theirs))
+    except OSError:  # removed meanwhile
+        return False
+
+
+def names(libraries: Iterable[Path]) -> str:
+    """Return the names of llama.cpp's libraries: "libggml, libllama"; of other files, their own."""
+    found = [*libraries]
+    return ", ".join(sorted({*filter(None, map(_stem, found))} or {each.name for each in found}))
+
+
+def _digest(library: Path) -> str:
+    status = library.stat()
+    return _digest_of(library, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=256)
+def _digest_of(library: Path, *_stamp: int) -> str:
+    digest = hashlib.sha256()
+    with library.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def llama_library(mapped: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from pytest_llm.records.protocols import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pytest_llm.records import JSON, Build, BuildReference, Model, Subject, Workload
 
@@ -47,6 +48,9 @@ class SlicesOnlySubject:
 
     def __init__(self, build: Build) -> None:
         self.build = build
+
+    def libraries(self) -> frozenset[Path]:
+        return frozenset()
 
     def coverage(self, workload: Workload) -> Coverage:
         return Coverage(slices=not workload.embed, requests=False, load=False)

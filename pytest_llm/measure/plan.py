@@ -45,6 +45,7 @@ def make_plan(
     reference_of: Callable[[Subject], Subject | None] = alone,
     *,
     records_output: bool = False,
+    equal: bool | None = None,
 ) -> Plan:
     """Group benchmarks by subject, in the order in which the subjects first appear.
 
@@ -53,6 +54,7 @@ def make_plan(
         effort: "quick", "normal" or "thorough".
         reference_of: Returns the reference of a subject; None if it is measured alone.
         records_output: Whether output is captured even if none is stored.
+        equal: Whether a subject and its reference must be the same code; None if they may be.
     """
     family = _family(benchmarks)
     sessions = {True: rule_for(effort, family).looks[-1], False: SESSIONS[effort]}
@@ -77,6 +79,7 @@ def make_plan(
                 reference,
                 _questions(found),
                 _leaks(benchmarks, subject, reference, reference_of),
+                equal if reference == reference_of(subject) else None,
             )
             for (subject, reference), found in workloads.items()
         ),

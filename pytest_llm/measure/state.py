@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.engines.libraries import are_equal, names
+from pytest_llm.errors import SameBuildError
 from pytest_llm.measure.memory import beside_another, memory_series
 from pytest_llm.records import PairedRun, Run, Session
 from pytest_llm.stats.log_ratios import session_log_ratios
@@ -12,6 +14,7 @@ from pytest_llm.stats.summary import summarize_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.rounds import Disturbances
@@ -26,6 +29,7 @@ class _Description(NamedTuple):
     effective_options: Mapping[str, JSON]
     invariants: Mapping[str, JSON]
     control: Control | None
+    libraries: frozenset[Path] = frozenset()
 
 
 class CampaignState:
@@ -68,13 +72,39 @@ class CampaignState:
         return bool(self._sessions[workload]) and workload not in self._errors
 
     def describe(self, place: int, loaded: Loaded) -> None:
-        """Ask a loaded subject what it is, once a campaign: every session shows the same."""
+        """Ask a loaded subject what it is, once a campaign: every session shows the same.
+
+        Raises:
+            SameBuildError: Both of a pair are known now, and are equal if they must not be, or differ if they
+                must not.
+        """
         if place not in self._described:
             self._described[place] = _Description(
                 loaded.build,
                 loaded.effective_options(),
                 loaded.invariants(),
                 None if loaded.on_gpu else self._control,  # the processors' speed says little of a GPU's
+                loaded.libraries(),
+            )
+            if len(self._described) > 1:
+                self._check_sides(self._described[0], self._described[1])
+
+    def _check_sides(self, ours: _Description, theirs: _Description) -> None:
+        asked = self._campaign.equal
+        if asked is None or not (ours.libraries and theirs.libraries):
+            return
+        differ = [] if are_equal(ours.libraries, theirs.libraries) else ["libraries"]
+        differ += [] if ours.build.environment == theirs.build.environment else ["environment"]
+        builds = f"{self.sides[0].subject.build} and {self.sides[1].subject.build}"
+        if asked and differ:
+            raise SameBuildError(
+                f"--llm-aa: {builds} have other {' and '.join(differ)}: leave --llm-aa out to compare them"
+            )
+        if not asked and not differ:
+            raise SameBuildError(
+                f"{builds} are the same build: the libraries that they loaded are equal ("
+                f"{names(ours.libraries)}), and so are options and environment; name another build, or "
+                "measure the noise with --llm-aa"
             )
 
     def covers(self, place: int, workload: Workload, coverage: Coverage) -> bool:

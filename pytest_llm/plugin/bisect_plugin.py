@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Make the plan that of one of several comparisons, and write it."""
+    """Make the plan that of one of several comparisons, in which builds may be equal, and write it."""
     bench = bench_of(session.config)
     _share(bench, session.config.getoption("--llm-comparisons"))
     file = session.config.getoption("--llm-write-planned")
@@ -46,7 +46,7 @@ def _share(bench: Bench, comparisons: int) -> None:
     family = bench.plan.family * comparisons
     sessions = rule_for(bench.settings.effort, family).looks[-1]
     campaigns = tuple(
-        replace(each, sessions=sessions) if each.reference is not None else each
+        replace(each, sessions=sessions, equal=None) if each.reference is not None else each
         for each in bench.plan.campaigns
     )
     bench.plan = replace(bench.plan, family=family, campaigns=campaigns)

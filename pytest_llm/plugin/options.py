@@ -73,7 +73,8 @@ OPTIONS = (
         "llm_aa",
         "bool",
         False,
-        "Compare the candidate with itself, to see what this machine can detect (default: off).",
+        "Compare the candidate with itself, to see what this machine can detect; with --llm-against, both "
+        "must be the same build (default: off).",
     ),
     Option(
         "llm_effort",

@@ -76,6 +76,7 @@ class Bench:
             self.settings.reference_of,
             records_output=self.settings.keeps_output,
         )
+            equal=self.settings.equal_sides,
 
     def measure(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark; a campaign runs when the first test asks for it.

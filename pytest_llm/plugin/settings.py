@@ -48,7 +48,7 @@ class Settings:
         models: For tests that name none; paths are absolute.
         candidate: The build.
         against: The reference, or None.
-        aa: The candidate is its own reference.
+        aa: The candidate is its own reference; with ``against``, that is the same build.
         time_limit: Seconds for a pair.
         effort: "quick", "normal" or "thorough".
         operators: Say which operation got slower.
@@ -102,9 +102,14 @@ class Settings:
 
     def reference_of(self, subject: Subject) -> Subject | None:
         """Return what a subject is measured beside; None if it is measured alone."""
-        if self.aa:
-            return subject
-        return replace(subject, build=self.against) if self.against else None
+        if self.against is not None:
+            return replace(subject, build=self.against)
+        return subject if self.aa else None
+
+    @property
+    def equal_sides(self) -> bool | None:
+        """Whether the candidate and ``--llm-against`` must be the same build; None if only one is named."""
+        return None if self.against is None else self.aa
 
 
 def read(config: pytest.Config) -> Settings:
@@ -120,8 +125,6 @@ def read(config: pytest.Config) -> Settings:
         raise UnknownNameError("--llm-effort", effort, SESSIONS)
     against = value(config, "llm_against")
     aa = value(config, "llm_aa")
-    if against and aa:
-        raise UsageError("--llm-aa is the candidate against itself: leave --llm-against out, or --llm-aa")
     candidate = _build(config, "llm_candidate")
     reference = _build(config, "llm_against") if against else None
     # What measures a commit is chosen by what it is compared with.
@@ -140,6 +143,11 @@ def read(config: pytest.Config) -> Settings:
         _check_not_skipped(config)
     if update:
         _check_update(config, measures=bench, compares=bool(against or aa))
+    if reference == candidate and not aa:
+        raise UsageError(
+            f"--llm-against {reference} is the candidate: name another build, or measure the noise with "
+            "--llm-aa"
+        )
     return Settings(
         bench=bench,
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),

@@ -113,6 +113,7 @@ class Campaign:
         reference: The other one of a pair.
         questions: What decides when a pair's sessions end.
         leaks: The workloads on which the subject is watched for leaks, once, after all sessions.
+        equal: Whether both of a pair must be the same code with the same options; None if they may be.
     """
 
     subject: Subject
@@ -121,6 +122,7 @@ class Campaign:
     reference: Subject | None = None
     questions: tuple[Question, ...] = ()
     leaks: tuple[Workload, ...] = ()
+    equal: bool | None = None
 
 
 @dataclass(frozen=True)

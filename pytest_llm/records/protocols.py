@@ -77,6 +77,9 @@ class Loaded(Protocol):
     def coverage(self, workload: Workload) -> Coverage:
         """Return what can be measured of a workload, after ``load``."""
 
+    def libraries(self) -> frozenset[Path]:
+        """Return the files of the code that computes, after ``load``; none if they are not known."""
+
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took."""
 

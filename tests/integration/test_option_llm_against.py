@@ -75,12 +75,6 @@ def test_a_bad_build_in_a_file_is_one_line(project: Project, ini: Ini) -> None:
     assert "did you mean llama-cpp-python?" in project.usage_error()
 
 
-def test_no_candidate_has_two_references(project: Project, reference: str) -> None:
-    told = project.usage_error(f"--llm-against={reference}", "--llm-aa")
-
-    assert "leave --llm-against out, or --llm-aa" in told
-
-
 @pytest.mark.parametrize("option", ["--llm-against=fake", "--llm-aa"])
 def test_a_pair_is_no_baseline(project: Project, option: str) -> None:
     told = project.usage_error(*project.measuring(), option, "--llm-update-baselines=new")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm.engines import ENGINES, LLAMA_BENCH
 from pytest_llm.engines.environment import recorded
 from pytest_llm.engines.last_words import last_words
-from pytest_llm.engines.libraries import Libraries, llama_library, program_folders
+from pytest_llm.engines.libraries import Libraries, computing, llama_library, program_folders
 from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
 from pytest_llm.engines.llama_bench.output import Request
@@ -70,6 +70,12 @@ class _Program(NamedTuple):
         """Raise ``BuildError`` if a process had libraries of another build mapped."""
         path = Path(self.path)
         self.libraries.check(mapped, program_folders(path), path)
+
+    def code(self, mapped: Iterable[str]) -> frozenset[Path]:
+        """Return the program and the libraries that a process of it had mapped, as far as that was seen."""
+        path = Path(self.path).resolve()
+        beside = (str(each) for folder in program_folders(path) for each in folder.glob("lib*"))
+        return frozenset({path, *(computing(mapped) or computing(beside))})
 
     def run(
         self,
@@ -180,6 +186,7 @@ class LoadedBench(SlicesOnlySubject):
         self._options: list[str] = []
         self._answer: Mapping[str, JSON] = {}
         self._effective_options: Mapping[str, JSON] = {}
+        self._libraries: frozenset[Path] = frozenset()
         self._logs: list[str] = []
         self._workload: Workload | None = None
 
@@ -220,6 +227,7 @@ class LoadedBench(SlicesOnlySubject):
         )
         seconds = time.monotonic() - started
         self._program.check_libraries(memory.mapped)
+        self._libraries = self._program.code(memory.mapped)
         self.build = _build(answer, self._reference, self._program, llama_library(memory.mapped))
         self.on_gpu = output.on_gpu(answer)
         if not self.on_gpu:
@@ -237,6 +245,9 @@ class LoadedBench(SlicesOnlySubject):
         buffers: Any = written.get("buffers_mib") or {}
         mode, path = str(written.get("load_mode", "auto")), self._model.path
         return {**written, **real_load_mode(mode, locks, path, buffers, on_gpu=self.on_gpu)}
+
+    def libraries(self) -> frozenset[Path]:
+        return self._libraries
 
     def effective_options(self) -> Mapping[str, JSON]:
         return {**self._effective_options, "threads_at_work": self._threads.at_once()}

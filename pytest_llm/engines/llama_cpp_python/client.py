@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.last_words import last_words
+from pytest_llm.engines.libraries import computing
 from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
@@ -17,6 +18,7 @@ from pytest_llm.models.opened import loadable
 from pytest_llm.records import Capability
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
+from pytest_llm.system.procfs import mapped_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -68,6 +70,10 @@ class LoadedModel(GGUFModel):
             return Coverage(slices=not reason, requests=False, reason=reason or EMBEDS_ONLY)
         reason = self._capability.generation
         return Coverage(slices=not reason, requests=not reason, reason=reason)
+
+    def libraries(self) -> frozenset[Path]:
+        mapped = mapped_files(self.pid) or {self.build.library}  # not every system tells what is mapped
+        return computing(mapped)
 
     def load(self) -> float:
         """Load the model and make a context; return the seconds that took.

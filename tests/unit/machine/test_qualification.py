@@ -104,6 +104,9 @@ class PretendedModel:
     def coverage(self, workload: Workload) -> Coverage:
         return Coverage()
 
+    def libraries(self) -> frozenset[Path]:
+        return frozenset()
+
     def load(self) -> float:
         if self._machine.dies:
             raise WorkerDiedError("SIGSEGV")

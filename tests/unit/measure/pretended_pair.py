@@ -33,6 +33,7 @@ from tests.bare import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_llm.records import JSON
     from pytest_llm.records.generation import GGUFModel
@@ -143,6 +144,9 @@ class PretendedModel:
 
     def coverage(self, workload: Workload) -> Coverage:
         return Coverage()
+
+    def libraries(self) -> frozenset[Path]:
+        return frozenset()
 
     def load(self) -> float:
         if 0 < self._build.refuses_to_load <= self._number:

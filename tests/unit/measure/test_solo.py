@@ -33,6 +33,7 @@ from tests.bare import MODEL, SUBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_llm.records import JSON
     from pytest_llm.records.generation import GGUFModel
@@ -82,6 +83,9 @@ class PretendedModel:
 
     def coverage(self, workload: Workload) -> Coverage:
         return Coverage()
+
+    def libraries(self) -> frozenset[Path]:
+        return frozenset()
 
     def load(self) -> float:
         if self._machine.refuses_to_load:
