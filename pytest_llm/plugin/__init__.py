@@ -12,7 +12,7 @@ import pytest
 
 from pytest_llm.plugin import late, markers, options
 from pytest_llm.plugin.fixtures import _llm_choice, gguf_model, llm_bench, llm_load, llm_memory
-from pytest_llm.plugin.items import concerned, is_benchmark
+from pytest_llm.plugin.items import concerned, is_benchmark, keep_benchmarks
 from pytest_llm.plugin.state import (
     BENCHMARK,
     EXPLAINED,
@@ -52,9 +52,25 @@ def pytest_configure(config: pytest.Config) -> None:
     if options.showing(config) in ("--help", "--version", "--markers"):
         return
     if options.any_given(config) and bench_of(config).settings.bench:
+        from pytest_llm.plugin.ending import EarlyEnd
         from pytest_llm.plugin.inventory import record_collection
 
         record_collection(config)
+        config.pluginmanager.register(EarlyEnd(bench_of(config)))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int, int]:
+    """Refuse hidden options that keep benchmarks from running, and a green status of a run that failed."""
+    flag = options.hidden(config)
+    if flag and options.measuring_asked(config):
+        raise pytest.UsageError(
+            f"--llm-bench measures nothing with {flag}, which is not on the command line: take it out of "
+            "PYTEST_ADDOPTS, or of addopts in the ini file"
+        )
+    status = yield
+    bench = existing_bench(config)
+    return status if bench is None else bench.ending.status(status)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist starts workers
@@ -138,13 +154,6 @@ def _mark_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
             collect.mark(item, bench_of(config))
 
 
-def _keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
-    others = [item for item in items if item.get_closest_marker(markers.BENCHMARK_MARKER) is None]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if item not in set(others)]
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Read what is asked, once no hook adds markers any more, and make the plan of what was selected."""
@@ -159,7 +168,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         collect.check_keys(benchmarks, bench_of(session.config))
         session.items[:] = collect.in_plan_order(session.items)
     if options.value(session.config, "llm_bench_only"):
-        _keep_benchmarks(session.config, session.items)
+        keep_benchmarks(session.config, session.items)
     bench = existing_bench(session.config)
     if bench is not None:
         from pytest_llm.plugin import collect
@@ -172,6 +181,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         ]
         asked = {each.nodeid: each for each in (item.stash[BENCHMARK] for item in wanted)}
         bench.make_plan(list(asked.values()))
+        if bench.settings.bench and not options.showing(session.config):
+            from pytest_llm.plugin.last_check import LastCheck
+
+            asking = [item for item in session.items if BENCHMARK in item.stash or PROBLEM in item.stash]
+            session.config.pluginmanager.register(LastCheck(bench, asking))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
@@ -197,9 +211,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     """Measure from now on."""
     bench = existing_bench(session.config)
-    if bench is not None and bench.settings.bench and not options.showing(session.config):
+    if bench is not None and bench.settings.bench and not options.only_showing(session.config):
         bench.begun = True
-        session.config.pluginmanager.register(bench.protocol)
+        if not options.showing(session.config):
+            session.config.pluginmanager.register(bench.protocol)
     return (yield)
 
 
@@ -325,7 +340,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Show what was measured."""
     bench = existing_bench(terminalreporter.config)
-    if bench is not None and bench.begun:
+    if bench is not None and (bench.begun or bench.ending.nothing):
         from pytest_llm.plugin import ending
 
         ending.show(terminalreporter, bench)

@@ -14,7 +14,7 @@ from pytest_llm.models.adapters import format_adapters, parse_adapters
 from pytest_llm.plugin import late, markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of
-from pytest_llm.plugin.items import is_benchmark, is_written, markers_of, taken_too_widely
+from pytest_llm.plugin.items import is_benchmark, is_ours, is_written, markers_of, taken_too_widely
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
@@ -231,7 +231,7 @@ def _declared(item: pytest.Item) -> dict[str, Any]:
     declared: dict[str, Any] = {}
     places: dict[str, object] = {}
     for place, mark in _placed(item):
-        if not mark.name.startswith("llm_") or mark.name == markers.BENCHMARK_MARKER:
+        if not is_ours(mark.name, item.config) or mark.name == markers.BENCHMARK_MARKER:
             continue
         value = markers.read(mark.name, mark.args, mark.kwargs)
         kind = value.metric.name if isinstance(value, Limit) else mark.name
@@ -304,7 +304,7 @@ def _why_no_choice(item: pytest.Item) -> str:
             f"{makes} at collection, but this test asks for a model while it runs: name one with llm_model, "
             "or take the fixture as an argument of the test"
         )
-    if any(mark.name.startswith("llm_") for mark in getattr(getattr(item, "callspec", None), "marks", ())):
+    if any(mark.name in markers.KNOWN for mark in getattr(getattr(item, "callspec", None), "marks", ())):
         return "lists make parameters only in markers of the test itself, not in pytest.param"
     return (
         "lists make parameters only in markers that are written on the test, its class or its module: a hook "

@@ -13,6 +13,7 @@ from pytest_llm.errors import ContextTooSmallError, UsageError
 from pytest_llm.records import LoadOptions, Workload
 from pytest_llm.records.other_tools import unknown_argument
 from pytest_llm.reports.table import shortened
+from pytest_llm.system.text import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,7 +33,6 @@ _WRITTEN = {
 }
 # llama.cpp's int32_t and float.
 _MOST = {int: 2**31 - 1, float: 3.4028234e38}
-_LONGEST_NUMBER = 40  # characters, in messages
 _LEAST_WORK = {"prompt_tokens": 1, "generate_tokens": 0, "depth": 0, "parallel": 1}
 
 
@@ -60,8 +60,12 @@ def choices(
     axes = [[_Value("model", "", model, label) for model, label in zip(models, _short(models), strict=True)]]
     for kind, values in (("load", load_options), ("work", workload)):
         for name, value in values.items():
-            axes.append([_Value(kind, name, each, f"{name}={each}") for each in _listed(value)])
+            axes.append([_Value(kind, name, each, _labelled(name, each)) for each in _listed(value)])
     return [_choice(axes, combination) for combination in itertools.product(*axes)]
+
+
+def _labelled(name: str, value: object) -> str:
+    return f"{name}={value if isinstance(value, str) else as_written(value)}"
 
 
 class _Value(NamedTuple):
@@ -170,22 +174,14 @@ def _load_option(what: str, value: object, kind: Any) -> object:
 
 def _check_number(what: str, value: object, kind: type, least: int) -> None:
     if isinstance(value, (list, tuple)):
-        raise UsageError(f"{what}={value!r}: lists make parameters only where a test is defined")
+        raise UsageError(f"{what}={as_written(value)}: lists make parameters only where a test is defined")
     allowed = (int, float) if kind is float else int
     if isinstance(value, bool) or not isinstance(value, allowed):
-        raise UsageError(f"{what}={value!r} is not a {'whole ' if kind is int else ''}number")
+        raise UsageError(f"{what}={as_written(value)} is not a {'whole ' if kind is int else ''}number")
     if not value >= least:  # nan is not, either
-        raise UsageError(f"{what}={_shown(value)} is less than {least}")
+        raise UsageError(f"{what}={as_written(value)} is less than {least}")
     if value > _MOST[kind]:
-        raise UsageError(f"{what}={_shown(value)} is more than llama.cpp takes, {_MOST[kind]:.10g}")
-
-
-def _shown(value: float) -> str:
-    try:
-        text = repr(value)
-    except ValueError:  # of an integer of thousands of digits
-        return "an integer of thousands of digits"
-    return text if len(text) <= _LONGEST_NUMBER else f"{text[:_LONGEST_NUMBER]}…"
+        raise UsageError(f"{what}={as_written(value)} is more than llama.cpp takes, {_MOST[kind]:.10g}")
 
 
 def fitted(load_options: LoadOptions, workload: Workload) -> LoadOptions:

@@ -14,6 +14,7 @@ from pytest_llm.errors import LLMBenchError
 from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.reports import results_file
 from pytest_llm.reports.document import Machine
+from pytest_llm.reports.recheck import rejudge
 from pytest_llm.reports.results import results_of
 from pytest_llm.reports.update_baselines import by_home, update
 
@@ -68,6 +69,15 @@ class Findings:
         self._found[nodeid] = replace(
             finding, outcome=before.outcome, failed_by_verdict=before.failed_by_verdict
         )
+
+    def add_missing(self, benchmark: Benchmark, problem: str) -> None:
+        """Add why nothing was found for a test, if nothing was."""
+        if benchmark.nodeid not in {*self._found, *self._early}:
+            self._found[benchmark.nodeid] = Finding(benchmark, problem=problem)
+
+    def judged_again(self, rule: Rule) -> dict[str, Finding]:
+        """Return the findings by node id, judged anew from the series that the results hold."""
+        return {each.benchmark.nodeid: each for each in rejudge(self._results(rule, finished=False))}
 
     def add_early(self, finding: Finding) -> None:
         """Add what is known of a test before it runs, from the sessions that it shares with others."""

@@ -5,9 +5,10 @@ This module loads in every run of pytest.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.plugin.markers import MEASURED
+from pytest_llm.plugin.markers import BENCHMARK_MARKER, KNOWN, MEASURED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,11 +17,32 @@ if TYPE_CHECKING:
 
 _OURS = "pytest_llm.plugin.fixtures"
 _PER_TEST = ("llm_bench", "gguf_model")
+# Share of the letters of two names that are alike: 0.92 of ``lm_ram`` and ``llm_ram``.
+_ALIKE = 0.85
 
 
 def markers_of(item: pytest.Item) -> tuple[pytest.Mark, ...]:
-    """Return an item's markers that begin with ``llm_``, the closest first."""
-    return tuple(mark for mark in item.iter_markers() if mark.name.startswith("llm_"))
+    """Return an item's markers that are ours, the closest first."""
+    return tuple(mark for mark in item.iter_markers() if is_ours(mark.name, item.config))
+
+
+def is_ours(name: str, config: pytest.Config) -> bool:
+    """Return if a marker is ours, or is taken for one: its name is alike, and nobody registered it."""
+    return name in KNOWN or (name not in _registered(config) and _is_alike(name))
+
+
+def _registered(config: pytest.Config) -> set[str]:
+    return {line.partition(":")[0].partition("(")[0].strip() for line in config.getini("markers")}
+
+
+@lru_cache(maxsize=1024)
+def _is_alike(name: str) -> bool:
+    from difflib import get_close_matches
+
+    plain = name.lower().replace("-", "_")
+    if plain.startswith("llm_") or ("_" in plain and f"llm_{plain}" in KNOWN):  # "load_time"
+        return True
+    return bool(get_close_matches(plain, KNOWN, n=1, cutoff=_ALIKE))
 
 
 def is_written(mark: pytest.Mark, pytestmark: object) -> bool:
@@ -37,6 +59,14 @@ def concerned(item: pytest.Item) -> bool:
 def is_benchmark(item: pytest.Item) -> bool:
     """Return if an item is measured: it uses the run record or a marker that needs it."""
     return _uses(item, "llm_bench") or any(mark.name in MEASURED for mark in item.iter_markers())
+
+
+def keep_benchmarks(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the items that are no benchmarks."""
+    others = [item for item in items if item.get_closest_marker(BENCHMARK_MARKER) is None]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
 
 
 def taken_too_widely(item: pytest.Item) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, SupportsIndex
 import pytest
 
 from pytest_llm.plugin import markers
-from pytest_llm.plugin.items import is_written, markers_of
+from pytest_llm.plugin.items import is_ours, is_written, markers_of
 from pytest_llm.plugin.state import BENCHMARK, FINDING, FUNCTIONAL, MARKED, READ, bench_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def check_modules(session: pytest.Session) -> None:
             continue
         written = getattr(module, "pytestmark", ())
         for mark in written if isinstance(written, (list, tuple)) else [written]:
-            if str(getattr(mark, "name", "")).startswith("llm_"):
+            if is_ours(str(getattr(mark, "name", "")), session.config):
                 raise pytest.UsageError(
                     f"{module.__file__}: pytestmark marks no test there, so {mark.name} has no effect: write "
                     "it in the test modules, or add it to their tests in pytest_collection_modifyitems"
@@ -95,7 +95,7 @@ def check_definition(metafunc: pytest.Metafunc) -> None:
     """Fail the collection of a test if a hook added markers to its definition, which no test inherits."""
     written = getattr(metafunc.function, "pytestmark", ())
     for mark in metafunc.definition.own_markers:
-        if mark.name.startswith("llm_") and not is_written(mark, written):
+        if is_ours(mark.name, metafunc.config) and not is_written(mark, written):
             name = metafunc.function.__name__
             text = f"{mark.name} was added to the definition of {name}, whose tests do not get it: {_PLACE}"
             raise pytest.fail.Exception(text, pytrace=False)
@@ -109,9 +109,14 @@ def check_set_up(item: pytest.Item) -> None:
 
 def check_call(item: pytest.Item) -> None:
     """Judge limits that were added by what was measured; any other marker fails the test."""
+    check_added(item)
+    item.stash[_CHECKED] = True
+
+
+def check_added(item: pytest.Item) -> None:
+    """Judge limits that an item got since its markers were read, and refuse other markers."""
     judge_limits(item)
     _refuse(item, _added(item))
-    item.stash[_CHECKED] = True
 
 
 def judge_limits(item: pytest.Item) -> None:

@@ -66,30 +66,39 @@ def llm_tokens_per_second(
 ) -> Limit:
     """Fail below this speed of generation, of the prompt, in total (whole requests), or of embedding."""
     from pytest_llm.errors import UnknownNameError
+    from pytest_llm.plugin.bounds import limit
 
     if phase not in _PHASES:
         raise UnknownNameError("phase of llm_tokens_per_second", str(phase), _PHASES)
-    return _limit(f"{phase}_tokens_per_second", min)
+    return limit("llm_tokens_per_second", f"{phase}_tokens_per_second", min)
 
 
 def llm_first_token_latency(max: str | float, percentile: float = 50) -> Limit:  # noqa: A002
     """Fail if the first token of a request takes longer; the percentile is over all requests of a run."""
-    return _limit_at("first_token_latency", percentile, max)
+    from pytest_llm.plugin.bounds import limit_at
+
+    return limit_at("llm_first_token_latency", "first_token_latency", percentile, max)
 
 
 def llm_inter_token_latency(max: str | float, percentile: float = 50) -> Limit:  # noqa: A002
     """Fail if the time between two tokens is longer; the percentile is over all tokens of a run."""
-    return _limit_at("inter_token_latency", percentile, max)
+    from pytest_llm.plugin.bounds import limit_at
+
+    return limit_at("llm_inter_token_latency", "inter_token_latency", percentile, max)
 
 
 def llm_load_time(max: str | float) -> Limit:  # noqa: A002
     """Fail if loading the model and creating a context takes longer (the file is in the page cache)."""
-    return _limit("load_time", max)
+    from pytest_llm.plugin.bounds import limit
+
+    return limit("llm_load_time", "load_time", max)
 
 
 def llm_vram(max: str | float) -> Limit:  # noqa: A002
     """Fail if the peak memory of the worker on all GPUs together is higher."""
-    return _limit("peak_vram", max)
+    from pytest_llm.plugin.bounds import limit
+
+    return limit("llm_vram", "peak_vram", max)
 
 
 def llm_ram(
@@ -98,16 +107,19 @@ def llm_ram(
 ) -> Limit:
     """Fail if the peak memory of the worker is higher: total, anonymous, or file-backed."""
     from pytest_llm.errors import UnknownNameError
+    from pytest_llm.plugin.bounds import limit
 
     kinds = {"total": "peak_ram", "anonymous": "peak_ram_anonymous", "file": "peak_ram_file"}
     if kind not in kinds:
         raise UnknownNameError("kind of llm_ram", str(kind), kinds)
-    return _limit(kinds[kind], max)
+    return limit("llm_ram", kinds[kind], max)
 
 
 def llm_leak(max: str | float) -> Limit:  # noqa: A002
     """Fail if memory grows by more bytes with each generated token."""
-    return _limit("leaked_bytes_per_token", max)
+    from pytest_llm.plugin.bounds import limit
+
+    return limit("llm_leak", "leaked_bytes_per_token", max)
 
 
 def llm_limit(
@@ -117,7 +129,7 @@ def llm_limit(
 ) -> Limit:
     """Fail if the metric of this name is below the minimum or above the maximum."""
     from pytest_llm.errors import UsageError
-    from pytest_llm.records import Limit
+    from pytest_llm.plugin.bounds import bounded
     from pytest_llm.records.metrics import find
 
     found = find(metric)
@@ -126,7 +138,7 @@ def llm_limit(
     bound = bounds[right]
     if bound is None or bounds[wrong] is not None:
         raise UsageError(f"llm_limit: {metric} is better when {found.better}: give it {right}, and only that")
-    return Limit(found, found.unit.parse(bound))
+    return bounded("llm_limit", found, bound)
 
 
 def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tuple[Gate, ...]:
@@ -137,15 +149,11 @@ def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tu
     all others.
     """
     from pytest_llm.errors import UsageError
+    from pytest_llm.plugin import bounds
     from pytest_llm.records import Gate
     from pytest_llm.records.metrics import find
-    from pytest_llm.records.units import RATIO
 
-    ratio = None if tolerance is None else RATIO.parse(tolerance)
-    if ratio is not None and not 0 < ratio < 1:
-        raise UsageError(
-            f"llm_no_regression: tolerance={tolerance!r} is not above 0 and below 100 %; write '5%'"
-        )
+    ratio = None if tolerance is None else bounds.tolerance(tolerance)
     names = metrics or DEFAULT_GATES
     found = [find(name) for name in dict.fromkeys(names)]
     for metric in found:
@@ -164,23 +172,9 @@ def llm_output(
     max_distance: float | None = None,
 ) -> OutputGate:
     """Fail, before any timing, if the output differs from the reference or from the stored snapshot."""
-    from pytest_llm.errors import UsageError
-    from pytest_llm.records import OutputGate
+    from pytest_llm.plugin.bounds import output_gate
 
-    texts = [prompts] if isinstance(prompts, str) else list(prompts) if prompts is not None else []
-    if (prompts is not None and not texts) or not all(isinstance(text, str) and text for text in texts):
-        raise UsageError(f"llm_output: prompts={prompts!r} is neither a text nor a list of texts")
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
-        raise UsageError(f"llm_output: top_k={top_k!r} is not a whole number above 0")
-    for name, value, what in (
-        ("max_kl", max_kl, "number of nats"),
-        ("max_distance", max_distance, "distance"),
-    ):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if value is not None and not (number and 0 <= value < float("inf")):
-            raise UsageError(f"llm_output: {name}={value!r} is not a {what}, 0 or more")
-    limits = (None if each is None else float(each) for each in (max_kl, max_distance))
-    return OutputGate(tuple(texts), top_k, *limits)
+    return output_gate(prompts, top_k, max_kl, max_distance)
 
 
 @dataclass(frozen=True)
@@ -199,13 +193,11 @@ def llm_faster_than(
 ) -> tuple[FasterMark, ...]:
     """Fail unless this is faster, by this ratio, than the same model and build with these load options."""
     from pytest_llm.errors import UnknownNameError, UsageError
-    from pytest_llm.records.units import RATIO
+    from pytest_llm.plugin.bounds import claimed
 
     if phase not in _PHASES:
         raise UnknownNameError("phase of llm_faster_than", str(phase), _PHASES)
-    ratio = RATIO.parse(by)
-    if not ratio > 0:
-        raise UsageError(f"llm_faster_than: by={by!r} is not above 0; write '10%', say")
+    ratio = claimed(by)
     if not load_options:
         raise UsageError(
             "llm_faster_than: than what? name a load option: llm_faster_than('10%', flash_attn='off')"
@@ -234,7 +226,8 @@ _DECLARING: tuple[Callable[..., Any], ...] = (
 MARKERS = {function.__name__: function for function in _DECLARING}
 # Set on every benchmark, for `-m`; written by hand, it asks for the default workload.
 BENCHMARK_MARKER = "llm_bench"
-MEASURED = frozenset({BENCHMARK_MARKER, *MARKERS} - {llm_model.__name__})
+KNOWN = frozenset({BENCHMARK_MARKER, *MARKERS})
+MEASURED = KNOWN - {llm_model.__name__}
 
 
 def ini_lines() -> list[str]:
@@ -260,7 +253,7 @@ def read(name: str, arguments: Sequence[object], keywords: Mapping[str, Any]) ->
     from pytest_llm.records.other_tools import unknown_argument
 
     if name not in MARKERS:
-        raise UnknownNameError("marker", name, MARKERS)
+        raise UnknownNameError("marker", name, KNOWN, fix="if it is your own, register it under markers")
     function = MARKERS[name]
     parameters = inspect.signature(function).parameters.values()
     known = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
@@ -272,7 +265,10 @@ def read(name: str, arguments: Sequence[object], keywords: Mapping[str, Any]) ->
         inspect.signature(function).bind(*arguments, **keywords)
     except TypeError as error:
         raise UsageError(f"{name}: {error}; it is {name}{_signature(function)}") from None
-    return function(*arguments, **keywords)
+    try:
+        return function(*arguments, **keywords)
+    except (TypeError, ValueError, OverflowError) as error:  # a value of another type than any expected
+        raise UsageError(f"{name}: {error}; it is {name}{_signature(function)}") from None
 
 
 def together(name: str, first: Any, second: Any) -> Any:
@@ -308,18 +304,3 @@ def _signature(function: Callable[..., object]) -> str:
     signature = inspect.signature(function)
     bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=signature.empty))
-
-
-def _limit(metric: str, bound: str | float) -> Limit:
-    from pytest_llm.records import Limit
-    from pytest_llm.records.metrics import METRICS
-
-    return Limit(METRICS[metric], METRICS[metric].unit.parse(bound))
-
-
-def _limit_at(family: str, percentile: float, bound: str | float) -> Limit:
-    from pytest_llm.records import Limit
-    from pytest_llm.records.metrics import at_percentile
-
-    metric = at_percentile(family, percentile)
-    return Limit(metric, metric.unit.parse(bound))

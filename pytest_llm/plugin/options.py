@@ -179,23 +179,55 @@ def add_to(parser: pytest.Parser) -> None:
         parser.addini(option.name, option.help, type=option.kind, default=default)
 
 
-# Options of pytest with which no test runs, by the names of their values; "setupplan" sets "setuponly".
+# Options of pytest with which no test runs, by the names of their values: what shows other things, and what
+# sets tests up only ("setupplan" sets "setuponly"). Their other forms follow.
 _SHOWING = {
-    "collectonly": "--collect-only",
-    "setupplan": "--setup-plan",
-    "setuponly": "--setup-only",
-    "showfixtures": "--fixtures",
-    "show_fixtures_per_test": "--fixtures-per-test",
-    "cacheshow": "--cache-show",
-    "markers": "--markers",
-    "help": "--help",
-    "version": "--version",
+    "collectonly": ("--collect-only", "--collectonly", "--co"),
+    "showfixtures": ("--fixtures", "--funcargs"),
+    "show_fixtures_per_test": ("--fixtures-per-test",),
+    "cacheshow": ("--cache-show",),
+    "markers": ("--markers",),
+    "help": ("--help", "-h"),
+    "version": ("--version", "-V"),
 }
+_SETTING_UP = {"setupplan": "--setup-plan", "setuponly": "--setup-only"}
 
 
 def showing(config: pytest.Config) -> str:
     """Return the option with which pytest shows something and runs no test; "" if tests run."""
-    return next((flag for name, flag in _SHOWING.items() if config.getoption(name, None)), "")
+    return only_showing(config) or next(
+        (flag for name, flag in _SETTING_UP.items() if config.getoption(name, None)), ""
+    )
+
+
+def only_showing(config: pytest.Config) -> str:
+    """Return the option with which pytest does not even set tests up; "" if it does."""
+    return next((forms[0] for name, forms in _SHOWING.items() if config.getoption(name, None)), "")
+
+
+def hidden(config: pytest.Config) -> str:
+    """Return the option of :func:`only_showing` if the command line does not hold it; "" if it does."""
+    flag = only_showing(config)
+    forms = next((forms for forms in _SHOWING.values() if forms[0] == flag), ())
+    return "" if any(_holds(word, forms) for word in config.invocation_params.args) else flag
+
+
+def _holds(word: str, forms: tuple[str, ...]) -> bool:
+    if word.startswith("@"):
+        from pathlib import Path
+
+        return any(_holds(each, forms) for each in Path(word[1:]).read_text(encoding="utf-8").splitlines())
+    short = [each[1] for each in forms if not each.startswith("--")]
+    if word.startswith("-") and not word.startswith("--"):  # "-qh"
+        return any(each in word for each in short)
+    return word.partition("=")[0] in forms
+
+
+def measuring_asked(config: pytest.Config) -> bool:
+    """Return if benchmarks are to run, also if ``--help`` kept pytest from reading the rest of the line."""
+    flags = ("llm_bench", "llm_bench_only")
+    words = config.invocation_params.args
+    return any(value(config, name) or f"--{name.replace('_', '-')}" in words for name in flags)
 
 
 def any_given(config: pytest.Config) -> bool:
@@ -204,13 +236,13 @@ def any_given(config: pytest.Config) -> bool:
 
 
 def ini_keys(config: pytest.Config) -> list[str]:
-    """Return the keys of the ini file and of ``-o`` that begin with ``llm_``."""
+    """Return the keys of the ini file and of ``-o`` that begin with ``llm_``, or with ``LLM-``, say."""
     keys = [text.partition("=")[0].strip() for text in config.getoption("override_ini") or ()]
-    if config.inipath is not None and "llm_" in config.inipath.read_text(encoding="utf-8"):
+    if config.inipath is not None and "llm" in config.inipath.read_text(encoding="utf-8").lower():
         from pytest_llm.system.ini_file import keys_of
 
         keys += keys_of(config.inipath)
-    return [key for key in keys if key.startswith("llm_")]
+    return [key for key in keys if key.lower().replace("-", "_").startswith("llm_")]
 
 
 def value(config: pytest.Config, name: str) -> Any:

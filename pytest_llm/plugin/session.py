@@ -16,6 +16,7 @@ from pytest_llm.checks.output.verdict import wrong_output
 from pytest_llm.errors import BrokenOffError, LLMBenchError, WrongOutputError
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.plan import make_plan
+from pytest_llm.plugin.ending import Ending
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
 from pytest_llm.plugin.outputs import Outputs
@@ -55,7 +56,7 @@ class Bench:
         homes.check(settings.models)
         self.plan = Plan()
         self.begun = False  # tests run
-        self.nothing = ""  # why nothing was measured
+        self.ending = Ending()
         self.findings = Findings(settings, homes)
         self.protocol = Protocol(self)
         self.loaded = LoadedModels(homes.models, self._engine, drift_fails=Verdict.DRIFT in settings.failing)
@@ -75,8 +76,8 @@ class Bench:
             self.settings.effort,
             self.settings.reference_of,
             records_output=self.settings.keeps_output,
-        )
             equal=self.settings.equal_sides,
+        )
 
     def measure(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark; a campaign runs when the first test asks for it.
@@ -176,6 +177,10 @@ class Bench:
         """Note how the test of a benchmark ended."""
         if self.findings.note_outcome(benchmark.nodeid, outcome, failed_by_verdict=failed_by_verdict):
             self.findings.write_early(self._rule())
+
+    def judged_again(self) -> Mapping[str, Finding]:
+        """Return all findings by node id, judged anew from what is stored."""
+        return self.findings.judged_again(self._rule())
 
     def finish(self) -> None:
         """Write the results and baselines that the options ask for."""

@@ -17,6 +17,7 @@ from typing import Literal
 from pytest_llm.errors import UsageError
 from pytest_llm.records.units import BYTES, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
 from pytest_llm.system.registry import Registry
+from pytest_llm.system.text import as_written
 
 
 @dataclass(frozen=True)
@@ -260,9 +261,11 @@ def at_percentile(family: str, percentile: float) -> Metric:
         UsageError: The percentile is not a number in that range.
     """
     if isinstance(percentile, bool) or not isinstance(percentile, (int, float)):
-        raise UsageError(f"percentile {percentile!r} is not a number; write percentile=95, say")
+        raise UsageError(f"percentile {as_written(percentile)} is not a number; write percentile=95, say")
     if not 0 < percentile < 100:
-        raise UsageError(f"percentile {percentile:g} is not above 0 and below 100")
+        raise UsageError(
+            f"percentile {as_written(percentile)} is not above 0 and below 100; write percentile=95, say"
+        )
     base = _FAMILIES[family]
     if percentile == base.percentile and family in METRICS:
         return METRICS[family]

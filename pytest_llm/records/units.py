@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UnitError
+from pytest_llm.system.text import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,7 @@ class Unit:
         if isinstance(text, bool) or not isinstance(text, (str, int, float)):
             raise self._refuse(text, "it is neither a text nor a number")
         if not isinstance(text, str):
-            return self._checked(text, float(text))
+            return self._checked(text, _float(text))
         match = _QUANTITY.fullmatch(text)
         if match is None:
             raise self._refuse(text, "it is not a number with a unit")
@@ -52,6 +53,8 @@ class Unit:
         symbol = match["unit"]
         if symbol is None:
             return self._checked(text, number)
+        if symbol.startswith(","):
+            raise self._refuse(text, "thousands have no comma")
         if symbol not in self.scales:
             raise self._refuse(text, f"the unit {symbol!r} is not one of {', '.join(self.scales)}")
         return self._checked(text, number * self.scales[symbol])
@@ -90,7 +93,14 @@ class Unit:
 
     def _refuse(self, text: object, reason: str) -> UnitError:
         example = f"{150 if self.base == 's' else 40} {self.shown[-1]}"
-        return UnitError(f"{text!r} is not a {self.name}: {reason}; write {example!r}, say")
+        return UnitError(f"{as_written(text)} is not a {self.name}: {reason}; write {example!r}, say")
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # of a whole number
+        return math.inf
 
 
 def _significant(value: float, digits: int) -> str:

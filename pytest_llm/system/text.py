@@ -12,6 +12,7 @@ from typing import Any
 
 LONGEST = 500  # characters of one piece of text, in a message or a line of a log
 LONGEST_LINE = 4000  # of a whole message, or a line of a report
+_LONGEST_VALUE = 60  # of a value that somebody wrote
 
 _GITHUB = (
     "add-mask|add-matcher|add-path|debug|echo|endgroup|error|group|notice|remove-matcher|save-state|set-env"
@@ -67,6 +68,15 @@ def one_line(text: object, limit: int = LONGEST) -> str:
 def quoted(text: object, limit: int = LONGEST) -> str:
     """Return a cleaned text in quotation marks."""
     return f"'{clean(text, limit)}'"
+
+
+def as_written(value: object) -> str:
+    """Return a value as Python writes it, cleaned and short."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of thousands of digits"
+    return clean(text, _LONGEST_VALUE)
 
 
 def _printable(character: str) -> str:

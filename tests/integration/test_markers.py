@@ -360,19 +360,81 @@ class TestLists:
         ),
         (
             "llm_tokens_per_second(min='5 apples')",
-            "'5 apples' is not a speed: the unit 'apples' is not one of *",
+            "llm_tokens_per_second: '5 apples' is not a speed: the unit 'apples' is not one of *",
         ),
-        ("llm_tokens_per_second(min='5 GiB')", "'5 GiB' is not a speed: *"),
-        ("llm_load_time(max=float('nan'))", "nan is not a duration: it is not finite; *"),
-        ("llm_load_time(max=-1)", "-1 is not a duration: it is negative; *"),
-        ("llm_ram(max='10MBfoo')", "'10MBfoo' is not a size: *"),
-        ("llm_ram(max=None)", "None is not a size: *"),
+        ("llm_tokens_per_second(min='5 GiB')", "llm_tokens_per_second: '5 GiB' is not a speed: *"),
+        (
+            "llm_tokens_per_second(min=0)",
+            "llm_tokens_per_second: min=0 cannot fail, because generation speed is never below it: "
+            "write min='40 tok/s', say",
+        ),
+        (
+            "llm_tokens_per_second('0 tok/s', 'prompt')",
+            "*: min='0 tok/s' cannot fail, because prompt speed *",
+        ),
+        ("llm_tokens_per_second(min=-0.0)", "llm_tokens_per_second: min=-0.0 cannot fail, *"),
+        ("llm_tokens_per_second(min=1e-400)", "llm_tokens_per_second: min=0.0 cannot fail, *"),
+        (
+            "llm_limit('total_tokens_per_second', min=0)",
+            "llm_limit: min=0 cannot fail, because total speed *",
+        ),
+        ("llm_tokens_per_second(min=-1)", "llm_tokens_per_second: -1 is not a speed: it is negative; *"),
+        (
+            "llm_tokens_per_second(min=10**400)",
+            "llm_tokens_per_second: 1000*000 is not a speed: it is not finite*",
+        ),
+        (
+            "llm_load_time(max=10**5000)",
+            "llm_load_time: a number of thousands of digits is not a duration: *",
+        ),
+        ("llm_load_time(max=float('inf'))", "llm_load_time: inf is not a duration: it is not finite; *"),
+        ("llm_tokens_per_second(min='1e400 tok/s')", "*: '1e400 tok/s' is not a speed: it is not finite; *"),
+        (
+            "llm_tokens_per_second(min='1,000 tok/s')",
+            "*: '1,000 tok/s' is not a speed: thousands have no comma*",
+        ),
+        (
+            "llm_tokens_per_second(min='٣ tok/s')",
+            "*: '٣ tok/s' is not a speed: it is not a number with a unit*",
+        ),
+        ("llm_tokens_per_second(min=[40])", "llm_tokens_per_second: [[]40] is not a speed: *"),
+        ("llm_load_time(max=float('nan'))", "llm_load_time: nan is not a duration: it is not finite; *"),
+        ("llm_load_time(max=-1)", "llm_load_time: -1 is not a duration: it is negative; *"),
+        ("llm_ram(max='10MBfoo')", "llm_ram: '10MBfoo' is not a size: *"),
+        ("llm_ram(max=None)", "llm_ram: None is not a size: *"),
+        ("llm_ram(max='1 GiB', kind=[])", "llm_ram: *; it is llm_ram(max, kind='total')"),
         ("llm_ram(max='1 GiB', kind='virtual')", "unknown kind of llm_ram 'virtual': *"),
         ("llm_tokens_per_second(min=1, phase='promt')", "unknown phase of *'promt': did you mean prompt?"),
-        ("llm_first_token_latency(max=1, percentile=0)", "percentile 0 is not above 0 and below 100"),
-        ("llm_first_token_latency(max=1, percentile=100)", "percentile 100 is not above 0 and below 100"),
-        ("llm_inter_token_latency(max=1, percentile='95')", "percentile '95' is not a number; *"),
-        ("llm_inter_token_latency(max=1, percentile=True)", "percentile True is not a number; *"),
+        (
+            "llm_first_token_latency(max=1, percentile=0)",
+            "llm_first_token_latency: percentile 0 is not above 0 and below 100; write percentile=95, say",
+        ),
+        ("llm_first_token_latency(max=1, percentile=100)", "*: percentile 100 is not above 0 and below 100*"),
+        ("llm_first_token_latency(1, float('nan'))", "*: percentile nan is not above 0 and below 100*"),
+        ("llm_first_token_latency(1, 10**400)", "*: percentile 1000*000 is not above 0 and below 100*"),
+        ("llm_inter_token_latency(max=1, percentile='95')", "*: percentile '95' is not a number; *"),
+        ("llm_inter_token_latency(max=1, percentile=True)", "*: percentile True is not a number; *"),
+        (
+            "llm_no_regression(tolerance=0.9999)",
+            "llm_no_regression: tolerance=0.9999 is not above 0 and at most 90 %; write '5%'",
+        ),
+        ("llm_no_regression(tolerance=float('nan'))", "llm_no_regression: nan is not a ratio: *"),
+        ("llm_no_regression(tolerance=10**400)", "llm_no_regression: 1000*000 is not a ratio: *"),
+        (
+            "llm_faster_than('0%', flash_attn='on')",
+            "llm_faster_than: by='0%' is not above 0; write '10%', say",
+        ),
+        ("llm_output(prompts=[])", "llm_output: prompts=[[]] is neither a text nor a list of texts: *"),
+        ("llm_output(prompts=5)", "llm_output: *; it is llm_output(prompts=None, *"),
+        ("llm_output(top_k=0)", "llm_output: top_k=0 is not a whole number above 0 and at most 1000000: *"),
+        ("llm_output(top_k=10**400)", "llm_output: top_k=1000*000 is not a whole number above 0 and *"),
+        ("llm_output(max_kl=float('nan'))", "llm_output: max_kl=nan is not a number of nats, 0 or more: *"),
+        (
+            "llm_output(max_kl=10)",
+            "llm_output: max_kl=10 cannot fail, because random output is no further away than 10: *",
+        ),
+        ("llm_output(max_distance=1)", "llm_output: max_distance=1 cannot fail, *"),
+        ("llm_output(max_distance=float('inf'))", "llm_output: max_distance=inf cannot fail, *"),
         ("llm_workload(prompt=4)", "unknown argument of llm_workload 'prompt': did you mean prompt_tokens?"),
         ("llm_workload(prompt_tokens=0)", "llm_workload: prompt_tokens=0 is less than 1"),
         ("llm_workload(prompt_tokens='many')", "llm_workload: prompt_tokens='many' is not a whole number"),
@@ -401,6 +463,22 @@ class TestLists:
         ),
         ("llm_model('llama3.2:1b')", "model 'llama3.2:1b': *: *`ollama show --modelfile llama3.2:1b`*"),
         ("llm_model(n_ctx='big')", "llm_model: n_ctx='big' is not a whole number"),
+        (
+            "llm_model(n_batch=2**31)",
+            "llm_model: n_batch=2147483648 is more than llama.cpp takes, 2147483647",
+        ),
+        (
+            "llm_model(rope_freq_base=float('inf'))",
+            "llm_model: rope_freq_base=inf is more than llama.cpp takes*",
+        ),
+        (
+            "llm_model(rope_freq_base=10**400)",
+            "llm_model: rope_freq_base=1000*000 is more than llama.cpp takes*",
+        ),
+        (
+            "llm_workload(depth=-(10**5000))",
+            "llm_workload: depth=a number of thousands of digits is less than 0",
+        ),
         ("llm_model(n_ctx=True)", "llm_model: n_ctx=True is not a whole number"),
         ("llm_model(flash_attn='maybe')", "llm_model: flash_attn='maybe' is not one of auto, on, off"),
         ("llm_model(offload_kqv=1)", "llm_model: offload_kqv=1 is neither True nor False"),
@@ -498,6 +576,66 @@ class TestUnknownMarker:
         result.stdout.fnmatch_lines(["*'llm_modle' not found in `markers` configuration option*"])
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("lm_tokens_per_second", "llm_tokens_per_second"),
+        ("LLM_tokens_per_second", "llm_tokens_per_second"),
+        ("Llm_Vram", "llm_vram"),
+        ("llmtokens_per_second", "llm_tokens_per_second"),
+        ("llm_tok_per_second", "llm_tokens_per_second"),
+        ("llm-tokens-per-second", "llm_tokens_per_second"),
+        ("tokens_per_second", "llm_tokens_per_second"),
+        ("load_time", "llm_load_time"),
+        ("lm_ram", "llm_ram"),
+        ("no_regression", "llm_no_regression"),
+        ("llmbench", "llm_bench"),
+    ],
+)
+class TestNamesThatAreAlike:
+    """A marker that is nearly one of ours, and that nobody registers, would judge nothing."""
+
+    @pytest.fixture(autouse=True)
+    def _misspelt(self, project: Project, name: str) -> None:
+        project.write(f"@getattr(pytest.mark, {name!r})(min=1e12)\ndef test_it(): pass\n")
+
+    @pytest.mark.parametrize("arguments", [(), ("--llm-bench", "--llm-none-measured=warn")])
+    def test_are_errors_that_name_ours(
+        self, project: Project, name: str, meant: str, arguments: tuple[str, ...]
+    ) -> None:
+        result = project.run("-W", "ignore", *arguments)
+
+        result.assert_outcomes(errors=1)
+        (text,) = project.texts(result).values()
+        assert text.startswith(f"unknown marker {name!r}: did you mean {meant}")
+        assert text.endswith(" (if it is your own, register it under markers)")
+        assert len(text.splitlines()) == 1
+
+    @pytest.mark.parametrize("by", ["the ini file", "a plugin"])
+    def test_are_left_alone_if_somebody_registers_them(
+        self, project: Project, name: str, meant: str, by: str
+    ) -> None:
+        assert meant
+        line = f"{name}(min): a marker of somebody else"
+        if by == "the ini file":
+            project.write(f"[pytest]\nmarkers =\n  {line}\n", "pytest.ini")
+        else:
+            hook = f"def pytest_configure(config): config.addinivalue_line('markers', {line!r})"
+            project.write(hook, "conftest.py")
+
+        project.run("-W", "error").assert_outcomes(passed=1)
+        project.measure("--llm-none-measured=warn", "-W", "error").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    "name", ["slow", "llm", "model", "output", "benchmark", "limit", "llama", "ram", "lm_eval", "load"]
+)
+def test_a_name_that_is_not_alike_is_left_alone(project: Project, name: str) -> None:
+    project.write(f"@pytest.mark.{name}\ndef test_it(): pass\n")
+
+    project.run("-W", "ignore").assert_outcomes(passed=1)
+
+
 def test_known_markers_are_known_where_markers_are_strict(project: Project) -> None:
     project.write(
         """
@@ -524,9 +662,9 @@ def test_a_metric_has_its_own_tolerance_unless_the_marker_gives_one_for_all() ->
     assert set(tolerances().values()) == {0.05}
 
 
-@pytest.mark.parametrize("tolerance", [0, "0%", 1, "100%"])
+@pytest.mark.parametrize("tolerance", [0, "0%", 0.91, 1, "100%"])
 def test_a_tolerance_that_is_none_is_refused(tolerance: object) -> None:
-    with pytest.raises(UsageError, match="is not above 0 and below 100 %; write '5%'"):
+    with pytest.raises(UsageError, match="is not above 0 and at most 90 %; write '5%'"):
         tolerances("peak_ram", tolerance=tolerance)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NORMAL = Script().token_seconds  # 128 tokens a second
 TESTS = ("test_plain", "TestGroup::test_inside")
+GREEN = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,81 @@ def pytest_pyfunc_call(pyfuncitem): return True
 @pytest.fixture
 def benchmark(): return lambda function: function()
 """,
+    "turns failures into passes": """
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    report.outcome, report.longrepr = "passed", None
+    return report
+""",
+    "turns failures into skips": """
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed:
+        report.outcome, report.longrepr = "skipped", ("another.py", 1, "Skipped: quarantine")
+    return report
+""",
+    "catches failures": """
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item):
+    try:
+        return (yield)
+    except BaseException:
+        return None
+""",
+    "reports nothing": """
+from _pytest.runner import runtestprotocol
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    runtestprotocol(item, nextitem=nextitem, log=False)
+    return True
+""",
+    "runs nothing": """
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item): return True
+""",
+    "drops items late": """
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session): del session.items[1:]
+""",
+    "resets the exit status": """
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    yield
+    session.exitstatus = 0
+""",
+    "exits": """
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(): pytest.exit("enough", returncode=0)
+""",
 }
+LOSING = ("runs nothing", "drops items late", "exits")  # benchmarks that were selected
 FLAGS: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "--benchmark-disable": ("--benchmark-disable",),
     "no pytest-benchmark": ("-p", "no:benchmark"),
     "updates": ("--llm-update-baselines=new",),
     "runs no call": ("--setup-only",),
+    "plans": ("--setup-plan",),
     "without cache": ("-p", "no:cacheprovider"),
+    "without skips": ("-p", "no:skipping"),
+    "--runxfail": ("--runxfail",),
+    "--continue-on-collection-errors": ("--continue-on-collection-errors",),
+    "no warnings": ("-W", "ignore", "--disable-warnings"),
+}
+# What PYTEST_ADDOPTS holds, that nobody sees.
+ADDED = {
+    "nothing": "",
+    "--co": "--co -q",
+    "--setup-plan": "--setup-plan",
+    "--benchmark-skip": "--benchmark-skip",
+    "--fixtures": "--fixtures",
+    "--version": "--version",
+    "-k": "-k nothing",
+    "--deselect": "--deselect test_it.py::test_plain",
+    "-x": "-x",
 }
 SPEEDS: Mapping[str, float] = {
     "normal": NORMAL,
@@ -115,6 +183,7 @@ class Situation:
     speed: str = "normal"
     baseline: str = "none"
     coverage: str = "all"
+    added: str = "nothing"
 
     def on(self, test: str) -> list[tuple[Mark, str]]:
         """Return the markers of a test and their places."""
@@ -124,9 +193,9 @@ class Situation:
     def must_pass(self, test: str) -> bool:
         """Whether a gate that failed would cry wolf."""
         harmless = (
-            self.selection == "all"
+            (self.selection, self.added) == ("all", "nothing")
             and self.plugin in ("none", "reverses", "calls the function itself")
-            and self.flag in ("none", "--benchmark-disable", "no pytest-benchmark", "without cache")
+            and self.flag not in ("updates", "runs no call", "plans")
             and (self.speed, self.coverage) == ("normal", "all")
             and self.baseline in ("none", "stored")
         )
@@ -151,7 +220,7 @@ def situations(draw: st.DrawFn) -> Situation:
 
     return Situation(
         tuple((mark, draw(st.sampled_from(PLACES))) for mark in marks),
-        *map(drawn, (SELECTIONS, PLUGINS, FLAGS, SPEEDS, BASELINES, COVERAGE)),
+        *map(drawn, (SELECTIONS, PLUGINS, FLAGS, SPEEDS, BASELINES, COVERAGE, ADDED)),
     )
 
 
@@ -209,26 +278,32 @@ def run(project: Project, fake: Fake, situation: Situation, stored: Path) -> Non
     fake.set(token_seconds=SPEEDS[situation.speed])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FakeSubject, "coverage", lambda *_: COVERAGE[situation.coverage])
+        patch.setenv("PYTEST_ADDOPTS", ADDED[situation.added])
         words = (*FLAGS[situation.flag], *SELECTIONS[situation.selection])
         result = project.measure(f"--llm-json={results}", *words)
     if result.ret == pytest.ExitCode.USAGE_ERROR:
         return
     reports = project.reports(result)
     document = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+    measured = {each["nodeid"] for each in document.get("tests", []) if each["run"] is not None}
     judged = 0
     for test in TESTS:
         ended = [each for each in reports if each.nodeid == f"test_it.py::{test}"]
-        called = [each.when for each in ended] == ["setup", "call", "teardown"]
-        if called and all(each.passed for each in ended):
-            _assert_judged(situation, test, document)
+        called = [each.when for each in ended] in (["setup", "call", "teardown"], ["setup", "call"])
+        unreported = situation.plugin == "reports nothing" and f"test_it.py::{test}" in measured
+        if (called and all(each.passed for each in ended)) or unreported:
+            if not any(each.failed for each in ended):
+                _assert_judged(situation, test, document)
             judged += 1
         else:
             shown = "\n".join(each.longreprtext for each in ended)
             assert not situation.must_pass(test), f"{test} fails although nothing is wrong:\n{shown}"
     failed = any(each.failed for each in reports)
     judged += sum(hasattr(each, "wasxfail") for each in reports)  # the user's own word
-    if failed or not (judged or situation.flag == "runs no call"):
-        assert result.ret != pytest.ExitCode.OK, "no gate was judged, or one failed, and the run is green"
+    everything = (situation.selection, situation.added) == ("all", "nothing")
+    left_out = everything and situation.plugin in LOSING and judged < sum(map(bool, map(situation.on, TESTS)))
+    if failed or left_out or not judged:
+        assert result.ret not in GREEN, "no gate was judged, or one failed, and the run is green"
 
 
 def _place_baselines(situation: Situation, stored: Path, baselines: Path) -> None:

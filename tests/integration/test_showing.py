@@ -8,7 +8,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
-    from tests.integration.conftest import Project
+    from tests.integration.conftest import Ini, Project
 
 SLOW = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
@@ -18,11 +18,12 @@ SLOW = """
 WRITING = ("--llm-json=results.json", "--llm-update-baselines=append")
 
 
-@pytest.mark.parametrize(
-    "flag",
-    ["--collect-only", "--setup-plan", "--setup-only", "--fixtures", "--fixtures-per-test", "--cache-show"],
-)
-@pytest.mark.parametrize("source", [SLOW, "def test_ordinary(): pass"], ids=["a benchmark", "none"])
+SHOWING = ["--collect-only", "--fixtures", "--fixtures-per-test", "--cache-show"]
+both = pytest.mark.parametrize("source", [SLOW, "def test_ordinary(): pass"], ids=["a benchmark", "none"])
+
+
+@pytest.mark.parametrize("flag", SHOWING)
+@both
 def test_nothing_is_measured_or_written_and_the_header_says_so(
     project: Project, fake: Fake, flag: str, source: str
 ) -> None:
@@ -36,6 +37,66 @@ def test_nothing_is_measured_or_written_and_the_header_says_so(
     assert fake.started == []
     assert not (project.path / "results.json").exists()
     assert not (project.path / "baselines").exists()
+
+
+@pytest.mark.parametrize("flag", ["--setup-plan", "--setup-only"])
+@both
+def test_tests_that_are_only_set_up_are_a_run_that_measures_nothing(
+    project: Project, fake: Fake, flag: str, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(source)
+    line = f"nothing was measured: {flag} sets tests up and runs none (--llm-none-measured *"
+
+    shown = project.measure(flag, *WRITING)
+
+    assert shown.ret == pytest.ExitCode.TESTS_FAILED
+    assert f"llm-bench: {flag} measures nothing, so nothing was judged" in shown.outlines
+    shown.stdout.fnmatch_lines([line])
+    monkeypatch.setenv("PYTEST_ADDOPTS", flag)
+    assert project.measure(*WRITING).ret == pytest.ExitCode.TESTS_FAILED
+    assert project.measure(*WRITING, "--llm-none-measured=warn").ret == pytest.ExitCode.OK
+    assert fake.started == []
+    assert not (project.path / "results.json").exists()
+    assert not (project.path / "baselines").exists()
+
+
+@pytest.mark.parametrize(
+    "flag", [*SHOWING, "--collectonly", "--co", "--funcargs", "--markers", "--cache-show=*"]
+)
+def test_what_shows_something_instead_is_refused_unless_the_command_line_says_so(
+    project: Project, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(SLOW)
+    refusal = "--llm-bench measures nothing with --"
+
+    monkeypatch.setenv("PYTEST_ADDOPTS", flag)
+    assert refusal in project.usage_error(*project.measuring())
+    assert project.measure(flag).ret == pytest.ExitCode.OK
+    assert project.run().ret == pytest.ExitCode.OK  # without --llm-bench it is nobody's business
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--version", "-VV"])
+def test_help_in_place_of_a_run_is_refused_as_well(
+    project: Project, flag: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTEST_ADDOPTS", flag)
+
+    assert "take it out of PYTEST_ADDOPTS, or of addopts" in project.usage_error(*project.measuring())
+
+
+def test_what_shows_something_instead_is_refused_in_the_ini_file(project: Project, ini: Ini) -> None:
+    project.write(SLOW)
+    ini.write(addopts=["--co"])
+
+    assert "--llm-bench measures nothing with --collect-only" in project.usage_error(*project.measuring())
+    assert project.measure("-q", "--co").ret == pytest.ExitCode.OK
+
+
+def test_an_option_from_a_file_that_the_command_line_names_is_on_the_command_line(project: Project) -> None:
+    project.write(SLOW)
+    project.write("--co\n", "arguments.txt")
+
+    assert project.measure("@arguments.txt").ret == pytest.ExitCode.OK
 
 
 @pytest.mark.parametrize("flag", ["--markers", "--help", "--version"])
@@ -95,7 +156,7 @@ def test_setup_only_sets_up_the_other_fixtures_of_a_benchmark(project: Project, 
         """
     )
 
-    result = project.measure("--setup-only", "-rs")
+    result = project.measure("--setup-only", "-rs", "--llm-none-measured=warn")
 
     result.stdout.fnmatch_lines(["*SETUP    F other*", "*--setup-only measures nothing"])
     assert fake.started == []

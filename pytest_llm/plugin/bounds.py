@@ -1,0 +1,125 @@
+"""Values in markers that decide a verdict: each is read, and refused if no run could fail it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llm.errors import UnitError, UsageError
+from pytest_llm.records import Limit, OutputGate
+from pytest_llm.records.metrics import METRICS, at_percentile
+from pytest_llm.records.units import RATIO
+from pytest_llm.system.text import as_written
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.units import Unit
+
+# A tenth of the speed is no matter of tolerance.
+_MOST_TOLERANCE = 0.9
+_MOST_TOKENS = 1_000_000  # more than any vocabulary has
+# Nats between a model and one that picks tokens at random; cosine distance of random vectors.
+_RANDOM = {"max_kl": 10.0, "max_distance": 1.0}
+_KINDS = {"max_kl": "number of nats", "max_distance": "distance"}
+
+
+def limit(marker: str, metric: str, bound: str | float) -> Limit:
+    """Return a limit on the metric of this name; raises as :func:`bounded`."""
+    return bounded(marker, METRICS[metric], bound)
+
+
+def limit_at(marker: str, family: str, percentile: float, bound: str | float) -> Limit:
+    """Return a limit on a percentile of a latency; raises as :func:`bounded`."""
+    try:
+        metric = at_percentile(family, percentile)
+    except UsageError as error:
+        raise UsageError(f"{marker}: {error}") from None
+    return bounded(marker, metric, bound)
+
+
+def bounded(marker: str, metric: Metric, bound: str | float) -> Limit:
+    """Return a limit on a metric.
+
+    Raises:
+        UsageError: The bound is not a quantity of the metric's unit, or every run keeps it.
+    """
+    value = _parsed(marker, metric.unit, bound)
+    if metric.better == "higher" and not value:
+        raise UsageError(
+            f"{marker}: min={as_written(bound)} cannot fail, because {metric.title} is never below it: write "
+            f"min='40 {metric.unit.base}', say"
+        )
+    return Limit(metric, value)
+
+
+def tolerance(value: str | float) -> float:
+    """Return the tolerance of ``llm_no_regression`` as a ratio.
+
+    Raises:
+        UsageError: It is not a ratio, or out of range.
+    """
+    ratio = _parsed("llm_no_regression", RATIO, value)
+    if not 0 < ratio <= _MOST_TOLERANCE:
+        raise UsageError(
+            f"llm_no_regression: tolerance={as_written(value)} is not above 0 and at most "
+            f"{100 * _MOST_TOLERANCE:.0f} %; write '5%'"
+        )
+    return ratio
+
+
+def claimed(value: str | float) -> float:
+    """Return the ratio that ``llm_faster_than`` claims.
+
+    Raises:
+        UsageError: It is not a ratio above 0.
+    """
+    ratio = _parsed("llm_faster_than", RATIO, value)
+    if not ratio > 0:
+        raise UsageError(f"llm_faster_than: by={as_written(value)} is not above 0; write '10%', say")
+    return ratio
+
+
+def output_gate(
+    prompts: Sequence[str] | str | None, top_k: int, max_kl: float | None, max_distance: float | None
+) -> OutputGate:
+    """Return what ``llm_output`` asks for.
+
+    Raises:
+        UsageError: A value is of the wrong kind, or random output would pass.
+    """
+    texts = [prompts] if isinstance(prompts, str) else list(prompts) if prompts is not None else []
+    if (prompts is not None and not texts) or not all(isinstance(text, str) and text for text in texts):
+        raise UsageError(
+            f"llm_output: prompts={as_written(prompts)} is neither a text nor a list of texts: write a text, "
+            "or leave prompts out"
+        )
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= _MOST_TOKENS:
+        raise UsageError(
+            f"llm_output: top_k={as_written(top_k)} is not a whole number above 0 and at most "
+            f"{_MOST_TOKENS}: write top_k=20, say"
+        )
+    return OutputGate(tuple(texts), top_k, _most("max_kl", max_kl), _most("max_distance", max_distance))
+
+
+def _most(name: str, value: float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise UsageError(
+            f"llm_output: {name}={as_written(value)} is not a {_KINDS[name]}, 0 or more: write "
+            f"{name}=0.01, say"
+        )
+    if value >= _RANDOM[name]:
+        raise UsageError(
+            f"llm_output: {name}={as_written(value)} cannot fail, because random output is no further away "
+            f"than {_RANDOM[name]:g}: write {name}=0.01, say"
+        )
+    return float(value)
+
+
+def _parsed(marker: str, unit: Unit, value: str | float) -> float:
+    try:
+        return unit.parse(value)
+    except UnitError as error:
+        raise UnitError(f"{marker}: {error}") from None
