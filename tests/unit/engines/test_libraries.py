@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.engines.libraries import Libraries, llama_library, program_folders
+from pytest_llm.engines.libraries import (
+    Libraries,
+    are_equal,
+    computing,
+    llama_library,
+    names,
+    program_folders,
+)
 from pytest_llm.errors import BuildError
 
 if TYPE_CHECKING:
@@ -111,3 +118,62 @@ def test_the_library_of_a_process_is_found_among_its_files() -> None:
         == "/a/libllama.so.0.5.0"
     )
     assert llama_library(["/usr/lib/libc.so.6"]) == ""
+
+
+def test_what_computes_is_all_that_is_mapped_but_the_interpreters_own(tmp_path: Path) -> None:
+    ours = {
+        str(tmp_path / name)
+        for name in (
+            "libllama.so.0",
+            "libggml-cuda.so",
+            "libcublas.so.12",
+            "libgomp.so.1",
+            "libc.so.6",
+            "libjemalloc.so",
+        )
+    }
+    others = (
+        "libpython3.12.so.1.0",
+        "libssl.so.3",
+        "libffi.so.8",
+        "libz.so.1",
+        "_ctypes.cpython-312.so",
+        "model.gguf",
+    )
+    theirs = {
+        *(str(tmp_path / name) for name in others),
+        str(tmp_path / "numpy.libs" / "libscipy_openblas64_.so"),
+    }
+
+    assert set(map(str, computing([*ours, *theirs]))) == ours
+    assert computing(theirs | {str(tmp_path / "libc.so.6")}) == frozenset()  # none of llama.cpp's: not known
+    assert names(computing(ours)) == "libggml-cuda, libllama"
+
+
+def test_libraries_are_equal_by_their_content_alone(tmp_path: Path) -> None:
+    def side(name: str, *contents: str) -> frozenset[Path]:
+        folder = tmp_path / name
+        folder.mkdir()
+        for number, content in enumerate(contents):
+            (folder / f"libllama-{number}.so").write_text(content, encoding="utf-8")
+        return frozenset(folder.iterdir())
+
+    one = side("one", "llama", "ggml")
+
+    assert are_equal(one, one)
+    assert are_equal(one, side("copy", "llama", "ggml"))
+    assert are_equal(one, side("other names", "ggml", "llama"))
+    assert not are_equal(one, side("a byte", "llamb", "ggml"))
+    assert not are_equal(one, side("longer", "llama", "ggml "))
+    assert not are_equal(one, side("fewer", "llama"))
+    assert not are_equal(one, frozenset({tmp_path / "nowhere", tmp_path / "gone"}))
+
+
+def test_a_file_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    one, two = library(tmp_path / "one", "libllama.so"), library(tmp_path / "two", "libllama.so")
+    assert are_equal(frozenset({one}), frozenset({two}))
+
+    two.write_text("x", encoding="utf-8")
+    one.write_text("y", encoding="utf-8")
+
+    assert not are_equal(frozenset({one}), frozenset({two}))
