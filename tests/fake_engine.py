@@ -61,6 +61,7 @@ class Script:
         features: Features that it was compiled with.
         template: The model's chat template.
         asker: What the chat template calls the user.
+        no_template: Why the chat template is not rendered.
         first_letter: The letter that answers begin with.
         token_shift: Added to every token id of a text.
         rounding: In which of eleven ways logits are rounded.
@@ -90,6 +91,7 @@ class Script:
     features: str = "PRETENDED"
     template: str = "fake"
     asker: str = "user"
+    no_template: str = ""
     first_letter: str = "a"
     token_shift: int = 0
     rounding: int = 0
@@ -333,6 +335,8 @@ class FakeSubject(GGUFModel):
         return bytes(token % 256 for token in tokens).decode(errors="replace")
 
     def render_chat(self, content: str) -> str:
+        if self._script.no_template:
+            raise NotCoveredError(f"{self._reference}: {self._script.no_template}")
         return f"{self._script.asker}: {content}\nassistant: "
 
     def open_stream(

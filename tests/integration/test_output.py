@@ -121,6 +121,22 @@ def test_a_forged_copy_with_f32_weights_is_made_anew_unless_the_cache_is_trusted
     assert (copy.read_bytes() == made) is not trusting
 
 
+@pytest.mark.parametrize("side", ["candidate", "reference", "both"])
+def test_a_chat_template_that_is_not_rendered_is_reported_and_no_drift(
+    project: Project, against: str, fake: Fake, side: str
+) -> None:
+    reason = "the chat template is not rendered: it reaches for the attribute '__class__' of str"
+    fake.set(no_template=reason if side != "reference" else "")
+    fake.set_reference(no_template=reason if side != "candidate" else "")
+    project.write(ONE)
+
+    result = project.measure(against)
+
+    result.assert_outcomes(passed=1)
+    told = [line for line in result.outlines if line.startswith("not covered: ") and reason in line]
+    assert len(told) == 1
+
+
 def test_verdicts_on_output_follow_from_the_results_file(project: Project, against: str, fake: Fake) -> None:
     fake.set(logit_error=0.5)
     fake.set_reference(logit_error=0)

@@ -179,13 +179,16 @@ def _compare_text(now: OutputSnapshot, before: OutputSnapshot) -> OutputComparis
         template=(before.template, now.template) if _renders_otherwise(now, before) else (),
         greedy=_compare_greedy(now, before) if now.prompts == before.prompts else None,
         loops=now.loops and not before.loops,
-        not_covered=now.not_covered,
+        not_covered=before.not_covered if _unrendered(before) and not _unrendered(now) else now.not_covered,
     )
 
 
 def _renders_otherwise(now: OutputSnapshot, before: OutputSnapshot) -> bool:
-    unrendered = any(not each.template and each.not_covered for each in (now, before))
-    return now.template != before.template and not unrendered
+    return now.template != before.template and not (_unrendered(now) or _unrendered(before))
+
+
+def _unrendered(snapshot: OutputSnapshot) -> bool:
+    return not snapshot.template and bool(snapshot.not_covered)
 
 
 def _compare_greedy(now: OutputSnapshot, before: OutputSnapshot) -> GreedyDifference | None:

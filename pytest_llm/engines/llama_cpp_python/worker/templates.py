@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SECONDS = 2.0
-MAX_BYTES = 2**20  # of a template, of a value that it computes, and of what it renders
+MAX_BYTES = 2**20  # of a template, and elements of a value that it computes
+MAX_RENDERED = 2**17  # characters; an answer holds them all, escaped
 MAX_MEMORY = 2**28  # bytes that rendering may add to the process
 _MAX_BITS = 4096  # of a power
 # Older ones have holes in their sandbox: CVE-2024-56201, CVE-2024-56326, CVE-2025-27516.
@@ -61,11 +62,11 @@ def render(template: str, content: str, special: dict[str, str]) -> str:
             ):
                 pieces.append(piece)
                 size += len(piece)
-                if size > MAX_BYTES:
-                    raise _not_rendered(f"it renders more than {MAX_BYTES} characters")
-            return "".join(pieces)
+                if size > MAX_RENDERED:
+                    raise _not_rendered(f"it renders more than {MAX_RENDERED} characters")
+            return _text("".join(pieces))
     except jinja2.exceptions.SecurityError as error:
-        raise UnsafeError(f"the chat template is not rendered: {error}") from None
+        raise UnsafeError(_text(f"the chat template is not rendered: {error}")) from None
     except _TooLongError:
         raise _not_rendered(f"it takes more than {SECONDS:g} s") from None
     except MemoryError:
@@ -77,7 +78,13 @@ def render(template: str, content: str, special: dict[str, str]) -> str:
 
 
 def _not_rendered(reason: str) -> RefusedError:
-    return RefusedError("uncovered", f"the chat template is not rendered: {' '.join(reason.split())}")
+    message = f"the chat template is not rendered: {' '.join(reason.split())}"
+    return RefusedError("uncovered", _text(message))
+
+
+def _text(found: str) -> str:
+    """Return a text without halves of surrogate pairs, which can be neither printed nor stored."""
+    return found.encode(errors="replace").decode()
 
 
 def _jinja2() -> Any:

@@ -35,6 +35,12 @@ def test_a_template_is_rendered_as_its_author_meant_it() -> None:
     assert render(CHAT) == "<s><user>hello</s>\n<assistant>"
 
 
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    assert render("{{ 'a\\ud800b' }}") == "a?b"
+    with pytest.raises(RefusedError, match=r"ValueError: a\?b"):
+        render("{{ raise_exception('a\\ud800b') }}")
+
+
 def test_the_day_never_changes() -> None:
     assert render("{{ strftime_now('%d %b %Y') }}") == "01 Jan 2025"
 
@@ -80,7 +86,7 @@ def test_the_ways_out_that_are_known_are_closed(template: str, reason: str) -> N
         ("{{ 'x' * 10**9 }}", "a product of more than 1048576 elements"),
         ("{{ 10**9 * [1] }}", "a product of more than 1048576 elements"),
         ("{{ 10**(10**10) }}", "a power of more than 4096 bits"),
-        ("{% for _ in range(99999) %}{{ 'x' * 99 }}{% endfor %}", "renders more than 1048576 characters"),
+        ("{% for _ in range(99999) %}{{ 'x' * 99 }}{% endfor %}", "renders more than 131072 characters"),
         ("x" * (2**20 + 1), "has more than 1048576 bytes"),
     ],
 )
