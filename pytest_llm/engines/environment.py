@@ -1,12 +1,15 @@
 """Variables of the environment that reach an engine's process: each by its exact name, with its reason.
 
 Variables that change speed are recorded with the build; a baseline that was recorded with others is drift.
+No variable that looks like a credential reaches a process or a record, whatever its name.
 """
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
+
+from pytest_llm.system.credentials import has_known_form, looks_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -178,18 +181,27 @@ FEWER_THREADS = (
 
 def passed(environment: Mapping[str, str]) -> list[str]:
     """Return the names of the variables that reach an engine's process."""
-    also = environment.get(PASS, "").split()
     return [
         name
-        for name in environment
-        if name in NEEDED or name in SPEED or any(fnmatchcase(name, pattern) for pattern in also)
+        for name, value in environment.items()
+        if (_known(name) or _asked_for(name, environment)) and not _refused(name, value)
     ]
 
 
 def not_passed(environment: Mapping[str, str]) -> list[str]:
     """Return the names of variables that look like an engine's and do not reach it, sorted."""
     return sorted(
-        {name for name in environment if name.startswith(_PREFIXES)}.difference(passed(environment))
+        {name for name in environment if name.startswith(_PREFIXES)}
+        - {*passed(environment), *refused(environment)}
+    )
+
+
+def refused(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of variables that would reach an engine and look like credentials, sorted."""
+    return sorted(
+        name
+        for name, value in environment.items()
+        if (_known(name) or _asked_for(name, environment)) and _refused(name, value)
     )
 
 
@@ -201,8 +213,22 @@ def recorded(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: environment[name]
         for name in sorted(environment)
-        if name in SPEED or (name.startswith(_PREFIXES) and name not in NEEDED)
+        if (name in SPEED or (name.startswith(_PREFIXES) and name not in NEEDED))
+        and not _refused(name, environment[name])
     }
+
+
+def _known(name: str) -> bool:
+    return name in NEEDED or name in SPEED
+
+
+def _asked_for(name: str, environment: Mapping[str, str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in environment.get(PASS, "").split())
+
+
+def _refused(name: str, value: str) -> bool:
+    # A folder of a known variable may have a name that looks random.
+    return has_known_form(value) if _known(name) else looks_secret(name, value)
 
 
 def settings(environment: Mapping[str, str], names: Iterable[str]) -> str:

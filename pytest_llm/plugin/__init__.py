@@ -94,16 +94,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench:
         return []
-    import os
+    from pytest_llm.plugin.header import lines_of
 
-    from pytest_llm.engines.environment import PASS, not_passed
-    from pytest_llm.plugin.homes import line
-
-    flag = options.showing(config)
-    shown = [f"llm-bench: {flag} measures nothing, so nothing was judged"] if flag else []
-    names = not_passed(os.environ)
-    dropped = [f"llm-bench: not passed to llama.cpp: {', '.join(names)} ({PASS} names more)"] if names else []
-    return [*(line(home) for home in bench.homes.named()), *shown, *dropped]
+    return lines_of(bench, options.showing(config))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -116,10 +116,21 @@ def test_the_header_names_variables_that_do_not_reach_the_engine_and_never_their
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.write(GATED)
-    monkeypatch.setenv("LLAMA_API_KEY", "secret")
+    monkeypatch.setenv("LLAMA_FORK", "secret")
     shown = project.measure().stdout.str()
-    assert "llm-bench: not passed to llama.cpp: LLAMA_API_KEY (PYTEST_LLM_PASS names more)" in shown
+    assert "llm-bench: not passed to llama.cpp: LLAMA_FORK (PYTEST_LLM_PASS names more)" in shown
     assert "secret" not in shown
     assert "not passed" not in project.run().stdout.str()
-    monkeypatch.setenv("PYTEST_LLM_PASS", "LLAMA_API_*")
+    monkeypatch.setenv("PYTEST_LLM_PASS", "LLAMA_FORK*")
     assert "not passed" not in project.measure().stdout.str()
+
+
+def test_the_header_names_credentials_that_were_asked_for_and_never_their_values(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write(GATED)
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "secret")
+    monkeypatch.setenv("PYTEST_LLM_PASS", "LLAMA_*")
+    shown = project.measure().stdout.str()
+    assert "not passed to llama.cpp, as they look like credentials: LLAMA_CLOUD_API_KEY (rename" in shown
+    assert "secret" not in shown

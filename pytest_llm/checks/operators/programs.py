@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.engines.environment import passed
 from pytest_llm.errors import EngineError
 from pytest_llm.models.opened import loadable
 from pytest_llm.system.program import Ended, TimeLimitError, run_once
@@ -84,8 +85,9 @@ def export(program: Path, model: Model, options: LoadOptions, work: Workload, fi
 def _run(words: Sequence[str], seconds: float, threads: int, descriptors: Sequence[int] = ()) -> Ended:
     try:
         # The benchmark itself takes half of the machine's threads, and has no option for them.
-        environment = {**os.environ, "OMP_THREAD_LIMIT": str(threads)}
-        return run_once(words, environment, seconds, descriptors=descriptors)
+        environment = {name: os.environ[name] for name in passed(os.environ)}
+        limited = {**environment, "OMP_THREAD_LIMIT": str(threads)}
+        return run_once(words, limited, seconds, descriptors=descriptors)
     except TimeLimitError:
         raise EngineError(f"{Path(words[0]).name} did not end within {seconds:.0f} s") from None
     except OSError as error:

@@ -1,0 +1,29 @@
+"""Lines of pytest's header: homes and variables that do not reach llama.cpp."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pytest_llm.engines.environment import PASS, not_passed, refused
+from pytest_llm.plugin.homes import line
+
+if TYPE_CHECKING:
+    from pytest_llm.plugin.session import Bench
+
+
+def lines_of(bench: Bench, showing: str) -> list[str]:
+    """Return the header's lines; ``showing`` is the option with which pytest shows something, or ""."""
+    found = [line(home) for home in bench.homes.named()]
+    if showing:
+        found.append(f"llm-bench: {showing} measures nothing, so nothing was judged")
+    dropped = not_passed(os.environ)
+    if dropped:
+        found.append(f"llm-bench: not passed to llama.cpp: {', '.join(dropped)} ({PASS} names more)")
+    secret = refused(os.environ)
+    if secret:
+        found.append(
+            f"llm-bench: not passed to llama.cpp, as they look like credentials: {', '.join(secret)} "
+            "(rename what is none)"
+        )
+    return found
