@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from pytest_llm.measure import rounds
+from pytest_llm.system import sandbox
 from tests import STAND_IN, TESTS
 from tests.checkouts import checkout  # noqa: F401 - a fixture
 from tests.nvml_library import nvml_folder, nvml_library, nvml_script  # noqa: F401 - fixtures
@@ -153,6 +154,8 @@ def bench_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     for name, value in vars(rounds).items():
         if isinstance(value, rounds.Budget):
             monkeypatch.setattr(rounds, name, replace(value, seconds=0.0))
+    # What it is made of, and where its diary is.
+    monkeypatch.setattr(sandbox, "ALSO_WRITABLE", [*sandbox.ALSO_WRITABLE, STAND_IN, tmp_path])
 
     def write(release: str = BENCH_RELEASES[-1], name: str = "llama-bench", **does: object) -> Path:
         program = tmp_path / "programs" / name

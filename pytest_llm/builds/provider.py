@@ -11,6 +11,7 @@ from pytest_llm.checks.operators import compare, without
 from pytest_llm.errors import BuildError, LLMBenchError
 from pytest_llm.records import Commit, Release
 from pytest_llm.system.program import PROGRESS_SECONDS
+from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_llm.checks.operators import ProfilingContext, Work
     from pytest_llm.records import Build, BuildReference, OperatorRun
     from pytest_llm.records.protocols import Engine
+    from pytest_llm.system.sandbox import SandboxMode
 
 ANSWER_SECONDS = 600.0  # far above a worker's first answer on a busy machine
 
@@ -26,8 +28,9 @@ ANSWER_SECONDS = 600.0  # far above a worker's first answer on a busy machine
 class Provider:
     """Gives engines, and keeps their builds from being removed until it is closed."""
 
-    def __init__(self, cache: Path, timeout: float) -> None:
+    def __init__(self, cache: Path, timeout: float, mode: SandboxMode = "on") -> None:
         self._timeout = timeout
+        self._policy = Policy(mode, cache)
         self._builds = build_store(cache)
         self._misfits: dict[BuildReference, str] = {}
 
@@ -84,12 +87,14 @@ class Provider:
                 "and the second has none: name both as git:REF:CHECKOUT"
             )
         if isinstance(build, Commit) and (benches or unfit is not None):
-            return engines.llama_bench_for(build, self._timeout, self._builds.ready(build, on_progress))
-        return engines.engine_for(build, self._timeout, self._made(build, on_progress))
+            program = self._builds.ready(build, on_progress)
+            return engines.llama_bench_for(build, self._timeout, program, self._policy)
+        return engines.engine_for(build, self._timeout, self._made(build, on_progress), self._policy)
 
     def _abi_mismatch(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
         if build not in self._misfits:
-            reason = engines.abi_mismatch(build, self._timeout, self._made(build, on_progress))
+            made = self._made(build, on_progress)
+            reason = engines.abi_mismatch(build, self._timeout, made, self._policy)
             if reason:
                 on_progress(
                     f"only llama-bench measures {build}: it does not fit the installed "

@@ -34,7 +34,9 @@ def make_environment(identity: Identity, folder: Path, run: Running) -> str:
     python = environment / "bin" / "python"
     common = ["--config-file", str(config), "--color", "never", "--no-progress"]
     make = [uv, "venv", *common, "--no-project", "--python", sys.executable, str(environment)]
-    install = [uv, "pip", "install", *common, "--verbose", "--python", str(python), "--link-mode", "copy"]
+    # Locked-in workers cannot write bytecode, and would compile the packages anew each time.
+    also = ["--link-mode", "copy", "--compile-bytecode"]
+    install = [uv, "pip", "install", *common, "--verbose", "--python", str(python), *also]
     # A published wheel was compiled without the settings.
     source = ["--no-binary", identity.engine] if identity.settings else []
     install += [*source, identity.requirement]

@@ -11,6 +11,7 @@ from pytest_llm.system.registry import Registry, load_code
 if TYPE_CHECKING:
     from pytest_llm.records import Build, BuildReference
     from pytest_llm.records.protocols import Engine
+    from pytest_llm.system.sandbox import Policy
 
 DEFAULT = "llama-cpp-python"
 LLAMA_BENCH = "llama-bench"
@@ -27,6 +28,7 @@ class EngineEntry:
         bare: Which build the engine's name alone means.
         covers: What the engine measures, as a sentence, if that is not everything.
         unchecked: What of its output cannot be checked, as a sentence; "" if all can.
+        locks: The class takes, as fourth argument, how its processes are locked in.
         control: "module:function" that measures the speed of the machine that the engine runs on: it takes a
             number of threads and returns a :class:`~pytest_llm.records.Control`, or None; "" if nothing does.
     """
@@ -36,6 +38,7 @@ class EngineEntry:
     bare: str = "the only one"
     covers: str = ""
     unchecked: str = ""
+    locks: bool = False
     control: str = "pytest_llm.machine.control:measure_control"
 
 
@@ -46,11 +49,13 @@ ENGINES: Registry[EngineEntry] = Registry(
             "pytest_llm.engines.llama_cpp_python.engine:LlamaCppPython",
             places=("release", "venv", "lib", "git"),
             bare="the one of this environment",
+            locks=True,
         ),
         LLAMA_BENCH: EngineEntry(
             "pytest_llm.engines.llama_bench.engine:LlamaBench",
             places=("bin",),
             bare="the one on PATH",
+            locks=True,
             covers="llama-bench measures prompt and generation speed only, of one sequence",
             unchecked="llama-bench shows no logits, so NaN and infinity go unnoticed",
         ),
@@ -58,15 +63,16 @@ ENGINES: Registry[EngineEntry] = Registry(
 )
 
 
-def engine_for(build: BuildReference, timeout: float, made: str = "") -> Engine:
+def engine_for(build: BuildReference, timeout: float, made: str = "", policy: Policy | None = None) -> Engine:
     """Return the engine of a build.
 
     Args:
         build: Which one.
         timeout: The seconds that it waits for each answer.
         made: The interpreter of a release or the folder of a commit's library, which are made before.
+        policy: How its processes are locked in; None is as far as the kernel can.
     """
-    engine: Engine = _class_of(build.engine)(build, timeout, made)
+    engine: Engine = _new(build.engine, build, timeout, made, policy)
     return engine
 
 
@@ -81,33 +87,38 @@ def describe(build: BuildReference, timeout: float, made: str = "") -> Build:
     Raises:
         EngineError: It does not start.
     """
-    described: Build = _class_of(build.engine)(build, timeout, made).describe()
+    described: Build = _new(build.engine, build, timeout, made).describe()
     return described
 
 
-def abi_mismatch(build: BuildReference, timeout: float, folder: str) -> str:
+def abi_mismatch(build: BuildReference, timeout: float, folder: str, policy: Policy | None = None) -> str:
     """Return why the installed binding cannot take its library from a folder, "" if it can.
 
     Args:
         build: Whose library it is.
         timeout: The seconds to wait for each answer.
         folder: Where the library is.
+        policy: See :func:`engine_for`.
 
     Raises:
         EngineError: The binding is there and does not start with its own library.
     """
     try:
-        reason: str = _class_of(build.engine)(build, timeout, folder).abi_mismatch()
+        reason: str = _new(build.engine, build, timeout, folder, policy).abi_mismatch()
     except EngineMissingError as error:
         return str(error)
     return reason
 
 
-def llama_bench_for(build: BuildReference, timeout: float, program: str) -> Engine:
+def llama_bench_for(
+    build: BuildReference, timeout: float, program: str, policy: Policy | None = None
+) -> Engine:
     """Return the engine that measures a commit by its own llama-bench, where no installed binding fits it."""
-    engine: Engine = _class_of(LLAMA_BENCH)(build, timeout, program)
+    engine: Engine = _new(LLAMA_BENCH, build, timeout, program, policy)
     return engine
 
 
-def _class_of(engine: str) -> Any:
-    return load_code(ENGINES[engine].code)
+def _new(engine: str, build: BuildReference, timeout: float, made: str, policy: Policy | None = None) -> Any:
+    entry = ENGINES[engine]
+    policies = (policy,) if entry.locks else ()
+    return load_code(entry.code)(build, timeout, made, *policies)

@@ -17,6 +17,7 @@ from pytest_llm.reports.document import Machine
 from pytest_llm.reports.recheck import rejudge
 from pytest_llm.reports.results import results_of
 from pytest_llm.reports.update_baselines import by_home, update
+from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,7 +141,8 @@ class Findings:
         parts: dict[str, Any] = fingerprint.parts()
         machine = Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since)
         now = self._started + timedelta(seconds=self._clock() - self._begun_at)
-        return results_of(self._all(), self._started, now, machine, rule, finished=finished)
+        results = results_of(self._all(), self._started, now, machine, rule, finished=finished)
+        return replace(results, sandbox=Policy(self._settings.sandbox).applied)
 
     def _write_results(self, made: Results) -> list[str]:
         if self._settings.json is None:

@@ -1,4 +1,4 @@
-"""Lines of pytest's header: homes and variables that do not reach llama.cpp."""
+"""Lines of pytest's header: homes, variables that do not reach llama.cpp, and an incomplete sandbox."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.engines.environment import PASS, not_passed, refused
 from pytest_llm.plugin.homes import line
+from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
     from pytest_llm.plugin.session import Bench
@@ -25,5 +26,13 @@ def lines_of(bench: Bench, showing: str) -> list[str]:
         found.append(
             f"llm-bench: not passed to llama.cpp, as they look like credentials: {', '.join(secret)} "
             "(rename what is none)"
+        )
+    policy = Policy(bench.settings.sandbox)
+    if policy.mode == "off":
+        found.append("llm-bench: sandbox off: code in a model or a build can do what you can")
+    elif policy.lacking:
+        found.append(
+            f"llm-bench: sandbox incomplete: {policy.lacking}, so code in a model or a build can do more "
+            "than it should (--llm-sandbox=strict refuses)"
         )
     return found

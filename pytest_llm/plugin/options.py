@@ -154,6 +154,14 @@ OPTIONS = (
         "program that can write the cache can forge them (default: hash each model once a run).",
     ),
     Option(
+        "llm_sandbox",
+        "string",
+        "on",
+        "Lock the processes that load models in, without network, other programs or files of yours: on, as "
+        "far as this system can; strict, or not at all; off (default: on).",
+        "on|strict|off",
+    ),
+    Option(
         "llm_timeout",
         "string",
         "10 min",

@@ -100,7 +100,7 @@ class Measuring:
 
     @cached_property
     def _provider(self) -> Provider:
-        return Provider(self._settings.cache, self._settings.timeout)
+        return Provider(self._settings.cache, self._settings.timeout, self._settings.sandbox)
 
     @cached_property
     def _copies(self) -> F32Copies:

@@ -22,6 +22,7 @@ from pytest_llm.records.other_tools import kind_of_model
 from pytest_llm.records.units import SECONDS
 from pytest_llm.system.ci import VARIABLE, is_ci
 from pytest_llm.system.folders import NoCacheError, default_cache, expanded
+from pytest_llm.system.sandbox import MODES, Policy, SandboxMode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,7 @@ class Settings:
         known_cache: The cache's folder; None if there is no home folder for it.
         trusts_cache: Believe hashes of models in the cache.
         timeout: Seconds.
+        sandbox: How workers are locked in.
     """
 
     bench: bool
@@ -78,6 +80,7 @@ class Settings:
     known_cache: Path | None
     trusts_cache: bool
     timeout: float
+    sandbox: SandboxMode
 
     @property
     def cache(self) -> Path:
@@ -165,6 +168,7 @@ def read(config: pytest.Config) -> Settings:
         known_cache=_cache(config, needed=bench and not showing(config)),
         trusts_cache=value(config, "llm_trust_cache"),
         timeout=_seconds(config, "llm_timeout", "would end every worker"),
+        sandbox=_sandbox(config, measures=bench and not showing(config)),
     )
 
 
@@ -182,6 +186,19 @@ def _seconds(config: pytest.Config, name: str, nothing: str) -> float:
     if not seconds:
         raise UsageError(f"{flag}: 0 {nothing}; give seconds, '10 min' say")
     return seconds
+
+
+def _sandbox(config: pytest.Config, *, measures: bool) -> SandboxMode:
+    mode: SandboxMode = value(config, "llm_sandbox")
+    if mode not in MODES:
+        raise UnknownNameError("--llm-sandbox", mode, MODES)
+    lacking = Policy(mode).lacking
+    if measures and mode == "strict" and lacking:
+        raise UsageError(
+            f"--llm-sandbox=strict: workers cannot be locked in whole here: {lacking}; measure on a newer "
+            "Linux, or take --llm-sandbox=on, which does what this system can"
+        )
+    return mode
 
 
 def _folder(config: pytest.Config, name: str) -> Path:

@@ -207,6 +207,7 @@ class Results:
         runs: By the names that tests and pairs use.
         pairs: By the names that comparisons use.
         not_covered: What could not be measured.
+        sandbox: How workers were locked in: "on", with what was missing, "strict", "off"; "" is unknown.
     """
 
     schema_version: Literal[1]
@@ -222,3 +223,4 @@ class Results:
     runs: Mapping[str, Run]
     pairs: Mapping[str, PairEntry]
     not_covered: tuple[NotCovered, ...]
+    sandbox: str = ""

@@ -160,7 +160,8 @@ def candidate_of(config: pytest.Config) -> Iterator[Candidate]:
     if reference.engine != engines.DEFAULT:
         not_covered(f"this suite tests builds of {engines.DEFAULT}, the candidate is {reference}")
     model = (*bench.settings.models, _MODEL)[0]
-    with closing(Provider(bench.settings.cache, bench.settings.timeout)) as provider:
+    settings = bench.settings
+    with closing(Provider(settings.cache, settings.timeout, settings.sandbox)) as provider:
         with engine_errors_end_the_test():
             engine = provider.engine(reference, progress_of(config).preparing)
         if not isinstance(engine, LlamaCppPython):

@@ -185,7 +185,12 @@ class StandIn:
     def __init__(self, patch: pytest.MonkeyPatch, diary: Path) -> None:
         self._patch = patch
         self._diary = diary
+        diary.parent.mkdir()
         self.set(diary=diary)
+        # Locked-in workers may write it, also those of a pytest in a process of its own.
+        patch.setattr("pytest_llm.system.sandbox.ALSO_WRITABLE", [diary.parent])
+        patch.setenv("PYTEST_PLUGINS", "tests.diary")
+        patch.setenv("PYTHONPATH", str(TESTS.parent), prepend=os.pathsep)
 
     def set(self, **values: object) -> None:
         """Set variables: ``set(token_seconds=0.5)`` sets LLAMA_STAND_IN_TOKEN_SECONDS."""
@@ -293,7 +298,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
         monkeypatch.delenv(name)
     # Its clock is no machine's.
     monkeypatch.setattr("pytest_llm.machine.control.measure_control", lambda threads: None)
-    return StandIn(monkeypatch, tmp_path / "diary")
+    return StandIn(monkeypatch, tmp_path / "diary" / "lines")
 
 
 @pytest.fixture

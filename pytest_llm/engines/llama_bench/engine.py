@@ -11,17 +11,17 @@ import os
 import re
 import shutil
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines import ENGINES, LLAMA_BENCH
 from pytest_llm.engines.environment import recorded
 from pytest_llm.engines.last_words import last_words
-from pytest_llm.engines.libraries import Libraries, computing, llama_library, program_folders
+from pytest_llm.engines.libraries import Libraries, llama_library
 from pytest_llm.engines.llama_bench import output
-from pytest_llm.engines.llama_bench.options import Flag, arguments, read_help
+from pytest_llm.engines.llama_bench.options import arguments, read_help
 from pytest_llm.engines.llama_bench.output import Request
-from pytest_llm.engines.llama_cpp_python.process import cause_of_end, worker_environment
+from pytest_llm.engines.llama_bench.program import BenchProgram
+from pytest_llm.engines.llama_cpp_python.process import worker_environment
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.slices_only import SlicesOnlyEngine, SlicesOnlySubject
@@ -31,17 +31,16 @@ from pytest_llm.errors import (
     EngineMissingError,
     LoadRefusedError,
     RequestFailedError,
-    WorkerDiedError,
-    WorkerHungError,
 )
+from pytest_llm.models import files_of
 from pytest_llm.models.opened import loadable
 from pytest_llm.records import Build, Commit, Program
 from pytest_llm.records.protocols import Coverage
-from pytest_llm.system.procfs import oom_kills
-from pytest_llm.system.program import TimeLimitError, run_once
+from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from pytest_llm.records import JSON, BuildReference, Model, Subject, Workload
     from pytest_llm.system.program import Ended
@@ -57,66 +56,17 @@ _PROBE = Request(prompt=0, generate=1, depth=0, repetitions=1)
 _REPETITIONS = 5
 
 
-class _Program(NamedTuple):
-    """A program and the flags that it takes."""
-
-    path: str
-    name: str
-    timeout: float
-    flags: Mapping[str, Flag]
-    libraries: Libraries
-
-    def check_libraries(self, mapped: Iterable[str]) -> None:
-        """Raise ``BuildError`` if a process had libraries of another build mapped."""
-        path = Path(self.path)
-        self.libraries.check(mapped, program_folders(path), path)
-
-    def code(self, mapped: Iterable[str]) -> frozenset[Path]:
-        """Return the program and the libraries that a process of it had mapped, as far as that was seen."""
-        path = Path(self.path).resolve()
-        beside = (str(each) for folder in program_folders(path) for each in folder.glob("lib*"))
-        return frozenset({path, *(computing(mapped) or computing(beside))})
-
-    def run(
-        self,
-        words: Sequence[str],
-        doing: str,
-        watch: Callable[[int], None] | None = None,
-        descriptors: Sequence[int] = (),
-    ) -> Ended:
-        """Run the program to its end; ``watch`` is called with its process again and again.
-
-        Raises:
-            EngineMissingError: It cannot be started.
-            WorkerHungError: It did not end in time.
-            WorkerDiedError: A signal ended it.
-        """
-        kills = oom_kills()
-        try:
-            environment = worker_environment(os.environ)
-            ended = run_once([self.path, *words], environment, self.timeout, watch, descriptors)
-        except OSError as error:
-            raise EngineMissingError(
-                f"{self.name}: {self.path} cannot be started ({error.strerror}): name a program of this "
-                "machine"
-            ) from error
-        except TimeLimitError as error:
-            raise WorkerHungError(
-                f"{self.name}: the program did not end within {self.timeout:g} s while {doing}, and was "
-                "ended: raise --llm-timeout if the machine is that slow",
-                error.log,
-            ) from None
-        if ended.status < 0:
-            last = last_words(ended.log)
-            cause = cause_of_end(ended.status, last.cause, out_of_memory=oom_kills() > kills)
-            raise WorkerDiedError(f"{self.name}: the program ended while {doing}: {cause}", last.lines)
-        return ended
-
-
 class LlamaBench(SlicesOnlyEngine):
     """The engine: a program, started anew for each slice."""
 
-    _program: _Program | None = None
+    _program: BenchProgram | None = None
+
+    def __init__(
+        self, reference: BuildReference, timeout: float, made: str = "", policy: Policy | None = None
+    ) -> None:
+        """Take the build; ``policy`` is how its processes are locked in, None is as far as the kernel can."""
+        super().__init__(reference, timeout, made)
+        self._policy = policy or Policy()
 
     def describe(self) -> Build:
         """Return what the program tells without a model.
@@ -143,17 +93,19 @@ class LlamaBench(SlicesOnlyEngine):
         """
         return LoadedBench(self._checked(), self.reference, subject, model)
 
-    def _checked(self) -> _Program:
+    def _checked(self) -> BenchProgram:
         if self._program is None:
             name = str(self.reference)
             libraries = Libraries(name, worker_environment(os.environ))
-            program = _Program(self._path(), name, self.timeout, {}, libraries)
-            flags = read_help(program.run(["--help"], "printing its flags").output)
+            program = BenchProgram(self._path(), name, self.timeout, {}, libraries, self._policy)
+            ended = program.run(["--help"], "printing its flags")
+            flags = read_help(ended.output)
             lacking = [each for each in _NEEDED if each not in flags]
             if lacking:
                 raise EngineError(
                     f"{self.reference}: {program.path} is not llama-bench: its --help has no "
-                    f"{', '.join(lacking)}; name another program"
+                    f"{', '.join(lacking)}; name another program",
+                    ended.last_lines() if ended.status else (),
                 )
             if "jsonl" not in flags["-o"].choices:
                 raise EngineError(f"{self.reference}: its -o has no jsonl: take a newer llama-bench")
@@ -176,7 +128,9 @@ class LlamaBench(SlicesOnlyEngine):
 class LoadedBench(SlicesOnlySubject):
     """A subject that a program loads for each slice."""
 
-    def __init__(self, program: _Program, reference: BuildReference, subject: Subject, model: Model) -> None:
+    def __init__(
+        self, program: BenchProgram, reference: BuildReference, subject: Subject, model: Model
+    ) -> None:
         super().__init__(_build({}, reference, program))
         self._program = program
         self._reference = reference
@@ -301,7 +255,7 @@ class LoadedBench(SlicesOnlySubject):
         with loadable(self._model) as path:
             words = ["-m", path, "-o", "jsonl", "-r", str(request.repetitions)]
             words += ["-p", str(request.prompt), "-n", str(request.generate), *depth, *self._options, *also]
-            ended = self._program.run(words, doing, watch, descriptors)
+            ended = self._program.run(words, doing, watch, files_of(self._model), descriptors)
         ended = ended._replace(log=ended.log.replace(path, self._model.path))
         self._logs.append(ended.log)
         if ended.status:
@@ -322,7 +276,7 @@ class LoadedBench(SlicesOnlySubject):
 
 
 def _build(
-    answer: Mapping[str, JSON], reference: BuildReference, program: _Program, library: str = ""
+    answer: Mapping[str, JSON], reference: BuildReference, program: BenchProgram, library: str = ""
 ) -> Build:
     unnumbered = reference.commit[:12] if isinstance(reference, Commit) else program.path
     return Build(

@@ -13,12 +13,13 @@ from pytest_llm.engines.llama_cpp_python.load_log import effective_options
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.thread_check import ThreadCheck
-from pytest_llm.errors import LoadRefusedError, UsageError
+from pytest_llm.errors import LoadRefusedError, RequestFailedError, UsageError
 from pytest_llm.models.opened import loadable
 from pytest_llm.records import Capability
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.system.procfs import mapped_files
+from pytest_llm.system.sandbox import take_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -39,11 +40,13 @@ class LoadedModel(GGUFModel):
         subject: Subject,
         model: Model,
         check_libraries: Callable[[], None],
+        write_f32: Callable[[Path, int], None],
         *,
         all_logits: bool,
     ) -> None:
         self._worker = worker
         self._check_libraries = check_libraries
+        self._write_f32 = write_f32
         self._load_options = subject.load_options
         self._all_logits = all_logits
         self._seed = 0
@@ -244,10 +247,19 @@ class LoadedModel(GGUFModel):
         return vectors
 
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
+        folder = self._worker.sandbox.folder
+        own = folder / path.name if folder else path
         made = [
-            self._write(path, each, 0 if number else generate, more=number > 0)
+            self._write(own, each, 0 if number else generate, more=number > 0)
             for number, each in enumerate(passages)
         ]
+        if own != path:
+            try:
+                take_file(own, path)
+            except OSError as error:
+                raise RequestFailedError(
+                    f"{self.build}: logits cannot be written to {path}: {error.strerror}"
+                ) from None
         return made[0]
 
     def _write(self, path: Path, passage: Passage, generate: int, *, more: bool) -> Greedy:
@@ -270,9 +282,7 @@ class LoadedModel(GGUFModel):
         return Greedy(tuple(tokens), tuple(leads))
 
     def write_f32(self, target: Path) -> None:
-        threads = self._load_options.n_threads
-        with self._loadable(self.info) as source:
-            self._worker.ask("write_f32", source=source, target=str(target), threads=threads)
+        self._write_f32(target, self._load_options.n_threads)
 
     def suspend(self) -> None:
         self._worker.suspend()

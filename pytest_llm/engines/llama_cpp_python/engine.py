@@ -14,8 +14,11 @@ from pytest_llm.engines.libraries import Libraries
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
+from pytest_llm.models import files_of
+from pytest_llm.models.opened import loadable
 from pytest_llm.records import Build, Commit, Library, Release, Venv
 from pytest_llm.system.procfs import mapped_files
+from pytest_llm.system.sandbox import Policy, Sandbox, own_folder, remove_folder, take_file
 from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
@@ -35,22 +38,28 @@ _DESCRIBED = ("version", "llama_cpp_commit", "compiled_with")
 _LONGEST = 4000  # characters
 # What glibc says of a library that another one needs.
 _LACKING = re.compile(r"(?P<name>lib[\w.+-]+\.so[\w.]*): cannot open shared object file")
+# An F32 copy holds so many times the bytes of a model, at most: of one with 1 bit a weight.
+_F32_BYTES, _F32_MORE = 32, 2**24
 _LLAMA_CPP = ("libllama", "libggml", "libmtmd")
 
 
 class LlamaCppPython:
     """The engine: one worker for each subject."""
 
-    def __init__(self, build: BuildReference, timeout: float, made: str = "") -> None:
+    def __init__(
+        self, build: BuildReference, timeout: float, made: str = "", policy: Policy | None = None
+    ) -> None:
         """Take the build, and what runs it where that had to be made first.
 
         Args:
             build: Which one; the caller has checked that the library of a commit fits (:meth:`abi_mismatch`).
             timeout: The seconds to wait for each answer of a worker.
             made: A release's interpreter; the folder of a checkout's library.
+            policy: How workers are locked in; None is as far as the kernel can.
         """
         self._build = build
         self._timeout = timeout
+        self._policy = policy or Policy()
         self._launch = _launch(build, made)
         self._fits = not isinstance(build, Library)
         self._libraries = Libraries(str(build), self._environment())
@@ -90,31 +99,59 @@ class LlamaCppPython:
         Raises:
             EngineError: The worker did not start, or ended.
         """
-        worker = self._worker(self._environment())
+        worker = self._worker(self._sandbox())
         try:
             return self._ask(worker, operation, **arguments)
         finally:
             worker.close()
 
     def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
-        worker, build = self._greeted([each.descriptor for each in model.all_opened])
+        worker, build = self._greeted(model)
         folders = self._own_folders(worker)
 
         def check_libraries() -> None:
             self._libraries.check(mapped_files(worker.pid), folders)
 
-        return LoadedModel(worker, build, subject, model, check_libraries, all_logits=all_logits)
+        def write_f32(target: Path, threads: int) -> None:
+            self._write_f32(model, target, threads)
+
+        return LoadedModel(worker, build, subject, model, check_libraries, write_f32, all_logits=all_logits)
+
+    def _write_f32(self, model: Model, target: Path, threads: int) -> None:
+        """Write an F32 copy of a model, in a worker that may write it and nothing beside it."""
+        folder = own_folder(target.parent, ".f32-")
+        try:
+            sandbox = Sandbox(
+                self._policy,
+                str(self._build),
+                self._environment(),
+                files_of(model),
+                writable=[folder],
+                file_bytes=_F32_BYTES * model.file_bytes + _F32_MORE,
+            )
+            worker = self._worker(sandbox, _descriptors(model))
+            try:
+                self._ask(worker, "hello")
+                written = folder / target.name
+                with loadable(model) as source:
+                    worker.name_path(source, model.path)
+                    worker.ask("write_f32", source=source, target=str(written), threads=threads)
+            finally:
+                worker.close()
+            take_file(written, target)
+        finally:
+            remove_folder(folder)
 
     def _own_folders(self, worker: WorkerProcess) -> list[Path]:
         """Return the folders of the build's own libraries."""
         return [Path(self._launch.library or worker.ask("package"))]
 
-    def _greeted(self, descriptors: Sequence[int] = ()) -> tuple[WorkerProcess, Build]:
-        """Return a worker that has imported ``llama_cpp`` and inherited descriptors, and its build."""
+    def _greeted(self, model: Model | None = None) -> tuple[WorkerProcess, Build]:
+        """Return a worker that has imported ``llama_cpp`` and may read a model, and its build."""
         if not self._fits:
             self._check_library()
             self._fits = True
-        worker = self._worker(self._environment(), descriptors)
+        worker = self._worker(self._sandbox(files_of(model) if model else ()), _descriptors(model))
         try:
             told = self._ask(worker, "hello")
             told["environment"] = recorded(told["environment"])
@@ -127,9 +164,12 @@ class LlamaCppPython:
             worker.close()
             raise
 
-    def _worker(self, environment: Mapping[str, str], descriptors: Sequence[int] = ()) -> WorkerProcess:
+    def _sandbox(self, readable: Sequence[Path] = ()) -> Sandbox:
+        return Sandbox(self._policy, str(self._build), self._environment(), readable)
+
+    def _worker(self, sandbox: Sandbox, descriptors: Sequence[int] = ()) -> WorkerProcess:
         interpreter, name = self._launch.interpreter, str(self._build)
-        return WorkerProcess(interpreter, environment, name, self._timeout, descriptors)
+        return WorkerProcess(interpreter, sandbox, name, self._timeout, descriptors)
 
     def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> Any:
         try:
@@ -165,7 +205,7 @@ class LlamaCppPython:
         environment = self._environment()
         if own:
             environment.pop(_LIBRARY, None)
-        worker = self._worker(environment)
+        worker = self._worker(Sandbox(self._policy, str(self._build), environment))
         try:
             worker.ask("hello")
             layouts: dict[str, Any] = worker.ask("layouts", library=environment.get(_LIBRARY))
@@ -176,10 +216,17 @@ class LlamaCppPython:
     def _how_to_mend(self, problem: str) -> str:
         lacking = _LACKING.search(problem)
         if lacking and not lacking["name"].startswith(_LLAMA_CPP):
-            return f"install the system's package that has {lacking['name']}, which this build needs"
+            return (
+                f"install the system's package that has {lacking['name']}, which this build needs; if it "
+                "is in a folder of your own, name that in LD_LIBRARY_PATH"
+            )
         if _LIBRARY in self._environment() and not self._launch.library:
             return f"{_LIBRARY} puts another library in the place of its own: unset it"
         return self._launch.fix
+
+
+def _descriptors(model: Model | None) -> list[int]:
+    return [each.descriptor for each in model.all_opened] if model else []
 
 
 class _Launch(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -33,8 +34,11 @@ if TYPE_CHECKING:
 
     from pytest_llm.engines.llama_cpp_python.operations import Shape
     from pytest_llm.records import JSON
+    from pytest_llm.system.sandbox import Sandbox
 
 WORKER = Path(__file__).parent / "worker"
+# How a launcher ends that cannot become the program, and what it writes.
+NOT_STARTED, NOT_STARTED_BECAUSE = 127, "not started: "
 NO_BACKTRACE = "GGML_NO_BACKTRACE"
 _END_SECONDS = 10.0  # for a process whose pipes are closed; it may have much memory to give back
 _CLOSED_SECONDS = 0.5  # for one that has closed only some of them
@@ -54,6 +58,8 @@ _MEANING = {
     "SIGSEGV": "a crash inside llama.cpp: try another build, or report it upstream",
     "SIGBUS": "a crash inside llama.cpp, or the model's file shrank while it was mapped",
     "SIGABRT": "llama.cpp gave up: {cause}",
+    "SIGXCPU": "it used more processor time than a worker may",
+    "SIGSYS": "a system call that the sandbox forbids: --llm-sandbox=off measures without one",
     "SIGFPE": "a crash inside llama.cpp: try another build, or report it upstream",
 }
 
@@ -67,13 +73,18 @@ def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -
     return {NO_BACKTRACE: "1", **{name: value for name, value in environ.items() if name in names}}
 
 
+def launcher(description: str) -> list[str]:
+    """Return the command that locks itself in and becomes the program whose path and arguments follow."""
+    return [sys.executable, "-I", "-S", str(WORKER), "become", str(os.getpid()), description]
+
+
 class WorkerProcess:
     """One worker."""
 
     def __init__(
         self,
         interpreter: str,
-        environment: Mapping[str, str],
+        sandbox: Sandbox,
         name: str,
         timeout: float,
         descriptors: Sequence[int] = (),
@@ -82,7 +93,7 @@ class WorkerProcess:
 
         Args:
             interpreter: The Python that has ``llama_cpp``.
-            environment: The whole environment of the worker.
+            sandbox: What it may do, and its environment; it is closed with the worker.
             name: The build, for messages.
             timeout: Seconds for each answer.
             descriptors: Files that the worker inherits, under the same numbers.
@@ -91,6 +102,7 @@ class WorkerProcess:
             EngineMissingError: There is no such interpreter.
         """
         self.name = name
+        self.sandbox = sandbox
         self._timeout = timeout
         self._doing = "starting"
         self._ended: EngineError | None = None
@@ -100,23 +112,26 @@ class WorkerProcess:
         try:
             self._wire = Wire()
         except OSError as error:
+            sandbox.close()
             raise EngineError(
                 f"{name}: no worker can be started ({error.strerror}): raise `ulimit -n`, or close files"
             ) from error
         theirs = self._wire.theirs
+        ends = (str(theirs.requests), str(theirs.answers), str(os.getpid()))
         try:
             self._process = subprocess.Popen(
-                [interpreter, str(WORKER), str(theirs.requests), str(theirs.answers), str(os.getpid())],
+                [interpreter, *sandbox.options(), str(WORKER), *ends, sandbox.description()],
                 stdin=subprocess.DEVNULL,
                 stdout=theirs.log,
                 stderr=theirs.log,
-                env=dict(environment),
+                env=sandbox.environment(),
                 pass_fds=(theirs.requests, theirs.answers, *descriptors),
                 # Ctrl-C is pytest's to handle; it closes its workers in good order.
                 start_new_session=True,
             )
         except OSError as error:
             self._wire.close()
+            sandbox.close()
             raise EngineMissingError(
                 f"{name}: {interpreter} cannot be started ({error.strerror}): give an environment "
                 "with llama-cpp-python in it"
@@ -196,6 +211,7 @@ class WorkerProcess:
         self._closed = True
         self._kill()
         self._wire.close()
+        self.sandbox.close()
 
     def _written(self) -> int:
         if not self._closed:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
 
+    from pytest_llm.records import Model
+
 _NAME = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 # The number of a part, from 0, how many there are, and the tensors of all of them.
 _NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
@@ -39,6 +41,11 @@ def part_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Return the paths of all parts of a model, by the path of one; no file is opened."""
     path = Path(path)
     return tuple(path.with_name(name) for name in part_names(path.name))
+
+
+def files_of(model: Model) -> list[Path]:
+    """Return the files that a model is loaded from: its parts, and its adapters."""
+    return [*part_paths(model.path), *(Path(each.path) for each in model.adapters)]
 
 
 def read_model(path: str | os.PathLike[str], opened: Mapping[Path, int] | None = None) -> Header:

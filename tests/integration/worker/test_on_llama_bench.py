@@ -104,9 +104,13 @@ def test_what_is_not_covered_is_told_where_it_does_not_fail(
     ],
 )
 def test_a_program_is_not_asked_for_what_the_files_header_rules_out(
-    write: Callable[[Path], Path], reason: str, project: Project, bench_program: Callable[..., Path]
+    write: Callable[[Path], Path],
+    reason: str,
+    project: Project,
+    bench_program: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
-    diary = project.path / "diary"
+    diary = tmp_path / "asked"
     project.write(CHAT.format(markers="@pytest.mark.llm_tokens_per_second(min=1)"))
     result = project.run(
         "--llm-bench",

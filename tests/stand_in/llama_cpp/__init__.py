@@ -55,6 +55,8 @@ LLAMA_STAND_IN_KIND
     ``encoder``, ``encoder-decoder``, ``reranker``, ``no vocabulary`` or ``no output head``.
 LLAMA_STAND_IN_DIARY
     A file to which each process that imports this adds a line of JSON: ``pid`` and ``environment``.
+LLAMA_STAND_IN_POWERS
+    What it tries that a sandbox forbids; see ``powers.py``.
 LLAMA_STAND_IN_ERA
     A release whose names are offered, see ``eras.py``.
 """

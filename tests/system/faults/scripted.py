@@ -14,6 +14,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
+from pytest_llm.system.sandbox import Policy, Sandbox
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -208,4 +209,4 @@ def start(folder: Path, code: str, timeout: float = 20.0, *, reads: bool = True)
         encoding="utf-8",
     )
     path.chmod(0o700)
-    return WorkerProcess(str(path), {}, "build", timeout)
+    return WorkerProcess(str(path), Sandbox(Policy("off"), "build", {}), "build", timeout)

@@ -53,9 +53,10 @@ time.sleep(600)
 BETWEEN = f"""#!{sys.executable}
 import os, subprocess, sys
 
-folder, requests, answers, _ = sys.argv[1:]
+*options, folder, requests, answers, _, sandbox = sys.argv[1:]
 ends = int(requests), int(answers)
-worker = subprocess.Popen([sys.executable, folder, requests, answers, str(os.getpid())], pass_fds=ends)
+command = [sys.executable, *options, folder, requests, answers, str(os.getpid()), sandbox]
+worker = subprocess.Popen(command, pass_fds=ends)
 for end in ends:
     os.close(end)
 worker.wait()

@@ -297,7 +297,10 @@ def test_a_library_of_the_system_that_is_not_there_is_named_with_what_helps(
     problem = "libvulkan.so.1: cannot open shared object file: No such file or directory"
     _install(environment, f"raise RuntimeError('Failed to load shared library: {problem}')")
     told = _missing(environment, smollm2)
-    assert told.endswith("(install the system's package that has libvulkan.so.1, which this build needs)")
+    assert told.endswith(
+        "(install the system's package that has libvulkan.so.1, which this build needs; if it is in a folder "
+        "of your own, name that in LD_LIBRARY_PATH)"
+    )
 
 
 def test_a_llama_cpp_that_crashes_when_imported_is_told_as_a_death(environment: Path, smollm2: Model) -> None:

@@ -1,12 +1,16 @@
-"""Start the worker: ``<interpreter> <this folder> REQUESTS ANSWERS PARENT``.
+"""Start the worker: ``<interpreter> -S <this folder> REQUESTS ANSWERS PARENT SANDBOX``.
 
-REQUESTS and ANSWERS are file descriptors, PARENT is the process id of the one that holds their other ends.
+REQUESTS and ANSWERS are file descriptors, PARENT is the process id of the one that holds their other ends,
+SANDBOX is what ``lockdown`` applies. Nothing but the standard library runs before that: without ``-S``, the
+start-up files of the interpreter's packages would. With ``become PARENT SANDBOX PROGRAM ...`` the process is
+locked in and becomes the program.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -26,7 +30,32 @@ def _import_folder_as_package(name: str) -> None:
     spec.loader.exec_module(module)
 
 
+def _lock_in(parent: int, description: str) -> None:
+    lockdown = importlib.import_module("llm_worker.lockdown")
+    lockdown.die_with_parent(parent)
+    try:
+        lockdown.apply(description)
+    except OSError as error:
+        sys.exit(f"error: the sandbox cannot be applied ({error}): --llm-sandbox=off measures without one")
+
+
+def _become(parent: str, description: str, program: str, *arguments: str) -> None:
+    _lock_in(int(parent), description)
+    try:
+        os.execv(program, [program, *arguments])
+    except OSError as error:
+        os.write(2, f"not started: {error.strerror}".encode())
+        os._exit(127)
+
+
 if __name__ == "__main__":
     _import_folder_as_package("llm_worker")
-    serve = importlib.import_module("llm_worker.serve")
-    serve.main([int(argument) for argument in sys.argv[1:4]])
+    if sys.argv[1] == "become":
+        _become(*sys.argv[2:])
+    requests, answers, parent, *sandbox = sys.argv[1:]
+    _lock_in(int(parent), *sandbox or ["{}"])
+    if sys.flags.no_site:
+        import site
+
+        site.main()
+    importlib.import_module("llm_worker.serve").main(int(requests), int(answers))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import queue
-import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Answer = Any
-_PR_SET_PDEATHSIG = 1
 
 
 # Requests by name. These need a loaded model, which is their first argument.
@@ -152,15 +148,6 @@ def answer(server: Server, line: str) -> str:
         return json.dumps({"id": number, "error": wrong}) + "\n"
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask Linux to end this process with its parent; elsewhere the end of the request pipe does."""
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
-
-
 def _read_requests(descriptor: int, lines: queue.Queue[str]) -> None:
     # Runs beside the work, so that the parent's end is noticed in the middle of a decode, too.
     with open(descriptor, encoding="utf-8") as requests:
@@ -169,14 +156,12 @@ def _read_requests(descriptor: int, lines: queue.Queue[str]) -> None:
     os._exit(0)
 
 
-def main(arguments: list[int]) -> None:
+def main(requests: int, answers: int) -> None:
     """Serve until the parent closes the requests."""
-    requests, answers, parent = arguments
-    die_with_parent(parent)
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read_requests, args=(requests, lines), daemon=True).start()
     server = Server()
-    with open(answers, "w", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor, no path
+    with open(answers, "w", encoding="utf-8") as out:
         while True:
             out.write(answer(server, lines.get()))
             out.flush()
