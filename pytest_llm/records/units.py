@@ -92,7 +92,7 @@ class Unit:
         return value
 
     def _refuse(self, text: object, reason: str) -> UnitError:
-        example = f"{150 if self.base == 's' else 40} {self.shown[-1]}"
+        example = f"{ {'s': 150, '': 5}.get(self.base, 40) } {self.shown[-1]}"
         return UnitError(f"{as_written(text)} is not a {self.name}: {reason}; write {example!r}, say")
 
 

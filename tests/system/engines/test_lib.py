@@ -16,6 +16,7 @@ import pytest
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import describe
 from pytest_llm.errors import BuildError
+from tests.tiny_models import llama
 
 from .conftest import PATIENCE
 
@@ -89,6 +90,37 @@ def test_a_copy_elsewhere_is_the_one_that_is_loaded(own: Path, tmp_path: Path) -
     shutil.copytree(own.parent, tmp_path / "lib", symlinks=True)
 
     assert say(tmp_path / "lib").compiled_with
+
+
+@LINUX
+def test_a_copy_is_no_other_build_until_a_byte_differs(
+    own: Path, tmp_path: Path, pytester: pytest.Pytester
+) -> None:
+    llama(pytester.path / "tiny.gguf")
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.llm_model("tiny.gguf", n_ctx=256, n_threads=1)
+        @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=8)
+        @pytest.mark.llm_no_regression("load_time", tolerance="90%")
+        def test_speed(llm_bench): pass
+        """
+    )
+    shutil.copytree(own.parent, tmp_path / "lib", symlinks=True)
+    arguments = ("--llm-bench", "--llm-effort=quick", f"--llm-against=lib:{tmp_path / 'lib'}")
+
+    refused = pytester.runpytest_subprocess(*arguments)
+    assert refused.ret == pytest.ExitCode.TESTS_FAILED
+    refused.stdout.fnmatch_lines(
+        ["*are the same build: the libraries that they loaded are equal (*libllama)*"]
+    )
+    for path in (tmp_path / "lib").glob("libggml-base*"):
+        with path.open("ab") as library:
+            library.write(b"x")
+    compared = pytester.runpytest_subprocess(*arguments, "--llm-inconclusive=warn")
+    compared.stdout.no_fnmatch_line("*are the same build*")
+    compared.assert_outcomes(passed=1)
 
 
 @LINUX
