@@ -35,10 +35,11 @@ class LocalFile:
     def at(cls, path: str, root: Path) -> LocalFile:
         if not path:
             raise UsageError("the source is empty: give the path of a file")
+        full = root / expanded(path)
         if not is_plain(path):
             raise UsageError(f"the path {quoted(path)} has control or hidden characters: rename the file")
         # Symbolic links stay: the parts of a split model refer to each other by name.
-        return cls((root / expanded(path)).absolute())
+        return cls(full.absolute())
 
     @property
     def filename(self) -> str:

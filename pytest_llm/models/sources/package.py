@@ -33,6 +33,7 @@ _PURL = re.compile(
 _TOOL_SECONDS = 3600
 _WATCH_SECONDS = 0.1
 _LOG_BYTES = 2**16
+_WORDS_CHARACTERS = 2000
 _OTHER_FILES_BYTES = 2**28  # of a wheel, beside the model
 _ORNAMENTS = " \t\r×╰├─▶│·"  # that installers draw around their messages
 
@@ -207,5 +208,5 @@ def installer() -> list[str] | None:
 def last_words(output: str) -> str:
     """Return the last 60 words of a tool's output on one line."""
     lines = [line.strip(_ORNAMENTS) for line in output.splitlines()]
-    words = one_line(" ".join(lines)).split()
-    return " ".join(words[-60:]) or "no output"
+    words = " ".join(lines).split()
+    return one_line(" ".join(words[-60:]), _WORDS_CHARACTERS) or "no output"

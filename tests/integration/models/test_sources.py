@@ -521,7 +521,7 @@ def test_an_index_that_cannot_be_reached_is_one_line(
 def test_last_words_are_short_and_never_empty() -> None:
     assert last_words("") == "no output"
     assert last_words("\n ╰─▶ \n") == "no output"
-    assert last_words("error: \x1b[31mno") == "error: [31mno"
+    assert last_words("error: \x1b[31mno") == r"error: \x1b[31mno"
     assert last_words(" ".join(str(n) for n in range(1000))).split()[0] == "940"
 
 
