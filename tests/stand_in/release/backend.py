@@ -5,6 +5,8 @@ STAND_IN_COMPILES
 STAND_IN_HOLD
     A folder: when compiling begins, the file ``compiling`` is written there, with this process's id; and
     compiling goes on when there is a file ``go``.
+STAND_IN_SECONDS
+    How long compiling takes.
 """
 
 from __future__ import annotations
@@ -57,6 +59,7 @@ def _note(arguments: str) -> None:
 
 
 def _hold() -> None:
+    time.sleep(float(os.environ.get("STAND_IN_SECONDS", 0)))
     if "STAND_IN_HOLD" not in os.environ:
         return
     folder = Path(os.environ["STAND_IN_HOLD"])
