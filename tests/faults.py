@@ -15,6 +15,7 @@ MODULES = (
     "tests.system.faults.test_protocol",
     "tests.system.faults.test_flood",
     "tests.integration.worker.test_log_text",
+    "tests.system.faults.test_forged_log",
     "tests.integration.engines.test_llama_bench",
     "tests.integration.worker.test_run_faults",
 )

@@ -9,6 +9,7 @@ from pytest_llm.bisect import interpret, report
 from pytest_llm.checks.drift import sentence
 from pytest_llm.checks.operators.explain import lines
 from pytest_llm.records import LoadOptions, Workload
+from pytest_llm.system.text import markdown, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,18 +34,21 @@ def text(
     results = compared.results
     first, last = found.described[step.first], found.described[step.last]
     inside = report.passed_over(found, step)
+    facts = [
+        *commits,
+        sentence(interpret.drift(results)),
+        *([f"in between, not tested: {'; '.join(inside)}"] if inside else []),
+        *(line for each in operators for line in lines(each)),
+        *_work(results),
+        f"machine: {_machine(results['machine'])}",
+        *_compiled(found, step),
+        f"measured with pytest-llm-bench {results['plugin_version']} on {results['started']}, both builds "
+        f"interleaved in the same sessions; {report.error_rate(found)}",
+    ]
     return [
-        f"**{_capital(report.summary(compared, found.target))}, from {first} to {last}.**",
+        f"**{markdown(f'{_capital(report.summary(compared, found.target))}, from {first} to {last}.')}**",
         "",
-        *(f"- {_capital(each)}." for each in commits),
-        f"- {_capital(sentence(interpret.drift(results)))}.",
-        *([f"- In between, not tested: {'; '.join(inside)}."] if inside else []),
-        *(f"- {_capital(line)}." for each in operators for line in lines(each)),
-        *(f"- {_capital(each)}." for each in _work(results)),
-        f"- Machine: {_machine(results['machine'])}.",
-        *(f"- {_capital(each)}." for each in _compiled(found, step)),
-        f"- Measured with pytest-llm-bench {results['plugin_version']} on {results['started']}, both builds "
-        f"interleaved in the same sessions; {report.error_rate(found)}.",
+        *(f"- {markdown(_capital(each))}." for each in facts),
         "",
         "To reproduce:",
         "",
@@ -104,7 +108,10 @@ def _reproduce(found: Bisected, step: Stretch, options: Sequence[str], command: 
     sides = (f"--llm-candidate={found.builds[step.last]}", f"--llm-against={found.builds[step.first]}")
     pair = ["pytest", found.planned.nodeid, "--llm-bench", *options, *sides]
     return [
-        *(f"# {found.builds[place]}: {found.described[place]}" for place in (step.first, step.last)),
+        *(
+            f"# {found.builds[place]}: {one_line(found.described[place])}"
+            for place in (step.first, step.last)
+        ),
         f"$ pip install pytest-llm-bench=={plugin}",
         f"$ {shlex.join(pair)}",
         f"$ pytest-llm {shlex.join(command)}",
@@ -113,14 +120,14 @@ def _reproduce(found: Bisected, step: Stretch, options: Sequence[str], command: 
 
 def _all(found: Bisected) -> list[str]:
     rows = [
-        f"| {found.builds[each.first]} | {found.builds[each.last]} "
+        f"| {markdown(found.builds[each.first])} | {markdown(found.builds[each.last])} "
         f"| {interpret.answer(each.results, found.target).relation.value} "
-        f"| {report.change(each, found.target)} |"
+        f"| {markdown(report.change(each, found.target))} |"
         for each in found.compared
     ]
     names = [f"{report.name(found, place)}" for place in sorted(found.described)]
     return [
-        "Builds: " + "; ".join(names) + ".",
+        markdown("Builds: " + "; ".join(names) + "."),
         "",
         "| reference | candidate | | |",
         "| --- | --- | --- | --- |",

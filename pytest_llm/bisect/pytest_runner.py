@@ -15,6 +15,7 @@ from pytest_llm.records import Gate, LoadOptions, Workload  # noqa: TC001 - the 
 from pytest_llm.records.serialization import decode
 from pytest_llm.reports import recheck, results_file
 from pytest_llm.system import strict_json
+from pytest_llm.system.text import clean
 
 _INTERRUPTED = 2
 # These override the ini file.
@@ -128,4 +129,4 @@ def _last_words(done: subprocess.CompletedProcess[str]) -> str:
     output = done.stderr + done.stdout
     lines = [line.strip() for line in output.splitlines() if line.strip(" =")]
     errors = [line for line in lines if re.search(r"error: |Error: |^E  ", line, re.IGNORECASE)]
-    return (errors or lines or [f"it ended with {done.returncode}"])[-1]
+    return clean((errors or lines or [f"it ended with {done.returncode}"])[-1])

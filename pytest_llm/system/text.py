@@ -22,6 +22,7 @@ _COMMANDS = re.compile(
     rf"#(?=#\[|#vso\[|#teamcity\[)|\A\s*:(?=:)|:(?=:(?:{_GITHUB})\b[^:]*::)", re.IGNORECASE
 )
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_MARKDOWN = re.compile(r"[\\`*\[\]<|]")
 _LEFT_OUT = "[…]"
 
 
@@ -63,6 +64,11 @@ def is_plain(text: str) -> bool:
 def one_line(text: object, limit: int = LONGEST) -> str:
     """Return a cleaned text without superfluous spaces."""
     return " ".join(clean(text, limit).split())
+
+
+def markdown(text: object) -> str:
+    """Return a cleaned text in which Markdown sees no link, image, code, table or HTML."""
+    return _MARKDOWN.sub(r"\\\g<0>", one_line(text, LONGEST_LINE))
 
 
 def quoted(text: object, limit: int = LONGEST) -> str:

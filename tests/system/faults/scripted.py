@@ -66,7 +66,7 @@ _NO_OBJECT = "cannot be trusted (it is not an object of JSON)"
 _NEITHER = "cannot be trusted (it is neither a result nor an error)"
 _SHAPE = "cannot be trusted (it has another shape)"
 _ANOTHER = "cannot be trusted (it answers another request)"
-_HANG = 0.25
+_HANG = 0.1
 _IN_TIME = f"gave no answer for {_HANG:g} s"
 
 ANSWERS = {

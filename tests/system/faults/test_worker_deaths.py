@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
@@ -62,6 +63,7 @@ def _nothing_left_behind(neighbour: LoadedModel) -> Iterator[None]:
 
 
 def _left() -> tuple[set[int], int]:
+    gc.collect()  # a model that an error refers to keeps its file open
     children = {child.pid for child in psutil.Process().children(recursive=True)}
     return children, len(list(Path("/proc/self/fd").iterdir()))
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm.system.text import clean, clean_lines, clean_values, is_plain, one_line, quoted
+from pytest_llm.system.text import clean, clean_lines, clean_values, is_plain, markdown, one_line, quoted
 
 OBEYED = re.compile(r"\A\s*::|##\[|##vso\[|##teamcity\[|::(?:error|stop-commands|add-mask)\b[^:]*::")
 
@@ -56,6 +56,12 @@ def test_values_are_cleaned_wherever_they_stand() -> None:
     assert clean_values({"a\x07": ["\x1b", {"b": "##[x]"}, 1.5, None, True]}) == {
         r"a\x07": [r"\x1b", {"b": "# #[x]"}, 1.5, None, True]
     }
+
+
+def test_markdown_sees_plain_text() -> None:
+    assert markdown("![x](http://a) <img src=x>\n# a | *b* `c` n_ctx=5 +6.5 % (+5.1 … +8.2 %)") == (
+        r"!\[x\](http://a) \<img src=x> # a \| \*b\* \`c\` n_ctx=5 +6.5 % (+5.1 … +8.2 %)"
+    )
 
 
 def test_other_forms_are_cleaned_as_well() -> None:
