@@ -16,6 +16,7 @@ MODULES = (
     "tests.system.faults.test_flood",
     "tests.integration.worker.test_log_text",
     "tests.system.faults.test_forged_log",
+    "tests.integration.cli.test_hostile_text",
     "tests.integration.engines.test_llama_bench",
     "tests.integration.worker.test_run_faults",
 )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pytest_llm import __version__
 from pytest_llm.errors import LLMBenchError, UsageError
-from pytest_llm.system.text import LONGEST_LINE, clean, clean_lines
+from pytest_llm.system.text import LONGEST_LINE, clean, clean_lines, json_without_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,10 +123,10 @@ def _write(answer: Answer, as_json: bool) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no "−" shows "?"
     if as_json:
-        print(json.dumps(answer.document, indent=1, allow_nan=False))
+        print(json_without_commands(json.dumps(answer.document, indent=1, allow_nan=False)))
     else:
         for line in answer.lines:
-            print(clean_lines(line))
+            print(line if answer.exact else clean_lines(line))
     sys.stdout.flush()
 
 

@@ -20,6 +20,7 @@ class Answer(NamedTuple):
     status: int  # 0, or 1 as the command's help says
     lines: Sequence[str]
     document: object  # printed instead by ``--json``
+    exact: bool = False  # the lines are a report that has its own form, and are printed as they are
 
 
 class Text(NamedTuple):

@@ -50,7 +50,8 @@ def run(arguments: argparse.Namespace) -> command.Answer:
         else:
             lines.append(render(arguments.format, recheck.sound(path, results, wrong)))
         documents.append({"file": str(path), "differences": wrong, "tests": encode(results.tests)})
-    return command.Answer(int(any(each["differences"] for each in documents)), lines, documents)
+    differs = any(each["differences"] for each in documents)
+    return command.Answer(int(differs), lines, documents, exact=arguments.format != _TERMINAL)
 
 
 def _summary(path: Path, results: Results, wrong: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from pytest_llm.plugin.items import is_benchmark
 from pytest_llm.plugin.messages import message
 from pytest_llm.plugin.progress import progress_of
 from pytest_llm.plugin.state import BENCHMARK, EXPLAINED, FINDING, PROBLEM, UNMEASURED, bench_of
+from pytest_llm.system.text import clean_lines
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -155,7 +156,8 @@ def _failing_verdicts(item: pytest.Item) -> str:
     bench, finding = bench_of(item.config), item.stash[FINDING]
     if not failing(finding, bench.settings.failing):
         return ""
-    return explain(finding, bench.settings.failing, qualified=bench.findings.qualified_since is not None)
+    text = explain(finding, bench.settings.failing, qualified=bench.findings.qualified_since is not None)
+    return clean_lines(text)  # names of builds, also of stored ones, stand in it
 
 
 @contextmanager

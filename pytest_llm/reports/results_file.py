@@ -11,6 +11,7 @@ from pytest_llm.errors import DataError, DataMissingError, ResultsError, UsageEr
 from pytest_llm.records.serialization import DecodeError, Document, decode, encode, short
 from pytest_llm.reports.document import VERSION, Results
 from pytest_llm.system import atomic_file, strict_json
+from pytest_llm.system.text import json_without_commands, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +33,7 @@ def render(results: Results) -> str:
         ResultsError: A value is out of its bounds; the message names the place.
     """
     try:
-        return json.dumps(DOCUMENT.encode(results), indent=1, allow_nan=False)
+        return json_without_commands(json.dumps(DOCUMENT.encode(results), indent=1, allow_nan=False))
     except (DecodeError, ValueError, RecursionError) as error:
         raise ResultsError(f"no results: {short(str(error))}") from None
 
@@ -205,5 +206,5 @@ def read_plain(path: Path) -> dict[str, Any]:
         DOCUMENT.check(value)
     except DecodeError as error:
         raise ResultsError(f"{path}: no results: {error}") from None
-    assert isinstance(value, dict)
-    return value
+    found: dict[str, Any] = visible(value)
+    return found

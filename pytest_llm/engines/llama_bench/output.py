@@ -8,7 +8,7 @@ from pytest_llm.engines.llama_cpp_python.load_log import read_messages
 from pytest_llm.errors import DataError
 from pytest_llm.records.effective_options import normalize
 from pytest_llm.system import strict_json
-from pytest_llm.system.text import clean_values
+from pytest_llm.system.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def read_answer(output: str, request: Request) -> dict[str, Any]:
     wrong = next((name for name, kinds in _KINDS.items() if not isinstance(answer.get(name, 0), kinds)), None)
     if wrong:
         raise WrongAnswerError(f"its {wrong} is {answer[wrong]!r:.80}")
-    answer = clean_values(answer)
+    answer = visible(answer)
     did = (answer.get("n_prompt"), answer.get("n_gen"), answer.get("n_depth", 0))
     if did != request[:3]:
         raise WrongAnswerError(f"it is for n_prompt, n_gen, n_depth {did} instead of {request[:3]}")

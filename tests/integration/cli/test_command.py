@@ -170,6 +170,8 @@ def test_importing_the_command_imports_next_to_nothing(tmp_path: Path) -> None:
     assert {name for name in added if name.startswith("pytest_llm.")} == {
         "pytest_llm.cli",
         "pytest_llm.errors",
+        "pytest_llm.system",
+        "pytest_llm.system.text",
     }
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm.system.text import clean, clean_lines, clean_values, is_plain, markdown, one_line, quoted
+from pytest_llm.system.text import (
+    clean,
+    clean_lines,
+    is_plain,
+    json_without_commands,
+    markdown,
+    one_line,
+    quoted,
+    visible,
+)
 
 OBEYED = re.compile(r"\A\s*::|##\[|##vso\[|##teamcity\[|::(?:error|stop-commands|add-mask)\b[^:]*::")
 
@@ -52,10 +62,16 @@ def test_a_long_text_keeps_both_ends() -> None:
     assert shown.endswith("az")
 
 
-def test_values_are_cleaned_wherever_they_stand() -> None:
-    assert clean_values({"a\x07": ["\x1b", {"b": "##[x]"}, 1.5, None, True]}) == {
-        r"a\x07": [r"\x1b", {"b": "# #[x]"}, 1.5, None, True]
-    }
+def test_hidden_characters_are_seen_wherever_they_stand() -> None:
+    value = {"a\x07": ["\x1b", {"b": "##[x]\n\u3000\ud800"}, 1.5, None, True]}
+    assert visible(value) == {r"a\x07": [r"\x1b", {"b": "##[x]\n\u3000" + r"\ud800"}, 1.5, None, True]}
+
+
+def test_json_without_commands_is_the_same_json() -> None:
+    value = {"##[x]": ["###", "a##vso[b]", "#"]}
+    text = json_without_commands(json.dumps(value))
+    assert "##" not in text
+    assert json.loads(text) == value
 
 
 def test_markdown_sees_plain_text() -> None:
