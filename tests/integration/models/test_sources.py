@@ -341,6 +341,7 @@ def fetched(tmp_path: Path) -> Path:
     return folder / "tiny.gguf"
 
 
+# Limits in these tests are a million bytes: with less, Python would cut the bytecode that it writes.
 WRITE = "file = target / 'some_model/tiny.gguf'; file.parent.mkdir(parents=True); "
 
 
@@ -386,17 +387,17 @@ def test_a_wheel_without_the_file_is_refused(tmp_path: Path, fake_uv: Callable[[
 def test_a_wheel_that_unpacks_too_much_is_ended(
     tmp_path: Path, fake_uv: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 1000)
+    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 10**6)
     fake_uv(
         f"{WRITE}\n"
         "import time\n"
         "for number in range(10**9):\n"
-        "    (target / str(number)).write_bytes(bytes(100)); time.sleep(.01)\n"
+        "    (target / str(number)).write_bytes(bytes(10**5)); time.sleep(.01)\n"
     )
     folder = tmp_path / "fetch"
     folder.mkdir()
     with pytest.raises(
-        ModelFetchError, match=r"some-model==1\.2 cannot be fetched: it brings more than 2000 "
+        ModelFetchError, match=r"some-model==1\.2 cannot be fetched: it brings more than 1001000 "
     ):
         parse_source(PURL, ROOT).fetch(folder / "tiny.gguf", Limit(1000))
     assert len(list((folder / "wheel").iterdir())) < 1000
@@ -406,26 +407,26 @@ def test_a_wheel_that_unpacks_too_much_is_ended(
 def test_a_single_file_that_is_too_large_is_not_written(
     tmp_path: Path, fake_uv: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 1000)
+    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 10**6)
     monkeypatch.setattr(package, "_WATCH_SECONDS", 20.0)
     fake_uv(
         "import signal, time; signal.signal(signal.SIGXFSZ, signal.SIG_DFL); time.sleep(.2)\n"
-        f"{WRITE}file.write_bytes(bytes(10**6)); time.sleep(20)"
+        f"{WRITE}file.write_bytes(bytes(10**7)); time.sleep(20)"
     )
     with pytest.raises(
-        ModelFetchError, match=r"some-model==1\.2 cannot be fetched: it brings more than 2000 "
+        ModelFetchError, match=r"some-model==1\.2 cannot be fetched: it brings more than 1001000 "
     ):
         parse_source(PURL, ROOT).fetch(tmp_path / "tiny.gguf", Limit(1000))
-    assert (tmp_path / "wheel" / "some_model" / "tiny.gguf").stat().st_size <= 2000
+    assert (tmp_path / "wheel" / "some_model" / "tiny.gguf").stat().st_size <= 1001000
 
 
 def test_a_wheel_that_unpacked_too_much_at_once_is_refused(
     tmp_path: Path, fake_uv: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 1000)
+    monkeypatch.setattr(package, "_OTHER_FILES_BYTES", 10**6)
     monkeypatch.setattr(package, "_WATCH_SECONDS", 20.0)
-    fake_uv(f"{WRITE}file.write_bytes(bytes(10)); (target / 'a').write_bytes(bytes(1995))")
-    with pytest.raises(ModelFetchError, match="it brings more than 2000 bytes"):
+    fake_uv(f"{WRITE}file.write_bytes(bytes(10)); (target / 'a').write_bytes(bytes(1000995))")
+    with pytest.raises(ModelFetchError, match="it brings more than 1001000 bytes"):
         parse_source(PURL, ROOT).fetch(tmp_path / "tiny.gguf", Limit(1000))
 
 
