@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from pytest_llm.errors import UsageError
 from pytest_llm.machine.probes import all_devices
 from pytest_llm.machine.processor import read_processor
 from pytest_llm.system.cgroups import cpu_groups, memory_groups, memory_left, quota_processors
@@ -49,11 +50,28 @@ def own_processes() -> list[int]:
     return [each.pid for each in psutil.Process().children(recursive=True)]
 
 
+@cache
+def check_told() -> None:
+    """Raise ``UsageError`` if the system does not tell what measuring needs."""
+    try:
+        psutil.virtual_memory()
+        psutil.Process().children()
+    except (OSError, psutil.Error) as error:
+        raise UsageError(
+            f"nothing can be measured here: the system does not tell its memory and processes ({error}): "
+            "mount /proc"
+        ) from None
+
+
 def parts(root: Path = Path("/")) -> dict[str, str | int]:
     """Return the parts of the fingerprint, none of which changes while the machine stays the same.
 
     ``root`` stands for ``/``. Unknown parts are "".
+
+    Raises:
+        UsageError: The system does not even tell its memory.
     """
+    check_told()
     processor = read_processor(root)
     return {
         "cpu": processor.name,

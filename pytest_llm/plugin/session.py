@@ -48,12 +48,15 @@ class Bench:
             clock: For budgets.
 
         Raises:
-            UsageError: An option or the project's table of models makes no sense.
+            UsageError: An option or the project's table of models makes no sense, or the system does not tell
+                what measuring needs.
         """
         self.settings = settings
         self.candidate = settings.candidate
         self.homes = homes
         homes.check(settings.models)
+        if settings.bench:
+            fingerprint.check_told()
         self.plan = Plan()
         self.begun = False  # tests run
         self.ending = Ending()

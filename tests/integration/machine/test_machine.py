@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from pytest_llm.cli import main
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.memory import rss
 from pytest_llm.machine.memory.rss import ProcessMemory
@@ -22,9 +23,10 @@ from pytest_llm.reports.document import Machine
 from pytest_llm.system.procfs import sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pytest_llm.records import Series
+    from tests.integration.conftest import Project
 
 STATUS = """Name:\tpython
 VmPeak:\t  999999 kB
@@ -208,3 +210,25 @@ def test_samplers_share_a_thread_that_ends_with_the_last_of_them(leaves_first: i
         (sampling,) = threads[1 - leaves_first]
         assert not sampling.is_alive()
         threads[1 - leaves_first].clear()
+
+
+@pytest.fixture
+def _without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "nowhere"))
+    fingerprint.check_told.cache_clear()
+    yield
+    fingerprint.check_told.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+@pytest.mark.usefixtures("_without_proc")
+def test_without_proc_nothing_is_measured_and_one_line_says_why(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write("def test_it(llm_bench): pass")
+    assert "the system does not tell its memory and processes" in project.usage_error(*project.measuring())
+    capsys.readouterr()
+    assert main(["doctor"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(": mount /proc")
+    project.run().assert_outcomes(skipped=1)
