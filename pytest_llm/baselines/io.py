@@ -52,7 +52,8 @@ def changing(folder: Path, path: Path) -> Iterator[None]:
     try:
         with folder_lock(folder, _LOCK_SECONDS):
             for stale in path.parent.glob(f"{UNFINISHED}*"):
-                stale.unlink(missing_ok=True)
+                if not stale.is_dir() or stale.is_symlink():  # a folder is not ours
+                    stale.unlink(missing_ok=True)
             yield
     except LockBusyError as error:
         raise BaselineError(str(error)) from None

@@ -86,7 +86,7 @@ class Cache:
     def _write(self, path: Path, document: object) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            atomic_file.replace(path, (json.dumps(document, indent=1) + "\n").encode())
+            atomic_file.replace_own(path, (json.dumps(document, indent=1) + "\n").encode())
         except OSError as error:
             raise UsageError(
                 f"{path} cannot be written ({error.strerror}); name another folder with --cache"

@@ -46,7 +46,7 @@ def read(folder: Path) -> Manifest | None:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Make the folder a build, on the disk, before this returns."""
-    atomic_file.replace(folder / _NAME, json.dumps(encode(manifest), indent=1).encode())
+    atomic_file.replace_own(folder / _NAME, json.dumps(encode(manifest), indent=1).encode())
 
 
 def remove(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.errors import DataError, ModelError
 from pytest_llm.records.subject import OpenedFile
 from pytest_llm.system import strict_json
-from pytest_llm.system.atomic_file import replace
+from pytest_llm.system.atomic_file import replace_own
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ class Hashes:
         text = json.dumps({"path": str(real), "identity": found, "sha256": digest})
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            replace(self._record(real), text.encode())
+            replace_own(self._record(real), text.encode())
 
 
 def combined(hashes: Sequence[str]) -> str:

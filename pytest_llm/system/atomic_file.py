@@ -18,7 +18,7 @@ _PATIENCE = 30.0  # seconds without a byte, until the reader of a pipe counts as
 
 
 def replace(path: Path, data: bytes) -> None:
-    """Write the file, on the disk, before this returns; on ``OSError`` it stays as it was.
+    """Write a file that the user named, on the disk, before this returns; on ``OSError`` it stays as it was.
 
     An existing file keeps its mode, and its owner if the system allows that. A link to a file stays: the file
     it leads to is replaced. A pipe or a device is written to.
@@ -34,6 +34,11 @@ def replace(path: Path, data: bytes) -> None:
         _write_through(path, data)
     else:
         _replace(target, data, before)
+
+
+def replace_own(path: Path, data: bytes) -> None:
+    """Write a file of a cache likewise; a link in its place, which others may have put there, is replaced."""
+    _replace(path, data, None)
 
 
 def is_replaced(path: Path) -> bool:

@@ -145,7 +145,7 @@ def write(cache: Path, found: Qualification) -> Path:
     text = json.dumps({"schema_version": VERSION, **encode(found)}, indent=1, allow_nan=False) + "\n"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_file.replace(path, text.encode())
+        atomic_file.replace_own(path, text.encode())
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}); name another --cache") from error
     return path

@@ -338,6 +338,17 @@ def test_a_file_size_limit_is_told(tmp_path: Path) -> None:
     assert told == f"File too large; {FULL}"
 
 
+def test_links_and_folders_named_like_unfinished_files_harm_nothing(tmp_path: Path) -> None:
+    a_store(tmp_path).update([entry()], "new")
+    beside = file_of(tmp_path).parent
+    (tmp_path / "precious").write_text("my only copy")
+    (beside / ".write-link").symlink_to(tmp_path / "precious")
+    (beside / ".write-folder").mkdir()
+    a_store(tmp_path).update([entry(key=OTHER_KEY)], "new")
+    assert (tmp_path / "precious").read_text() == "my only copy"
+    assert [each.name for each in beside.glob(".write-*")] == [".write-folder"]
+
+
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_a_folder_that_may_not_be_written_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -70,6 +70,18 @@ def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path, path: Pat
     assert [each.name for each in (tmp_path / "below").iterdir()] == ["real"]
 
 
+def test_a_link_in_a_cache_is_replaced_and_what_it_leads_to_stays(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"my only copy")
+    for target in ("precious", "nothing", "/dev/null"):
+        path.symlink_to(target)
+        atomic_file.replace_own(path, b"new")
+        assert not path.is_symlink()
+        assert path.read_bytes() == b"new"
+        path.unlink()
+    assert (tmp_path / "precious").read_bytes() == b"my only copy"
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_a_link_to_nothing_is_refused(tmp_path: Path, path: Path) -> None:
     path.symlink_to("elsewhere")
     assert refusal(path) == "it is a link to nothing"
