@@ -115,7 +115,7 @@ class LastCheck:
             late.check_added(item)
         except pytest.fail.Exception as error:
             return str(error)
-        return self._failing_verdict(item) or _unjudged(item)
+        return self._failing_verdict(item) or self._unjudged(item)
 
     def _failing_verdict(self, item: pytest.Item) -> str:
         findings, that_fail = self._bench.findings, self._bench.settings.failing
@@ -123,6 +123,14 @@ class LastCheck:
             if each is not None and each.run is not None and failing(each, that_fail):
                 return explain(each, that_fail, qualified=findings.qualified_since is not None)
         return ""
+
+    def _unjudged(self, item: pytest.Item) -> str:
+        """Return why not all that a test asks for was judged: its fixtures may ask for more."""
+        benchmark, error = item.stash[BENCHMARK], item.stash.get(UNMEASURED, None)
+        asked = benchmark.limits or benchmark.gates or benchmark.claims or benchmark.output
+        if not asked or (FINDING in item.stash and self._reports[item.nodeid]):
+            return ""
+        return f"limits and gates were not judged: {error or 'the test did not run'}"
 
     @cached_property
     def _again(self) -> Mapping[str, Finding]:
@@ -145,13 +153,3 @@ class LastCheck:
         calls = [each.outcome for each in reports if each.when == "call" or each.skipped]
         how = f"as {calls[-1]}" if calls else "without a result" if reports else "not at all"
         return f"pytest reported this test {how}: a plugin, a hook or an option left its verdict out"
-
-
-def _unjudged(item: pytest.Item) -> str:
-    """Return why nothing that a test asks for was judged."""
-    benchmark = item.stash[BENCHMARK]
-    asked = benchmark.limits or benchmark.gates or benchmark.claims or benchmark.output
-    if FINDING in item.stash or not asked:
-        return ""
-    error = item.stash.get(UNMEASURED, None)
-    return f"limits and gates were not judged: {error or 'the test did not run'}"

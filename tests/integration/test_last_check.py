@@ -227,6 +227,18 @@ def test_benchmarks_that_vanish_after_the_plan_is_made_fail(project: Project, fa
     assert fake.started == []
 
 
+@pytest.mark.parametrize("name", ["a protocol that reports nothing", "a protocol that runs nothing"])
+def test_a_test_without_a_report_is_red_even_if_its_limits_are_kept(project: Project, name: str) -> None:
+    project.write(SWALLOWING[name][1], "conftest.py")
+    project.write(SLOW.replace("1000", "1"))
+
+    result = project.measure()
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    (text,) = project.texts(result).values()
+    assert text.startswith("limits and gates were not judged: the test did not run\n")
+
+
 def test_benchmarks_that_are_deselected_late_are_deselected(project: Project) -> None:
     project.write(
         """

@@ -135,7 +135,7 @@ def pytest_sessionfinish(session):
 def pytest_runtest_teardown(): pytest.exit("enough", returncode=0)
 """,
 }
-LOSING = ("runs nothing", "drops items late", "exits")  # benchmarks that were selected
+LOSING = ("runs nothing", "reports nothing", "drops items late", "exits")  # benchmarks that were selected
 FLAGS: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "--benchmark-disable": ("--benchmark-disable",),
@@ -285,15 +285,12 @@ def run(project: Project, fake: Fake, situation: Situation, stored: Path) -> Non
         return
     reports = project.reports(result)
     document = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
-    measured = {each["nodeid"] for each in document.get("tests", []) if each["run"] is not None}
     judged = 0
     for test in TESTS:
         ended = [each for each in reports if each.nodeid == f"test_it.py::{test}"]
         called = [each.when for each in ended] in (["setup", "call", "teardown"], ["setup", "call"])
-        unreported = situation.plugin == "reports nothing" and f"test_it.py::{test}" in measured
-        if (called and all(each.passed for each in ended)) or unreported:
-            if not any(each.failed for each in ended):
-                _assert_judged(situation, test, document)
+        if called and all(each.passed for each in ended):
+            _assert_judged(situation, test, document)
             judged += 1
         else:
             shown = "\n".join(each.longreprtext for each in ended)

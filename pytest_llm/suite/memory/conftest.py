@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.engines.offload_check import devices_used
+from pytest_llm.errors import EngineError
+from pytest_llm.plugin.messages import message
 from pytest_llm.suite import summary
-from pytest_llm.suite.candidate import not_covered
+from pytest_llm.suite.candidate import broken, not_covered
 from pytest_llm.suite.memory.loads import loaded_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_llm.suite.candidate import Candidate
+
+
+@pytest.fixture(scope="session")
+def candidate(candidate: Candidate) -> Candidate:
+    """The build under test; every test fails if it does not start, as no test here is about that."""
+    try:
+        candidate.describe()
+    except EngineError as error:
+        broken(message(error))
+    return candidate
 
 
 @pytest.fixture(scope="session")

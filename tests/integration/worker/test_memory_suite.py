@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,22 @@ def test_a_cache_of_the_predicted_size_passes_and_is_told(
     result = memory(project, model, "cache_is_as_predicted and 256")
     assert result.parseoutcomes()["passed"] == 1
     assert "  KV cache, n_ctx=256: host 0.25 MiB, predicted 0.25" in result.outlines
+
+
+@pytest.mark.parametrize("place", ["nothing there", "a library that cannot be loaded"])
+def test_a_build_that_does_not_start_fails_every_test(
+    project: Project, stand_in: StandIn, model: Path, tmp_path: Path, place: str
+) -> None:
+    """Tests that are skipped as not covered would end green."""
+    if place == "nothing there":
+        project = replace(project, candidate=f"llama-cpp-python@venv:{tmp_path}")
+    else:
+        stand_in.set(fault="import=error")
+
+    result = memory(project, model, "as_predicted or blocks")
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert set(result.parseoutcomes()) & {"passed", "skipped", "errors"} == {"errors"}
 
 
 def test_a_cache_of_another_size_fails(project: Project, stand_in: StandIn, model: Path) -> None:
