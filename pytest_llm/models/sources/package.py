@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from pytest_llm.errors import ModelFetchError, UsageError
 from pytest_llm.models.sources.limits import Limit
+from pytest_llm.system.build_environment import listing
 from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
@@ -158,7 +159,12 @@ def _run(command: list[str], log: IO[bytes], most_bytes: int, check: Callable[[]
     """
     deadline = time.monotonic() + _TOOL_SECONDS
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        env=listing(os.environ),
+        start_new_session=True,
     )
     try:
         if sys.platform.startswith("linux"):

@@ -358,6 +358,20 @@ def test_a_wheel_is_asked_of_uv_alone(tmp_path: Path, fake_uv: Callable[[str], P
     assert "--no-deps" in words
 
 
+def test_an_installer_sees_the_places_of_packages_and_no_secrets(
+    tmp_path: Path, fake_uv: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_TOKEN", "secret")
+    monkeypatch.setenv("LLAMA_CLOUD_API_KEY", "secret")
+    monkeypatch.setenv("UV_FIND_LINKS", "/wheels")
+    seen = tmp_path / "seen"
+    fake_uv(f"{WRITE}file.touch(); pathlib.Path({str(seen)!r}).write_text('\\n'.join(os.environ))")
+    fetched(tmp_path)
+    names = seen.read_text().split()
+    assert "UV_FIND_LINKS" in names
+    assert not {"GITHUB_TOKEN", "LLAMA_CLOUD_API_KEY"} & set(names)
+
+
 def test_a_link_into_the_cache_of_uv_is_copied(tmp_path: Path, fake_uv: Callable[[str], Path]) -> None:
     (tmp_path / "cached").write_text("model")
     fake_uv(f"{WRITE}file.symlink_to({str(tmp_path / 'cached')!r})")
