@@ -15,8 +15,9 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.records import LoadOptions, Model, Subject, Venv
+from pytest_llm.system import sandbox
 from pytest_llm.system.sandbox import Policy, paths
-from pytest_llm.system.sandbox.kernel import support
+from pytest_llm.system.sandbox.kernel import Support, support
 from tests import STAND_IN
 from tests.integration.conftest import gguf
 
@@ -130,6 +131,30 @@ def test_a_locked_in_worker_cannot_and_a_free_one_can(
 def test_a_locked_in_worker_can(power: str, free: Mapping[str, str], locked: Mapping[str, str]) -> None:
     assert free[power] == "done"
     assert locked[power] == "done"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "cannot", "can"),
+    [
+        (Support(0, True), ["connect", "exec", "ptrace", "signal others"], ["read an SSH key", "write home"]),
+        (Support(7, False), ["read an SSH key", "write home", "list processes"], ["fork", "unix socket"]),
+        (Support(1, True), ["read an SSH key", "write home", "connect"], ["cut off the model"]),
+        (Support(99, True), ["read an SSH key", "write home", "connect", "fork"], []),
+    ],
+    ids=["no Landlock", "no seccomp", "first Landlock", "Landlock of the future"],
+)
+def test_a_kernel_that_lacks_a_part_has_the_other(
+    kernel: Support, cannot: list[str], can: list[str], machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = support()
+    wanted = Support(min(kernel.landlock, 1), kernel.seccomp)
+    if here.landlock < wanted.landlock or here.seccomp < wanted.seccomp:
+        pytest.skip(f"not covered: this kernel has {here.lacking}")
+    monkeypatch.setattr(sandbox, "support", lambda: kernel)
+    ended = machine.attempts(Policy("on"))
+    assert [power for power in cannot if ended[power] == "done"] == []
+    assert [power for power in can if ended[power] != "done"] == []
+    assert [power for power in NEEDED if ended[power] != "done"] == []
 
 
 def test_sockets_and_clone3_fail_as_libraries_expect(locked: Mapping[str, str]) -> None:

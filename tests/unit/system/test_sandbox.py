@@ -187,20 +187,24 @@ def test_folders_that_an_environment_adds_are_read_if_llama_cpp_or_what_it_impor
 
     found = _readable(tmp_path / "env", tmp_path / "home", monkeypatch)
 
-    assert {tmp_path / "env", editable, finder / "src", user} <= found
-    assert not {project, tmp_path, finder} & found
+    assert {tmp_path / "env" / "lib", editable, finder / "src", user} <= found
+    assert not {project, tmp_path, tmp_path / "env", finder} & found
 
 
-def test_an_interpreter_in_the_home_folder_does_not_open_it(
+def test_an_interpreter_in_the_home_folder_or_a_project_does_not_open_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = _site(tmp_path)
+    monkeypatch.setattr(sys, "path", [])
+    for home in (tmp_path, tmp_path.parent / "me"):
+        found = _readable(tmp_path, home, monkeypatch)
+        assert tmp_path not in found
+        assert tmp_path / "lib" in found
+    # Not even if packages are in it.
     (site / "a.pth").write_text(f"{tmp_path}\n")
     (tmp_path / "llama_cpp").mkdir()
-    monkeypatch.setattr(sys, "path", [])
-    found = _readable(tmp_path, tmp_path, monkeypatch)
-    assert tmp_path not in found
-    assert tmp_path / "lib" in found
+    assert tmp_path not in _readable(tmp_path, tmp_path, monkeypatch)
+    assert tmp_path in _readable(tmp_path, tmp_path.parent / "me", monkeypatch)
 
 
 def test_packages_that_are_links_are_read_where_they_are(

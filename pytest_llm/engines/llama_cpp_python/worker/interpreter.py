@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 # What a folder of packages is read for, if it is none of the interpreter's own.
 _PACKAGES = ("llama_cpp", "numpy", "jinja2", "markupsafe", "diskcache", "typing_extensions.py")
-_OWN = ("bin", "lib", "lib64", "pyvenv.cfg")
+# Of a prefix, which may be a project's folder; nvvm and targets are CUDA's in a conda environment.
+_OWN = ("bin", "lib", "lib64", "share", "nvvm", "targets", "pyvenv.cfg")
 _VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 _PATHS = re.compile(r"""(["'])(/[^"'\n]+)\1""")
 _MOST_BYTES = 2**20  # of a start-up file
@@ -33,9 +34,8 @@ def readable(home: str) -> Iterator[Path]:
     prefixes = {Path(each) for each in (sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix)}
     if (program.parent.parent / "pyvenv.cfg").is_file():
         prefixes.add(program.parent.parent)
-    for prefix in sorted(prefixes):
-        yield from (prefix / name for name in _OWN) if _holds(prefix, home) else [prefix]
-    yield from (program.parent, program.resolve().parent)
+    yield from (prefix / name for prefix in sorted(prefixes) for name in _OWN)
+    yield from (program.parent, program.resolve().parent, Path(os.__file__).parent)
     own = [prefix / lib / _VERSION / "site-packages" for prefix in prefixes for lib in ("lib", "lib64")]
     given = [*_given(own), *(folder for site in own for folder in _added(site))]
     given += [folder for site in given for folder in _added(site)]
