@@ -12,6 +12,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from pytest_llm.system.credentials import looks_secret
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -144,7 +146,8 @@ def building(environ: Mapping[str, str]) -> dict[str, str]:
     found = {
         name: value
         for name, value in environ.items()
-        if name in NEEDED or any(fnmatchcase(name, pattern) for pattern in also)
+        if name in NEEDED
+        or (any(fnmatchcase(name, pattern) for pattern in also) and not looks_secret(name, value))
     }
     places = {name: _without_credentials(environ[name]) for name in PLACES if name in environ}
     return {**found, **places}

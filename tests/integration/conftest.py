@@ -250,7 +250,7 @@ def _whole_package_imported() -> None:
 @pytest.fixture(scope="session")
 def stand_in_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment in which ``llama_cpp`` is the stand-in and time is virtual."""
-    return _environment(tmp_path_factory.mktemp("stand-in") / "environment")
+    return environment_of_stand_in(tmp_path_factory.mktemp("stand-in") / "environment")
 
 
 @pytest.fixture(scope="session")
@@ -263,10 +263,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> str:
 def reference_environment(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Another build of the stand-in, which obeys :meth:`StandIn.set_reference`."""
     folder = tmp_path_factory.mktemp("stand-in") / "reference"
-    return f"llama-cpp-python@venv:{_environment(folder, _HEED_REFERENCE)}"
+    return f"llama-cpp-python@venv:{environment_of_stand_in(folder, _HEED_REFERENCE)}"
 
 
-def _environment(folder: Path, first: str = "") -> Path:
+def environment_of_stand_in(folder: Path, first: str = "") -> Path:
+    """Make an environment whose ``llama_cpp`` is the stand-in; ``first`` is a statement that runs before."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     start = f"{first}\n{STAND_IN}\nimport virtual_clock; virtual_clock.install()\n"

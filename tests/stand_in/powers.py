@@ -264,6 +264,14 @@ def _device(path: str, mode: int) -> None:
     os.close(os.open(path, mode))
 
 
+def _privileges(place: Place) -> None:
+    (held,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff")
+    )
+    if not int(held.split()[1], 16) >> 21 & 1:
+        raise PermissionError("no CAP_SYS_ADMIN")
+
+
 FORBIDDEN: Mapping[str, Callable[[Place], object]] = {
     "connect": _tcp,
     "datagram": _udp,
@@ -319,6 +327,7 @@ FORBIDDEN: Mapping[str, Callable[[Place], object]] = {
     "count events of others": _perf,
     "keys": _keys,
     "namespace": _namespace,
+    "privileges of root": _privileges,
     "priority of others": lambda place: os.setpriority(os.PRIO_PROCESS, place.victim, 0),
 }
 

@@ -99,8 +99,14 @@ class BenchProgram(NamedTuple):
         descriptors: Sequence[int],
     ) -> Ended:
         environment = worker_environment(os.environ)
-        folders = program_folders(Path(self.path))
-        sandbox = Sandbox(self.policy, self.name, environment, [*folders, *readable], becomes=self.path)
+        sandbox = Sandbox(
+            self.policy,
+            self.name,
+            environment,
+            [self.path, *readable],
+            libraries=program_folders(Path(self.path)),
+            becomes=self.path,
+        )
         try:
             if sandbox.folder is None:
                 return run_once([self.path, *words], environment, self.timeout, watch, descriptors)

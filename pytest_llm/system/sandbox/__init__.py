@@ -85,6 +85,7 @@ class Sandbox:
         environment: Mapping[str, str],
         readable: Iterable[str | Path] = (),
         *,
+        libraries: Iterable[Path] = (),
         writable: Iterable[str | Path] = (),
         becomes: str = "",
         file_bytes: int = _FILE_BYTES,
@@ -95,7 +96,8 @@ class Sandbox:
             policy: How.
             build: A name, by which compiled kernels and shaders are stored.
             environment: Of the process, before :meth:`environment`.
-            readable: Files and folders besides libraries and the interpreter's own.
+            readable: Files besides libraries and the interpreter's own.
+            libraries: Folders of libraries besides those that the environment names.
             writable: Folders besides its own.
             becomes: The program that the process becomes then; "" if it stays the interpreter.
             file_bytes: The largest file that it may write.
@@ -104,6 +106,7 @@ class Sandbox:
         self._limits = policy.mode != "off"
         self._environment = environment
         self._readable = [str(each) for each in readable]
+        self._libraries = list(libraries)
         self._writable = [str(each) for each in writable]
         self._becomes = becomes
         self._file_bytes = file_bytes
@@ -137,20 +140,17 @@ class Sandbox:
         if not self._locks:
             return json.dumps({"limits": self._rlimits()})
         kernel = support()
-        home = _home(self._environment)
+        kept = _kept(self._environment)
+        found = paths.libraries(self._environment, self._libraries, kept)
         own = [str(each) for each in (self.folder, self._compiled) if each is not None]
         return json.dumps(
             {
                 "landlock": kernel.landlock,
                 "filter": seccomp.compiled(becomes=bool(self._becomes)) if kernel.seccomp else None,
                 "limits": self._rlimits(),
-                "home": home,
-                "read": [
-                    *paths.SYSTEM,
-                    *paths.vendors(),
-                    *paths.libraries(self._environment, home),
-                    *self._readable,
-                ],
+                "kept": kept,
+                "read": [*paths.SYSTEM, *paths.vendors(), *found.read, *self._readable],
+                "list": found.listed,
                 "write": [*own, *self._writable, *map(str, ALSO_WRITABLE)],
                 "execute": paths.programs(self._becomes) if self._becomes else [],
                 "devices": [*paths.SCRATCH_DEVICES, *self._devices],
@@ -194,6 +194,15 @@ def _memory_bytes() -> int:
     text = Path("/proc/meminfo").read_text(encoding="utf-8")
     rows = dict(line.split(":", 1) for line in text.splitlines())
     return 1024 * sum(int(rows[name].split()[0]) for name in ("MemTotal", "SwapTotal") if name in rows)
+
+
+def _kept(environment: Mapping[str, str]) -> list[str]:
+    """Return folders that none above them opens: the home folder, and the one that this process works in."""
+    try:
+        project = str(Path.cwd())
+    except OSError:  # removed
+        project = ""
+    return [each for each in (_home(environment), project) if each]
 
 
 def _home(environment: Mapping[str, str]) -> str:

@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # Read, with all that is below. What does not exist is left out.
 SYSTEM = (
@@ -57,16 +57,37 @@ def devices(environment: Mapping[str, str], folder: Path = Path("/dev")) -> list
     )
 
 
-def libraries(environment: Mapping[str, str], home: str) -> list[str]:
-    """Return the files and folders of libraries that an environment names, and what links in them point to.
+class Libraries(NamedTuple):
+    """What a process reads to find its libraries.
 
-    A folder that holds the home folder is left out: it would open everything in it.
+    Attributes:
+        read: Files, and folders with all that is below.
+        listed: Folders of which it reads the names, and only those files that are in ``read`` as well.
+    """
+
+    read: list[str]
+    listed: list[str]
+
+
+def libraries(environment: Mapping[str, str], folders: Iterable[Path], kept: Sequence[str]) -> Libraries:
+    """Return libraries that an environment names, those in other folders, and what links in these lead to.
+
+    Args:
+        environment: Of the process.
+        folders: Further folders of libraries.
+        kept: Folders that are not opened as a whole by one above them: the home folder, the project's.
     """
     files = [Path(each) for each in _named(environment, _LIBRARY_FILES)]
-    folders = [each for each in map(Path, _named(environment, _LIBRARY_FOLDERS)) if not holds(each, home)]
-    linked = [link for folder in folders for link in _links(folder)]
-    described = [library for file in files if file.suffix == ".json" for library in _libraries_of(file)]
-    found = [*files, *folders, *linked, *described]
+    files += [library for file in files if file.suffix == ".json" for library in _libraries_of(file)]
+    found = [*map(Path, _named(environment, _LIBRARY_FOLDERS)), *folders]
+    listed = [each for each in found if holds(each, kept)]
+    read = [each for each in found if each not in listed]
+    files += [each.resolve() for folder in listed for each in _entries(folder) if ".so" in each.name]
+    files += [each.resolve() for folder in read for each in _entries(folder) if each.is_symlink()]
+    return Libraries(_absolute([*files, *read]), _absolute(listed))
+
+
+def _absolute(found: Iterable[Path]) -> list[str]:
     return sorted({str(each.absolute()) for each in found})
 
 
@@ -99,11 +120,9 @@ def _loaders(program: Path) -> list[str]:
     return [os.fsdecode(found[1])] if found else []
 
 
-def holds(folder: Path, home: str) -> bool:
-    """Return if a folder is the home folder, or one above it."""
-    if not home:
-        return False
-    return Path(home).resolve().is_relative_to(folder.resolve())
+def holds(folder: Path, kept: Iterable[str]) -> bool:
+    """Return if a folder is one of these, or above one."""
+    return any(Path(each).resolve().is_relative_to(folder.resolve()) for each in kept)
 
 
 def _named(environment: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:
@@ -113,9 +132,9 @@ def _named(environment: Mapping[str, str], names: Iterable[str]) -> Iterator[str
                 yield each
 
 
-def _links(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     try:
-        return [each.resolve() for each in folder.iterdir() if each.is_symlink() and ".so" in each.name]
+        return [each for each in folder.iterdir() if each.is_file()]
     except OSError:
         return []
 

@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
+from pytest_llm.records import Venv
+from tests.integration.conftest import environment_of_stand_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.integration.conftest import Project, StandIn
 
@@ -199,6 +204,39 @@ def test_ctrl_c_is_pytests_alone(project: Project, stand_in: StandIn) -> None:
 
 # What the stand-in itself and the parts of pytest that run inside need; all else is the machine's.
 _OF_THE_TESTS = ("LLAMA_STAND_IN_", "PYTEST", "PY_COLORS", "PATH", "HOME", "TMPDIR", "USERPROFILE")
+
+
+def test_credentials_reach_neither_a_worker_nor_the_results(
+    project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {
+        "LLAMA_CLOUD_API_KEY": "llx-0123456789",
+        "NVIDIA_API_KEY": "nvapi-0123456789",
+        "GITHUB_TOKEN": "ghp_0123456789",
+        "GGML_CUDA_DEVICES": "hf_0123456789",  # one of the list, with another value than it should have
+    }
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTEST_LLM_PASS", "LLAMA_* NVIDIA_* GITHUB_* GGML_*")
+    project.write("def test_speed(llm_bench): pass")
+
+    result = project.measure("--llm-json=results.json")
+
+    result.assert_outcomes(passed=1)
+    started = stand_in.processes()
+    assert started
+    texts = [result.stdout.str(), (project.path / "results.json").read_text(encoding="utf-8")]
+    for name, value in names.items():
+        assert [each["pid"] for each in started if name in each["environment"]] == []
+        assert [text for text in texts if value in text] == []
+    assert "as they look like credentials: GGML_CUDA_DEVICES, GITHUB_TOKEN, LLAMA_CLOUD_API_KEY" in texts[0]
+
+
+def test_a_credential_that_a_worker_claims_to_have_is_not_recorded(stand_in: StandIn, tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    environment_of_stand_in(environment, "import os; os.environ['LLAMA_CLOUD_API_KEY'] = 'llx-0123456789'")
+    build = Venv("llama-cpp-python", str(environment))
+    assert "LLAMA_CLOUD_API_KEY" not in LlamaCppPython(build, 60.0).describe().environment
 
 
 def test_a_worker_sees_only_what_it_needs_and_what_changes_speed(

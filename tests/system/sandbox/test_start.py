@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
+from pytest_llm.engines.llama_cpp_python.process import WorkerProcess
 from pytest_llm.errors import EngineError, WorkerDiedError
 from pytest_llm.records import Venv
 from pytest_llm.system.sandbox import Policy, Sandbox, seccomp
@@ -84,3 +85,39 @@ def test_the_folder_of_a_worker_is_gone_when_it_has_ended(
     assert len(folders) == 1
     assert folders[0] is not None
     assert not folders[0].exists()
+
+
+# Says of each file that it inherited, besides its streams and pipes, if it can be opened anew.
+OPENING = """
+import os, stat, sys
+for number in map(int, os.listdir("/proc/self/fd")):
+    try:
+        if number < 3 or not stat.S_ISREG(os.fstat(number).st_mode):
+            continue
+    except OSError:
+        continue
+    for mode in ("rb", "rb+"):
+        try:
+            open(f"/proc/self/fd/{number}", mode).close()
+            print(mode, "opened", file=sys.stderr)
+        except OSError as error:
+            print(mode, error.strerror, file=sys.stderr)
+os._exit(3)
+"""
+
+
+def test_a_file_that_was_left_open_is_read_whatever_has_its_name_now(packages: Path, tmp_path: Path) -> None:
+    (packages / "llama_cpp.py").write_text(OPENING)
+    kept = tmp_path / "model.gguf"
+    kept.write_bytes(b"GGUF")
+    with kept.open("rb") as file:
+        kept.unlink()
+        sandbox = Sandbox(Policy("strict"), "build", {})
+        python = str(tmp_path / "environment" / "bin" / "python")
+        worker = WorkerProcess(python, sandbox, "build", 60.0, [file.fileno()])
+        try:
+            with pytest.raises(WorkerDiedError) as caught:
+                worker.ask("hello")
+        finally:
+            worker.close()
+    assert caught.value.log == ("rb opened", "rb+ Permission denied")

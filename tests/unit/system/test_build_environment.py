@@ -51,6 +51,16 @@ def test_the_user_names_further_variables() -> None:
     assert building(given) == {"MY_SDK_ROOT": "1", "OTHER": "2"}
 
 
+def test_credentials_reach_no_build_even_if_a_pattern_names_them() -> None:
+    given = {
+        "PYTEST_LLM_BUILD_PASS": "*",
+        "LLAMA_CLOUD_API_KEY": "x",
+        "MY_SDK": "ghp_0123456789",
+        "OTHER": "2",
+    }
+    assert set(building(given)) & given.keys() == {"OTHER", "PYTEST_LLM_BUILD_PASS"}
+
+
 def test_every_name_is_exact_and_has_a_reason() -> None:
     for names in (NEEDED, PLACES, FETCHING, PIP):
         for name, reason in names.items():

@@ -96,6 +96,8 @@ def test_libraries_are_read_where_variables_name_them_and_where_links_lead(tmp_p
     for folder in (home, build, elsewhere):
         folder.mkdir(exist_ok=True)
     (elsewhere / "libllama.so.0").touch()
+    (home / "libown.so").touch()
+    (home / "secret").touch()
     (build / "libllama.so").symlink_to(elsewhere / "libllama.so.0")
     driver = tmp_path / "icd.json"
     driver.write_text(json.dumps({"ICD": {"library_path": str(elsewhere / "libvulkan_x.so")}}))
@@ -106,11 +108,14 @@ def test_libraries_are_read_where_variables_name_them_and_where_links_lead(tmp_p
             "LD_PRELOAD": f"libtcmalloc.so {elsewhere}/malloc.so",
             "VK_DRIVER_FILES": str(driver),
         },
-        str(home),
+        [],
+        [str(home)],
     )
 
-    assert set(found) == {
+    assert found.listed == [str(tmp_path), str(home)]  # as they hold what is kept
+    assert set(found.read) == {
         str(build),
+        str(home / "libown.so"),
         str(elsewhere / "libllama.so.0"),
         str(elsewhere / "malloc.so"),
         str(elsewhere / "libvulkan_x.so"),
@@ -169,7 +174,7 @@ def _readable(prefix: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> set[
     for name in ("prefix", "base_prefix", "exec_prefix", "base_exec_prefix"):
         monkeypatch.setattr(sys, name, str(prefix))
     monkeypatch.setattr(sys, "executable", str(prefix / "bin" / "python"))
-    return set(interpreter.readable(str(home)))
+    return set(interpreter.readable([str(home)]))
 
 
 def test_folders_that_an_environment_adds_are_read_if_llama_cpp_or_what_it_imports_is_there(
@@ -200,10 +205,12 @@ def test_an_interpreter_in_the_home_folder_or_a_project_does_not_open_it(
         found = _readable(tmp_path, home, monkeypatch)
         assert tmp_path not in found
         assert tmp_path / "lib" in found
-    # Not even if packages are in it.
+    # Nor if packages are in it, but for these.
     (site / "a.pth").write_text(f"{tmp_path}\n")
     (tmp_path / "llama_cpp").mkdir()
-    assert tmp_path not in _readable(tmp_path, tmp_path, monkeypatch)
+    found = _readable(tmp_path, tmp_path, monkeypatch)
+    assert tmp_path not in found
+    assert tmp_path / "llama_cpp" in found
     assert tmp_path in _readable(tmp_path, tmp_path.parent / "me", monkeypatch)
 
 

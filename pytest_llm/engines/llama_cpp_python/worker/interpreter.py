@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 # What a folder of packages is read for, if it is none of the interpreter's own.
 _PACKAGES = ("llama_cpp", "numpy", "jinja2", "markupsafe", "diskcache", "typing_extensions.py")
@@ -23,11 +23,11 @@ _PATHS = re.compile(r"""(["'])(/[^"'\n]+)\1""")
 _MOST_BYTES = 2**20  # of a start-up file
 
 
-def readable(home: str) -> Iterator[Path]:
+def readable(kept: Sequence[str]) -> Iterator[Path]:
     """Yield what may be read, with all that is below.
 
     Args:
-        home: The home folder, "" if there is none: neither it nor a folder above it is read as a whole.
+        kept: Folders of which nothing but packages is read: the home folder, the project's.
     """
     yield Path(__file__).parent
     program = Path(sys.executable)
@@ -39,8 +39,9 @@ def readable(home: str) -> Iterator[Path]:
     own = [prefix / lib / _VERSION / "site-packages" for prefix in prefixes for lib in ("lib", "lib64")]
     given = [*_given(own), *(folder for site in own for folder in _added(site))]
     given += [folder for site in given for folder in _added(site)]
-    further = [each for each in dict.fromkeys(given) if _has_packages(each) and not _holds(each, home)]
-    yield from further
+    further = [each for each in dict.fromkeys(given) if _packages(each)]
+    for folder in further:
+        yield from _packages(folder) if _holds(folder, kept) else [folder]
     for site in (*own, *further):
         yield from _linked(site)
 
@@ -53,12 +54,13 @@ def _given(own: Iterable[Path]) -> Iterator[Path]:
         yield Path(user, "lib", _VERSION, "site-packages")
 
 
-def _holds(folder: Path, home: str) -> bool:
-    return bool(home) and folder.resolve() in (Path(home).resolve(), *Path(home).resolve().parents)
+def _holds(folder: Path, kept: Iterable[str]) -> bool:
+    inner = [Path(each).resolve() for each in kept]
+    return any(folder.resolve() in (each, *each.parents) for each in inner)
 
 
-def _has_packages(folder: Path) -> bool:
-    return any((folder / name).exists() for name in _PACKAGES)
+def _packages(folder: Path) -> list[Path]:
+    return [folder / name for name in _PACKAGES if (folder / name).exists()]
 
 
 def _added(site: Path) -> Iterator[Path]:

@@ -63,8 +63,9 @@ def apply(description: str) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     if wanted["landlock"]:
-        read = [*wanted["read"], *map(str, interpreter.readable(wanted["home"]))]
+        read = [*wanted["read"], *map(str, interpreter.readable(wanted["kept"]))]
         rights = [(path, _READ) for path in read]
+        rights += [(path, _READ_DIR) for path in wanted["list"]]
         rights += [(path, _READ | _WRITE) for path in wanted["write"]]
         rights += [(path, _READ | _WRITE_FILE | _DEVICE_CONTROL) for path in wanted["devices"]]
         rights += [(path, _READ | _EXECUTE) for path in wanted["execute"]]
