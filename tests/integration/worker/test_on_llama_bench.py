@@ -141,7 +141,10 @@ def test_embeddings_are_not_covered(project: Project, bench_program: Callable[..
 
 def test_output_is_not_covered(measure: Callable[..., pytest.RunResult], project: Project) -> None:
     result = measure(
-        "@pytest.mark.llm_output()", "--llm-uncovered=fail", "--llm-time-limit=1 s", reference={}
+        "@pytest.mark.llm_output()",
+        "--llm-uncovered=fail",
+        "--llm-time-limit=1 s",
+        reference={"prompt": 199.0},
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*output: not covered: *speed only, not generation sessions*"])
