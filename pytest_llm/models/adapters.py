@@ -65,11 +65,11 @@ def with_adapters(model: Model, lora: str, resolve: Callable[[str], Model]) -> M
 
 def _adapter(named: NamedAdapter, model: Model, resolve: Callable[[str], Model]) -> Adapter:
     file = resolve(named.file)
-    if not is_adapter(read_header(file.path)):
+    if not is_adapter(read_header(file.path, file.opened[0].descriptor)):
         raise ModelError(f"lora: {named.file} is no LoRA adapter; convert one with convert_lora_to_gguf.py")
     if file.architecture != model.architecture:
         raise ModelError(
             f"lora: {named.file} is an adapter for {file.architecture}, {model.name} is "
             f"{model.architecture}: name the model that it was trained on"
         )
-    return Adapter(named.file, file.path, file.sha256, named.scale)
+    return Adapter(named.file, file.path, file.sha256, named.scale, file.opened)

@@ -33,10 +33,12 @@ from pytest_llm.errors import (
     UsageError,
 )
 from pytest_llm.models import Entry, ModelStore, builtin_entries, checksums, opened, store
-from pytest_llm.models.opened import check_content, loadable
+from pytest_llm.models.adapters import with_adapters
+from pytest_llm.models.opened import check_content, check_unchanged, loadable
 from pytest_llm.models.sources import package
 from pytest_llm.records import Model
 from pytest_llm.system.lock import folder_lock
+from tests import tiny_models
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -304,6 +306,25 @@ def test_what_was_hashed_is_what_is_loaded_whatever_has_the_name(
         assert Path(path).read_bytes() == content
     with pytest.raises(ModelHashError, match=r"tiny\.gguf changed during this run"):
         models.resolve("tiny.gguf")
+
+
+@linux
+def test_an_adapter_that_was_hashed_is_loaded_and_checked_with_its_model(
+    models: ModelStore, tmp_path: Path
+) -> None:
+    tiny_models.llama(tmp_path / "base.gguf")
+    path = tiny_models.lora(tmp_path / "style.gguf")
+    content = path.read_bytes()
+    model = with_adapters(models.resolve("base.gguf"), "style.gguf:0.5", models.resolve)
+    check_unchanged(model)
+    replace_file(path, content[:-1] + b"!")
+    (adapter,) = model.adapters
+    with loadable(adapter) as opened_path:
+        assert Path(opened_path).read_bytes() == content
+    assert len({each.descriptor for each in model.all_opened}) == 2
+    for check in (check_unchanged, check_content):
+        with pytest.raises(ModelHashError, match=r"style\.gguf changed during this run"):
+            check(model)
 
 
 @linux
