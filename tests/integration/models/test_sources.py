@@ -149,6 +149,11 @@ def test_a_missing_local_file_is_missing(tmp_path: Path) -> None:
 CONTENT = b"GGUF" + b"x" * 2_999_996
 
 
+class Site(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Clients that stop reading are no news."""
+
+
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         name = self.path.partition("?")[0].rpartition("/")[2]
@@ -214,7 +219,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with Site(("127.0.0.1", 0), Handler) as server:
         server.released = Event()  # type: ignore[attr-defined]
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
