@@ -50,13 +50,20 @@ def changing(folder: Path, path: Path) -> Iterator[None]:
         BaselineError: The folder cannot be made or locked, or the body could not read or write.
     """
     try:
-        with folder_lock(folder, _LOCK_SECONDS):
+        with writing(path), folder_lock(folder, _LOCK_SECONDS):
             for stale in path.parent.glob(f"{UNFINISHED}*"):
                 if not stale.is_dir() or stale.is_symlink():  # a folder is not ours
                     stale.unlink(missing_ok=True)
             yield
     except LockBusyError as error:
         raise BaselineError(str(error)) from None
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise ``BaselineError`` for an ``OSError`` of the body, which writes a file."""
+    try:
+        yield
     except OSError as error:
         raise _unwritable(path, error) from None
 

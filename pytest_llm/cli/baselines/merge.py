@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import file_format
-from pytest_llm.baselines.io import changing, read
+from pytest_llm.baselines.io import read, writing
 from pytest_llm.baselines.reconcile import reconcile_files
 from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
             "decide with --prefer=ours or --prefer=theirs",
         ]
         return command.Answer(1, lines, answer)
-    with changing(path.parent, path):
+    with writing(path):
         atomic_file.replace(path, file_format.compose(joined, document, path))
     return command.Answer(
         0, [f"{counted(len(joined.tests), 'test')} of both sides written to {path}"], answer
