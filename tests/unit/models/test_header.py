@@ -706,6 +706,20 @@ def test_time_grows_as_the_header_does(
     assert seconds[1] < 8 * 3 * seconds[0] + 0.01
 
 
+def test_memory_is_bounded_for_texts_that_python_stores_widely(gguf: GGUF, tmp_path: Path) -> None:
+    wide = gguf.text("x" * (2**20 - 8) + "\U0001f600")
+    texts = [(f"text{number}", gguf.STRING, wide) for number in range(40)]
+    longest = [(f"long{number}", gguf.STRING, gguf.text(b"x" * 2**22)) for number in range(4)]
+    path = tmp_path / "texts.gguf"
+    path.write_bytes(gguf.but(keys=(*gguf.keys, *texts, *longest)).build())
+    tracemalloc.start()
+    kept = [key for key in read_header(path).metadata if key.startswith("text")]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 < len(kept) < 10
+    assert peak < 50 * 2**20
+
+
 def timed(call: Callable[[Path], object], path: Path) -> float:
     started = time.perf_counter()
     call(path)
