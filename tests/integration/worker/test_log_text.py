@@ -45,7 +45,7 @@ def test_a_token_cannot_tell_where_layers_are(
     end: str, project: Project, stand_in: StandIn, model: Path
 ) -> None:
     forged = written(0.5, 2.5, device_kv=0.5)
-    stand_in.set(gpu="yes", log=written(3.0, 0.0, kv=0.5), token=f"x{end}{forged}{end}")
+    stand_in.set(gpu="yes", log=written(3.0, 0.0, kv=0.5), bos=f"x{end}{forged}{end}")
     project.write(MEASURED)
 
     texts = replace(project, model=model).failures()
@@ -58,7 +58,7 @@ def test_a_token_cannot_tell_where_layers_are(
     "a device that was asked for and is not there is an error",
 )
 def test_a_token_is_no_device(project: Project, stand_in: StandIn, model: Path) -> None:
-    stand_in.set(gpu="yes", log="load_tensors: CPU_Mapped model buffer size = 3.00 MiB", token=f"\n{USING}\n")
+    stand_in.set(gpu="yes", log="load_tensors: CPU_Mapped model buffer size = 3.00 MiB", bos=f"\n{USING}\n")
     project.write(MEASURED.replace("n_ctx=512", "n_ctx=512, n_gpu_layers=2"))
 
     texts = replace(project, model=model).failures()
@@ -68,7 +68,7 @@ def test_a_token_is_no_device(project: Project, stand_in: StandIn, model: Path) 
 
 @fault("a token whose text reads as an effective option", "the option stays what llama.cpp says")
 def test_a_token_is_no_option(project: Project, stand_in: StandIn) -> None:
-    stand_in.set(token="\nllama_context: flash_attn = enabled\nload_tensors: offloaded 9/9 layers to GPU\n")
+    stand_in.set(bos="\nllama_context: flash_attn = enabled\nload_tensors: offloaded 9/9 layers to GPU\n")
     project.write(MEASURED)
 
     (test,) = project.results()["tests"]

@@ -21,7 +21,7 @@ LLAMA_STAND_IN_LOG
     What else it writes when a context is made, one message a line.
 LLAMA_STAND_IN_SHOUT
     What it writes before a fault.
-LLAMA_STAND_IN_TOKEN
+LLAMA_STAND_IN_BOS
     The text of a token, which it writes as llama.cpp does.
 LLAMA_STAND_IN_DEVICE_MIB
     By how many MiB less of its device Vulkan0 is free once a model is loaded; without it there is no device.

@@ -35,7 +35,7 @@ _DECODE_SLEEP = float(os.environ.get("LLAMA_STAND_IN_DECODE_SLEEP") or 0)
 _FLASH_ATTENTION = os.environ.get("LLAMA_STAND_IN_FLASH_ATTENTION")
 _LOG = os.environ.get("LLAMA_STAND_IN_LOG") or ""
 _SHOUT = os.environ.get("LLAMA_STAND_IN_SHOUT") or ""
-_TOKEN = os.environ.get("LLAMA_STAND_IN_TOKEN") or ""
+_TOKEN = os.environ.get("LLAMA_STAND_IN_BOS") or ""
 _FEATURES = os.environ.get("LLAMA_STAND_IN_FEATURES") or "PRETENDED"
 _TEMPLATE = os.environ.get("LLAMA_STAND_IN_TEMPLATE") or "stand-in"
 _GPU = os.environ.get("LLAMA_STAND_IN_GPU") == "yes"
