@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.engines.environment import PASS, not_passed, refused
 from pytest_llm.plugin.homes import line
 from pytest_llm.system.sandbox import Policy
+from pytest_llm.system.text import LONGEST_LINE, clean
 
 if TYPE_CHECKING:
     from pytest_llm.plugin.session import Bench
@@ -35,4 +36,4 @@ def lines_of(bench: Bench, showing: str) -> list[str]:
             f"llm-bench: sandbox incomplete: {policy.lacking}, so code in a model or a build can do more "
             "than it should (--llm-sandbox=strict refuses)"
         )
-    return found
+    return [clean(each, LONGEST_LINE) for each in found]
