@@ -36,6 +36,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "llm_none_measured": ("fail", "warn"),
     "llm_cache": ("a", "b"),
     "llm_trust_cache": (False, True),
+    "llm_sandbox": ("on", "off"),
     "llm_timeout": ("1 min", "2 min"),
 }
 every_option = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
