@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 _NAME = re.compile(r"(?P<stem>lib(?:llama|ggml|mtmd)[\w+-]*)\.(?:so|dylib)(?:\.\d+)*")
-_SHARED = re.compile(r"lib.+\.(?:so|dylib)(?:\.\d+)*")
-# Libraries that an interpreter brings along, and that compute nothing of what is timed.
+_SHARED = re.compile(r".+\.(?:so|dylib)(?:\.\d+)*")
+# Libraries and modules that an interpreter brings along, and that compute nothing of what is timed.
 _INTERPRETER = re.compile(
-    r"lib(?:python|ssl|crypto|ffi|expat|z|bz2|lzma|mpdec|readline|ncurses|tinfo|sqlite3|uuid)[\d.w-]*\.(?:so|dylib).*"
+    r".+\.(?:cpython|abi3|pypy)[\w-]*\.so"
+    r"|lib(?:python|ssl|crypto|ffi|expat|z|bz2|lzma|mpdec|readline|ncurses|tinfo|sqlite3|uuid)[\d.w-]*"
+    r"\.(?:so|dylib).*"
 )
 _NUMPY = "numpy.libs"
 _CHUNK = 2**20
