@@ -84,9 +84,10 @@ def test_a_run_that_is_ended_leaves_nothing_behind(
 def _limit_files(project: Project, size: int) -> None:
     project.write(
         f"""
-        import os, resource
+        import os, resource, sys
 
         def pytest_sessionstart():
+            sys.dont_write_bytecode = True  # the limit would cut it off, and later runs would read it
             del os.environ["LLAMA_STAND_IN_DIARY"]  # which the limit would stop as well
             resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
         """,
