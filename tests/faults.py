@@ -83,6 +83,17 @@ ELSEWHERE = {
             "a read-only disk, when baselines are written", "one line that says so"
         ),
     },
+    "tests.integration.engines.test_llama_bench": {
+        "test_a_crash_is_told_with_what_it_was_doing": Fault(
+            "a llama-bench that crashes", "its end is named, with what it was doing"
+        ),
+        "test_a_program_that_hangs_is_ended": Fault(
+            "a llama-bench that never answers", "it is ended after `--llm-timeout`"
+        ),
+        "test_an_answer_that_is_none_is_told": Fault(
+            "a llama-bench that answers garbage or nothing", "its answer *cannot be read*, and why"
+        ),
+    },
     "tests.integration.worker.test_two_runs": {
         "test_the_second_waits_and_says_for_whom_and_then_measures": Fault(
             "two runs at once", "the second waits until the first has measured"

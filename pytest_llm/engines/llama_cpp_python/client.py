@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from pytest_llm.records.generation import Sampling
 
 
+# An answer of more values is refused, as they take more memory than answers may.
+_MOST_LOGPROBS = 800_000
+_TEXTS_AT_ONCE = 128
+
+
 class LoadedModel(GGUFModel):
     """A subject in its worker: a ``Loaded`` as well as a ``GGUFModel``."""
 
@@ -225,6 +230,12 @@ class LoadedModel(GGUFModel):
     def top_logprobs(self, prompt: str | Sequence[int], k: int = 20) -> list[Position]:
         if k < 1:
             raise UsageError(f"top_logprobs: k={k} is less than 1")
+        positions = min(len(prompt.encode() if isinstance(prompt, str) else prompt), self._load_options.n_ctx)
+        if positions * min(k, self.info.vocabulary_size or k) > _MOST_LOGPROBS:
+            raise UsageError(
+                f"top_logprobs: k={k} at up to {positions} positions is more than {_MOST_LOGPROBS} "
+                "log-probabilities: lower k, or give a shorter prompt"
+            )
         return [
             Position(entry["token"], entry["logprob"], tuple(Likely(*likely) for likely in entry["top"]))
             for entry in self._worker.ask("top_logprobs", prompt=_prompt(prompt), top_k=k)
@@ -243,7 +254,10 @@ class LoadedModel(GGUFModel):
         return Greedy(tuple(tokens), tuple(leads))
 
     def embeddings(self, texts: Sequence[Sequence[int]]) -> list[list[float]]:
-        vectors: list[list[float]] = self._worker.ask("embed", texts=[list(each) for each in texts])
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            some: JSON = [list(each) for each in texts[start : start + _TEXTS_AT_ONCE]]
+            vectors += self._worker.ask("embed", texts=some)
         return vectors
 
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import main
+from pytest_llm.reports import results_file
 from tests.faults import fault
 
 from .things import Test, results_of
@@ -84,3 +85,15 @@ def test_no_text_of_a_results_file_is_obeyed(
             assert not OBEYED.search(printed), (place, printed)
         told.append("PWNED" in captured.out)
     assert any(told)
+
+
+def test_reports_of_extensions_get_no_hidden_characters(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    document = copy.deepcopy(DOCUMENT)
+    document["machine"]["cpu"] = f"a CPU{HOSTILE}"
+    path.write_text(json.dumps(document), encoding="utf-8")
+
+    cpu = results_file.read(path).machine.cpu
+
+    assert cpu.startswith(r"a CPU\x1b]0;PWNED\x07\x1b[2J")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", cpu)

@@ -166,3 +166,17 @@ def test_other_tests_are_unharmed(project: Project, stand_in: StandIn) -> None:
 
     result.assert_outcomes(passed=1, failed=1)
     assert "SIGSEGV, a crash inside llama.cpp" in Project.texts(result)["test_dies"]
+
+
+def test_more_log_probabilities_than_an_answer_may_have_are_refused(project: Project) -> None:
+    project.write(
+        """
+        from pytest_llm.errors import UsageError
+
+        def test_many(gguf_model):
+            with pytest.raises(UsageError, match="lower k, or give a shorter prompt"):
+                gguf_model.top_logprobs("hello", k=10**9)
+        """
+    )
+
+    project.measure("--llm-none-measured=warn").assert_outcomes(passed=1)

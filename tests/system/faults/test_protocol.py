@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.operations import OPERATIONS
 from pytest_llm.errors import WorkerAnswerError, WorkerDiedError, WorkerHungError
-from tests.faults import Fault, faults
+from tests.faults import Fault, fault, faults
 from tests.system.faults.scripted import MISBEHAVIOURS, SILENCES, Misbehaviour, start
 
 if TYPE_CHECKING:
@@ -81,6 +82,25 @@ def _runs(pid: int) -> bool:
 @pytest.mark.parametrize("how", MISBEHAVIOURS.values(), ids=MISBEHAVIOURS)
 def test_a_worker_that_misbehaves_is_ended_and_named(how: Misbehaviour, tmp_path: Path) -> None:
     misbehave("load", how, tmp_path)
+
+
+@fault(
+    "Ctrl-C or a time limit of a test in the middle of a request",
+    "the worker is ended, so that no later request gets its answer",
+)
+def test_a_request_that_is_broken_off_ends_the_worker(tmp_path: Path) -> None:
+    code = """time.sleep(0.3); send('{"id": NUMBER, "ok": 1}\\n')"""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with closing(start(tmp_path, code)) as worker:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            with pytest.raises(KeyboardInterrupt):
+                worker.ask("generate_steps", steps=1)
+            with pytest.raises(WorkerDiedError, match="a request was broken off while generating"):
+                worker.ask("generate_steps", steps=2)
+            assert not worker.alive
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.slow
