@@ -21,7 +21,7 @@ def measure_control(threads: int, interpreter: str = sys.executable) -> Control 
 
     The work is done in a process of its own, which may use the same processors as an engine's.
     """
-    command = [interpreter, "-I", "-S", str(_KERNELS), json.dumps(sys.path), str(threads)]
+    command = [interpreter, "-I", "-S", "-B", str(_KERNELS), json.dumps(sys.path), str(threads)]
     libraries = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     try:
         ended = run_once(command, {**libraries, **dict.fromkeys(_THREADS, "1")}, _TIMEOUT)

@@ -169,6 +169,7 @@ def _run(command: list[str], log: IO[bytes], most_bytes: int, check: Callable[[]
     try:
         if sys.platform.startswith("linux"):
             with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))  # SIGXFSZ dumps one
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
         while True:
             left = deadline - time.monotonic()

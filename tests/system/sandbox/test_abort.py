@@ -17,6 +17,8 @@ from pytest_llm.system.sandbox import Policy
 from pytest_llm.system.sandbox.kernel import support
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pytest_llm.system.sandbox import SandboxMode
 
 pytestmark = [
@@ -54,11 +56,13 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Venv:
 
 
 @pytest.fixture(autouse=True)
-def _core_dumps() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
-    if hard == 0:
+def _core_dumps() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    if before[1] == 0:
         pytest.skip("not covered: core dumps are off here")
-    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 @pytest.mark.parametrize("mode", ["strict", "off"])
