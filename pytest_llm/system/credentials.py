@@ -14,11 +14,13 @@ _NAME = re.compile(rf"(?:^|.*[_.-]){_WORDS}(?P<more>[_.-].*)?$", re.IGNORECASE)
 # "LLAMA_TOKEN_SECONDS=0.5" is a setting; "LLAMA_TOKEN=0.5" may be anything.
 _PLAIN = re.compile(r"[-+]?[\d.]{1,24}(?:e[-+]?\d{1,3})?|on|off|yes|no|true|false|", re.IGNORECASE)
 # What services put in front of their tokens, so that they can be found where they leaked.
+# Long enough that no folder is named so: /opt/glibc-custom, ~/hf_transfer.
 _VALUE = re.compile(
-    r"gh[opusr]_\w{8}|github_pat_\w{8}|gl[a-z]{1,6}-[\w-]{10}|sk-[\w-]{8}|[sr]k_(?:live|test)_\w{8}"
-    r"|(?:AKIA|ASIA)[A-Z0-9]{12}|hf_\w{8}|api_org_\w{8}|nvapi-[\w-]{8}|llx-[\w-]{8}|gsk_\w{8}|r8_\w{8}"
-    r"|xox[a-z]-[\w-]{8}|xapp-[\w-]{8}|npm_\w{8}|pypi-[\w-]{8}|AIza[\w-]{20}|ya29\.[\w-]{8}|dop_v1_\w{8}"
-    r"|SG\.[\w-]{8}|eyJ[\w-]{8,}\.[\w-]{4,}|-----BEGIN |://[^/\s:@]*:[^@/\s]+@"
+    r"(?<![A-Za-z0-9])(?:(?:gh[opusr]|hf|npm|gsk|r8|dop_v1|api_org|[sr]k_(?:live|test))[_-][A-Za-z0-9]{16}"
+    r"|github_pat_\w{16}|gl(?:pat|ptt|dt|rt|cbt|ft|soat|agent|oas)-[\w-]{16}"
+    r"|(?:sk|llx|nvapi)-(?:[a-z]{2,5}\d*-)*[A-Za-z0-9_]{16}"
+    r"|(?:AKIA|ASIA)[A-Z0-9]{12}|AIza[\w-]{20}|xox[a-z]-[\w-]{8}|xapp-[\w-]{8}|pypi-[\w-]{16}|ya29\.[\w-]{8}"
+    r"|SG\.[\w-]{16}|eyJ[\w-]{8,}\.[\w-]{4,})|-----BEGIN |://[^/\s:@]*:[^@/\s]+@"
 )
 _RANDOM = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 _BITS = 3.0  # a character; words have fewer

@@ -210,10 +210,10 @@ def test_credentials_reach_neither_a_worker_nor_the_results(
     project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = {
-        "LLAMA_CLOUD_API_KEY": "llx-0123456789",
-        "NVIDIA_API_KEY": "nvapi-0123456789",
-        "GITHUB_TOKEN": "ghp_0123456789",
-        "GGML_CUDA_DEVICES": "hf_0123456789",  # one of the list, with another value than it should have
+        "LLAMA_CLOUD_API_KEY": "llx-0123456789abcdefgh",
+        "NVIDIA_API_KEY": "nvapi-0123456789abcdefgh",
+        "GITHUB_TOKEN": "ghp_0123456789abcdefgh",
+        "GGML_CUDA_DEVICES": "hf_0123456789abcdefgh",  # one of the list, with a value of another
     }
     for name, value in names.items():
         monkeypatch.setenv(name, value)
@@ -234,7 +234,9 @@ def test_credentials_reach_neither_a_worker_nor_the_results(
 
 def test_a_credential_that_a_worker_claims_to_have_is_not_recorded(stand_in: StandIn, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
-    environment_of_stand_in(environment, "import os; os.environ['LLAMA_CLOUD_API_KEY'] = 'llx-0123456789'")
+    environment_of_stand_in(
+        environment, "import os; os.environ['LLAMA_CLOUD_API_KEY'] = 'llx-0123456789abcdefgh'"
+    )
     build = Venv("llama-cpp-python", str(environment))
     assert "LLAMA_CLOUD_API_KEY" not in LlamaCppPython(build, 60.0).describe().environment
 

@@ -55,7 +55,7 @@ def test_credentials_reach_no_build_even_if_a_pattern_names_them() -> None:
     given = {
         "PYTEST_LLM_BUILD_PASS": "*",
         "LLAMA_CLOUD_API_KEY": "x",
-        "MY_SDK": "ghp_0123456789",
+        "MY_SDK": "ghp_0123456789abcdefgh",
         "OTHER": "2",
     }
     assert set(building(given)) & given.keys() == {"OTHER", "PYTEST_LLM_BUILD_PASS"}
