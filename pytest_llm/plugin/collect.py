@@ -18,6 +18,7 @@ from pytest_llm.plugin.items import is_benchmark, is_ours, is_written, markers_o
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
+from pytest_llm.system.text import without_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +38,8 @@ def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
     if len(found) > 1:
         metafunc.fixturenames.append(CHOICE)
         labels = [each.label for each in found]
-        metafunc.parametrize(CHOICE, labels, ids=labels, indirect=True)
+        # Pytest escapes what cannot be printed; names of files may be commands all the same.
+        metafunc.parametrize(CHOICE, labels, ids=[*map(without_commands, labels)], indirect=True)
 
 
 def mark(item: pytest.Item, bench: Bench) -> None:

@@ -37,7 +37,12 @@ def clean(text: object, limit: int = LONGEST) -> str:
         written = written[: kept - kept // 3] + _LEFT_OUT + written[len(written) - kept // 3 :]
     if not written.isprintable():
         written = "".join(map(_printable, written))
-    return _COMMANDS.sub(lambda found: f"{found[0]} ", written)
+    return without_commands(written)
+
+
+def without_commands(text: str) -> str:
+    """Return a text in which no CI runner finds a command."""
+    return _COMMANDS.sub(lambda found: f"{found[0]} ", text)
 
 
 def visible(value: Any) -> Any:

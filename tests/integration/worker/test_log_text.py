@@ -98,6 +98,29 @@ def test_nothing_that_a_worker_writes_is_obeyed(how: str, project: Project, stan
     assert not OBEYED.search((project.path / "junit.xml").read_text(encoding="utf-8"))
 
 
+@fault("names of model files that are CI commands", "they are changed in the names of tests")
+def test_a_file_name_in_the_name_of_a_test_is_not_obeyed(project: Project, tmp_path: Path) -> None:
+    paths = [tmp_path / "##[add-mask]e.gguf", tmp_path / "x::error file=a::.gguf"]
+    for path in paths:
+        path.write_bytes(gguf({"general.architecture": "tiny"}))
+    project.write(
+        f"""
+        @pytest.mark.llm_model({[*map(str, paths)]!r})
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
+        @pytest.mark.llm_load_time(max="1 ns")
+        def test_it():
+            pass
+        """
+    )
+
+    done = project.run_apart(*project.measuring(), "-v", "-rA", "--junitxml=junit.xml")
+
+    assert "2 failed" in done.stdout
+    for shown in (done.stdout, (project.path / "junit.xml").read_text(encoding="utf-8")):
+        assert not OBEYED.search(shown)
+        assert "::error file" not in shown
+
+
 @fault("a model file with escapes or a line break in its name", "one line that asks to rename it")
 @pytest.mark.parametrize("name", ["\x1b[2Jm.gguf", "a\n::error::b.gguf", "\u202effug.m"])
 def test_a_hostile_file_name_is_refused(name: str, project: Project, tmp_path: Path) -> None:
