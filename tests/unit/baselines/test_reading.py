@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import tempfile
+import time
 from dataclasses import replace
 from datetime import timezone
 from pathlib import Path
@@ -497,3 +498,55 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 def test_the_shape_and_the_provenance_agree(file: Path) -> None:
     stored = json.loads(file.read_text(encoding="utf-8"))["tests"][NAME]["metrics"][SPEED]["runs"][0]
     assert stored == {"value": 118.2, "note": "", "provenance": vars(PROVENANCE), "control": None}
+
+
+# ── time ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def seconds_to_read(folder: Path, count: int) -> float:
+    store = a_store(folder)
+    store.update([entry(key=TestKey(MODULE, f"test_{number}")) for number in range(count)], "new")
+    times = []
+    for _ in range(2):
+        started = time.process_time()
+        assert len(a_store(folder).recorded(MODULE)) == count
+        times.append(time.process_time() - started)
+    return min(times)
+
+
+def test_the_time_to_read_a_file_grows_with_its_size(tmp_path: Path) -> None:
+    few, many = seconds_to_read(tmp_path / "few", 20), seconds_to_read(tmp_path / "many", 160)
+    assert many < 24 * few  # eight times as large; a square would be 64
+
+
+HOSTILE: dict[str, Callable[[int], str]] = {
+    "conflict markers": lambda n: "<<<<<<< a\n" * (n // 10),
+    "conflicts": lambda n: "<<<<<<< a\n{}\n=======\n[]\n>>>>>>> b\n" * (n // 35),
+    "tests without content": lambda n: (
+        '{"schema_version":1,"tests":{' + "".join(f'"t{i}":{{}},' for i in range(n // 12)) + '"z":{}}}'
+    ),
+    "unknown keys": lambda n: (
+        '{"schema_version":1,' + "".join(f'"k{i}":1,' for i in range(n // 10)) + '"z":1}'
+    ),
+    "runs": lambda n: (
+        '{"schema_version":1,"tests":{"t":{"metrics":{"m":{"runs":[' + "{}," * (n // 3) + "1]}}}}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_the_time_to_refuse_a_file_grows_with_its_size(kind: str, tmp_path: Path) -> None:
+    def seconds(size: int) -> float:
+        data = HOSTILE[kind](size).encode()
+        times = []
+        for _ in range(2):
+            started = time.process_time()
+            with pytest.raises(BaselineError) as caught:
+                file_format.parse(data, file_format.MACHINE, tmp_path)
+            times.append(time.process_time() - started)
+            assert len(str(caught.value)) < 1000
+        return min(times)
+
+    small = seconds(2**15)
+    assert seconds(2**18) < max(24 * small, 0.1)
+    assert small < 1
