@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 import pytest
+
+from tests import TESTS
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
@@ -137,6 +140,19 @@ def test_a_verdict_that_pytest_reports_is_not_reported_twice(
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [each.nodeid for each in project.reports(result) if each.failed] == ["test_it.py::test_slow"]
+
+
+def test_a_plugin_of_the_environment_hides_no_verdict(project: Project) -> None:
+    """It is loaded before all others, so that its wrappers are inside of ours."""
+    project.write(SWALLOWING["a report turned into a pass"][1], "quarantine.py")
+    project.write(SLOW)
+    path = os.pathsep.join([str(TESTS.parent), str(project.path)])
+
+    done = project.run_apart(*project.measuring(), PYTEST_PLUGINS="quarantine", PYTHONPATH=path)
+
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert OVER in done.stdout
+    assert "1 failed, 2 passed" in done.stdout
 
 
 def test_a_plugin_that_turns_every_report_into_a_pass_does_not_make_the_run_green(project: Project) -> None:
