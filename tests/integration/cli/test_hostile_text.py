@@ -58,8 +58,8 @@ def with_hostile(place: tuple[Any, ...]) -> dict[str, Any]:
     [
         ["report"],
         ["report", "--json"],
-        ["report", "--format=json"],
-        ["baselines", "diff"],
+        pytest.param(["report", "--format=json"], marks=pytest.mark.slow),
+        pytest.param(["baselines", "diff"], marks=pytest.mark.slow),
         pytest.param(["baselines", "accept"], marks=pytest.mark.slow),
         pytest.param(["baselines", "show"], marks=pytest.mark.slow),
     ],

@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(project: Project, stand_in:
 @fault(
     "a wall clock that jumps by years while pytest measures", "nothing: times are taken with another clock"
 )
-@pytest.mark.parametrize("jump", [-1e9, 1e9])
+@pytest.mark.parametrize("jump", [-1e9, pytest.param(1e9, marks=pytest.mark.slow)])
 def test_a_clock_that_jumps_changes_nothing(jump: float, project: Project, stand_in: StandIn) -> None:
     project.write(TWO)
     project.write(

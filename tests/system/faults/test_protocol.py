@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +83,21 @@ def _runs(pid: int) -> bool:
 @pytest.mark.parametrize("how", MISBEHAVIOURS.values(), ids=MISBEHAVIOURS)
 def test_a_worker_that_misbehaves_is_ended_and_named(how: Misbehaviour, tmp_path: Path) -> None:
     misbehave("load", how, tmp_path)
+
+
+@fault(
+    "a worker that answers one request twice", "the second answer is not taken for that of the next request"
+)
+@pytest.mark.parametrize("pause", [0, 0.05])
+def test_a_second_answer_is_no_answer_to_the_next_request(pause: float, tmp_path: Path) -> None:
+    code = (
+        f"""send('{{"id": NUMBER, "ok": 1}}\\n'); time.sleep({pause}); send('{{"id": NUMBER, "ok": 2}}\\n')"""
+    )
+    with closing(start(tmp_path, code)) as worker:
+        assert worker.ask("generate_steps", steps=1) == 1
+        time.sleep(2 * pause)
+        with pytest.raises(WorkerAnswerError, match=r"it came before the request|it answers another request"):
+            worker.ask("generate_steps", steps=2)
 
 
 @fault(
