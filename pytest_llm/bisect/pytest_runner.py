@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Gate, LoadOptions, Workload  # noqa: TC001 - the codec reads annotations
 from pytest_llm.records.serialization import decode
 from pytest_llm.reports import recheck, results_file
 from pytest_llm.system import strict_json
+from pytest_llm.system.program import run_to_our_end
 from pytest_llm.system.text import clean
+
+if TYPE_CHECKING:
+    import subprocess
 
 _INTERRUPTED = 2
 # These override the ini file.
@@ -114,15 +117,8 @@ class Runner:
         return Outcome(results)
 
     def _run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", self.nodeid, *_ALWAYS, *self.options, *options],
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+        words = [sys.executable, "-m", "pytest", self.nodeid, *_ALWAYS, *self.options, *options]
+        return run_to_our_end(words, self.folder)
 
 
 def _last_words(done: subprocess.CompletedProcess[str]) -> str:

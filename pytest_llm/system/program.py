@@ -123,6 +123,36 @@ def _read_both(
         raise TimeoutError from None
 
 
+def run_to_our_end(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end in a folder; it and its children end with this process, however that ends."""
+    reading, writing = os.pipe()
+    try:
+        with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - in the place of a lock
+            handles = (reading, nothing.fileno())
+            process = subprocess.Popen(
+                [*_SUPERVISED, *map(str, handles), "fetch", *command],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                pass_fds=handles,
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(writing)
+        raise
+    finally:
+        os.close(reading)
+    try:
+        output, log = process.communicate()
+    finally:
+        os.close(writing)  # ends what still runs
+        process.wait()
+    return subprocess.CompletedProcess(list(command), process.returncode, output, log)
+
+
 def last_lines(log: str) -> tuple[str, ...]:
     """Return the lines at the end of a log that say why a program failed, cleaned."""
     lines = [line.rstrip() for line in log[-_TAIL_BYTES:].splitlines() if line.strip()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,6 +17,7 @@ from pytest_llm.cli.baselines.common import folder_of, refuse_in_ci
 from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.records.serialization import decode, encode
 from pytest_llm.system import strict_json
+from pytest_llm.system.program import run_to_our_end
 
 if TYPE_CHECKING:
     import argparse
@@ -119,15 +119,8 @@ def _collected(given: str | None) -> Collected:
     shared = [f"--llm-baselines={project.baselines(given, Path.cwd())}"] if given else []
     with tempfile.TemporaryDirectory() as temporary:
         answer = Path(temporary) / "collected.json"
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *_COLLECT, *shared, f"--llm-write-collected={answer}"],
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+        words = [sys.executable, "-m", "pytest", *_COLLECT, *shared, f"--llm-write-collected={answer}"]
+        done = run_to_our_end(words, home)
         if not answer.exists():
             raise UsageError(
                 f"nothing is removed: pytest cannot collect the tests of {home}: "

@@ -53,6 +53,37 @@ def test_a_compiler_in_a_process_group_of_its_own_ends_with_its_killed_maker(tmp
         time.sleep(0.02)
 
 
+OUTER = """
+import sys
+from pathlib import Path
+
+from pytest_llm.system.program import run_to_our_end
+
+run_to_our_end(sys.argv[1:], Path())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere programs are asked to end")
+def test_a_program_and_its_children_end_with_a_killed_caller(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    inner = [sys.executable, "-c", NINJA, str(started)]
+    with subprocess.Popen([sys.executable, "-c", OUTER, *inner]) as outer:
+        try:
+            child = psutil.Process(pid_in(started))
+        finally:
+            outer.kill()
+    deadline = time.monotonic() + 10
+    while not is_gone(child):
+        assert time.monotonic() < deadline, "it goes on"
+        time.sleep(0.02)
+
+
+def test_a_program_s_output_and_status_are_those_of_its_own(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.getcwd()); print('log', file=sys.stderr); sys.exit(2)"
+    done = program.run_to_our_end([sys.executable, "-c", code], tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, f"{tmp_path}\n", "log\n")
+
+
 def is_gone(process: psutil.Process) -> bool:
     try:
         return process.status() == psutil.STATUS_ZOMBIE
