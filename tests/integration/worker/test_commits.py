@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -44,9 +45,10 @@ def words(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     project.write(BENCHMARK)
     monkeypatch.chdir(project.path)
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    (tmp_path / "site").mkdir()
+    # A locked-in worker reads a folder of packages as a whole only if it holds llama_cpp.
+    shutil.copytree(STAND_IN, tmp_path / "site")
     (tmp_path / "site" / "sitecustomize.py").write_text(SITE, encoding="utf-8")
-    paths = (tmp_path / "site", STAND_IN, os.environ.get("PYTHONPATH", ""))
+    paths = (tmp_path / "site", os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(each) for each in paths if str(each)))
 
     def composed(*more: str) -> list[str]:

@@ -242,6 +242,7 @@ def test_two_commits_that_no_binding_fits_are_compared_by_their_own_programs(
         f"--llm-against=git:HEAD~1:{checkout.path}",
         f"--llm-model={project.model}",
         "--llm-effort=quick",
+        "--llm-sandbox=off",  # these programs only start the stand-in
     )
 
     result.assert_outcomes(failed=1)
