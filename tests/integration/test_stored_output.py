@@ -90,7 +90,8 @@ def test_the_same_again_passes_says_so_and_changes_nothing_that_is_stored(
             "tolerance * (* positions)",
         ]
     )
-    looks = 1 + 1 + 2  # which build it is, the prompt's tokens, and with each kind of weights
+    # Which build it is, the prompt's tokens, the copy of the model, and with each kind of weights.
+    looks = 1 + 1 + 1 + 2
     assert len(fake.started) - looked == looks + 3  # sessions
     record(project)
     assert stored(project) == before

@@ -149,7 +149,12 @@ def test_a_bisect_of_five_builds_is_killed_goes_on_and_names_the_slow_one(
 
 def killed_after_two_comparisons(words: list[str]) -> list[str]:
     """Start the command, kill it and all its children, and return what it had told until then."""
-    command = [sys.executable, "-c", "import sys; from pytest_llm.cli import main; sys.exit(main())", *words]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys, tests.diary; from pytest_llm.cli import main; sys.exit(main())",
+        *words,
+    ]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
     ) as process:
