@@ -6,14 +6,14 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_llm.machine import fingerprint
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import pytest
 
     from tests.fake_engine import Fake
     from tests.integration.conftest import Project
@@ -264,6 +264,7 @@ class DriverMemory:
         yield {"peak_vram": Series((6e9,), note=self.note)}
 
 
+@pytest.mark.slow
 def test_a_driver_that_begins_to_tell_by_process_is_compared_with_its_own_word_only(
     project: Project, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -205,6 +205,7 @@ def test_a_side_that_does_not_load_is_named(
     assert project.texts(result)["test_speed"].startswith(f"{named}: ")
 
 
+@pytest.mark.slow
 def test_a_workload_that_kills_the_reference_fails_alone(
     worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
 
 REGISTERS = """
 from pytest_llm.engines import ENGINES, EngineEntry
@@ -164,6 +165,7 @@ def test_it_is_compared_with_itself_by_the_metric_that_it_adds(
     assert pair
 
 
+@pytest.mark.slow
 def test_a_report_of_an_installed_package_is_printed_by_its_name(
     pytester: pytest.Pytester, model_file: Path
 ) -> None:

@@ -62,6 +62,7 @@ def test_fails_by_default_and_says_what_drifted_then_on_what(
     )
 
 
+@pytest.mark.slow
 def test_a_release_that_tells_cells_for_sequences_does_not_differ(
     worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:
@@ -219,6 +220,7 @@ def test_what_a_claim_asks_for_is_no_drift(project: Project) -> None:
     assert test["drift"] is None
 
 
+@pytest.mark.slow
 def test_other_build_settings_of_one_release_are_told_and_are_no_drift(
     worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:

@@ -102,6 +102,7 @@ def test_says_each_where_it_is_some_of_all(project: Project) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "source",
     ["import missing", "def test_zero(): raise KeyboardInterrupt"],

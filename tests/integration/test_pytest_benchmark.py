@@ -15,6 +15,7 @@ UNEVEN = {"token_seconds": 0.0012345, "jitter": 0.3}
 
 
 class TestRounds:
+    @pytest.mark.slow
     def test_are_the_requests_of_the_same_run_to_the_last_digit(
         self, worker: Project, stand_in: StandIn
     ) -> None:

@@ -191,6 +191,7 @@ class TestSavedRuns:
             *arguments, *project.measuring(), "--benchmark-compare", "--benchmark-compare-fail=mean:5%"
         )
 
+    @pytest.mark.slow
     def test_are_shown_by_the_command_compare(self, project: Project, fake: Fake) -> None:
         project.measure("--benchmark-save=first")
         fake.set(token_seconds=1 / 64)

@@ -37,6 +37,7 @@ def test_tests_that_run_beside_each_other_are_not_measured(
     assert fake.started == []
 
 
+@pytest.mark.slow
 def test_options_of_xdist_that_distribute_nothing_are_not_refused(project: Project) -> None:
     project.write(TEST)
     project.measure("--tx=popen", "--dist=no").assert_outcomes(passed=1)

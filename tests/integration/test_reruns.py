@@ -104,6 +104,7 @@ def test_without_benchmarks_they_are_not_our_business(project: Project) -> None:
     assert "2 rerun" in result.outlines[-1]
 
 
+@pytest.mark.slow
 def test_nothing_is_missed_without_the_plugin(worker: Project) -> None:
     worker.write(TESTS.format(marker=""))
 

@@ -151,6 +151,7 @@ def test_a_pass_that_watches_for_leaks_is_one_plain_line(worker: Project) -> Non
     assert told == [f"  {worker.model}: watching for leaks"]
 
 
+@pytest.mark.slow
 def test_on_a_terminal_each_reading_of_what_is_held_renews_the_line(worker: Project) -> None:
     worker.write(LEAK)
     text = _on_a_terminal(worker)

@@ -82,6 +82,7 @@ def test_with_yes_it_removes_runs_of_all_machines_and_facts(project: Command) ->
     assert project("prune", "--yes") == (0, "every test with baselines exists\n")
 
 
+@pytest.mark.slow
 def test_a_machine_can_be_named(project: Command) -> None:
     store(project, "test_old", fingerprint="another")
     assert project("prune", "--yes", "--machine", "another")[0] == 0
@@ -89,6 +90,7 @@ def test_a_machine_can_be_named(project: Command) -> None:
     assert project.refused("prune", "--machine", "zzz").startswith("unknown machine 'zzz'")
 
 
+@pytest.mark.slow
 def test_facts_without_runs_go_too(project: Command) -> None:
     for path in project.baselines.glob("machines/*/*.json"):
         path.unlink()
@@ -96,17 +98,20 @@ def test_facts_without_runs_go_too(project: Command) -> None:
     assert [each["key"]["name"] for each in project.json("show")[1]["invariants"]] == ["test_chat"]
 
 
+@pytest.mark.slow
 def test_it_may_be_started_below_the_project(project: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project, "def test_inner(): pass", "deep/test_inner.py")
     monkeypatch.chdir(project.folder / "deep")
     assert unknown(project) == ["test_old[]"]
 
 
+@pytest.mark.slow
 def test_tests_that_options_deselect_are_there(project: Command) -> None:
     ini(project, "addopts = -k nothing --deselect test_speed.py::test_chat", "markers = x")
     assert unknown(project) == ["test_old[]"]
 
 
+@pytest.mark.slow
 def test_skipped_and_bad_benchmarks_are_there(project: Command) -> None:
     write(
         project,
@@ -133,11 +138,13 @@ def test_parameters_of_a_benchmark_with_bad_markers_are_spared(project: Command)
     assert unknown(project) == ["test_old[]"]
 
 
+@pytest.mark.slow
 def test_a_test_that_is_no_benchmark_any_more_has_no_baselines(project: Command) -> None:
     write(project, "def test_chat(llm_bench): pass\ndef test_old(): pass")
     assert unknown(project) == ["test_old[]"]
 
 
+@pytest.mark.slow
 def test_parameters_are_part_of_a_test(project: Command) -> None:
     write(
         project,
@@ -155,6 +162,7 @@ def test_parameters_that_other_options_would_make_are_spared(project: Command) -
     assert unknown(project) == ["test_old[]"]
 
 
+@pytest.mark.slow
 def test_tests_of_a_module_that_skips_itself_are_spared(project: Command) -> None:
     write(project, "pytest.importorskip('no_such_module')", "test_other.py")
     store(project, "test_in_there", module="test_other.py")
@@ -206,6 +214,7 @@ def test_options_that_pytest_refuses_keep_everything(project: Command) -> None:
     assert "--no-such-option" in line
 
 
+@pytest.mark.slow
 def test_a_project_without_benchmarks_keeps_everything(project: Command) -> None:
     write(project, "def test_chat(): pass")
     assert kept(project) == (
@@ -213,6 +222,7 @@ def test_a_project_without_benchmarks_keeps_everything(project: Command) -> None
     )
 
 
+@pytest.mark.slow
 def test_baselines_of_which_no_test_is_there_stay(project: Command) -> None:
     write(project, "def test_other(llm_bench): pass")
     line = kept(project)
@@ -220,6 +230,7 @@ def test_baselines_of_which_no_test_is_there_stay(project: Command) -> None:
     assert project("prune")[0] == 1
 
 
+@pytest.mark.slow
 def test_ci_removes_nothing_and_may_ask(project: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     assert kept(project).startswith("prune --yes: CI never writes a baseline")

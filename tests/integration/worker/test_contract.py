@@ -54,16 +54,16 @@ OLDER_OPTIONS = {*OLD_OPTIONS, "use_extra_bufts=False", "op_offload=False", "swa
 SHARED = "this release of llama-cpp-python has no kv_unified=False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("era", "older", "refused", "lost"),
     [
-        pytest.param("0.3.16", set(), OLD_OPTIONS, set(), marks=pytest.mark.slow),
-        pytest.param(
+        ("0.3.16", set(), OLD_OPTIONS, set()),
+        (
             "0.3.9",
             {"llama_kv_self_clear for llama_memory_clear", "llama_kv_self_seq_rm for llama_memory_seq_rm"},
             {*OLDER_OPTIONS, "kv_unified=False", "n_seq_max=2"},
             {"llama_memory_seq_pos_min"},
-            marks=pytest.mark.slow,
         ),
         (
             "0.3.5",
@@ -268,6 +268,7 @@ def test_a_binding_that_fits_its_library_and_headers_passes(project: Project, bi
     ]
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_functions_that_the_library_lacks_are_all_told_and_why_the_import_fails(
     project: Project, binding: Binding

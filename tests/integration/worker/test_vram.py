@@ -77,6 +77,7 @@ def test_a_ceiling_passes_at_its_own_value_and_fails_one_byte_above(
     )
 
 
+@pytest.mark.slow
 def test_where_nothing_tells_it_is_not_covered_and_no_pass(
     project: Project,
     measure: Callable[..., pytest.RunResult],
