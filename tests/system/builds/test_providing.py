@@ -19,6 +19,7 @@ from pytest_llm.records import BuildReference, Commit, Installed
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pytest_llm.system.sandbox import Policy
     from tests.checkouts import Checkout
 
 INSTALLED = parse_build("llama-cpp-python", Path.cwd())
@@ -28,7 +29,7 @@ INSTALLED = parse_build("llama-cpp-python", Path.cwd())
 def provider(tmp_path: Path, checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     """Commits fit the installed binding from "fits" on."""
 
-    def abi_mismatch(build: BuildReference, timeout: float, folder: str) -> str:
+    def abi_mismatch(build: BuildReference, timeout: float, folder: str, policy: Policy | None) -> str:
         assert (Path(folder) / "libllama.so").exists()
         assert isinstance(build, Commit)
         return "" if build.commit == checkout.git("rev-parse", "fits") else "it has no llama_moon"

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 # What a folder of packages is read for, if it is none of the interpreter's own.
-_PACKAGES = ("llama_cpp", "numpy", "jinja2", "markupsafe", "diskcache", "typing_extensions.py")
+_PACKAGES = (
+    "llama_cpp",
+    "llama_cpp.py",
+    "numpy",
+    "jinja2",
+    "markupsafe",
+    "diskcache",
+    "typing_extensions.py",
+)
 # Of a prefix, which may be a project's folder; nvvm and targets are CUDA's in a conda environment.
 _OWN = ("bin", "lib", "lib64", "share", "nvvm", "targets", "pyvenv.cfg")
 _VERSION = f"python{sys.version_info[0]}.{sys.version_info[1]}"
