@@ -125,7 +125,8 @@ class Sandbox:
         if self.folder is None:
             return dict(self._environment)
         home = _home(self._environment)
-        own = dict.fromkeys(("HOME", "TMPDIR", "PATH"), str(self.folder))  # PATH: there is nothing to start
+        # Not PATH: an interpreter may be a script that starts the real one.
+        own = dict.fromkeys(("HOME", "TMPDIR"), str(self.folder))
         caches = dict.fromkeys(_CACHES, str(self._compiled or self.folder))
         # Packages may be in the user's own folder of them.
         packages = {"PYTHONUSERBASE": f"{home}/.local"} if home else {}
