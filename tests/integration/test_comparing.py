@@ -92,6 +92,7 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
     assert f'"llm_comparison_verdicts" value="{regressed}"' in junit
 
 
+@pytest.mark.slow
 def test_the_results_file_holds_both_and_its_verdicts_follow_from_it(
     worker: Project, worker_against: str, stand_in: StandIn
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_package_adds_an_engine_a_probe_and_a_metric_that_markers_then_use(
     assert run["build"]["engine"] == "steady"
 
 
+@pytest.mark.slow
 def test_it_is_compared_with_itself_by_the_metric_that_it_adds(
     pytester: pytest.Pytester, model_file: Path
 ) -> None:

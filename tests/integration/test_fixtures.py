@@ -188,6 +188,7 @@ class TestGGUFModel:
 
         assert len(stand_in.pids()) == 2
 
+    @pytest.mark.slow
     def test_one_that_hangs_is_ended_and_the_next_is_fresh(
         self, worker: Project, stand_in: StandIn, worker_arguments: list[str]
     ) -> None:

@@ -139,6 +139,7 @@ def test_packages_and_the_folder_of_the_call_make_no_difference(
     assert key == ["checks/bench/test_speed.py", "test_speed", ""]
 
 
+@pytest.mark.slow
 def test_each_package_of_a_repository_has_its_home_wherever_the_ini_file_is_named(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

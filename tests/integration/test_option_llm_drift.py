@@ -71,6 +71,7 @@ def test_a_release_that_tells_cells_for_sequences_does_not_differ(
     assert _drift(worker, worker_against)["differences"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("differs", "told"),
     [

@@ -86,6 +86,7 @@ def test_a_test_that_passes_at_last_is_stored(project: Project) -> None:
     assert project.results()["tests"][0]["outcome"] == "passed"
 
 
+@pytest.mark.slow
 def test_a_test_in_a_forked_process_is_measured_before(project: Project) -> None:
     project.write(FORKING, "conftest.py")
     project.write(TESTS)

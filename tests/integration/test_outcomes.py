@@ -236,6 +236,7 @@ class TestFailingCampaign:
 class TestFailingWorkload:
     """A workload that a loaded subject cannot do."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("fault", "reason", "processes"),
         [

@@ -44,6 +44,7 @@ def test_options_of_xdist_that_distribute_nothing_are_not_refused(project: Proje
     assert project.run_apart(*project.measuring(), "-n2", "--collect-only").returncode == pytest.ExitCode.OK
 
 
+@pytest.mark.slow
 def test_with_xdist_at_rest_measuring_is_not_refused(pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_nothing(): pass")
     result = pytester.runpytest_subprocess("--llm-bench", "-n", "0")

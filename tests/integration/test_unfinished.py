@@ -48,6 +48,7 @@ def _sessions(results: dict[str, Any], name: str) -> int:
     return len(results["runs"][test["run"]]["sessions"])
 
 
+@pytest.mark.slow
 def test_a_timeout_that_ends_the_process_loses_no_result(
     project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +208,7 @@ def test_tests_that_were_measured_with_others_and_did_not_run_are_kept_and_teach
     result.stdout.fnmatch_lines(["not stored: test_it.py::test_later: did not end"])
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_a_model_is_measured_keeps_the_sessions(project: Project) -> None:
     project.write(
         """

@@ -9,7 +9,8 @@ import pytest
 if TYPE_CHECKING:
     from pytest_llm import GGUFModel
 
-pytestmark = pytest.mark.llm_model("smollm2-135m", n_ctx=2048)
+# One thread: two wait for each other where other tests run beside them.
+pytestmark = pytest.mark.llm_model("smollm2-135m", n_ctx=2048, n_threads=1)
 
 
 def test_knows_the_capital_of_france(gguf_model: GGUFModel) -> None:

@@ -103,6 +103,7 @@ def stored_in(folder: Path) -> set[str]:
 # ── several at once ──────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_several_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     work = [[f"{MODULE} test_{process} {run}.5\n" for run in range(20)] for process in range(4)]
     writers = [writer(tmp_path, tmp_path / f"{process}.log") for process in range(4)]

@@ -188,6 +188,7 @@ def test_a_module_that_cannot_be_imported_keeps_everything(project: Command) -> 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("addopts", "told"),
     [

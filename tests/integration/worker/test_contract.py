@@ -35,6 +35,7 @@ def summary(result: pytest.RunResult) -> list[str]:
 # --- Releases -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_build_that_keeps_it_passes_and_what_cannot_be_looked_at_is_listed(project: Project) -> None:
     result = contract(project)
 

@@ -66,6 +66,7 @@ def test_a_cache_that_stayed_on_the_cpu_is_seen(project: Project, stand_in: Stan
     assert "0.50 MiB of KV cache should be on the device, 0.00 MiB are there" in outcome(project, model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "log"),
     [

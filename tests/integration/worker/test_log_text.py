@@ -107,6 +107,7 @@ def test_nothing_that_a_worker_writes_is_obeyed(how: str, project: Project, stan
     assert not OBEYED.search((project.path / "junit.xml").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @fault("names of model files that are CI commands", "they are changed in the names of tests")
 def test_a_file_name_in_the_name_of_a_test_is_not_obeyed(project: Project, tmp_path: Path) -> None:
     paths = [tmp_path / "##[add-mask]e.gguf", tmp_path / "x::error file=a::.gguf"]

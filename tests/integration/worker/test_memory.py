@@ -36,6 +36,7 @@ class Rising:
         return MemoryReading(self._bytes, HOST_ALONE)
 
 
+@pytest.mark.slow
 def test_a_leak_is_judged_by_its_slope_and_told_with_its_interval(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

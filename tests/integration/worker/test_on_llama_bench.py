@@ -83,6 +83,7 @@ def test_what_it_does_not_measure_is_not_covered_and_no_pass(
         assert f"not covered: test_it.py::test_speed: {line}" in result.outlines
 
 
+@pytest.mark.slow
 def test_what_is_not_covered_is_told_where_it_does_not_fail(
     measure: Callable[..., pytest.RunResult], project: Project
 ) -> None:
@@ -139,6 +140,7 @@ def test_embeddings_are_not_covered(project: Project, bench_program: Callable[..
     result.stdout.fnmatch_lines([f"*embedding speed cannot be had: {ONLY}*"])
 
 
+@pytest.mark.slow
 def test_output_is_not_covered(measure: Callable[..., pytest.RunResult], project: Project) -> None:
     result = measure(
         "@pytest.mark.llm_output()",

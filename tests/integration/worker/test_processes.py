@@ -59,6 +59,7 @@ def _pytest(project: Project, *arguments: str) -> Iterator[subprocess.Popen[byte
             process.kill()
 
 
+@pytest.mark.slow
 def test_fifty_tests_on_two_subjects_are_two_processes_a_session(project: Project, stand_in: StandIn) -> None:
     project.write(
         """
@@ -121,13 +122,11 @@ def test_none_outlives_a_run_that_ends(project: Project, stand_in: StandIn, argu
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 _ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a stopped process then")
-# Each signal and each thing that is done once in every run; all pairs in the slow tests.
+# Each signal once in every run; all pairs in the slow tests.
 _QUICK = {
     ("measuring", signal.SIGKILL),
     ("hanging", signal.SIGTERM),
     ("talking", signal.SIGINT),
-    ("stopped", signal.SIGKILL),
-    ("comparing", signal.SIGINT),
 }
 
 

@@ -95,6 +95,7 @@ def _limit_files(project: Project, size: int) -> None:
     )
 
 
+@pytest.mark.slow
 @fault(
     "a full disk, when results are written", "one line that says so; what was stored is kept, the tests pass"
 )
@@ -112,6 +113,7 @@ def test_a_full_disk_keeps_the_results_so_far(project: Project, stand_in: StandI
     assert [each.name for each in project.path.iterdir() if "results" in each.name] == ["results.json"]
 
 
+@pytest.mark.slow
 @fault("a folder that cannot be written, for results", "one line that says so; the tests pass")
 def test_a_folder_that_cannot_be_written_is_one_line(project: Project, stand_in: StandIn) -> None:
     project.write(TWO)
@@ -122,6 +124,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(project: Project, stand_in:
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
 
 
+@pytest.mark.slow
 @fault(
     "a wall clock that jumps by years while pytest measures", "nothing: times are taken with another clock"
 )

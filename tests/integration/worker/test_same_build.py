@@ -60,6 +60,7 @@ def test_copies_of_an_environment_are_one_build(project: Project, environment: C
     project.measure(*sides, "--llm-aa").assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_one_byte_makes_two_builds(project: Project, environment: Callable[..., str]) -> None:
     project.write(TEST)
     sides = [f"--llm-candidate={environment('one')}", f"--llm-against={environment('two', b'x')}"]

@@ -47,6 +47,7 @@ def test_locks_that_locked_nothing_fail_a_test_that_has_a_limit_only(
     assert "next: raise the limit of locked memory (ulimit -l; " in text
 
 
+@pytest.mark.slow
 def test_locks_of_llama_bench_are_checked_as_well(
     project: Project, bench_program: Callable[..., Path]
 ) -> None:

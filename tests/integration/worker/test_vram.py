@@ -53,6 +53,7 @@ def measure(project: Project) -> Callable[..., pytest.RunResult]:
     return run
 
 
+@pytest.mark.slow
 def test_a_ceiling_passes_at_its_own_value_and_fails_one_byte_above(
     project: Project,
     measure: Callable[..., pytest.RunResult],
@@ -94,6 +95,7 @@ def test_where_nothing_tells_it_is_not_covered_and_no_pass(
     measure("--llm-uncovered=fail").assert_outcomes(failed=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device_mib", "size", "how"),
     [("7", "7.000 MiB", "change reported by ggml"), ("2", "6.000 MiB", "allocated by llama.cpp")],

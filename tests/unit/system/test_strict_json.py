@@ -171,6 +171,7 @@ GROWING: dict[str, Callable[[int], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GROWING)
 def test_time_grows_with_the_size_and_memory_has_a_bound(kind: str) -> None:
     small, large = (GROWING[kind](size) for size in (2**17, 2**20))
