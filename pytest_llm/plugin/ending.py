@@ -19,7 +19,7 @@ _GREEN = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
 class Ending:
-    """What becomes of a run.
+    """Exit status of a run, and the lines that explain it.
 
     Attributes:
         nothing: Why nothing was measured; "" if something was.

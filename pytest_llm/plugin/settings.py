@@ -111,7 +111,7 @@ class Settings:
 
     @property
     def equal_sides(self) -> bool | None:
-        """Whether the candidate and ``--llm-against`` must be the same build; None if only one is named."""
+        """True if the candidate and ``--llm-against`` must be the same build; None if only one is named."""
         return None if self.against is None else self.aa
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Record = TypeVar("Record")
 
 _LONGEST_MESSAGE = 160  # characters
-_ENOUGH_ERRORS = 100  # the shallowest is told
+_ENOUGH_ERRORS = 100  # the message names the shallowest
 
 
 class DecodeError(LLMBenchError):

@@ -71,7 +71,7 @@ def read(path: Path) -> tuple[Results, list[str]]:
 
 
 def read_sound(path: Path) -> Results:
-    """Return a results file of which every value and verdict follows from its series.
+    """Read a results file and check that every value and verdict follows from its series.
 
     Raises:
         ResultsError: As :func:`read`, or it says otherwise.

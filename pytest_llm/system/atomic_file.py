@@ -45,7 +45,7 @@ def is_replaced(path: Path) -> bool:
     """Return if :func:`replace` replaces a file; if not, it writes to a pipe or device, where all is kept."""
     try:
         status = _status(path)
-    except OSError:  # of which writing tells
+    except OSError:  # writing reports it
         return True
     return (status is None or stat.S_ISREG(status.st_mode)) and not _is_open_file(path)
 

@@ -1,4 +1,4 @@
-"""Log of a program, of which the beginning and the end are kept."""
+"""Log of a program that keeps its beginning and its end."""
 
 from __future__ import annotations
 

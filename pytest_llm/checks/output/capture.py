@@ -99,7 +99,7 @@ class CaptureSession(NamedTuple):
 
 
 class TextOutput(NamedTuple):
-    """What a model makes of texts.
+    """Token ids and rendered chat that a build makes with a model.
 
     Attributes:
         token_ids: Digests of the token ids of difficult texts; none without a tokenizer.

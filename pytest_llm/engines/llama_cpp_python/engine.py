@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Names the folder from which the binding takes its library instead of its own.
 _LIBRARY = "LLAMA_CPP_LIB_PATH"
-# What a build says of itself in words. Paths stay as they are, as files are looked for by them.
+# Texts in a build's description. Paths are not cleaned: files are opened by them.
 _DESCRIBED = ("version", "llama_cpp_commit", "compiled_with")
 _LONGEST = 4000  # characters
 # What glibc says of a library that another one needs.

@@ -31,7 +31,7 @@ _CHUNK = 2**16
 
 
 class MalformedAnswerError(Exception):
-    """What came is not the answer; the message is the reason."""
+    """The worker sent something else than the answer; the message is the reason."""
 
 
 class Theirs(NamedTuple):
