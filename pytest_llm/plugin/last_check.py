@@ -126,9 +126,10 @@ class LastCheck:
 
     def _unjudged(self, item: pytest.Item) -> str:
         """Return why not all that a test asks for was judged: its fixtures may ask for more."""
-        benchmark, error = item.stash[BENCHMARK], item.stash.get(UNMEASURED, None)
+        finding, error = item.stash.get(FINDING, None), item.stash.get(UNMEASURED, None)
+        benchmark = finding.benchmark if finding is not None else item.stash[BENCHMARK]
         asked = benchmark.limits or benchmark.gates or benchmark.claims or benchmark.output
-        if not asked or (FINDING in item.stash and self._reports[item.nodeid]):
+        if not asked or (finding is not None and self._reports[item.nodeid]):
             return ""
         return f"limits and gates were not judged: {error or 'the test did not run'}"
 

@@ -255,6 +255,24 @@ def test_a_test_without_a_report_is_red_even_if_its_limits_are_kept(project: Pro
     assert text.startswith("limits and gates were not judged: the test did not run\n")
 
 
+def test_a_kept_limit_that_a_fixture_adds_counts_without_a_report(project: Project) -> None:
+    project.write(SWALLOWING["a protocol that reports nothing"][1], "conftest.py")
+    project.write(
+        """
+        @pytest.fixture
+        def late(request): request.node.add_marker(pytest.mark.llm_tokens_per_second(min=1))
+
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
+        def test_slow(late): pass
+        """
+    )
+
+    result = project.measure()
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "limits and gates were not judged" in project.texts(result)["test_slow"]
+
+
 def test_benchmarks_that_are_deselected_late_are_deselected(project: Project) -> None:
     project.write(
         """
