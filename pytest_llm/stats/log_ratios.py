@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from statistics import median
-from typing import TYPE_CHECKING
+from statistics import fmean, median
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.stats.summary import percentile
 
@@ -13,6 +13,35 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import PairedRun, Series, Session
     from pytest_llm.records.metrics import Metric
+
+
+class Observations(NamedTuple):
+    """Log ratios of times or sizes, candidate / reference, one a session, in order: positive is worse.
+
+    Attributes:
+        typical: Of the typical slice: sensitive to a change of all slices.
+        whole: Of all work together: a few slow slices count, too; None unless the metric is a speed.
+    """
+
+    typical: list[float]
+    whole: list[float] | None = None
+
+
+def observations(metric: Metric, run: PairedRun, sessions: int | None = None) -> Observations:
+    """Return what the sessions of a pair, or the first so many of them, show of a metric.
+
+    A session without the metric, or with a time of 0, ends the lists.
+    """
+    pairs = list(zip(run.candidate.sessions, run.reference.sessions, strict=True))[:sessions]
+    typical = session_log_ratios(metric, pairs, together=not run.not_interleaved)
+    if not metric.rate:
+        return Observations(typical)
+    name = metric.series
+    whole = [
+        math.log(fmean(ours.series[name].values) / fmean(theirs.series[name].values))
+        for ours, theirs in pairs[: len(typical)]
+    ]
+    return Observations(typical, whole)
 
 
 def log_ratios(metric: Metric, run: PairedRun) -> list[float]:

@@ -21,7 +21,7 @@ from pytest_llm.records import (
     Verdict,
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
-from pytest_llm.stats.log_ratios import log_ratios, session_log_ratios
+from pytest_llm.stats.log_ratios import Observations, log_ratios, observations, session_log_ratios
 from pytest_llm.stats.sequential import decide_any, rule_for
 from pytest_llm.stats.summary import percentile
 from tests.bare import RUN
@@ -101,6 +101,14 @@ def test_a_session_without_the_metric_ends_the_list(gap: Sequence[float] | None,
     broken = [whole[0], gap, whole[2]]
     ours, theirs = (broken, whole) if side == 0 else (whole, broken)
     assert log_ratios(SPEED, PairedRun(a_run(SPEED, ours), a_run(SPEED, theirs))) == [0]
+
+
+def test_a_speed_is_observed_in_the_typical_slice_and_over_the_whole() -> None:
+    run = PairedRun(a_run(SPEED, [(0.01, 0.01, 0.04)] * 2), a_run(SPEED, [(0.01, 0.01, 0.01)] * 2))
+    assert observations(SPEED, run) == Observations([0.0, 0.0], [pytest.approx(math.log(2))] * 2)
+    assert observations(SPEED, run, 1) == Observations([0.0], [pytest.approx(math.log(2))])
+    run = PairedRun(a_run(MEMORY, [(2.0,)] * 3), a_run(MEMORY, [(1.0,)] * 3))
+    assert observations(MEMORY, run, 2) == Observations([math.log(2)] * 2, None)
 
 
 def test_a_gate_asks_whether_it_is_slower_and_a_claim_whether_it_is_faster() -> None:
