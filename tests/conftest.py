@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 
-# A few examples in every run; `.ci/run` asks for more: `--hypothesis-profile=full`. Both draw the same ones each
-# time, so that a change is never refused for a fault that it did not bring; `explore` looks for new ones.
+# A few examples in every run; `.ci/run` asks for more: `--hypothesis-profile=full`. Both draw the same ones
+# each time, so that a change is never refused for a fault that it did not bring; `explore` looks for new
+# ones.
 settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
 settings.register_profile("full", max_examples=300, deadline=None, derandomize=True)
 settings.register_profile("explore", max_examples=3_000, deadline=None, print_blob=True)
