@@ -80,7 +80,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if bench is None or not bench.settings.bench or options.showing(session.config):
         return
     from pytest_llm.errors import UsageError
-    from pytest_llm.plugin.settings import check_alone
+    from pytest_llm.plugin.refusals import check_alone
     from pytest_llm.system.text import LONGEST_LINE, clean
 
     try:

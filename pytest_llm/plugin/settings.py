@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, get_args
-
-import pytest
 
 from pytest_llm.baselines import Mode
 from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.models.store import is_path
-from pytest_llm.plugin.options import OPTIONS, ini_keys, showing, value
-from pytest_llm.plugin.pytest_benchmark import skips
+from pytest_llm.plugin.options import showing, value
+from pytest_llm.plugin.refusals import check_ini_keys, check_no_namesake, check_not_skipped, check_reruns
 from pytest_llm.records import ALWAYS_FAILING, Commit, Verdict
 from pytest_llm.records.other_tools import kind_of_model
 from pytest_llm.records.units import SECONDS
@@ -26,6 +22,8 @@ from pytest_llm.system.sandbox import MODES, Policy, SandboxMode
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from pytest_llm.records import BuildReference, Subject
 
@@ -121,8 +119,8 @@ def read(config: pytest.Config) -> Settings:
     Raises:
         UsageError: One of them makes no sense.
     """
-    _check_ini_keys(config)
-    _check_no_namesake()
+    check_ini_keys(config)
+    check_no_namesake()
     effort = value(config, "llm_effort")
     if effort not in SESSIONS:
         raise UnknownNameError("--llm-effort", effort, SESSIONS)
@@ -142,8 +140,8 @@ def read(config: pytest.Config) -> Settings:
     update = _update(config)
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
-        _check_reruns(config)
-        _check_not_skipped(config)
+        check_reruns(config)
+        check_not_skipped(config)
     if update:
         _check_update(config, measures=bench, compares=bool(against or aa))
     if reference == candidate and not aa:
@@ -294,57 +292,3 @@ def _cache(config: pytest.Config, *, needed: bool) -> Path | None:
         if needed:
             raise
         return None
-
-
-def check_alone(config: pytest.Config) -> None:
-    """Refuse pytest-xdist: each process would measure the load of the others.
-
-    Raises:
-        UsageError: Tests are distributed.
-    """
-    if hasattr(config, "workerinput") or config.pluginmanager.has_plugin("dsession"):
-        raise UsageError(
-            "--llm-bench cannot measure under pytest-xdist, where tests run beside each other: add -n 0"
-        )
-
-
-def _check_reruns(config: pytest.Config) -> None:
-    """Refuse the one option of pytest-rerunfailures that overrides markers."""
-    if config.getoption("force_reruns", None):
-        raise UsageError(
-            "--llm-bench does not go with --force-reruns, which runs a benchmark until it passes: "
-            "take --reruns, which benchmarks opt out of"
-        )
-
-
-def _check_not_skipped(config: pytest.Config) -> None:
-    """Refuse to skip all that is to be measured."""
-    if skips(config):
-        raise UsageError(
-            "--llm-bench runs benchmarks and --benchmark-skip skips them: take one of the two out of the "
-            "command line, addopts or the ini file"
-        )
-
-
-def _check_no_namesake() -> None:
-    """Refuse the distribution whose import package has the same name."""
-    with suppress(PackageNotFoundError):
-        distribution("pytest-llm")
-        raise UsageError(
-            "the distribution pytest-llm is installed as well, and its package pytest_llm overwrites "
-            "parts of this one: uninstall pytest-llm, then reinstall pytest-llm-bench"
-        )
-
-
-def _check_ini_keys(config: pytest.Config) -> None:
-    """Refuse unknown keys that begin like ours: a typing error would switch a gate off."""
-    for key in ini_keys(config):
-        known = [option.name for option in OPTIONS]
-        try:
-            config.getini(key)
-        except (pytest.UsageError, TypeError, ValueError) as error:  # which one, depends on pytest's version
-            if key in known:
-                raise UsageError(f"ini key {key}: {error}") from None
-            if isinstance(error, ValueError):
-                where = f"in {config.inipath}" if config.inipath else "given with -o"
-                raise UnknownNameError("ini key", key, known, fix=where) from None
