@@ -17,7 +17,7 @@ from pytest_llm.records import Commit, Release
 if TYPE_CHECKING:
     from pytest_llm.records import BuildReference
 
-_LONGEST_SETTINGS = 48  # characters, in the name of a folder
+_READABLE = 48  # characters, in the name of a folder
 _LONGEST_COMMIT = 12  # in the name of a folder; the rest is in the hash
 _LLAMA_CPP = "llama.cpp"
 
@@ -48,12 +48,15 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """The name of its folder: readable, with a hash of the whole identity."""
+        """The name of its folder: readable, with a hash of the whole identity.
+
+        All are of one length, so that two builds of the store run at paths of equal length.
+        """
         settings = re.sub(r"[^\w.=]+", "_", " ".join(each[2:] for each in self.settings), flags=re.ASCII)
         whole = json.dumps(asdict(self), sort_keys=True)
         digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
-        words = (self.engine, self._short, settings[:_LONGEST_SETTINGS], digest)
-        return "-".join(each for each in words if each)
+        readable = "-".join(each for each in (self.engine, self._short, settings) if each)
+        return f"{readable[:_READABLE]:-<{_READABLE}}-{digest}"
 
     @property
     def _short(self) -> str:

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from pytest_llm.system.credentials import has_known_form, looks_secret
+from pytest_llm.system.start_size import PADDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,6 +39,7 @@ NEEDED: Mapping[str, str] = {
     "GOMP_STACKSIZE": "size of a thread's stack",
     "KMP_STACKSIZE": "size of a thread's stack",
     "KMP_DUPLICATE_LIB_OK": "lets a process with two OpenMP libraries start",
+    PADDING: "moves the stack of a process: sham pairs differ by it",
 }
 
 _THREADS = "how many threads OpenMP gives"

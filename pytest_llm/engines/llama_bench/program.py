@@ -109,7 +109,7 @@ class BenchProgram(NamedTuple):
         )
         try:
             if sandbox.folder is None:
-                return run_once([self.path, *words], environment, self.timeout, watch, descriptors)
+                return run_once([self.path, *words], sandbox.environment(), self.timeout, watch, descriptors)
             if not os.access(self.path, os.X_OK):
                 code = errno.EACCES if Path(self.path).exists() else errno.ENOENT
                 raise OSError(code, os.strerror(code))

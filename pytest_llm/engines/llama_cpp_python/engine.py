@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Names the folder from which the binding takes its library instead of its own.
 _LIBRARY = "LLAMA_CPP_LIB_PATH"
+_PACKAGES = "PYTHONPATH"
 # Texts in a build's description. Paths are not cleaned: files are opened by them.
 _DESCRIBED = ("version", "llama_cpp_commit", "compiled_with")
 _LONGEST = 4000  # characters
@@ -178,9 +179,10 @@ class LlamaCppPython:
             raise EngineMissingError(f"{error} ({self._how_to_mend(str(error))})") from None
 
     def _environment(self) -> dict[str, str]:
-        # PYTHONPATH is part of what "this environment" means, and of no other one.
-        also = ("PYTHONPATH",) if not isinstance(self._build, Release | Venv) else ()
-        environment = worker_environment(os.environ, also)
+        environment = worker_environment(os.environ, (_PACKAGES,))
+        if isinstance(self._build, Release | Venv) and _PACKAGES in environment:
+            # Part of what "this environment" means, and of no other one; empty, it is the same as unset.
+            environment[_PACKAGES] = ""
         if isinstance(self._build, Release):
             environment.pop(_LIBRARY, None)  # it would not be that release
         if self._launch.library:

@@ -27,6 +27,7 @@ from pytest_llm.errors import (
     WrongOutputError,
 )
 from pytest_llm.system.procfs import oom_kills
+from pytest_llm.system.start_size import padded_arguments
 from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
@@ -118,9 +119,10 @@ class WorkerProcess:
             ) from error
         theirs = self._wire.theirs
         ends = (str(theirs.requests), str(theirs.answers), str(os.getpid()))
+        words = [interpreter, *sandbox.options(), str(WORKER), *ends, sandbox.description()]
         try:
             self._process = subprocess.Popen(
-                [interpreter, *sandbox.options(), str(WORKER), *ends, sandbox.description()],
+                padded_arguments(words),
                 stdin=subprocess.DEVNULL,
                 stdout=theirs.log,
                 stderr=theirs.log,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from pytest_llm.system.sandbox import paths, seccomp
 from pytest_llm.system.sandbox.kernel import support
+from pytest_llm.system.start_size import padded_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,6 +32,8 @@ MODES: tuple[SandboxMode, ...] = get_args(SandboxMode)
 # Folders that each locked-in process may write in as well; none, but for tests whose stand-in keeps a diary.
 ALSO_WRITABLE: list[Path] = []
 
+# Set once the process runs, so that processes with and without it start with equal environments.
+_SET_LATE = ("LLAMA_CPP_LIB_PATH",)
 _PREFIX = "pytest-llm-worker-"
 _GIB = 2**30
 _DAY = 86_400
@@ -121,16 +124,20 @@ class Sandbox:
                 self._compiled.mkdir(parents=True, exist_ok=True)
 
     def environment(self) -> dict[str, str]:
-        """Return the environment of the process: folders for files of its own instead of the user's."""
+        """Return the environment of the process: folders for files of its own instead of the user's.
+
+        Both sides of a pair get the same variables, of equal size in all.
+        """
+        early = {name: value for name, value in self._environment.items() if name not in _SET_LATE}
         if self.folder is None:
-            return dict(self._environment)
+            return padded_environment(early)
         home = _home(self._environment)
         # Not PATH: an interpreter may be a script that starts the real one.
         own = dict.fromkeys(("HOME", "TMPDIR"), str(self.folder))
         caches = dict.fromkeys(_CACHES, str(self._compiled or self.folder))
         # Packages may be in the user's own folder of them.
         packages = {"PYTHONUSERBASE": f"{home}/.local"} if home else {}
-        return {**packages, **self._environment, **own, **caches, "PYTHONDONTWRITEBYTECODE": "1"}
+        return padded_environment({**packages, **early, **own, **caches, "PYTHONDONTWRITEBYTECODE": "1"})
 
     def options(self) -> list[str]:
         """Return options of the interpreter: nothing of its packages runs before it is locked in."""
@@ -138,14 +145,16 @@ class Sandbox:
 
     def description(self) -> str:
         """Return what the process has to apply, as JSON; see ``worker/lockdown.py``."""
+        late = {name: self._environment[name] for name in _SET_LATE if name in self._environment}
         if not self._locks:
-            return json.dumps({"limits": self._rlimits()})
+            return json.dumps({"environment": late, "limits": self._rlimits()})
         kernel = support()
         kept = _kept(self._environment)
         found = paths.libraries(self._environment, self._libraries, kept)
         own = [str(each) for each in (self.folder, self._compiled) if each is not None]
         return json.dumps(
             {
+                "environment": late,
                 "landlock": kernel.landlock,
                 "filter": seccomp.compiled(becomes=bool(self._becomes)) if kernel.seccomp else None,
                 "limits": self._rlimits(),

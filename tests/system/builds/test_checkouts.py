@@ -104,6 +104,7 @@ def test_another_commit_and_other_settings_are_other_builds(store: BuildStore, c
     keys = [identity_of(each).key for each in (first, head(checkout), head(checkout, "[-DA=1]"))]
 
     assert len(set(keys)) == 3
+    assert len(set(map(len, keys))) == 1  # paths of equal length
     assert keys[2].startswith(f"llama.cpp-{head(checkout).commit[:12]}-A=1-")
 
 

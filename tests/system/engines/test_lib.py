@@ -15,13 +15,16 @@ import pytest
 
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import describe
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.errors import BuildError
+from pytest_llm.records import LoadOptions, Subject
+from tests.started import started_with
 from tests.tiny_models import llama
 
 from .conftest import PATIENCE
 
 if TYPE_CHECKING:
-    from pytest_llm.records import Build
+    from pytest_llm.records import Build, Model
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="links libraries as Linux does")
 
@@ -90,6 +93,24 @@ def test_a_copy_elsewhere_is_the_one_that_is_loaded(own: Path, tmp_path: Path) -
     shutil.copytree(own.parent, tmp_path / "lib", symlinks=True)
 
     assert say(tmp_path / "lib").compiled_with
+
+
+@LINUX
+def test_a_pair_with_a_library_of_its_own_on_one_side_starts_alike(
+    own: Path, tmp_path: Path, smollm2: Model
+) -> None:
+    shutil.copytree(own.parent, tmp_path / "lib", symlinks=True)
+    references = [parse_build(each, Path.cwd()) for each in ("llama-cpp-python", f"lib:{tmp_path / 'lib'}")]
+    subject = Subject("m", references[0], LoadOptions())
+    plain, other = (LlamaCppPython(each, PATIENCE).start(subject, smollm2) for each in references)
+    try:
+        ours, theirs = started_with(plain.pid), started_with(other.pid)
+    finally:
+        plain.close()
+        other.close()
+    assert ours[1:] == theirs[1:]
+    assert ours.variables.keys() == theirs.variables.keys()
+    assert not [name for name, value in theirs.variables.items() if str(tmp_path / "lib") in value]
 
 
 @LINUX

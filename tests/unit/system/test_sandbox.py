@@ -11,7 +11,8 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.worker import interpreter
 from pytest_llm.system import sandbox
-from pytest_llm.system.sandbox import Policy, Sandbox, kernel, paths, take_file
+from pytest_llm.system.sandbox import Policy, Sandbox, SandboxMode, kernel, paths, take_file
+from pytest_llm.system.start_size import padded_environment
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux locks processes in")
 
@@ -37,10 +38,25 @@ def test_a_process_gets_folders_of_its_own_and_they_are_removed(tmp_path: Path) 
 
 def test_without_a_sandbox_a_process_has_the_environment_as_it_is_and_dumps_no_core(tmp_path: Path) -> None:
     made = Sandbox(Policy("off"), "a build", {"HOME": str(tmp_path)})
-    assert made.environment() == {"HOME": str(tmp_path)}
-    assert json.loads(made.description()) == {"limits": {"CORE": 1}}
+    assert made.environment() == padded_environment({"HOME": str(tmp_path)})
+    assert json.loads(made.description()) == {"environment": {}, "limits": {"CORE": 1}}
     assert made.options() == []
     assert made.folder is None
+
+
+@pytest.mark.parametrize("mode", ["on", "off"])
+def test_a_variable_that_one_side_of_a_pair_alone_has_is_set_once_its_process_runs(mode: SandboxMode) -> None:
+    plain, other = (
+        Sandbox(Policy(mode), "a build", {"PATH": "/bin", **more})
+        for more in ({}, {"LLAMA_CPP_LIB_PATH": "/a/library"})
+    )
+    try:
+        assert plain.environment().keys() == other.environment().keys()
+        assert json.loads(plain.description())["environment"] == {}
+        assert json.loads(other.description())["environment"] == {"LLAMA_CPP_LIB_PATH": "/a/library"}
+    finally:
+        plain.close()
+        other.close()
 
 
 @linux
