@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.records import PairedRun, Run
+    from pytest_llm.records.metrics import Metric
     from pytest_llm.stats.sequential import Rule
 
 
@@ -35,6 +36,9 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     for side, found in ((run.candidate, ours), (run.reference, theirs)):
         if found is None:
             return Comparison(Verdict.NOT_COVERED, asked, run, reason=not_covered(side, metric))
+    if any(_too_few(metric, side) for side in (run.candidate, run.reference)):
+        reason = f"{metric.title} takes {metric.least_observations} observations in each session of a pair"
+        return Comparison(Verdict.NOT_COVERED, asked, run, reason=f"{reason}: raise --llm-time-limit")
     ways = [side.how_read(metric) for side in (run.candidate, run.reference)]
     if ways[0] != ways[1]:
         reason = f"{metric.title} was read in two ways: {ways[0]} and, of the reference, {ways[1]}"
@@ -43,8 +47,9 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     decision = conclude(decide_any(rule, asked, ratios))
     assert decision.verdict is not None
     known = decision.change is not None
+    too_early = bool(run.cut_off) and decision.verdict is Verdict.INCONCLUSIVE and len(ratios) < rule.to_call
     return Comparison(
-        decision.verdict,
+        Verdict.NOT_JUDGED if too_early else decision.verdict,
         asked,
         run,
         ours,
@@ -61,6 +66,11 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
         1 - rule.alpha,
         compare_sides(run) if isinstance(asked, Claim) else None,
     )
+
+
+def _too_few(metric: Metric, side: Run) -> bool:
+    found = [session.series.get(metric.series) for session in side.sessions]
+    return metric.pooled and any(each and len(each.values) < metric.least_observations for each in found)
 
 
 def _why(run: PairedRun, asked: Gate | Claim, sessions: int) -> str:
@@ -87,8 +97,8 @@ def summary(comparison: Comparison) -> str:
 
 def _remark(comparison: Comparison) -> str:
     asked, mde = comparison.asked, comparison.mde
-    if comparison.verdict is Verdict.INCONCLUSIVE:
-        return f": inconclusive, {comparison.reason}"
+    if comparison.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_JUDGED):
+        return f": {comparison.verdict.value}, {comparison.reason}"
     if isinstance(asked, Claim):
         kept = "as" if comparison.verdict is Verdict.PASS else "not as"
         return f": {kept} claimed, faster by {ratio(asked.by)}"

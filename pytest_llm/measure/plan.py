@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.measure.requests import requests_alone, requests_paired
 from pytest_llm.records import (
     MAX_FILLED_TOKENS,
     Campaign,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_llm.records import Benchmark, Claim, Gate
+    from pytest_llm.records.metrics import Metric
 
 SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
 
@@ -57,7 +59,8 @@ def make_plan(
         equal: Whether a subject and its reference must be the same code; None if they may be.
     """
     family = _family(benchmarks)
-    sessions = {True: rule_for(effort, family).looks[-1], False: SESSIONS[effort]}
+    looks = rule_for(effort, family).looks
+    sessions = {True: looks[-1], False: SESSIONS[effort]}
     workloads: dict[tuple[Subject, Subject | None], dict[Workload, list[Gate | Claim]]] = {}
     for benchmark in benchmarks:
         reference = reference_of(benchmark.subject)
@@ -80,6 +83,19 @@ def make_plan(
                 _questions(found),
                 _leaks(benchmarks, subject, reference, reference_of),
                 equal if reference == reference_of(subject) else None,
+                {
+                    workload: requests_alone(
+                        _metrics(benchmarks, subject, workload), workload, SESSIONS[effort]
+                    )
+                    if reference is None
+                    else requests_paired(
+                        [each.metric for each in asked],
+                        _limited(benchmarks, subject, workload) if reference == reference_of(subject) else (),
+                        workload,
+                        looks[0],
+                    )
+                    for workload, asked in found.items()
+                },
             )
             for (subject, reference), found in workloads.items()
         ),
@@ -133,6 +149,19 @@ def _leaks(
         and any(limit.metric.slope for limit in each.limits)
     ]
     return tuple(dict.fromkeys(found))
+
+
+def _limited(benchmarks: Sequence[Benchmark], subject: Subject, workload: Workload) -> list[Metric]:
+    """Return the metrics with a limit."""
+    found = [each for each in benchmarks if (each.subject, each.workload) == (subject, workload)]
+    return [limit.metric for each in found for limit in each.limits]
+
+
+def _metrics(benchmarks: Sequence[Benchmark], subject: Subject, workload: Workload) -> list[Metric]:
+    """Return the metrics with a limit or a gate."""
+    found = [each for each in benchmarks if (each.subject, each.workload) == (subject, workload)]
+    gated = [gate.metric for each in found for gate in each.gates]
+    return [*_limited(benchmarks, subject, workload), *gated]
 
 
 def _questions(found: Mapping[Workload, Sequence[Gate | Claim]]) -> tuple[Question, ...]:

@@ -54,12 +54,10 @@ ON_GPU = SliceFloor(steps=32, seconds=0.3)
 
 # A subject alone: rounds of a prompt slice and a generation slice, then requests.
 SOLO_ROUNDS = Budget(least=3, most=30, seconds=2.0)
-SOLO_REQUESTS = Budget(least=1, most=10, seconds=1.5)
 SOLO_TEXTS = Budget(least=5, most=60, seconds=2.0)
 # A pair: many short rounds beat few long ones. A slice of prompt is ten times as long as one of generation.
 PROMPT_ROUNDS = Budget(least=5, most=30, seconds=5.0)
 GENERATION_ROUNDS = Budget(least=15, most=30, seconds=2.5)
-REQUEST_ROUNDS = Budget(least=1, most=5, seconds=1.0)
 _WARM_UP_MOST = 8
 _STEADY = 0.25
 
@@ -106,8 +104,8 @@ class Disturbances:
     counted: Counter[str] = field(default_factory=Counter)
 
 
-def measure_solo(loaded: Loaded, workload: Workload, clock: Clock) -> dict[str, Series]:
-    """Warm up, then time rounds of slices and whole requests of the only subject, at the workload's depth.
+def measure_solo(loaded: Loaded, workload: Workload, clock: Clock, requests: int = 1) -> dict[str, Series]:
+    """Warm up, then time rounds of slices and a number of whole requests of the only subject.
 
     Raises:
         EngineError: The worker refused, died or hung.
@@ -125,11 +123,13 @@ def measure_solo(loaded: Loaded, workload: Workload, clock: Clock) -> dict[str, 
     for _ in within(SOLO_ROUNDS, clock):
         prompt.append(_prompt(loaded))
         generation.append(_generation(loaded, steps))
-    requests = [_request(loaded) for _ in within(SOLO_REQUESTS, clock)] if coverage.requests else []
-    return _series(prompt, generation, requests, workload)
+    whole = [_request(loaded) for _ in range(requests)] if coverage.requests else []
+    return _series(prompt, generation, whole, workload)
 
 
-def measure_half(loaded: Loaded, workload: Workload, steps: int, clock: Clock) -> dict[str, Series]:
+def measure_half(
+    loaded: Loaded, workload: Workload, steps: int, clock: Clock, requests: int = 0
+) -> dict[str, Series]:
     """Time as much of one side of a pair as :func:`measure_pair` does of both.
 
     Raises:
@@ -144,14 +144,19 @@ def measure_half(loaded: Loaded, workload: Workload, steps: int, clock: Clock) -
     _generation(loaded, steps)
     prompt = [_prompt(loaded) for _ in within(PROMPT_ROUNDS, clock)]
     generation = [_generation(loaded, steps) for _ in within(GENERATION_ROUNDS, clock)]
-    requests = [_request(loaded) for _ in within(REQUEST_ROUNDS, clock)] if coverage.requests else []
-    return _series(prompt, generation, requests, workload)
+    whole = [_request(loaded) for _ in range(requests)] if coverage.requests else []
+    return _series(prompt, generation, whole, workload)
 
 
 def measure_pair(
-    pair: Pair, workload: Workload, steps: int, context: MeasurementContext, seen: Disturbances
+    pair: Pair,
+    workload: Workload,
+    steps: int,
+    context: MeasurementContext,
+    seen: Disturbances,
+    requests: int = 0,
 ) -> tuple[dict[str, Series], dict[str, Series]]:
-    """Time rounds of both, which are suspended at the workload's depth; note disturbed rounds.
+    """Time rounds and a number of requests of both, which are suspended; note disturbed rounds.
 
     Raises:
         EngineError: A worker refused, died or hung.
@@ -166,10 +171,10 @@ def measure_pair(
     _warm_up(lambda: [seconds for _, seconds in _round(pair, lambda each: _generation(each, steps), context)])
     prompt = _rounds(pair, _prompt, PROMPT_ROUNDS, context, seen)
     generation = _rounds(pair, lambda each: _generation(each, steps), GENERATION_ROUNDS, context, seen)
-    requests: tuple[list[Request], list[Request]] = ([], [])
-    if all(each.requests for each in coverages):
-        requests = _rounds(pair, _request, REQUEST_ROUNDS, context, seen)
-    ours, theirs = (_series(prompt[i], generation[i], requests[i], workload) for i in (0, 1))
+    whole: tuple[list[Request], list[Request]] = ([], [])
+    if requests and all(each.requests for each in coverages):
+        whole = _rounds(pair, _request, Budget(requests, requests, math.inf), context, seen)
+    ours, theirs = (_series(prompt[i], generation[i], whole[i], workload) for i in (0, 1))
     return ours, theirs
 
 

@@ -176,9 +176,11 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
                 at_work = _rehearse(loaded, workload, context)
                 found[workload][place] = {
                     **(
-                        measure_solo(loaded, workload, context.clock)
+                        measure_solo(loaded, workload, context.clock, state.requests(workload))
                         if solo
-                        else measure_half(loaded, workload, state.steps[workload], context.clock)
+                        else measure_half(
+                            loaded, workload, state.steps[workload], context.clock, state.requests(workload)
+                        )
                     ),
                     **_memory(place, process, workload, at_work, state),
                     **load,
@@ -211,7 +213,8 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
             for place in order(context):
                 at_work[place] = _rehearse(pair[place], workload, context, suspended=True)
             disturbances = Disturbances()
-            series = measure_pair(pair, workload, state.steps[workload], context, disturbances)
+            steps, requests = state.steps[workload], state.requests(workload)
+            series = measure_pair(pair, workload, steps, context, disturbances, requests)
             found = [
                 {
                     **series[place],

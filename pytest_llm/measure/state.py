@@ -129,6 +129,10 @@ class CampaignState:
         """Have both of a pair do equal work: what is long enough for the faster one."""
         self.steps[workload] = max(steps, self.steps[workload])
 
+    def requests(self, workload: Workload) -> int:
+        """Return how many whole requests a session takes."""
+        return self._campaign.requests.get(workload, int(len(self.sides) == 1 and not workload.embed))
+
     def note_memory(self, place: int, peaks: Mapping[str, Series]) -> None:
         """Note how much memory a subject took."""
         seen = peaks.get("peak_ram")

@@ -10,6 +10,7 @@ To add a metric whose series exists, add one ``Metric`` to ``METRICS``.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -56,6 +57,11 @@ class Metric:
     once: bool = False
     tolerance: float = 0.05
 
+    @property
+    def least_observations(self) -> int:
+        """How many observations a value takes: of a percentile two beyond it, and 5 in all."""
+        return max(5, math.ceil(200 / (100 - self.percentile) - 1e-9)) if self.pooled else 1
+
 
 # A fifth of it is called; one build differs from itself by a little less in A/A: docs/memory.md#tolerances.
 _OF_RAM = 0.03
@@ -63,6 +69,8 @@ _OF_RAM = 0.03
 # The series of workloads that embed.
 EMBEDDING = "embedding"
 EMBEDDING_SPEED = "embedding_tokens_per_second"
+# The series of whole requests.
+OF_REQUESTS = ("request", "first_token", "inter_token")
 
 _LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
 _NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"

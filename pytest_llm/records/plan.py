@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pytest_llm.errors import UsageError
 from pytest_llm.records import metrics
@@ -114,6 +115,7 @@ class Campaign:
         questions: What decides when a pair's sessions end.
         leaks: The workloads on which the subject is watched for leaks, once, after all sessions.
         equal: Whether both of a pair must be the same code with the same options; None if they may be.
+        requests: How many whole requests each session takes of each workload, of each side.
     """
 
     subject: Subject
@@ -123,6 +125,7 @@ class Campaign:
     questions: tuple[Question, ...] = ()
     leaks: tuple[Workload, ...] = ()
     equal: bool | None = None
+    requests: Mapping[Workload, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

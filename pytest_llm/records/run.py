@@ -122,9 +122,24 @@ class Run:
             return f": {reasons[0]}"
         if len(self.ways_read(metric)) > 1:
             return f": it was read in two ways, {self.how_read(metric)}"
+        observed = sum(len(each.values) for each in found)
+        if 0 < observed < metric.least_observations:
+            return f": {self._too_few(metric, observed)}"
         if metric.series == metrics.EMBEDDING and not self.workload.embed:
             return ": it takes llm_workload(embed=True)"
-        return f": {self.uncovered}" if self.uncovered else f" from {self.build} on this system"
+        if self.uncovered:
+            return f": {self.uncovered}"
+        if metric.series in metrics.OF_REQUESTS and not self.workload.embed:
+            return ": beside a reference, whole requests are timed only if a marker asks for them"
+        return f" from {self.build} on this system"
+
+    @staticmethod
+    def _too_few(metric: metrics.Metric, observed: int) -> str:
+        what = "tokens" if metric.series == "inter_token" else "requests"
+        return (
+            f"it takes {metric.least_observations} {what}, and {observed} were timed: name it in a marker, "
+            "so that more are timed, or raise --llm-time-limit"
+        )
 
     def how_read(self, metric: metrics.Metric) -> str:
         """Return how a metric was read, if there is more than one way; "" otherwise."""
@@ -236,6 +251,7 @@ class Verdict(str, Enum):
     WRONG_OUTPUT = "wrong output"
     REGRESSED = "regressed"
     OVER_LIMIT = "over limit"
+    NOT_JUDGED = "not judged"
     DRIFT = "drift"
     UNRECORDED = "unrecorded"
     INCONCLUSIVE = "inconclusive"
@@ -246,4 +262,4 @@ class Verdict(str, Enum):
 
 
 # Verdicts that fail a test whatever the options say.
-ALWAYS_FAILING = frozenset({Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT})
+ALWAYS_FAILING = frozenset({Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT, Verdict.NOT_JUDGED})

@@ -47,6 +47,11 @@ class Rule:
     looks: Annotated[tuple[Positive, ...], constraint(minItems=1)]
     family: Positive
 
+    @property
+    def to_call(self) -> int:
+        """The sessions from which on a single loss can be called: half of the last look's."""
+        return self.looks[0] if len(self.looks) == 1 else self.looks[-1] // 2
+
     def level(self, look: int) -> float:
         """Return the significance level of one metric at a look, counted from 0."""
         return self.alpha / self.family * self.weights[look]

@@ -39,15 +39,16 @@ def summarize_all(sessions: Sequence[Session]) -> dict[str, Measurement]:
 def series_of(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
     """Return the series of a metric, one per session, or none if they do not belong together.
 
-    They do not if a session lacks the series (unless one session is enough), if their notes differ, or if one
-    has too few values.
+    They do not if a session lacks the series (unless one session is enough), if their notes differ, if one
+    has too few values, or if all together have too few for a percentile.
     """
     found = [session.series.get(metric.series) for session in sessions]
     present = [each for each in found if each is not None]
     if len(present) < len(found) and not metric.once:
         return []
     alike = len({each.note for each in present}) == 1
-    return present if alike and all(len(each.values) > metric.slope for each in present) else []
+    enough = sum(len(each.values) for each in present) >= metric.least_observations
+    return present if alike and enough and all(len(each.values) > metric.slope for each in present) else []
 
 
 def summarize(metric: Metric, sessions: Sequence[Series]) -> Measurement:

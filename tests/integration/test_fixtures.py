@@ -27,7 +27,7 @@ class TestLLMBench:
                 assert speed.metric.unit.base == "tok/s"
                 assert llm_bench.prompt_tokens_per_second.value == 128
                 assert llm_bench.first_token_latency.value == 0.125
-                assert llm_bench.inter_token_latency_p99.value == 1 / 128
+                assert llm_bench.inter_token_latency_p90.value == 1 / 128
                 assert llm_bench.load_time.value == 0.25
                 assert llm_bench.peak_ram.value > 2**20
             """

@@ -16,7 +16,7 @@ from pytest_llm.checks.operators import profile
 from pytest_llm.machine.memory import sampler
 from pytest_llm.machine.qualification import checks as qualification
 from pytest_llm.measure import leaks, plan, rounds
-from pytest_llm.records.metrics import METRICS
+from pytest_llm.records.metrics import METRICS, find
 from pytest_llm.stats import power, prediction, sequential, theil_sen, tolerance
 from tests import REPOSITORY
 
@@ -171,7 +171,6 @@ def figures() -> dict[str, tuple[str, ...]]:
             f"δ₀ = M / {1 / sequential.NEGLIGIBLE:g} the negligible change",
             f"{rounds.PROMPT_ROUNDS.least} to {rounds.PROMPT_ROUNDS.most} rounds of one prompt ubatch",
             f"{rounds.GENERATION_ROUNDS.least} to {rounds.GENERATION_ROUNDS.most} rounds of a few generated",
-            f"{rounds.REQUEST_ROUNDS.least} to {rounds.REQUEST_ROUNDS.most} rounds of whole requests",
             f"would have been called with {100 * power.POWER:g} % power",
             f"led by at most {drift.NEAR_TIE:g} nat",
             f"every decode lengthened by {100 * qualification.SLOWDOWN:g} %",
@@ -180,9 +179,11 @@ def figures() -> dict[str, tuple[str, ...]]:
         "measuring.md": (
             sessions.format(**plan.SESSIONS),
             f"{rounds.SOLO_ROUNDS.least} to {rounds.SOLO_ROUNDS.most} |",
-            f"{rounds.SOLO_REQUESTS.least} to {rounds.SOLO_REQUESTS.most} |",
             f"Slices take about {rounds.SOLO_ROUNDS.seconds:g} seconds a session",
-            f"requests about {rounds.SOLO_REQUESTS.seconds:g}.",
+            *(
+                f"{find(f'first_token_latency_p{each}').least_observations} for p{each}"
+                for each in (90, 95, 99)
+            ),
         ),
         "baselines.md": (
             f"the last {records.MAX_RUNS} stored ones",

@@ -31,7 +31,7 @@ NODEID = "tests/test_speed.py::test_chat"
 
 
 def a_run() -> Run:
-    session = Session({"generation": Series((0.04,), tokens=4), "first_token": Series((0.5,))})
+    session = Session({"generation": Series((0.04,), tokens=4), "first_token": Series((0.5,) * 5)})
     return replace(RUN, workload=Workload(128, 64), sessions=(session,))
 
 

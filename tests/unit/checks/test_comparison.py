@@ -57,12 +57,12 @@ SUBJECT = Subject("smollm2-135m", BUILD, LoadOptions(n_ctx=2048, n_threads=2, fl
 THAN = replace(SUBJECT, load_options=replace(SUBJECT.load_options, flash_attn="off", n_ubatch=64))
 
 
-def a_run(build: Build, log_times: Sequence[float], subject: Subject = SUBJECT) -> Run:
+def a_run(build: Build, log_times: Sequence[float], subject: Subject = SUBJECT, requests: int = 20) -> Run:
     sessions = tuple(
         Session(
             {
                 "generation": Series((0.032 * math.exp(max(each, -1)),), tokens=4),  # it always takes time
-                "first_token": Series((0.2 * math.exp(each), 0.21 * math.exp(each))),
+                "first_token": Series((0.209 * math.exp(each),) * requests),
             }
         )
         for each in log_times
@@ -87,8 +87,18 @@ CASES: dict[str, tuple[PairedRun, Gate | Claim, Verdict]] = {
     "improved": (a_pair(QUIET, -0.08), SPEED, Verdict.IMPROVED),
     "pass": (a_pair(QUIET), SPEED, Verdict.PASS),
     "inconclusive by looks": (a_pair(ROUGH, 0.03), SPEED, Verdict.INCONCLUSIVE),
-    "inconclusive by the time limit": (
+    "not judged by the time limit": (
         replace(a_pair(QUIET[:3]), cut_off=LIMITED),
+        SPEED,
+        Verdict.NOT_JUDGED,
+    ),
+    "claim not judged": (
+        replace(asked_for_less(a_pair(QUIET[:9], -0.3)), cut_off=LIMITED),
+        Claim(SPEED.metric, 0.2, THAN),
+        Verdict.NOT_JUDGED,
+    ),
+    "inconclusive by the time limit": (
+        replace(a_pair(ROUGH[:12], 0.03), cut_off=LIMITED),
         SPEED,
         Verdict.INCONCLUSIVE,
     ),
@@ -127,7 +137,8 @@ def judged(name: str) -> Comparison:
 def test_a_verdict_is_what_the_rule_says(name: str) -> None:
     found = judged(name)
     assert found.verdict is CASES[name][2]
-    assert bool(found.reason) is (found.verdict in (Verdict.INCONCLUSIVE, Verdict.NOT_COVERED))
+    without = (Verdict.INCONCLUSIVE, Verdict.NOT_JUDGED, Verdict.NOT_COVERED)
+    assert bool(found.reason) is (found.verdict in without)
 
 
 def test_the_words_are_those_of_the_golden_file() -> None:

@@ -38,7 +38,7 @@ def a_run() -> Run:
             {
                 "generation": Series((seconds,), tokens=4),
                 "peak_ram": Series((peak,)),
-                "first_token": Series((0.4, 0.5, 0.9)),
+                "first_token": Series((0.4, 0.5, 0.9) * 5),
             }
         )
 
@@ -150,11 +150,26 @@ def test_the_words_are_those_of_the_golden_file() -> None:
     assert_golden(GOLDEN / "limits.txt", "\n".join([*lines, *context(run)]) + "\n")
 
 
+@pytest.mark.parametrize(("requests", "verdict"), [(14, Verdict.PASS), (13, Verdict.NOT_COVERED)])
+def test_a_percentile_of_too_few_observations_is_not_covered(requests: int, verdict: Verdict) -> None:
+    run = a_run()
+    sessions = tuple(Session({"first_token": Series((0.4,) * requests)}) for _ in run.sessions)
+    object.__setattr__(run, "sessions", sessions)
+    (judgement,) = judge_limits(run, [Limit(at_percentile("first_token_latency", 95), 0.5)])
+    assert judgement.verdict is verdict
+    if verdict is Verdict.NOT_COVERED:
+        assert judgement.reason == (
+            "first-token latency p95 cannot be had: it takes 40 requests, and 39 were timed: name it in a "
+            "marker, so that more are timed, or raise --llm-time-limit"
+        )
+
+
 def test_verdicts_are_ordered_worst_first() -> None:
     assert [verdict.value for verdict in Verdict] == [
         "wrong output",
         "regressed",
         "over limit",
+        "not judged",
         "drift",
         "unrecorded",
         "inconclusive",

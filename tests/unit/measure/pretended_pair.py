@@ -44,6 +44,7 @@ DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
 GATE = Gate(METRICS["generation_tokens_per_second"], 0.05)
 RULE = rule_for("normal", 1)  # looks after 10, 15 and 20 sessions
 PEAK = 300.0
+REQUESTS = 5
 WORK = ("rehearse", "prompt", "generation", "request")
 
 
@@ -267,6 +268,7 @@ class Pair:
     noise: Calm | Scheduled = field(default_factory=Calm)
     room: float = 1e9
     patience: float = 1e9
+    requests: int = REQUESTS
     told: Told = field(default_factory=Told)
     probe: Probe = field(default_factory=Memory)
 
@@ -278,7 +280,14 @@ class Pair:
         self, *workloads: Workload, questions: Sequence[Question] | None = None
     ) -> Mapping[Workload, PairedRun | EngineError]:
         asked = tuple(questions) if questions is not None else tuple(Question(w, GATE) for w in workloads)
-        campaign = Campaign(CANDIDATE, workloads, RULE.looks[-1], REFERENCE, asked)
+        campaign = Campaign(
+            CANDIDATE,
+            workloads,
+            RULE.looks[-1],
+            REFERENCE,
+            asked,
+            requests=dict.fromkeys(workloads, self.requests),
+        )
         context = MeasurementContext(
             probe=self.probe,
             noise=self.noise,

@@ -16,7 +16,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
-from pytest_llm.measure.rounds import GENERATION_ROUNDS, PROMPT_ROUNDS, REQUEST_ROUNDS
+from pytest_llm.measure.rounds import GENERATION_ROUNDS, PROMPT_ROUNDS
 from pytest_llm.records import (
     Gate,
     Question,
@@ -39,6 +39,7 @@ from .pretended_pair import (
     GATE,
     PEAK,
     REFERENCE,
+    REQUESTS,
     RULE,
     WORK,
     Machine,
@@ -157,14 +158,14 @@ def test_rounds_keep_to_their_budgets() -> None:
     # A round of prompts takes 0.2 s, one of 4 generated tokens 0.08 s.
     assert len(series["prompt"].values) == 25
     assert len(series["generation"].values) == GENERATION_ROUNDS.most
-    assert len(series["request"].values) == REQUEST_ROUNDS.most
+    assert len(series["request"].values) == REQUESTS
     slow = Pair()
     for each in (slow.candidate, slow.reference):
         each.token_seconds, each.prompt_seconds = 5, 60
     series = slow.run_one().candidate.sessions[0].series
     assert len(series["prompt"].values) == PROMPT_ROUNDS.least
     assert len(series["generation"].values) == GENERATION_ROUNDS.least
-    assert len(series["request"].values) == REQUEST_ROUNDS.least
+    assert len(series["request"].values) == REQUESTS
 
 
 def test_nothing_is_timed_before_the_slices_are_steady() -> None:
@@ -212,7 +213,7 @@ def test_no_round_is_left_out_for_its_value() -> None:
 
 def test_where_too_few_rounds_would_be_left_all_of_them_count() -> None:
     # What is flagged leaves one round of prompts less than is needed, and none of anything else.
-    others = GENERATION_ROUNDS.most + REQUEST_ROUNDS.most
+    others = GENERATION_ROUNDS.most + REQUESTS
     pair = Pair(noise=Scheduled(lambda number: ("CPU steal",) if PROMPT_ROUNDS.least <= number + 1 else ()))
     run = pair.run_one()
     assert set(map(len, run.dropped)) == {0}
@@ -255,7 +256,7 @@ def test_the_time_limit_ends_it_and_says_so_of_what_is_undecided() -> None:
     assert spent <= 100 < spent * (sessions + 1) / sessions
     assert run.cut_off == f"the time limit was reached after {sessions} sessions, {spent:.0f} s"
     found = compare_runs(run, GATE, RULE)
-    assert (found.verdict, found.reason) == (Verdict.INCONCLUSIVE, run.cut_off)
+    assert (found.verdict, found.reason) == (Verdict.NOT_JUDGED, run.cut_off)
 
 
 def test_the_time_limit_leaves_what_is_decided_as_it_is() -> None:

@@ -16,7 +16,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
 )
 from pytest_llm.measure import MeasurementContext, measure
-from pytest_llm.measure.rounds import ON_CPU, ON_GPU, SOLO_REQUESTS, SOLO_ROUNDS
+from pytest_llm.measure.rounds import ON_CPU, ON_GPU, SOLO_ROUNDS
 from pytest_llm.records import (
     Build,
     Campaign,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pytest_llm.records.generation import GGUFModel
     from pytest_llm.records.protocols import AnonymousReader
 
+REQUESTS = 4
 CHAT = Workload(prompt_tokens=128, generate_tokens=64)
 DEEP = Workload(prompt_tokens=128, generate_tokens=64, depth=1024)
 
@@ -215,7 +216,7 @@ def measure_solo(
 
 
 def run(machine: Machine, *workloads: Workload, sessions: int = 2) -> dict[Workload, object]:
-    campaign = Campaign(SUBJECT, workloads, sessions)
+    campaign = Campaign(SUBJECT, workloads, sessions, requests=dict.fromkeys(workloads, REQUESTS))
     return dict(measure_solo(campaign, machine))
 
 
@@ -246,15 +247,14 @@ def test_rounds_and_requests_keep_to_their_budgets() -> None:
     series = the_run(run(Machine(), CHAT), CHAT).sessions[0].series
     # A round takes 0.5 s and 4 tokens of 10 ms: the fourth ends past the 2 s.
     assert len(series["prompt"].values) == 4
-    # A request takes 1.13 s.
-    assert len(series["first_token"].values) == 2
-    assert len(series["inter_token"].values) == 2 * 63
+    assert len(series["first_token"].values) == REQUESTS
+    assert len(series["inter_token"].values) == REQUESTS * 63
     quick = the_run(run(Machine(prompt_seconds=0.001, token_seconds=1e-5), CHAT), CHAT).sessions[0].series
     assert len(quick["prompt"].values) == SOLO_ROUNDS.most
-    assert len(quick["first_token"].values) == SOLO_REQUESTS.most
+    assert len(quick["first_token"].values) == REQUESTS
     slow = the_run(run(Machine(prompt_seconds=60, token_seconds=5), CHAT), CHAT).sessions[0].series
     assert len(slow["prompt"].values) == SOLO_ROUNDS.least
-    assert len(slow["first_token"].values) == SOLO_REQUESTS.least
+    assert len(slow["first_token"].values) == REQUESTS
 
 
 @pytest.mark.parametrize(

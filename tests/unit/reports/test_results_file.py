@@ -64,7 +64,7 @@ def a_run() -> Run:
         Session(
             {
                 "generation": Series((seconds, 0.04), tokens=4),
-                "first_token": Series((0.1 + seconds, 0.2, 0.4)),
+                "first_token": Series((0.1 + seconds, 0.2, 0.4) * 5),
                 "inter_token": Series(()),
             }
         )
@@ -135,7 +135,7 @@ def paired_sessions(log_ratios: Sequence[float], seed: int) -> tuple[Session, ..
         Session(
             {
                 "generation": Series(tuple(_context(0.04, each, drawn) for _ in range(5)), tokens=4),
-                "first_token": Series(tuple(_context(0.3, each, drawn) for _ in range(3))),
+                "first_token": Series(tuple(_context(0.3, each, drawn) for _ in range(20))),
                 "inter_token": Series(()),
                 "load": Series((0.0 if number == 7 else _context(1.0, each, drawn),)),
             }
