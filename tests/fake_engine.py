@@ -25,7 +25,7 @@ from pytest_llm.errors import (
     RequestFailedError,
     WrongOutputError,
 )
-from pytest_llm.records import Build, Control
+from pytest_llm.records import Build, Control, Series
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.stats.divergence import log_softmax
@@ -79,6 +79,7 @@ class Script:
         broken: Whether slices end in NaN.
         turn: Radians by which embeddings are turned.
         libraries: Files that its process has mapped.
+        counts: What it counts beside times, by series; a text is the reason why it cannot.
     """
 
     token_seconds: float = 1 / 128
@@ -108,6 +109,7 @@ class Script:
     broken: bool = False
     turn: float = 0.0
     libraries: tuple[Path, ...] = ()
+    counts: Mapping[str, float | str] = field(default_factory=dict)
 
 
 class Fake:
@@ -257,6 +259,12 @@ class FakeSubject(GGUFModel):
 
     def inject_slowdown(self, share: float) -> None:
         self._slowdown = share
+
+    def counts(self) -> Mapping[str, Series]:
+        return {
+            name: Series((), note=each) if isinstance(each, str) else Series((each,))
+            for name, each in self._script.counts.items()
+        }
 
     def on_devices(self) -> Mapping[str, float]:
         return {}

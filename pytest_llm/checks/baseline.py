@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.baselines import Conditions, Missing
 from pytest_llm.baselines.control import other_speed, unknown_speed
 from pytest_llm.baselines.records import environment_of
+from pytest_llm.checks import counts
 from pytest_llm.checks.coverage import measured, not_covered
 from pytest_llm.checks.drift import compare
 from pytest_llm.checks.findings import BaselineCheck, Drift
@@ -117,6 +118,8 @@ def check_stored_runs(
     if not stored:
         verdict = Verdict.UNRECORDED if missing.unrecorded else Verdict.NO_BASELINE
         return BaselineCheck(verdict, gate, measurement, reason=str(missing))
+    if gate.metric.exact:
+        return counts.check(gate, measurement, stored, left_out)
     speed = other_speed(gate.metric, [each.control for each in stored], run.control)
     if speed:
         return BaselineCheck(Verdict.NO_BASELINE, gate, measurement, tuple(stored), reason=speed)
@@ -179,6 +182,8 @@ def summary(baseline_check: BaselineCheck) -> str:
     metric = baseline_check.gate.metric
     if baseline_check.measurement is None:
         return baseline_check.reason
+    if metric.exact and baseline_check.value is not None:
+        return f"{counts.checked(baseline_check)}{_remark(baseline_check)}"
     if baseline_check.value is None or baseline_check.change is None:
         return f"{metric.title}: {baseline_check.verdict.value}, {baseline_check.reason}"
     movement = moved(metric, baseline_check.value, baseline_check.measurement.value, baseline_check.change)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
+from pytest_llm.checks import counts
 from pytest_llm.checks.coverage import measured, not_covered
 from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Comparison
@@ -43,6 +44,8 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     if ways[0] != ways[1]:
         reason = f"{metric.title} was read in two ways: {ways[0]} and, of the reference, {ways[1]}"
         return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)
+    if isinstance(asked, Gate) and metric.exact and ours and theirs:
+        return counts.compare(run, asked, ours, theirs)
     ratios = log_ratios(metric, run)
     decision = conclude(decide_any(rule, asked, ratios))
     assert decision.verdict is not None
@@ -88,6 +91,8 @@ def _why(run: PairedRun, asked: Gate | Claim, sessions: int) -> str:
 def summary(comparison: Comparison) -> str:
     """Return one line with the numbers of a verdict."""
     metric, found = comparison.asked.metric, comparison
+    if metric.exact and found.candidate is not None:
+        return counts.compared(found)
     if found.candidate is None or found.reference is None or found.change is None:
         return found.reason if found.candidate is None else f"{metric.title}: {found.reason}"
     movement = moved(metric, found.reference.value, found.candidate.value, found.change)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.checks import baseline, drift, limits, unmet
+from pytest_llm.checks import baseline, counts, drift, limits, unmet
 from pytest_llm.checks import comparison as paired
 from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.operators import explain as operators
@@ -60,6 +60,7 @@ def notes(finding: Finding) -> list[str]:
     step = baseline.next_step(finding.baseline_checks, finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
     lines += [paired.summary(each) for each in finding.comparisons]
+    lines += _counts(finding)
     lines += _operators(finding)
     lines += [unmet.sentence(finding.unmet)] if finding.unmet else []
     return lines + _sentences(each for each in drifts(finding) if each.differences)
@@ -98,7 +99,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     beside = [line for each in outputs for line in output.context(each)]
     lines[1:1] = dict.fromkeys([*beside, *_compared_with(finding, screened, compared, drifted)])
     lines += remarks if heads else []
-    lines += _operators(finding) if compared else []
+    lines += [*_counts(finding), *_operators(finding)] if compared else []
     if finding.output is not None and not outputs:
         lines.append(output.summary(finding.output))
     lines += [unmet.next_step(not_in_effect)] if not_in_effect else []
@@ -109,6 +110,13 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     if compared and not qualified:
         lines.append(NOT_QUALIFIED)
     return "\n".join([*(heads or remarks), *(f"  {line}" for line in lines)])
+
+
+def _counts(finding: Finding) -> list[str]:
+    """Return the counts that may explain why a metric regressed; a gate on a count shows its own."""
+    found = [each for each in finding.comparisons if each.verdict is Verdict.REGRESSED]
+    lines = [counts.differences(each.run) for each in found if not each.asked.metric.exact]
+    return list(dict.fromkeys(filter(None, lines)))
 
 
 def _operators(finding: Finding) -> list[str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pytest_llm.records import JSON, Build, BuildReference, Model, Subject, Workload
+    from pytest_llm.records import JSON, Build, BuildReference, Model, Series, Subject, Workload
 
 
 class SlicesOnlyEngine:
@@ -59,6 +59,9 @@ class SlicesOnlySubject:
         return {}
 
     def invariants(self) -> Mapping[str, JSON]:
+        return {}
+
+    def counts(self) -> Mapping[str, Series]:
         return {}
 
     def on_devices(self) -> Mapping[str, float]:

@@ -173,10 +173,14 @@ def _questions(found: Mapping[Workload, Sequence[Gate | Claim]]) -> tuple[Questi
 
 
 def _family(benchmarks: Sequence[Benchmark]) -> int:
-    """Return how many verdicts share the error rate: the distinct metrics gated or claimed, at least 1."""
+    """Return how many verdicts share the error rate: the distinct metrics gated or claimed, at least 1.
+
+    What repeats exactly is not judged by chance.
+    """
     asked: set[tuple[object, ...]] = set()
     for each in benchmarks:
-        asked |= {(each.subject, None, each.workload, gate.metric.name) for gate in each.gates}
+        counted = [gate.metric for gate in each.gates if not gate.metric.exact]
+        asked |= {(each.subject, None, each.workload, metric.name) for metric in counted}
         asked |= {(each.subject, claim.than, each.workload, claim.metric.name) for claim in each.claims}
     return max(1, len(asked))
 

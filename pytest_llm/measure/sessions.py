@@ -270,7 +270,7 @@ def _rehearse(
         if suspended:
             stack.enter_context(awake(loaded))
         loaded.rehearse(workload)
-    return at_work
+    return {**at_work, **loaded.counts()}
 
 
 def _memory(

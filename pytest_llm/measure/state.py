@@ -192,6 +192,8 @@ class CampaignState:
         return any(self._undecided(each, sessions) for each in asked)
 
     def _undecided(self, asked: Gate | Claim, sessions: Sequence[tuple[Session, ...]]) -> bool:
+        if asked.metric.exact:
+            return not sessions
         pairs = [(each[0], each[1]) for each in sessions]
         ratios = session_log_ratios(asked.metric, pairs, together=not self.not_interleaved)
         # What one session had nothing of, no further one can answer.

@@ -145,17 +145,17 @@ def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tu
     """Fail if a metric (default: prompt and generation speed) is worse than the reference or its baseline.
 
     The default of a workload that embeds is its speed.
-    A loss as large as the tolerance must be detected. The default is each metric's own: 3 % for RAM, 5 % for
-    all others.
+    A loss as large as the tolerance must be detected. The default is each metric's own: 0 for counts, 3 % for
+    RAM, 5 % for all others.
     """
     from pytest_llm.errors import UsageError
     from pytest_llm.plugin import bounds
     from pytest_llm.records import Gate
     from pytest_llm.records.metrics import find
 
-    ratio = None if tolerance is None else bounds.tolerance(tolerance)
     names = metrics or DEFAULT_GATES
     found = [find(name) for name in dict.fromkeys(names)]
+    ratio = None if tolerance is None else bounds.tolerance(tolerance, found)
     for metric in found:
         if metric.slope:
             raise UsageError(

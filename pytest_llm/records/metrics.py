@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_llm.errors import UsageError
-from pytest_llm.records.units import BYTES, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
+from pytest_llm.records.units import BYTES, COUNT, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
 from pytest_llm.system.registry import Registry
 from pytest_llm.system.text import as_written
 
@@ -40,7 +40,9 @@ class Metric:
             its values, for each token.
         once: Only one session may have it: it was read at the end of a campaign or, of a pair, in the first
             pass, while a subject was alone.
-        tolerance: The default of the loss that must be called, as a ratio above 0.
+        tolerance: The default of the loss that must be called, as a ratio; above 0 unless ``exact``.
+        exact: It repeats exactly, so that gates compare it without statistics: any loss above the tolerance
+            is called, and it shares no error rate.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Metric:
     slope: bool = False
     once: bool = False
     tolerance: float = 0.05
+    exact: bool = False
 
     @property
     def least_observations(self) -> int:
@@ -75,6 +78,7 @@ OF_REQUESTS = ("request", "first_token", "inter_token")
 _LLAMA_BENCH = "llama-bench of llama.cpp, tools/llama-bench: test_prompt and test_gen"
 _NVIDIA = "NVIDIA NIM for LLMs, benchmarking guide: metrics (TTFT, ITL)"
 _NVML = "NVIDIA, NVML API reference: nvmlProcessInfo_t, nvmlMemory_t, nvmlDeviceGetTotalEnergyConsumption"
+_GRAPH = "llama.cpp, llama_context::sched_reserve: the graphs of a prompt (pp) and of a token (tg)"
 _PROC = "Linux, Documentation/filesystems/proc.rst: VmHWM, RssAnon, RssFile"
 
 _FIRST_TOKEN = Metric(
@@ -109,6 +113,11 @@ def _at(family: Metric, percentile: float) -> Metric:
         title=f"{family.title} p{percentile:g}",
         percentile=percentile,
     )
+
+
+def _count(name: str, title: str, definition: str, source: str, *, higher: bool = False) -> Metric:
+    better: Literal["higher", "lower"] = "higher" if higher else "lower"
+    return Metric(name, title, COUNT, better, name, definition, source, tolerance=0.0, exact=True)
 
 
 _DECLARED = (
@@ -238,6 +247,44 @@ _DECLARED = (
         "Sen (1968), Journal of the American Statistical Association 63(324), 1379-1389",
         slope=True,
         once=True,
+    ),
+    _count(
+        "graph_splits",
+        "graph splits",
+        "Parts of the compute graph of one token, planned when the model is loaded; each runs on one backend "
+        "after its inputs were copied from others.",
+        _GRAPH,
+    ),
+    _count(
+        "graph_splits_prompt",
+        "graph splits of a prompt",
+        "The same of the compute graph of one ubatch of prompt.",
+        _GRAPH,
+    ),
+    _count(
+        "graph_nodes",
+        "graph nodes",
+        "Operations of the compute graph of one token, planned when the model is loaded.",
+        _GRAPH,
+    ),
+    _count(
+        "graph_nodes_prompt",
+        "graph nodes of a prompt",
+        "Operations of the compute graph of one ubatch of prompt, planned when the model is loaded.",
+        _GRAPH,
+    ),
+    _count(
+        "graphs_reused",
+        "graphs reused",
+        "Decodes of the first whole request of a process that used the compute graph of the one before.",
+        "llama_perf_context of llama.cpp: n_reused",
+        higher=True,
+    ),
+    _count(
+        "kv_cells",
+        "KV cells",
+        "Cells of all KV caches, each for one token of one stream, made when the model is loaded.",
+        "llama.cpp, llama_kv_cache: kv_size and n_stream",
     ),
 )
 

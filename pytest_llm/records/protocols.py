@@ -101,6 +101,12 @@ class Loaded(Protocol):
         Must come before the other three, whenever the workload changes.
         """
 
+    def counts(self) -> Mapping[str, Series]:
+        """Return what repeats exactly, after ``rehearse``: of the load and of that request, by series.
+
+        A series without values has the reason as its note; what the engine never counts is left out.
+        """
+
     def on_devices(self) -> Mapping[str, float]:
         """Return how many bytes more of each device are in use than before the load, as the engine tells it.
 

@@ -29,12 +29,14 @@ class Unit:
         base: The symbol of the base unit: "s".
         scales: Every known symbol, with its size in base units.
         shown: The symbols that :meth:`format` chooses from, smallest first.
+        whole: Values are whole numbers, and shown in full.
     """
 
     name: str
     base: str
     scales: Mapping[str, float]
     shown: tuple[str, ...]
+    whole: bool = False
 
     def parse(self, text: str | float) -> float:
         """Read a quantity and return it in the base unit.
@@ -61,12 +63,14 @@ class Unit:
 
     def format(self, value: float, digits: int = 4) -> str:
         """Format a value with ``digits`` significant digits in a suitable unit."""
+        if self.whole and float(value).is_integer():
+            return f"{value:.0f} {self.base}".rstrip()
         symbol = self._suited(value)
-        return f"{_significant(value / self.scales[symbol], digits)} {symbol}"
+        return f"{_significant(value / self.scales[symbol], digits)} {symbol}".rstrip()
 
     def exact(self, value: float) -> str:
         """Format a value so that :meth:`parse` returns the same number."""
-        return f"{value!r} {self.base}"
+        return f"{value!r} {self.base}".rstrip()
 
     def format_apart(self, first: float, second: float) -> tuple[str, str]:
         """Format two values with enough digits to distinguish them."""
@@ -92,7 +96,7 @@ class Unit:
         return value
 
     def _refuse(self, text: object, reason: str) -> UnitError:
-        example = f"{ {'s': 150, '': 5}.get(self.base, 40) } {self.shown[-1]}"
+        example = f"{ {'s': 150, '': 5}.get(self.base, 40) } {self.shown[-1]}".rstrip()
         return UnitError(f"{as_written(text)} is not a {self.name}: {reason}; write {example!r}, say")
 
 
@@ -136,3 +140,4 @@ BYTES = Unit(
 TOKENS_PER_SECOND = Unit("speed", "tok/s", {"tok/s": 1.0, "tokens/s": 1.0, "t/s": 1.0}, ("tok/s",))
 JOULES = Unit("energy", "J", {"mJ": 1e-3, "J": 1.0, "kJ": 1e3}, ("mJ", "J"))
 RATIO = Unit("ratio", "", {"%": 0.01}, ("%",))
+COUNT = Unit("count", "", {"": 1.0}, ("",), whole=True)

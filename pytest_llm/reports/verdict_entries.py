@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pytest_llm.checks.findings import Difference
 from pytest_llm.records import StoredInvariants, StoredRun, Verdict
-from pytest_llm.records.schema import AboveZero, Count, Interval, NonEmpty, Probability, Share, constraint
+from pytest_llm.records.schema import AboveZero, Count, Interval, NonEmpty, Probability, constraint
+
+# 0 of what repeats exactly.
+Tolerance: TypeAlias = Annotated[float, constraint(minimum=0, exclusiveMaximum=1)]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class BaselineEntry:
     Attributes:
         tolerance: The loss that must be called.
         runs: The stored runs that the metric was compared with, oldest first.
-        value: Their geometric mean; None without any.
+        value: Their geometric mean, or the newest of a count; None without any.
         change: Of the metric, now by then, less 1; None without stored runs.
         interval: Of the change; None with too few stored runs.
         reason: Why there is no certain answer; "" if there is one.
@@ -34,7 +37,7 @@ class BaselineEntry:
     """
 
     verdict: Verdict
-    tolerance: Share
+    tolerance: Tolerance
     runs: tuple[StoredRun, ...]
     value: float | None
     change: float | None
@@ -83,7 +86,7 @@ class PairedEntry:
 class ComparisonEntry(PairedEntry):
     """A gate that a reference decides."""
 
-    tolerance: Share
+    tolerance: Tolerance
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.last_words import last_words
 from pytest_llm.engines.libraries import computing
 from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
-from pytest_llm.engines.llama_cpp_python.load_log import effective_options
+from pytest_llm.engines.llama_cpp_python.load_log import effective_options, read_counts
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import LoadRefusedError, RequestFailedError, UsageError
 from pytest_llm.models.opened import loadable
-from pytest_llm.records import Capability
+from pytest_llm.records import Capability, Series
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.system.procfs import mapped_files
@@ -60,6 +60,7 @@ class LoadedModel(GGUFModel):
         self._threads = ThreadCheck(subject.load_options)
         self._capability = Capability()
         self._messages: list[str] = []
+        self._graphs_reused: int | None = None
         self.info = model
         self.build = build
         self.on_gpu = False
@@ -163,13 +164,19 @@ class LoadedModel(GGUFModel):
     def rehearse(self, workload: Workload) -> None:
         self._seed += 1
         self._offload.check_positions(workload, str(self.build))
-        self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
+        self._graphs_reused = self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
         self._free[2:] = [self._worker.ask("free_memory")]
         asked = self._load_options.n_threads_batch if workload.embed else self._load_options.n_threads
         if not self.on_gpu and asked > 1 and self._threads.can_be_counted(self.build):
             counted = self._worker.ask("count_threads")
             if counted is not None:
                 self._threads.check_counted(self.build, asked, **counted)
+
+    def counts(self) -> Mapping[str, Series]:
+        told = {name: Series((float(count),)) for name, count in read_counts(self._messages).items()}
+        if self._graphs_reused is None:
+            return told
+        return {**told, "graphs_reused": Series((float(self._graphs_reused),))}
 
     def on_devices(self) -> Mapping[str, float]:
         before, *later = self._free

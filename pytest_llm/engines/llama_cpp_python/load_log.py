@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON
 
 _BY = r"~?\w+: +"  # "load_tensors: ", the function
+_COUNT = r"(\d{1,15})"
+_GRAPH = r"graph(?: \(pp bs=\d+, tg bs=\d+\))?"
+# Of a prompt's graph and, if it differs, of a token's.
+_BOTH = rf"{_COUNT}(?: / {_COUNT}| \(with bs=\d+\), {_COUNT} \(with bs=1\))?(?:[, ].*)?"
 _NUMBER = r"\d{1,15}(?:\.\d{1,15})?(?:e[+-]?\d{1,2})?"
 
 
@@ -34,8 +38,8 @@ _LOGGED: dict[str, tuple[re.Pattern[str], Callable[[str], JSON]]] = {
         str,
     ),
     "layers_offloaded": (message_pattern(r"offloaded (\d+/\d+) layers to GPU"), str),
-    "graph_nodes": (message_pattern(r"graph(?:: | )nodes\s*=\s*(\d+)(?:[, ].*)?"), str),
-    "graph_splits": (message_pattern(r"graph(?:: nodes = \d+,)? splits\s*=\s*(\d+)(?:[, ].*)?"), str),
+    "graph_nodes": (message_pattern(rf"{_GRAPH}(?:: | )nodes\s*=\s*{_BOTH}"), str),
+    "graph_splits": (message_pattern(rf"{_GRAPH}(?:: nodes = [\d /]+,)? splits\s*=\s*{_BOTH}"), str),
     "load_mode": (message_pattern(r"loading model tensors, .*\(load_mode = ([\w+]+)\)"), str),
     "use_mmap": (message_pattern(r"loading model tensors, .*\(mmap = (true|false)\)"), "true".__eq__),
     "kv_unified": (message_pattern(r"kv_unified\s*=\s*(true|false)"), "true".__eq__),
@@ -45,6 +49,8 @@ _LOGGED: dict[str, tuple[re.Pattern[str], Callable[[str], JSON]]] = {
     "freq_base": (message_pattern(rf"freq_base\s*=\s*({_NUMBER})"), float),
     "freq_scale": (message_pattern(rf"freq_scale\s*=\s*({_NUMBER})"), float),
 }
+# Newer releases log the sequences and, after a slash, the streams: each has its own cells.
+_CELLS = message_pattern(rf"(?:KV self )?size\s*=.*\( *{_COUNT} cells, [^()]*?(?:/{_COUNT} seqs)?\), K \(.*")
 _BUFFER = message_pattern(rf"(\S+) +(model|KV|RS|compute|output) buffer size = +({_NUMBER}) MiB")
 # A device may have several of these, each in a message of its own; the others are planned and logged again.
 _ADDED_UP = {"model", "KV", "RS"}
@@ -64,6 +70,20 @@ def read_messages(messages: Sequence[str]) -> dict[str, JSON]:
             found[name] = made(told[-1][1])
     buffers = read_buffers(messages)
     return {**found, "buffers_mib": buffers} if buffers else found
+
+
+def read_counts(messages: Sequence[str]) -> dict[str, int]:
+    """Return the counts that messages tell: of the graphs of a prompt and of a token, and of KV cells."""
+    found: dict[str, int] = {}
+    for name in ("graph_nodes", "graph_splits"):
+        told = matches(_LOGGED[name][0], messages)
+        if told:
+            prompt, *token = (int(each) for each in told[-1].groups() if each is not None)
+            found |= {f"{name}_prompt": prompt, name: token[0] if token else prompt}
+    caches = [match.groups() for match in matches(_CELLS, messages)]
+    if caches:
+        found["kv_cells"] = sum(int(cells) * int(streams or 1) for cells, streams in caches)
+    return found
 
 
 def read_buffers(messages: Iterable[str]) -> dict[str, JSON]:

@@ -161,7 +161,7 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "effective_options": Operation("asking llama.cpp for its options", _mapping(_scalar)),
     "inject_slowdown": Operation("preparing a slowdown", _nothing),
-    "rehearse": Operation("going through a first request", _nothing),
+    "rehearse": Operation("going through a first request", _optional(_count)),
     "prompt_slice": Operation("decoding a prompt", _SLICE),
     "generation_slice": Operation("generating", _SLICE),
     "embedding_slice": Operation("embedding texts", _SLICE),

@@ -121,6 +121,9 @@ class PretendedModel:
     def inject_slowdown(self, share: float) -> None:
         self._drag = share
 
+    def counts(self) -> Mapping[str, Series]:
+        return {}
+
     def on_devices(self) -> Mapping[str, float]:
         return {}
 

@@ -170,6 +170,9 @@ class PretendedModel:
     def resume(self) -> None:
         self._note("resume")
 
+    def counts(self) -> Mapping[str, Series]:
+        return {}
+
     def on_devices(self) -> Mapping[str, float]:
         return {}
 

@@ -110,6 +110,9 @@ class PretendedModel:
     def resume(self) -> None:
         self._machine.events.append("resume")
 
+    def counts(self) -> Mapping[str, Series]:
+        return {}
+
     def on_devices(self) -> Mapping[str, float]:
         return {}
 

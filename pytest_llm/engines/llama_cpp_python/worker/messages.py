@@ -22,7 +22,7 @@ _MOST = 2000
 # What the parent reads: load_log.py and offload_check.py. The other nine in ten are not kept.
 _TELLING = re.compile(
     rb"buffer size|using device|offloaded \d|unused tensor|flash_attn|Flash Attention"
-    rb"|graph(?:: | )(?:nodes|splits)|\((?:mmap|load_mode) = |kv_unified|\bK \(|freq_"
+    rb"|graph.{0,40} (?:nodes|splits)|\((?:mmap|load_mode) = |kv_unified|\bK \(|freq_"
 )
 
 

@@ -108,7 +108,7 @@ class Server:
             self._timed.free()
         work = timing.Workload(**workload)
         self._timed = timing.Timed(self._loaded(), work, seed, injected_slowdown=self._injected_slowdown)
-        self._timed.rehearse()
+        return self._timed.rehearse()
 
     def do_stream_open(self, **arguments: Any) -> Answer:
         if self._stream is not None:

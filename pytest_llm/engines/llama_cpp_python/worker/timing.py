@@ -103,8 +103,11 @@ class Timed:
         self._writer = PromptWriter(subject, self._random)
         self._sampler = Sampler(subject)
 
-    def rehearse(self) -> None:
+    def rehearse(self) -> int | None:
         """Fill the context to the depth, run one whole request, and go back to the depth.
+
+        Returns:
+            How many decodes of the request used the graph of the one before; None if nothing counts them.
 
         Raises:
             RefusedError: llama.cpp refuses the workload.
@@ -114,14 +117,19 @@ class Timed:
         subject.capability.require("embedding" if work.embed else "generation")
         subject.drop_states()
         if work.embed:
-            self.embedding_slice()
-            return
+            return self._reused(self.embedding_slice)
         self._to_depth()
-        self.request(restore=False)
-        if subject.roll_back(work.depth, work.parallel):
-            return
-        self._to_depth()
-        subject.save_states(work.parallel)
+        reused = self._reused(lambda: self.request(restore=False))
+        if not subject.roll_back(work.depth, work.parallel):
+            self._to_depth()
+            subject.save_states(work.parallel)
+        return reused
+
+    def _reused(self, work: Callable[[], object]) -> int | None:
+        before = self._subject.graphs_reused()
+        work()
+        after = self._subject.graphs_reused()
+        return None if before is None or after is None else after - before
 
     def prompt_slice(self) -> tuple[int, float]:
         """Time one ubatch of fresh prompt (the whole prompt, if shorter) at the depth."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options as read_options
-from pytest_llm.engines.llama_cpp_python.load_log import read_messages
+from pytest_llm.engines.llama_cpp_python.load_log import read_counts, read_messages
 
 # As 0.3.36 writes.
 NEW_LOG = """
@@ -135,3 +135,61 @@ def test_the_text_of_a_token_is_no_message(token: str) -> None:
 def test_a_size_that_is_no_number_is_no_message() -> None:
     messages = [f"load_tensors: CPU model buffer size = {size} MiB" for size in ("..", "1e999", "9" * 400)]
     assert read_messages([*messages, "llama_context: freq_scale = e+"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("log", "counts"),
+    [
+        (NEW_LOG, {"graph_nodes": 936, "graph_splits": 1, "kv_cells": 2048}),
+        (OLD_LOG, {"graph_nodes": 1056, "graph_splits": 2, "kv_cells": 2048}),
+    ],
+)
+def test_counts_of_graphs_and_cells_are_read_of_two_releases(log: str, counts: dict[str, int]) -> None:
+    found = read_counts(log.splitlines())
+    assert {name: found[name] for name in counts} == counts
+    assert found["graph_nodes_prompt"] == counts["graph_nodes"]
+    assert found["graph_splits_prompt"] == counts["graph_splits"]
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        "sched_reserve: graph (pp bs=512, tg bs=1): nodes = 936 / 931, splits = 3 / 2, input objects = 4 / 4",
+        "llama_context: graph nodes  = 936 (with bs=512), 931 (with bs=1)\n"
+        "llama_context: graph splits = 3 (with bs=512), 2 (with bs=1)",
+    ],
+)
+def test_the_graphs_of_a_prompt_and_of_a_token_may_differ(log: str) -> None:
+    assert read_counts(log.splitlines()) == {
+        "graph_nodes_prompt": 936,
+        "graph_nodes": 931,
+        "graph_splits_prompt": 3,
+        "graph_splits": 2,
+    }
+    assert effective_options(log)["graph_splits"] == "3"
+
+
+def test_cells_of_all_streams_and_caches_count() -> None:
+    sizes = "K (f16):   22.50 MiB, V (f16):   22.50 MiB"
+    caches = [("  2048", " 4/4"), ("   256", " 4/1"), ("   512", " 2")]
+    log = [
+        f"llama_kv_cache: size =   45.00 MiB ({cells} cells,  30 layers, {seqs} seqs), {sizes}"
+        for cells, seqs in caches
+    ]
+    assert read_counts(log) == {"kv_cells": 4 * 2048 + 256 + 512}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "llama_model_loader: - kv 3: general.name str = sched_reserve: graph: nodes = 1, splits = 1",
+        "print_info: general.name = x (     1 cells,  1 layers,  1/1 seqs), K (f16): 1 MiB, V (f16): 1 MiB",
+        "sched_reserve: graph: nodes = 1e9, splits = 1",
+        "sched_reserve: graph: nodes = 1234567890123456, splits = 1",
+        "graph: nodes = 1, splits = 1",
+    ],
+)
+def test_text_of_a_model_is_no_count(forged: str) -> None:
+    honest = NEW_LOG.splitlines()
+    assert read_counts([*honest, forged]) == read_counts(honest)
+    assert "graph_nodes" not in read_counts([forged])

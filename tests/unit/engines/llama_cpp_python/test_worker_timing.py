@@ -34,6 +34,7 @@ class Llama:
     code: int = 0
     reading: int = 0
     shows_logits: bool = False
+    counts_reuse: bool = True
     logit: float = 0.0
     calls: list[str] = field(default_factory=list)
     positions: list[list[tuple[int, int]]] = field(default_factory=list)
@@ -144,6 +145,7 @@ def timed(llama: Llama, workload: Workload) -> Timed:
         llama=llama,
         renders_templates=True,
         has=lambda name: name == "llama_get_logits_ith" and llama.shows_logits,
+        graphs_reused=lambda context: llama.calls.count("decode 1") if llama.counts_reuse else None,
         remembers=lambda model, memory: True,
         pooling_type=lambda context: 0,
         vocabulary_of=lambda model: "vocabulary",
@@ -205,6 +207,15 @@ def test_every_slice_leaves_the_context_at_the_depth() -> None:
     for slice_ in (work.prompt_slice, lambda: work.generation_slice(3), work.request):
         slice_()
         assert llama.held == {0: 20, 1: 20}
+
+
+def test_the_graphs_that_a_request_reused_are_those_of_no_other_work() -> None:
+    llama = Llama()
+    work = timed(llama, Workload(10, 8, 20, 1))
+    work.generation_slice(3)
+    assert work.rehearse() == 7  # decodes of single tokens, of which the first token needs none
+    llama.counts_reuse = False
+    assert work.rehearse() is None
 
 
 def test_a_memory_that_cannot_forget_is_restored_instead() -> None:
