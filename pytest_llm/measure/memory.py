@@ -43,7 +43,7 @@ def memory_series(
 
     Args:
         at_load: Series of the load.
-        at_work: Series of one whole request.
+        at_work: Series of one whole request; the energy is that of a warm one.
         workload: Of that request.
         effective_options: With the buffers in llama.cpp's log.
         on_devices: The growth of each device's used memory since before the load, as ggml reports it.
@@ -62,7 +62,7 @@ def memory_series(
             found = {name: each for name, each in found.items() if not name.startswith(_OF_A_DEVICE)}
             found |= {f"gpu_{name}_vram": Series((size,)) for name, size in by_device.items() if size}
     energy = at_work.get(_ENERGY_OF_A_REQUEST)
-    if energy is not None and not workload.depth:
+    if energy is not None:
         tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
         found[ENERGY] = Series((energy.values[0] / tokens,))
     return found
@@ -73,8 +73,8 @@ def beside_another(
 ) -> dict[str, Series]:
     """Return one subject's memory series of a session in which the other subject was loaded as well.
 
-    Memory by process is unaffected by the other subject. The change of a device is not: it comes from the
-    first pass, when the subject was alone, and is part of the first session only.
+    Memory by process is unaffected by the other subject. Energy and the change of a device are not: they come
+    from the first pass, when the subject was alone, and are part of the first session only.
 
     Args:
         own: Series of the session.
@@ -83,7 +83,7 @@ def beside_another(
     """
     seen = alone.get(VRAM)
     if seen is None or seen.note == PER_PROCESS:
-        return dict(own)
+        return {**own, ENERGY: alone[ENERGY]} if first and ENERGY in alone else dict(own)
     kept = {name: each for name, each in own.items() if not _is_of_devices(name)}
     return kept | {name: each for name, each in alone.items() if first and _is_of_devices(name)}
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 from pytest_llm.errors import NotCoveredError, RequestFailedError, WorkerDiedError, WorkerHungError
 from pytest_llm.measure.leaks import WATCHING, watch_for_leaks
 from pytest_llm.measure.memory import memory_series
+from pytest_llm.measure.rehearsal import rehearse
 from pytest_llm.measure.rounds import (
     Disturbances,
-    awake,
     generation_steps,
     load_series,
     measure_half,
@@ -147,7 +147,7 @@ def _inspect_solo(place: int, state: CampaignState, context: MeasurementContext)
         def check(workload: Workload) -> None:
             if not state.covers(place, workload, loaded.coverage(workload)):
                 return
-            at_work = _rehearse(loaded, workload, context)
+            at_work = rehearse(loaded, workload, context)
             state.note_memory(place, at_work)
             state.note_solo(place, workload, _memory(place, process, workload, at_work, state))
             if loaded.coverage(workload).slices and not workload.embed:
@@ -173,7 +173,7 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
                 if not state.covers(place, workload, loaded.coverage(workload)):
                     found[workload][place] = load
                     return
-                at_work = _rehearse(loaded, workload, context)
+                at_work = rehearse(loaded, workload, context)
                 found[workload][place] = {
                     **(
                         measure_solo(loaded, workload, context.clock, state.requests(workload))
@@ -211,7 +211,7 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
                 return
             at_work: dict[int, Mapping[str, Series]] = {}
             for place in order(context):
-                at_work[place] = _rehearse(pair[place], workload, context, suspended=True)
+                at_work[place] = rehearse(pair[place], workload, context, beside=True)
             disturbances = Disturbances()
             steps, requests = state.steps[workload], state.requests(workload)
             series = measure_pair(pair, workload, steps, context, disturbances, requests)
@@ -261,16 +261,6 @@ def _start(place: int, state: CampaignState, context: MeasurementContext, stack:
         raise
     state.describe(place, loaded)
     return _Process(loaded, at_load, seconds)
-
-
-def _rehearse(
-    loaded: Loaded, workload: Workload, context: MeasurementContext, *, suspended: bool = False
-) -> Mapping[str, Series]:
-    with context.probe.watch(loaded.pid) as at_work, ExitStack() as stack:
-        if suspended:
-            stack.enter_context(awake(loaded))
-        loaded.rehearse(workload)
-    return {**at_work, **loaded.counts()}
 
 
 def _memory(

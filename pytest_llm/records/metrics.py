@@ -198,8 +198,8 @@ _DECLARED = (
         JOULES,
         "lower",
         "energy_per_token",
-        "Energy that the worker's GPUs used over one whole request, including other processes, divided by "
-        "the tokens of its prompts and answers; at depth 0 only.",
+        "Energy that the worker's GPUs used over whole requests, including other processes, divided by the "
+        "tokens of their prompts and answers; the first request of a process does not count.",
         _NVML,
         once=True,
     ),

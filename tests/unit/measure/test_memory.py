@@ -82,9 +82,10 @@ def test_devices_keep_their_peaks_and_how_they_stood_from_load_to_work() -> None
     }
 
 
-def test_at_a_depth_no_energy_is_told_since_filling_it_takes_some() -> None:
+def test_filling_the_context_to_a_depth_is_no_part_of_the_energy_of_a_request() -> None:
     deep = Workload(prompt_tokens=100, generate_tokens=20, depth=50)
-    assert memory_series({}, {"energy": Series((480.0,))}, deep, {}, {}) == {}
+    found = memory_series({}, {"energy": Series((480.0,))}, deep, {}, {})
+    assert found == {"energy_per_token": Series((480 / 120,))}
 
 
 # --- llama.cpp's own word -------------------------------------------------------------------------------
@@ -183,6 +184,13 @@ def test_what_is_told_by_process_is_read_in_every_session() -> None:
     own = {"peak_vram": peak(5), "peak_ram": Series((1.0,))}
     for first in (True, False):
         assert beside_another(own, {"peak_vram": peak(6)}, first=first) == own
+
+
+def test_energy_is_taken_from_when_the_subject_was_alone_and_stands_once() -> None:
+    own = {"peak_vram": peak(5)}
+    alone = {"peak_vram": peak(6), "energy_per_token": Series((2.0,))}
+    assert beside_another(own, alone, first=True) == {**own, "energy_per_token": Series((2.0,))}
+    assert beside_another(own, alone, first=False) == own
 
 
 @pytest.mark.parametrize("note", [DEVICE_CHANGE, REPORTED_BY_GGML, ALLOCATED])

@@ -1,0 +1,63 @@
+"""Rehearsal: one whole untimed request, and what is read of a subject beside the clock."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from pytest_llm.measure.rounds import Budget, awake, within
+from pytest_llm.records import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.measure.rounds import MeasurementContext
+    from pytest_llm.records import Workload
+    from pytest_llm.records.protocols import Loaded
+
+# The series that a probe has if a device tells its energy.
+ENERGY = "energy"
+# Devices count energy several times a second; shorter work would read as none, or as twice as much.
+_WARM = Budget(least=2, most=50, seconds=1.0)
+
+
+def rehearse(
+    loaded: Loaded, workload: Workload, context: MeasurementContext, *, beside: bool = False
+) -> dict[str, Series]:
+    """Go through one whole request untimed; return the series of probes and counts.
+
+    ``energy``, where a device tells it, is that of one warm request: the first one of a process also compiles
+    kernels and builds graphs, and fills the context to the workload's depth.
+
+    Args:
+        loaded: The subject.
+        workload: What to rehearse.
+        context: With the probe.
+        beside: Another subject is loaded as well. This one is suspended, and no energy is read.
+
+    Raises:
+        EngineError: The worker refused, died or hung.
+    """
+    with ExitStack() as stack:
+        if beside:
+            stack.enter_context(awake(loaded))
+        with context.probe.watch(loaded.pid) as seen:
+            loaded.rehearse(workload)
+        found = {**seen, **loaded.counts()}
+        tells_energy = found.pop(ENERGY, None) is not None
+        return {**found, **_warm_energy(loaded, workload, context)} if tells_energy and not beside else found
+
+
+def _warm_energy(loaded: Loaded, workload: Workload, context: MeasurementContext) -> Mapping[str, Series]:
+    coverage = loaded.coverage(workload)
+    if not (coverage.slices if workload.embed else coverage.requests):
+        return {}
+    count = 0
+    with context.probe.watch(loaded.pid) as seen:
+        for _ in within(_WARM, context.clock):
+            if workload.embed:
+                loaded.embedding_slice()
+            else:
+                loaded.request()
+            count += 1
+    return {ENERGY: Series((seen[ENERGY].values[0] / count,))} if ENERGY in seen else {}
