@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
-from pytest_llm.records import JSON, OutputSnapshot, Provenance, Run, StoredRun, TestKey
+from pytest_llm.records import JSON, Build, OutputSnapshot, Provenance, Run, StoredRun, TestKey
 from pytest_llm.records.schema import Constraint, NonEmpty, Sha256, constraint
 from pytest_llm.records.serialization import encode
 
@@ -20,11 +20,31 @@ MAX_RUNS = 20
 # What `llama_print_system_info` puts before the features of each backend: "CPU : SSE3 = 1 | …".
 _BACKENDS = re.compile(r"(\w+) : ")
 _THREADS = {"n_threads", "n_threads_batch"}
+# The unit of a stored log ratio to an anchor.
+RATIO = "log ratio"
 # The effective option that says how many of the threads can work at once.
 THREADS_AT_WORK = "threads_at_work"
 
 Scalars: TypeAlias = Mapping[str, Annotated[JSON, constraint(type=["string", "number", "boolean", "null"])]]
 Digest: TypeAlias = Annotated[str, constraint(pattern="^[0-9a-f]{32}$")]
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """The build that stored ratios are ratios to, as it describes itself.
+
+    Attributes:
+        build: "llama-cpp-python 0.3.30 (llama.cpp 4df29be4f)".
+        compiled_with: CPU features and backends.
+    """
+
+    build: NonEmpty
+    compiled_with: str = ""
+
+    @classmethod
+    def of(cls, build: Build) -> Anchor:
+        """Return the anchor that a build is."""
+        return cls(str(build), build.compiled_with)
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,7 @@ class Conditions:
         workload: The fields of :class:`~pytest_llm.records.Workload`.
         environment: What else changes speed: variables by name, and ``threads_at_work``. Runs with another
             environment are compared, and drift.
+        anchor: Of ratios; None of values.
     """
 
     model_sha256: Sha256
@@ -45,16 +66,18 @@ class Conditions:
     load_options: Scalars
     workload: Scalars
     environment: Scalars = field(default_factory=dict)
+    anchor: Anchor | None = None
 
     @classmethod
-    def of(cls, run: Run) -> Conditions:
-        """Return the conditions of a run's values."""
+    def of(cls, run: Run, anchor: Build | None = None) -> Conditions:
+        """Return the conditions of a run's values or, with an anchor, of its ratios."""
         return cls(
             model_sha256=run.model.sha256,
             engine=run.build.engine,
             load_options=_by_content(run),
             workload=encode(run.workload),
             environment=environment_of(run),
+            anchor=None if anchor is None else Anchor.of(anchor),
         )
 
     @classmethod
@@ -75,8 +98,8 @@ class Conditions:
     def difference(self, now: Conditions) -> str:
         """Return the first part that differs now, as "recorded with n_threads=2, now 4", or "".
 
-        The order is the model, the engine, the load options by name, the workload by name. The environment is
-        left out.
+        The order is the model, the engine, the load options by name, the workload by name, the anchor. The
+        environment is left out.
         """
         return next(self._differences(now), "")
 
@@ -88,10 +111,19 @@ class Conditions:
             yield f"recorded with the engine {self.engine}, now {now.engine}"
         yield from _differences(self.load_options, now.load_options)
         yield from _differences(self.workload, now.workload)
+        if self.anchor != now.anchor and self.anchor is not None and now.anchor is not None:
+            yield _other_anchor(self.anchor, now.anchor)
 
     def other_environment(self, now: Conditions) -> str:
         """Return the first part of the environment that differs now, or ""."""
         return next(_differences(self.environment, now.environment), "")
+
+
+def _other_anchor(was: Anchor, now: Anchor) -> str:
+    if was.build != now.build:
+        migrate = "change it with pytest-llm baselines migrate"
+        return f"recorded with the anchor {was.build}, now {now.build}: {migrate}"
+    return f"recorded with an anchor compiled with {was.compiled_with!r}, now with {now.compiled_with!r}"
 
 
 def environment_of(run: Run) -> dict[str, JSON]:
@@ -120,7 +152,7 @@ def _differences(recorded: Mapping[str, JSON], now: Mapping[str, JSON]) -> Itera
 
 @dataclass(frozen=True)
 class Series:
-    """The stored runs of one metric, oldest first, and the unit of their values."""
+    """The stored runs of one metric, oldest first, and the unit of their values: ``RATIO`` for ratios."""
 
     constraint: ClassVar[Constraint] = constraint(
         **{
@@ -135,7 +167,7 @@ class Series:
 
 @dataclass(frozen=True)
 class RecordedRuns:
-    """The runs of one test on one machine by metric, all under the same conditions."""
+    """The runs of one test by metric, all under the same conditions, on one machine or class of machines."""
 
     conditions: Conditions
     metrics: Annotated[Mapping[str, Series], constraint(minProperties=1)]
@@ -155,13 +187,13 @@ class RecordedInvariants:
 
 @dataclass(frozen=True)
 class MachineFile:
-    """``machines/FINGERPRINT/MODULE.json``: the runs of one module's tests, by ``name[parameters]``.
+    """``machines/FINGERPRINT/MODULE.json`` or ``anchored/CLASS/MODULE.json``: runs of one module's tests.
 
     Attributes:
         schema_version: Of the format.
         digest: Of everything else in the file.
         module: Of the tests.
-        machine: What the fingerprint is made of.
+        machine: What the fingerprint or the class is made of.
         tests: By ``name[parameters]``.
     """
 

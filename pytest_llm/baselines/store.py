@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pytest_llm.baselines.anchored import FOLDER, class_name, class_of, pooled_spreads, ratio_files
 from pytest_llm.baselines.file_format import MACHINE, PORTABLE
 from pytest_llm.baselines.format import full_name, move_command
 from pytest_llm.baselines.inventory import likely
 from pytest_llm.baselines.merge import merge_invariants, merge_runs
 from pytest_llm.baselines.module_files import ModuleFiles, sorted_keys
 from pytest_llm.baselines.reconcile import reconcile_invariants, reconcile_runs
-from pytest_llm.baselines.records import Missing
+from pytest_llm.baselines.records import RATIO, Missing
 from pytest_llm.errors import BaselineError
 from pytest_llm.records import OUTPUT_SNAPSHOT, StoredInvariants, metrics
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from pytest_llm.baselines.records import Conditions, Mode, RecordedInvariants, RecordedRuns, Updated
     from pytest_llm.records import JSON, StoredRun, TestKey
+    from pytest_llm.records.metrics import Metric
+    from pytest_llm.stats.prediction import Spread
 
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 
@@ -29,9 +32,10 @@ _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")
 class BaselineStore:
     """Baselines recorded before, by test.
 
-    ``machines/FINGERPRINT/MODULE.json`` holds the runs of one machine, ``portable/MODULE.json`` the
-    invariants of every machine. A file names the conditions that a test was recorded under, and answers only
-    for the same ones. The build of llama.cpp is not among them: it is what is judged.
+    ``machines/FINGERPRINT/MODULE.json`` holds the runs of one machine, ``anchored/CLASS/MODULE.json`` the
+    ratios to an anchor of a class of machines, ``portable/MODULE.json`` the invariants of every machine. A
+    file names the conditions that a test was recorded under, and answers only for the same ones. The build of
+    llama.cpp is not among them: it is what is judged.
 
     Several processes may use a folder at once. What :meth:`update` has returned is on the disk.
 
@@ -57,6 +61,9 @@ class BaselineStore:
         self._exists: Callable[[TestKey], bool] | None = None
         self._options = self._record = ""
         self._runs = machine_files(folder, fingerprint, dict(machine_parts))
+        machine_class = class_of(machine_parts)
+        self._class = class_name(machine_class)
+        self._ratios = ratio_files(folder, self._class, machine_class)
         self._invariants = portable_files(folder)
 
     def look_up(self, key: TestKey, metric: str, conditions: Conditions) -> tuple[StoredRun, ...] | Missing:
@@ -73,7 +80,39 @@ class BaselineStore:
         if key not in tests:
             hint = self._hint(key, self._runs.everything, conditions) or self._record
             return Missing("this test was never recorded on this machine", True, hint)
-        test = tests[key]
+        return self._comparable(tests[key], metric, conditions, unit)
+
+    def look_up_ratios(
+        self, key: TestKey, metric: str, conditions: Conditions
+    ) -> tuple[StoredRun, ...] | Missing:
+        """Return the stored ratios of a test's metric to an anchor; as :meth:`look_up`.
+
+        Args:
+            key: Of the test.
+            metric: Its name.
+            conditions: Those of now, with the anchor.
+        """
+        tests = self._ratios.read(key.module)
+        if tests is None:
+            hint = self._hint(key, self._ratios.everything, conditions)
+            where = self.folder / FOLDER / self._class
+            return Missing(f"{where} has no ratios of {key.module} to an anchor", hint=hint)
+        if key not in tests:
+            hint = self._hint(key, self._ratios.everything, conditions) or self._record
+            return Missing("the ratio of this test to an anchor was never recorded", True, hint)
+        return self._comparable(tests[key], metric, conditions, RATIO)
+
+    def ratio_spreads(self, metric: Metric) -> tuple[Spread | None, Spread | None]:
+        """Return how much typical and whole ratios spread on this class of machines; see ``pooled_spreads``.
+
+        Raises:
+            BaselineError: A file is there and cannot be used.
+        """
+        return pooled_spreads(metric, self._ratios.everything().values())
+
+    def _comparable(
+        self, test: RecordedRuns, metric: str, conditions: Conditions, unit: str
+    ) -> tuple[StoredRun, ...] | Missing:
         difference = test.conditions.difference(conditions)
         if difference:
             return Missing(difference)
@@ -175,6 +214,10 @@ class BaselineStore:
         """
         return self._runs.update(entries, mode)
 
+    def update_ratios(self, entries: Iterable[tuple[TestKey, RecordedRuns]], mode: Mode) -> Updated:
+        """Store new ratios to an anchor; as :meth:`update`."""
+        return self._ratios.update(entries, mode)
+
     def update_invariants(self, entries: Iterable[tuple[TestKey, RecordedInvariants]], mode: Mode) -> Updated:
         """Store new invariants; all of a module at once or, on an error, none of it.
 
@@ -187,16 +230,17 @@ class BaselineStore:
         return self._invariants.update(entries, mode)
 
     def check(self, module: str) -> None:
-        """Read the files of a module, this machine's and the portable one.
+        """Read the files of a module: this machine's, its class's and the portable one.
 
         Raises:
             BaselineError: A file is there and cannot be used.
         """
         self._runs.read(module)
+        self._ratios.read(module)
         self._invariants.read(module)
 
     def unknown(self, known: Iterable[TestKey]) -> list[TestKey]:
-        """Return the tests that have runs or invariants here and are not among those known; sorted.
+        """Return the tests that have runs, ratios or invariants here and are not among those known; sorted.
 
         Args:
             known: Every test that there is, in all modules.
@@ -205,7 +249,8 @@ class BaselineStore:
             BaselineError: A file is there and cannot be used.
         """
         known = set(known)
-        return sorted_keys({*self._runs.unknown(known), *self._invariants.unknown(known)})
+        stores: tuple[ModuleFiles[Any], ...] = (self._runs, self._ratios, self._invariants)
+        return sorted_keys({key for each in stores for key in each.unknown(known)})
 
     def prune(self, known: Iterable[TestKey]) -> list[TestKey]:
         """Remove what is stored of tests that are not among those known, and return them; sorted.
@@ -219,7 +264,8 @@ class BaselineStore:
         known = set(known)
         if not known:
             raise BaselineError("no test is known, so every baseline would be removed: name the tests")
-        return sorted_keys({*self._runs.prune(known), *self._invariants.prune(known)})
+        stores: tuple[ModuleFiles[Any], ...] = (self._runs, self._ratios, self._invariants)
+        return sorted_keys({key for each in stores for key in each.prune(known)})
 
     def _hint(
         self,

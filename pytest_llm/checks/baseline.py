@@ -138,6 +138,7 @@ def check_stored_runs(
         found.interval,
         found.reason,
         left_out,
+        found.calls_from,
     )
 
 
@@ -165,7 +166,7 @@ def alike(stored: Sequence[StoredRun], how: str) -> tuple[list[StoredRun], str]:
 
 
 def notes(baseline_checks: Sequence[BaselineCheck]) -> list[str]:
-    """Return a line for each verdict that is neither a pass nor a failure."""
+    """Return a line for each verdict that is neither pass nor failure, and one for passes that say little."""
     notable = [each for each in baseline_checks if each.verdict not in (Verdict.REGRESSED, Verdict.PASS)]
     unknown: dict[str, list[str]] = {}
     for each in notable:
@@ -174,7 +175,15 @@ def notes(baseline_checks: Sequence[BaselineCheck]) -> list[str]:
     return [
         *(summary(each) for each in notable if each.value is not None),
         *(f"{', '.join(titles)}: {reason}" for reason, titles in unknown.items()),
+        *_blind([each for each in baseline_checks if each.verdict is Verdict.PASS]),
     ]
+
+
+def _blind(passes: Sequence[BaselineCheck]) -> list[str]:
+    """Return a line on passes that would have passed with a loss of the tolerance as well."""
+    called = [(each.gate, each.calls_from) for each in passes if each.calls_from is not None]
+    found = [f"{gate.metric.title} {ratio(loss)}" for gate, loss in called if loss > gate.tolerance]
+    return [f"pass, but smaller losses would not have been called: {', '.join(found)}"] if found else []
 
 
 def summary(baseline_check: BaselineCheck) -> str:
@@ -186,12 +195,38 @@ def summary(baseline_check: BaselineCheck) -> str:
         return f"{counts.checked(baseline_check)}{_remark(baseline_check)}"
     if baseline_check.value is None or baseline_check.change is None:
         return f"{metric.title}: {baseline_check.verdict.value}, {baseline_check.reason}"
-    movement = moved(metric, baseline_check.value, baseline_check.measurement.value, baseline_check.change)
-    runs = counted(len(baseline_check.stored), "stored run") + (
-        baseline_check.left_out and f", {baseline_check.left_out}"
+    if baseline_check.anchored is None:
+        movement = moved(
+            metric, baseline_check.value, baseline_check.measurement.value, baseline_check.change
+        )
+    else:
+        movement = _moved_by_anchor(baseline_check, baseline_check.value, baseline_check.change)
+    kind = "stored run" if baseline_check.anchored is None else "stored ratio"
+    runs = ", ".join(
+        filter(
+            None,
+            (
+                counted(len(baseline_check.stored), kind),
+                baseline_check.left_out,
+                _sensitivity(baseline_check.calls_from),
+            ),
+        )
     )
     basis = resting_on(baseline_check.interval, 1 - ALPHA, runs)
     return f"{movement}, {percent(baseline_check.change)} ({basis}){_remark(baseline_check)}"
+
+
+def _sensitivity(calls_from: float | None) -> str:
+    return "" if calls_from is None else f"calls losses from {ratio(calls_from)} on"
+
+
+def _moved_by_anchor(baseline_check: BaselineCheck, before: float, change: float) -> str:
+    assert baseline_check.anchored is not None
+    now = before * (1 + change)
+    of = " over all slices" if baseline_check.anchored.decided_by == "whole" else ""
+    verb = "stayed at" if f"{before:.3f}" == f"{now:.3f}" else "fell" if now < before else "rose"
+    moves = f"{now:.3f}" if verb == "stayed at" else f"from {before:.3f} to {now:.3f}"
+    return f"{baseline_check.gate.metric.title}{of} {verb} {moves} times the anchor's"
 
 
 def _remark(baseline_check: BaselineCheck) -> str:
@@ -228,9 +263,11 @@ def next_step(baseline_checks: Sequence[BaselineCheck], run: Run, nodeid: str) -
 
 
 def context(baseline_check: BaselineCheck) -> list[str]:
-    """Return one line: the builds of the stored runs, and their dates."""
+    """Return lines on the anchor, and on the builds of the stored runs and their dates."""
+    anchored = baseline_check.anchored
+    lines = [] if anchored is None else [f"anchor {anchored.run.reference.build}"]
     if not baseline_check.stored:
-        return []
+        return lines
     builds: dict[str, None] = {}
     for each in baseline_check.stored:
         commit = each.provenance.llama_cpp_commit
@@ -238,4 +275,4 @@ def context(baseline_check: BaselineCheck) -> list[str]:
         builds[f"{name} (llama.cpp {commit})" if commit else name] = None
     dates = sorted({each.provenance.recorded[:10] for each in baseline_check.stored} - {""})
     when = f", recorded {' … '.join(dict.fromkeys((dates[0], dates[-1])))}" if dates else ""
-    return [f"baseline {', '.join(builds)}{when}"]
+    return [*lines, f"baseline {', '.join(builds)}{when}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pytest_llm.records import (
     JSON,
@@ -24,6 +24,7 @@ from pytest_llm.records import (
     Verdict,
 )
 from pytest_llm.records.schema import NonEmpty, constraint
+from pytest_llm.stats.prediction import Spread
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,27 @@ class Judgement:
 
 
 @dataclass(frozen=True)
+class Anchored:
+    """A pair of a candidate and the anchor, and how much stored ratios spread.
+
+    Attributes:
+        run: The pair.
+        ratio: The typical log ratio of times, candidate to anchor: positive is worse; None without sessions.
+        whole: The log ratio over all slices of a speed; None of other metrics.
+        spread: Of the typical ratios of a class of machines; None if too few are stored.
+        whole_spread: Of the whole ones.
+        decided_by: The observation that the verdict is of.
+    """
+
+    run: PairedRun
+    ratio: float | None = None
+    whole: float | None = None
+    spread: Spread | None = None
+    whole_spread: Spread | None = None
+    decided_by: Literal["typical", "whole"] = "typical"
+
+
+@dataclass(frozen=True)
 class BaselineCheck:
     """A verdict on one metric by stored runs, and what it rests on.
 
@@ -61,6 +83,8 @@ class BaselineCheck:
         interval: Of the change; None where there are too few.
         reason: Why there is no verdict, in words; "" otherwise.
         left_out: Which stored runs it was not compared with, and why; "" if it was with all.
+        calls_from: The loss from which on it would have been called, as a ratio; None with too few runs.
+        anchored: What was measured beside the anchor; None if stored values decide.
     """
 
     verdict: Verdict
@@ -72,6 +96,8 @@ class BaselineCheck:
     interval: tuple[float, float] | None = None
     reason: str = ""
     left_out: str = ""
+    calls_from: float | None = None
+    anchored: Anchored | None = None
 
 
 @dataclass(frozen=True)

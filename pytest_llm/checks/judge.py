@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_llm.checks.anchored import check_anchored, has_ratio
 from pytest_llm.checks.baseline import check_baseline, drift_from
 from pytest_llm.checks.comparison import compare_runs
 from pytest_llm.checks.drift import compare_sides
@@ -26,10 +27,13 @@ def judge(
     claims: Sequence[PairedRun],
     stored: BaselineStore | Missing,
     rule: Rule,
+    *,
+    anchored: bool = False,
 ) -> Finding:
     """Judge a benchmark by its limits, gates and claims.
 
-    Gates are judged by the reference of a pair, and by stored runs otherwise.
+    A pair is judged by its reference or, if that is the anchor, by stored ratios to it; a run alone by stored
+    runs.
 
     Args:
         benchmark: What was asked.
@@ -37,6 +41,7 @@ def judge(
         claims: One pair for each claim of the benchmark, in order.
         stored: The store of baselines, or why none of it counts.
         rule: The sequential rule of the pairs; its error rate is shared by ``rule.family`` verdicts.
+        anchored: The reference of a pair is the anchor.
 
     Raises:
         BaselineError: A file of baselines cannot be used.
@@ -45,7 +50,7 @@ def judge(
         compare_runs(pair, each, rule) for pair, each in zip(claims, benchmark.claims, strict=True)
     )
     unmet = unmet_of(measured, claims, wants_device=benchmark.wants_device)
-    if isinstance(measured, PairedRun):
+    if isinstance(measured, PairedRun) and not anchored:
         return Finding(
             benchmark,
             measured.candidate,
@@ -54,15 +59,18 @@ def judge(
             drift=compare_sides(measured),
             unmet=unmet,
         )
-    key = benchmark.key
+    key, run = benchmark.key, measured.candidate if isinstance(measured, PairedRun) else measured
     return Finding(
         benchmark,
-        measured,
-        judgements=judge_limits(measured, benchmark.limits),
+        run,
+        judgements=judge_limits(run, benchmark.limits),
         baseline_checks=tuple(
-            check_baseline(stored, key, measured, gate, rule.family) for gate in benchmark.gates
+            check_anchored(stored, key, measured, gate, rule.family)
+            if isinstance(measured, PairedRun) and has_ratio(gate.metric)
+            else check_baseline(stored, key, run, gate, rule.family)
+            for gate in benchmark.gates
         ),
         comparisons=claimed,
-        drift=drift_from(stored, key, measured) if benchmark.gates else None,
+        drift=drift_from(stored, key, run) if benchmark.gates else None,
         unmet=unmet,
     )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pytest_llm.records.metrics import Metric
 
 SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
+# Beside the anchor, whatever the effort: stored ratios are compared with ratios of as many sessions.
+ANCHORED_SESSIONS = 5
 
 # What starting and loading take, and what the budgets of rounds add up to with the rehearsal.
 _SESSION_SECONDS = 1.5
@@ -46,6 +48,7 @@ def make_plan(
     effort: str,
     reference_of: Callable[[Subject], Subject | None] = alone,
     *,
+    anchor_of: Callable[[Subject], Subject | None] = alone,
     records_output: bool = False,
     equal: bool | None = None,
 ) -> Plan:
@@ -55,6 +58,7 @@ def make_plan(
         benchmarks: In the order of the tests.
         effort: "quick", "normal" or "thorough".
         reference_of: Returns the reference of a subject; None if it is measured alone.
+        anchor_of: Returns what a subject without a reference is measured beside on gated workloads, or None.
         records_output: Whether output is captured even if none is stored.
         equal: Whether a subject and its reference must be the same code; None if they may be.
     """
@@ -62,10 +66,19 @@ def make_plan(
     looks = rule_for(effort, family).looks
     sessions = {True: looks[-1], False: SESSIONS[effort]}
     workloads: dict[tuple[Subject, Subject | None], dict[Workload, list[Gate | Claim]]] = {}
+    gated = {(each.subject, each.workload) for each in benchmarks if each.gates}
+    anchored: set[tuple[Subject, Subject | None]] = set()
+
+    def beside(benchmark: Benchmark) -> Subject | None:
+        reference, asked = reference_of(benchmark.subject), (benchmark.subject, benchmark.workload)
+        return anchor_of(benchmark.subject) if reference is None and asked in gated else reference
+
     for benchmark in benchmarks:
-        reference = reference_of(benchmark.subject)
+        reference = beside(benchmark)
         asked = workloads.setdefault((benchmark.subject, reference), {}).setdefault(benchmark.workload, [])
         asked += [gate for gate in benchmark.gates if reference is not None]
+        if reference is not None and reference_of(benchmark.subject) is None:
+            anchored.add((benchmark.subject, reference))
         for claim in benchmark.claims:
             pair = workloads.setdefault((benchmark.subject, claim.than), {})
             pair.setdefault(benchmark.workload, []).append(claim)
@@ -78,10 +91,10 @@ def make_plan(
             Campaign(
                 subject,
                 tuple(found),
-                sessions[reference is not None],
+                ANCHORED_SESSIONS if (subject, reference) in anchored else sessions[reference is not None],
                 reference,
                 _questions(found),
-                _leaks(benchmarks, subject, reference, reference_of),
+                _leaks(benchmarks, subject, reference, beside),
                 equal if reference == reference_of(subject) else None,
                 {
                     workload: requests_alone(
@@ -90,12 +103,15 @@ def make_plan(
                     if reference is None
                     else requests_paired(
                         [each.metric for each in asked],
-                        _limited(benchmarks, subject, workload) if reference == reference_of(subject) else (),
+                        _limited(benchmarks, subject, workload)
+                        if reference == reference_of(subject) or (subject, reference) in anchored
+                        else (),
                         workload,
-                        looks[0],
+                        ANCHORED_SESSIONS if (subject, reference) in anchored else looks[0],
                     )
                     for workload, asked in found.items()
                 },
+                (subject, reference) in anchored,
             )
             for (subject, reference), found in workloads.items()
         ),
@@ -138,14 +154,14 @@ def _leaks(
     benchmarks: Sequence[Benchmark],
     subject: Subject,
     reference: Subject | None,
-    reference_of: Callable[[Subject], Subject | None],
+    beside: Callable[[Benchmark], Subject | None],
 ) -> tuple[Workload, ...]:
     """Return the workloads of a campaign on which a limit is set to what leaks."""
     found = [
         each.workload
         for each in benchmarks
         if each.subject == subject
-        and reference_of(subject) == reference
+        and beside(each) == reference
         and any(limit.metric.slope for limit in each.limits)
     ]
     return tuple(dict.fromkeys(found))

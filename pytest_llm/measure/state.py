@@ -182,7 +182,7 @@ class CampaignState:
 
     def _open(self, workload: Workload) -> bool:
         sessions = self._sessions[workload]
-        if len(self.sides) == 1:
+        if len(self.sides) == 1 or self._campaign.anchored:
             return len(sessions) < self._campaign.sessions
         if len(sessions) >= self._rule.looks[-1]:
             return False

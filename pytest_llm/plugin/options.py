@@ -62,6 +62,14 @@ OPTIONS = (
         "BUILD",
     ),
     Option(
+        "llm_anchor",
+        "string",
+        "",
+        "Measure gated workloads beside this pinned build, and store and judge their ratios to it; "
+        "--llm-against and --llm-aa come first (default: none, stored values are a screen).",
+        "BUILD",
+    ),
+    Option(
         "llm_build_settings",
         "string",
         "",

@@ -78,6 +78,7 @@ class Bench:
             benchmarks,
             self.settings.effort,
             self.settings.reference_of,
+            anchor_of=self.settings.anchor_of,
             records_output=self.settings.keeps_output,
             equal=self.settings.equal_sides,
         )
@@ -113,7 +114,8 @@ class Bench:
                 return Finding(benchmark, captured, output=output)
             if reference is not None:
                 self._outputs.compare(self.plan, subject, reference, progress)
-            measured = self._measuring.run(plan, subject, reference, workload, progress)
+            beside = reference or plan.anchor_of(subject, workload)
+            measured = self._measuring.run(plan, subject, beside, workload, progress)
             claims = [
                 self._measuring.paired(plan, subject, each.than, workload, progress)
                 for each in benchmark.claims
@@ -121,7 +123,8 @@ class Bench:
         except WrongOutputError as error:
             run = self._measuring.unmeasured(subject, workload, progress)
             return Finding(benchmark, run, output=wrong_output(benchmark.output, str(error)))
-        finding = judge(benchmark, measured, claims, self._stored(benchmark), self._rule())
+        stored, anchored = self._stored(benchmark), reference is None
+        finding = judge(benchmark, measured, claims, stored, self._rule(), anchored=anchored)
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self._measuring.operators(measured, slower_phases(finding.comparisons), progress)
@@ -135,10 +138,12 @@ class Bench:
             if each.subject != subject or each.workload not in runs:
                 continue
             measured = runs[each.workload]
-            if reference == self.settings.reference_of(subject):
+            own = self.settings.reference_of(subject)
+            if reference == (own or self.plan.anchor_of(subject, each.workload)):
                 with suppress(LLMBenchError):  # raised again when the test is judged
-                    unclaimed = replace(each, claims=())
-                    self.findings.add_early(judge(unclaimed, measured, (), self._stored(each), self._rule()))
+                    unclaimed, stored = replace(each, claims=()), self._stored(each)
+                    found = judge(unclaimed, measured, (), stored, self._rule(), anchored=own is None)
+                    self.findings.add_early(found)
             elif isinstance(measured, PairedRun):
                 asked = [claim for claim in each.claims if claim.than == reference]
                 self.findings.add_claims(each, [compare_runs(measured, c, self._rule()) for c in asked])

@@ -47,6 +47,7 @@ class Settings:
         models: For tests that name none; paths are absolute.
         candidate: The build.
         against: The reference, or None.
+        anchor: The build that stored ratios are ratios to, or None.
         aa: The candidate is its own reference; with ``against``, that is the same build.
         time_limit: Seconds for a pair.
         effort: "quick", "normal" or "thorough".
@@ -66,6 +67,7 @@ class Settings:
     models: tuple[str, ...]
     candidate: BuildReference
     against: BuildReference | None
+    anchor: BuildReference | None
     aa: bool
     time_limit: float
     effort: str
@@ -107,6 +109,10 @@ class Settings:
             return replace(subject, build=self.against)
         return subject if self.aa else None
 
+    def anchor_of(self, subject: Subject) -> Subject | None:
+        """Return what a gated subject without a reference is measured beside, or None."""
+        return None if self.anchor is None else replace(subject, build=self.anchor)
+
     @property
     def equal_sides(self) -> bool | None:
         """True if the candidate and ``--llm-against`` must be the same build; None if only one is named."""
@@ -128,15 +134,9 @@ def read(config: pytest.Config) -> Settings:
     aa = value(config, "llm_aa")
     candidate = _build(config, "llm_candidate")
     reference = _build(config, "llm_against") if against else None
-    # What measures a commit is chosen by what it is compared with.
-    fixed = {
-        each.engine for each in (candidate, reference) if each is not None and not isinstance(each, Commit)
-    }
-    if reference is not None and len(fixed) > 1:
-        raise UsageError(
-            f"--llm-against {reference}: {reference.engine} does not time what {candidate.engine}, the "
-            "candidate's engine, does, so their speeds cannot be compared: give two builds of one engine"
-        )
+    anchor = _build(config, "llm_anchor") if value(config, "llm_anchor") else None
+    for flag, other in (("--llm-against", reference), ("--llm-anchor", anchor)):
+        _check_one_engine(flag, other, candidate)
     update = _update(config)
     bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
@@ -154,6 +154,7 @@ def read(config: pytest.Config) -> Settings:
         models=tuple(_from_folder(config, name) for name in value(config, "llm_model")),
         candidate=candidate,
         against=reference,
+        anchor=anchor,
         aa=aa,
         time_limit=_seconds(config, "llm_time_limit", "would measure nothing"),
         effort=effort,
@@ -168,6 +169,16 @@ def read(config: pytest.Config) -> Settings:
         timeout=_seconds(config, "llm_timeout", "would end every worker"),
         sandbox=_sandbox(config, measures=bench and not showing(config)),
     )
+
+
+def _check_one_engine(flag: str, other: BuildReference | None, candidate: BuildReference) -> None:
+    # What measures a commit is chosen by what it is compared with.
+    fixed = {each.engine for each in (candidate, other) if each is not None and not isinstance(each, Commit)}
+    if other is not None and len(fixed) > 1:
+        raise UsageError(
+            f"{flag} {other}: {other.engine} does not time what {candidate.engine}, the candidate's engine, "
+            "does, so their speeds cannot be compared: give two builds of one engine"
+        )
 
 
 def _build(config: pytest.Config, name: str) -> BuildReference:

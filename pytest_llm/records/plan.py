@@ -116,6 +116,7 @@ class Campaign:
         leaks: The workloads on which the subject is watched for leaks, once, after all sessions.
         equal: Whether both of a pair must be the same code with the same options; None if they may be.
         requests: How many whole requests each session takes of each workload, of each side.
+        anchored: The reference is the anchor; the number of sessions is fixed.
     """
 
     subject: Subject
@@ -126,6 +127,7 @@ class Campaign:
     leaks: tuple[Workload, ...] = ()
     equal: bool | None = None
     requests: Mapping[Workload, int] = field(default_factory=dict)
+    anchored: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,13 @@ class Plan:
     campaigns: tuple[Campaign, ...] = ()
     family: int = 1
     captures: tuple[Captures, ...] = ()
+
+    def anchor_of(self, subject: Subject, workload: Workload) -> Subject | None:
+        """Return the anchor that a subject is measured beside on a workload; None if there is none."""
+        for each in self.campaigns:
+            if each.anchored and each.subject == subject and workload in each.workloads:
+                return each.reference
+        return None
 
     def campaign_of(self, subject: Subject, reference: Subject | None = None) -> Campaign:
         """Return the campaign that measures a subject of this plan, alone or against a reference.

@@ -213,23 +213,6 @@ class Provenance:
 
 
 @dataclass(frozen=True)
-class StoredRun:
-    """A metric's value in one run.
-
-    Attributes:
-        value: In the metric's base unit.
-        provenance: Where it comes from.
-        note: How it was read, where there is more than one way; "" otherwise.
-        control: The speed of the machine in that run; None if it was not measured.
-    """
-
-    value: Annotated[float, constraint(minimum=-1e300, maximum=1e300)]
-    provenance: Provenance
-    note: str = ""
-    control: Control | None = None
-
-
-@dataclass(frozen=True)
 class StoredInvariants:
     """Stored invariants by name, with their provenance.
 
@@ -263,3 +246,25 @@ class Verdict(str, Enum):
 
 # Verdicts that fail a test whatever the options say.
 ALWAYS_FAILING = frozenset({Verdict.WRONG_OUTPUT, Verdict.REGRESSED, Verdict.OVER_LIMIT, Verdict.NOT_JUDGED})
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A metric in one run: its value, or its log ratio to an anchor.
+
+    Attributes:
+        value: In the metric's base unit; of a ratio, log(candidate / anchor) of times: positive is worse.
+        provenance: Where it comes from.
+        note: How it was read, where there is more than one way; "" otherwise.
+        control: The speed of the machine in that run; None if it was not measured.
+        verdict: That of the run's gate when it was measured; None without a gate.
+        whole: Of a ratio of speeds, the log ratio over all slices, where ``value`` is the typical one; None
+            otherwise.
+    """
+
+    value: Annotated[float, constraint(minimum=-1e300, maximum=1e300)]
+    provenance: Provenance
+    note: str = ""
+    control: Control | None = None
+    verdict: Verdict | None = None
+    whole: Annotated[float, constraint(minimum=-1e300, maximum=1e300)] | None = None

@@ -18,7 +18,8 @@ from pytest_llm.checks import (
     judge_limits,
     judge_output,
 )
-from pytest_llm.checks.findings import Drift, Finding, OutputJudgement
+from pytest_llm.checks.anchored import check_ratios
+from pytest_llm.checks.findings import Anchored, Drift, Finding, OutputJudgement
 from pytest_llm.checks.unmet import NO_DEVICE, unmet_of
 from pytest_llm.errors import LLMBenchError, ResultsError
 from pytest_llm.records import (
@@ -141,8 +142,8 @@ def _too_many(results: Results) -> Iterator[str]:
     for test in results.tests:
         asked += values.get(test.run or "", 0)
         for entry in test.metrics.values():
-            for part in (entry.comparison, entry.claim):
-                pair = results.pairs.get(part.pair) if part is not None else None
+            for each in entry.pairs:
+                pair = results.pairs.get(each)
                 asked += values[pair.candidate] + values[pair.reference] if pair is not None else 0
     if asked > _MAX_VALUES:
         yield f"its tests ask for {asked} values, more than {_MAX_VALUES}"
@@ -187,21 +188,25 @@ def limits_of(test: TestEntry) -> list[Limit]:
     ]
 
 
-def baseline_checks_of(test: TestEntry, run: Run, rule: Rule) -> list[BaselineCheck]:
-    """Judge the gates of a test by the stored runs that decided them."""
-    return [
-        check_stored_runs(
-            run,
-            Gate(metrics.find(name), was.tolerance),
-            was.runs,
-            rule.family,
-            Missing(was.reason, unrecorded=was.verdict is Verdict.UNRECORDED),
-            was.left_out,
-        )
-        for name, entry in test.metrics.items()
-        for was in [entry.baseline]
-        if was is not None
-    ]
+def baseline_checks_of(
+    test: TestEntry, run: Run, pairs: Mapping[str, PairedRun], rule: Rule
+) -> list[BaselineCheck]:
+    """Judge the gates of a test by the stored runs, or ratios to an anchor, that decided them."""
+    found = []
+    for name, entry in test.metrics.items():
+        was = entry.baseline
+        if was is None:
+            continue
+        gate = Gate(metrics.find(name), was.tolerance)
+        missing = Missing(was.reason, unrecorded=was.verdict is Verdict.UNRECORDED)
+        if was.anchored is None:
+            check = check_stored_runs(run, gate, was.runs, rule.family, missing, was.left_out)
+        else:
+            beside = was.anchored
+            anchored = Anchored(pairs[beside.pair], spread=beside.spread, whole_spread=beside.whole_spread)
+            check = check_ratios(anchored, gate, was.runs, rule.family, missing, was.left_out)
+        found.append(check)
+    return found
 
 
 def questions_of(test: TestEntry, pairs: Mapping[str, PairedRun]) -> list[tuple[Gate | Claim, PairedRun]]:
@@ -234,13 +239,15 @@ def _finding(
     questions = questions_of(test, pairs)
     paired = pairs[test.drift.pair] if test.drift and test.drift.pair is not None else None
     claims = [pair for asked, pair in questions if isinstance(asked, Claim)]
+    beside = [each.baseline.anchored for each in test.metrics.values() if each.baseline is not None]
+    anchored = next((pairs[each.pair] for each in beside if each is not None), None)
     wants_device = any(each.expected == NO_DEVICE for each in test.unmet)
     return Finding(
         benchmark,
         run,
-        unmet=unmet_of(paired or run, claims, wants_device=wants_device) if run.sessions else (),
+        unmet=unmet_of(paired or anchored or run, claims, wants_device=wants_device) if run.sessions else (),
         judgements=tuple(judge_limits(run, limits_of(test))),
-        baseline_checks=tuple(baseline_checks_of(test, run, rule)),
+        baseline_checks=tuple(baseline_checks_of(test, run, pairs, rule)),
         comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in questions),
         drift=_drift(test.drift, run, pairs) if test.drift else None,
         output=_output(test.output) if test.output else None,

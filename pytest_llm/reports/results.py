@@ -19,6 +19,7 @@ from pytest_llm.reports.document import (
     TestEntry,
 )
 from pytest_llm.reports.verdict_entries import (
+    AnchoredEntry,
     BaselineEntry,
     ClaimEntry,
     ComparisonEntry,
@@ -65,8 +66,9 @@ def results_of(
         finished: No further test runs.
     """
     runs = _Named("run", [run for each in findings for run in _runs(each)])
-    pairs = _Named("pair", [each.run for finding in findings for each in finding.comparisons])
-    references = [pair.reference.build for pair in pairs.values() if _other_build(pair)]
+    pairs = _Named("pair", [pair for finding in findings for pair in _pairs(finding)])
+    compared_with = [each.run for finding in findings for each in finding.comparisons]
+    references = [pair.reference.build for pair in compared_with if _other_build(pair)]
     compared = [each.output.comparison for each in findings if each.output]
     references += [each.reference for each in compared if each is not None and each.reference is not None]
     return Results(
@@ -101,7 +103,12 @@ def operators_entry(run: OperatorRun) -> OperatorsEntry:
 
 def _runs(finding: Finding) -> list[Run]:
     own = [finding.run] if finding.run is not None else []
-    return own + [run for each in finding.comparisons for run in (each.run.candidate, each.run.reference)]
+    return own + [run for pair in _pairs(finding) for run in (pair.candidate, pair.reference)]
+
+
+def _pairs(finding: Finding) -> list[PairedRun]:
+    anchored = [each.anchored.run for each in finding.baseline_checks if each.anchored is not None]
+    return [*(each.run for each in finding.comparisons), *anchored]
 
 
 def _other_build(pair: PairedRun) -> bool:
@@ -189,7 +196,7 @@ def _metrics(run: Run, finding: Finding, pairs: _Named[PairedRun]) -> dict[str, 
         if check.measurement is not None:
             name = check.gate.metric.name
             measured.setdefault(name, check.measurement)
-            verdicts[name]["baseline"] = _baseline(check)
+            verdicts[name]["baseline"] = _baseline(check, pairs)
     for comparison in finding.comparisons:
         if comparison.candidate is not None:
             name = comparison.asked.metric.name
@@ -213,7 +220,8 @@ def _metric(measurement: Measurement, verdicts: Mapping[str, Any]) -> MetricEntr
     )
 
 
-def _baseline(check: BaselineCheck) -> BaselineEntry:
+def _baseline(check: BaselineCheck, pairs: _Named[PairedRun]) -> BaselineEntry:
+    anchored = check.anchored
     return BaselineEntry(
         verdict=check.verdict,
         tolerance=check.gate.tolerance,
@@ -223,6 +231,17 @@ def _baseline(check: BaselineCheck) -> BaselineEntry:
         interval=check.interval,
         reason=check.reason,
         left_out=check.left_out,
+        calls_from=check.calls_from,
+        anchored=None
+        if anchored is None
+        else AnchoredEntry(
+            pairs.name_of(anchored.run),
+            anchored.ratio,
+            anchored.whole,
+            anchored.spread,
+            anchored.whole_spread,
+            anchored.decided_by,
+        ),
     )
 
 

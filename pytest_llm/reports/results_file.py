@@ -125,10 +125,8 @@ def _only(results: Results, tests: Sequence[TestEntry]) -> Results:
 
 def _pairs_of(test: TestEntry) -> Iterator[str]:
     for entry in test.metrics.values():
-        for part in (entry.comparison, entry.claim):
-            if part is not None:
-                yield part.pair
-                yield from _pair_of(getattr(part, "drift", None))
+        yield from entry.pairs
+        yield from _pair_of(entry.claim.drift if entry.claim is not None else None)
     yield from _pair_of(test.drift)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Conditions, RecordedInvariants, RecordedRuns, Refusal, Series, Updated
+from pytest_llm.baselines.records import RATIO
 from pytest_llm.records import ALWAYS_FAILING, OUTPUT_SNAPSHOT, Provenance, StoredRun, Verdict, metrics
 from pytest_llm.records.serialization import encode
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore, Mode
     from pytest_llm.records import JSON, Run
     from pytest_llm.reports.document import Results, TestEntry
+    from pytest_llm.reports.verdict_entries import MetricEntry
 
 _OPEN = {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED, Verdict.UNRECORDED}
 
@@ -44,9 +46,14 @@ def update(store: BaselineStore, results: Sequence[Results], mode: Mode) -> Upda
     for module in sorted({test.key.module for _, test in stored}):
         store.check(module)  # before anything is written: half a run is worse than none
     runs = store.update([(test.key, _runs(each, test)) for each, test in stored], mode)
+    anchored = [(test.key, found) for each, test in stored if (found := _ratios(each, test)) is not None]
+    ratios = store.update_ratios(anchored, mode)
     entries = [(test.key, _invariants(each, test, mode)) for each, test in stored]
     invariants = store.update_invariants([entry for entry in entries if entry[1].invariants], mode)
-    return Updated(runs.written + invariants.written, (*refused, *runs.refused, *invariants.refused))
+    return Updated(
+        runs.written + ratios.written + invariants.written,
+        (*refused, *runs.refused, *ratios.refused, *invariants.refused),
+    )
 
 
 def _left_out(test: TestEntry, mode: Mode) -> list[Refusal]:
@@ -76,12 +83,35 @@ def _runs(results: Results, test: TestEntry) -> RecordedRuns:
     run = _run_of(results, test)
     provenance = _provenance(results, run)
     series = {
-        name: Series(entry.unit, (StoredRun(entry.value, provenance, run.how_read(metric), run.control),))
+        name: Series(
+            entry.unit,
+            (StoredRun(entry.value, provenance, run.how_read(metric), run.control, _verdict(entry)),),
+        )
         for name, entry in test.metrics.items()
         for metric in [metrics.find(name)]
         if not metric.slope  # about 0: no share of it can be a tolerance
     }
     return RecordedRuns(Conditions.of(run), series)
+
+
+def _ratios(results: Results, test: TestEntry) -> RecordedRuns | None:
+    """Return the ratios of a test's gated metrics to an anchor; None if there are none."""
+    run = _run_of(results, test)
+    provenance = _provenance(results, run)
+    series, anchor = {}, None
+    for name, entry in test.metrics.items():
+        beside = entry.baseline.anchored if entry.baseline is not None else None
+        if beside is None or beside.ratio is None:
+            continue
+        anchor = results.runs[results.pairs[beside.pair].reference].build
+        how = run.how_read(metrics.find(name))
+        ratio = StoredRun(beside.ratio, provenance, how, None, _verdict(entry), beside.whole)
+        series[name] = Series(RATIO, (ratio,))
+    return None if anchor is None else RecordedRuns(Conditions.of(run, anchor), series)
+
+
+def _verdict(entry: MetricEntry) -> Verdict | None:
+    return entry.baseline.verdict if entry.baseline is not None else None
 
 
 def _invariants(results: Results, test: TestEntry, mode: Mode) -> RecordedInvariants:

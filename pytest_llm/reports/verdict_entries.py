@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 from pytest_llm.checks.findings import Difference
 from pytest_llm.records import StoredInvariants, StoredRun, Verdict
 from pytest_llm.records.schema import AboveZero, Count, Interval, NonEmpty, Probability, constraint
+from pytest_llm.stats.prediction import Spread
 
 # 0 of what repeats exactly.
 Tolerance: TypeAlias = Annotated[float, constraint(minimum=0, exclusiveMaximum=1)]
@@ -23,6 +24,27 @@ class LimitEntry:
 
 
 @dataclass(frozen=True)
+class AnchoredEntry:
+    """A ratio to an anchor; the fields are those of :class:`~pytest_llm.checks.findings.Anchored`.
+
+    Attributes:
+        pair: The name in ``pairs`` of the candidate and the anchor.
+        ratio: The typical log ratio of times, candidate to anchor; None without sessions.
+        whole: The log ratio over all slices of a speed; None of other metrics.
+        spread: Of the stored typical ratios of a class of machines; None if too few are stored.
+        whole_spread: Of the stored whole ones.
+        decided_by: The observation that the verdict is of.
+    """
+
+    pair: NonEmpty
+    ratio: float | None
+    whole: float | None
+    spread: Spread | None
+    whole_spread: Spread | None
+    decided_by: Literal["typical", "whole"]
+
+
+@dataclass(frozen=True)
 class BaselineEntry:
     """A gate that stored runs decide.
 
@@ -34,6 +56,8 @@ class BaselineEntry:
         interval: Of the change; None with too few stored runs.
         reason: Why there is no certain answer; "" if there is one.
         left_out: Which stored runs the metric was not compared with, and why; "" if it was with all.
+        calls_from: The loss from which on it would have been called, as a ratio; None with too few runs.
+        anchored: Where the runs are ratios to an anchor; None where they are values.
     """
 
     verdict: Verdict
@@ -44,6 +68,8 @@ class BaselineEntry:
     interval: Interval | None
     reason: str
     left_out: str
+    calls_from: float | None
+    anchored: AnchoredEntry | None
 
 
 @dataclass(frozen=True)
@@ -145,3 +171,9 @@ class MetricEntry:
     baseline: BaselineEntry | None = None
     comparison: ComparisonEntry | None = None
     claim: ClaimEntry | None = None
+
+    @property
+    def pairs(self) -> tuple[str, ...]:
+        """The names of the pairs that decided."""
+        anchored = self.baseline.anchored if self.baseline is not None else None
+        return tuple(each.pair for each in (self.comparison, self.claim, anchored) if each is not None)

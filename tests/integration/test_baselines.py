@@ -78,7 +78,7 @@ def test_a_build_four_times_slower_has_regressed_and_says_by_how_much(project: P
     lines = text.splitlines()
     assert lines[0] == (
         "prompt speed fell from 128.0 tok/s to 32.00 tok/s, −75.0 % "
-        "(99 % interval −76.9 … −72.9 %, 5 stored runs)"
+        "(99 % interval −76.9 … −72.9 %, 5 stored runs, calls losses from 9.4 % on)"
     )
     assert lines[1].startswith("generation speed fell from 128.0 tok/s to 32.00 tok/s, −75.0 %")
     assert lines[2].startswith("  candidate fake 1.0 ")

@@ -497,7 +497,14 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 
 def test_the_shape_and_the_provenance_agree(file: Path) -> None:
     stored = json.loads(file.read_text(encoding="utf-8"))["tests"][NAME]["metrics"][SPEED]["runs"][0]
-    assert stored == {"value": 118.2, "note": "", "provenance": vars(PROVENANCE), "control": None}
+    assert stored == {
+        "value": 118.2,
+        "note": "",
+        "provenance": vars(PROVENANCE),
+        "control": None,
+        "verdict": None,
+        "whole": None,
+    }
 
 
 # ── time ─────────────────────────────────────────────────────────────────────────────────────────

@@ -258,7 +258,7 @@ def test_verdicts_follow_from_the_file_alone_bit_for_bit(tmp_path: Path) -> None
     for each in again:
         assert each.measurement is not None
         assert each.measurement.value == test.metrics[each.limit.metric.name].value
-    for screened in baseline_checks_of(gated, runs[gated.run], rule):
+    for screened in baseline_checks_of(gated, runs[gated.run], {}, rule):
         found = gated.metrics[screened.gate.metric.name].baseline
         assert found is not None
         assert (screened.verdict, screened.interval) == (found.verdict, found.interval)

@@ -1,0 +1,192 @@
+"""``--llm-anchor``: gated workloads beside a pinned build, whose ratios to it are stored and judged."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llm.machine import fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fake_engine import Fake
+    from tests.integration.conftest import Ini, Project
+
+NORMAL = 1 / 128
+SPREAD = (1.0, 1.006, 0.994, 1.008, 0.992)
+TESTS = """
+    @pytest.mark.llm_model(n_ctx=512)
+    @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=8)
+    @pytest.mark.llm_no_regression()
+    def test_speed(llm_bench):
+        pass
+"""
+LIMITED = """
+    @pytest.mark.llm_model(n_ctx=512)
+    @pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=4)
+    @pytest.mark.llm_tokens_per_second(min=1)
+    def test_limit(llm_bench):
+        pass
+"""
+
+
+@pytest.fixture(autouse=True)
+def _gated(project: Project) -> None:
+    project.write(TESTS)
+
+
+def record(project: Project, fake: Fake, anchor: str, spread: tuple[float, ...] = SPREAD) -> None:
+    """Record ratios; the machine itself is another one each time, and twice as slow in the end."""
+    for place, factor in enumerate(spread):
+        machine = NORMAL * (1 + place / 4)
+        fake.set(token_seconds=machine * factor)
+        fake.set_reference(token_seconds=machine)
+        result = project.measure(f"--llm-anchor={anchor}", "--llm-update-baselines=append")
+        result.assert_outcomes(passed=1)
+    fake.set(token_seconds=NORMAL)
+    fake.set_reference(token_seconds=NORMAL)
+
+
+def verdicts(project: Project, *arguments: str) -> set[str]:
+    (test,) = project.results(*arguments)["tests"]
+    return {metric["baseline"]["verdict"] for metric in test["metrics"].values() if metric["baseline"]}
+
+
+def file_of(project: Project) -> Path:
+    (found,) = (project.path / "baselines" / "anchored").glob("*/test_it.py.json")
+    return found
+
+
+def stored(project: Project) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file_of(project).read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_loss_of_five_percent_is_called_whatever_the_machine_does(
+    project: Project, fake: Fake, reference: str
+) -> None:
+    record(project, fake, reference)
+    anchor = f"--llm-anchor={reference}"
+    assert verdicts(project, anchor) == {"pass"}
+
+    fake.set(token_seconds=3 * 1.05 * NORMAL)
+    fake.set_reference(token_seconds=3 * NORMAL)
+    text = project.failures(anchor)["test_speed"].splitlines()
+
+    assert text[0].startswith(
+        "prompt speed fell from 1.000 to 0.952 times the anchor's, −4.8 % (99 % interval "
+    )
+    assert "5 stored ratios, calls losses from " in text[0]
+    assert text[3].startswith("  anchor fake 1.0 ")
+    assert text[4].startswith("  baseline fake 1.0 ")
+    assert verdicts(project, anchor) == {"regressed"}
+
+
+def test_what_is_stored_is_the_ratio_with_its_verdict_and_the_anchor(
+    project: Project, fake: Fake, reference: str
+) -> None:
+    record(project, fake, reference, (1.1, 1.12))
+    found = stored(project)
+    assert found["machine"].keys() == {"instruction_sets", "devices", "system"}
+    test = found["tests"]["test_speed"]
+    assert test["conditions"]["anchor"]["build"].startswith("fake 1.0 ")
+    assert test["metrics"].keys() == {"prompt_tokens_per_second", "generation_tokens_per_second"}
+    series = test["metrics"]["generation_tokens_per_second"]
+    assert series["unit"] == "log ratio"
+    assert [each["verdict"] for each in series["runs"]] == ["no baseline", "inconclusive"]
+    for name in ("value", "whole"):
+        assert [each[name] for each in series["runs"]] == pytest.approx([0.0953, 0.1133], abs=1e-4)
+    # What the candidate does by itself stays as information.
+    assert (project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.py.json").is_file()
+
+
+def test_another_machine_of_the_class_has_the_same_baseline(
+    project: Project, fake: Fake, reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(project, fake, reference)
+    parts = fingerprint.parts()
+    monkeypatch.setattr(fingerprint, "fingerprint", lambda: "0123456789ab")
+    monkeypatch.setattr(fingerprint, "parts", lambda: {**parts, "cpu": "another", "cores": 64})
+
+    assert verdicts(project, f"--llm-anchor={reference}") == {"pass"}
+
+    monkeypatch.setattr(fingerprint, "parts", lambda: {**parts, "instruction_sets": "others"})
+    assert verdicts(project, f"--llm-anchor={reference}") == {"no baseline"}
+
+
+def test_another_anchor_is_no_baseline_and_is_named(project: Project, fake: Fake, reference: str) -> None:
+    record(project, fake, reference, (1.0,))
+    fake.set_reference(commit="another")
+
+    result = project.measure(f"--llm-anchor={reference}")
+
+    result.stdout.fnmatch_lines(
+        [
+            "*: no baseline, recorded with the anchor fake 1.0 (llama.cpp 57a9d1234), now fake 1.0 "
+            "(llama.cpp another): change it with pytest-llm baselines migrate"
+        ]
+    )
+
+
+def test_only_gated_workloads_are_measured_beside_it_in_five_sessions(
+    project: Project, fake: Fake, reference: str
+) -> None:
+    project.write(LIMITED, "test_limit.py")
+
+    results = project.results(f"--llm-anchor={reference}")
+
+    limited, gated = sorted(results["tests"], key=lambda each: "generation" not in each["nodeid"])[:2]
+    found = {test["nodeid"]: results["runs"][test["run"]] for test in (limited, gated)}
+    sessions = {nodeid.partition("::")[2]: len(run["sessions"]) for nodeid, run in found.items()}
+    assert sessions == {"test_speed": 5, "test_limit": 3}
+    (pair,) = results["pairs"].values()
+    assert pair["candidate"] == next(
+        each["run"] for each in results["tests"] if "test_speed" in each["nodeid"]
+    )
+
+
+def test_a_reference_comes_before_it(project: Project, ini: Ini, reference: str) -> None:
+    ini.write(llm_anchor=reference)
+
+    (test,) = project.results("--llm-aa")["tests"]
+
+    assert all(metric["baseline"] is None for metric in test["metrics"].values())
+    assert any(metric["comparison"] for metric in test["metrics"].values())
+
+
+def test_an_ini_file_pins_it(project: Project, ini: Ini, reference: str) -> None:
+    ini.write(llm_anchor=reference)
+
+    (test,) = project.results()["tests"]
+
+    found = test["metrics"]["generation_tokens_per_second"]["baseline"]["anchored"]
+    assert found["pair"] == "pair-1"
+    assert abs(found["ratio"]) < 1e-9
+
+
+def test_another_engine_and_a_build_that_is_not_there_are_one_line(project: Project) -> None:
+    assert "there is no folder" in project.usage_error("--llm-anchor=fake@venv:nowhere")
+    told = project.usage_error(*project.measuring(), "--llm-anchor=0.3.30")
+    assert told.startswith(
+        "ERROR: --llm-anchor llama-cpp-python@0.3.30: llama-cpp-python does not time what fake"
+    )
+
+
+def test_results_of_ci_are_accepted_with_their_ratios(
+    project: Project, fake: Fake, reference: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_llm.cli import main
+
+    record(project, fake, reference, (1.0,))
+    file_of(project).unlink()
+    project.results(f"--llm-anchor={reference}")
+    monkeypatch.chdir(project.path)
+
+    status = main(["baselines", "accept", os.fspath(next(project.path.glob("*.json")))])
+
+    assert status == 0
+    assert len(stored(project)["tests"]["test_speed"]["metrics"]["prompt_tokens_per_second"]["runs"]) == 1
