@@ -128,7 +128,8 @@ class LastCheck:
         """Return why not all that a test asks for was judged: its fixtures may ask for more."""
         finding, error = item.stash.get(FINDING, None), item.stash.get(UNMEASURED, None)
         benchmark = finding.benchmark if finding is not None else item.stash[BENCHMARK]
-        asked = benchmark.limits or benchmark.gates or benchmark.claims or benchmark.output
+        # A failed measurement ends a test before its fixtures can add a limit.
+        asked = error or benchmark.limits or benchmark.gates or benchmark.claims or benchmark.output
         if not asked or (finding is not None and self._reports[item.nodeid]):
             return ""
         return f"limits and gates were not judged: {error or 'the test did not run'}"

@@ -273,6 +273,28 @@ def test_a_kept_limit_that_a_fixture_adds_counts_without_a_report(project: Proje
     assert "limits and gates were not judged" in project.texts(result)["test_slow"]
 
 
+def test_a_failed_measurement_is_red_although_the_limit_would_have_come_from_a_fixture(
+    project: Project, fake: Fake
+) -> None:
+    """The error comes before the fixture has added anything."""
+    project.write(SWALLOWING["a report turned into a pass"][1], "conftest.py")
+    project.write(
+        """
+        @pytest.fixture
+        def late(request): request.node.add_marker(pytest.mark.llm_tokens_per_second(min=1))
+
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
+        def test_slow(late): pass
+        """
+    )
+    fake.set(token_seconds=float("nan"))
+
+    (text,) = project.failures("--llm-none-measured=warn").values()
+
+    assert text.startswith("limits and gates were not judged: ")
+    assert "took nan s, which is not a time" in text
+
+
 def test_benchmarks_that_are_deselected_late_are_deselected(project: Project) -> None:
     project.write(
         """
