@@ -45,7 +45,7 @@ def compare(run: PairedRun, gate: Gate, ours: Measurement, theirs: Measurement) 
 
 
 def check(gate: Gate, measurement: Measurement, stored: Sequence[StoredRun], left_out: str) -> BaselineCheck:
-    """Judge a count by the newest stored run.
+    """Judge a count by the newest stored run that did not regress: a stored loss is still a loss.
 
     Args:
         gate: Which metric, and its tolerance.
@@ -53,7 +53,9 @@ def check(gate: Gate, measurement: Measurement, stored: Sequence[StoredRun], lef
         stored: Earlier runs, oldest first; at least one.
         left_out: See :class:`~pytest_llm.checks.findings.BaselineCheck`.
     """
-    newest = stored[-1].value
+    newest = next(
+        (each for each in reversed(stored) if each.verdict is not Verdict.REGRESSED), stored[-1]
+    ).value
     verdict, change = decide(gate, newest, measurement.value)
     return BaselineCheck(verdict, gate, measurement, tuple(stored), newest, change, left_out=left_out)
 

@@ -122,8 +122,9 @@ OPTIONS = (
         "string",
         "",
         "Store this run in the baselines: new adds metrics that have no stored run, append adds the run to "
-        "the stored ones, replace deletes the stored runs of these tests first and accepts failed tests, "
-        "too; refused when CI is set in the environment (default: write none).",
+        "the stored ones with its verdict, replace deletes the stored runs of these tests first and accepts "
+        "tests that failed by themselves, too; refused when CI is set in the environment (default: write "
+        "none).",
         "MODE",
     ),
     *(

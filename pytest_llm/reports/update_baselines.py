@@ -1,4 +1,4 @@
-"""Results become baselines: the runs and invariants of tests that did not fall short."""
+"""Results become baselines: runs with their verdicts, ratios to an anchor, and invariants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Conditions, RecordedInvariants, RecordedRuns, Refusal, Series, Updated
 from pytest_llm.baselines.records import RATIO
-from pytest_llm.records import ALWAYS_FAILING, OUTPUT_SNAPSHOT, Provenance, StoredRun, Verdict, metrics
+from pytest_llm.records import OUTPUT_SNAPSHOT, Provenance, StoredRun, Verdict, metrics
 from pytest_llm.records.serialization import encode
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, Run
     from pytest_llm.reports.document import Results, TestEntry
     from pytest_llm.reports.verdict_entries import MetricEntry
-
-_OPEN = {Verdict.DRIFT, Verdict.INCONCLUSIVE, Verdict.NO_BASELINE, Verdict.NOT_COVERED, Verdict.UNRECORDED}
 
 
 def by_home(results: Results) -> dict[str, Results]:
@@ -33,8 +31,8 @@ def by_home(results: Results) -> dict[str, Results]:
 def update(store: BaselineStore, results: Sequence[Results], mode: Mode) -> Updated:
     """Store results of one machine, oldest first, and return what was written and what was not.
 
-    Tests that failed are left out, since their runs would become what is normal; unless the mode is
-    "replace", which asks for just that.
+    Runs that regressed are stored with that verdict: if only passes were, a machine that has become slower
+    would fail for months. Tests that failed otherwise are left out, unless the mode is "replace".
 
     Raises:
         BaselineError: A file cannot be used, and nothing is written; or it cannot be written, and earlier
@@ -61,22 +59,16 @@ def _left_out(test: TestEntry, mode: Mode) -> list[Refusal]:
         return [Refusal(test.key, "was not measured")]
     if not test.outcome:
         return [Refusal(test.key, "did not end")]
-    if mode != "replace" and _fell_short(test):
-        return [Refusal(test.key, "did not pass: replace its baseline if this is as it should be")]
+    if mode != "replace" and _failed_itself(test):
+        reason = "the test itself failed, not by a verdict: replace its baseline if this is as it should be"
+        return [Refusal(test.key, reason)]
     return []
 
 
-def _fell_short(test: TestEntry) -> bool:
-    """Whether a test failed for any other reason than that there is no certain answer."""
-    found = {
-        part.verdict
-        for metric in test.metrics.values()
-        for part in (metric.limit, metric.baseline, metric.comparison, metric.claim)
-        if part is not None
-    }
-    found |= {part.verdict for part in (test.drift, test.output) if part is not None and part.verdict}
-    excused = test.failed_by_verdict and bool(found & _OPEN)
-    return bool(found & ALWAYS_FAILING) or (test.outcome != "passed" and not excused)
+def _failed_itself(test: TestEntry) -> bool:
+    """Return if a test failed for another reason than its verdicts, or the speed is that of a wrong model."""
+    wrong = test.output is not None and test.output.verdict is Verdict.WRONG_OUTPUT
+    return wrong or (test.outcome != "passed" and not test.failed_by_verdict)
 
 
 def _runs(results: Results, test: TestEntry) -> RecordedRuns:

@@ -173,16 +173,30 @@ def test_every_metric_of_a_benchmark_is_stored_whoever_asks(project: Project, fa
     assert {len(metric["runs"]) for metric in metrics.values()} == {2}
 
 
-def test_a_test_that_regressed_is_not_appended(project: Project, fake: Fake) -> None:
+def test_a_test_that_regressed_fails_and_is_appended_with_its_verdict(project: Project, fake: Fake) -> None:
+    _write(project)
+    _record(project, fake)
+    fake.set(token_seconds=4 * NORMAL)
+
+    project.measure("--llm-update-baselines=append").assert_outcomes(failed=1)
+
+    metrics = _stored(project)["test_speed"]["metrics"]
+    runs = metrics["generation_tokens_per_second"]["runs"]
+    assert [each["verdict"] for each in runs] == ["no baseline", *["inconclusive"] * 4, "regressed"]
+    assert {each["verdict"] for each in metrics["load_time"]["runs"]} == {None}
+
+
+def test_a_test_that_failed_by_itself_is_not_appended(project: Project, fake: Fake) -> None:
     _write(project)
     _record(project, fake)
     before = _file(project).read_bytes()
     fake.set(token_seconds=4 * NORMAL)
+    project.write(GATED.format(arguments="", n_ctx=512, generate=8).replace("pass", "assert False"))
 
     result = project.measure("--llm-update-baselines=append")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["not stored: test_it.py::test_speed: did not pass: replace its baseline*"])
+    result.stdout.fnmatch_lines(["not stored: test_it.py::test_speed: the test itself failed, not by a ver*"])
     assert _file(project).read_bytes() == before
 
 

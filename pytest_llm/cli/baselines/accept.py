@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 
 _TEXT = command.Text(
     summary="store results files as baselines of their machine",
-    more="Each file is one run of every test in it; files are stored oldest first. Failed tests are left "
-    "out, unless the mode is replace. Refused when CI is set in the environment.",
+    more="Each file is one run of every test in it; files are stored oldest first. Each run is stored with "
+    "its verdict, regressed or not. Tests that failed otherwise are left out, unless the mode is replace. "
+    "Refused when CI is set in the environment.",
     statuses="0; 1 if a test was refused (metrics that --mode=new finds stored are not refused)",
     example="pytest-llm baselines accept results.json && git diff baselines",
 )

@@ -11,7 +11,7 @@ from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import TEST_HELP, described, folder_of, wanted
 from pytest_llm.errors import UnknownNameError
-from pytest_llm.records import metrics
+from pytest_llm.records import Verdict, metrics
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.units import BYTES
 from pytest_llm.reports.table import aligned
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 _TEXT = command.Text(
     summary="show the stored baselines",
     more="Prints, for each metric, the number of runs, their geometric mean, their spread (standard "
-    "deviation of the logarithms), their dates and their builds; runs that were read in different ways are "
-    "listed apart. Prints, for each test, the invariants.",
+    "deviation of the logarithms), how many regressed, their dates and their builds; runs that were read in "
+    "different ways are listed apart. Prints, for each test, the invariants.",
     statuses="0; 1 if nothing is stored of what was asked for",
     example="pytest-llm baselines show test_speed.py::test_generation",
 )
@@ -114,9 +114,10 @@ def _by_note(series: Series) -> list[Series]:
 def _row(name: str, series: Series) -> list[str]:
     centre, spread = centre_and_spread([each.value for each in series.runs])
     note = series.runs[0].note
+    regressed = sum(each.verdict is Verdict.REGRESSED for each in series.runs)
     return [
         f"{name} ({note})" if note else name,
-        counted(len(series.runs), "run"),
+        counted(len(series.runs), "run") + (f", {regressed} regressed" if regressed else ""),
         _formatted(name, series.unit, centre),
         "" if spread is None else f"± {spread * 100:.1f} %",
         f"{_when(series)}  {', '.join(_builds(series))}".strip(),

@@ -52,7 +52,9 @@ def test_json_names_everything_that_was_written_and_refused(baselines: Command) 
     ]
     (refused,) = machine["refused"]
     assert refused["key"]["name"] == "test_slow"
-    assert refused["reason"] == "did not pass: replace its baseline if this is as it should be"
+    assert refused["reason"] == (
+        "the test itself failed, not by a verdict: replace its baseline if this is as it should be"
+    )
 
 
 def test_append_adds_a_run(baselines: Command) -> None:
@@ -108,6 +110,15 @@ def test_replace_takes_failed_tests(baselines: Command) -> None:
     file = baselines.file(results_of(Test(outcome="failed", gated=False)))
     assert baselines("accept", file)[0] == 1
     assert baselines("accept", "--mode=replace", file)[0] == 0
+
+
+def test_a_test_that_regressed_is_stored_with_its_verdict(baselines: Command) -> None:
+    baselines.accept(*[100.0 + n for n in range(5)])
+    regressed = Test(speed=50.0, outcome="failed", failed_by_verdict=True, stored=(100.0, 101, 102, 103, 104))
+    assert baselines("accept", baselines.file(results_of(regressed, hours=9)))[0] == 0
+    _, document = baselines.json("show", NAME)
+    (test,) = document["machines"][0]["tests"]
+    assert [each["verdict"] for each in test["metrics"][SPEED]["runs"]][-1] == "regressed"
 
 
 def test_new_stores_what_has_no_run_and_passes_over_the_rest(baselines: Command) -> None:

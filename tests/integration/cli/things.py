@@ -21,6 +21,7 @@ from pytest_llm.records import (
     Series,
     Session,
     StoredInvariants,
+    StoredRun,
     Subject,
     TestKey,
     Workload,
@@ -74,6 +75,7 @@ class Test:
         default_factory=lambda: {"weights_bytes": 91_000_000, "greedy_output": [1, 2]}
     )
     stored_facts: dict[str, Any] | None = None
+    stored: tuple[float, ...] = ()
 
     __test__ = False
 
@@ -99,8 +101,9 @@ class Test:
             measurements=summarize_all([session]),
             invariants=self.invariants,
         )
+        before = [StoredRun(each, Provenance()) for each in self.stored]
         baseline_checks = tuple(
-            check_stored_runs(run, gate, (), 1, Missing("never recorded")) for gate in gates
+            check_stored_runs(run, gate, before, 1, Missing("never recorded")) for gate in gates
         )
         drift = None
         if self.stored_facts is not None:
