@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -69,6 +70,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("slow")
             if hasattr(config, "workerinput"):
                 item.add_marker(pytest.mark.skip(reason="timed: run it without -n"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the thousands of tests that were collected from each later collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,6 +12,7 @@ import shutil
 import time
 from array import array
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from math import cos, sin
 from typing import TYPE_CHECKING, Any
 
@@ -431,14 +432,19 @@ class FakeSubject(GGUFModel):
         ways = (asked.flash_attn == "on") + 2 * asked.n_ubatch + asked.use_extra_bufts + script.rounding
         ways += 3 * (asked.type_k == "f16")
         step = 1e-4 if self.info.path.endswith(".f32.gguf") else 1e-2
-        logits = [
-            (token * 31 + position * 17 + each * each * 7) % 97 / 16
-            + step * ((each * 5 + position * 3 + ways) % 11)
-            + script.logit_error * ((each * 13 + position) % 7)
-            for each in range(_END + 1)
-        ]
+        logits = [*_rounded_logits(token, position, ways, step, script.logit_error)]
         if alone:
             logits[self._alphabet(position + 1, 1)[0]] = max(logits) + _LEAD
         if position == script.nan_at and self.info.path.endswith(script.nan_in):
             logits[0] = float("nan")
         return logits
+
+
+@lru_cache(maxsize=10_000)
+def _rounded_logits(token: int, position: int, ways: int, step: float, error: float) -> tuple[float, ...]:
+    return tuple(
+        (token * 31 + position * 17 + each * each * 7) % 97 / 16
+        + step * ((each * 5 + position * 3 + ways) % 11)
+        + error * ((each * 13 + position) % 7)
+        for each in range(_END + 1)
+    )
