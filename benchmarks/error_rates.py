@@ -68,7 +68,7 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
     started = time.monotonic()
     reference = Side(subject, model, LlamaCppPython(BUILD, TIMEOUT))
     candidate = reference._replace(engine=WithVariables(reference.engine, fault))
-    context = measurement_context(ProgressDisplay(lambda _: None), patience=3600.0)
+    context = measurement_context(ProgressDisplay(lambda _: None), measuring.TimeLimits(workload=3600.0))
     run = measuring.measure(campaign, (candidate, reference), rule, context)[WORKLOAD]
     if not isinstance(run, PairedRun):
         raise run

@@ -120,6 +120,8 @@ def check_stored_runs(
         return BaselineCheck(verdict, gate, measurement, reason=str(missing))
     if gate.metric.exact:
         return counts.check(gate, measurement, stored, left_out)
+    if run.cut_off:
+        return BaselineCheck(Verdict.NOT_JUDGED, gate, measurement, tuple(stored), reason=run.cut_off)
     speed = other_speed(gate.metric, [each.control for each in stored], run.control)
     if speed:
         return BaselineCheck(Verdict.NO_BASELINE, gate, measurement, tuple(stored), reason=speed)

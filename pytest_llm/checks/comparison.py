@@ -50,7 +50,9 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     decision = conclude(decide_any(rule, asked, ratios))
     assert decision.verdict is not None
     known = decision.change is not None
-    too_early = bool(run.cut_off) and decision.verdict is Verdict.INCONCLUSIVE and len(ratios) < rule.to_call
+    too_early = (
+        bool(run.cut_off) and decision.verdict is Verdict.INCONCLUSIVE and len(ratios) < rule.least_sessions
+    )
     return Comparison(
         Verdict.NOT_JUDGED if too_early else decision.verdict,
         asked,

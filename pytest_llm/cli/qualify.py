@@ -16,6 +16,7 @@ from pytest_llm.cli import command, project
 from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
 from pytest_llm.machine.environment import measurement_context
+from pytest_llm.measure import TimeLimits
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.records.metrics import METRICS
@@ -46,7 +47,7 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
         results = qualification.qualify(
             side,
             _WORKLOAD,
-            measurement_context(progress, patience=math.inf),
+            measurement_context(progress, TimeLimits(workload=math.inf)),
             lambda check: progress.write(f"{check.name}: {check.title}"),
             lambda result: progress.write("\n".join(_result_lines(result))),
         )

@@ -12,13 +12,14 @@ from pytest_llm.machine.probes import all_probes, anonymous_memory
 from pytest_llm.measure import MeasurementContext
 
 if TYPE_CHECKING:
+    from pytest_llm.measure import TimeLimits
     from pytest_llm.records import Control
     from pytest_llm.records.protocols import Clock, Progress
 
 
 def measurement_context(
     progress: Progress,
-    patience: float,
+    limits: TimeLimits,
     clock: Clock = time.monotonic,
     control: Control | None = None,
 ) -> MeasurementContext:
@@ -26,7 +27,7 @@ def measurement_context(
 
     Args:
         progress: Shows each session.
-        patience: Seconds after which no further session begins.
+        limits: Of the campaign's time.
         clock: For budgets.
         control: The speed of the machine now; None if it was not measured.
     """
@@ -37,7 +38,7 @@ def measurement_context(
         progress=progress,
         coin=lambda: random.random() < 0.5,
         room=fingerprint.available_bytes,
-        patience=patience,
+        limits=limits,
         anonymous=anonymous_memory(),
         control=control,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from pytest_llm.measure.requests import requests_alone, requests_paired
+from pytest_llm.measure.duration import Size, Speed, planned_time
+from pytest_llm.measure.requests import requests_alone, requests_for, requests_paired
 from pytest_llm.records import (
     MAX_FILLED_TOKENS,
     Campaign,
@@ -26,14 +28,9 @@ SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
 # Beside the anchor, whatever the effort: stored ratios are compared with ratios of as many sessions.
 ANCHORED_SESSIONS = 5
 
-# What starting and loading take, and what the budgets of rounds add up to with the rehearsal.
-_SESSION_SECONDS = 1.5
-_WORKLOAD_SECONDS = 6.0
 # Tokens of the prompt that outputs are compared on, and of what follows it.
 _CAPTURE_TOKENS = 1536
-_TOKEN_SECONDS = 0.01
-# A process, a rehearsal, and the tokens of the readings for leaks.
-_LEAK_SECONDS = 9.0
+_CAPTURE_SECONDS, _TOKEN_SECONDS = 1.5, 0.01
 # With a reference: both, its variants, and both once more with each copy that rounds less, and its variants.
 # Alone: the same of the subject and of one copy, where they are recorded.
 _CAPTURES_PAIRED, _CAPTURES_RECORDING, _CAPTURES_STORED = 15, 8, 2
@@ -41,6 +38,11 @@ _CAPTURES_PAIRED, _CAPTURES_RECORDING, _CAPTURES_STORED = 15, 8, 2
 
 def alone(_: Subject) -> None:
     """Return no reference: the subject is measured alone."""
+
+
+def small(_: Subject) -> Speed:
+    """Return the speed of a small model on a small computer."""
+    return Speed.of(Size(), None)
 
 
 def make_plan(
@@ -51,6 +53,8 @@ def make_plan(
     anchor_of: Callable[[Subject], Subject | None] = alone,
     records_output: bool = False,
     equal: bool | None = None,
+    speed_of: Callable[[Subject], Speed] = small,
+    time_limit: float = math.inf,
 ) -> Plan:
     """Group benchmarks by subject, in the order in which the subjects first appear.
 
@@ -61,10 +65,11 @@ def make_plan(
         anchor_of: Returns what a subject without a reference is measured beside on gated workloads, or None.
         records_output: Whether output is captured even if none is stored.
         equal: Whether a subject and its reference must be the same code; None if they may be.
+        speed_of: Returns how fast a subject is thought to be.
+        time_limit: Seconds that each workload may take; percentiles that take longer are not covered.
     """
     family = _family(benchmarks)
-    looks = rule_for(effort, family).looks
-    sessions = {True: looks[-1], False: SESSIONS[effort]}
+    rule = rule_for(effort, family)
     workloads: dict[tuple[Subject, Subject | None], dict[Workload, list[Gate | Claim]]] = {}
     gated = {(each.subject, each.workload) for each in benchmarks if each.gates}
     anchored: set[tuple[Subject, Subject | None]] = set()
@@ -85,36 +90,46 @@ def make_plan(
     order: dict[Subject, int] = {}
     for subject, _ in workloads:
         order.setdefault(subject, len(order))
+
+    def campaign(
+        subject: Subject, reference: Subject | None, found: Mapping[Workload, Sequence[Gate | Claim]]
+    ) -> Campaign:
+        beside_anchor = (subject, reference) in anchored
+        main = beside_anchor or reference == reference_of(subject)
+        sides = [speed_of(each) for each in (subject, reference) if each is not None]
+        fixed = SESSIONS[effort] if reference is None else ANCHORED_SESSIONS if beside_anchor else None
+        needed = fixed or rule.least_sessions
+        requests: dict[Workload, int] = {}
+        for workload, asked in found.items():
+
+            def fits(number: int, workload: Workload = workload) -> bool:
+                planned = planned_time(sides, tuple(found), {workload: number})
+                return planned.of(workload, needed) <= time_limit
+
+            limited = _limited(benchmarks, subject, workload) if main else []
+            if reference is None:
+                metrics = [*limited, *_gated(benchmarks, subject, workload)]
+                requests[workload] = requests_alone(metrics, workload, needed, fits)
+            else:
+                metrics = [each.metric for each in asked]
+                requests[workload] = requests_paired(metrics, limited, workload, fixed or rule.looks[0], fits)
+        leaks = _leaks(benchmarks, subject, reference, beside)
+        return Campaign(
+            subject,
+            tuple(found),
+            fixed or rule.looks[-1],
+            reference,
+            _questions(found, requests),
+            leaks,
+            equal if reference == reference_of(subject) else None,
+            requests,
+            beside_anchor,
+            planned_time(sides, tuple(found), requests, leaks),
+        )
+
     return Plan(
         tuple(sorted(benchmarks, key=lambda benchmark: order[benchmark.subject])),
-        tuple(
-            Campaign(
-                subject,
-                tuple(found),
-                ANCHORED_SESSIONS if (subject, reference) in anchored else sessions[reference is not None],
-                reference,
-                _questions(found),
-                _leaks(benchmarks, subject, reference, beside),
-                equal if reference == reference_of(subject) else None,
-                {
-                    workload: requests_alone(
-                        _metrics(benchmarks, subject, workload), workload, SESSIONS[effort]
-                    )
-                    if reference is None
-                    else requests_paired(
-                        [each.metric for each in asked],
-                        _limited(benchmarks, subject, workload)
-                        if reference == reference_of(subject) or (subject, reference) in anchored
-                        else (),
-                        workload,
-                        ANCHORED_SESSIONS if (subject, reference) in anchored else looks[0],
-                    )
-                    for workload, asked in found.items()
-                },
-                (subject, reference) in anchored,
-            )
-            for (subject, reference), found in workloads.items()
-        ),
+        tuple(campaign(*sides, found) for sides, found in workloads.items()),
         family,
         _captures(benchmarks, reference_of, records_output),
     )
@@ -168,22 +183,23 @@ def _leaks(
 
 
 def _limited(benchmarks: Sequence[Benchmark], subject: Subject, workload: Workload) -> list[Metric]:
-    """Return the metrics with a limit."""
     found = [each for each in benchmarks if (each.subject, each.workload) == (subject, workload)]
     return [limit.metric for each in found for limit in each.limits]
 
 
-def _metrics(benchmarks: Sequence[Benchmark], subject: Subject, workload: Workload) -> list[Metric]:
-    """Return the metrics with a limit or a gate."""
+def _gated(benchmarks: Sequence[Benchmark], subject: Subject, workload: Workload) -> list[Metric]:
     found = [each for each in benchmarks if (each.subject, each.workload) == (subject, workload)]
-    gated = [gate.metric for each in found for gate in each.gates]
-    return [*_limited(benchmarks, subject, workload), *gated]
+    return [gate.metric for each in found for gate in each.gates]
 
 
-def _questions(found: Mapping[Workload, Sequence[Gate | Claim]]) -> tuple[Question, ...]:
+def _questions(
+    found: Mapping[Workload, Sequence[Gate | Claim]], requests: Mapping[Workload, int]
+) -> tuple[Question, ...]:
+    """Return what is asked of a pair, but for percentiles that no session has enough requests for."""
     questions: list[Question] = []
     for workload, asked in found.items():
-        new = [Question(workload, each) for each in asked]
+        answered = [each for each in asked if requests_for(each.metric, workload) <= requests[workload]]
+        new = [Question(workload, each) for each in answered]
         questions += [each for index, each in enumerate(new) if each not in new[:index]]
     return tuple(questions)
 
@@ -201,14 +217,14 @@ def _family(benchmarks: Sequence[Benchmark]) -> int:
     return max(1, len(asked))
 
 
-def estimate(plan: Plan) -> float:
-    """Return about how many seconds measuring takes if a token takes no more than 10 ms."""
-    measuring = sum(
-        # Most pairs need half their sessions, and each has two subjects.
-        campaign.sessions * (_SESSION_SECONDS + _WORKLOAD_SECONDS * len(campaign.workloads))
-        for campaign in plan.campaigns
-    )
-    measuring += sum(_LEAK_SECONDS * len(campaign.leaks) for campaign in plan.campaigns)
+def captured_seconds(plan: Plan) -> float:
+    """Return about how many seconds the captures of outputs take."""
     # Alone it takes as many as it may; a pair is mostly the same.
     captures = ((each.most if each.reference is None else each.least, each.tokens) for each in plan.captures)
-    return measuring + sum(count * (_SESSION_SECONDS + _TOKEN_SECONDS * tokens) for count, tokens in captures)
+    return sum(count * (_CAPTURE_SECONDS + _TOKEN_SECONDS * tokens) for count, tokens in captures)
+
+
+def estimate(plan: Plan) -> float:
+    """Return about how many seconds measuring takes at most."""
+    campaigns = sum(each.planned.until(each.sessions) + each.planned.after for each in plan.campaigns)
+    return campaigns + captured_seconds(plan)

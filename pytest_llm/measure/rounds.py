@@ -20,6 +20,7 @@ from pytest_llm.records.metrics import EMBEDDING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pytest_llm.measure.limits import TimeLimits
     from pytest_llm.records import Control, PairedRun, Run, Workload
     from pytest_llm.records.protocols import AnonymousReader, Clock, Loaded, Noise, Probe, Progress
 
@@ -73,7 +74,7 @@ class MeasurementContext:
         progress: Shows each session.
         coin: True or False, equally likely.
         room: Bytes of memory that are free now.
-        patience: Seconds after which no further session begins.
+        limits: Of the time that it takes.
         anonymous: Reads the allocated memory of a process, for workloads that are watched for leaks.
         on_session: Receives the runs of all sessions so far after each session.
         control: The speed of the machine now; None if it was not measured.
@@ -85,7 +86,7 @@ class MeasurementContext:
     progress: Progress
     coin: Callable[[], bool]
     room: Callable[[], float]
-    patience: float
+    limits: TimeLimits
     anonymous: AnonymousReader = lambda _: None
     on_session: Callable[[Mapping[Workload, Run | PairedRun]], None] = lambda _: None
     control: Control | None = None

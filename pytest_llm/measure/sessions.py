@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, overload
 
 from pytest_llm.errors import NotCoveredError, RequestFailedError, WorkerDiedError, WorkerHungError
 from pytest_llm.measure.leaks import WATCHING, watch_for_leaks
+from pytest_llm.measure.limits import Stopwatch
 from pytest_llm.measure.memory import memory_series
 from pytest_llm.measure.rehearsal import rehearse
 from pytest_llm.measure.rounds import (
@@ -79,7 +80,8 @@ def measure(
         EngineError: An engine does not start, or refuses to load its subject.
         ModelHashError: The file of a model changed before the end of a session.
     """
-    state = CampaignState(campaign, sides, rule, context.control)
+    watch = Stopwatch(campaign, context.limits, context.clock)
+    state = CampaignState(campaign, sides, rule, watch, context.control)
     try:
         _measure(campaign, state, context)
     except NotCoveredError:
@@ -93,27 +95,28 @@ def measure(
 
 
 def _measure(campaign: Campaign, state: CampaignState, context: MeasurementContext) -> None:
-    sides, started = state.sides, context.clock()
+    sides = state.sides
     if len(sides) > 1:
         for place in order(context):
             _inspect_solo(place, state, context)
         state.not_interleaved = state.bytes_together() > context.room()
     for number in range(1, campaign.sessions + 1):
+        state.cut_off.update(state.watch.ended(state.waiting()))
         if not state.waiting():
             break
-        spent = context.clock() - started
-        if number > 1 and spent * number / (number - 1) > context.patience:
-            state.cut_off = _cut_off(number - 1, spent)
-            break
         context.progress.session_started(campaign.subject, number, campaign.sessions)
-        before = context.clock()
-        _check_files(sides)
-        if len(sides) == 1 or state.not_interleaved:
-            _one_after_another(state, context)
-        else:
-            _interleaved(state, context)
-        _check_files(sides)
-        context.progress.session_ended(campaign.subject, number, campaign.sessions, context.clock() - before)
+        with state.watch.session():
+            _check_files(sides)
+            if len(sides) == 1 or state.not_interleaved:
+                _one_after_another(state, context)
+            else:
+                _interleaved(state, context)
+            _check_files(sides)
+        context.progress.session_ended(campaign.subject, number, campaign.sessions, state.watch.last)
+        if number == 1 and state.watch.is_off():
+            left = [(each, state.watch.until(each)) for each in state.ends()]
+            planned = campaign.planned.session
+            context.progress.replanned(campaign.subject, planned, state.watch.last, left)
         context.on_session(state.runs())
     watch_for_leaks(
         [each for each in campaign.leaks if state.was_measured(each)],
@@ -128,11 +131,6 @@ def _measure(campaign: Campaign, state: CampaignState, context: MeasurementConte
 def _check_files(sides: tuple[Side, ...]) -> None:
     for side in sides:
         check_unchanged(side.model)
-
-
-def _cut_off(sessions: int, seconds: float) -> str:
-    count = f"{sessions} session{'s' if sessions != 1 else ''}"
-    return f"the time limit was reached after {count}, {seconds:.0f} s"
 
 
 def _inspect_solo(place: int, state: CampaignState, context: MeasurementContext) -> None:
@@ -242,7 +240,8 @@ def _each(state: CampaignState, start: Callable[[ExitStack], Work]) -> None:
             while waiting:
                 workload = waiting.pop(0)
                 try:
-                    work(workload)
+                    with state.watch.working(workload):
+                        work(workload)
                 except RequestFailedError as error:
                     state.fail(workload, error)
                 except (WorkerDiedError, WorkerHungError) as error:

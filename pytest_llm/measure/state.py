@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.engines.libraries import are_equal, names
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.errors import EngineError
+    from pytest_llm.measure.limits import Stopwatch
     from pytest_llm.measure.rounds import Disturbances
     from pytest_llm.records import JSON, Build, Campaign, Claim, Control, Gate, Series, Workload
     from pytest_llm.records.protocols import Coverage, Loaded
@@ -39,18 +41,25 @@ class CampaignState:
         sides: The subject; of a pair, the candidate and its reference. A *place* is an index of these.
         steps: Decodes in a slice of generation, by workload; of a pair.
         not_interleaved: Both of a pair do not fit into memory together.
-        cut_off: Why no further session may begin; "" while one may.
+        cut_off: Why no further session may begin, by workload.
+        watch: What the sessions took.
         covers_nothing: A subject cannot be loaded, and never will.
     """
 
     def __init__(
-        self, campaign: Campaign, sides: tuple[Side, ...], rule: Rule, control: Control | None = None
+        self,
+        campaign: Campaign,
+        sides: tuple[Side, ...],
+        rule: Rule,
+        watch: Stopwatch,
+        control: Control | None = None,
     ) -> None:
         """Begin with nothing measured; ``control`` is the speed of the machine now."""
         self.sides = sides
         self.steps: dict[Workload, int] = dict.fromkeys(campaign.workloads, 0)
         self.not_interleaved = False
-        self.cut_off = ""
+        self.cut_off: dict[Workload, str] = {}
+        self.watch = watch
         self._campaign = campaign
         self._rule = rule
         self._control = control
@@ -65,7 +74,13 @@ class CampaignState:
 
     def waiting(self) -> list[Workload]:
         """Return the workloads that another session has to measure."""
-        return [each for each in self._sessions if each not in self._errors and self._open(each)]
+        ended = {*self._errors, *self.cut_off}
+        return [each for each in self._sessions if each not in ended and self._open(each)]
+
+    def ends(self) -> list[int]:
+        """Return the numbers of sessions after which a single loss can be called, and all is over."""
+        last = self._campaign.sessions
+        return [last] if self._campaign.fixed else sorted({self._rule.least_sessions, last})
 
     def was_measured(self, workload: Workload) -> bool:
         """Whether there are sessions of a workload, and no error."""
@@ -202,14 +217,14 @@ class CampaignState:
     def _outcome(self, workload: Workload) -> Run | PairedRun:
         candidate, *references = (self._run(workload, place) for place in range(len(self.sides)))
         if not references:
-            return candidate
+            return replace(candidate, cut_off=self.cut_off.get(workload, ""))
         return PairedRun(
             candidate,
             references[0],
             dropped=tuple(dict(each.dropped) for each in self._disturbances[workload]),
             disturbed=tuple(dict(each.counted) for each in self._disturbances[workload]),
             not_interleaved=self.not_interleaved,
-            cut_off=self.cut_off if self._open(workload) else "",
+            cut_off=self.cut_off.get(workload, ""),
         )
 
     def _why_not(self, place: int, workload: Workload) -> str:

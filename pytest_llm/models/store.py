@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import (
+    LLMBenchError,
     ModelFetchError,
     ModelHashError,
     ModelPartsError,
@@ -123,6 +124,26 @@ class ModelStore:
         model = replace(known, opened=unchanged(known.opened)) if known else self._resolve(name)
         self._resolved[name] = model
         return model
+
+    def size(self, name: str) -> tuple[int, int] | None:
+        """Return the bytes and the parameters of a model, without fetching it; None if nothing tells them."""
+        entry = None if is_path(name) else self._entries.get(name)
+        try:
+            path = self._local(name) if entry is None else self._here(entry)
+            if path is not None:
+                return sum(each.stat().st_size for each in part_paths(path)), read_model(path).parameters
+        except (LLMBenchError, OSError):
+            pass  # what is wrong with it is said when it is measured
+        return (entry.size, entry.size) if entry is not None and entry.size else None
+
+    def _here(self, entry: Entry) -> Path | None:
+        """Return the file of an entry if it needs no fetching."""
+        source = self._source(entry)
+        in_place = source.in_place()
+        if in_place or entry.sha256 is None or self._known_cache is None:
+            return in_place
+        fetched = self._cache / "models" / entry.name / entry.sha256[:16] / source.filename
+        return fetched if fetched.is_file() else None
 
     def default_load_options(self, name: str) -> Mapping[str, LoadOption]:
         return {} if is_path(name) else self._entry(name).load_options

@@ -176,28 +176,21 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         bench.make_plan(list(asked.values()))
         if bench.settings.bench and not options.showing(session.config):
             from pytest_llm.plugin.last_check import LastCheck
+            from pytest_llm.plugin.refusals import check_limits
 
+            check_limits(bench)
             asking = [item for item in session.items if BENCHMARK in item.stash or PROBLEM in item.stash]
             session.config.pluginmanager.register(LastCheck(bench, asking))
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    """Name the homes that the header has not named; show plan and broken items if nothing will run."""
+    """Name the homes that the header has not named, and tell the plan."""
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench:
         return []
-    from pytest_llm.measure.plan import estimate
-    from pytest_llm.plugin.homes import line
-    from pytest_llm.reports.plan import lines
+    from pytest_llm.plugin.header import planned
 
-    homes = {each.home: bench.homes.called(each.home) for each in bench.plan.benchmarks}
-    further = [line(home) for home in homes.values() if home not in bench.homes.named()]
-    if not options.showing(config):
-        return further
-    broken = [
-        f"  cannot run: {item.nodeid}: {item.stash[PROBLEM]}" for item in items if PROBLEM in item.stash
-    ]
-    return [*further, *lines(bench.plan, estimate(bench.plan)), *broken]
+    return planned(bench, items, options.showing(config))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -1,4 +1,4 @@
-"""Lines of pytest's header: homes, variables that do not reach llama.cpp, and an incomplete sandbox."""
+"""Lines of pytest's header: homes, variables that do not reach llama.cpp, an incomplete sandbox; the plan."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import os
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines.environment import PASS, not_passed, refused
+from pytest_llm.errors import UsageError
 from pytest_llm.plugin.homes import line
+from pytest_llm.plugin.state import PROBLEM
+from pytest_llm.reports.plan import lines, summary
 from pytest_llm.system.sandbox import Policy
 from pytest_llm.system.text import LONGEST_LINE, clean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
     from pytest_llm.plugin.session import Bench
 
 
@@ -37,3 +44,19 @@ def lines_of(bench: Bench, showing: str) -> list[str]:
             "than it should (--llm-sandbox=strict refuses)"
         )
     return [clean(each, LONGEST_LINE) for each in found]
+
+
+def planned(bench: Bench, items: Sequence[pytest.Item], showing: str) -> list[str]:
+    """Return the homes that the header has not named, and the plan: in one line if tests run."""
+    homes = {each.home: bench.homes.called(each.home) for each in bench.plan.benchmarks}
+    found = [line(home) for home in homes.values() if home not in bench.homes.named()]
+    if not showing:
+        return [*found, *([summary(bench.plan, bench.rule())] if bench.plan.campaigns else [])]
+    found += lines(bench.plan, bench.rule())
+    try:
+        bench.check_limits()
+    except UsageError as error:
+        found.append(f"  refused: {error}")
+    return found + [
+        f"  cannot run: {item.nodeid}: {item.stash[PROBLEM]}" for item in items if PROBLEM in item.stash
+    ]

@@ -109,6 +109,11 @@ class Models:
         store, name = self._named.get(unique, (self.store(self._root), unique))
         return replace(store.resolve(name), name=unique)
 
+    def size(self, unique: str) -> tuple[int, int] | None:
+        """Return bytes and parameters of a model that is here; see :meth:`ModelStore.size`."""
+        store, name = self._named.get(unique, (self.store(self._root), unique))
+        return store.size(name)
+
     def resolve_subject(self, subject: Subject) -> Model:
         """Return the model of a subject with the adapters that its load options ask for."""
         model = self.resolve(subject.model)

@@ -95,9 +95,18 @@ OPTIONS = (
     Option(
         "llm_time_limit",
         "string",
-        "20 min",
-        "Longest time to measure one pair of builds; metrics undecided by then are inconclusive: seconds, "
-        "or a number with a unit (default: 20 min).",
+        "",
+        "Longest time to measure one workload, of one test or of several that share it; a comparison that it "
+        "ends before a loss can be called fails as not judged: seconds, or a number with a unit (default: "
+        "twice the planned time).",
+        "TIME",
+    ),
+    Option(
+        "llm_budget",
+        "string",
+        "",
+        "Longest time to measure in the whole run, shared by all tests by their planned times; making builds "
+        "and fetching models do not count: seconds, or a number with a unit (default: none).",
         "TIME",
     ),
     Option(

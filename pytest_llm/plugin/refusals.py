@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llm.errors import UnknownNameError, UsageError
 from pytest_llm.plugin.options import OPTIONS, ini_keys
 from pytest_llm.plugin.pytest_benchmark import skips
+from pytest_llm.system.text import LONGEST_LINE, clean
+
+if TYPE_CHECKING:
+    from pytest_llm.plugin.session import Bench
 
 
 def check_alone(config: pytest.Config) -> None:
@@ -64,3 +69,15 @@ def check_ini_keys(config: pytest.Config) -> None:
             if isinstance(error, ValueError):
                 where = f"in {config.inipath}" if config.inipath else "given with -o"
                 raise UnknownNameError("ini key", key, known, fix=where) from None
+
+
+def check_limits(bench: Bench) -> None:
+    """Refuse a plan that cannot reach its verdicts within its limits of time.
+
+    Raises:
+        pytest.UsageError: It cannot.
+    """
+    try:
+        bench.check_limits()
+    except UsageError as error:
+        raise pytest.UsageError(clean(error, LONGEST_LINE)) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -15,7 +14,10 @@ from pytest_llm.checks.output.f32_copies import F32Copies
 from pytest_llm.engines import ENGINES
 from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError, UsageError
 from pytest_llm.machine.environment import measurement_context
-from pytest_llm.measure import OutputRun, compare_outputs, measure
+from pytest_llm.machine.probes import all_devices
+from pytest_llm.measure import OutputRun, TimeLimits, compare_outputs, measure
+from pytest_llm.measure.duration import Size, Speed
+from pytest_llm.measure.limits import RunBudget
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.models.opened import check_content, check_unchanged
 from pytest_llm.records import Run, StoredSnapshot, Subject, Workload
@@ -30,7 +32,16 @@ if TYPE_CHECKING:
     from pytest_llm.measure import MeasurementContext
     from pytest_llm.plugin.homes import Models
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Benchmark, Control, OperatorRun, OutputGate, PairedRun, Phase, Plan
+    from pytest_llm.records import (
+        Benchmark,
+        Campaign,
+        Control,
+        OperatorRun,
+        OutputGate,
+        PairedRun,
+        Phase,
+        Plan,
+    )
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
 
@@ -95,6 +106,7 @@ class Measuring:
         self._solo: _Cache[Run] = _Cache()
         self._paired: _Cache[PairedRun] = _Cache()
         self._outputs: _Cache[OutputRun] = _Cache()
+        self._budget = RunBudget(settings.budget, clock)
         self._operators: dict[Hashable, OperatorRun] = {}
         self._controls: dict[tuple[str, int], Control | None] = {}
 
@@ -128,9 +140,10 @@ class Measuring:
         def run() -> Mapping[Workload, Run | LLMBenchError]:
             side = self._side(subject, progress)
             self._take_machine(progress)
-            context = self._context(progress, math.inf, subject)
-            with self._unchanged(subject):
-                return measure(plan.campaign_of(subject), (side,), self._rule(plan), context)
+            campaign = plan.campaign_of(subject)
+            context = self._context(plan, campaign, progress)
+            with self._unchanged(subject), self._budget.spending():
+                return measure(campaign, (side,), self._rule(plan), context)
 
         return self._solo.get(subject, workload, run)
 
@@ -146,9 +159,10 @@ class Measuring:
         def run() -> Mapping[Workload, PairedRun | LLMBenchError]:
             sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
             self._take_machine(progress)
-            context = self._context(progress, self._settings.time_limit, subject, reference)
-            with self._unchanged(subject, reference):
-                return measure(plan.campaign_of(subject, reference), sides, self._rule(plan), context)
+            campaign = plan.campaign_of(subject, reference)
+            context = self._context(plan, campaign, progress)
+            with self._unchanged(subject, reference), self._budget.spending():
+                return measure(campaign, sides, self._rule(plan), context)
 
         return self._paired.get((subject, reference), workload, run)
 
@@ -185,7 +199,7 @@ class Measuring:
                 side, against = self._side(subject, progress), reference
             self._take_machine(progress)
             on_progress = partial(progress.untimed, subject)
-            with self._unchanged(subject):
+            with self._unchanged(subject), self._budget.spending():
                 return {shape: compare_outputs(side, against, gate, shape, self._copies, on_progress)}
 
         return self._outputs.get((subject, repr(reference), gate, shape), shape, run)
@@ -242,11 +256,31 @@ class Measuring:
         engine = self._provider.engine(subject.build, progress.preparing, other)
         return Side(subject, self._models.resolve_subject(subject), engine)
 
-    def _context(
-        self, progress: Progress, patience: float, subject: Subject, reference: Subject | None = None
-    ) -> MeasurementContext:
-        context = measurement_context(progress, patience, self._clock, self._control(subject))
-        return replace(context, on_session=partial(self._on_session, subject, reference))
+    def _context(self, plan: Plan, campaign: Campaign, progress: Progress) -> MeasurementContext:
+        left = self._budget.share(plan, campaign, self._rule(plan))
+        limits = TimeLimits(self._settings.time_limit, left)
+        context = measurement_context(progress, limits, self._clock, self._control(campaign.subject))
+        on_session = partial(self._on_session, campaign.subject, campaign.reference)
+        return replace(context, on_session=on_session)
+
+    def speed(self, subject: Subject) -> Speed:
+        """Return how fast a subject is thought to be; nothing is fetched or loaded."""
+        found = self._models.size(subject.model)
+        on_gpu = subject.load_options.n_gpu_layers != 0 and bool(all_devices().devices)
+        return Speed.of(Size(*found) if found else Size(), self._control_now(subject), on_gpu=on_gpu)
+
+    def _control_now(self, subject: Subject) -> Control | None:
+        """Return the speed of this machine for a subject; None while another run measures."""
+        held = self._lock.held
+        try:
+            self._lock.acquire(0)
+        except LLMBenchError:  # said when something is measured
+            return None
+        try:
+            return self._control(subject)
+        finally:
+            if not held:
+                self._lock.release()
 
     def _control(self, subject: Subject) -> Control | None:
         """Return the speed of this machine for the threads of a subject, measured once."""

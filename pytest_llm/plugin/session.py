@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,8 @@ from pytest_llm.checks.judge import judge
 from pytest_llm.checks.output.verdict import wrong_output
 from pytest_llm.errors import BrokenOffError, LLMBenchError, WrongOutputError
 from pytest_llm.machine import fingerprint
-from pytest_llm.measure.plan import make_plan
+from pytest_llm.measure.limits import check_limits
+from pytest_llm.measure.plan import make_plan, small
 from pytest_llm.plugin.ending import Ending
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
@@ -81,7 +83,13 @@ class Bench:
             anchor_of=self.settings.anchor_of,
             records_output=self.settings.keeps_output,
             equal=self.settings.equal_sides,
+            speed_of=self._measuring.speed if self.settings.bench else small,
+            time_limit=self.settings.time_limit or math.inf,
         )
+
+    def check_limits(self) -> None:
+        """Refuse a plan that cannot reach its verdicts in time; ``UsageError``."""
+        check_limits(self.plan, self.rule(), self.settings.time_limit, self.settings.budget)
 
     def measure(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark; a campaign runs when the first test asks for it.
@@ -89,7 +97,7 @@ class Bench:
         Raises:
             LLMBenchError: It could not be measured; a finding is added all the same.
         """
-        self.findings.write_early(self._rule())
+        self.findings.write_early(self.rule())
         try:
             finding = self._find(benchmark, progress)
         except LLMBenchError as error:
@@ -101,7 +109,7 @@ class Bench:
             self.findings.add(Finding(benchmark, problem=str(BrokenOffError(error))))
             raise
         self.findings.add(finding)
-        self.findings.write_early(self._rule())
+        self.findings.write_early(self.rule())
         return finding
 
     def _find(self, benchmark: Benchmark, progress: Progress) -> Finding:
@@ -124,7 +132,7 @@ class Bench:
             run = self._measuring.unmeasured(subject, workload, progress)
             return Finding(benchmark, run, output=wrong_output(benchmark.output, str(error)))
         stored, anchored = self._stored(benchmark), reference is None
-        finding = judge(benchmark, measured, claims, stored, self._rule(), anchored=anchored)
+        finding = judge(benchmark, measured, claims, stored, self.rule(), anchored=anchored)
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self._measuring.operators(measured, slower_phases(finding.comparisons), progress)
@@ -142,12 +150,12 @@ class Bench:
             if reference == (own or self.plan.anchor_of(subject, each.workload)):
                 with suppress(LLMBenchError):  # raised again when the test is judged
                     unclaimed, stored = replace(each, claims=()), self._stored(each)
-                    found = judge(unclaimed, measured, (), stored, self._rule(), anchored=own is None)
+                    found = judge(unclaimed, measured, (), stored, self.rule(), anchored=own is None)
                     self.findings.add_early(found)
             elif isinstance(measured, PairedRun):
                 asked = [claim for claim in each.claims if claim.than == reference]
-                self.findings.add_claims(each, [compare_runs(measured, c, self._rule()) for c in asked])
-        self.findings.write_early(self._rule())
+                self.findings.add_claims(each, [compare_runs(measured, c, self.rule()) for c in asked])
+        self.findings.write_early(self.rule())
 
     def _baselines(self, benchmark: Benchmark) -> BaselineStore:
         return self.homes.called(benchmark.home).baselines
@@ -158,13 +166,14 @@ class Bench:
             return Missing("this run replaces it")
         return self._baselines(benchmark)
 
-    def _rule(self) -> Rule:
+    def rule(self) -> Rule:
+        """Return the rule of the comparisons, which share its error rate."""
         return rule_for(self.settings.effort, self.plan.family)
 
     def measure_solo(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
         run = self._measuring.unplanned(benchmark, progress)
-        return judge(benchmark, run, (), self._stored(benchmark), self._rule())
+        return judge(benchmark, run, (), self._stored(benchmark), self.rule())
 
     def _engine(self, subject: Subject, progress: Progress) -> Engine:
         return self._measuring.engine(subject, progress)
@@ -184,15 +193,15 @@ class Bench:
     def note_outcome(self, benchmark: Benchmark, outcome: str, *, failed_by_verdict: bool) -> None:
         """Note how the test of a benchmark ended."""
         if self.findings.note_outcome(benchmark.nodeid, outcome, failed_by_verdict=failed_by_verdict):
-            self.findings.write_early(self._rule())
+            self.findings.write_early(self.rule())
 
     def judged_again(self) -> Mapping[str, Finding]:
         """Return all findings by node id, judged anew from what is stored."""
-        return self.findings.judged_again(self._rule())
+        return self.findings.judged_again(self.rule())
 
     def finish(self) -> None:
         """Write the results and baselines that the options ask for."""
-        self.findings.finish(self._rule())
+        self.findings.finish(self.rule())
 
     def close(self) -> None:
         """End every process that is still there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, get_args
@@ -49,7 +50,8 @@ class Settings:
         against: The reference, or None.
         anchor: The build that stored ratios are ratios to, or None.
         aa: The candidate is its own reference; with ``against``, that is the same build.
-        time_limit: Seconds for a pair.
+        time_limit: Seconds for a workload; None for twice the planned time.
+        budget: Seconds for the whole run; infinite if none is set.
         effort: "quick", "normal" or "thorough".
         operators: Say which operation got slower.
         json: Where results go, or None.
@@ -69,7 +71,8 @@ class Settings:
     against: BuildReference | None
     anchor: BuildReference | None
     aa: bool
-    time_limit: float
+    time_limit: float | None
+    budget: float
     effort: str
     operators: bool
     json: Path | None
@@ -156,7 +159,8 @@ def read(config: pytest.Config) -> Settings:
         against=reference,
         anchor=anchor,
         aa=aa,
-        time_limit=_seconds(config, "llm_time_limit", "would measure nothing"),
+        time_limit=_limit(config, "llm_time_limit"),
+        budget=_limit(config, "llm_budget") or math.inf,
         effort=effort,
         operators=value(config, "llm_operators"),
         json=_json(config),
@@ -195,6 +199,10 @@ def _seconds(config: pytest.Config, name: str, nothing: str) -> float:
     if not seconds:
         raise UsageError(f"{flag}: 0 {nothing}; give seconds, '10 min' say")
     return seconds
+
+
+def _limit(config: pytest.Config, name: str) -> float | None:
+    return _seconds(config, name, "would measure nothing") if value(config, name) else None
 
 
 def _sandbox(config: pytest.Config, *, measures: bool) -> SandboxMode:

@@ -32,7 +32,18 @@ from pytest_llm.records.output import (
     StoredSnapshot,
     Variant,
 )
-from pytest_llm.records.plan import Benchmark, Campaign, Captures, Claim, Gate, Limit, Plan, Question, TestKey
+from pytest_llm.records.plan import (
+    Benchmark,
+    Campaign,
+    Captures,
+    Claim,
+    Gate,
+    Limit,
+    Plan,
+    PlannedTime,
+    Question,
+    TestKey,
+)
 from pytest_llm.records.run import (
     ALWAYS_FAILING,
     Control,
@@ -104,6 +115,7 @@ __all__ = [
     "Passage",
     "Phase",
     "Plan",
+    "PlannedTime",
     "Program",
     "Provenance",
     "Question",

@@ -104,6 +104,38 @@ class Question:
 
 
 @dataclass(frozen=True)
+class PlannedTime:
+    """How long a campaign is planned to take, in seconds.
+
+    Attributes:
+        before: Before the first session: each of a pair alone.
+        start: In each session, starting processes and loading models.
+        work: In each session, of each workload: rehearsal, warm-up, rounds and requests.
+        work_alone: Of each workload, if the session had no other.
+        after: After the last session.
+    """
+
+    before: float = 0.0
+    start: float = 0.0
+    work: Mapping[Workload, float] = field(default_factory=dict)
+    work_alone: Mapping[Workload, float] = field(default_factory=dict)
+    after: float = 0.0
+
+    @property
+    def session(self) -> float:
+        """Seconds of a session with all workloads."""
+        return self.start + sum(self.work.values())
+
+    def until(self, sessions: int) -> float:
+        """Return the seconds from the beginning of the campaign to the end of so many sessions."""
+        return self.before + sessions * self.session
+
+    def of(self, workload: Workload, sessions: int) -> float:
+        """Return the seconds that so many sessions take for one workload: starts, and its own work."""
+        return sessions * (self.start + self.work.get(workload, 0.0))
+
+
+@dataclass(frozen=True)
 class Campaign:
     """All sessions of one subject, or of a pair.
 
@@ -117,6 +149,7 @@ class Campaign:
         equal: Whether both of a pair must be the same code with the same options; None if they may be.
         requests: How many whole requests each session takes of each workload, of each side.
         anchored: The reference is the anchor; the number of sessions is fixed.
+        planned: How long it takes.
     """
 
     subject: Subject
@@ -128,6 +161,12 @@ class Campaign:
     equal: bool | None = None
     requests: Mapping[Workload, int] = field(default_factory=dict)
     anchored: bool = False
+    planned: PlannedTime = PlannedTime()
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the number of sessions is known before the first one."""
+        return self.reference is None or self.anchored
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,11 @@ class Progress(Protocol):
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         """That session took so many seconds."""
 
+    def replanned(
+        self, subject: Subject, planned: float, seconds: float, left: Sequence[tuple[int, float]]
+    ) -> None:
+        """Show that a session takes other seconds than planned, and the seconds left to some sessions."""
+
     def campaign_ended(self) -> None:
         """No further session follows, whatever the last one's number was."""
 

@@ -98,6 +98,7 @@ class Run:
             output.
         uncovered: Why the engine cannot measure all of the workload; "" if it can.
         control: The speed of the machine when the run began; None if it was not measured.
+        cut_off: Why a subject alone has fewer sessions than planned; "" if it has all, or is one of a pair.
     """
 
     subject: Subject
@@ -110,6 +111,7 @@ class Run:
     invariants: Mapping[str, JSON] = field(default_factory=dict)
     uncovered: str = ""
     control: Control | None = None
+    cut_off: str = ""
 
     def not_covered(self, metric: metrics.Metric) -> str:
         """Return why the run does not have a metric."""

@@ -114,6 +114,16 @@ def _significant(value: float, digits: int) -> str:
     return f"{value:.{decimals}f}"
 
 
+def duration(seconds: float) -> str:
+    """Write about how long something takes: "5 ms", "45 s", "5.5 min", "2.5 h"."""
+    if 0 < seconds < 1:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 300:
+        return f"{seconds:.0f} s"
+    number, unit = (seconds / 60, "min") if seconds < 7200 else (seconds / 3600, "h")
+    return f"{number:.{'1f' if number < 9.95 else '0f'}} {unit}"
+
+
 SECONDS = Unit(
     "duration",
     "s",

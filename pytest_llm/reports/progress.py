@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
+from pytest_llm.records.units import duration
 from pytest_llm.system.text import clean, clean_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pytest_llm.records import Subject
 
@@ -61,6 +62,16 @@ class ProgressDisplay:
         if self._renew is None:
             left = self._left(self._sessions_in_all - len(self._spent)) if self._sessions_in_all else ""
             self.write(f"  {subject.model}: session {number} of {of} took {seconds:.1f} s{left}")
+
+    def replanned(
+        self, subject: Subject, planned: float, seconds: float, left: Sequence[tuple[int, float]]
+    ) -> None:
+        """Write that sessions take longer or shorter than planned, and how long so many take from now."""
+        until = ", ".join(f"{duration(each)} to session {number}" for number, each in left)
+        self.write(
+            f"  {subject.model}: a session takes {duration(seconds)}, not {duration(planned)} as planned: "
+            f"about {until}"
+        )
 
     def campaign_ended(self) -> None:
         """Remove the line."""

@@ -48,9 +48,9 @@ class Rule:
     family: Positive
 
     @property
-    def to_call(self) -> int:
-        """The sessions from which on a single loss can be called: half of the last look's."""
-        return self.looks[0] if len(self.looks) == 1 else self.looks[-1] // 2
+    def least_sessions(self) -> int:
+        """The sessions that a loss in one metric alone takes to be called."""
+        return self.looks[-1] // 2 if len(self.looks) > 1 else self.looks[0]
 
     def level(self, look: int) -> float:
         """Return the significance level of one metric at a look, counted from 0."""

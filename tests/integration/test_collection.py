@@ -98,10 +98,10 @@ def test_collect_only_prints_the_plan_and_starts_nothing(project: Project, fake:
     lines = project.plan(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
 
     assert lines == [
-        "llm-bench plan: 2 benchmarks on 1 subject, 5 sessions, about 68 s where the model is small",
-        f"  {project.model} on {project.candidate}, n_ctx=512, n_threads=2: 5 sessions",
-        "    4 prompt tokens, 2 generated, depth 5, 2 in parallel",
-        "    4 prompt tokens, 3 generated, depth 5, 2 in parallel",
+        "llm-bench plan: 2 benchmarks on 1 subject, 5 sessions, about 4 s",
+        f"  {project.model} on {project.candidate}, n_ctx=512, n_threads=2: 5 sessions of 800 ms, about 4 s",
+        "    4 prompt tokens, 2 generated, depth 5, 2 in parallel, 1 whole request a session",
+        "    4 prompt tokens, 3 generated, depth 5, 2 in parallel, 1 whole request a session",
     ]
     assert fake.started == []
 

@@ -267,5 +267,6 @@ def test_the_plan_shows_the_pair(project: Project, against: str, reference: str)
 
     assert plan[0].startswith("llm-bench plan: 3 benchmarks on 2 subjects, up to 7 sessions, about ")
     assert f" on {project.candidate} against {reference}, n_ctx=4096, " in plan[1]
-    assert plan[1].endswith(": up to 7 sessions")
-    assert plan[2:] == ["    4 prompt tokens, 4 generated, depth 0"]
+    assert ": up to 7 sessions of " in plan[1]
+    assert plan[1].endswith(" until a single loss can be called (7)")
+    assert plan[2:] == ["    4 prompt tokens, 4 generated, depth 0, 3 whole requests a session"]

@@ -107,7 +107,7 @@ def test_the_plan_shows_both_sides(project: Project) -> None:
     plan = project.plan(*project.measuring())
 
     assert " on 2 subjects, up to 9 sessions, " in plan[0]
-    assert [line.rpartition(": ")[2] for line in plan if "n_ctx" in line] == [
+    assert [line.rpartition(": ")[2].partition(" of ")[0] for line in plan if "n_ctx" in line] == [
         "3 sessions",
         "up to 6 sessions",
     ]

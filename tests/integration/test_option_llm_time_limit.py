@@ -1,4 +1,4 @@
-"""``--llm-time-limit`` says how long a pair may be measured."""
+"""``--llm-time-limit`` says how long a workload may be measured, and ``--llm-budget`` the whole run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ BENCHMARK = """
     @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
     def test_speed():
         pass
+
+    @pytest.mark.llm_workload(prompt_tokens=64, generate_tokens=64)
+    def test_longer():
+        pass
 """
+FLAGS = ["--llm-time-limit", "--llm-budget"]
+every_flag = pytest.mark.parametrize("flag", FLAGS)
 
 
 @pytest.fixture(autouse=True)
@@ -22,33 +28,100 @@ def _benchmark(project: Project) -> None:
     project.write(BENCHMARK)
 
 
+@pytest.fixture
+def optimistic(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plan for a machine on which nothing takes time, and take 20 ms to load."""
+    monkeypatch.setattr("pytest_llm.measure.duration.START_SECONDS", 0.0)
+    fake.set(machine=(1e18, 1e18), pause=0.02)
+
+
 def _sessions(project: Project, fake: Fake, *arguments: str) -> int:
-    project.measure("--llm-aa", *arguments)
+    project.measure("--llm-aa", "-k", "speed", *arguments)
     return len(fake.started) // 2 - 1  # both are looked at alone before
 
 
 def test_is_more_than_short_sessions_take_by_default(project: Project, fake: Fake) -> None:
-    assert _sessions(project, fake) == 6
+    assert _sessions(project, fake) >= 6
 
 
-@pytest.mark.parametrize("written", ["0.001", "1 ms", "1ms"])
-def test_works_on_the_command_line(project: Project, fake: Fake, written: str) -> None:
-    assert _sessions(project, fake, f"--llm-time-limit={written}") == 1
+@pytest.mark.usefixtures("optimistic")
+@pytest.mark.parametrize("written", ["0.05", "50 ms", "50ms"])
+@every_flag
+def test_works_on_the_command_line(project: Project, fake: Fake, flag: str, written: str) -> None:
+    assert _sessions(project, fake, f"{flag}={written}") == 1
 
 
-def test_what_it_leaves_undecided_is_not_judged_and_fails(project: Project) -> None:
-    result = project.measure("--llm-aa", "--llm-time-limit=1 ms")
+@pytest.mark.usefixtures("optimistic")
+@pytest.mark.parametrize(
+    ("flag", "reason"),
+    [
+        ("--llm-time-limit=50 ms", "--llm-time-limit is 50 ms, and 1 session took * ms"),
+        ("--llm-budget=50 ms", "* ms of --llm-budget were left, and 1 session took * ms"),
+    ],
+)
+def test_what_it_leaves_undecided_is_not_judged_and_fails(project: Project, flag: str, reason: str) -> None:
+    result = project.measure("--llm-aa", "-k", "speed", flag)
+
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines([f"generation speed *: not judged, {reason}", "*::test_speed * not judged"])
+
+
+@every_flag
+def test_a_plan_that_takes_longer_is_refused_before_anything_starts(
+    project: Project, fake: Fake, flag: str
+) -> None:
+    line = project.usage_error(*project.measuring(), "--llm-aa", f"{flag}=2 s")
+
+    assert line.startswith(f"ERROR: {flag} 2 s: t")
+    assert " until a single loss can be called: raise the " in line
+    assert "test_it.py::test_" in line
+    assert fake.started == []
+
+
+@every_flag
+def test_a_subject_alone_has_limits_as_well(project: Project, fake: Fake, flag: str) -> None:
+    line = project.usage_error(*project.measuring(), f"{flag}=2 s")
+
+    assert line.startswith(f"ERROR: {flag} 2 s: t")
+    assert "until" not in line
+    assert fake.started == []
+
+
+@every_flag
+def test_the_plan_is_shown_with_what_refuses_it(project: Project, flag: str) -> None:
+    plan = project.plan(*project.measuring(), "--llm-aa", f"{flag}=2 s")
+
+    assert plan[-1].startswith(f"  refused: {flag} 2 s: ")
+
+
+@pytest.mark.usefixtures("optimistic")
+def test_a_gate_alone_is_not_judged_by_fewer_sessions(project: Project) -> None:
+    project.write(
+        """
+        @pytest.mark.llm_no_regression("generation_tokens_per_second")
+        @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=2)
+        def test_gate():
+            pass
+        """
+    )
+    for _ in range(5):
+        project.measure("--llm-update-baselines=append")
+
+    result = project.measure("--llm-time-limit=50 ms")
 
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(
-        ["generation speed *: not judged, the time limit was reached after 1 session, * s"]
+    result.stdout.fnmatch_lines(["generation speed: not judged, --llm-time-limit is 50 ms, and * took *"])
+
+
+def test_the_plan_tells_the_times_of_its_looks(project: Project) -> None:
+    (line,) = (
+        each
+        for each in project.measure("--llm-aa", "--llm-effort=normal").outlines
+        if each.startswith("llm-bench plan")
     )
-
-
-def test_it_is_no_limit_on_a_subject_alone(project: Project, fake: Fake) -> None:
-    project.measure("--llm-time-limit=1 ms").assert_outcomes(passed=1)
-
-    assert len(fake.started) == 3
+    assert line.startswith("llm-bench plan: 2 benchmarks on 1 subject, up to ")
+    assert " to the last look (" in line
+    assert " until a single loss can be called (" in line
 
 
 @pytest.mark.parametrize(
@@ -60,14 +133,16 @@ def test_it_is_no_limit_on_a_subject_alone(project: Project, fake: Fake) -> None
         ("0", "0 would measure nothing"),
     ],
 )
-def test_a_bad_time_is_one_line(project: Project, written: str, reason: str) -> None:
-    line = project.usage_error(f"--llm-time-limit={written}")
+@every_flag
+def test_a_bad_time_is_one_line(project: Project, flag: str, written: str, reason: str) -> None:
+    line = project.usage_error(f"{flag}={written}")
 
-    assert line.startswith("ERROR: --llm-time-limit: ")
+    assert line.startswith(f"ERROR: {flag}: ")
     assert reason in line
 
 
-def test_a_bad_time_in_a_file_is_one_line(project: Project, ini: Ini) -> None:
-    ini.write(llm_time_limit="soon")
+@pytest.mark.parametrize("key", ["llm_time_limit", "llm_budget"])
+def test_a_bad_time_in_a_file_is_one_line(project: Project, ini: Ini, key: str) -> None:
+    ini.write(**{key: "soon"})
 
     assert "'soon' is not a duration" in project.usage_error()

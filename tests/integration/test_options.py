@@ -26,6 +26,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "llm_aa": (False, True),
     "llm_effort": ("quick", "thorough"),
     "llm_time_limit": ("1 min", "2 min"),
+    "llm_budget": ("1 h", "2 h"),
     "llm_operators": (False, True),
     "llm_json": ("a.json", "b.json"),
     "llm_baselines": ("a", "b"),

@@ -180,7 +180,7 @@ def test_where_nothing_is_stored_or_kept_nothing_is_looked_at(project: Project, 
 
 def test_the_plan_and_the_progress_know_of_looks_at_outputs(project: Project, reference: str) -> None:
     alone = project.plan(f"--llm-candidate={project.candidate}", f"--llm-model={project.model}")
-    assert alone[0].endswith("about 61 s where the model is small")
+    assert alone[0].endswith("5 sessions, about 27 s")
     assert alone[-1] == (
         f"  output of {project.model} against what is stored: 1 capture of 1024 tokens, up to 2 if it "
         "differs or is new"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.measure import MeasurementContext
+from pytest_llm.measure import MeasurementContext, TimeLimits
 from pytest_llm.measure.rehearsal import rehearse
 from pytest_llm.records import Build, Series, Workload
 from pytest_llm.records.protocols import Coverage
@@ -88,7 +88,7 @@ def rehearsed(
         progress=Told(),
         coin=lambda: True,
         room=lambda: 1e9,
-        patience=1e9,
+        limits=TimeLimits(1e9),
     )
     loaded: Any = subject
     return rehearse(loaded, workload, context, beside=beside)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
+from pytest_llm.measure.limits import TimeLimits
 from pytest_llm.measure.rounds import Disturbances, MeasurementContext, awake, measure_pair
 from pytest_llm.records import Workload
 from pytest_llm.reports.progress import ProgressDisplay
@@ -67,7 +68,7 @@ def measurement_context() -> MeasurementContext:
         progress=ProgressDisplay(lambda _: None),
         coin=lambda: drawn.random() < 0.5,
         room=lambda: math.inf,
-        patience=math.inf,
+        limits=TimeLimits(math.inf),
     )
 
 

@@ -18,7 +18,7 @@ from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Check, Qua
 from pytest_llm.machine.qualification.checks import judge
 from pytest_llm.machine.qualification.interference import interference_log_ratios
 from pytest_llm.machine.qualification.record import path_of
-from pytest_llm.measure import MeasurementContext
+from pytest_llm.measure import MeasurementContext, TimeLimits
 from pytest_llm.records import Build, Model, Series, Subject, Verdict, Workload
 from pytest_llm.records.protocols import Coverage
 from pytest_llm.records.side import Side
@@ -170,6 +170,11 @@ class Told:
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         assert seconds > 0
 
+    def replanned(
+        self, subject: Subject, planned: float, seconds: float, left: Sequence[tuple[int, float]]
+    ) -> None:
+        raise AssertionError("nothing was planned")
+
     def campaign_ended(self) -> None:
         pass
 
@@ -198,7 +203,7 @@ def context(machine: Machine, told: Told, **changed: Any) -> MeasurementContext:
         progress=told,
         coin=machine.coin,
         room=lambda: math.inf,
-        patience=math.inf,
+        limits=TimeLimits(math.inf),
     )
     return replace(found, **changed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
 )
-from pytest_llm.measure import MeasurementContext, measure
+from pytest_llm.measure import MeasurementContext, TimeLimits, measure
 from pytest_llm.records import (
     Build,
     Campaign,
@@ -244,6 +245,11 @@ class Told:
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         self.lines.append(f"{number} took {seconds:.1f}")
 
+    def replanned(
+        self, subject: Subject, planned: float, seconds: float, left: Sequence[tuple[int, float]]
+    ) -> None:
+        self.lines.append(f"{seconds:.1f} not {planned:.1f}: {left}")
+
     def campaign_ended(self) -> None:
         self.lines.append("ended")
 
@@ -270,7 +276,8 @@ class Pair:
     machine: Machine = field(default_factory=Machine)
     noise: Calm | Scheduled = field(default_factory=Calm)
     room: float = 1e9
-    patience: float = 1e9
+    time_limit: float | None = 1e9
+    budget: float = math.inf
     requests: int = REQUESTS
     told: Told = field(default_factory=Told)
     probe: Probe = field(default_factory=Memory)
@@ -298,7 +305,7 @@ class Pair:
             progress=self.told,
             coin=self.machine.coin,
             room=lambda: self.room,
-            patience=self.patience,
+            limits=TimeLimits(self.time_limit, self.budget),
         )
         sides = Side(CANDIDATE, MODEL, self.candidate), Side(REFERENCE, MODEL, self.reference)
         return measure(campaign, sides, RULE, context)

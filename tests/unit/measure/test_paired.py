@@ -247,20 +247,20 @@ def test_what_just_fits_together_is_measured_together() -> None:
 
 
 def test_the_time_limit_ends_it_and_says_so_of_what_is_undecided() -> None:
-    pair = Pair(patience=100.0)
+    pair = Pair(time_limit=100.0)
     pair.candidate.factor = now_faster_now_slower
     run = pair.run_one()
     sessions = len(run.candidate.sessions)
     assert 1 <= sessions < RULE.looks[0]
-    spent = pair.machine.now - 1000
-    assert spent <= 100 < spent * (sessions + 1) / sessions
-    assert run.cut_off == f"the time limit was reached after {sessions} sessions, {spent:.0f} s"
+    taken = [float(each.rpartition(" ")[2]) for each in pair.told.lines if "took" in each]
+    assert sum(taken) <= 100 < sum(taken) * (sessions + 1) / sessions + 1
+    assert run.cut_off == f"--llm-time-limit is 100 s, and {sessions} sessions took {sum(taken):.0f} s"
     found = compare_runs(run, GATE, RULE)
     assert (found.verdict, found.reason) == (Verdict.NOT_JUDGED, run.cut_off)
 
 
 def test_the_time_limit_leaves_what_is_decided_as_it_is() -> None:
-    pair = Pair(patience=270.0)
+    pair = Pair(time_limit=150.0)
     pair.candidate.factor = lambda number, workload: (
         1.0 if workload == CHAT else now_faster_now_slower(number)
     )
@@ -271,11 +271,44 @@ def test_the_time_limit_leaves_what_is_decided_as_it_is() -> None:
     assert deep.cut_off
 
 
-def test_however_little_time_there_is_one_session_is_measured() -> None:
-    run = Pair(patience=1e-9).run_one()
+def test_a_slow_workload_ends_alone() -> None:
+    pair = Pair(time_limit=200.0)
+    for build in (pair.candidate, pair.reference):
+        build.factor = lambda number, workload: 1.0 if workload == CHAT else 10.0
+    outcomes = pair.run(DEEP, CHAT)
+    deep, chat = the_pair(outcomes, DEEP), the_pair(outcomes, CHAT)
+    assert deep.cut_off.startswith("--llm-time-limit is 200 s")
+    assert compare_runs(deep, GATE, RULE).verdict is Verdict.NOT_JUDGED
+    assert compare_runs(chat, GATE, RULE).verdict is Verdict.PASS
+    assert len(deep.candidate.sessions) < len(chat.candidate.sessions) == RULE.looks[0]
+
+
+def test_the_budget_ends_all_workloads_of_a_campaign_and_says_so() -> None:
+    pair = Pair(budget=50.0)
+    outcomes = pair.run(DEEP, CHAT)
+    for workload in (DEEP, CHAT):
+        run = the_pair(outcomes, workload)
+        assert run.cut_off.startswith("50 s of --llm-budget were left, and ")
+        assert compare_runs(run, GATE, RULE).verdict is Verdict.NOT_JUDGED
+    assert pair.machine.now - 1000 <= 50
+
+
+@pytest.mark.parametrize("limits", [{"time_limit": 1e-9}, {"budget": 1e-9}])
+def test_however_little_time_there_is_one_session_is_measured(limits: dict[str, float]) -> None:
+    run = Pair(**limits).run_one()  # type: ignore[arg-type]
     assert len(run.candidate.sessions) == 1
-    assert "after 1 sessions" not in run.cut_off
-    assert "after 1 session," in run.cut_off
+    assert ", and 1 session took " in run.cut_off
+
+
+def test_without_a_limit_a_pair_has_twice_the_time_of_its_first_session_or_of_the_plan() -> None:
+    pair = Pair(time_limit=None)
+    pair.candidate.factor = lambda number, workload: 1.0 if number < 4 else 30.0
+    run = pair.run_one()
+    assert run.cut_off.startswith("it took over twice the planned time, ")
+    assert run.cut_off.endswith(": set --llm-time-limit")
+    steady = Pair(time_limit=None)
+    steady.candidate.factor = now_faster_now_slower
+    assert len(steady.run_one().candidate.sessions) == RULE.looks[-1]
 
 
 @pytest.mark.parametrize("error", [WorkerDiedError("SIGSEGV"), WorkerHungError("no answer")])

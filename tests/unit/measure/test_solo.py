@@ -15,7 +15,7 @@ from pytest_llm.errors import (
     RequestFailedError,
     WorkerDiedError,
 )
-from pytest_llm.measure import MeasurementContext, measure
+from pytest_llm.measure import MeasurementContext, TimeLimits, measure
 from pytest_llm.measure.rounds import ON_CPU, ON_GPU, SOLO_ROUNDS
 from pytest_llm.records import (
     Build,
@@ -174,6 +174,11 @@ class Told:
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         self.lines.append(f"{number} took {seconds:.1f}")
 
+    def replanned(
+        self, subject: Subject, planned: float, seconds: float, left: Sequence[tuple[int, float]]
+    ) -> None:
+        self.lines.append(f"{seconds:.1f} not {planned:.1f}: {left}")
+
     def campaign_ended(self) -> None:
         self.lines.append("ended")
 
@@ -212,7 +217,7 @@ def measure_solo(
         progress=told or Told(),
         coin=Unasked().flip,
         room=lambda: 0.0,
-        patience=math.inf,
+        limits=TimeLimits(math.inf),
         anonymous=anonymous,
     )
     return measure(campaign, (Side(SUBJECT, MODEL, machine),), rule_for("normal", 1), context)
