@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from pytest_llm.baselines.store import fingerprints, machine_files, portable_files
+from pytest_llm.baselines.folders import fingerprints, machine_files, portable_files
 from pytest_llm.bisect.cache import Unfit
 from pytest_llm.builds import manifest
 from pytest_llm.errors import LLMBenchError

@@ -8,23 +8,16 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from pytest_llm.baselines.file_format import MACHINE
-from pytest_llm.baselines.merge import merge_runs
-from pytest_llm.baselines.module_files import ModuleFiles
-from pytest_llm.baselines.reconcile import reconcile_runs
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.records import Verdict, metrics
 from pytest_llm.stats.prediction import Spread, spread_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from pytest_llm.baselines.records import RecordedRuns, Series
     from pytest_llm.records import JSON
     from pytest_llm.records.metrics import Metric
-
-FOLDER = "anchored"
 
 
 def class_of(machine_parts: Mapping[str, JSON]) -> dict[str, JSON]:
@@ -41,19 +34,6 @@ def class_name(machine_class: Mapping[str, JSON]) -> str:
     """Return the name of a class's folder: equal parts, equal name."""
     text = "\n".join(f"{name}={value}" for name, value in sorted(machine_class.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def class_names(folder: Path) -> list[str]:
-    """Return the classes that have ratios in a folder of baselines, sorted."""
-    anchored = folder / FOLDER
-    return sorted({path.relative_to(anchored).parts[0] for path in anchored.glob("*/**/*.json")})
-
-
-def ratio_files(
-    folder: Path, name: str, machine_class: Mapping[str, JSON] | None = None
-) -> ModuleFiles[RecordedRuns]:
-    """Return the files of a class; with ``machine_class``, files of other parts are refused."""
-    return ModuleFiles(folder / FOLDER / name, MACHINE, merge_runs, reconcile_runs, machine_class)
 
 
 def pooled_spreads(metric: Metric, stored: Iterable[RecordedRuns]) -> tuple[Spread | None, Spread | None]:

@@ -6,13 +6,11 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines.anchored import FOLDER, class_name, class_of, pooled_spreads, ratio_files
-from pytest_llm.baselines.file_format import MACHINE, PORTABLE
+from pytest_llm.baselines.anchored import class_name, class_of, pooled_spreads
+from pytest_llm.baselines.folders import ANCHORED, machine_files, portable_files, ratio_files
 from pytest_llm.baselines.format import full_name, move_command
 from pytest_llm.baselines.inventory import likely
-from pytest_llm.baselines.merge import merge_invariants, merge_runs
 from pytest_llm.baselines.module_files import ModuleFiles, sorted_keys
-from pytest_llm.baselines.reconcile import reconcile_invariants, reconcile_runs
 from pytest_llm.baselines.records import RATIO, Missing
 from pytest_llm.errors import BaselineError
 from pytest_llm.records import OUTPUT_SNAPSHOT, StoredInvariants, metrics
@@ -95,7 +93,7 @@ class BaselineStore:
         tests = self._ratios.read(key.module)
         if tests is None:
             hint = self._hint(key, self._ratios.everything, conditions)
-            where = self.folder / FOLDER / self._class
+            where = self.folder / ANCHORED / self._class
             return Missing(f"{where} has no ratios of {key.module} to an anchor", hint=hint)
         if key not in tests:
             hint = self._hint(key, self._ratios.everything, conditions) or self._record
@@ -289,33 +287,3 @@ class BaselineStore:
         others = sorted(each.name for each in machines.glob("*") if (each / f"{module}.json").is_file())
         there = f", only for {', '.join(others)}" if others else " or any other"
         return f"{machines} has none of {module} for this machine ({self._fingerprint}){there}"
-
-
-def fingerprints(folder: Path) -> list[str]:
-    """Return the machines that have baselines in a folder, sorted."""
-    machines = folder / "machines"
-    return sorted({path.relative_to(machines).parts[0] for path in machines.glob("*/**/*.json")})
-
-
-def machine_files(
-    folder: Path, fingerprint: str, machine: Mapping[str, JSON] | None = None
-) -> ModuleFiles[RecordedRuns]:
-    """Return the files of a machine; with ``machine``, files of other parts are refused."""
-    return ModuleFiles(folder / "machines" / fingerprint, MACHINE, merge_runs, reconcile_runs, machine)
-
-
-def portable_files(folder: Path) -> ModuleFiles[RecordedInvariants]:
-    """Return the files that hold for every machine."""
-    return ModuleFiles(folder / "portable", PORTABLE, merge_invariants, reconcile_invariants)
-
-
-def machine_parts(folder: Path, fingerprint: str) -> Mapping[str, JSON]:
-    """Return what a machine's fingerprint is made of, as its first file says; nothing if it has no files.
-
-    Raises:
-        BaselineError: The file cannot be used.
-    """
-    files = machine_files(folder, fingerprint)
-    first = next(iter(files.modules()), None)
-    parts: Mapping[str, JSON] = files.load(first).machine if first else {}
-    return parts

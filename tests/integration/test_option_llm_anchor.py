@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.cli import main
 from pytest_llm.machine import fingerprint
 
 if TYPE_CHECKING:
@@ -176,11 +178,48 @@ def test_another_engine_and_a_build_that_is_not_there_are_one_line(project: Proj
     )
 
 
+def test_every_command_on_baselines_knows_ratios(
+    project: Project,
+    fake: Fake,
+    reference: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def command(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        return main(["baselines", *words]), capsys.readouterr().out
+
+    record(project, fake, reference, SPREAD[:4])
+    monkeypatch.chdir(project.path)
+    name = file_of(project).parent.name
+
+    status, shown = command("show", "test_speed")
+    assert status == 0
+    assert f"anchored {name}: " in shown
+    assert "test_it.py::test_speed, ratios to fake 1.0 (llama.cpp 57a9d1234)" in shown
+    assert "0.998 times the anchor's" in shown
+
+    fake.set(token_seconds=1.5 * NORMAL)
+    project.results(f"--llm-anchor={reference}")
+    status, compared = command("diff", "results.json")
+    assert status == 1
+    assert re.search(r"0\.998 × anchor +0\.667 × anchor +−33\.2 % +regressed \(gate", compared)
+
+    assert "machine " in command("move", "test_it.py::test_speed", "test_it.py::test_new")[1]
+    assert list(stored(project)["tests"]) == ["test_new"]
+
+    other = project.path / "other.json"
+    other.write_bytes(file_of(project).read_bytes())
+    assert command("merge", str(file_of(project)), str(other))[0] == 0
+
+    status, listed = command("prune")
+    assert status == 1
+    assert f"anchored {name}" in listed
+
+
 def test_results_of_ci_are_accepted_with_their_ratios(
     project: Project, fake: Fake, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_llm.cli import main
-
     record(project, fake, reference, (1.0,))
     file_of(project).unlink()
     project.results(f"--llm-anchor={reference}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytest_llm.checks.anchored import check_anchored
 from pytest_llm.checks.baseline import check_baseline, drift_from
 from pytest_llm.checks.findings import Drift
 from pytest_llm.records import Gate, Verdict, metrics
+from pytest_llm.reports.recheck import pairs_of
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
@@ -60,13 +62,27 @@ def _test(test: TestEntry, results: Results, store: BaselineStore) -> TestDiff:
     stored = store.recorded(key.module).get(key)
     known = stored.metrics if stored else {}
     tolerances = {name: entry.baseline.tolerance for name, entry in test.metrics.items() if entry.baseline}
+    beside = {
+        name: entry.baseline.anchored.pair
+        for name, entry in test.metrics.items()
+        if entry.baseline is not None and entry.baseline.anchored is not None
+    }
+    pairs = pairs_of(results, results.runs)
+
+    def check(name: str, gate: Gate) -> BaselineCheck:
+        if name in beside:
+            return check_anchored(store, key, pairs[beside[name]], gate, family)
+        return check_baseline(store, key, run, gate, family)
+
     compared = [
         Compared(
-            check_baseline(store, key, run, Gate(metric, tolerances.get(name, metric.tolerance)), family),
+            check(name, Gate(metric, tolerances.get(name, metric.tolerance))),
             gated=name in tolerances,
-            new=name not in known,
+            new=name not in {**known, **beside},
         )
         for name in dict.fromkeys([*test.metrics, *known])
         for metric in [metrics.find(name)]
     ]
-    return TestDiff(key, new=stored is None, metrics=tuple(compared), drift=drift_from(store, key, run))
+    return TestDiff(
+        key, new=stored is None and not beside, metrics=tuple(compared), drift=drift_from(store, key, run)
+    )

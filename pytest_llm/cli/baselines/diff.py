@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pytest_llm.checks.findings import BaselineCheck
     from pytest_llm.cli.baselines.comparison import Compared, TestDiff
     from pytest_llm.reports.document import Results
 
@@ -79,13 +80,22 @@ def _test_lines(test: TestDiff) -> list[str]:
 
 def _row(compared: Compared) -> list[str]:
     baseline_check = compared.baseline_check
-    unit, measured = baseline_check.gate.metric.unit, baseline_check.measurement
     return [
         baseline_check.gate.metric.name,
-        "-" if baseline_check.value is None else unit.format(baseline_check.value),
-        "-" if measured is None else unit.format(measured.value),
+        *_values(baseline_check),
         "-" if baseline_check.change is None else percent(baseline_check.change),
         _verdict(compared),
+    ]
+
+
+def _values(check: BaselineCheck) -> list[str]:
+    """Return what is stored and what was measured; of ratios, how many times the anchor's."""
+    if check.anchored is not None and check.value is not None and check.change is not None:
+        return [f"{each:.3f} × anchor" for each in (check.value, check.value * (1 + check.change))]
+    unit, measured = check.gate.metric.unit, check.measurement
+    return [
+        "-" if check.value is None else unit.format(check.value),
+        "-" if measured is None else unit.format(measured.value),
     ]
 
 

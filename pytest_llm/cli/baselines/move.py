@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import full_name
+from pytest_llm.baselines.folders import stored_files
 from pytest_llm.baselines.module_files import key_of
-from pytest_llm.baselines.store import fingerprints, machine_files, machine_parts, portable_files
 from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import folder_of, refuse_in_ci
@@ -15,17 +15,15 @@ from pytest_llm.records.serialization import encode
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from pytest_llm.baselines.module_files import ModuleFiles
     from pytest_llm.records import TestKey
 
 _TEXT = command.Text(
     summary="give the baselines of a test to the name that it has now",
-    more="Moves the runs of every machine and the invariants. If both are files, moves those of all tests in "
-    "them. What is stored of NEW already is joined with what is moved. Refused when CI is set in the "
-    "environment.",
+    more="Moves the runs of every machine, the ratios to an anchor and the invariants. If both are files, "
+    "moves those of all tests in them. What is stored of NEW already is joined with what is moved. Refused "
+    "when CI is set in the environment.",
     statuses="0",
     example="pytest-llm baselines move test_speed.py::test_chat test_speed.py::test_short_chat",
 )
@@ -44,7 +42,7 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     """Move all that is stored, or nothing."""
     refuse_in_ci("move")
     folder = folder_of(arguments)
-    stores = _stores(folder)
+    stores = stored_files(folder)
     stored = {key for files in stores.values() for key in files.everything()}
     pairs = _pairs(arguments.old, arguments.new, stored, folder)
     for where, files in stores.items():
@@ -68,14 +66,6 @@ def run(arguments: argparse.Namespace) -> command.Answer:
         ],
     }
     return command.Answer(0, lines, document)
-
-
-def _stores(folder: Path) -> Mapping[str, ModuleFiles[Any]]:
-    machines = {
-        f"machine {each}": machine_files(folder, each, machine_parts(folder, each))
-        for each in fingerprints(folder)
-    }
-    return {**machines, "invariants": portable_files(folder)}
 
 
 def _pairs(old: str, new: str, stored: set[TestKey], folder: Path) -> dict[TestKey, TestKey]:

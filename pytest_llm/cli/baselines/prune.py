@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines import BaselineStore, Collected, full_name
+from pytest_llm.baselines import Collected, full_name
+from pytest_llm.baselines.folders import fingerprints, stored_files
 from pytest_llm.baselines.module_files import sorted_keys
-from pytest_llm.baselines.store import fingerprints, machine_files, machine_parts, portable_files
 from pytest_llm.checks.format import counted
 from pytest_llm.cli import command, project
 from pytest_llm.cli.baselines.common import folder_of, refuse_in_ci
@@ -21,8 +21,9 @@ from pytest_llm.system.program import run_to_our_end
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from pytest_llm.baselines.module_files import ModuleFiles
     from pytest_llm.records import TestKey
 
 _TEXT = command.Text(
@@ -45,7 +46,7 @@ def add_to(commands: argparse._SubParsersAction[Any]) -> argparse.ArgumentParser
     parser.add_argument(
         "--machine",
         metavar="FINGERPRINT",
-        help="only runs recorded on this machine, and invariants (default: all machines)",
+        help="only runs recorded on this machine, ratios and invariants (default: all machines)",
     )
     return parser
 
@@ -54,7 +55,8 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     if arguments.yes:
         refuse_in_ci("prune --yes")
     folder = folder_of(arguments)
-    stored = _stored(folder, arguments.machine)
+    files = _files(folder, arguments.machine)
+    stored = {where: set(each.everything()) for where, each in files.items()}
     keys = sorted_keys({key for tests in stored.values() for key in tests})
     if not keys:
         return command.Answer(0, [f"nothing is stored in {folder}"], _document(folder, {}, removed=False))
@@ -62,35 +64,29 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     unknown = collected.unknown(keys)
     places = {key: [where for where, tests in stored.items() if key in tests] for key in unknown}
     if unknown and arguments.yes:
-        _remove(folder, arguments.machine, set(keys) - set(unknown), collected)
+        _remove(folder, files.values(), set(keys) - set(unknown), collected)
     document = _document(folder, places, removed=arguments.yes)
     return command.Answer(int(bool(unknown) and not arguments.yes), _lines(places, arguments.yes), document)
 
 
-def _stored(folder: Path, only: str | None) -> dict[str, set[TestKey]]:
-    """Return the tests that something is stored of, by the words for where it is."""
-    machines = _machines(folder, only)
-    runs = {f"machine {each}": set(machine_files(folder, each).everything()) for each in machines}
-    return {**runs, "invariants": set(portable_files(folder).everything())}
-
-
-def _machines(folder: Path, only: str | None) -> list[str]:
+def _files(folder: Path, only: str | None) -> dict[str, ModuleFiles[Any]]:
     known = fingerprints(folder)
     if only is not None and only not in known:
         raise UnknownNameError("machine", only, known, fix=f"a folder of {folder / 'machines'}")
-    return [each for each in known if only in (None, each)]
+    left_out = {f"machine {each}" for each in known if only not in (None, each)}
+    return {where: each for where, each in stored_files(folder).items() if where not in left_out}
 
 
-def _remove(folder: Path, only: str | None, keep: set[TestKey], collected: Collected) -> None:
+def _remove(
+    folder: Path, files: Iterable[ModuleFiles[Any]], keep: set[TestKey], collected: Collected
+) -> None:
     if not keep:
         raise UsageError(
             "nothing is removed: none of the stored tests exists: delete the folder "
             f"{folder}, or name another one with --baselines"
         )
-    # Invariants are pruned with any machine; if no machine has runs, with one of no name.
-    for fingerprint in _machines(folder, only) or ["none"]:
-        store = BaselineStore(folder, fingerprint, machine_parts(folder, fingerprint))
-        store.prune(keep | set(collected.keys))
+    for each in files:
+        each.prune(keep | set(collected.keys))
 
 
 def _lines(places: Mapping[TestKey, Sequence[str]], removed: bool) -> list[str]:

@@ -6,7 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.baselines import full_name
-from pytest_llm.baselines.store import fingerprints, machine_files, machine_parts, portable_files
+from pytest_llm.baselines.folders import (
+    class_names,
+    class_parts,
+    fingerprints,
+    machine_files,
+    machine_parts,
+    portable_files,
+    ratio_files,
+)
+from pytest_llm.baselines.records import RATIO
 from pytest_llm.checks.format import counted
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import TEST_HELP, described, folder_of, wanted
@@ -16,6 +25,7 @@ from pytest_llm.records.serialization import encode
 from pytest_llm.records.units import BYTES
 from pytest_llm.reports.table import aligned
 from pytest_llm.stats.prediction import centre_and_spread
+from pytest_llm.stats.sequential import change_of
 
 if TYPE_CHECKING:
     import argparse
@@ -58,18 +68,22 @@ def run(arguments: argparse.Namespace) -> command.Answer:
     folder, tests = folder_of(arguments), arguments.tests
     found = [_machine(folder, each, tests) for each in _fingerprints(folder, arguments.machine)]
     machines = [each for each in found if each.tests]
+    classes = [] if arguments.machine else _classes(folder, tests)
     stored = portable_files(folder).everything()
     invariants = {key: each for key, each in stored.items() if wanted(key, tests)}
     document = {
         "folder": str(folder),
         "machines": [_machine_document(each) for each in machines],
+        "anchored": [_machine_document(each) for each in classes],
         "invariants": [_invariants_document(key, each) for key, each in invariants.items()],
     }
-    if not machines and not invariants:
+    if not machines and not classes and not invariants:
         return command.Answer(1, [_nothing(folder, arguments.machine, tests)], document)
     lines = [f"baselines in {folder}"]
     for each in machines:
-        lines += ["", *_machine_lines(each)]
+        lines += ["", *_machine_lines("machine", each)]
+    for each in classes:
+        lines += ["", *_machine_lines("anchored", each)]
     if invariants:
         lines += ["", "invariants, the same on every machine"]
         lines += [f"  {full_name(key)}: {_summary(each)}" for key, each in invariants.items()]
@@ -89,6 +103,16 @@ def _machine(folder: Path, fingerprint: str, tests: Sequence[str]) -> _Machine:
     return _Machine(fingerprint, machine_parts(folder, fingerprint), found)
 
 
+def _classes(folder: Path, tests: Sequence[str]) -> list[_Machine]:
+    """Return what was recorded of the tests asked for, as ratios to an anchor, on each class of machines."""
+    found = []
+    for name in class_names(folder):
+        files = ratio_files(folder, name)
+        stored = {key: test for key, test in files.everything().items() if wanted(key, tests)}
+        found.append(_Machine(name, class_parts(folder, name), stored))
+    return [each for each in found if each.tests]
+
+
 def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
     of = f" of {', '.join(tests)}" if tests else ""
     on = f" of the machine {machine}" if machine else ""
@@ -97,11 +121,13 @@ def _nothing(folder: Path, machine: str | None, tests: Sequence[str]) -> str:
     return f"nothing is stored in {folder}: record runs with pytest --llm-bench --llm-update-baselines=append"
 
 
-def _machine_lines(machine: _Machine) -> list[str]:
-    lines = [f"machine {machine.fingerprint}: {described(machine.parts)}"]
+def _machine_lines(kind: str, machine: _Machine) -> list[str]:
+    lines = [f"{kind} {machine.fingerprint}: {described(machine.parts)}"]
     for key, test in machine.tests.items():
         rows = [_row(name, each) for name, series in test.metrics.items() for each in _by_note(series)]
-        lines += [f"  {full_name(key)}", *(f"    {line}" for line in aligned(rows))]
+        anchor = test.conditions.anchor
+        beside = "" if anchor is None else f", ratios to {anchor.build}"
+        lines += [f"  {full_name(key)}{beside}", *(f"    {line}" for line in aligned(rows))]
     return lines
 
 
@@ -112,7 +138,7 @@ def _by_note(series: Series) -> list[Series]:
 
 
 def _row(name: str, series: Series) -> list[str]:
-    centre, spread = centre_and_spread([each.value for each in series.runs])
+    centre, spread = _centre_and_spread(name, series)
     note = series.runs[0].note
     regressed = sum(each.verdict is Verdict.REGRESSED for each in series.runs)
     return [
@@ -124,9 +150,18 @@ def _row(name: str, series: Series) -> list[str]:
     ]
 
 
+def _centre_and_spread(name: str, series: Series) -> tuple[float | None, float | None]:
+    values = [each.value for each in series.runs]
+    if series.unit != RATIO:
+        return centre_and_spread(values)
+    return centre_and_spread([1 + change_of(metrics.find(name), each) for each in values])
+
+
 def _formatted(name: str, unit: str, value: float | None) -> str:
     if value is None:
         return "0"
+    if unit == RATIO:
+        return f"{value:.3f} times the anchor's"
     try:
         known = metrics.find(name).unit
     except UnknownNameError:
@@ -174,13 +209,13 @@ def _test_document(key: TestKey, test: RecordedRuns) -> dict[str, Any]:
     return {
         "key": encode(key),
         "conditions": encode(test.conditions),
-        "metrics": {name: _series_document(series) for name, series in test.metrics.items()},
+        "metrics": {name: _series_document(name, series) for name, series in test.metrics.items()},
     }
 
 
-def _series_document(series: Series) -> dict[str, Any]:
-    newest = [each.value for each in series.runs if each.note == series.runs[-1].note]
-    centre, spread = centre_and_spread(newest)
+def _series_document(name: str, series: Series) -> dict[str, Any]:
+    newest = tuple(each for each in series.runs if each.note == series.runs[-1].note)
+    centre, spread = _centre_and_spread(name, replace(series, runs=newest))
     return {
         "unit": series.unit,
         "value": centre,

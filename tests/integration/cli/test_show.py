@@ -110,7 +110,7 @@ def test_an_empty_store_says_so(baselines: Command, words: tuple[str, ...]) -> N
     assert str(baselines.baselines) in out
     assert baselines.json("show", *words) == (
         1,
-        {"folder": str(baselines.baselines), "machines": [], "invariants": []},
+        {"folder": str(baselines.baselines), "machines": [], "anchored": [], "invariants": []},
     )
 
 

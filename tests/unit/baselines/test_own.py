@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.baselines.store import fingerprints, machine_files, machine_parts, portable_files
+from pytest_llm.baselines.folders import fingerprints, machine_files, machine_parts, portable_files
 from pytest_llm.machine.fingerprint import name_of, parts
 
 if TYPE_CHECKING:

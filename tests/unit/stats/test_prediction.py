@@ -13,7 +13,7 @@ from scipy import stats
 
 from pytest_llm.records import Verdict
 from pytest_llm.records.metrics import METRICS
-from pytest_llm.stats.prediction import LEAST_RUNS, screen
+from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, Spread, predict, screen, spread_of
 
 SPEED = METRICS["generation_tokens_per_second"]
 LATENCY = METRICS["first_token_latency"]
@@ -111,3 +111,37 @@ def test_false_alarms_stay_within_alpha_and_gross_losses_are_called(spread: floa
     assert sum(each.verdict is Verdict.IMPROVED for each in nothing) / count < 0.013
     fourfold = [screen(LATENCY, [run() for _ in range(10)], run(math.log(4)), 0.05) for _ in range(200)]
     assert all(each.verdict is Verdict.REGRESSED for each in fourfold)
+
+
+def test_the_loss_from_which_on_it_calls_is_where_the_verdict_changes() -> None:
+    found = screen(LATENCY, QUIET, 100.0, 0.05)
+    assert found.calls_from is not None
+    centre = found.value
+    assert screen(LATENCY, QUIET, centre * (1 + found.calls_from * 1.001), 0.05).verdict is Verdict.REGRESSED
+    assert (
+        screen(LATENCY, QUIET, centre * (1 + found.calls_from * 0.999), 0.05).verdict is not Verdict.REGRESSED
+    )
+
+
+def test_what_is_too_small_to_matter_can_be_given() -> None:
+    own = screen(LATENCY, QUIET, 100.0, 0.05, negligible=math.log1p(0.05) / 5)
+    assert own == screen(LATENCY, QUIET, 100.0, 0.05)
+    larger = screen(LATENCY, QUIET, 100.0, 0.05, negligible=0.02)
+    assert larger.calls_from is not None
+    assert own.calls_from is not None
+    difference = math.log1p(larger.calls_from) - math.log1p(own.calls_from)
+    assert difference == pytest.approx(0.02 - math.log(1.05) / 5)
+
+
+def test_a_spread_of_others_judges_a_gate_with_a_single_stored_run() -> None:
+    spread = Spread(0.0066, 100)
+    assert predict([0.0], 0.05, 0.05, spread, alpha=ALPHA).verdict is Verdict.REGRESSED
+    assert predict([0.0], 0.0, 0.05, spread, alpha=ALPHA).verdict is Verdict.PASS
+    few = predict([0.0], 0.05, 0.05, Spread(0.0066, LEAST_RUNS - 2), alpha=ALPHA)
+    assert (few.verdict, few.reach, few.calls_from) == (Verdict.INCONCLUSIVE, None, None)
+    assert predict([0.0], 0.05, 0.05, None, alpha=ALPHA) == few
+
+
+def test_groups_of_one_have_no_spread() -> None:
+    assert spread_of([]) is spread_of([[1.0], []]) is None
+    assert spread_of([[1.0], [0.0, 0.0]]) == Spread(0.0, 1)
