@@ -142,6 +142,27 @@ def test_runs_of_a_runner_become_baselines_on_a_desk_and_a_slower_build_is_told_
     assert '"verdict": "regressed"' in desk.git("diff")
 
 
+def test_a_release_fails_on_doubt_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "pytest"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    done = subprocess.run(
+        [str(FLOW), "release", "0.3.35", "out.json", "--llm-budget=1 h"],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "--llm-bench",
+        "--llm-against=0.3.35",
+        "--llm-inconclusive=fail",
+        "--llm-uncovered=fail",
+        "--llm-json=out.json",
+        "--llm-budget=1 h",
+    ]
+
+
 def test_the_workflow_measures_by_the_same_steps() -> None:
     workflow = (FLOW.parent / "workflows" / "regression.yml").read_text(encoding="utf-8")
     assert "uv run .github/flow measure results.json" in workflow
