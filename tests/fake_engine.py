@@ -28,8 +28,10 @@ from pytest_llm.errors import (
 )
 from pytest_llm.records import Build, Control, Series
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
+from pytest_llm.records.metrics import COUNTED_INSTRUCTIONS
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.stats.divergence import log_softmax
+from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
@@ -40,7 +42,10 @@ if TYPE_CHECKING:
 
 NAME = "fake"
 ENGINES.register(
-    NAME, EngineEntry("tests.fake_engine:FakeEngine", places=("venv",), control="tests.fake_engine:control")
+    NAME,
+    EngineEntry(
+        "tests.fake_engine:FakeEngine", places=("venv",), locks=True, control="tests.fake_engine:control"
+    ),
 )
 
 _END = 256  # every byte is a token; one more ends an answer
@@ -156,8 +161,11 @@ def control(threads: int) -> Control | None:
 class FakeEngine:
     """An ``Engine``; the candidate is called by the engine's name alone, the reference has a place."""
 
-    def __init__(self, build: BuildReference, timeout: float, made: str = "") -> None:
+    def __init__(
+        self, build: BuildReference, timeout: float, made: str = "", policy: Policy | None = None
+    ) -> None:
         self._reference = build
+        self._policy = policy or Policy()
 
     def describe(self) -> Build:
         script = CURRENT.fake.script(self._reference)
@@ -170,6 +178,9 @@ class FakeEngine:
         script = CURRENT.fake.script(self._reference)
         if script.fault == "start":
             raise EngineError(f"{self._reference}: it does not start")
+        if not self._policy.counts:
+            counts = {name: each for name, each in script.counts.items() if name != COUNTED_INSTRUCTIONS}
+            script = replace(script, counts=counts)
         started = FakeSubject(self.describe(), subject, model, script)
         CURRENT.fake.started.append(started)
         return started

@@ -28,9 +28,19 @@ ANSWER_SECONDS = 600.0  # far above a worker's first answer on a busy machine
 class Provider:
     """Gives engines, and keeps their builds from being removed until it is closed."""
 
-    def __init__(self, cache: Path, timeout: float, mode: SandboxMode = "on") -> None:
+    def __init__(
+        self, cache: Path, timeout: float, mode: SandboxMode = "on", *, counts: bool = False
+    ) -> None:
+        """Take the cache's folder, the seconds for each answer, and how processes are locked in.
+
+        Args:
+            cache: Of builds.
+            timeout: Seconds.
+            mode: See :class:`~pytest_llm.system.sandbox.Policy`, also for ``counts``.
+            counts: Workers count instructions.
+        """
         self._timeout = timeout
-        self._policy = Policy(mode, cache)
+        self._policy = Policy(mode, cache, counts)
         self._builds = build_store(cache)
         self._misfits: dict[BuildReference, str] = {}
 

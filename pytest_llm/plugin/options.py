@@ -117,6 +117,13 @@ OPTIONS = (
         "to two minutes each for prompt and generation, plus compiling llama.cpp's operator benchmark once "
         "(default: off).",
     ),
+    Option(
+        "llm_instructions",
+        "bool",
+        False,
+        "Count the instructions of a decoded token on one thread, by a hardware counter, or under valgrind "
+        "if there is none: up to a minute more for each subject (default: off).",
+    ),
     Option("llm_json", "string", "", "Write the results to this JSON file (default: none).", "FILE"),
     Option(
         "llm_baselines",

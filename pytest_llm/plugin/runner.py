@@ -112,7 +112,8 @@ class Measuring:
 
     @cached_property
     def _provider(self) -> Provider:
-        return Provider(self._settings.cache, self._settings.timeout, self._settings.sandbox)
+        settings = self._settings
+        return Provider(settings.cache, settings.timeout, settings.sandbox, counts=settings.instructions)
 
     @cached_property
     def _copies(self) -> F32Copies:

@@ -54,6 +54,7 @@ class Settings:
         budget: Seconds for the whole run; infinite if none is set.
         effort: "quick", "normal" or "thorough".
         operators: Say which operation got slower.
+        instructions: Count the instructions of a decoded token.
         json: Where results go, or None.
         baselines: The folder of all baselines; None if each home has its own.
         update: How to write baselines, or None.
@@ -75,6 +76,7 @@ class Settings:
     budget: float
     effort: str
     operators: bool
+    instructions: bool
     json: Path | None
     baselines: Path | None
     update: Mode | None
@@ -163,6 +165,7 @@ def read(config: pytest.Config) -> Settings:
         budget=_limit(config, "llm_budget") or math.inf,
         effort=effort,
         operators=value(config, "llm_operators"),
+        instructions=value(config, "llm_instructions"),
         json=_json(config),
         baselines=_folder_of(config, "llm_baselines") if _is_named(config, "llm_baselines") else None,
         update=update,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_llm.errors import UsageError
-from pytest_llm.records.units import BYTES, COUNT, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
+from pytest_llm.records.units import BYTES, COUNT, INSTRUCTIONS, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
 from pytest_llm.system.registry import Registry
 from pytest_llm.system.text import as_written
 
@@ -72,6 +72,8 @@ _OF_RAM = 0.03
 # The series of workloads that embed.
 EMBEDDING = "embedding"
 EMBEDDING_SPEED = "embedding_tokens_per_second"
+# The series that an option asks for.
+COUNTED_INSTRUCTIONS = "instructions_per_token"
 # The series of whole requests.
 OF_REQUESTS = ("request", "first_token", "inter_token")
 
@@ -285,6 +287,19 @@ _DECLARED = (
         "KV cells",
         "Cells of all KV caches, each for one token of one stream, made when the model is loaded.",
         "llama.cpp, llama_kv_cache: kv_size and n_stream",
+    ),
+    Metric(
+        COUNTED_INSTRUCTIONS,
+        "instructions per token",
+        INSTRUCTIONS,
+        "lower",
+        COUNTED_INSTRUCTIONS,
+        "With `--llm-instructions`: instructions in user space for decoding one token of one sequence on one "
+        "thread, counted once a campaign: by a hardware counter, after the workload's prompt at its depth; "
+        "or under valgrind, in an empty context.",
+        "Linux, perf_event_open(2): PERF_COUNT_HW_INSTRUCTIONS; valgrind, callgrind: Ir",
+        tolerance=0.005,
+        exact=True,
     ),
 )
 

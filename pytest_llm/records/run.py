@@ -129,6 +129,8 @@ class Run:
             return f": {self._too_few(metric, observed)}"
         if metric.series == metrics.EMBEDDING and not self.workload.embed:
             return ": it takes llm_workload(embed=True)"
+        if metric.series == metrics.COUNTED_INSTRUCTIONS and not found:
+            return ": it takes --llm-instructions, and the engine llama-cpp-python"
         if self.uncovered:
             return f": {self.uncovered}"
         if metric.series in metrics.OF_REQUESTS and not self.workload.embed:

@@ -151,3 +151,9 @@ TOKENS_PER_SECOND = Unit("speed", "tok/s", {"tok/s": 1.0, "tokens/s": 1.0, "t/s"
 JOULES = Unit("energy", "J", {"mJ": 1e-3, "J": 1.0, "kJ": 1e3}, ("mJ", "J"))
 RATIO = Unit("ratio", "", {"%": 0.01}, ("%",))
 COUNT = Unit("count", "", {"": 1.0}, ("",), whole=True)
+INSTRUCTIONS = Unit(
+    "number of instructions",
+    "instr",
+    {"instr": 1.0, "k instr": 1e3, "M instr": 1e6, "G instr": 1e9},
+    ("instr", "k instr", "M instr", "G instr"),
+)

@@ -28,6 +28,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "llm_time_limit": ("1 min", "2 min"),
     "llm_budget": ("1 h", "2 h"),
     "llm_operators": (False, True),
+    "llm_instructions": (False, True),
     "llm_json": ("a.json", "b.json"),
     "llm_baselines": ("a", "b"),
     "llm_update_baselines": ("new", "append"),

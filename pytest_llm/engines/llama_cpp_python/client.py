@@ -17,6 +17,7 @@ from pytest_llm.errors import LoadRefusedError, RequestFailedError, UsageError
 from pytest_llm.models.opened import loadable
 from pytest_llm.records import Capability, Series
 from pytest_llm.records.generation import Completion, GGUFModel, Greedy, Likely, Position, Token
+from pytest_llm.records.metrics import COUNTED_INSTRUCTIONS
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.system.procfs import mapped_files
 from pytest_llm.system.sandbox import take_file
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_llm.engines.llama_cpp_python.instructions import InstructionCounter
     from pytest_llm.engines.llama_cpp_python.process import WorkerProcess
     from pytest_llm.records import JSON, Adapter, Build, Model, Passage, Subject, Workload
     from pytest_llm.records.generation import Sampling
@@ -46,12 +48,14 @@ class LoadedModel(GGUFModel):
         model: Model,
         check_libraries: Callable[[], None],
         write_f32: Callable[[Path, int], None],
+        instructions: InstructionCounter | None = None,
         *,
         all_logits: bool,
     ) -> None:
         self._worker = worker
         self._check_libraries = check_libraries
         self._write_f32 = write_f32
+        self._instructions = instructions
         self._load_options = subject.load_options
         self._all_logits = all_logits
         self._seed = 0
@@ -61,6 +65,7 @@ class LoadedModel(GGUFModel):
         self._capability = Capability()
         self._messages: list[str] = []
         self._graphs_reused: int | None = None
+        self._instructions_counted: Series | None = None
         self.info = model
         self.build = build
         self.on_gpu = False
@@ -164,6 +169,10 @@ class LoadedModel(GGUFModel):
     def rehearse(self, workload: Workload) -> None:
         self._seed += 1
         self._offload.check_positions(workload, str(self.build))
+        if self._instructions is not None:
+            options = self._load_options
+            room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
+            self._instructions_counted = self._instructions.count(self, workload, room)
         self._graphs_reused = self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
         self._free[2:] = [self._worker.ask("free_memory")]
         asked = self._load_options.n_threads_batch if workload.embed else self._load_options.n_threads
@@ -173,10 +182,11 @@ class LoadedModel(GGUFModel):
                 self._threads.check_counted(self.build, asked, **counted)
 
     def counts(self) -> Mapping[str, Series]:
-        told = {name: Series((float(count),)) for name, count in read_counts(self._messages).items()}
-        if self._graphs_reused is None:
-            return told
-        return {**told, "graphs_reused": Series((float(self._graphs_reused),))}
+        counts = {**read_counts(self._messages), "graphs_reused": self._graphs_reused}
+        found = {name: Series((float(count),)) for name, count in counts.items() if count is not None}
+        if self._instructions_counted is not None:
+            found[COUNTED_INSTRUCTIONS] = self._instructions_counted
+        return found
 
     def on_devices(self) -> Mapping[str, float]:
         before, *later = self._free
@@ -233,6 +243,11 @@ class LoadedModel(GGUFModel):
         """Return how often a decode used the compute graph of the one before; None if nothing counts it."""
         count: int | None = self._worker.ask("graphs_reused")
         return count
+
+    def count_instructions(self, held: int, steps: int, folder: str = "") -> tuple[float | None, str]:
+        """Return the instructions of a decoded token, or None and why; see ``worker/instructions.py``."""
+        answer = self._worker.ask("count_instructions", held=held, steps=steps, folder=folder)
+        return answer["instructions"], answer["reason"]
 
     def top_logprobs(self, prompt: str | Sequence[int], k: int = 20) -> list[Position]:
         if k < 1:

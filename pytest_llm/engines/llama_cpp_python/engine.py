@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pytest_llm.engines.environment import recorded
 from pytest_llm.engines.libraries import Libraries
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
+from pytest_llm.engines.llama_cpp_python.instructions import InstructionCounter, on_one_thread
 from pytest_llm.engines.llama_cpp_python.process import WorkerProcess, worker_environment
 from pytest_llm.errors import BuildError, EngineError, EngineMissingError
 from pytest_llm.models import files_of
@@ -24,6 +25,7 @@ from pytest_llm.system.text import clean
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pytest_llm.engines.llama_cpp_python.instructions import Valgrind
     from pytest_llm.records import (
         JSON,
         BuildReference,
@@ -63,6 +65,7 @@ class LlamaCppPython:
         self._policy = policy or Policy()
         self._launch = _launch(build, made)
         self._fits = not isinstance(build, Library)
+        self._counters: dict[tuple[Subject, str], InstructionCounter] = {}
         self._libraries = Libraries(str(build), self._environment())
 
     def describe(self) -> Build:
@@ -76,7 +79,8 @@ class LlamaCppPython:
         return build
 
     def start(self, subject: Subject, model: Model) -> LoadedModel:
-        return self._start(subject, model, all_logits=False)
+        counter = self._counter_of(subject, model) if self._policy.counts else None
+        return self._start(subject, model, counter, all_logits=False)
 
     def start_generation(self, subject: Subject, model: Model) -> LoadedModel:
         return self._start(subject, model, all_logits=True)
@@ -106,8 +110,25 @@ class LlamaCppPython:
         finally:
             worker.close()
 
-    def _start(self, subject: Subject, model: Model, *, all_logits: bool) -> LoadedModel:
-        worker, build = self._greeted(model)
+    def _counter_of(self, subject: Subject, model: Model) -> InstructionCounter:
+        """Return the counter that all sessions of a subject share."""
+
+        def start(valgrind: Valgrind, folder: Path) -> LoadedModel:
+            alone = replace(subject, load_options=on_one_thread(subject.load_options))
+            return self._start(alone, model, all_logits=False, under=(valgrind, folder))
+
+        return self._counters.setdefault((subject, model.sha256), InstructionCounter(start))
+
+    def _start(
+        self,
+        subject: Subject,
+        model: Model,
+        counter: InstructionCounter | None = None,
+        *,
+        all_logits: bool,
+        under: tuple[Valgrind, Path] | None = None,
+    ) -> LoadedModel:
+        worker, build = self._greeted(model, under)
         folders = self._own_folders(worker)
 
         def check_libraries() -> None:
@@ -116,7 +137,9 @@ class LlamaCppPython:
         def write_f32(target: Path, threads: int) -> None:
             self._write_f32(model, target, threads)
 
-        return LoadedModel(worker, build, subject, model, check_libraries, write_f32, all_logits=all_logits)
+        return LoadedModel(
+            worker, build, subject, model, check_libraries, write_f32, counter, all_logits=all_logits
+        )
 
     def _write_f32(self, model: Model, target: Path, threads: int) -> None:
         """Write an F32 copy of a model, in a worker that may write it and nothing beside it."""
@@ -147,12 +170,23 @@ class LlamaCppPython:
         """Return the folders of the build's own libraries."""
         return [Path(self._launch.library or worker.ask("package"))]
 
-    def _greeted(self, model: Model | None = None) -> tuple[WorkerProcess, Build]:
-        """Return a worker that has imported ``llama_cpp`` and may read a model, and its build."""
+    def _greeted(
+        self, model: Model | None = None, under: tuple[Valgrind, Path] | None = None
+    ) -> tuple[WorkerProcess, Build]:
+        """Return a worker that has imported ``llama_cpp`` and may read a model, and its build.
+
+        Args:
+            model: What it may read.
+            under: What runs it, and the folder for what that writes.
+        """
         if not self._fits:
             self._check_library()
             self._fits = True
-        worker = self._worker(self._sandbox(files_of(model) if model else ()), _descriptors(model))
+        readable = files_of(model) if model else ()
+        if under is None:
+            worker = self._worker(self._sandbox(readable), _descriptors(model))
+        else:
+            worker = self._worker_under(*under, readable, _descriptors(model))
         try:
             told = self._ask(worker, "hello")
             told["environment"] = recorded(told["environment"])
@@ -171,6 +205,20 @@ class LlamaCppPython:
     def _worker(self, sandbox: Sandbox, descriptors: Sequence[int] = ()) -> WorkerProcess:
         interpreter, name = self._launch.interpreter, str(self._build)
         return WorkerProcess(interpreter, sandbox, name, self._timeout, descriptors)
+
+    def _worker_under(
+        self, valgrind: Valgrind, folder: Path, readable: Sequence[Path], descriptors: Sequence[int]
+    ) -> WorkerProcess:
+        sandbox = Sandbox(
+            self._policy,
+            str(self._build),
+            {**self._environment(), **valgrind.environment},
+            [*readable, valgrind.tool.parent],
+            writable=[folder],
+            becomes=str(valgrind.tool),
+        )
+        command, name = valgrind.command(folder), f"{self._build} under valgrind"
+        return WorkerProcess(self._launch.interpreter, sandbox, name, self._timeout, descriptors, command)
 
     def _ask(self, worker: WorkerProcess, operation: str, **arguments: JSON) -> Any:
         try:

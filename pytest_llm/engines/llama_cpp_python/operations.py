@@ -179,6 +179,9 @@ OPERATIONS: Mapping[str, Operation] = {
         ),
     ),
     "graphs_reused": Operation("asking llama.cpp for its counters", _optional(_integer)),
+    "count_instructions": Operation(
+        "counting instructions", _fields(instructions=_optional(_elapsed), reason=_text)
+    ),
     "top_logprobs": Operation(
         "decoding a prompt",
         _list(_fields(token=_count, logprob=_optional(_number), top=_list(_LIKELY))),

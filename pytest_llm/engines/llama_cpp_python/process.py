@@ -89,6 +89,7 @@ class WorkerProcess:
         name: str,
         timeout: float,
         descriptors: Sequence[int] = (),
+        under: Sequence[str] = (),
     ) -> None:
         """Start the worker.
 
@@ -98,6 +99,7 @@ class WorkerProcess:
             name: The build, for messages.
             timeout: Seconds for each answer.
             descriptors: Files that the worker inherits, under the same numbers.
+            under: The program that runs the interpreter, and its options: that of ``sandbox``.
 
         Raises:
             EngineMissingError: There is no such interpreter.
@@ -119,10 +121,13 @@ class WorkerProcess:
             ) from error
         theirs = self._wire.theirs
         ends = (str(theirs.requests), str(theirs.answers), str(os.getpid()))
-        words = [interpreter, *sandbox.options(), str(WORKER), *ends, sandbox.description()]
+        run = [interpreter, *sandbox.options(), str(WORKER)]
+        words = padded_arguments([*run, *ends, sandbox.description()])
+        if under:
+            words = [*run, "become", ends[-1], sandbox.description(), *under, *run, *ends]
         try:
             self._process = subprocess.Popen(
-                padded_arguments(words),
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=theirs.log,
                 stderr=theirs.log,

@@ -56,10 +56,12 @@ class Policy:
         mode: "on": as far as the kernel can; "strict": whole or not at all; "off": they are not.
         cache: The folder below which each build has one for the kernels and shaders that it compiles; None if
             there is none, so that each process compiles its own.
+        counts: Workers count the instructions of decoded tokens.
     """
 
     mode: SandboxMode = "on"
     cache: Path | None = None
+    counts: bool = False
 
     @property
     def lacking(self) -> str:
@@ -112,6 +114,7 @@ class Sandbox:
         self._libraries = list(libraries)
         self._writable = [str(each) for each in writable]
         self._becomes = becomes
+        self._counts = policy.counts
         self._file_bytes = file_bytes
         self._devices = paths.devices(environment) if self._locks else []
         self.folder: Path | None = None
@@ -156,7 +159,7 @@ class Sandbox:
             {
                 "environment": late,
                 "landlock": kernel.landlock,
-                "filter": seccomp.compiled(becomes=bool(self._becomes)) if kernel.seccomp else None,
+                "filter": self._filter() if kernel.seccomp else None,
                 "limits": self._rlimits(),
                 "kept": kept,
                 "read": [*paths.SYSTEM, *paths.vendors(), *found.read, *self._readable],
@@ -166,6 +169,9 @@ class Sandbox:
                 "devices": [*paths.SCRATCH_DEVICES, *self._devices],
             }
         )
+
+    def _filter(self) -> list[seccomp.Instruction] | None:
+        return seccomp.compiled(becomes=bool(self._becomes), counts=self._counts)
 
     def close(self) -> None:
         """Remove the folder; may be called again, once the process has ended."""

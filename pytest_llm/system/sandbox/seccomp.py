@@ -30,9 +30,10 @@ class _Machine(NamedTuple):
     audit_name: int  # AUDIT_ARCH_*
     column: int  # in the table
     execve: int
+    perf_event_open: int
 
 
-_MACHINES = {"x86_64": _Machine(0xC000003E, 0, 59), "aarch64": _Machine(0xC00000B7, 1, 221)}
+_MACHINES = {"x86_64": _Machine(0xC000003E, 0, 59, 298), "aarch64": _Machine(0xC00000B7, 1, 221, 241)}
 
 # Name, number on x86_64, number on aarch64.
 _ALLOWED = (
@@ -107,13 +108,16 @@ _ALLOW = Instruction(_RETURN, 0, 0, 0x7FFF0000)
 _REFUSE = Instruction(_RETURN, 0, 0, 0x00050000 | errno.EPERM)
 _UNKNOWN = Instruction(_RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
 
+_OF_THIS_THREAD = [Instruction(_LOAD, 0, 0, _ARGUMENTS + 8), Instruction(_IF_EQUAL, 0, 1, 0), _ALLOW, _REFUSE]
 
-def compiled(machine: str = "", *, becomes: bool = False) -> list[Instruction] | None:
+
+def compiled(machine: str = "", *, becomes: bool = False, counts: bool = False) -> list[Instruction] | None:
     """Return the filter; None for a machine that the list does not know.
 
     Args:
         machine: As ``uname -m`` names it; "" is this one.
         becomes: The process becomes another program; which one, Landlock says.
+        counts: It counts its own events, such as instructions.
     """
     machine = machine or platform.machine()
     if machine not in _MACHINES:
@@ -125,7 +129,11 @@ def compiled(machine: str = "", *, becomes: bool = False) -> list[Instruction] |
         *(_load(_ARCHITECTURE), Instruction(_IF_EQUAL, 1, 0, known.audit_name), _REFUSE, _load(_NUMBER)),
         *(Instruction(_IF_GREATER, 0, 1, _LAST), _UNKNOWN, Instruction(_IF_EQUAL, 0, 1, _CLONE3), _UNKNOWN),
     ]
-    for name, block in _conditions().items():
+    blocks = _conditions()
+    if counts:
+        allowed["perf_event_open"] = known.perf_event_open
+        blocks["perf_event_open"] = _OF_THIS_THREAD
+    for name, block in blocks.items():
         program += [Instruction(_IF_EQUAL, 0, len(block), allowed.pop(name)), *block]
     for first, last in _ranges(sorted(allowed.values())):
         program += [Instruction(_IF_AT_LEAST, 1, 0, first), _REFUSE]

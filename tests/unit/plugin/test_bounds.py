@@ -62,6 +62,10 @@ def declared(text: str) -> Any:
             )
             for metrics in ("", "'peak_ram', ", "'graph_splits', 'peak_ram', ")
         ),
+        (
+            "llm_no_regression('instructions_per_token', tolerance=0)",
+            "llm_no_regression: tolerance=0 is not above 0 and at most 90 %; write '0.5%'",
+        ),
         ("llm_no_regression('graph_splits', tolerance=-1)", "llm_no_regression: -1 is not a ratio: *"),
         ("llm_no_regression('graph_splits', tolerance='91%')", "*: tolerance='91%' is not * write '0.5%'"),
         ("llm_no_regression(tolerance=float('nan'))", "llm_no_regression: nan is not a ratio: *"),
@@ -100,7 +104,7 @@ def test_a_bound_that_cannot_fail_or_is_none_is_refused(text: str, line: str) ->
         "llm_no_regression(tolerance=0.9)",
         "llm_no_regression('graph_splits', 'kv_cells', tolerance=0)",
         "llm_no_regression('graph_splits', tolerance='0%')",
-        "llm_no_regression('graph_nodes', tolerance='0.5%')",
+        "llm_no_regression('instructions_per_token', tolerance='0.5%')",
         "llm_limit('graph_splits', max=1)",
         "llm_limit('graphs_reused', min=60)",
         "llm_output(max_kl=0)",

@@ -18,13 +18,19 @@ CONDITIONAL = ("clone", "kill", "tgkill", "prctl", "ioctl", "prlimit64")
 OURS = 4321
 
 
-def decide(machine: str, number: int, *arguments: int, architecture: int | None = None) -> int:
+def decide(
+    machine: str,
+    number: int,
+    *arguments: int,
+    architecture: int | None = None,
+    program: list[Instruction] | None = None,
+) -> int:
     """Return the error with which a call fails, 0 if it is allowed."""
     data = {0: number, 4: ARCHITECTURES[machine] if architecture is None else architecture}
     for index, value in enumerate((*arguments, *[0] * (6 - len(arguments)))):
         data[16 + 8 * index] = value & 0xFFFFFFFF
         data[20 + 8 * index] = value >> 32 & 0xFFFFFFFF
-    program = _program(machine)
+    program = program or _program(machine)
     at, held = 0, 0
     while True:
         code, yes, no, constant = program[at]
@@ -134,3 +140,15 @@ def test_the_numbers_are_those_of_the_headers_of_the_kernel() -> None:
 
 def test_another_machine_has_no_filter() -> None:
     assert compiled("riscv64") is None
+
+
+@pytest.mark.parametrize(("machine", "number"), [("x86_64", 298), ("aarch64", 241)])
+def test_events_are_counted_where_that_is_asked_for_and_of_this_thread_alone(
+    machine: str, number: int
+) -> None:
+    any_processor, another = 0xFFFFFFFF, 77
+    assert decide(machine, number, 0, 0, any_processor) == errno.EPERM
+    assert decide(machine, number, 0, 0, any_processor, program=compiled(machine, counts=True)) == 0
+    for pid in (another, OURS, 0xFFFFFFFF):
+        refused = decide(machine, number, 0, pid, any_processor, program=compiled(machine, counts=True))
+        assert refused == errno.EPERM

@@ -55,6 +55,7 @@ NEEDS = {
     "llama_n_seq_max": Need(),
     "llama_n_threads": Need(),
     "llama_n_threads_batch": Need(),
+    "llama_set_n_threads": Need(lost="instructions per token"),
     "llama_numa_init": Need(lost="numa"),
     "llama_max_devices": Need(lost="tensor_split"),
     "ggml_backend_dev_buffer_type": Need(lost=_OVERRIDES),

@@ -8,7 +8,18 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-from . import answers, devices, distributions, embeddings, introspection, layouts, messages, text, timing
+from . import (
+    answers,
+    devices,
+    distributions,
+    embeddings,
+    instructions,
+    introspection,
+    layouts,
+    messages,
+    text,
+    timing,
+)
 from .bindings import Bindings, LackingError, RefusedError, UnusableError
 from .subject import LoadedSubject
 
@@ -30,6 +41,7 @@ _OF_A_MODEL: dict[str, Callable[..., Answer]] = {
     "fill": distributions.fill,
     "write_logits": distributions.write_logits,
     "embed": embeddings.embed,
+    "count_instructions": instructions.count,
 }
 # These need a model that stands at a workload's depth.
 _AT_A_DEPTH: dict[str, Callable[..., Answer]] = {
