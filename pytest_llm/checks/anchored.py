@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.baselines import Conditions, Missing
-from pytest_llm.checks.coverage import measured, not_covered
+from pytest_llm.checks.coverage import measured, not_covered, too_few
 from pytest_llm.checks.findings import Anchored, BaselineCheck
 from pytest_llm.records import Verdict
 from pytest_llm.stats.log_ratios import observations
@@ -85,6 +85,8 @@ def check_ratios(
         return BaselineCheck(Verdict.NOT_COVERED, gate, None, reason=reason, anchored=anchored)
     if measured(run.reference, metric) is None:
         reason = f"of the anchor, {not_covered(run.reference, metric)}"
+        return BaselineCheck(Verdict.NOT_COVERED, gate, None, reason=reason, anchored=anchored)
+    if reason := too_few(run, metric):
         return BaselineCheck(Verdict.NOT_COVERED, gate, None, reason=reason, anchored=anchored)
     ratios = ratios_of(metric, run)
     if ratios is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from packaging.version import InvalidVersion, Version
 
 from pytest_llm.checks import counts
-from pytest_llm.checks.coverage import measured, not_covered
+from pytest_llm.checks.coverage import measured, not_covered, too_few
 from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Comparison
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.records import PairedRun, Run
-    from pytest_llm.records.metrics import Metric
     from pytest_llm.stats.sequential import Rule
 
 
@@ -37,9 +36,8 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
     for side, found in ((run.candidate, ours), (run.reference, theirs)):
         if found is None:
             return Comparison(Verdict.NOT_COVERED, asked, run, reason=not_covered(side, metric))
-    if any(_too_few(metric, side) for side in (run.candidate, run.reference)):
-        reason = f"{metric.title} takes {metric.least_observations} observations in each session of a pair"
-        return Comparison(Verdict.NOT_COVERED, asked, run, reason=f"{reason}: raise --llm-time-limit")
+    if reason := too_few(run, metric):
+        return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)
     ways = [side.how_read(metric) for side in (run.candidate, run.reference)]
     if ways[0] != ways[1]:
         reason = f"{metric.title} was read in two ways: {ways[0]} and, of the reference, {ways[1]}"
@@ -71,11 +69,6 @@ def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
         1 - rule.alpha,
         compare_sides(run) if isinstance(asked, Claim) else None,
     )
-
-
-def _too_few(metric: Metric, side: Run) -> bool:
-    found = [session.series.get(metric.series) for session in side.sessions]
-    return metric.pooled and any(each and len(each.values) < metric.least_observations for each in found)
 
 
 def _why(run: PairedRun, asked: Gate | Claim, sessions: int) -> str:

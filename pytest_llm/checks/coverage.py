@@ -8,7 +8,7 @@ from pytest_llm.engines import ENGINES
 from pytest_llm.stats.summary import series_of, summarize
 
 if TYPE_CHECKING:
-    from pytest_llm.records import Measurement, Run
+    from pytest_llm.records import Measurement, PairedRun, Run
     from pytest_llm.records.metrics import Metric
 
 
@@ -16,6 +16,20 @@ def measured(run: Run, metric: Metric) -> Measurement | None:
     """Return a metric over all sessions; None if one lacks it or read it in another way."""
     found = series_of(metric, run.sessions)
     return summarize(metric, found) if found else None
+
+
+def too_few(pair: PairedRun, metric: Metric) -> str:
+    """Return why a pair has no percentile in each session; "" if it has, or the metric is none."""
+    sessions = [*pair.candidate.sessions, *pair.reference.sessions]
+    found = [session.series.get(metric.series) for session in sessions]
+    if not metric.pooled or all(
+        each is None or len(each.values) >= metric.least_observations for each in found
+    ):
+        return ""
+    return (
+        f"{metric.title} takes {metric.least_observations} observations in each session of a pair: raise "
+        "--llm-time-limit"
+    )
 
 
 def not_covered(run: Run, metric: Metric) -> str:

@@ -128,6 +128,17 @@ CASES: dict[str, tuple[PairedRun, Gate | Claim, Verdict]] = {
 }
 
 
+@pytest.mark.parametrize(("requests", "verdict"), [(20, Verdict.PASS), (19, Verdict.NOT_COVERED)])
+def test_each_session_of_a_pair_has_a_percentile_of_its_own(requests: int, verdict: Verdict) -> None:
+    ours, theirs = (a_run(build, [0.0] * 10, requests=requests) for build in (NEW, OLD))
+    found = compare_runs(PairedRun(ours, theirs), LATENCY, RULE)
+    assert found.verdict is verdict
+    if verdict is Verdict.NOT_COVERED:
+        assert found.reason == (
+            "first-token latency p90 takes 20 observations in each session of a pair: raise --llm-time-limit"
+        )
+
+
 def judged(name: str) -> Comparison:
     pair, asked, _ = CASES[name]
     return compare_runs(pair, asked, RULE)
