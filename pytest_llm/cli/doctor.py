@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import closing
 from pathlib import Path
@@ -205,6 +206,7 @@ def _standing_lines(standing: qualification.Standing) -> list[str]:
             for each in found.results[0].figures
             if each.mde is not None
         ),
+        f"  equal builds differ by {ratio(math.expm1(standing.tau))} (standard deviation)",
     ]
 
 

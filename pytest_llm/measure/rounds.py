@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_llm.errors import RequestFailedError
@@ -73,6 +73,7 @@ class MeasurementContext:
         clock: For budgets; what is reported is timed inside the worker.
         progress: Shows each session.
         coin: True or False, equally likely.
+        start_coin: Decides which process of a pair starts first; None is ``coin``.
         room: Bytes of memory that are free now.
         limits: Of the time that it takes.
         anonymous: Reads the allocated memory of a process, for workloads that are watched for leaks.
@@ -90,6 +91,7 @@ class MeasurementContext:
     anonymous: AnonymousReader = lambda _: None
     on_session: Callable[[Mapping[Workload, Run | PairedRun]], None] = lambda _: None
     control: Control | None = None
+    start_coin: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -316,3 +318,8 @@ def awake(loaded: Loaded) -> Iterator[Loaded]:
 def order(context: MeasurementContext) -> tuple[int, int]:
     """Return the places of a pair in an order that a coin decides."""
     return (0, 1) if context.coin() else (1, 0)
+
+
+def start_order(context: MeasurementContext) -> tuple[int, int]:
+    """Return the places of a pair in the order in which their processes start."""
+    return order(replace(context, coin=context.start_coin or context.coin))

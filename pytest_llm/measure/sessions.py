@@ -23,6 +23,7 @@ from pytest_llm.measure.rounds import (
     measure_pair,
     measure_solo,
     order,
+    start_order,
 )
 from pytest_llm.measure.state import CampaignState
 from pytest_llm.models.opened import check_unchanged
@@ -196,7 +197,7 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
 
     def start(stack: ExitStack) -> Work:
         processes: dict[int, _Process] = {}
-        for place in order(context):
+        for place in start_order(context):
             processes[place] = _start(place, state, context, stack)
             processes[place].loaded.suspend()
         pair = processes[0].loaded, processes[1].loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import sys
@@ -67,6 +68,13 @@ class LlamaCppPython:
         self._fits = not isinstance(build, Library)
         self._counters: dict[tuple[Subject, str], InstructionCounter] = {}
         self._libraries = Libraries(str(build), self._environment())
+
+    def with_library(self, folder: Path) -> LlamaCppPython:
+        """Return the same build with a copy of its library that lies in another folder."""
+        made = copy.copy(self)
+        made._launch = self._launch._replace(library=str(folder))
+        made._libraries = Libraries(str(self._build), made._environment())
+        return made
 
     def describe(self) -> Build:
         """Return the build's description, from a worker that ends at once.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import EngineError, UsageError
@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from pytest_llm.records.metrics import Metric
     from pytest_llm.records.protocols import Engine
     from pytest_llm.records.side import Side
+    from pytest_llm.stats.sequential import Rule
 
     Ratios = Mapping[str, Sequence[float]]
+    Measure = Callable[[Side, Workload, int, MeasurementContext], Ratios]
 
 TOLERANCE = 0.05
 # Twice the tolerance: what a machine must not fail to call in a single look.
@@ -50,39 +52,54 @@ class Check:
         title: What it has to show, as a clause.
         expected: The verdict on every metric.
         otherwise: What other verdicts mean, each a clause.
-        measure: Returns the log ratios, by the name of the metric.
+        measure: Returns the log ratios of so many sessions, by the name of the metric.
     """
 
     name: str
     title: str
     expected: Verdict
     otherwise: Mapping[Verdict, str]
-    measure: Callable[[Side, Workload, MeasurementContext], Ratios]
+    measure: Measure
 
 
-def _pair(
-    candidate_of: Callable[[Engine], Engine], reference_of: Callable[[Engine], Engine]
-) -> Callable[[Side, Workload, MeasurementContext], Ratios]:
-    def measure(side: Side, workload: Workload, context: MeasurementContext) -> Ratios:
+def measure_pair(
+    sides: tuple[Side, Side], workload: Workload, sessions: int, context: MeasurementContext
+) -> dict[str, list[float]]:
+    """Return the log ratios of so many sessions of a pair, by the name of the metric.
+
+    Raises:
+        EngineError: The engine does not start, or its worker refused, died or hung.
+        UsageError: The machine has no room for two processes.
+    """
+    subject = sides[0].subject
+    questions = tuple(Question(workload, each) for each in GATES)
+    campaign = Campaign(subject, (workload,), sessions, subject, questions)
+    outcome = measure_campaign(campaign, sides, _rule(sessions), context)[workload]
+    if isinstance(outcome, EngineError):
+        raise outcome
+    if outcome.not_interleaved:
+        raise UsageError(
+            f"two processes with {subject.model} do not fit into memory together, so there is no "
+            "interference to measure: qualify the machine with a smaller model"
+        )
+    return {each.metric.name: log_ratios(each.metric, outcome) for each in GATES}
+
+
+def _rule(sessions: int) -> Rule:
+    return replace(_RULE, looks=(sessions,))  # one look, in the end
+
+
+def _pair(candidate_of: Callable[[Engine], Engine], reference_of: Callable[[Engine], Engine]) -> Measure:
+    def measure(side: Side, workload: Workload, sessions: int, context: MeasurementContext) -> Ratios:
         candidate = side._replace(engine=candidate_of(side.engine))
         reference = side._replace(engine=reference_of(side.engine))
-        questions = tuple(Question(workload, each) for each in GATES)
-        campaign = Campaign(side.subject, (workload,), SESSIONS, side.subject, questions)
-        outcome = measure_campaign(campaign, (candidate, reference), _RULE, context)[workload]
-        if isinstance(outcome, EngineError):
-            raise outcome
-        if outcome.not_interleaved:
-            raise UsageError(
-                f"two processes with {side.subject.model} do not fit into memory together, so there is no "
-                "interference to measure: qualify the machine with a smaller model"
-            )
-        return {each.metric.name: log_ratios(each.metric, outcome) for each in GATES}
+        return measure_pair((candidate, reference), workload, sessions, context)
 
     return measure
 
 
-def _interference(side: Side, workload: Workload, context: MeasurementContext) -> Ratios:
-    return interference_log_ratios(side, workload, [each.metric for each in GATES], SESSIONS, context)
+def _interference(side: Side, workload: Workload, sessions: int, context: MeasurementContext) -> Ratios:
+    return interference_log_ratios(side, workload, [each.metric for each in GATES], sessions, context)
 
 
 def _as_it_is(engine: Engine) -> Engine:
@@ -159,6 +176,8 @@ def qualify(
 ) -> list[Result]:
     """Run the checks in order, up to the first that does not pass: no other one can make up for it.
 
+    A check that is inconclusive is repeated with twice the sessions before it fails.
+
     Args:
         side: The subject, its model and engine.
         workload: What it is asked to do.
@@ -174,8 +193,11 @@ def qualify(
     results: list[Result] = []
     for check in checks:
         begins(check)
-        results.append(judge(check, check.measure(side, workload, context)))
-        ended(results[-1])
+        result = judge(check, check.measure(side, workload, SESSIONS, context))
+        if result.is_open:
+            result = judge(check, check.measure(side, workload, 2 * SESSIONS, context))
+        results.append(result)
+        ended(result)
         if not results[-1].passed:
             break
     return results
@@ -196,7 +218,8 @@ def judge(check: Check, ratios: Ratios) -> Result:
 
 
 def _figures(metric: Metric, ratios: Sequence[float]) -> CheckFigures:
-    decision = conclude(decide(_RULE, ratios, TOLERANCE))
+    rule = _rule(SESSIONS if len(ratios) <= SESSIONS else 2 * SESSIONS)
+    decision = conclude(decide(rule, ratios, TOLERANCE))
     assert decision.verdict is not None
     return CheckFigures(
         metric.name,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping  # noqa: TC003 - the codec reads annotations
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import DataError, DataMissingError, UsageError
-from pytest_llm.records import Verdict  # noqa: TC001 - the codec reads annotations
+from pytest_llm.records import Verdict
+from pytest_llm.records.schema import NonNegative  # noqa: TC001
 from pytest_llm.records.serialization import DecodeError, decode, encode
 from pytest_llm.system import atomic_file, regular_file, strict_json
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 1
+TAU = 0.003  # of a machine that is not qualified
 _MAX_BYTES = 2**20
 
 
@@ -59,6 +62,41 @@ class Result:
         """Whether it passed."""
         return not self.reasons
 
+    @property
+    def is_open(self) -> bool:
+        """Whether more sessions could let it pass: it did not, and nothing was called wrongly."""
+        return not self.passed and len(self.reasons) == [each.verdict for each in self.figures].count(
+            Verdict.INCONCLUSIVE
+        )
+
+
+@dataclass(frozen=True)
+class ShamPair:
+    """What one pair of equal builds showed.
+
+    Attributes:
+        kind: What differed: "path and environment".
+        log_ratios: One a session, by the name of the metric: positive is slower.
+    """
+
+    kind: str
+    log_ratios: Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class LabelBias:
+    """The spread of what belongs to a side of a pair and not to its code.
+
+    Attributes:
+        tau: Its standard deviation, in logarithms of time.
+        pairs: From which it was estimated.
+        left_out: Kinds of pairs that could not be made here, each with its reason.
+    """
+
+    tau: NonNegative
+    pairs: tuple[ShamPair, ...]
+    left_out: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class Qualification:
@@ -73,6 +111,7 @@ class Qualification:
         model_sha256: Of its file.
         results: Of each check that ran, in order.
         checks: The names of all that had to pass.
+        bias: What sham pairs showed; None if a check did not pass before.
     """
 
     fingerprint: str
@@ -83,18 +122,25 @@ class Qualification:
     model_sha256: str
     results: tuple[Result, ...]
     checks: tuple[str, ...]
+    bias: LabelBias | None = None
 
     @property
     def qualified(self) -> bool:
-        """Whether every check ran and passed."""
+        """Whether every check ran and passed, and the label-bound bias was measured."""
+        return self._all_passed and self.bias is not None
+
+    @property
+    def _all_passed(self) -> bool:
         return {each.check for each in self.results if each.passed} >= set(self.checks)
 
     def reason(self) -> str:
         """Say which check did not pass, and why; "" if all did."""
-        if self.qualified:
-            return ""
         failed = [f"{each.check}: {'; '.join(each.reasons)}" for each in self.results if not each.passed]
-        return failed[0] if failed else "not every check ran"
+        if failed:
+            return failed[0]
+        if not self._all_passed:
+            return "not every check ran"
+        return "" if self.qualified else "no sham pair was measured"
 
 
 @dataclass(frozen=True)
@@ -110,6 +156,12 @@ class Standing:
     since: str | None
     reason: str = ""
     found: Qualification | None = None
+
+    @property
+    def tau(self) -> float:
+        """The spread of label-bound bias on the machine; a guess if it is not qualified."""
+        bias = None if self.since is None or self.found is None else self.found.bias
+        return TAU if bias is None else bias.tau
 
 
 def path_of(cache: Path, fingerprint: str) -> Path:

@@ -17,7 +17,7 @@ from pytest_llm.machine import fingerprint as machine
 from pytest_llm.machine import qualification
 from pytest_llm.machine.advice import Advice
 from pytest_llm.machine.conditions import Conditions, Gpu
-from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Qualification
+from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, LabelBias, Qualification
 from pytest_llm.machine.qualification.checks import judge
 from pytest_llm.records import Build, Installed, LoadOptions, Subject, Verdict
 from pytest_llm.reports.progress import ProgressDisplay
@@ -55,6 +55,7 @@ def qualified(fingerprint: str = "abc") -> Qualification:
         "0" * 64,
         tuple(judge(each, slow if each.expected is Verdict.REGRESSED else even) for each in CHECKS),
         tuple(each.name for each in CHECKS),
+        LabelBias(0.0042, (), ()),
     )
 
 
@@ -119,6 +120,7 @@ def test_a_machine_with_nothing_to_change_is_told_as_a_whole() -> None:
         f"qualified since {WHEN}, by pytest-llm-bench 0.1 with llama-cpp-python 0.3.36 (llama.cpp 0c1e570)",
         "  prompt speed: a loss of 4.7 % would have been called",
         "  generation speed: a loss of 4.7 % would have been called",
+        "  equal builds differ by 0.42 % (standard deviation)",
         "nothing to change",
     ]
 

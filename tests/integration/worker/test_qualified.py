@@ -64,7 +64,10 @@ def test_a_machine_that_passes_every_check_is_qualified_from_then_on(
     machine = fingerprint.fingerprint()
     assert out.splitlines()[-1].startswith(f"machine {machine} is qualified: stored in {cache}")
     assert "slowdown: passed" in out.splitlines()
-    assert len([line for line in err.splitlines() if " took " in line]) == 24
+    assert "this takes about 8 minutes: 24 sessions of checks and 30 of sham pairs" in err
+    assert out.count("  preloaded library, fixed start order: prompt speed ") == 6
+    assert "  left out: realigned build: the settings that " in out
+    assert len([line for line in err.splitlines() if " took " in line]) == 24 + 30
     assert not stand_in.alive()
     policies = [each["environment"].get("OMP_WAIT_POLICY") for each in stand_in.processes()]
     assert policies.count("active") == 7  # those of the candidate: to look at it, and one a session

@@ -14,7 +14,16 @@ import pytest
 
 from pytest_llm.errors import UsageError, WorkerDiedError
 from pytest_llm.machine import qualification
-from pytest_llm.machine.qualification import CHECKS, GATES, SESSIONS, Check, Qualification, Result
+from pytest_llm.machine.qualification import (
+    CHECKS,
+    GATES,
+    SESSIONS,
+    Check,
+    LabelBias,
+    Qualification,
+    Result,
+    ShamPair,
+)
 from pytest_llm.machine.qualification.checks import judge
 from pytest_llm.machine.qualification.interference import interference_log_ratios
 from pytest_llm.machine.qualification.record import path_of
@@ -305,6 +314,42 @@ def test_the_first_check_that_does_not_pass_ends_it() -> None:
     assert told.checks == [each.check for each in results] == ["A/A"]
 
 
+EVEN = {each.metric.name: [0.001 * (-1) ** n for n in range(2 * SESSIONS)] for each in GATES}
+SLOW = {each.metric.name: [0.2 + 0.001 * n for n in range(SESSIONS)] for each in GATES}
+
+
+@pytest.mark.parametrize(
+    ("seen", "sessions", "passed"),
+    [
+        ([WILD, EVEN], [SESSIONS, 2 * SESSIONS], True),
+        ([WILD, WILD], [SESSIONS, 2 * SESSIONS], False),
+        ([SLOW, EVEN], [SESSIONS], False),
+        ([{**WILD, GATES[0].metric.name: SLOW[GATES[0].metric.name]}, EVEN], [SESSIONS], False),
+    ],
+    ids=["then passes", "still cannot tell", "called wrongly", "one called wrongly"],
+)
+def test_a_check_that_cannot_tell_is_repeated_once_with_twice_the_sessions(
+    seen: list[dict[str, list[float]]], sessions: list[int], passed: bool
+) -> None:
+    asked: list[int] = []
+
+    def measure(side: Side, workload: Workload, sessions: int, context: MeasurementContext) -> Any:
+        asked.append(sessions)
+        return seen[len(asked) - 1]
+
+    machine = Machine()
+    results = qualification.qualify(
+        Side(SUBJECT, MODEL, machine),
+        WORKLOAD,
+        context(machine, Told()),
+        lambda _: None,
+        lambda _: None,
+        [replace(check_of("A/A"), measure=measure)],
+    )
+    assert asked == sessions
+    assert [each.passed for each in results] == [passed]
+
+
 def test_a_machine_without_room_for_two_processes_is_told_to_take_a_smaller_model() -> None:
     with pytest.raises(UsageError, match="m do not fit into memory together"):
         qualify(Machine(), room=lambda: 150.0)
@@ -345,7 +390,8 @@ def test_no_slice_beside_a_neighbour_is_dropped_since_none_taken_alone_is() -> N
 def test_only_the_candidate_of_the_wait_policy_check_spins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     machine = Machine()
-    check_of("wait policy").measure(Side(SUBJECT, MODEL, machine), WORKLOAD, context(machine, Told()))
+    side = Side(SUBJECT, MODEL, machine)
+    check_of("wait policy").measure(side, WORKLOAD, SESSIONS, context(machine, Told()))
     assert sorted(map(str, machine.seen)) == ["None"] * (1 + SESSIONS) + ["active"] * (1 + SESSIONS)
     assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
@@ -366,6 +412,9 @@ def test_too_few_sessions_are_inconclusive_not_passed() -> None:
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────
 
 WHEN = "2026-01-02T03:04:05+00:00"
+BIAS = LabelBias(
+    0.004, (ShamPair("path and environment", {each.metric.name: (0.01, -0.01) for each in GATES}),), ("why",)
+)
 
 
 def record(results: Sequence[Result] | None = None) -> Qualification:
@@ -381,6 +430,7 @@ def record(results: Sequence[Result] | None = None) -> Qualification:
         "0" * 64,
         tuple(every if results is None else results),
         tuple(each.name for each in CHECKS),
+        BIAS,
     )
 
 
@@ -404,6 +454,20 @@ def test_a_failed_check_is_kept_and_told(tmp_path: Path) -> None:
     qualification.write(tmp_path, kept)
     found = qualification.read(tmp_path, "abc")
     assert (found.since, found.reason) == (None, "A/A: prompt speed: too noisy")
+
+
+def test_tau_is_what_was_measured_on_a_qualified_machine_alone(tmp_path: Path) -> None:
+    assert qualification.read(tmp_path, "abc").tau == 0.003
+    qualification.write(tmp_path, record())
+    assert qualification.read(tmp_path, "abc").tau == 0.004
+    first, *others = record().results
+    qualification.write(tmp_path, record([replace(first, reasons=("prompt speed: too noisy",)), *others]))
+    assert qualification.read(tmp_path, "abc").tau == 0.003
+
+
+def test_a_machine_whose_label_bound_bias_was_not_measured_is_not_qualified() -> None:
+    some = replace(record(), bias=None)
+    assert (some.qualified, some.reason()) == (False, "no sham pair was measured")
 
 
 def test_a_check_that_did_not_run_does_not_qualify() -> None:
