@@ -12,7 +12,7 @@ from scipy import stats
 
 from pytest_llm.records import Series, Session
 from pytest_llm.records.metrics import METRICS
-from pytest_llm.stats.log_ratios import session_log_ratios
+from pytest_llm.stats.log_ratios import session_observations
 from pytest_llm.stats.sequential import conclude, decide, rule_for
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def log_ratios(line: Line, name: str) -> list[float]:
         tuple(Session({series: Series(**each[series]) for series in each}) for each in pair)
         for pair in zip(line["candidate"], line["reference"], strict=True)
     ]
-    return session_log_ratios(METRICS[name], [(ours, theirs) for ours, theirs in sessions], together=True)
+    return session_observations(METRICS[name], [(ours, theirs) for ours, theirs in sessions]).typical
 
 
 def verdict(ratios: Sequence[float]) -> str:

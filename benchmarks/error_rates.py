@@ -79,7 +79,7 @@ def measure(injected: float, library: Path, threads: int) -> dict[str, Any]:
         "build": f"{run.reference.build}, {run.reference.build.compiled_with}",
         "machine": fingerprint.parts(),
         "load": os.getloadavg()[0],
-        "dropped": [dict(each) for each in run.dropped],
+        "turns": [encode(each) for each in run.turns],
         "candidate": [_kept(each.series) for each in run.candidate.sessions],
         "reference": [_kept(each.series) for each in run.reference.sessions],
     }

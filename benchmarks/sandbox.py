@@ -50,7 +50,12 @@ def start(policy: Policy) -> Loaded:
 def seconds(loaded: Loaded, metric: str) -> float:
     """Return the seconds of a token in one slice."""
     loaded.resume()
-    tokens, spent = loaded.generation_slice(STEPS) if metric == "generation" else loaded.prompt_slice()
+    tokens, spent = (
+        loaded.generation_slice(STEPS)
+        if metric == "generation"
+        else loaded.prompt_slice(WORKLOAD.prompt_tokens)
+    )
+    loaded.end_round()
     loaded.suspend()
     return spent / tokens
 

@@ -13,7 +13,7 @@ import time
 from array import array
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
-from math import cos, sin
+from math import cos, isfinite, sin
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,6 +192,7 @@ class FakeSubject(GGUFModel):
     """A ``Loaded`` and a ``GGUFModel``."""
 
     on_gpu = False
+    continues = True
 
     def __init__(self, build: Build, subject: Subject, model: Model, script: Script) -> None:
         self.build = build
@@ -203,6 +204,7 @@ class FakeSubject(GGUFModel):
         self._workload: Workload | None = None
         self._slowdown = 0.0
         self._decodes = 0
+        self._read = 0
 
     @property
     def alive(self) -> bool:
@@ -281,10 +283,12 @@ class FakeSubject(GGUFModel):
     def on_devices(self) -> Mapping[str, float]:
         return {}
 
-    def rehearse(self, workload: Workload) -> None:
-        self._workload = workload
-        if not workload.embed:
-            self.request()
+    def rehearse(self, workload: Workload) -> float:
+        self._workload, self._read = workload, 0
+        if workload.embed:
+            return 0.0
+        _, later = self.request()
+        return abs(later[0]) if later and isfinite(later[0]) else 0.0
 
     @property
     def _work(self) -> Workload:
@@ -301,15 +305,22 @@ class FakeSubject(GGUFModel):
         if self._script.broken:
             raise WrongOutputError(f"{self._reference}: NaN or infinite logits")
 
-    def prompt_slice(self) -> tuple[int, float]:
+    @property
+    def prompt_batch(self) -> int:
+        return self._options.n_ubatch
+
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
         self._check_finite()
-        tokens = min(self._work.prompt_tokens * self._work.parallel, self._options.n_ubatch)
+        self._read += tokens
+        assert self._read <= self._work.prompt_tokens * self._work.parallel, "the prompt has been read"
         return tokens, self._decode(tokens)
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         parallel = self._work.parallel
-        self._decode(parallel)  # the first token after a prompt is not timed
         return steps * parallel, sum(self._decode(parallel) for _ in range(steps))
+
+    def end_round(self) -> None:
+        self._read = 0
 
     def generate_steps(self, steps: int) -> int:
         return steps * self._work.parallel

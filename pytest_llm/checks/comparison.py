@@ -13,6 +13,7 @@ from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Comparison
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
 from pytest_llm.records import Claim, Gate, Installed, Release, Verdict
+from pytest_llm.stats.disturbances import strikes
 from pytest_llm.stats.log_ratios import log_ratios
 from pytest_llm.stats.sequential import change_of, conclude, decide_any, interval_of
 
@@ -137,9 +138,12 @@ def context(comparison: Comparison) -> list[str]:
     if isinstance(comparison.asked, Claim):
         apart = run.reference.subject.load_options.apart(run.candidate.subject.load_options)
         lines = [f"reference the same build with {apart}"]
-    if any(run.disturbed):
-        reasons = dict.fromkeys(reason for session in run.disturbed for reason in session)
-        lines.append(f"too few rounds were undisturbed, so all of them count: {', '.join(reasons)}")
+    lines += [
+        f"{reason} struck the candidate {count.candidate} times and the reference {count.reference} times: a "
+        "side may cause it itself, so these slices count"
+        for reason, count in strikes(run.turns).items()
+        if not count.even
+    ]
     if run.not_interleaved:
         lines.append("both do not fit into memory together: each session had one after the other")
     return lines

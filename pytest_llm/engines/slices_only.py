@@ -45,6 +45,8 @@ class SlicesOnlySubject:
 
     pid = 0
     on_gpu = False
+    continues = False
+    prompt_batch = 1
 
     def __init__(self, build: Build) -> None:
         self.build = build
@@ -73,6 +75,9 @@ class SlicesOnlySubject:
 
     def embedding_slice(self) -> NoReturn:
         raise _not_covered(str(self.build), "embeddings")
+
+    def end_round(self) -> None:
+        pass
 
     def generate_steps(self, steps: int) -> NoReturn:  # noqa: ARG002
         raise _not_covered(str(self.build), "generation that stays in a context")

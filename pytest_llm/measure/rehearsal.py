@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.measure.rounds import Budget, awake, within
+from pytest_llm.measure.rounds import Budget, awake, pace_of, within
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.measure.rounds import MeasurementContext
+    from pytest_llm.measure.rounds import MeasurementContext, Pace
     from pytest_llm.records import Workload
     from pytest_llm.records.protocols import Loaded
 
@@ -21,10 +21,17 @@ ENERGY = "energy"
 _WARM = Budget(least=2, most=50, seconds=1.0)
 
 
+class Rehearsal(NamedTuple):
+    """The series of probes and counts, and what slices must suit."""
+
+    seen: dict[str, Series]
+    pace: Pace
+
+
 def rehearse(
     loaded: Loaded, workload: Workload, context: MeasurementContext, *, beside: bool = False
-) -> dict[str, Series]:
-    """Go through one whole request untimed; return the series of probes and counts.
+) -> Rehearsal:
+    """Go through one whole request untimed.
 
     ``energy``, where a device tells it, is that of one warm request: the first one of a process also compiles
     kernels and builds graphs, and fills the context to the workload's depth.
@@ -42,10 +49,11 @@ def rehearse(
         if beside:
             stack.enter_context(awake(loaded))
         with context.probe.watch(loaded.pid) as seen:
-            loaded.rehearse(workload)
+            pace = pace_of(loaded, loaded.rehearse(workload))
         found = {**seen, **loaded.counts()}
-        tells_energy = found.pop(ENERGY, None) is not None
-        return {**found, **_warm_energy(loaded, workload, context)} if tells_energy and not beside else found
+        if found.pop(ENERGY, None) is not None and not beside:
+            found |= _warm_energy(loaded, workload, context)
+        return Rehearsal(found, pace)
 
 
 def _warm_energy(loaded: Loaded, workload: Workload, context: MeasurementContext) -> Mapping[str, Series]:

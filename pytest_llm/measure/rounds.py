@@ -1,30 +1,29 @@
-"""Rounds of slices: what one session times of a subject or of a pair.
+"""Rounds of one session: a request, cut into slices that one subject, or several in turns, work on.
 
-A round of a pair is the same slice of both, one after the other, in an order that a coin decides. Whichever
-waits is stopped: threads that spin while they wait would be measured as the other's slowness, and comparing a
-build with itself could not show it.
+Of several, each slice is taken of every subject before the next one begins, in an order drawn anew. Those
+that wait are stopped: threads that spin while they wait would be measured as the slowness of others, and
+comparing a build with itself could not show it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pytest_llm.errors import RequestFailedError
-from pytest_llm.records import Series
+from pytest_llm.measure.ledger import Ledger
 from pytest_llm.records.metrics import EMBEDDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_llm.measure.limits import TimeLimits
-    from pytest_llm.records import Control, PairedRun, Run, Workload
+    from pytest_llm.records import Control, PairedRun, Run, Series, Turns, Workload
     from pytest_llm.records.protocols import AnonymousReader, Clock, Loaded, Noise, Probe, Progress
 
-    Pair = tuple[Loaded, Loaded]
     Slice = tuple[int, float]
     Request = tuple[float, Sequence[float]]
 
@@ -39,6 +38,10 @@ class Budget:
     most: int
     seconds: float
 
+    def shared_by(self, workloads: int) -> Budget:
+        """Return the budget of one workload if a session has so many of them."""
+        return Budget(max(1, self.least // workloads), self.most, self.seconds / workloads)
+
 
 @dataclass(frozen=True)
 class SliceFloor:
@@ -50,15 +53,25 @@ class SliceFloor:
 
 # Far above the clock's resolution, far below the seconds over which a shared machine's speed wanders. On a
 # GPU a few tokens measure the launch of the graph and little else.
-ON_CPU = SliceFloor(steps=4, seconds=0.03)
+ON_CPU = SliceFloor(steps=1, seconds=0.03)
 ON_GPU = SliceFloor(steps=32, seconds=0.3)
 
-# A subject alone: rounds of a prompt slice and a generation slice, then requests.
-SOLO_ROUNDS = Budget(least=3, most=30, seconds=2.0)
-SOLO_TEXTS = Budget(least=5, most=60, seconds=2.0)
-# A pair: many short rounds beat few long ones. A slice of prompt is ten times as long as one of generation.
-PROMPT_ROUNDS = Budget(least=5, most=30, seconds=5.0)
-GENERATION_ROUNDS = Budget(least=15, most=30, seconds=2.5)
+
+@dataclass(frozen=True)
+class Budgets:
+    """What a session does of each workload."""
+
+    rounds: Budget
+    texts: Budget
+
+    def shared_by(self, workloads: int) -> Budgets:
+        """Return the budgets of one workload if a session has so many of them."""
+        return Budgets(self.rounds.shared_by(workloads), self.texts.shared_by(workloads))
+
+
+SOLO = Budgets(Budget(3, 30, 4.0), Budget(5, 60, 2.0))
+# Many short rounds beat few long ones.
+PAIR = Budgets(Budget(3, 30, 6.0), Budget(5, 30, 5.0))
 _WARM_UP_MOST = 8
 _STEADY = 0.25
 
@@ -69,7 +82,7 @@ class MeasurementContext:
 
     Attributes:
         probe: Watches the memory of processes.
-        noise: Names the rounds that something from outside disturbed.
+        noise: Names what disturbed a slice from outside.
         clock: For budgets; what is reported is timed inside the worker.
         progress: Shows each session.
         coin: True or False, equally likely.
@@ -94,100 +107,142 @@ class MeasurementContext:
     start_coin: Callable[[], bool] | None = None
 
 
-@dataclass(frozen=True)
-class Disturbances:
-    """How many rounds were disturbed from outside, by the reason.
+class Pace(NamedTuple):
+    """What the slices of a subject must suit.
 
     Attributes:
-        dropped: Left out.
-        counted: Kept, since too few would be left.
+        step_seconds: Of one step of generation, as the rehearsal shows it; 0 if it has none.
+        prompt_batch: Tokens of a prompt that are decoded at once.
+        on_gpu: Whether layers are on a GPU.
+        continues: Whether a slice starts where the last one ended; otherwise each stands alone.
     """
 
-    dropped: Counter[str] = field(default_factory=Counter)
-    counted: Counter[str] = field(default_factory=Counter)
+    step_seconds: float
+    prompt_batch: int
+    on_gpu: bool
+    continues: bool
 
 
-def measure_solo(loaded: Loaded, workload: Workload, clock: Clock, requests: int = 1) -> dict[str, Series]:
-    """Warm up, then time rounds of slices and a number of whole requests of the only subject.
+class Cut(NamedTuple):
+    """The slices of a round: tokens of prompt, and steps of generation."""
 
-    Raises:
-        EngineError: The worker refused, died or hung.
-    """
-    coverage = loaded.coverage(workload)
-    if not coverage.slices:
-        return {}
-    if workload.embed:
-        _warm_up(lambda: [_embedding_slice(loaded)[1]])
-        return _embedding([_embedding_slice(loaded) for _ in within(SOLO_TEXTS, clock)])
-    steps = generation_steps(loaded, workload)
-    _warm_up(lambda: [_generation(loaded, steps)[1]])
-    prompt: list[Slice] = []
-    generation: list[Slice] = []
-    for _ in within(SOLO_ROUNDS, clock):
-        prompt.append(_prompt(loaded))
-        generation.append(_generation(loaded, steps))
-    whole = [_request(loaded) for _ in range(requests)] if coverage.requests else []
-    return _series(prompt, generation, whole, workload)
+    prompt: tuple[int, ...]
+    generation: tuple[int, ...]
 
 
-def measure_half(
-    loaded: Loaded, workload: Workload, steps: int, clock: Clock, requests: int = 0
-) -> dict[str, Series]:
-    """Time as much of one side of a pair as :func:`measure_pair` does of both.
-
-    Raises:
-        EngineError: The worker refused, died or hung.
-    """
-    coverage = loaded.coverage(workload)
-    if not coverage.slices:
-        return {}
-    if workload.embed:
-        _embedding_slice(loaded)
-        return _embedding([_embedding_slice(loaded) for _ in within(PROMPT_ROUNDS, clock)])
-    _generation(loaded, steps)
-    prompt = [_prompt(loaded) for _ in within(PROMPT_ROUNDS, clock)]
-    generation = [_generation(loaded, steps) for _ in within(GENERATION_ROUNDS, clock)]
-    whole = [_request(loaded) for _ in range(requests)] if coverage.requests else []
-    return _series(prompt, generation, whole, workload)
+def pace_of(loaded: Loaded, step_seconds: float) -> Pace:
+    """Return the pace of a subject that was rehearsed."""
+    return Pace(step_seconds, loaded.prompt_batch, loaded.on_gpu, loaded.continues)
 
 
-def measure_pair(
-    pair: Pair,
+def cut(workload: Workload, paces: Sequence[Pace]) -> Cut:
+    """Cut a request into slices that suit every subject: long enough for the fastest."""
+    prompt = workload.prompt_tokens * workload.parallel
+    steps = max(1, workload.generate_tokens - 1)  # the first token comes from the prompt
+    if not all(each.continues for each in paces):
+        return Cut((prompt,), (steps,))
+    floor = ON_GPU if any(each.on_gpu for each in paces) else ON_CPU
+    fastest = min(each.step_seconds for each in paces)
+    least = max(floor.steps, math.ceil(floor.seconds / fastest)) if fastest else steps
+    batch = max(each.prompt_batch for each in paces)
+    return Cut(
+        tuple(min(batch, prompt - at) for at in range(0, prompt, batch)),
+        _even(steps, max(1, steps // least)),
+    )
+
+
+def _even(total: int, parts: int) -> tuple[int, ...]:
+    each, more = divmod(total, parts)
+    return (each + 1,) * more + (each,) * (parts - more)
+
+
+def measure_rounds(
+    subjects: Sequence[Loaded],
     workload: Workload,
-    steps: int,
+    slices: Cut,
+    budgets: Budgets,
     context: MeasurementContext,
-    seen: Disturbances,
     requests: int = 0,
-) -> tuple[dict[str, Series], dict[str, Series]]:
-    """Time rounds and a number of requests of both, which are suspended; note disturbed rounds.
+) -> tuple[Sequence[Mapping[str, Series]], Mapping[str, Turns]]:
+    """Time rounds of slices, then whole requests, of every subject; all stand at the workload's depth.
+
+    Args:
+        subjects: Rehearsed. Several are suspended, and are again afterwards.
+        workload: The work of a request.
+        slices: How a round cuts it.
+        budgets: How much of it.
+        context: Clock, coin and noise.
+        requests: How many whole requests follow.
+
+    Returns:
+        The series of each subject, and for several the turns that each series was taken in.
 
     Raises:
         EngineError: A worker refused, died or hung.
     """
-    coverages = [each.coverage(workload) for each in pair]
+    coverages = [each.coverage(workload) for each in subjects]
+    ledger = Ledger(len(subjects))
     if not all(each.slices for each in coverages):
-        return {}, {}
+        return ledger.series(workload), {}
+    turns = _InTurns(subjects, context, ledger)
     if workload.embed:
-        _warm_up(lambda: [seconds for _, seconds in _round(pair, _embedding_slice, context)])
-        texts = _rounds(pair, _embedding_slice, PROMPT_ROUNDS, context, seen)
-        return _embedding(texts[0]), _embedding(texts[1])
-    _warm_up(lambda: [seconds for _, seconds in _round(pair, lambda each: _generation(each, steps), context)])
-    prompt = _rounds(pair, _prompt, PROMPT_ROUNDS, context, seen)
-    generation = _rounds(pair, lambda each: _generation(each, steps), GENERATION_ROUNDS, context, seen)
-    whole: tuple[list[Request], list[Request]] = ([], [])
-    if requests and all(each.requests for each in coverages):
-        whole = _rounds(pair, _request, Budget(requests, requests, math.inf), context, seen)
-    ours, theirs = (_series(prompt[i], generation[i], whole[i], workload) for i in (0, 1))
-    return ours, theirs
+        _warm_up(lambda: [seconds for _, seconds in turns.untimed(_embedding_slice)])
+        for _ in within(budgets.texts, context.clock):
+            turns.take(EMBEDDING, _embedding_slice)
+        return ledger.series(workload), ledger.turns()
+    _warm_up(lambda: [seconds for _, seconds in turns.untimed(partial(_probe, steps=slices.generation[0]))])
+    for _ in within(budgets.rounds, context.clock):
+        for tokens in slices.prompt:
+            turns.take("prompt", partial(_prompt, tokens=tokens))
+        *all_but_last, last = slices.generation
+        for steps in all_but_last:
+            turns.take("generation", partial(_generation, steps=steps))
+        turns.take("generation", partial(_generation, steps=last), then=_end_round)
+    if all(each.requests for each in coverages):
+        for _ in range(requests):
+            turns.take("request", _request)
+    return ledger.series(workload), ledger.turns()
 
 
-def generation_steps(loaded: Loaded, workload: Workload) -> int:
-    """Return how many decodes a slice of generation takes, for a subject at the workload's depth."""
-    floor = ON_GPU if loaded.on_gpu else ON_CPU
-    _, seconds = _generation(loaded, floor.steps)
-    steps = math.ceil(floor.seconds * floor.steps / seconds)
-    # More than the workload generates would measure another depth.
-    return max(floor.steps, min(steps, workload.generate_tokens))
+class _InTurns:
+    """Has each subject do the same, one after the other, in an order drawn anew."""
+
+    def __init__(self, subjects: Sequence[Loaded], context: MeasurementContext, ledger: Ledger) -> None:
+        self._subjects = subjects
+        self._context = context
+        self._ledger = ledger
+
+    def take(
+        self, kind: str, take: Callable[[Loaded], Taken], then: Callable[[Loaded], None] = lambda _: None
+    ) -> None:
+        """Note what each subject took, and what disturbed it; ``then`` is done untimed."""
+        places = order(self._context, len(self._subjects))
+        self._ledger.begin_turn(kind, places)
+        for place in places:
+            with self._at_work(place) as loaded:
+                if len(self._subjects) == 1:
+                    self._ledger.add(kind, place, take(loaded), ())
+                else:
+                    self._context.noise.mark()
+                    taken = take(loaded)
+                    self._ledger.add(kind, place, taken, self._context.noise.since_mark())
+                then(loaded)
+
+    def untimed(self, take: Callable[[Loaded], Taken]) -> list[Taken]:
+        """Return what each took, in the order of the subjects."""
+        taken: dict[int, Taken] = {}
+        for place in order(self._context, len(self._subjects)):
+            with self._at_work(place) as loaded:
+                taken[place] = take(loaded)
+        return [taken[place] for place in range(len(self._subjects))]
+
+    @contextmanager
+    def _at_work(self, place: int) -> Iterator[Loaded]:
+        if len(self._subjects) == 1:
+            yield self._subjects[place]
+            return
+        with awake(self._subjects[place]) as loaded:
+            yield loaded
 
 
 def within(budget: Budget, clock: Clock) -> Iterator[int]:
@@ -199,48 +254,50 @@ def within(budget: Budget, clock: Clock) -> Iterator[int]:
         yield done
 
 
-def load_series(loaded: Loaded, workload: Workload, seconds: float) -> dict[str, Series]:
-    """Return the seconds of a subject's ``load`` as a series, if they are those of loading.
+def check_seconds(loaded: Loaded, what: str, seconds: float, *, may_be_zero: bool = False) -> None:
+    """Refuse what is not a time, which would make a speed that keeps any limit, or none.
 
     Raises:
-        RequestFailedError: They are not a time.
+        RequestFailedError: It is negative, zero or not finite.
     """
-    if not loaded.coverage(workload).load:
-        return {}
-    _check(loaded, "loading", seconds, may_be_zero=True)
-    return {"load": Series((seconds,))}
+    if not (math.isfinite(seconds) and (seconds > 0 or (may_be_zero and seconds == 0))):
+        raise RequestFailedError(f"{loaded.build}: {what} took {seconds:g} s, which is not a time")
 
 
-def _prompt(loaded: Loaded) -> Slice:
-    tokens, seconds = loaded.prompt_slice()
-    _check(loaded, "a slice of prompt", seconds)
-    return tokens, seconds
+def _prompt(loaded: Loaded, tokens: int) -> Slice:
+    read, seconds = loaded.prompt_slice(tokens)
+    check_seconds(loaded, "a slice of prompt", seconds)
+    return read, seconds
 
 
 def _generation(loaded: Loaded, steps: int) -> Slice:
     tokens, seconds = loaded.generation_slice(steps)
-    _check(loaded, "a slice of generation", seconds)
+    check_seconds(loaded, "a slice of generation", seconds)
     return tokens, seconds
+
+
+def _end_round(loaded: Loaded) -> None:
+    loaded.end_round()
+
+
+def _probe(loaded: Loaded, steps: int) -> Slice:
+    found = _generation(loaded, steps)
+    loaded.end_round()
+    return found
 
 
 def _embedding_slice(loaded: Loaded) -> Slice:
     tokens, seconds = loaded.embedding_slice()
-    _check(loaded, "a slice of texts", seconds)
+    check_seconds(loaded, "a slice of texts", seconds)
     return tokens, seconds
 
 
 def _request(loaded: Loaded) -> Request:
     first, gaps = loaded.request()
-    _check(loaded, "a first token", first)
+    check_seconds(loaded, "a first token", first)
     for gap in gaps:
-        _check(loaded, "a later token", gap, may_be_zero=True)  # two may arrive at once
+        check_seconds(loaded, "a later token", gap, may_be_zero=True)  # two may arrive at once
     return first, gaps
-
-
-def _check(loaded: Loaded, what: str, seconds: float, *, may_be_zero: bool = False) -> None:
-    """Refuse what is not a time, which would make a speed that keeps any limit, or none."""
-    if not (math.isfinite(seconds) and (seconds > 0 or (may_be_zero and seconds == 0))):
-        raise RequestFailedError(f"{loaded.build}: {what} took {seconds:g} s, which is not a time")
 
 
 def _warm_up(once: Callable[[], list[float]]) -> None:
@@ -255,56 +312,6 @@ def _warm_up(once: Callable[[], list[float]]) -> None:
         before = now
 
 
-def _rounds(
-    pair: Pair,
-    take: Callable[[Loaded], Taken],
-    budget: Budget,
-    context: MeasurementContext,
-    seen: Disturbances,
-) -> tuple[list[Taken], list[Taken]]:
-    """Time the same of both in turns; leave out rounds that were disturbed, unless too few would be left."""
-    rounds: list[tuple[tuple[Taken, Taken], tuple[str, ...]]] = []
-    for _ in within(budget, context.clock):
-        context.noise.mark()
-        taken = _round(pair, take, context)
-        rounds.append((taken, context.noise.since_mark()))
-    calm = [taken for taken, reasons in rounds if not reasons]
-    if len(calm) < budget.least:
-        calm = [taken for taken, _ in rounds]
-        seen.counted.update(reasons[0] for _, reasons in rounds if reasons)
-    else:
-        seen.dropped.update(reasons[0] for _, reasons in rounds if reasons)
-    return [ours for ours, _ in calm], [theirs for _, theirs in calm]
-
-
-def _round(pair: Pair, take: Callable[[Loaded], Taken], context: MeasurementContext) -> tuple[Taken, Taken]:
-    taken: dict[int, Taken] = {}
-    for place in order(context):
-        with awake(pair[place]) as loaded:
-            taken[place] = take(loaded)
-    return taken[0], taken[1]
-
-
-def _series(
-    prompt: Sequence[Slice], generation: Sequence[Slice], requests: Sequence[Request], workload: Workload
-) -> dict[str, Series]:
-    found = {"prompt": _slice_series(prompt), "generation": _slice_series(generation)}
-    if requests:
-        tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
-        found["request"] = Series(tuple(first + math.fsum(gaps) for first, gaps in requests), tokens)
-        found["first_token"] = Series(tuple(first for first, _ in requests))
-        found["inter_token"] = Series(tuple(gap for _, gaps in requests for gap in gaps))
-    return found
-
-
-def _embedding(slices: Sequence[Slice]) -> dict[str, Series]:
-    return {EMBEDDING: _slice_series(slices)}
-
-
-def _slice_series(slices: Sequence[Slice]) -> Series:
-    return Series(tuple(seconds for _, seconds in slices), slices[0][0])
-
-
 @contextmanager
 def awake(loaded: Loaded) -> Iterator[Loaded]:
     """Resume a suspended subject, and suspend it again even if it refused the work."""
@@ -315,11 +322,23 @@ def awake(loaded: Loaded) -> Iterator[Loaded]:
         loaded.suspend()
 
 
-def order(context: MeasurementContext) -> tuple[int, int]:
-    """Return the places of a pair in an order that a coin decides."""
-    return (0, 1) if context.coin() else (1, 0)
+def order(context: MeasurementContext, count: int = 2) -> tuple[int, ...]:
+    """Return the places of so many subjects in an order that the coin decides."""
+    places = list(range(count))
+    for last in range(count - 1, 0, -1):
+        other = _below(last + 1, context.coin)
+        places[last], places[other] = places[other], places[last]
+    return tuple(places)
 
 
-def start_order(context: MeasurementContext) -> tuple[int, int]:
+def start_order(context: MeasurementContext) -> tuple[int, ...]:
     """Return the places of a pair in the order in which their processes start."""
     return order(replace(context, coin=context.start_coin or context.coin))
+
+
+def _below(limit: int, coin: Callable[[], bool]) -> int:
+    """Return one of the numbers below a limit, equally likely."""
+    while True:
+        drawn = sum(coin() << bit for bit in range((limit - 1).bit_length()))
+        if drawn < limit:
+            return drawn

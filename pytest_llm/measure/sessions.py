@@ -15,25 +15,17 @@ from pytest_llm.measure.leaks import WATCHING, watch_for_leaks
 from pytest_llm.measure.limits import Stopwatch
 from pytest_llm.measure.memory import memory_series
 from pytest_llm.measure.rehearsal import rehearse
-from pytest_llm.measure.rounds import (
-    Disturbances,
-    generation_steps,
-    load_series,
-    measure_half,
-    measure_pair,
-    measure_solo,
-    order,
-    start_order,
-)
+from pytest_llm.measure.rounds import PAIR, SOLO, check_seconds, measure_rounds, order, start_order
 from pytest_llm.measure.state import CampaignState
 from pytest_llm.models.opened import check_unchanged
+from pytest_llm.records import Series
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.rounds import MeasurementContext
-    from pytest_llm.records import Campaign, PairedRun, Run, Series, Workload
+    from pytest_llm.records import Campaign, PairedRun, Run, Workload
     from pytest_llm.records.protocols import Loaded
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
@@ -146,11 +138,9 @@ def _inspect_solo(place: int, state: CampaignState, context: MeasurementContext)
         def check(workload: Workload) -> None:
             if not state.covers(place, workload, loaded.coverage(workload)):
                 return
-            at_work = rehearse(loaded, workload, context)
+            at_work = _rehearse(place, loaded, workload, state, context)
             state.note_memory(place, at_work)
             state.note_solo(place, workload, _memory(place, process, workload, at_work, state))
-            if loaded.coverage(workload).slices and not workload.embed:
-                state.note_steps(workload, generation_steps(loaded, workload))
 
         return check
 
@@ -168,19 +158,17 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
             loaded = process.loaded
 
             def work(workload: Workload) -> None:
-                load = load_series(loaded, workload, process.load_seconds)
+                load = _load(loaded, workload, process.load_seconds)
                 if not state.covers(place, workload, loaded.coverage(workload)):
                     found[workload][place] = load
                     return
-                at_work = rehearse(loaded, workload, context)
+                at_work = _rehearse(place, loaded, workload, state, context)
+                budgets = (SOLO if solo else PAIR).shared_by(len(found))
+                (series,), _ = measure_rounds(
+                    [loaded], workload, state.cut(workload), budgets, context, state.requests(workload)
+                )
                 found[workload][place] = {
-                    **(
-                        measure_solo(loaded, workload, context.clock, state.requests(workload))
-                        if solo
-                        else measure_half(
-                            loaded, workload, state.steps[workload], context.clock, state.requests(workload)
-                        )
-                    ),
+                    **series,
                     **_memory(place, process, workload, at_work, state),
                     **load,
                 }
@@ -189,7 +177,7 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
 
         _each(state, start)
     for workload in state.waiting():
-        state.add(workload, [found[workload][place] for place in range(len(state.sides))], Disturbances())
+        state.add(workload, [found[workload][place] for place in range(len(state.sides))], {})
 
 
 def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
@@ -201,19 +189,20 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
             processes[place] = _start(place, state, context, stack)
             processes[place].loaded.suspend()
         pair = processes[0].loaded, processes[1].loaded
+        budgets = PAIR.shared_by(len(state.waiting()))
 
         def work(workload: Workload) -> None:
-            loads = [load_series(pair[i], workload, processes[i].load_seconds) for i in (0, 1)]
+            loads = [_load(pair[i], workload, processes[i].load_seconds) for i in (0, 1)]
             coverages = [state.covers(i, workload, pair[i].coverage(workload)) for i in (0, 1)]
             if not all(coverages):
-                state.add(workload, loads, Disturbances())
+                state.add(workload, loads, {})
                 return
             at_work: dict[int, Mapping[str, Series]] = {}
             for place in order(context):
-                at_work[place] = rehearse(pair[place], workload, context, beside=True)
-            disturbances = Disturbances()
-            steps, requests = state.steps[workload], state.requests(workload)
-            series = measure_pair(pair, workload, steps, context, disturbances, requests)
+                at_work[place] = _rehearse(place, pair[place], workload, state, context, beside=True)
+            series, turns = measure_rounds(
+                pair, workload, state.cut(workload), budgets, context, state.requests(workload)
+            )
             found = [
                 {
                     **series[place],
@@ -222,7 +211,7 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
                 }
                 for place in (0, 1)
             ]
-            state.add(workload, found, disturbances)
+            state.add(workload, found, turns)
 
         return work
 
@@ -261,6 +250,28 @@ def _start(place: int, state: CampaignState, context: MeasurementContext, stack:
         raise
     state.describe(place, loaded)
     return _Process(loaded, at_load, seconds)
+
+
+def _load(loaded: Loaded, workload: Workload, seconds: float) -> dict[str, Series]:
+    """Return the seconds of a subject's ``load`` as a series, if they are those of loading."""
+    if not loaded.coverage(workload).load:
+        return {}
+    check_seconds(loaded, "loading", seconds, may_be_zero=True)
+    return {"load": Series((seconds,))}
+
+
+def _rehearse(
+    place: int,
+    loaded: Loaded,
+    workload: Workload,
+    state: CampaignState,
+    context: MeasurementContext,
+    *,
+    beside: bool = False,
+) -> Mapping[str, Series]:
+    seen, pace = rehearse(loaded, workload, context, beside=beside)
+    state.note_pace(place, workload, pace)
+    return seen
 
 
 def _memory(

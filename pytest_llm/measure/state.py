@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llm.engines.libraries import are_equal, names
 from pytest_llm.errors import SameBuildError
 from pytest_llm.measure.memory import beside_another, memory_series
+from pytest_llm.measure.rounds import cut
 from pytest_llm.records import PairedRun, Run, Session
-from pytest_llm.stats.log_ratios import session_log_ratios
+from pytest_llm.stats.log_ratios import log_ratios
 from pytest_llm.stats.sequential import decide_any
 from pytest_llm.stats.summary import summarize_all
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.limits import Stopwatch
-    from pytest_llm.measure.rounds import Disturbances
-    from pytest_llm.records import JSON, Build, Campaign, Claim, Control, Gate, Series, Workload
+    from pytest_llm.measure.rounds import Cut, Pace
+    from pytest_llm.records import JSON, Build, Campaign, Claim, Control, Gate, Series, Turns, Workload
     from pytest_llm.records.protocols import Coverage, Loaded
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
@@ -39,7 +40,6 @@ class CampaignState:
 
     Attributes:
         sides: The subject; of a pair, the candidate and its reference. A *place* is an index of these.
-        steps: Decodes in a slice of generation, by workload; of a pair.
         not_interleaved: Both of a pair do not fit into memory together.
         cut_off: Why no further session may begin, by workload.
         watch: What the sessions took.
@@ -56,7 +56,6 @@ class CampaignState:
     ) -> None:
         """Begin with nothing measured; ``control`` is the speed of the machine now."""
         self.sides = sides
-        self.steps: dict[Workload, int] = dict.fromkeys(campaign.workloads, 0)
         self.not_interleaved = False
         self.cut_off: dict[Workload, str] = {}
         self.watch = watch
@@ -64,7 +63,8 @@ class CampaignState:
         self._rule = rule
         self._control = control
         self._sessions: dict[Workload, list[tuple[Session, ...]]] = {w: [] for w in campaign.workloads}
-        self._disturbances: dict[Workload, list[Disturbances]] = {w: [] for w in campaign.workloads}
+        self._turns: dict[Workload, list[Mapping[str, Turns]]] = {w: [] for w in campaign.workloads}
+        self._paces: dict[tuple[int, Workload], Pace] = {}
         self._errors: dict[Workload, EngineError] = {}
         self._described: dict[int, _Description] = {}
         self._bytes: dict[int, float] = {}
@@ -140,9 +140,13 @@ class CampaignState:
         """Return the load options of a subject as they really are."""
         return self._described[place].effective_options
 
-    def note_steps(self, workload: Workload, steps: int) -> None:
-        """Have both of a pair do equal work: what is long enough for the faster one."""
-        self.steps[workload] = max(steps, self.steps[workload])
+    def note_pace(self, place: int, workload: Workload, pace: Pace) -> None:
+        """Note what the slices of a subject must suit; the first reading holds for the whole campaign."""
+        self._paces.setdefault((place, workload), pace)
+
+    def cut(self, workload: Workload) -> Cut:
+        """Return the slices of a round, equal for all subjects that were rehearsed."""
+        return cut(workload, [pace for (_, other), pace in self._paces.items() if other == workload])
 
     def requests(self, workload: Workload) -> int:
         """Return how many whole requests a session takes."""
@@ -172,11 +176,11 @@ class CampaignState:
         return beside_another(own, self._solo.get((place, workload), {}), first=first)
 
     def add(
-        self, workload: Workload, series: Sequence[Mapping[str, Series]], disturbances: Disturbances
+        self, workload: Workload, series: Sequence[Mapping[str, Series]], turns: Mapping[str, Turns]
     ) -> None:
-        """Add a session: one mapping of series for each side."""
+        """Add a session: one mapping of series for each side, and the turns that they took."""
         self._sessions[workload].append(tuple(Session(each) for each in series))
-        self._disturbances[workload].append(disturbances)
+        self._turns[workload].append(turns)
 
     def add_to_last(self, workload: Workload, series: Mapping[str, Series]) -> None:
         """Add to the last session what the candidate showed after all of them."""
@@ -204,25 +208,27 @@ class CampaignState:
         asked = [each.asked for each in self._campaign.questions if each.workload == workload]
         if not asked:
             return len(sessions) < self._rule.looks[0]
-        return any(self._undecided(each, sessions) for each in asked)
+        run = self._pair(workload) if sessions else None
+        return run is None or any(self._undecided(each, run) for each in asked)
 
-    def _undecided(self, asked: Gate | Claim, sessions: Sequence[tuple[Session, ...]]) -> bool:
+    def _undecided(self, asked: Gate | Claim, run: PairedRun) -> bool:
         if asked.metric.exact:
-            return not sessions
-        pairs = [(each[0], each[1]) for each in sessions]
-        ratios = session_log_ratios(asked.metric, pairs, together=not self.not_interleaved)
+            return False
+        ratios = log_ratios(asked.metric, run)
         # What one session had nothing of, no further one can answer.
-        return len(ratios) == len(sessions) and decide_any(self._rule, asked, ratios).verdict is None
+        known = len(ratios) == len(run.candidate.sessions)
+        return known and decide_any(self._rule, asked, ratios).verdict is None
 
     def _outcome(self, workload: Workload) -> Run | PairedRun:
-        candidate, *references = (self._run(workload, place) for place in range(len(self.sides)))
-        if not references:
-            return replace(candidate, cut_off=self.cut_off.get(workload, ""))
+        if len(self.sides) == 1:
+            return replace(self._run(workload, 0), cut_off=self.cut_off.get(workload, ""))
+        return self._pair(workload)
+
+    def _pair(self, workload: Workload) -> PairedRun:
         return PairedRun(
-            candidate,
-            references[0],
-            dropped=tuple(dict(each.dropped) for each in self._disturbances[workload]),
-            disturbed=tuple(dict(each.counted) for each in self._disturbances[workload]),
+            self._run(workload, 0),
+            self._run(workload, 1),
+            turns=tuple(self._turns[workload]),
             not_interleaved=self.not_interleaved,
             cut_off=self.cut_off.get(workload, ""),
         )

@@ -55,6 +55,8 @@ from pytest_llm.records.run import (
     Session,
     StoredInvariants,
     StoredRun,
+    Struck,
+    Turns,
     Verdict,
 )
 from pytest_llm.records.subject import (
@@ -127,8 +129,10 @@ __all__ = [
     "StoredInvariants",
     "StoredRun",
     "StoredSnapshot",
+    "Struck",
     "Subject",
     "TestKey",
+    "Turns",
     "Variant",
     "Venv",
     "Verdict",

@@ -3,7 +3,8 @@
 A metric is read from one *series* of a session: the numbers that a worker or a probe noted, in the order
 in which it noted them. A session's *sample* of a metric is a percentile of the series (the median unless
 the metric's name says otherwise). A run's *value* is the median of the samples; if ``pooled`` is set, it is
-the same percentile over the observations of all sessions together.
+the same percentile over the observations of all sessions together. Sample and value of a ``rate`` are all
+tokens divided by all seconds.
 
 To add a metric whose series exists, add one ``Metric`` to ``METRICS``.
 """
@@ -33,7 +34,7 @@ class Metric:
         series: The series of a session that it is read from.
         definition: What exactly is timed or counted.
         source: Where the definition comes from.
-        rate: The observations are tokens divided by seconds, not the seconds themselves.
+        rate: Tokens divided by seconds, not the seconds themselves.
         percentile: The percentile of the observations, 0 to 100.
         pooled: The value is taken over all observations of a run, not over the sessions' samples.
         slope: The series is memory after equal steps; its observations are the slopes between all pairs of
@@ -129,8 +130,8 @@ _DECLARED = (
         TOKENS_PER_SECOND,
         "higher",
         "prompt",
-        "Tokens of one ubatch of fresh prompt (the whole prompt, if shorter) at the workload's depth, "
-        "divided by the time of decode and synchronize.",
+        "Tokens of whole fresh prompts on top of the workload's depth, decoded ubatch by ubatch, divided by "
+        "the time of these decodes and synchronizes.",
         _LLAMA_BENCH,
         rate=True,
     ),
@@ -140,8 +141,8 @@ _DECLARED = (
         TOKENS_PER_SECOND,
         "higher",
         "generation",
-        "k tokens decoded one at a time (one for each parallel sequence) at the workload's depth, divided "
-        "by the time of the k decodes and synchronizes; sampling is left out.",
+        "Tokens decoded one at a time (one for each parallel sequence) behind the prompt, from the second to "
+        "the last of a request, divided by the time of these decodes and synchronizes; sampling is left out.",
         _LLAMA_BENCH,
         rate=True,
     ),

@@ -74,6 +74,14 @@ class Loaded(Protocol):
     def on_gpu(self) -> bool:
         """Whether layers were put on a GPU; known after ``load``."""
 
+    @property
+    def continues(self) -> bool:
+        """Whether a slice starts where the last one ended; otherwise each stands alone."""
+
+    @property
+    def prompt_batch(self) -> int:
+        """Tokens of a prompt that are decoded at once: an ubatch, or a batch where devices pipeline them."""
+
     def coverage(self, workload: Workload) -> Coverage:
         """Return what can be measured of a workload, after ``load``."""
 
@@ -95,10 +103,13 @@ class Loaded(Protocol):
     def invariants(self) -> Mapping[str, JSON]:
         """Return what does not depend on the machine: sizes, token ids, greedy output."""
 
-    def rehearse(self, workload: Workload) -> None:
-        """Go through one whole request untimed, then stand at the workload's depth.
+    def rehearse(self, workload: Workload) -> float:
+        """Go through one whole request, then stand at the workload's depth.
 
-        Must come before the other three, whenever the workload changes.
+        Must come before slices and requests, whenever the workload changes.
+
+        Returns:
+            The seconds of one step of generation; 0 if they are not known.
         """
 
     def counts(self) -> Mapping[str, Series]:
@@ -114,14 +125,17 @@ class Loaded(Protocol):
         the engine tells nothing.
         """
 
-    def prompt_slice(self) -> tuple[int, float]:
-        """Time one ubatch of fresh prompt at the workload's depth: tokens and seconds."""
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
+        """Time the next tokens of the round's prompt, from the workload's depth on: tokens and seconds."""
 
     def embedding_slice(self) -> tuple[int, float]:
         """Time the embedding of fresh texts, one a sequence, for workloads that embed: tokens and seconds."""
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
-        """Time ``steps`` decodes of one token a sequence at the workload's depth: tokens and seconds."""
+        """Time the next ``steps`` decodes of one token a sequence: tokens and seconds."""
+
+    def end_round(self) -> None:
+        """Go back to the workload's depth, untimed; the next round has a fresh prompt."""
 
     def generate_steps(self, steps: int) -> int:
         """Generate ``steps`` tokens a sequence, untimed, and go back to the depth; return how many in all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -13,6 +13,7 @@ from pytest_llm.records import metrics
 from pytest_llm.records.schema import (
     DERIVED,
     AboveZero,
+    Count,
     NonEmpty,
     NonNegative,
     Positive,
@@ -28,13 +29,30 @@ class Series:
 
     Attributes:
         values: In seconds, bytes or another base unit; empty if they could not be read.
-        tokens: Tokens that each value stands for, if it is a time of work.
+        tokens: Tokens that each value stands for, if it is a time of work; the most of them, if they differ.
         note: How they were read, if there are several ways, or why they could not be; "" otherwise.
+        token_counts: Tokens of each value, if they differ.
     """
 
     values: tuple[NonNegative, ...]
     tokens: Positive = 1
     note: str = ""
+    token_counts: tuple[Positive, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse counts that are not one for each value."""
+        if self.token_counts and len(self.token_counts) != len(self.values):
+            raise ValueError(f"{len(self.token_counts)} token_counts for {len(self.values)} values")
+
+    def each_tokens(self) -> tuple[int, ...]:
+        """Return the tokens of each value."""
+        return self.token_counts or (self.tokens,) * len(self.values)
+
+    @classmethod
+    def of_work(cls, seconds: Sequence[float], tokens: Sequence[int]) -> Series:
+        """Return the series of times of work, each with its tokens."""
+        counts = () if len(set(tokens)) < 2 else tuple(tokens)
+        return cls(tuple(seconds), max(tokens, default=1), token_counts=counts)
 
 
 @dataclass(frozen=True)
@@ -167,6 +185,29 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Struck:
+    """Places of values that something disturbed from outside, for each side of a pair."""
+
+    candidate: tuple[Count, ...]
+    reference: tuple[Count, ...]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The turns that both of a pair took at the values of a series in one session.
+
+    A turn is one value of each; of latencies between tokens it is one request.
+
+    Attributes:
+        first: For each turn "0" if the candidate was first, "1" if the reference was.
+        struck: What disturbed values, by the reason: turns counted from 0.
+    """
+
+    first: Annotated[str, constraint(pattern="^[01]*$")]
+    struck: Mapping[str, Struck] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PairedRun:
     """Two subjects measured on one workload in the same sessions.
 
@@ -175,16 +216,14 @@ class PairedRun:
     Attributes:
         candidate: The one that is judged.
         reference: The one it is compared with.
-        dropped: For each session, how many rounds were dropped for which reason.
-        disturbed: For each session, how many were disturbed for which reason and count all the same.
+        turns: For each session the turns of each kind: "prompt", "generation", "embedding" and "request".
         not_interleaved: The subjects did not fit into memory together; each session had one after the other.
         cut_off: Why sampling ended before every question was answered; "" if it did not.
     """
 
     candidate: Run
     reference: Run
-    dropped: tuple[Mapping[str, Positive], ...] = ()
-    disturbed: tuple[Mapping[str, Positive], ...] = ()
+    turns: tuple[Mapping[str, Turns], ...] = ()
     not_interleaved: bool = False
     cut_off: str = ""
 

@@ -19,6 +19,7 @@ from pytest_llm.records import (
     OperatorRun,
     Run,
     TestKey,
+    Turns,
     Workload,
 )
 from pytest_llm.records.schema import (
@@ -26,7 +27,6 @@ from pytest_llm.records.schema import (
     Interval,
     NonEmpty,
     NonNegative,
-    Positive,
     Probability,
     constraint,
 )
@@ -174,8 +174,7 @@ class PairEntry:
 
     candidate: NonEmpty
     reference: NonEmpty
-    dropped: tuple[Mapping[str, Positive], ...]
-    disturbed: tuple[Mapping[str, Positive], ...]
+    turns: tuple[Mapping[str, Turns], ...]
     not_interleaved: bool
     cut_off: str
 

@@ -278,8 +278,7 @@ def _pair(pair: PairedRun, runs: _Named[Run]) -> PairEntry:
     return PairEntry(
         runs.name_of(pair.candidate),
         runs.name_of(pair.reference),
-        pair.dropped,
-        pair.disturbed,
+        pair.turns,
         pair.not_interleaved,
         pair.cut_off,
     )

@@ -53,6 +53,9 @@ def series_of(metric: Metric, sessions: Sequence[Session]) -> list[Series]:
 
 def summarize(metric: Metric, sessions: Sequence[Series]) -> Measurement:
     """Return the metric's samples, one per session, and its value over all of them."""
+    if metric.rate:
+        samples = tuple(_rate([series]) for series in sessions)
+        return Measurement(metric, _rate(sessions), samples)
     observed = [_observations(metric, series) for series in sessions]
     samples = tuple(percentile(values, metric.percentile) for values in observed)
     if metric.pooled:
@@ -64,6 +67,11 @@ def summarize(metric: Metric, sessions: Sequence[Series]) -> Measurement:
 def _observations(metric: Metric, series: Series) -> list[float]:
     if metric.slope:
         return slopes(series)
-    if metric.rate:
-        return [series.tokens / seconds for seconds in series.values]
     return list(series.values)
+
+
+def _rate(sessions: Sequence[Series]) -> float:
+    """Return all tokens of some series, divided by all of their seconds."""
+    return sum(sum(each.each_tokens()) for each in sessions) / math.fsum(
+        seconds for each in sessions for seconds in each.values
+    )

@@ -56,10 +56,10 @@ class SteadySubject(SlicesOnlySubject):
         return 0.5
 
     def rehearse(self, workload):
-        pass
+        return 0.0
 
-    def prompt_slice(self):
-        return 64, 0.5
+    def prompt_slice(self, tokens):
+        return tokens, tokens / 128
 
     def generation_slice(self, steps):
         return steps, steps / 64

@@ -169,8 +169,8 @@ def figures() -> dict[str, tuple[str, ...]]:
         "comparing.md": (
             f"tolerance of {METRICS['generation_tokens_per_second'].tolerance:.0%}".replace("%", " %"),
             f"δ₀ = M / {1 / sequential.NEGLIGIBLE:g} the negligible change",
-            f"{rounds.PROMPT_ROUNDS.least} to {rounds.PROMPT_ROUNDS.most} rounds of one prompt ubatch",
-            f"{rounds.GENERATION_ROUNDS.least} to {rounds.GENERATION_ROUNDS.most} rounds of a few generated",
+            f"{rounds.PAIR.rounds.least} to {rounds.PAIR.rounds.most} rounds in about "
+            f"{rounds.PAIR.rounds.seconds:g} seconds",
             f"would have been called with {100 * power.POWER:g} % power",
             f"led by at most {drift.NEAR_TIE:g} nat",
             f"every decode lengthened by {100 * qualification.SLOWDOWN:g} %",
@@ -178,8 +178,8 @@ def figures() -> dict[str, tuple[str, ...]]:
         ),
         "measuring.md": (
             sessions.format(**plan.SESSIONS),
-            f"{rounds.SOLO_ROUNDS.least} to {rounds.SOLO_ROUNDS.most} |",
-            f"Slices take about {rounds.SOLO_ROUNDS.seconds:g} seconds a session",
+            f"{rounds.SOLO.rounds.least} to {rounds.SOLO.rounds.most} |",
+            f"Slices take about {rounds.SOLO.rounds.seconds:g} seconds a session",
             *(
                 f"{find(f'first_token_latency_p{each}').least_observations} for p{each}"
                 for each in (90, 95, 99)

@@ -209,8 +209,8 @@ class LoadedBench(SlicesOnlySubject):
     def invariants(self) -> Mapping[str, JSON]:
         return output.invariants(self._answer, self._effective_options)
 
-    def rehearse(self, workload: Workload) -> None:
-        """Stand at the workload's depth from now on; each process warms up by itself.
+    def rehearse(self, workload: Workload) -> float:
+        """Take a workload; each process warms up by itself.
 
         Raises:
             RequestFailedError: The program knows no depth.
@@ -221,15 +221,16 @@ class LoadedBench(SlicesOnlySubject):
                 "-d; take a newer one, or leave the depth out"
             )
         self._workload = workload
+        return 0.0
 
-    def prompt_slice(self) -> tuple[int, float]:
-        work = self._rehearsed()
-        tokens = min(work.prompt_tokens, self._load_options.n_ubatch)
-        return self._slice(Request(tokens, 0, work.depth, 1), "decoding a prompt")
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
+        return self._slice(Request(tokens, 0, self._rehearsed().depth, 1), "decoding a prompt")
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
+        """Time a slice behind the prompt, as a request's; behind nothing if the program knows no depth."""
         work = self._rehearsed()
-        return self._slice(Request(0, steps, work.depth, 1 if work.depth else _REPETITIONS), "generating")
+        depth = work.depth + work.prompt_tokens if "-d" in self._program.flags else 0
+        return self._slice(Request(0, steps, depth, 1 if depth else _REPETITIONS), "generating")
 
     def log(self) -> str:
         return "".join(self._logs)

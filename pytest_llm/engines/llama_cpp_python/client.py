@@ -78,6 +78,17 @@ class LoadedModel(GGUFModel):
     def alive(self) -> bool:
         return self._worker.alive
 
+    @property
+    def continues(self) -> bool:
+        return True
+
+    @property
+    def prompt_batch(self) -> int:
+        options = self._load_options
+        # llama.cpp pipelines the ubatches of a batch over devices.
+        pipelines = self.on_gpu and len(self._free[0]) > 1
+        return options.n_batch if pipelines else min(options.n_batch, options.n_ubatch)
+
     def coverage(self, workload: Workload) -> Coverage:
         if workload.embed:
             reason = self._capability.embedding
@@ -166,20 +177,23 @@ class LoadedModel(GGUFModel):
         """
         self._worker.ask("inject_slowdown", share=share)
 
-    def rehearse(self, workload: Workload) -> None:
+    def rehearse(self, workload: Workload) -> float:
         self._seed += 1
         self._offload.check_positions(workload, str(self.build))
         if self._instructions is not None:
             options = self._load_options
             room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
             self._instructions_counted = self._instructions.count(self, workload, room)
-        self._graphs_reused = self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
+        answer = self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
+        step_seconds: float = answer["step_seconds"]
+        self._graphs_reused = answer["graphs_reused"]
         self._free[2:] = [self._worker.ask("free_memory")]
         asked = self._load_options.n_threads_batch if workload.embed else self._load_options.n_threads
         if not self.on_gpu and asked > 1 and self._threads.can_be_counted(self.build):
             counted = self._worker.ask("count_threads")
             if counted is not None:
                 self._threads.check_counted(self.build, asked, **counted)
+        return step_seconds
 
     def counts(self) -> Mapping[str, Series]:
         counts = {**read_counts(self._messages), "graphs_reused": self._graphs_reused}
@@ -195,9 +209,9 @@ class LoadedModel(GGUFModel):
             for name, free in before.items()
         }
 
-    def prompt_slice(self) -> tuple[int, float]:
-        tokens, seconds = self._worker.ask("prompt_slice")
-        return tokens, seconds
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
+        read, seconds = self._worker.ask("prompt_slice", tokens=tokens)
+        return read, seconds
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         tokens, seconds = self._worker.ask("generation_slice", steps=steps)
@@ -206,6 +220,9 @@ class LoadedModel(GGUFModel):
     def embedding_slice(self) -> tuple[int, float]:
         tokens, seconds = self._worker.ask("embedding_slice")
         return tokens, seconds
+
+    def end_round(self) -> None:
+        self._worker.ask("end_round")
 
     def generate_steps(self, steps: int) -> int:
         tokens: int = self._worker.ask("generate_steps", steps=steps)

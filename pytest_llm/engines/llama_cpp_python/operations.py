@@ -161,10 +161,13 @@ OPERATIONS: Mapping[str, Operation] = {
     ),
     "effective_options": Operation("asking llama.cpp for its options", _mapping(_scalar)),
     "inject_slowdown": Operation("preparing a slowdown", _nothing),
-    "rehearse": Operation("going through a first request", _optional(_count)),
+    "rehearse": Operation(
+        "going through a first request", _fields(step_seconds=_seconds, graphs_reused=_optional(_count))
+    ),
     "prompt_slice": Operation("decoding a prompt", _SLICE),
     "generation_slice": Operation("generating", _SLICE),
     "embedding_slice": Operation("embedding texts", _SLICE),
+    "end_round": Operation("going back to the depth", _nothing),
     "generate_steps": Operation("generating", _count),
     "count_threads": Operation(
         "counting the threads that work", _optional(_fields(threads=_count, processors=_count))

@@ -15,12 +15,13 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llm.measure.rounds import Disturbances, generation_steps, measure_half, measure_pair
+from pytest_llm.measure.rounds import PAIR, cut, measure_rounds, pace_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.measure import MeasurementContext
+    from pytest_llm.measure.rounds import Cut
     from pytest_llm.records import Series, Workload
     from pytest_llm.records.metrics import Metric
     from pytest_llm.records.protocols import Loaded
@@ -68,18 +69,17 @@ def _session(
 ) -> list[Mapping[str, Series]]:
     with closing(side.start()) as loaded:
         loaded.load()
-        loaded.rehearse(workload)
-        steps = generation_steps(loaded, workload)
+        slices = cut(workload, [pace_of(loaded, loaded.rehearse(workload))])
         return [
-            _beside_neighbour(side, loaded, workload, steps, context)
+            _beside_neighbour(side, loaded, workload, slices, context)
             if beside
-            else measure_half(loaded, workload, steps, context.clock)
+            else measure_rounds([loaded], workload, slices, PAIR, context)[0][0]
             for beside in beside_each
         ]
 
 
 def _beside_neighbour(
-    side: Side, loaded: Loaded, workload: Workload, steps: int, context: MeasurementContext
+    side: Side, loaded: Loaded, workload: Workload, slices: Cut, context: MeasurementContext
 ) -> Mapping[str, Series]:
     with ExitStack() as stack:
         stack.callback(loaded.resume)
@@ -88,9 +88,10 @@ def _beside_neighbour(
         neighbour.load()
         neighbour.rehearse(workload)
         neighbour.suspend()
-        ours, _ = measure_pair((loaded, neighbour), workload, steps, context, Disturbances())
+        (ours, _), _ = measure_rounds([loaded, neighbour], workload, slices, PAIR, context)
         return ours
 
 
 def _log_time(series: Series) -> float:
-    return math.log(median(series.values))
+    tokens = series.each_tokens()
+    return math.log(median(value / count for value, count in zip(series.values, tokens, strict=True)))

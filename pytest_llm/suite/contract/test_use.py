@@ -68,13 +68,14 @@ def test_it_tells_what_was_likely(candidate: Candidate, generation: LoadedModel)
     ids=["empty", "depth", "parallel"],
 )
 def test_it_can_be_measured(workload: Workload, candidate: Candidate) -> None:
-    """A prompt slice, a generation slice and a request, each from the workload's depth and back."""
+    """A round of slices and a request, each from the workload's depth and back."""
     sequences: dict[str, Any] = {"n_seq_max": 2, "kv_unified": True} if workload.parallel > 1 else {}
     try:
         with candidate.loaded(**sequences) as loaded, engine_errors_end_the_test():
             loaded.rehearse(workload)
             for _ in range(2):
-                slices = loaded.prompt_slice(), loaded.generation_slice(2)
+                slices = loaded.prompt_slice(16 * workload.parallel), loaded.generation_slice(2)
+                loaded.end_round()
                 request = loaded.request()
     except LoadRefusedError as error:
         broken(message(error))

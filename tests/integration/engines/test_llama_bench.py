@@ -86,23 +86,24 @@ def test_slices_are_tokens_and_the_seconds_that_the_program_timed(
     bench_program: Write, model: Model, release: str
 ) -> None:
     loaded = ready(bench_program(release, prompt=256.0, generation=50.0), model)
-    assert loaded.prompt_slice() == (128, 0.5)
+    assert not loaded.continues
+    assert loaded.prompt_slice(128) == (128, 0.5)
     tokens, seconds = loaded.generation_slice(4)
-    assert tokens == 20  # five repetitions of four
-    assert seconds == pytest.approx(0.4)
+    assert tokens == 4
+    assert seconds == pytest.approx(0.08)
 
 
-def test_a_slice_is_one_ubatch_of_the_prompt_at_the_depth(
+def test_slices_are_the_prompt_at_the_depth_and_what_follows_it(
     bench_program: Write, model: Model, tmp_path: Path
 ) -> None:
     loaded = ready(bench_program(diary=str(tmp_path / "diary")), model, replace(DEEP, prompt_tokens=1280))
-    assert loaded.prompt_slice()[0] == OPTIONS.n_ubatch
+    assert loaded.prompt_slice(1280)[0] == 1280
     asked = asked_of(tmp_path / "diary")
-    assert (asked["-p"], asked["-n"], asked["-d"], asked["-r"]) == ("512", "0", "1024", "1")
+    assert (asked["-p"], asked["-n"], asked["-d"], asked["-r"]) == ("1280", "0", "1024", "1")
     loaded.generation_slice(16)
     asked = asked_of(tmp_path / "diary")
     # An old program would take the depth in again for each repetition.
-    assert (asked["-p"], asked["-n"], asked["-d"], asked["-r"]) == ("0", "16", "1024", "1")
+    assert (asked["-p"], asked["-n"], asked["-d"], asked["-r"]) == ("0", "16", "2304", "1")
     assert (asked["-m"], asked["-o"], asked["-t"]) == (model.path, "jsonl", "2")
 
 
@@ -329,7 +330,7 @@ def test_a_crash_is_told_with_what_it_was_doing(
 
     def measure() -> None:
         loaded = ready(program, model)
-        loaded.prompt_slice()
+        loaded.prompt_slice(128)
         loaded.generation_slice(4)
 
     with pytest.raises(WorkerDiedError, match=f"the program ended while {doing}: SIGABRT") as caught:
@@ -353,7 +354,7 @@ def test_an_answer_that_is_none_is_told(bench_program: Write, model: Model, trou
         started(bench_program(trouble=trouble), model).load()
     loaded = ready(bench_program(trouble=trouble, when="prompt"), model)
     with pytest.raises(RequestFailedError, match="cannot be read"):
-        loaded.prompt_slice()
+        loaded.prompt_slice(128)
 
 
 ANSWER = {"n_prompt": 8, "n_gen": 0, "n_depth": 4, "samples_ns": [500, 700]}

@@ -50,6 +50,9 @@ class OnADevice:
             else f"error nvmlDeviceGetTotalEnergyConsumption {NOT_SUPPORTED}",
         )
 
+    on_gpu = continues = True
+    prompt_batch = 512
+
     def coverage(self, workload: Workload) -> Coverage:
         return self._coverage
 
@@ -57,9 +60,10 @@ class OnADevice:
         assert self.awake
         return {}
 
-    def rehearse(self, workload: Workload) -> None:
+    def rehearse(self, workload: Workload) -> float:
         assert self.awake
         self._spend(COLD)
+        return 0.01
 
     def request(self) -> tuple[float, Sequence[float]]:
         self.warm += 1
@@ -91,7 +95,7 @@ def rehearsed(
         limits=TimeLimits(1e9),
     )
     loaded: Any = subject
-    return rehearse(loaded, workload, context, beside=beside)
+    return rehearse(loaded, workload, context, beside=beside).seen
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pytest_llm.records import LoadOptions, Model, Subject, Venv, Workload
 from tests import STAND_IN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import ModuleType
 
@@ -101,7 +102,7 @@ def test_an_injected_slowdown_waits_on_the_virtual_clock(
     build = Venv("llama-cpp-python", str(stand_in_environment))
     model = Model(str(model_file), str(model_file), "0" * 64, 1, "tiny", "", 1, 1, 1, 1, 1, 1, 1)
     loaded = LlamaCppPython(build, timeout=20).start(Subject(model.name, build, LoadOptions()), model)
-    act = {
+    act: dict[str, Callable[[], object]] = {
         "slow": lambda: loaded.inject_slowdown(0.5),
         "rehearse": lambda: loaded.rehearse(Workload(prompt_tokens=8, generate_tokens=4)),
     }

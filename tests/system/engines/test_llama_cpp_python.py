@@ -282,24 +282,26 @@ def test_locked_weights_are_locked(start: Start, smollm2: Model) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 300])
-def test_slices_come_back_to_the_depth_that_they_started_from(depth: int, loaded: LoadedModel) -> None:
-    # 512 tokens of context hold the depth and one prompt, never two.
+def test_rounds_come_back_to_the_depth_that_they_started_from(depth: int, loaded: LoadedModel) -> None:
+    # 512 tokens of context hold one round, never two.
     workload = Workload(prompt_tokens=110 if depth else 260, generate_tokens=16, depth=depth)
     loaded.rehearse(workload)
     for _ in range(2):
-        tokens, seconds = loaded.prompt_slice()
+        tokens, seconds = loaded.prompt_slice(512)
         assert tokens == workload.prompt_tokens
         assert 0 < seconds < 60
         tokens, seconds = loaded.generation_slice(16)
         assert tokens == 16
         assert 0 < seconds < 60
+        loaded.end_round()
         assert len(loaded.request()[1]) == 15
 
 
-def test_a_prompt_slice_is_one_ubatch_of_a_longer_prompt(start: Start) -> None:
+def test_a_prompt_is_read_ubatch_by_ubatch(start: Start) -> None:
     loaded = start(n_ubatch=32)
     loaded.rehearse(Workload(prompt_tokens=80, generate_tokens=2))
-    assert loaded.prompt_slice()[0] == 32
+    assert loaded.prompt_batch == 32
+    assert [loaded.prompt_slice(32)[0] for _ in range(3)] == [32, 32, 16]
 
 
 @pytest.mark.parametrize("kv_unified", [False, True])
@@ -307,8 +309,9 @@ def test_parallel_sequences_are_decoded_together(kv_unified: bool, start: Start)
     loaded = start(n_seq_max=3, n_ctx=768, kv_unified=kv_unified)
     loaded.rehearse(Workload(prompt_tokens=16, generate_tokens=8, depth=20, parallel=3))
     for _ in range(2):
-        assert loaded.prompt_slice()[0] == 48
+        assert loaded.prompt_slice(512)[0] == 48
         assert loaded.generation_slice(4)[0] == 12
+        loaded.end_round()
         assert len(loaded.request()[1]) == 7
 
 
@@ -325,7 +328,10 @@ def test_a_request_has_one_gap_less_than_it_has_tokens(generated: int, loaded: L
 @pytest.mark.timed
 def test_more_work_takes_more_time(loaded: LoadedModel) -> None:
     loaded.rehearse(Workload(prompt_tokens=64, generate_tokens=16))
-    rounds = [(loaded.generation_slice(4)[1], loaded.generation_slice(16)[1]) for _ in range(9)]
+    rounds = []
+    for _ in range(9):
+        rounds.append((loaded.generation_slice(4)[1], loaded.generation_slice(16)[1]))
+        loaded.end_round()
     assert 2 < median(long / short for short, long in rounds) < 8
 
 
@@ -338,8 +344,10 @@ def test_a_drag_of_half_the_time_makes_slices_and_requests_take_half_as_long_aga
     generation, prompt, gaps = [], [], []
     for number in range(15):
         pair = (normal, slow) if number % 2 else (slow, normal)
+        prompted = {each.pid: each.prompt_slice(SMALL.prompt_tokens)[1] for each in pair}
         generated = {each.pid: each.generation_slice(4)[1] for each in pair}
-        prompted = {each.pid: each.prompt_slice()[1] for each in pair}
+        for each in pair:
+            each.end_round()
         requested = {each.pid: median(each.request()[1]) for each in pair}
         generation.append(generated[slow.pid] / generated[normal.pid])
         prompt.append(prompted[slow.pid] / prompted[normal.pid])
@@ -369,8 +377,10 @@ def test_a_token_costs_more_deep_in_the_context(start: Start) -> None:
     generation, prompt = [], []
     for number in range(9):
         pair = (shallow, deep) if number % 2 else (deep, shallow)
+        prompted = {each.pid: each.prompt_slice(SMALL.prompt_tokens)[1] for each in pair}
         generated = {each.pid: each.generation_slice(4)[1] for each in pair}
-        prompted = {each.pid: each.prompt_slice()[1] for each in pair}
+        for each in pair:
+            each.end_round()
         generation.append(generated[deep.pid] / generated[shallow.pid])
         prompt.append(prompted[deep.pid] / prompted[shallow.pid])
     assert median(generation) > 1.3

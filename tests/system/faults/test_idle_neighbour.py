@@ -17,7 +17,7 @@ import pytest
 
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
 from pytest_llm.measure.limits import TimeLimits
-from pytest_llm.measure.rounds import Disturbances, MeasurementContext, awake, measure_pair
+from pytest_llm.measure.rounds import PAIR, MeasurementContext, awake, cut, measure_rounds, pace_of
 from pytest_llm.records import Workload
 from pytest_llm.reports.progress import ProgressDisplay
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .conftest import Start
 
 WORKLOAD = Workload(prompt_tokens=16, generate_tokens=16)
-STEPS = 16
 SPINNING = Fault(spin=1)
 
 
@@ -77,10 +76,11 @@ def log_ratio(spinning: LoadedModel, normal: LoadedModel) -> float:
     pair = (spinning, normal)
     for each in pair:
         each.suspend()
+    paces = []
     for each in pair:
         with awake(each):
-            each.rehearse(WORKLOAD)
-    ours, theirs = measure_pair(pair, WORKLOAD, STEPS, measurement_context(), Disturbances())
+            paces.append(pace_of(each, each.rehearse(WORKLOAD)))
+    (ours, theirs), _ = measure_rounds(pair, WORKLOAD, cut(WORKLOAD, paces), PAIR, measurement_context())
     rounds = zip(ours["generation"].values, theirs["generation"].values, strict=True)
     return median(math.log(mine / other) for mine, other in rounds)
 

@@ -65,11 +65,15 @@ def test_exceeded(llm_bench):
 
 
 def prompt_seconds(subject: LoadedModel) -> float:
-    return subject.prompt_slice()[1]
+    seconds = subject.prompt_slice(WORKLOAD.prompt_tokens)[1]
+    subject.end_round()
+    return seconds
 
 
 def generation_seconds(subject: LoadedModel) -> float:
-    return subject.generation_slice(STEPS)[1]
+    seconds = subject.generation_slice(STEPS)[1]
+    subject.end_round()
+    return seconds
 
 
 def slowdown(

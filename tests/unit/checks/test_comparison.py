@@ -27,8 +27,10 @@ from pytest_llm.records import (
     Run,
     Series,
     Session,
+    Struck,
     Subject,
     TestKey,
+    Turns,
     Venv,
     Verdict,
     Workload,
@@ -121,7 +123,13 @@ CASES: dict[str, tuple[PairedRun, Gate | Claim, Verdict]] = {
     "a time of zero": (a_pair([0.0, -math.inf] * 5), LATENCY, Verdict.INCONCLUSIVE),
     "in turn": (replace(a_pair(QUIET), not_interleaved=True), SPEED, Verdict.PASS),
     "disturbed": (
-        replace(a_pair(QUIET), disturbed=({"CPU steal above 5%": 3}, {}, {"CPU quota used up": 1})),
+        replace(
+            a_pair(QUIET),
+            turns=(
+                {"prompt": Turns("0101", {"CPU steal above 5%": Struck((0,), (2,))})},
+                {"prompt": Turns("01010101", {"CPU quota used up": Struck(tuple(range(8)), ())})},
+            ),
+        ),
         SPEED,
         Verdict.PASS,
     ),

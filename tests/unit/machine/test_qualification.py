@@ -110,6 +110,9 @@ class PretendedModel:
         machine.now += seconds
         return seconds
 
+    continues = True
+    prompt_batch = 512
+
     def coverage(self, workload: Workload) -> Coverage:
         return Coverage()
 
@@ -136,17 +139,20 @@ class PretendedModel:
     def on_devices(self) -> Mapping[str, float]:
         return {}
 
-    def rehearse(self, workload: Workload) -> None:
-        pass
+    def rehearse(self, workload: Workload) -> float:
+        return 0.01
 
-    def prompt_slice(self) -> tuple[int, float]:
-        return 128, self._take(0.45)
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
+        return tokens, self._take(0.45)
 
     def embedding_slice(self) -> tuple[int, float]:
         raise NotImplementedError
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._take(0.01 * steps)
+
+    def end_round(self) -> None:
+        pass
 
     def generate_steps(self, steps: int) -> int:
         raise NotImplementedError

@@ -129,6 +129,8 @@ class PretendedModel:
         self._workload = CHAT
         self.pid = build.machine.pid()
         self.on_gpu = False
+        self.continues = True
+        self.prompt_batch = 128
         self.build = Build("llama-cpp-python", build.name, "0c1e570", "python")
         self._note("start")
 
@@ -177,18 +179,22 @@ class PretendedModel:
     def on_devices(self) -> Mapping[str, float]:
         return {}
 
-    def rehearse(self, workload: Workload) -> None:
+    def rehearse(self, workload: Workload) -> float:
         self._workload = workload
         self._work("rehearse", 1.0)
+        return self._build.token_seconds
 
-    def prompt_slice(self) -> tuple[int, float]:
-        return 128, self._work("prompt", self._build.prompt_seconds)
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
+        return tokens, self._work("prompt", self._build.prompt_seconds)
 
     def embedding_slice(self) -> tuple[int, float]:
         raise NotImplementedError
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
         return steps, self._work("generation", steps * self._build.token_seconds, steps)
+
+    def end_round(self) -> None:
+        self._note("end")
 
     def generate_steps(self, steps: int) -> int:
         self._work("generate", steps * self._build.token_seconds, steps)

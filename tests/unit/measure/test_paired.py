@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,11 +17,12 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
-from pytest_llm.measure.rounds import GENERATION_ROUNDS, PROMPT_ROUNDS
+from pytest_llm.measure.rounds import PAIR
 from pytest_llm.records import (
     Gate,
     Question,
     Series,
+    Struck,
     Verdict,
     Workload,
 )
@@ -125,8 +127,8 @@ def test_the_coin_decides_every_order_of_starting_and_of_working() -> None:
     pair = Pair()
     pair.run_one()
     events = pair.machine.events_of("start", *WORK)
-    alone, together = events[:6], events[6:]
-    assert [event.what for event in alone] == ["start", "rehearse", "generation"] * 2
+    alone, together = events[:4], events[4:]
+    assert [event.what for event in alone] == ["start", "rehearse"] * 2
     assert (alone[0].side == "candidate") is pair.machine.flips[0]
     first, second = together[::2], together[1::2]
     assert [event.what for event in first] == [event.what for event in second]
@@ -148,24 +150,31 @@ def test_both_do_equal_work_enough_for_the_faster_one(ours: float, theirs: float
     pair = Pair()
     pair.candidate.token_seconds, pair.reference.token_seconds = ours, theirs
     run = pair.run_one()
-    assert {event.steps for event in pair.machine.events_of("generation")[2:]} == {30}
+    assert {event.steps for event in pair.machine.events_of("generation")} == {32, 31}
     for side in (run.candidate, run.reference):
-        assert {session.series["generation"].tokens for session in side.sessions} == {30}
+        assert {session.series["generation"].each_tokens()[:2] for session in side.sessions} == {(32, 31)}
 
 
 def test_rounds_keep_to_their_budgets() -> None:
     series = Pair().run_one().candidate.sessions[0].series
-    # A round of prompts takes 0.2 s, one of 4 generated tokens 0.08 s.
-    assert len(series["prompt"].values) == 25
-    assert len(series["generation"].values) == GENERATION_ROUNDS.most
+    # A round of both takes 2 · (0.1 + 63 · 0.01) s.
+    assert len(series["prompt"].values) == math.ceil(PAIR.rounds.seconds / 1.46) == 5
+    assert len(series["generation"].values) == 5 * 21
     assert len(series["request"].values) == REQUESTS
     slow = Pair()
     for each in (slow.candidate, slow.reference):
         each.token_seconds, each.prompt_seconds = 5, 60
     series = slow.run_one().candidate.sessions[0].series
-    assert len(series["prompt"].values) == PROMPT_ROUNDS.least
-    assert len(series["generation"].values) == GENERATION_ROUNDS.least
-    assert len(series["request"].values) == REQUESTS
+    assert len(series["prompt"].values) == PAIR.rounds.least
+    assert len(series["generation"].values) == PAIR.rounds.least * 63
+
+
+def test_of_many_workloads_a_session_takes_one_round_of_each() -> None:
+    workloads = [Workload(prompt_tokens=128, generate_tokens=64, depth=depth) for depth in range(12)]
+    outcomes = Pair().run(*workloads)
+    for each in workloads:
+        sessions = the_pair(outcomes, each).candidate.sessions
+        assert {len(session.series["prompt"].values) for session in sessions} == {1}
 
 
 def test_nothing_is_timed_before_the_slices_are_steady() -> None:
@@ -181,49 +190,48 @@ def test_nothing_is_timed_before_the_slices_are_steady() -> None:
         assert session.series["prompt"].values == pytest.approx([0.1] * len(session.series["prompt"].values))
 
 
-def reasons(number: int) -> tuple[str, ...]:
-    return {2: ("CPU steal", "too hot"), 5: ("too hot",), 6: ("too hot",)}.get(number, ())
+def test_the_order_of_each_turn_and_what_struck_it_are_noted() -> None:
+    # Both sides of the first turn, which is of prompt, and whichever is first in the second of generation.
+    struck = {0: ("CPU steal", "too hot"), 1: ("CPU steal",), 4: ("too hot",)}
+    run = Pair(noise=Scheduled(lambda number: struck.get(number, ()))).run_one()
+    prompt, generation = run.turns[0]["prompt"], run.turns[0]["generation"]
+    candidate_first = prompt.first[0] == "0"
+    assert prompt.struck == {
+        "CPU steal": Struck((0,), (0,)),
+        "too hot": Struck((0,), ()) if candidate_first else Struck((), (0,)),
+    }
+    assert generation.struck == {
+        "too hot": Struck((1,), ()) if generation.first[1] == "0" else Struck((), (1,))
+    }
+    assert run.turns[1]["prompt"].struck == {}
 
 
-def test_disturbed_rounds_are_left_out_of_both_and_counted_by_reason() -> None:
-    pair = Pair(Machine(noise=0.3), noise=Scheduled(reasons))
+def test_the_order_is_that_of_the_work() -> None:
+    pair = Pair()
     run = pair.run_one()
-    assert run.dropped[0] == {"CPU steal": 1, "too hot": 2}
-    assert set(map(len, run.dropped[1:])) == {0}
-    taken: dict[str, list[float]] = {"candidate": [], "reference": []}
-    (first, *_) = {event.pid: None for event in pair.machine.events_of("start")[2:4]}
-    theirs = {first, first + 1}
-    for event in pair.machine.events_of("prompt"):
-        if event.pid in theirs:
-            taken[event.side].append(event.seconds)
-    for side in (run.candidate, run.reference):
-        found = side.sessions[0].series["prompt"].values
-        everything = taken[side.build.version]
-        assert list(found) == [each for number, each in enumerate(everything) if number not in (2, 5, 6)]
+    prompts = pair.machine.events_of("prompt")[::2]
+    drawn = "".join(session["prompt"].first for session in run.turns)
+    assert drawn == "".join("0" if event.side == "candidate" else "1" for event in prompts)
+    assert set(drawn) == {"0", "1"}
+    (series,) = {len(session.series["generation"].values) for session in run.candidate.sessions}
+    assert {len(session["generation"].first) for session in run.turns} == {series}
 
 
-def test_no_round_is_left_out_for_its_value() -> None:
-    wild = Pair(Machine(noise=3.0))
+def test_no_slice_is_left_out_of_the_series() -> None:
+    wild = Pair(Machine(noise=3.0), noise=Scheduled(lambda number: ("CPU steal",) * (number % 3 == 0)))
     run = wild.run_one()
-    assert set(map(len, run.dropped)) == {0}
     slices = Counter(event.pid for event in wild.machine.events_of("prompt"))
     kept = [len(session.series["prompt"].values) for session in run.candidate.sessions]
     assert sum(slices.values()) == 2 * sum(kept)
 
 
-def test_where_too_few_rounds_would_be_left_all_of_them_count() -> None:
-    # What is flagged leaves one round of prompts less than is needed, and none of anything else.
-    others = GENERATION_ROUNDS.most + REQUESTS
-    pair = Pair(noise=Scheduled(lambda number: ("CPU steal",) if PROMPT_ROUNDS.least <= number + 1 else ()))
+def test_a_round_is_a_request_whose_slices_move_on_and_both_end_it_untimed() -> None:
+    pair = Pair()
     run = pair.run_one()
-    assert set(map(len, run.dropped)) == {0}
-    assert run.disturbed[0] == {"CPU steal": 25 - PROMPT_ROUNDS.least + 1 + others}
-    assert len(run.candidate.sessions[0].series["prompt"].values) == 25
-    enough = Pair(noise=Scheduled(lambda number: ("CPU steal",) if PROMPT_ROUNDS.least <= number else ()))
-    run = enough.run_one()
-    assert run.dropped[0] == {"CPU steal": 25 - PROMPT_ROUNDS.least}
-    assert run.disturbed[0] == {"CPU steal": others}
-    assert len(run.candidate.sessions[0].series["prompt"].values) == PROMPT_ROUNDS.least
+    rounds = len(run.candidate.sessions[0].series["prompt"].values)
+    assert Counter(event.what for event in pair.machine.events if event.pid == 3)["end"] >= rounds
+    generated = sum(run.candidate.sessions[0].series["generation"].each_tokens())
+    assert generated == rounds * (CHAT.generate_tokens - 1)
 
 
 def test_what_does_not_fit_together_is_measured_in_turn_and_says_so() -> None:

@@ -16,7 +16,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
 )
 from pytest_llm.measure import MeasurementContext, TimeLimits, measure
-from pytest_llm.measure.rounds import ON_CPU, ON_GPU, SOLO_ROUNDS
+from pytest_llm.measure.rounds import ON_CPU, SOLO
 from pytest_llm.records import (
     Build,
     Campaign,
@@ -58,6 +58,7 @@ class Machine:
     events: list[str] = field(default_factory=list)
     asked_steps: list[int] = field(default_factory=list)
     asked_for_facts: int = 0
+    rounds_ended: int = 0
     generated: int = 0
 
     def clock(self) -> float:
@@ -77,6 +78,9 @@ class PretendedModel:
         self._workload = CHAT
         self.pid = 1
         self.build = Build("llama-cpp-python", "0.3.36", "0c1e570", "python")
+
+    continues = True
+    prompt_batch = 128
 
     @property
     def on_gpu(self) -> bool:
@@ -116,14 +120,16 @@ class PretendedModel:
     def on_devices(self) -> Mapping[str, float]:
         return {}
 
-    def rehearse(self, workload: Workload) -> None:
+    def rehearse(self, workload: Workload) -> float:
         self._workload = workload
         if workload in self._machine.errors:
             raise self._machine.errors[workload]
+        seconds = self._machine.token_seconds
+        return seconds if 0 < seconds < math.inf else 0.0
 
-    def prompt_slice(self) -> tuple[int, float]:
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
         self._machine.now += self._machine.prompt_seconds
-        return 128, self._machine.prompt_seconds
+        return tokens, self._machine.prompt_seconds
 
     def embedding_slice(self) -> tuple[int, float]:
         raise NotImplementedError
@@ -133,6 +139,9 @@ class PretendedModel:
         seconds = steps * self._machine.token_seconds
         self._machine.now += seconds
         return steps, seconds
+
+    def end_round(self) -> None:
+        self._machine.rounds_ended += 1
 
     def generate_steps(self, steps: int) -> int:
         self._machine.generated += steps * self._workload.parallel
@@ -236,7 +245,7 @@ def the_run(outcomes: dict[Workload, object], workload: Workload) -> Run:
 
 def test_values_are_exactly_tokens_by_the_seconds_that_passed() -> None:
     found = the_run(run(Machine(), CHAT), CHAT)
-    assert found.prompt_tokens_per_second.value == 128 / 0.5
+    assert found.prompt_tokens_per_second.value == pytest.approx(128 / 0.5, rel=1e-12)
     assert found.generation_tokens_per_second.value == pytest.approx(100, rel=1e-12)
     assert found.first_token_latency.value == 0.5
     assert found.inter_token_latency_p99.value == 0.01
@@ -253,15 +262,15 @@ def test_every_session_is_a_process_of_its_own_closed_at_its_end() -> None:
 
 def test_rounds_and_requests_keep_to_their_budgets() -> None:
     series = the_run(run(Machine(), CHAT), CHAT).sessions[0].series
-    # A round takes 0.5 s and 4 tokens of 10 ms: the fourth ends past the 2 s.
+    # A round takes 0.5 s and 63 tokens of 10 ms: the fourth ends past the 4 s.
     assert len(series["prompt"].values) == 4
     assert len(series["first_token"].values) == REQUESTS
     assert len(series["inter_token"].values) == REQUESTS * 63
     quick = the_run(run(Machine(prompt_seconds=0.001, token_seconds=1e-5), CHAT), CHAT).sessions[0].series
-    assert len(quick["prompt"].values) == SOLO_ROUNDS.most
+    assert len(quick["prompt"].values) == SOLO.rounds.most
     assert len(quick["first_token"].values) == REQUESTS
     slow = the_run(run(Machine(prompt_seconds=60, token_seconds=5), CHAT), CHAT).sessions[0].series
-    assert len(slow["prompt"].values) == SOLO_ROUNDS.least
+    assert len(slow["prompt"].values) == SOLO.rounds.least
     assert len(slow["first_token"].values) == REQUESTS
 
 
@@ -269,13 +278,14 @@ def test_rounds_and_requests_keep_to_their_budgets() -> None:
     ("token_seconds", "on_gpu", "steps"),
     [
         (0.1, False, ON_CPU.steps),
-        (0.001, False, 30),
-        (0.0001, False, CHAT.generate_tokens),
-        (0.02, True, ON_GPU.steps),
-        (0.006, True, 50),
+        (0.01, False, 3),
+        (0.001, False, 31),  # two slices: 32 and 31
+        (0.0001, False, CHAT.generate_tokens - 1),
+        (0.02, True, 63),
+        (0.006, True, 63),
     ],
 )
-def test_a_slice_of_generation_is_long_enough_to_time_and_no_longer_than_the_workload(
+def test_a_slice_of_generation_is_long_enough_to_time_and_no_longer_than_a_request(
     token_seconds: float, on_gpu: bool, steps: int
 ) -> None:
     machine = Machine(token_seconds=token_seconds, on_gpu=on_gpu)
@@ -296,7 +306,7 @@ def test_what_is_not_a_time_is_no_speed(changed: str, what: str, seconds: float)
     setattr(machine, changed, seconds)
     outcome = run(machine, CHAT)[CHAT]
     assert isinstance(outcome, RequestFailedError)
-    assert f"{what} took {seconds * (4 if 'gen' in what else 1):g} s, which is not a time" in str(outcome)
+    assert f"{what} took {seconds * (63 if 'gen' in what else 1):g} s, which is not a time" in str(outcome)
 
 
 @pytest.mark.parametrize("seconds", [-0.01, math.nan, math.inf])

@@ -33,7 +33,9 @@ from pytest_llm.records import (
     Series,
     Session,
     StoredRun,
+    Struck,
     TestKey,
+    Turns,
     Workload,
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
@@ -158,13 +160,12 @@ def a_pair(seed: int, of_reference: LoadOptions | None = None) -> PairedRun:
     reference = replace(
         run, subject=subject, build=build, sessions=paired_sessions([0.0] * sessions, seed + 1)
     )
-    dropped = ({"CPU quota used up": 2}, *({} for _ in range(sessions - 1)))
-    disturbed = tuple({"CPU steal above 5%": 1} if number == 2 else {} for number in range(sessions))
+    struck = {"CPU quota used up": Struck((0,), ()), "CPU steal above 5%": Struck((1,), (1,))}
+    turns = tuple({"generation": Turns("01", struck if number == 2 else {})} for number in range(sessions))
     return PairedRun(
         candidate,
         reference,
-        dropped,
-        disturbed,
+        turns,
         not_interleaved=seed % 2 == 1,
         cut_off="no time" * (seed % 2),
     )
@@ -316,14 +317,17 @@ def test_pairs_come_back_equal_but_for_what_follows_from_them(tmp_path: Path) ->
     assert pairs_of(results, results.runs) == expected
 
 
-def test_a_pair_says_what_was_dropped_and_a_comparison_how_many_rounds_counted() -> None:
+def test_a_pair_has_the_order_of_its_turns_and_what_struck_them() -> None:
     document = plain(results_of_pairs())
     pair = document["pairs"]["pair-1"]
-    assert pair["dropped"][0] == {"CPU quota used up": 2}
-    assert pair["disturbed"][2] == {"CPU steal above 5%": 1}
-    assert len(pair["dropped"]) == len(document["runs"][pair["candidate"]]["sessions"])
+    assert pair["turns"][0]["generation"] == {"first": "01", "struck": {}}
+    assert pair["turns"][2]["generation"]["struck"] == {
+        "CPU quota used up": {"candidate": [0], "reference": []},
+        "CPU steal above 5%": {"candidate": [1], "reference": [1]},
+    }
+    assert len(pair["turns"]) == len(document["runs"][pair["candidate"]]["sessions"])
     entry = document["tests"][0]["metrics"]["generation_tokens_per_second"]["comparison"]
-    assert entry["rounds"] == [5] * len(pair["dropped"])
+    assert entry["rounds"] == [5] * len(pair["turns"])
 
 
 def test_the_reference_is_another_build_never_other_load_options() -> None:

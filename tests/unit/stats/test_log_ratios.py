@@ -21,7 +21,7 @@ from pytest_llm.records import (
     Verdict,
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
-from pytest_llm.stats.log_ratios import Observations, log_ratios, observations, session_log_ratios
+from pytest_llm.stats.log_ratios import Observations, log_ratios, observations, session_observations
 from pytest_llm.stats.sequential import decide_any, rule_for
 from pytest_llm.stats.summary import percentile
 from tests.bare import RUN
@@ -47,7 +47,7 @@ def ratios(
     metric: Metric, ours: Sequence[float], theirs: Sequence[float], *, together: bool = True
 ) -> list[float]:
     sessions = [(a_session(metric, ours), a_session(metric, theirs))]
-    return session_log_ratios(metric, sessions, together=together)
+    return session_observations(metric, sessions, together=together).typical
 
 
 def a_run(metric: Metric, series: Sequence[Sequence[float] | None]) -> Run:

@@ -31,11 +31,21 @@ def test_one_observation_is_every_percentile() -> None:
     assert percentile([3.0], 1) == percentile([3.0], 99) == 3.0
 
 
-def test_a_rate_is_tokens_by_seconds_and_its_value_the_median_of_the_sessions_medians() -> None:
-    sessions = [Series((0.1, 0.2, 0.4), tokens=4), Series((0.5, 0.5), tokens=4), Series((1.0,), tokens=4)]
+def test_a_rate_is_all_tokens_by_all_seconds_of_a_session_and_of_the_run() -> None:
+    sessions = [Series((0.1, 0.2, 0.5), tokens=4), Series((0.5, 0.5), tokens=4), Series((1.0,), tokens=4)]
     found = summarize(METRICS["generation_tokens_per_second"], sessions)
-    assert found.samples == (20.0, 8.0, 4.0)
-    assert found.value == 8.0
+    assert found.samples == pytest.approx((15.0, 8.0, 4.0), rel=1e-12)
+    assert found.value == pytest.approx(24 / 2.8, rel=1e-12)
+
+
+def test_slices_of_different_sizes_count_by_their_tokens() -> None:
+    found = summarize(METRICS["prompt_tokens_per_second"], [Series.of_work((1.0, 0.5), (512, 188))])
+    assert found.value == pytest.approx(700 / 1.5, rel=1e-12)
+
+
+def test_counts_of_tokens_are_one_for_each_value() -> None:
+    with pytest.raises(ValueError, match="2 token_counts for 1 values"):
+        Series((1.0,), token_counts=(1, 2))
 
 
 def test_a_latency_s_value_is_over_all_observations_not_over_the_sessions_samples() -> None:

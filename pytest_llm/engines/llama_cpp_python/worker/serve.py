@@ -48,6 +48,7 @@ _AT_A_DEPTH: dict[str, Callable[..., Answer]] = {
     "prompt_slice": timing.Timed.prompt_slice,
     "embedding_slice": timing.Timed.embedding_slice,
     "generation_slice": timing.Timed.generation_slice,
+    "end_round": timing.Timed.end_round,
     "generate_steps": timing.Timed.generate_steps,
     "count_threads": timing.Timed.count_threads,
     "request": timing.Timed.request,
@@ -120,7 +121,7 @@ class Server:
             self._timed.free()
         work = timing.Workload(**workload)
         self._timed = timing.Timed(self._loaded(), work, seed, injected_slowdown=self._injected_slowdown)
-        return self._timed.rehearse()
+        return self._timed.rehearse()._asdict()
 
     def do_stream_open(self, **arguments: Any) -> Answer:
         if self._stream is not None:

@@ -209,6 +209,13 @@ class LoadedSubject:
         ]
         return [rows[index : index + self.n_batch] for index in range(0, len(rows), self.n_batch)]
 
+    def forget(self, positions: Sequence[int]) -> bool:
+        """Forget what each sequence holds from a position on; False if this kind of memory cannot."""
+        return all(
+            self.bindings.memory_seq_rm(self.memory, sequence, position)
+            for sequence, position in enumerate(positions)
+        )
+
     def roll_back(self, depth: int, sequences: int) -> bool:
         """Forget everything past ``depth``; False if this kind of memory cannot.
 

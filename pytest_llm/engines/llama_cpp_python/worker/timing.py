@@ -1,7 +1,8 @@
 """Timing: everything that is timed, and nothing else.
 
-A slice times decode and synchronize alone: drawing tokens, filling batches and taking the context back to the
-workload's depth happen outside. A request is timed as its caller sees it, from text to last token.
+A round is one request, cut into slices: each starts where the last one ended, from the workload's depth on. A
+slice times decode and synchronize alone: drawing tokens, filling batches and taking the context back to the
+depth happen outside. A request is timed as its caller sees it, from text to last token.
 
 An injected slowdown lengthens both inside the timed region, to test whether a slowdown is called.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import embeddings, finite
@@ -21,11 +23,10 @@ from .text import PromptWriter
 from .threads import count_working
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-# The first token after a prompt rebuilds the graph; on a GPU the next one captures it and only the third
-# replays it.
-_LEAD_IN_STEPS_CPU = 1
+# On a GPU that another process used meanwhile, the first steps pay for it. They are decoded twice: the first
+# time untimed, and forgotten.
 _LEAD_IN_STEPS_GPU = 3
 # While threads are counted: short next to a rehearsal, long enough for each thread to have a share.
 _COUNTED_STEPS = 2
@@ -39,6 +40,18 @@ class Workload(NamedTuple):
     depth: int
     parallel: int
     embed: bool = False
+
+
+class Rehearsal(NamedTuple):
+    """What a first request shows.
+
+    Attributes:
+        step_seconds: The median seconds of a later token; 0 if it has none.
+        graphs_reused: How many of its decodes used the graph of the one before; None if nothing counts them.
+    """
+
+    step_seconds: float
+    graphs_reused: int | None
 
 
 def checked_share(share: float) -> float:
@@ -96,18 +109,18 @@ class Timed:
         self._workload = workload
         self._random = random.Random(seed)
         self._clock = clock
-        self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else _LEAD_IN_STEPS_CPU
-        self._prompt_batch = Batch(subject.bindings, subject.n_ubatch)
+        self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else 0
+        self._prompt: list[Row] | None = None  # of the round; None at the depth
+        self._read = 0
+        self._positions: list[int] = []
+        self._prompt_batches: list[Batch] = []
         self._step_batches: list[Batch] = []
         self._text_batches: list[Batch] = []
         self._writer = PromptWriter(subject, self._random)
         self._sampler = Sampler(subject)
 
-    def rehearse(self) -> int | None:
+    def rehearse(self) -> Rehearsal:
         """Fill the context to the depth, run one whole request, and go back to the depth.
-
-        Returns:
-            How many decodes of the request used the graph of the one before; None if nothing counts them.
 
         Raises:
             RefusedError: llama.cpp refuses the workload.
@@ -117,60 +130,73 @@ class Timed:
         subject.capability.require("embedding" if work.embed else "generation")
         subject.drop_states()
         if work.embed:
-            return self._reused(self.embedding_slice)
+            before = subject.graphs_reused()
+            self.embedding_slice()
+            return Rehearsal(0.0, self._reused(before))
         self._to_depth()
-        reused = self._reused(lambda: self.request(restore=False))
+        before = subject.graphs_reused()
+        _, later = self.request(restore=False)
+        reused = self._reused(before)
+        last = work.depth + work.prompt_tokens + len(later) - 1
+        if self._lead_in and not subject.forget([last] * work.parallel):
+            self._lead_in = 0
         if not subject.roll_back(work.depth, work.parallel):
             self._to_depth()
             subject.save_states(work.parallel)
-        return reused
+        self._begin()
+        return Rehearsal(median(later) if later else 0.0, reused)
 
-    def _reused(self, work: Callable[[], object]) -> int | None:
-        before = self._subject.graphs_reused()
-        work()
+    def _reused(self, before: int | None) -> int | None:
         after = self._subject.graphs_reused()
         return None if before is None or after is None else after - before
 
-    def prompt_slice(self) -> tuple[int, float]:
-        """Time one ubatch of fresh prompt (the whole prompt, if shorter) at the depth."""
+    def prompt_slice(self, tokens: int) -> tuple[int, float]:
+        """Time the next ``tokens`` tokens of the round's prompt: all of one sequence, then of the next."""
         subject, work = self._subject, self._workload
-        prompts = [self._tokens(work.prompt_tokens) for _ in range(work.parallel)]
-        rows = [row for chunk in subject.chunks(prompts, work.depth) for row in chunk]
-        rows = rows[: subject.n_ubatch]
-        rows[-1] = rows[-1]._replace(logits=True)
-        self._prompt_batch.fill(rows)
-        try:
-            nanoseconds = self._time([self._prompt_batch])
-            finite.check_logits(subject, [len(rows) - 1])
-        finally:
-            self._restore()
+        if self._prompt is None:
+            prompts = [self._tokens(work.prompt_tokens) for _ in range(work.parallel)]
+            self._prompt = [row for chunk in subject.chunks(prompts, work.depth) for row in chunk]
+        rows = self._prompt[self._read : self._read + tokens]
+        if not rows:
+            raise RefusedError("request", "the prompt of this round has been read")
+        cut = [rows[at : at + subject.n_batch] for at in range(0, len(rows), subject.n_batch)]
+        batches = self._filled(self._prompt_batches, cut, min(subject.n_batch, len(self._prompt)))
+        nanoseconds = self._time(batches)
+        finite.check_logits(subject, [at for at, row in enumerate(cut[-1]) if row.logits])
+        self._read += len(rows)
+        for row in rows:
+            self._positions[row.sequence] = row.position + 1
         return len(rows), nanoseconds / 1e9
 
     def generation_slice(self, steps: int) -> tuple[int, float]:
-        """Time ``steps`` decodes of one token a sequence at the depth, after an untimed lead-in."""
-        count = self._lead_in + steps
-        while len(self._step_batches) < count:
-            self._step_batches.append(Batch(self._subject.bindings, self._workload.parallel))
-        for step, batch in enumerate(self._step_batches[:count]):
-            batch.fill(self._step(step, self._tokens(self._workload.parallel)))
-        try:
-            self._time(self._step_batches[: self._lead_in])
-            nanoseconds = self._time(self._step_batches[self._lead_in : count])
-            finite.check_logits(self._subject, range(self._workload.parallel))
-        finally:
-            self._restore()
-        return steps * self._workload.parallel, nanoseconds / 1e9
+        """Time the next ``steps`` decodes of one token a sequence."""
+        work = self._workload
+        cut = [
+            [Row(token, at + step, sequence, True) for sequence, (at, token) in enumerate(self._next())]
+            for step in range(steps)
+        ]
+        batches = self._filled(self._step_batches, cut, work.parallel)
+        lead_in = batches[: self._lead_in]
+        if lead_in:
+            self._time(lead_in)
+            self._subject.forget(self._positions)
+        nanoseconds = self._time(batches)
+        finite.check_logits(self._subject, range(work.parallel))
+        self._positions = [at + steps for at in self._positions]
+        return steps * work.parallel, nanoseconds / 1e9
+
+    def end_round(self) -> None:
+        """Go back to the depth, untimed; the next round has a fresh prompt."""
+        self._restore()
+        self._begin()
 
     def embedding_slice(self) -> tuple[int, float]:
         """Time the embedding of fresh texts, one a sequence, as many of them in a batch as it takes."""
         subject, work = self._subject, self._workload
         cut = embeddings.batches(subject, [self._tokens(work.prompt_tokens) for _ in range(work.parallel)])
-        while len(self._text_batches) < len(cut):
-            self._text_batches.append(Batch(subject.bindings, subject.n_ubatch))
-        for batch, rows in zip(self._text_batches, cut):
-            batch.fill(rows)
+        batches = self._filled(self._text_batches, cut, subject.n_ubatch)
         try:
-            nanoseconds = self._time(self._text_batches)
+            nanoseconds = self._time(batches)
             embeddings.check(subject, cut[-1])
         finally:
             subject.clear()
@@ -220,9 +246,25 @@ class Timed:
         return first, others
 
     def free(self) -> None:
-        for batch in (self._prompt_batch, *self._step_batches, *self._text_batches):
+        for batch in (*self._prompt_batches, *self._step_batches, *self._text_batches):
             batch.free()
         self._sampler.free()
+
+    def _begin(self) -> None:
+        self._prompt, self._read = None, 0
+        self._positions = [self._workload.depth] * self._workload.parallel
+
+    def _next(self) -> Iterator[tuple[int, int]]:
+        """Yield for each sequence its next position, and a token for it."""
+        return zip(self._positions, self._tokens(self._workload.parallel))
+
+    def _filled(self, made: list[Batch], cut: Sequence[Sequence[Row]], capacity: int) -> list[Batch]:
+        """Return batches with these rows; more are made and kept if there are too few."""
+        while len(made) < len(cut):
+            made.append(Batch(self._subject.bindings, capacity))
+        for batch, rows in zip(made, cut):
+            batch.fill(rows)
+        return made[: len(cut)]
 
     def _time(self, batches: Sequence[Batch]) -> int:
         """Return the nanoseconds that decoding these batches takes; nothing else is in the timed region."""

@@ -163,65 +163,100 @@ def timed(llama: Llama, workload: Workload) -> Timed:
 
 
 def test_a_prompt_slice_times_one_decode_and_one_synchronize() -> None:
-    found = timed(Llama(), Workload(10, 8, 0, 1)).prompt_slice()
+    found = timed(Llama(), Workload(10, 8, 0, 1)).prompt_slice(10)
     assert found == (10, (10 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
 
 
-def test_a_prompt_slice_is_one_ubatch_at_most() -> None:
+def test_each_slice_starts_where_the_last_one_ended() -> None:
     llama = Llama()
-    found = timed(llama, Workload(40, 8, 30, 1)).prompt_slice()
-    assert found[0] == 16
-    assert llama.positions == [[(0, position) for position in range(30, 46)]]
+    work = timed(llama, Workload(40, 8, 30, 1))
+    slices = [work.prompt_slice(16), work.prompt_slice(16), work.prompt_slice(16)]
+    slices += [work.generation_slice(4), work.generation_slice(3)]
+    assert [tokens for tokens, _ in slices] == [16, 16, 8, 4, 3]
+    assert slices[3][1] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
+    decoded = [position for rows in llama.positions for _, position in rows]
+    assert decoded == [*range(30, 30 + 40 + 7)]
+    assert "forget 0 from 30" not in llama.calls
 
 
-def test_a_generation_slice_times_its_steps_and_not_its_lead_in() -> None:
+def test_a_prompt_that_was_read_is_no_slice() -> None:
+    work = timed(Llama(), Workload(10, 8, 0, 1))
+    work.prompt_slice(16)
+    with pytest.raises(RefusedError, match="the prompt of this round has been read"):
+        work.prompt_slice(16)
+    work.end_round()
+    assert work.prompt_slice(16)[0] == 10
+
+
+def test_a_slice_of_more_than_a_batch_is_timed_as_a_whole() -> None:
     llama = Llama()
-    found = timed(llama, Workload(10, 8, 20, 1)).generation_slice(4)
-    assert found == (4, 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
-    assert llama.positions == [[(0, position)] for position in range(20, 25)]
+    found = timed(llama, Workload(150, 8, 0, 1)).prompt_slice(150)
+    assert found == (150, (150 * DECODE_A_TOKEN + 3 * SYNCHRONIZE) / 1e9)
+    assert [len(rows) for rows in llama.positions] == [64, 64, 22]
 
 
-def test_on_a_gpu_the_lead_in_is_three_tokens() -> None:
+def test_on_a_gpu_the_first_steps_are_decoded_twice_at_the_same_positions() -> None:
     llama = Llama(gpu=True)
-    found = timed(llama, Workload(10, 8, 0, 1)).generation_slice(4)
-    assert found[1] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
-    assert llama.calls.count("decode 1") == 3 + 4
+    work = timed(llama, Workload(10, 8, 0, 1))
+    for _ in range(2):
+        assert work.generation_slice(4) == (4, 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
+    decoded = [position for rows in llama.positions for _, position in rows]
+    assert decoded == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7]
+
+
+def test_on_a_gpu_a_memory_that_cannot_forget_has_no_lead_in() -> None:
+    llama = Llama(gpu=True, forgets=False)
+    assert timed(llama, Workload(10, 8, 20, 1)).generation_slice(4)[0] == 4
+    assert llama.calls.count("decode 1") == 4
 
 
 def test_parallel_sequences_share_a_step() -> None:
     llama = Llama()
-    found = timed(llama, Workload(5, 8, 20, 3)).generation_slice(2)
-    assert found == (6, 2 * (3 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
-    assert llama.positions[-1] == [(0, 22), (1, 22), (2, 22)]
+    work = timed(llama, Workload(5, 8, 20, 3))
+    work.prompt_slice(15)
+    assert work.generation_slice(2) == (6, 2 * (3 * DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
+    assert llama.positions[-1] == [(0, 26), (1, 26), (2, 26)]
 
 
-def test_the_prompts_of_parallel_sequences_fill_one_ubatch() -> None:
+def test_the_prompts_of_parallel_sequences_are_read_one_after_the_other() -> None:
     llama = Llama()
-    assert timed(llama, Workload(6, 8, 0, 4)).prompt_slice()[0] == 16
+    work = timed(llama, Workload(6, 8, 0, 4))
+    assert [work.prompt_slice(16)[0] for _ in range(2)] == [16, 8]
     assert [sequence for sequence, _ in llama.positions[0]] == [0] * 6 + [1] * 6 + [2] * 4
 
 
-def test_every_slice_leaves_the_context_at_the_depth() -> None:
+def test_the_end_of_a_round_leaves_the_context_at_the_depth() -> None:
     llama = Llama()
     work = timed(llama, Workload(10, 8, 20, 2))
-    for slice_ in (work.prompt_slice, lambda: work.generation_slice(3), work.request):
-        slice_()
-        assert llama.held == {0: 20, 1: 20}
+    work.prompt_slice(20)
+    work.generation_slice(3)
+    work.end_round()
+    assert llama.held == {0: 20, 1: 20}
+    work.request()
+    assert llama.held == {0: 20, 1: 20}
+
+
+def test_a_rehearsal_tells_the_seconds_of_a_step() -> None:
+    llama = Llama()
+    step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE
+    assert timed(llama, Workload(10, 8, 20, 1)).rehearse().step_seconds == step / 1e9
+    assert timed(llama, Workload(10, 1, 20, 1)).rehearse().step_seconds == 0
 
 
 def test_the_graphs_that_a_request_reused_are_those_of_no_other_work() -> None:
     llama = Llama()
     work = timed(llama, Workload(10, 8, 20, 1))
     work.generation_slice(3)
-    assert work.rehearse() == 7  # decodes of single tokens, of which the first token needs none
+    assert work.rehearse().graphs_reused == 7  # decodes of single tokens, of which the first token needs none
     llama.counts_reuse = False
-    assert work.rehearse() is None
+    assert work.rehearse().graphs_reused is None
 
 
 def test_a_memory_that_cannot_forget_is_restored_instead() -> None:
     llama = Llama(forgets=False)
     work = timed(llama, Workload(10, 8, 20, 1))
     found = work.generation_slice(4)
+    work.end_round()
     assert found[1] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
     assert llama.calls[-1] == "restore 0"
     assert llama.held == {0: 20}
@@ -260,7 +295,7 @@ def test_a_slowdown_stretches_every_decode_of_a_slice_inside_the_timed_region(sh
     work = timed(Llama(reading=READING), Workload(10, 8, 20, 1))
     work.injected_slowdown = share
     prompt = stretched(10 * DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
-    assert work.prompt_slice() == (10, prompt / 1e9)
+    assert work.prompt_slice(10) == (10, prompt / 1e9)
     steps = 4 * stretched(DECODE_A_TOKEN + SYNCHRONIZE, share) + READING
     assert work.generation_slice(4) == (4, steps / 1e9)
 
@@ -280,9 +315,11 @@ def test_without_a_slowdown_a_slice_reads_the_clock_twice_and_a_request_once_a_t
     if ended:
         work.injected_slowdown = 0.5
         work.generation_slice(4)
+        work.end_round()
         work.injected_slowdown = 0.0
     steps = 4 * (DECODE_A_TOKEN + SYNCHRONIZE) + READING
     assert work.generation_slice(4)[1] == steps / 1e9
+    work.end_round()
     step = DECODE_A_TOKEN + SYNCHRONIZE + SAMPLE + READING
     assert work.request()[1] == [step / 1e9] * 7
 
@@ -314,7 +351,8 @@ def test_fresh_tokens_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Llama, "llama_decode", decode)
     for _ in range(3):
-        work.prompt_slice()
+        work.prompt_slice(16)
+        work.end_round()
     assert len(set(seen)) == 3
 
 
@@ -343,22 +381,25 @@ def test_the_check_for_nan_is_no_part_of_the_time() -> None:
     slices = []
     for llama in (blind, seen):
         work = timed(llama, Workload(10, 8, 0, 2))
-        slices.append((work.prompt_slice(), work.generation_slice(4), work.request()))
+        found = work.prompt_slice(20), work.generation_slice(4)
+        work.end_round()
+        slices.append((*found, work.request()))
     assert slices[0] == slices[1]
     assert seen.now > 10**15 > blind.now
 
 
 @pytest.mark.parametrize("logit", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("take", ["prompt_slice", "request", "generation_slice"])
-def test_logits_that_are_not_finite_are_no_measurement_and_leave_the_context_at_the_depth(
+def test_logits_that_are_not_finite_are_no_measurement_and_the_round_can_be_ended(
     logit: float, take: str
 ) -> None:
     llama = Llama(shows_logits=True)
     work = timed(llama, Workload(10, 8, 0, 1))
     llama.logit = logit
     with pytest.raises(RefusedError, match="NaN or infinite logits") as caught:
-        getattr(work, take)(*([4] if take == "generation_slice" else []))
+        getattr(work, take)(*([] if take == "request" else [10]))
     assert caught.value.kind == "output"
     llama.logit = 0.0
     if take != "request":
-        work.prompt_slice()
+        work.end_round()
+        work.prompt_slice(10)
