@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from pytest_llm.machine import fingerprint
 from pytest_llm.machine.noise import find_noise
 from pytest_llm.machine.probes import all_probes, anonymous_memory
 from pytest_llm.measure import MeasurementContext
+from pytest_llm.system.coin import toss
 
 if TYPE_CHECKING:
     from pytest_llm.measure import TimeLimits
@@ -36,7 +36,7 @@ def measurement_context(
         noise=find_noise(fingerprint.own_processes),
         clock=clock,
         progress=progress,
-        coin=lambda: random.random() < 0.5,
+        coin=toss,
         room=fingerprint.available_bytes,
         limits=limits,
         anonymous=anonymous_memory(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import tempfile
 import time
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pytest_llm.errors import EngineError
 from pytest_llm.models import read_model
 from pytest_llm.records import OperatorRun, OperatorTimes
 from pytest_llm.stats.operators import affordable_cases, least_repetitions
+from pytest_llm.system.coin import toss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,7 +64,7 @@ class ProfilingContext:
 
     on_progress: Callable[[str], None]
     clock: Clock = time.monotonic  # for the budget only
-    coin: Callable[[], bool] = lambda: random.random() < 0.5
+    coin: Callable[[], bool] = toss
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)  # logical; upstream's benchmark uses half
     seconds: float = BUDGET
     perf: Callable[[Path, str, Sequence[str], int, float], list[CaseTime]] = programs.perf
