@@ -1,0 +1,39 @@
+"""Slices are cut out of requests: their speed is that of a request's own tokens."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_llm.machine.environment import measurement_context
+from pytest_llm.measure import TimeLimits
+from pytest_llm.measure.rounds import Budget, Budgets, cut, measure_rounds, pace_of
+from pytest_llm.records import Workload
+from pytest_llm.reports.progress import ProgressDisplay
+
+if TYPE_CHECKING:
+    from tests.system.engines.conftest import Start
+
+ONCE = Budgets(Budget(1, 1, 0.0), Budget(1, 1, 0.0))
+# Those of tests/regression, and how often.
+WORKLOADS = [(Workload(128, 64), 9), (Workload(1280, 16), 3), (Workload(128, 64, depth=1024), 5)]
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize(("workload", "times"), WORKLOADS, ids=["chat", "long prompt", "deep"])
+def test_generation_speed_times_inter_token_latency_is_one(
+    start: Start, workload: Workload, times: int
+) -> None:
+    loaded = start(n_ctx=2048)
+    slices = cut(workload, [pace_of(loaded, loaded.rehearse(workload))])
+    context = measurement_context(ProgressDisplay(lambda _: None), TimeLimits(workload=math.inf))
+    products = []
+    for _ in range(times):
+        (series,), _ = measure_rounds([loaded], workload, slices, ONCE, context, requests=1)
+        generation = series["generation"]
+        speed = sum(generation.each_tokens()) / sum(generation.values)
+        products.append(speed * fmean(series["inter_token"].values))
+    assert median(products) == pytest.approx(1, abs=0.03)
