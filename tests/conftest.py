@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest_plugins = ["pytester"]
+_LONGEST_ID = 600
 
 
 # A few examples in every run; `.ci/run` asks for more: `--hypothesis-profile=full`. Both draw the same ones
@@ -66,6 +67,8 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Timed tests are slow, and are skipped in a worker of pytest-xdist: others run beside them."""
     for item in items:
+        if len(item.nodeid) > _LONGEST_ID:  # every worker and every report sends it
+            raise pytest.UsageError(f"{item.nodeid[:_LONGEST_ID]}… is a long name: give its parameters ids")
         if item.get_closest_marker("timed"):
             item.add_marker("slow")
             if hasattr(config, "workerinput"):

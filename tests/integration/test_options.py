@@ -10,9 +10,10 @@ import pytest
 
 import pytest_llm.plugin
 from pytest_llm.plugin.options import OPTIONS, Option, value
+from tests.integration.conftest import Ini
 
 if TYPE_CHECKING:
-    from tests.integration.conftest import Ini, Project
+    from tests.integration.conftest import Project
 
 # Option -> a value for the file, and another one for the command line.
 VALUES: dict[str, tuple[Any, Any]] = {
@@ -61,23 +62,48 @@ def test_options_are_read_in_one_place_but_for_one_that_is_refused_on_the_comman
     assert elsewhere == ['getoption("llm_update_baselines']
 
 
-@every_option
-def test_nothing_said_is_the_default(pytester: pytest.Pytester, option: Option) -> None:
-    found = value(pytester.parseconfig(), option.name)
-    assert (tuple(found) if option.kind == "linelist" else found) == option.default
+def test_nothing_said_is_the_default(pytester: pytest.Pytester) -> None:
+    config = pytester.parseconfig()
+    for option in OPTIONS:
+        found = value(config, option.name)
+        assert (tuple(found) if option.kind == "linelist" else found) == option.default, option.name
 
 
 @every_option
-def test_the_command_line_wins_over_the_file_and_that_over_the_default(
-    pytester: pytest.Pytester, ini: Ini, option: Option
-) -> None:
+def test_each_is_read_by_its_own_name(pytester: pytest.Pytester, option: Option) -> None:
     in_file, given = VALUES[option.name]
-    ini.write(**{option.name: in_file})
-    assert value(pytester.parseconfig(), option.name) == in_file
-    assert value(pytester.parseconfig(*_flags(option, given)), option.name) == given
+    others = [each for each in OPTIONS if each is not option]
     if option.kind == "bool":
-        ini.write(**{option.name: True})
-        assert value(pytester.parseconfig(), option.name) is True
+        Ini("pytest.ini", pytester.path).write(**{option.name: True})
+        by_file = pytester.parseconfig()
+        assert value(by_file, option.name) is True
+    else:
+        Ini("pytest.ini", pytester.path).write(**{option.name: in_file})
+        by_file = pytester.parseconfig()
+        assert value(by_file, option.name) == in_file
+    by_flag = pytester.parseconfig(*_flags(option, given))
+    assert value(by_flag, option.name) == given
+    for config in (by_file, by_flag):
+        for each in others:
+            found = value(config, each.name)
+            assert (tuple(found) if each.kind == "linelist" else found) == each.default, each.name
+
+
+def test_the_command_line_wins_over_every_form_of_file(pytester: pytest.Pytester, ini: Ini) -> None:
+    ini.write(**{name: in_file for name, (in_file, _) in VALUES.items()})
+    config = pytester.parseconfig()
+    assert {name: value(config, name) for name in VALUES} == {
+        name: each for name, (each, _) in VALUES.items()
+    }
+    flags = [flag for option in OPTIONS for flag in _flags(option, VALUES[option.name][1])]
+    config = pytester.parseconfig(*flags)
+    assert {name: value(config, name) for name in VALUES} == {
+        name: each for name, (_, each) in VALUES.items()
+    }
+    on = {option.name: True for option in OPTIONS if option.kind == "bool"}
+    ini.write(**on)
+    config = pytester.parseconfig()
+    assert {name: value(config, name) for name in on} == on
 
 
 def test_help_has_a_default_for_every_option_and_a_unit_for_every_time(project: Project) -> None:

@@ -95,7 +95,7 @@ def test_native_tables_are_read_as_pytest_reads_them(name: str, text: str, pytes
         ("pyproject.toml", "a = 1\na = 2", "is not valid TOML: "),
         ("pyproject.toml", "#" * (ini_file.MAX_BYTES + 1), f"has more than {ini_file.MAX_BYTES} bytes; "),
     ],
-    ids=str,
+    ids=lambda each: repr(each[:30]),
 )
 def test_a_damaged_file_is_named(name: str, text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(text.encode("latin-1"))

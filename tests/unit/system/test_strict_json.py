@@ -60,14 +60,16 @@ def refusal(text: str | bytes) -> str:
         ("[" + "{}," * 10**6 + "1]", "holds too many values: they would take more than 268435456 bytes"),
         (" " * (LIMIT + 1), f"has more than {LIMIT} bytes"),
     ],
-    ids=str,
+    ids=lambda each: repr(each[:30]),
 )
 def test_what_python_takes_and_has_no_meaning_is_refused(text: str | bytes, reason: str) -> None:
     assert refusal(text) == reason
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", '{"a" 1}', "01", "[1,]", "\x00", "\ufeff{}", '"\x1b[2J"', "nul", '"' + '\\"' * 10**6]
+    "text",
+    ["", "{", '{"a" 1}', "01", "[1,]", "\x00", "\ufeff{}", '"\x1b[2J"', "nul", '"' + '\\"' * 10**6],
+    ids=lambda text: repr(text[:30]),
 )
 def test_what_is_not_json_is_refused(text: str) -> None:
     assert refusal(text).startswith("is not JSON (")
