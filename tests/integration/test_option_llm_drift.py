@@ -102,6 +102,7 @@ def test_output_configuration_and_buffers_are_compared(
     assert worker.failures(worker_against)["test_speed"].startswith(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "differs",
     [

@@ -98,6 +98,7 @@ def test_a_test_in_a_forked_process_is_measured_before(project: Project) -> None
     assert "1 of 1 limits exceeded" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_would_be_measured_in_a_forked_process_is_refused(project: Project) -> None:
     project.write(FORKING, "conftest.py")
     project.write("def test_it(request): request.getfixturevalue('llm_bench')")

@@ -109,6 +109,7 @@ def _wait_for_sessions(file: Path, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("no two sessions")
 
 
+@pytest.mark.slow
 def test_the_file_of_an_earlier_run_is_not_taken_for_that_of_a_killed_one(project: Project) -> None:
     project.write(MEASURED)
     project.measure("--llm-json=r.json")

@@ -136,6 +136,7 @@ def test_a_commit_is_made_listed_and_removed_as_well(builds: Builds, checkout: C
     assert list((builds.cache / "builds").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_made_keeps_no_other_from_being_made(builds: Builds) -> None:
     status, out, err = builds("make", "9.0.3", "9.0.1")
 
@@ -164,6 +165,7 @@ def test_what_a_killed_maker_left_is_told_and_removed(builds: Builds) -> None:
     assert builds.json("list")[1]["builds"] == []
 
 
+@pytest.mark.slow
 def test_a_build_in_use_stays(builds: Builds) -> None:
     store = build_store(builds.cache)
     store.ready(parse_build("9.0.1", builds.cache), lambda _: None)
@@ -203,6 +205,7 @@ def test_the_cache_is_the_one_of_pytest(builds: Builds, monkeypatch: pytest.Monk
     assert builds._captured.readouterr().out.startswith(f"no builds in {builds.cache / 'mine' / 'builds'}: ")
 
 
+@pytest.mark.slow
 def test_the_ini_file_says_what_is_compiled_with(builds: Builds, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nllm_build_settings = -DA=1\n", encoding="utf-8")
 

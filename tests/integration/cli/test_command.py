@@ -189,6 +189,7 @@ def test_no_command_imports_pytest_or_numpy(baselines: Command) -> None:
         assert not imported(baselines.folder, call.format(words)) & {"pytest", "_pytest", "numpy"}
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_early_hears_nothing(baselines: Command) -> None:
     baselines.accept(100.0)
     for words in (("baselines", "show"), ("baselines", "show", "--json"), ("baselines", "show", "--help")):

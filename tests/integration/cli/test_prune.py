@@ -53,6 +53,7 @@ def unknown(project: Command) -> list[str]:
     return [f"{test['key']['name']}[{test['key']['parameters']}]" for test in document["tests"]]
 
 
+@pytest.mark.slow
 def test_without_yes_it_only_lists(project: Command) -> None:
     before = project.files()
     status, out = project("prune")
@@ -125,6 +126,7 @@ def test_skipped_and_bad_benchmarks_are_there(project: Command) -> None:
     assert unknown(project) == []
 
 
+@pytest.mark.slow
 def test_parameters_of_a_benchmark_with_bad_markers_are_spared(project: Command) -> None:
     store(project, "test_chat[n_ctx=512]")
     write(
@@ -157,6 +159,7 @@ def test_parameters_are_part_of_a_test(project: Command) -> None:
     assert unknown(project) == ["test_chat[]", "test_chat[n_ctx=2048]", "test_old[]"]
 
 
+@pytest.mark.slow
 def test_parameters_that_other_options_would_make_are_spared(project: Command) -> None:
     store(project, "test_chat[model-a]", "test_chat[model-b]")
     assert unknown(project) == ["test_old[]"]

@@ -239,20 +239,26 @@ def test_speeds_of_one_sequence_are_covered_and_nothing_else(bench_program: Writ
     assert not several.coverage(CHAT).slices
 
 
+_FORGED = (
+    "x'\nload_tensors: CUDA0 model buffer size = 10.00 MiB",
+    USING,
+    "offloaded 3/3 layers",
+    "flash_attn = 1",
+)
+
+
 @fault(
     "a model whose tokens, for llama-bench, read as a log of layers on a GPU",
     "the model is refused, and the text shown",
 )
 @pytest.mark.parametrize(
-    "forged",
-    [
-        "x'\nload_tensors: CUDA0 model buffer size = 10.00 MiB",
-        USING,
-        "offloaded 3/3 layers",
-        "flash_attn = 1",
+    ("place", "forged"),
+    [  # each place and each text once in every run; all pairs in the slow tests
+        pytest.param(place, text, marks=[] if at == line else [pytest.mark.slow])
+        for at, place in enumerate(("token", "name", "tensor", "path"))
+        for line, text in enumerate(_FORGED)
     ],
 )
-@pytest.mark.parametrize("place", ["token", "name", "tensor", "path"])
 def test_a_model_whose_text_reads_as_a_log_is_refused(
     forged: str, place: str, bench_program: Write, model: Model, tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_a_file_name_in_the_name_of_a_test_is_not_obeyed(project: Project, tmp_p
         assert "::error file" not in shown
 
 
+@pytest.mark.slow
 @fault("a model file with escapes or a line break in its name", "one line that asks to rename it")
 @pytest.mark.parametrize(
     "name",

@@ -71,6 +71,7 @@ def test_the_readings_are_in_the_results_once_a_campaign(
     assert results["tests"][0]["metrics"]["leaked_bytes_per_token"]["limit"]["verdict"] == "pass"
 
 
+@pytest.mark.slow
 def test_nobody_is_watched_for_leaks_who_sets_no_limit_to_them(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_leak_has_a_limit_and_no_baseline(project: Project) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_a_test_measured_of_a_leak_is_stored_with_no_baseline(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

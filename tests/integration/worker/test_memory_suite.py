@@ -84,6 +84,7 @@ def test_what_needs_a_device_is_not_covered_without_one(project: Project, model:
     assert lines[1].strip() == reason
 
 
+@pytest.mark.slow
 def test_a_cache_that_does_not_move_and_layers_that_do_not_grow_fail(
     project: Project, stand_in: StandIn, model: Path
 ) -> None:

@@ -56,6 +56,7 @@ def test_speeds_are_judged_by_limits(measure: Callable[..., pytest.RunResult]) -
     failed.stdout.fnmatch_lines(["*generation speed is 50.00 tok/s, the limit is at least 51.00 tok/s*"])
 
 
+@pytest.mark.slow
 def test_what_it_does_not_measure_is_not_covered_and_no_pass(
     measure: Callable[..., pytest.RunResult],
 ) -> None:
@@ -153,6 +154,7 @@ def test_output_is_not_covered(measure: Callable[..., pytest.RunResult], project
     assert recheck.differences(results_file.read(project.path / "results.json")) == []
 
 
+@pytest.mark.slow
 def test_parallel_sequences_are_not_covered(project: Project, bench_program: Callable[..., Path]) -> None:
     project.write("""
         @pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=4, parallel=2)

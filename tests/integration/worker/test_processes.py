@@ -99,7 +99,9 @@ def test_a_run_without_models_starts_none(project: Project, stand_in: StandIn) -
     assert stand_in.pids() == []
 
 
-@pytest.mark.parametrize("arguments", [[], ["-x"], ["--maxfail=1"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["-x"], pytest.param(["--maxfail=1"], marks=pytest.mark.slow)], ids=" ".join
+)
 def test_none_outlives_a_run_that_ends(project: Project, stand_in: StandIn, arguments: list[str]) -> None:
     project.write(
         """

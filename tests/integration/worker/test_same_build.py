@@ -51,6 +51,7 @@ def environment(tmp_path: Path) -> Callable[..., str]:
     return make
 
 
+@pytest.mark.slow
 def test_copies_of_an_environment_are_one_build(project: Project, environment: Callable[..., str]) -> None:
     project.write(TEST)
     sides = [f"--llm-candidate={environment('one')}", f"--llm-against={environment('two')}"]

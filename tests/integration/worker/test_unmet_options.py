@@ -93,6 +93,7 @@ def test_options_that_are_not_in_effect_can_be_accepted_and_are_told(project: Pr
     assert recheck.differences(results) == []
 
 
+@pytest.mark.slow
 def test_layers_for_a_device_that_is_not_there_are_told_if_they_were_asked_for(
     project: Project, stand_in: StandIn
 ) -> None:

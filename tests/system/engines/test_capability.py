@@ -52,7 +52,11 @@ def started(tmp_path: Path) -> Iterator[Started]:
     [
         (tiny_models.bert, "reads a text as a whole and has no next token"),
         (lambda path: tiny_models.t5(path), "encoder-decoder"),
-        (lambda path: tiny_models.t5(path, decoder=False), "reads a text as a whole"),
+        pytest.param(
+            lambda path: tiny_models.t5(path, decoder=False),
+            "reads a text as a whole",
+            marks=pytest.mark.slow,
+        ),
         (lambda path: tiny_models.bert(path, pooling=4), "reranking is not covered"),
         (lambda path: tiny_models.llama(path, kind="llama-embed"), "no output head"),
     ],
@@ -78,6 +82,7 @@ def test_a_model_without_next_tokens_is_not_asked_for_them(
     assert loaded.alive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "reason"),
     [(tiny_models.lora, "a LoRA adapter and no model"), (tiny_models.projector, "a projector")],
@@ -123,6 +128,7 @@ def test_logits_that_are_not_finite_are_wrong_output_at_every_entrance(
             ask()
 
 
+@pytest.mark.slow
 def test_a_text_that_llama_cpp_would_abort_on_is_refused(started: Started, tmp_path: Path) -> None:
     loaded = started(tiny_models.bert(tmp_path / "bert.gguf"))
     with pytest.raises(RequestFailedError, match="raise n_ubatch"):
@@ -130,6 +136,7 @@ def test_a_text_that_llama_cpp_would_abort_on_is_refused(started: Started, tmp_p
     assert loaded.alive
 
 
+@pytest.mark.slow
 def test_a_type_of_tensors_that_only_a_fork_knows_is_refused_by_the_build(
     started: Started, tmp_path: Path
 ) -> None:
@@ -141,7 +148,11 @@ def test_a_type_of_tensors_that_only_a_fork_knows_is_refused_by_the_build(
 
 @pytest.mark.parametrize(
     "write",
-    [tiny_models.bert, lambda path: tiny_models.t5(path, decoder=False), tiny_models.llama],
+    [
+        tiny_models.bert,
+        pytest.param(lambda path: tiny_models.t5(path, decoder=False), marks=pytest.mark.slow),
+        tiny_models.llama,
+    ],
     ids=["encoder", "T5 encoder", "generating"],
 )
 def test_texts_are_embedded_together_and_one_by_one(
@@ -163,6 +174,7 @@ def test_texts_are_embedded_together_and_one_by_one(
         assert loaded.generation_slice(4)[0] == 4
 
 
+@pytest.mark.slow
 def test_embeddings_that_are_not_finite_are_wrong_output(started: Started, tmp_path: Path) -> None:
     loaded = started(tiny_models.bert(tmp_path / "nan.gguf", nan=True))
     for ask in (
@@ -173,6 +185,7 @@ def test_embeddings_that_are_not_finite_are_wrong_output(started: Started, tmp_p
             ask()
 
 
+@pytest.mark.slow
 def test_a_text_beyond_the_positions_that_a_model_has_learned_is_refused(
     started: Started, tmp_path: Path
 ) -> None:
@@ -182,6 +195,7 @@ def test_a_text_beyond_the_positions_that_a_model_has_learned_is_refused(
     assert loaded.alive
 
 
+@pytest.mark.slow
 def test_adapters_change_the_output_by_their_scale(started: Started, tmp_path: Path) -> None:
     path, adapter = tiny_models.llama(tmp_path / "model.gguf"), tiny_models.lora(tmp_path / "lora.gguf")
     plain, nothing, strong = (
@@ -190,6 +204,7 @@ def test_adapters_change_the_output_by_their_scale(started: Started, tmp_path: P
     assert plain == nothing != strong
 
 
+@pytest.mark.slow
 def test_tensors_are_placed_and_ropes_scaled_as_asked(started: Started, tmp_path: Path) -> None:
     path = tiny_models.llama(tmp_path / "model.gguf")
     plain = started(path).top_logprobs(list(range(5, 40)))[-1]
@@ -200,6 +215,7 @@ def test_tensors_are_placed_and_ropes_scaled_as_asked(started: Started, tmp_path
     assert scaled.top_logprobs(list(range(5, 40)))[-1] != plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
