@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.measure.leaks import READINGS, STEPS
+from pytest_llm.measure.rounds import PAIR, SOLO
 from pytest_llm.records import PlannedTime
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import Control, Workload
 
-# Seconds of the rounds of one session, which its workloads share.
-SOLO_SECONDS, PAIR_SECONDS, MOST_ROUNDS = 4.0, 6.0, 30
 # Of the control's rates, what llama.cpp reaches: weights are only read, and lie partly in caches.
 _READING = 1.5
 _COMPUTING = 0.9
@@ -98,12 +97,14 @@ def planned_time(
         requests: Whole requests in a session, by workload.
         leaks: The workloads that the first subject is watched on for leaks.
     """
-    budget = SOLO_SECONDS if len(speeds) == 1 else PAIR_SECONDS
+    budgets = SOLO if len(speeds) == 1 else PAIR
 
     def work(workload: Workload, among: int) -> float:
+        shared = budgets.shared_by(among)
+        budget = shared.texts if workload.embed else shared.rounds
         once = sum(each.request(workload) for each in speeds)
         # The budget is over in the midst of the last round.
-        rounds = max(once, min(MOST_ROUNDS * once, budget / among + once / 2))
+        rounds = max(budget.least * once, min(budget.most * once, budget.seconds + once / 2))
         return sum(each.rehearsal(workload) for each in speeds) + rounds + requests.get(workload, 0) * once
 
     start = sum(each.start for each in speeds)

@@ -7,9 +7,10 @@ import math
 import pytest
 
 from pytest_llm.errors import UsageError
-from pytest_llm.measure.duration import PAIR_SECONDS, SOLO_SECONDS, Size, Speed, planned_time
+from pytest_llm.measure.duration import Size, Speed, planned_time
 from pytest_llm.measure.limits import RunBudget, check_limits
 from pytest_llm.measure.plan import make_plan
+from pytest_llm.measure.rounds import PAIR, SOLO
 from pytest_llm.records import (
     Benchmark,
     Control,
@@ -69,13 +70,13 @@ def test_a_request_is_its_prompt_and_one_step_for_each_later_token() -> None:
 
 def test_workloads_share_the_seconds_of_a_session_but_for_one_round_each() -> None:
     alone = planned_time([FAST, FAST], [CHAT], {})
-    assert alone.work[CHAT] == pytest.approx(0.4 + PAIR_SECONDS + 0.2)
+    assert alone.work[CHAT] == pytest.approx(0.4 + PAIR.rounds.seconds + 0.2)
     many = [Workload(100, 11, depth=each) for each in range(60)]
     shared = planned_time([FAST, FAST], many, {})
     assert shared.work[many[0]] == pytest.approx(0.4 + 0.4)
     assert shared.work_alone[many[0]] == alone.work[CHAT]
-    assert planned_time([SLOW, SLOW], [CHAT], {}).work[CHAT] > 4 * SLOW.request(CHAT) > PAIR_SECONDS
-    assert planned_time([FAST], [CHAT], {}).work[CHAT] == pytest.approx(0.2 + SOLO_SECONDS + 0.1)
+    assert planned_time([SLOW, SLOW], [CHAT], {}).work[CHAT] > 4 * SLOW.request(CHAT) > PAIR.rounds.seconds
+    assert planned_time([FAST], [CHAT], {}).work[CHAT] == pytest.approx(0.2 + SOLO.rounds.seconds + 0.1)
 
 
 def test_whole_requests_and_watching_for_leaks_are_counted() -> None:
