@@ -273,5 +273,6 @@ def test_a_worker_sees_only_what_it_needs_and_what_changes_speed(
         assert folder not in own
         caches = {"XDG_CACHE_HOME", "CUDA_CACHE_PATH", "MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH"}
         caches |= {"NEO_CACHE_DIR", "SYCL_CACHE_DIR", "AMD_COMGR_CACHE_DIR"}
-        python = {"PYTHONUSERBASE", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"}
+        assert not seen.get("PYTHONPATH")  # empty, so that both sides of a pair have it
+        python = {"PYTHONPATH", "PYTHONUSERBASE", "PYTHONDONTWRITEBYTECODE", "LC_CTYPE"}
         assert added <= {"PATH", "HOME", "TMPDIR", "GGML_NO_BACKTRACE", *caches, *python}
