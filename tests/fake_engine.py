@@ -44,7 +44,10 @@ NAME = "fake"
 ENGINES.register(
     NAME,
     EngineEntry(
-        "tests.fake_engine:FakeEngine", places=("venv",), locks=True, control="tests.fake_engine:control"
+        "tests.fake_engine:FakeEngine",
+        places=("release", "venv"),
+        locks=True,
+        control="tests.fake_engine:control",
     ),
 )
 
@@ -63,6 +66,7 @@ class Script:
         jitter: Share of ``token_seconds`` by which decodes differ at most.
         flash_gain: Share by which flash attention makes decodes faster.
         flash_attention: "on" or "off", whatever was asked for.
+        version: Version of the build.
         commit: Commit of the build.
         features: Features that it was compiled with.
         template: The model's chat template.
@@ -94,6 +98,7 @@ class Script:
     jitter: float = 0.0
     flash_gain: float = 0.0
     flash_attention: str = ""
+    version: str = "1.0"
     commit: str = "57a9d1234"
     features: str = "PRETENDED"
     template: str = "fake"
@@ -139,7 +144,7 @@ class Fake:
         return [each for each in self.started if each.alive]
 
     def script(self, build: BuildReference) -> Script:
-        return replace(self.candidate, **self.reference) if build.kind == "venv" else self.candidate
+        return replace(self.candidate, **self.reference) if build.kind != "installed" else self.candidate
 
 
 @dataclass
@@ -171,7 +176,7 @@ class FakeEngine:
         script = CURRENT.fake.script(self._reference)
         compiled_with = f"CPU : {script.features} = 1"
         return Build(
-            NAME, "1.0", script.commit, str(self._reference), compiled_with, dict(script.environment)
+            NAME, script.version, script.commit, str(self._reference), compiled_with, dict(script.environment)
         )
 
     def start(self, subject: Subject, model: Model) -> FakeSubject:

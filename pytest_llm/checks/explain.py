@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.checks import baseline, counts, drift, limits, unmet
+from pytest_llm.checks import baseline, confirmation, counts, drift, limits, unmet
 from pytest_llm.checks import comparison as paired
 from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.operators import explain as operators
@@ -25,7 +25,7 @@ def verdicts(finding: Finding) -> list[Verdict]:
     """Return every verdict of a finding; of drift only if there is some."""
     found = [finding.output.verdict] if finding.output is not None else []
     found += [each.verdict for each in finding.judgements]
-    found += [each.verdict for each in finding.baseline_checks]
+    found += [each.verdict for each in confirmation.standing(finding)]
     found += [each.verdict for each in finding.comparisons]
     found += [each for each in (unmet.verdict(finding.unmet),) if each is not None]
     return found + [Verdict.DRIFT for each in drifts(finding) if each.verdict is Verdict.DRIFT]
@@ -57,7 +57,8 @@ def notes(finding: Finding) -> list[str]:
     lines = [output.summary(finding.output)] if finding.output is not None else []
     lines += _unknown_types(finding.run)
     lines += baseline.notes(finding.baseline_checks)
-    step = baseline.next_step(finding.baseline_checks, finding.run, finding.benchmark.nodeid)
+    lines += confirmation.explained(finding)
+    step = baseline.next_step(_open(finding), finding.run, finding.benchmark.nodeid)
     lines += [step] if step else []
     lines += [paired.summary(each) for each in finding.comparisons]
     lines += _counts(finding)
@@ -82,7 +83,7 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     assert finding.run is not None
     outputs = [each for each in (finding.output,) if each is not None and each.verdict in that_fail]
     broken = [limits.summary(each) for each in finding.judgements if each.verdict in that_fail]
-    screened = [each for each in finding.baseline_checks if each.verdict in that_fail]
+    screened = [each for each in confirmation.standing(finding) if each.verdict in that_fail]
     compared = [each for each in finding.comparisons if each.verdict in that_fail]
     drifted = [each for each in drifts(finding) if each.verdict in that_fail]
     not_in_effect = finding.unmet if unmet.verdict(finding.unmet) in that_fail else ()
@@ -99,13 +100,15 @@ def explain(finding: Finding, that_fail: Collection[Verdict], *, qualified: bool
     beside = [line for each in outputs for line in output.context(each)]
     lines[1:1] = dict.fromkeys([*beside, *_compared_with(finding, screened, compared, drifted)])
     lines += remarks if heads else []
+    lines += confirmation.explained(finding) if screened else []
     lines += [*_counts(finding), *_operators(finding)] if compared else []
     if finding.output is not None and not outputs:
         lines.append(output.summary(finding.output))
     lines += [unmet.next_step(not_in_effect)] if not_in_effect else []
     lines += [drift.next_step(each, finding.run, finding.benchmark.nodeid) for each in drifted]
     nodeid = finding.benchmark.nodeid
-    steps = (baseline.next_step(screened, finding.run, nodeid), paired.next_step(compared, nodeid))
+    doubtful = [each for each in _open(finding) if each in screened]
+    steps = (baseline.next_step(doubtful, finding.run, nodeid), paired.next_step(compared, nodeid))
     lines += [step for step in steps if step]
     if compared and not qualified:
         lines.append(NOT_QUALIFIED)
@@ -117,6 +120,16 @@ def _counts(finding: Finding) -> list[str]:
     found = [each for each in finding.comparisons if each.verdict is Verdict.REGRESSED]
     lines = [counts.differences(each.run) for each in found if not each.asked.metric.exact]
     return list(dict.fromkeys(filter(None, lines)))
+
+
+def _open(finding: Finding) -> list[BaselineCheck]:
+    """Return the baseline checks that a pair might settle."""
+    unconfirmed = confirmation.unconfirmed(finding)
+    return [
+        each
+        for each in finding.baseline_checks
+        if each.verdict is not Verdict.REGRESSED or each.anchored is not None or each in unconfirmed
+    ]
 
 
 def _operators(finding: Finding) -> list[str]:

@@ -219,6 +219,7 @@ class Finding:
         drift: From the invariants stored for the test, or those of the reference; None where no gate
             asked.
         unmet: Load options that were not in effect, of the benchmark and of what it was compared with.
+        confirmation: How what regressed by stored runs was measured in pairs, or why not; "" if nothing did.
         problem: Why nothing could be measured.
         outcome: The test's own: "passed", "failed", "error" or "skipped"; "" if it did not end.
         failed_by_verdict: A verdict failed the test, and nothing else did.
@@ -238,6 +239,7 @@ class Finding:
     output: OutputJudgement | None = None
     operators: tuple[OperatorRun, ...] = ()
     unmet: tuple[Difference, ...] = ()
+    confirmation: str = ""
 
     @property
     def ended_by_output(self) -> bool:

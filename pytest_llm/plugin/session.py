@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
 from pytest_llm.checks import compare_runs, slower_phases
+from pytest_llm.checks.confirmation import earlier_release, unconfirmed
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
 from pytest_llm.checks.output.verdict import wrong_output
@@ -136,7 +137,32 @@ class Bench:
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self._measuring.operators(measured, slower_phases(finding.comparisons), progress)
-        return replace(finding, output=output, operators=operators)
+        return self._confirmed(replace(finding, output=output, operators=operators), progress)
+
+    def _confirmed(self, finding: Finding, progress: Progress) -> Finding:
+        """Measure what regressed by stored values beside the build that they are of, if it can be had."""
+        regressed, run, benchmark = unconfirmed(finding), finding.run, finding.benchmark
+        if not regressed or run is None:
+            return finding
+        earlier = earlier_release(regressed[0], run.build.release)
+        if earlier is None:
+            reason = "not confirmed in pairs, because they are of no other release that can be installed"
+            return replace(finding, confirmation=reason)
+        than = replace(benchmark.subject, build=earlier)
+        asked = replace(
+            benchmark, gates=tuple(each.gate for each in regressed), claims=(), limits=(), output=None
+        )
+        plan = replace(make_plan([asked], self.settings.effort, lambda _: than), family=self.plan.family)
+        try:
+            pair = self._measuring.paired(plan, benchmark.subject, than, benchmark.workload, progress)
+        except LLMBenchError as error:
+            return replace(finding, confirmation=f"not confirmed beside {earlier}: {error}")
+        compared = tuple(compare_runs(pair, gate, self.rule()) for gate in asked.gates)
+        return replace(
+            finding,
+            comparisons=(*compared, *finding.comparisons),
+            confirmation=f"measured beside {earlier} at once",
+        )
 
     def _on_session(
         self, subject: Subject, reference: Subject | None, runs: Mapping[Workload, Run | PairedRun]

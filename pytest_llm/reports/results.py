@@ -170,6 +170,8 @@ def _test(finding: Finding, runs: _Named[Run], pairs: _Named[PairedRun]) -> Test
 
 
 def _reference_of(finding: Finding) -> PairedRun | None:
+    if finding.baseline_checks:  # a pair that confirms them decides nothing else
+        return None
     return next((each.run for each in finding.comparisons if isinstance(each.asked, Gate)), None)
 
 

@@ -124,7 +124,7 @@ def _gates(test: TestEntry) -> list[str]:
     verdicts = [
         part.verdict
         for metric in test.metrics.values()
-        for part in (metric.baseline, metric.comparison, metric.claim)
+        for part in (metric.standing_baseline, metric.comparison, metric.claim)
         if part is not None
     ]
     if not verdicts:

@@ -103,7 +103,8 @@ def _ratios(results: Results, test: TestEntry) -> RecordedRuns | None:
 
 
 def _verdict(entry: MetricEntry) -> Verdict | None:
-    return entry.baseline.verdict if entry.baseline is not None else None
+    judged = entry.standing_baseline or entry.comparison
+    return judged.verdict if judged is not None else None
 
 
 def _invariants(results: Results, test: TestEntry, mode: Mode) -> RecordedInvariants:

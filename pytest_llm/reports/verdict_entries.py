@@ -173,6 +173,13 @@ class MetricEntry:
     claim: ClaimEntry | None = None
 
     @property
+    def standing_baseline(self) -> BaselineEntry | None:
+        """The verdict by stored runs; None if a pair that was measured to confirm it contradicts it."""
+        found, paired = self.baseline, self.comparison
+        contradicted = paired is not None and paired.verdict in (Verdict.PASS, Verdict.IMPROVED)
+        return None if found is not None and found.verdict is Verdict.REGRESSED and contradicted else found
+
+    @property
     def pairs(self) -> tuple[str, ...]:
         """The names of the pairs that decided."""
         anchored = self.baseline.anchored if self.baseline is not None else None

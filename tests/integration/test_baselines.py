@@ -83,7 +83,10 @@ def test_a_build_four_times_slower_has_regressed_and_says_by_how_much(project: P
     assert lines[1].startswith("generation speed fell from 128.0 tok/s to 32.00 tok/s, −75.0 %")
     assert lines[2].startswith("  candidate fake 1.0 ")
     assert lines[3].startswith("  baseline fake 1.0 ")
-    assert lines[-2] == "  same output; same configuration"
+    assert lines[-3] == "  same output; same configuration"
+    assert lines[-2].startswith(
+        "  regressed by stored runs: not confirmed in pairs, because they are of no other "
+    )
     assert lines[-1].endswith("pytest test_it.py::test_speed --llm-bench --llm-aa")
     assert set(_verdicts(project).values()) == {"regressed"}
 
