@@ -65,7 +65,12 @@ def many_sessions(document: dict[str, Any]) -> None:
 
 def many_readings(document: dict[str, Any]) -> None:
     (session,) = document["runs"]["run-1"]["sessions"]
-    session["series"]["anonymous_memory"] = {"values": [1.0] * 5000, "tokens": 1, "note": ""}
+    session["series"]["anonymous_memory"] = {
+        "values": [1.0] * 5000,
+        "tokens": 1,
+        "note": "",
+        "token_counts": [],
+    }
 
 
 BAD = {
@@ -96,7 +101,10 @@ BAD = {
     "an empty series": (edited(series()), SPEED),
     "zeros": (edited(series(0, 0)), "its numbers cannot be judged (ZeroDivisionError: "),
     "next to zero": (edited(series(5e-324)), SPEED),
-    "next to infinity": (edited(series(1e308, 1e308, 1e308)), SPEED),
+    "next to infinity": (
+        edited(series(1e308, 1e308, 1e308)),
+        "its numbers cannot be judged (OverflowError: ",
+    ),
     "an unknown metric": (
         TEXT.replace(f'"{SPEED}": ', '"generation_tokens_per_fortnight": '),
         "its numbers cannot be judged (unknown metric ",
