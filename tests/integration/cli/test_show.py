@@ -123,7 +123,12 @@ def test_a_value_of_zero_has_no_mean_and_is_shown(baselines: Command) -> None:
     document = results_of(Test())
     (run,) = document["runs"].values()
     (test,) = document["tests"]
-    run["sessions"][0]["series"]["peak_ram"] = {"values": [0.0], "tokens": 1, "note": ""}
+    run["sessions"][0]["series"]["peak_ram"] = {
+        "values": [0.0],
+        "tokens": 1,
+        "note": "",
+        "token_counts": [],
+    }
     test["metrics"]["peak_ram"] = {
         **test["metrics"]["load_time"],
         "value": 0.0,
