@@ -6,8 +6,8 @@ every weight once. How fast this machine does either, its control says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.measure.leaks import READINGS, STEPS
 from pytest_llm.measure.rounds import PAIR, SOLO
@@ -18,24 +18,37 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import Control, Workload
 
-# Of the control's rates, what llama.cpp reaches: weights are only read, and lie partly in caches.
-_READING = 1.5
-_COMPUTING = 0.9
+# Of the control's rates, what llama.cpp reaches: reading weights, computing with a batch, and attending to
+# the cache with one token.
+_READING = 1.1
+_COMPUTING = 0.6
+_ATTENDING = 0.1
 # If there is no control: a small computer, and what a GPU is faster by.
 _BANDWIDTH, _ARITHMETIC, _GPU = 10e9, 60e9, 20.0
-# If a model cannot be looked at yet: one of 135 million parameters in 4 bits.
-_SMALL_BYTES, _SMALL_PARAMETERS = 100_000_000, 135_000_000
 # Starting a process and asking what it loaded, and the bytes that are loaded in a second.
 START_SECONDS = 0.8
 _LOADED_BYTES = 1e9
 
 
-@dataclass(frozen=True)
-class Size:
-    """The size of a model: bytes of its files, and elements of all tensors."""
+class Size(NamedTuple):
+    """The size of a model.
 
-    file_bytes: int = _SMALL_BYTES
-    parameters: int = _SMALL_PARAMETERS
+    Attributes:
+        file_bytes: Of its files.
+        parameters: Elements of all tensors.
+        attended: Floating-point operations that a token takes for each earlier one: 4 · layers · width.
+    """
+
+    file_bytes: int = 98_000_000
+    parameters: int = 135_000_000
+    attended: int = 69_000
+
+
+class Measured(NamedTuple):
+    """Seconds of a token of a prompt, and of a step of generation, that a workload took before."""
+
+    token: float
+    step: float
 
 
 @dataclass(frozen=True)
@@ -44,43 +57,74 @@ class Speed:
 
     Attributes:
         start: To start a process and load the model.
-        token: To decode one token of a prompt.
+        token: To decode one token of a prompt at depth 0.
         step: To read all weights, which a step of generation does once.
+        token_attends: More for a token of a prompt, for each token before it.
+        step_attends: More for a generated token, for each token before it.
+        measured: What workloads took before, by their text.
     """
 
     start: float
     token: float
     step: float
+    token_attends: float = 0.0
+    step_attends: float = 0.0
+    measured: Mapping[str, Measured] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, size: Size, control: Control | None, *, on_gpu: bool = False) -> Speed:
+    def of(
+        cls,
+        size: Size,
+        control: Control | None,
+        *,
+        on_gpu: bool = False,
+        measured: Mapping[str, Measured] | None = None,
+    ) -> Speed:
         """Return the speed of a model of a size on a machine; without a control, that of a small computer."""
-        bandwidth, arithmetic = (
-            (control.bandwidth, control.arithmetic) if control else (_BANDWIDTH, _ARITHMETIC)
-        )
+        bandwidth = control.bandwidth if control else _BANDWIDTH
+        arithmetic = control.arithmetic if control else _ARITHMETIC
         faster = _GPU if on_gpu else 1.0
+        computing = arithmetic * _COMPUTING * faster
         return cls(
             START_SECONDS + size.file_bytes / _LOADED_BYTES,
-            2 * size.parameters / (arithmetic * _COMPUTING * faster),
+            2 * size.parameters / computing,
             size.file_bytes / (bandwidth * _READING * faster),
+            size.attended / computing,
+            size.attended / (arithmetic * _ATTENDING * faster),
+            measured or {},
+        )
+
+    def prompt(self, workload: Workload, tokens: int, position: int) -> float:
+        """Return the seconds of so many tokens of prompt of each sequence, from a position on."""
+        known = self.measured.get(str(workload))
+        attended = (position + tokens / 2) * self.token_attends
+        return tokens * workload.parallel * (known.token if known else self.token + attended)
+
+    def steps(self, workload: Workload, steps: int) -> float:
+        """Return the seconds of so many steps of generation, after the prompt."""
+        known = self.measured.get(str(workload))
+        if known:
+            return steps * known.step
+        attended = workload.depth + workload.prompt_tokens + steps / 2
+        return steps * (
+            max(self.step, workload.parallel * self.token) + workload.parallel * attended * self.step_attends
         )
 
     def request(self, workload: Workload) -> float:
         """Return the seconds of one whole request on top of the workload's depth."""
-        prompt = workload.prompt_tokens * workload.parallel * self.token
-        if workload.embed:
-            return prompt
-        steps = max(0, workload.generate_tokens - 1)
-        return prompt + steps * max(self.step, workload.parallel * self.token)
+        prompt = self.prompt(workload, workload.prompt_tokens, workload.depth)
+        return (
+            prompt if workload.embed else prompt + self.steps(workload, max(0, workload.generate_tokens - 1))
+        )
 
     def rehearsal(self, workload: Workload) -> float:
         """Return the seconds of filling the context to the workload's depth, and one request."""
-        return workload.depth * workload.parallel * self.token + self.request(workload)
+        return self.prompt(workload, workload.depth, 0) + self.request(workload)
 
     def watching(self, workload: Workload) -> float:
         """Return the seconds of watching for leaks."""
         steps = READINGS * min(STEPS, max(1, workload.generate_tokens))
-        return self.start + self.rehearsal(workload) + steps * max(self.step, workload.parallel * self.token)
+        return self.start + self.rehearsal(workload) + self.steps(workload, steps)
 
 
 def planned_time(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.models.catalogue import Entry, LoadOption
+    from pytest_llm.models.gguf.header import Header
     from pytest_llm.records.subject import OpenedFile
 
 _LOCK_SECONDS = 3600.0  # to wait for another process that fetches the same model
@@ -125,16 +126,16 @@ class ModelStore:
         self._resolved[name] = model
         return model
 
-    def size(self, name: str) -> tuple[int, int] | None:
-        """Return the bytes and the parameters of a model, without fetching it; None if nothing tells them."""
+    def header(self, name: str) -> tuple[int, Header] | None:
+        """Return the bytes and the header of a model that needs no fetching; None if it cannot be read."""
         entry = None if is_path(name) else self._entries.get(name)
         try:
             path = self._local(name) if entry is None else self._here(entry)
             if path is not None:
-                return sum(each.stat().st_size for each in part_paths(path)), read_model(path).parameters
+                return sum(each.stat().st_size for each in part_paths(path)), read_model(path)
         except (LLMBenchError, OSError):
             pass  # what is wrong with it is said when it is measured
-        return (entry.size, entry.size) if entry is not None and entry.size else None
+        return None
 
     def _here(self, entry: Entry) -> Path | None:
         """Return the file of an entry if it needs no fetching."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pytest
 
     from pytest_llm.models.catalogue import LoadOption
+    from pytest_llm.models.gguf.header import Header
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Model, Subject
 
@@ -109,10 +110,10 @@ class Models:
         store, name = self._named.get(unique, (self.store(self._root), unique))
         return replace(store.resolve(name), name=unique)
 
-    def size(self, unique: str) -> tuple[int, int] | None:
-        """Return bytes and parameters of a model that is here; see :meth:`ModelStore.size`."""
+    def header(self, unique: str) -> tuple[int, Header] | None:
+        """Return bytes and header of a model that is here; see :meth:`ModelStore.header`."""
         store, name = self._named.get(unique, (self.store(self._root), unique))
-        return store.size(name)
+        return store.header(name)
 
     def resolve_subject(self, subject: Subject) -> Model:
         """Return the model of a subject with the adapters that its load options ask for."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_llm.measure import MeasurementContext
     from pytest_llm.plugin.homes import Models
     from pytest_llm.plugin.settings import Settings
+    from pytest_llm.plugin.speeds import Speeds
     from pytest_llm.records import (
         Benchmark,
         Campaign,
@@ -85,6 +86,7 @@ class Measuring:
         clock: Clock,
         make_room: Callable[[], None],
         on_session: OnSession,
+        speeds: Speeds,
     ) -> None:
         """Begin with nothing measured.
 
@@ -94,12 +96,14 @@ class Measuring:
             clock: For budgets.
             make_room: Is called before each campaign.
             on_session: Receives the runs of a campaign so far after each session.
+            speeds: What earlier runs measured.
         """
         self._settings = settings
         self._models = models
         self._clock = clock
         self._make_room = make_room
         self._on_session = on_session
+        self._speeds = speeds
         self._process = os.getpid()
         self._lock = MeasuringLock(lock_path(os.environ))
         self._refused: MachineBusyError | None = None
@@ -266,9 +270,13 @@ class Measuring:
 
     def speed(self, subject: Subject) -> Speed:
         """Return how fast a subject is thought to be; nothing is fetched or loaded."""
-        found = self._models.size(subject.model)
+        found, size = self._models.header(subject.model), Size()
+        if found is not None:
+            length, header = found
+            size = Size(length, header.parameters, 4 * header.layers * header.embedding_length)
         on_gpu = subject.load_options.n_gpu_layers != 0 and bool(all_devices().devices)
-        return Speed.of(Size(*found) if found else Size(), self._control_now(subject), on_gpu=on_gpu)
+        control = self._control_now(subject)
+        return Speed.of(size, control, on_gpu=on_gpu, measured=self._speeds.of(subject))
 
     def _control_now(self, subject: Subject) -> Control | None:
         """Return the speed of this machine for a subject; None while another run measures."""

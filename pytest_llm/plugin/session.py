@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
+    from pytest_llm.plugin.speeds import Speeds
     from pytest_llm.records import Benchmark, OperatorRun, Subject, Workload
     from pytest_llm.records.protocols import Clock, Engine, Progress
     from pytest_llm.stats.sequential import Rule
@@ -42,12 +43,15 @@ if TYPE_CHECKING:
 class Bench:
     """Strings the parts together; the configuration of pytest owns it."""
 
-    def __init__(self, settings: Settings, homes: Homes, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, settings: Settings, homes: Homes, speeds: Speeds, clock: Clock = time.monotonic
+    ) -> None:
         """Check what can be checked without loading anything.
 
         Args:
             settings: The options.
             homes: Where models and baselines are.
+            speeds: What earlier runs measured.
             clock: For budgets.
 
         Raises:
@@ -66,7 +70,10 @@ class Bench:
         self.findings = Findings(settings, homes)
         self.protocol = Protocol(self)
         self.loaded = LoadedModels(homes.models, self._engine, drift_fails=Verdict.DRIFT in settings.failing)
-        self._measuring = Measuring(settings, homes.models, clock, self.loaded.release, self._on_session)
+        self._speeds = speeds
+        self._measuring = Measuring(
+            settings, homes.models, clock, self.loaded.release, self._on_session, speeds
+        )
         self._outputs = Outputs(settings, self._measuring, self._baselines, self._stored)
 
     @cached_property
@@ -168,6 +175,8 @@ class Bench:
         self, subject: Subject, reference: Subject | None, runs: Mapping[Workload, Run | PairedRun]
     ) -> None:
         """Note and write what the sessions so far show of the tests that share them."""
+        for run in runs.values():
+            self._speeds.note(subject, run.candidate if isinstance(run, PairedRun) else run)
         for each in self.plan.benchmarks:
             if each.subject != subject or each.workload not in runs:
                 continue

@@ -43,11 +43,12 @@ def bench_of(config: pytest.Config) -> Bench:
         from pytest_llm.plugin import settings
         from pytest_llm.plugin.homes import Homes
         from pytest_llm.plugin.session import Bench
+        from pytest_llm.plugin.speeds import Speeds
         from pytest_llm.system.text import LONGEST_LINE, clean
 
         try:
             read = settings.read(config)
-            config.stash[_BENCH] = Bench(read, Homes(config, read))
+            config.stash[_BENCH] = Bench(read, Homes(config, read), Speeds(getattr(config, "cache", None)))
         except UsageError as error:
             raise pytest.UsageError(clean(error, LONGEST_LINE)) from None
     return config.stash[_BENCH]

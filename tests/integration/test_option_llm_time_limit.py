@@ -107,7 +107,7 @@ def test_a_gate_alone_is_not_judged_by_fewer_sessions(project: Project) -> None:
     for _ in range(5):
         project.measure("--llm-update-baselines=append")
 
-    result = project.measure("--llm-time-limit=50 ms")
+    result = project.measure("--llm-time-limit=50 ms", "-p", "no:cacheprovider")
 
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["generation speed: not judged, --llm-time-limit is 50 ms, and * took *"])
@@ -146,3 +146,15 @@ def test_a_bad_time_in_a_file_is_one_line(project: Project, ini: Ini, key: str) 
     ini.write(**{key: "soon"})
 
     assert "'soon' is not a duration" in project.usage_error()
+
+
+def test_the_next_plan_knows_the_speeds_that_were_measured(project: Project, fake: Fake) -> None:
+    before = project.plan(*project.measuring())[0]
+    fake.set(token_seconds=0.25)
+    project.measure().assert_outcomes(passed=2)
+
+    after = project.plan(*project.measuring())[0]
+
+    assert before.endswith("3 sessions, about 2 s")
+    # The longer one takes four requests of 32 s a session: a rehearsal, a round and two whole ones.
+    assert after.endswith("3 sessions, about 6.7 min")
