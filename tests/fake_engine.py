@@ -276,7 +276,7 @@ class FakeSubject(GGUFModel):
             "greedy_leads": [round(each, 3) for each in output.leads],
         }
 
-    def inject_slowdown(self, share: float) -> None:
+    def inject_slowdown(self, share: float, stalls: float = 0.0) -> None:
         self._slowdown = share
 
     def counts(self) -> Mapping[str, Series]:

@@ -69,8 +69,8 @@ class SlicesOnlySubject:
     def on_devices(self) -> Mapping[str, float]:
         return {}
 
-    def inject_slowdown(self, share: float) -> None:
-        if share:
+    def inject_slowdown(self, share: float, stalls: float = 0.0) -> None:
+        if share or stalls:
             raise _not_covered(str(self.build), "an injected slowdown")
 
     def embedding_slice(self) -> NoReturn:

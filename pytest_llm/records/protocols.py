@@ -94,10 +94,11 @@ class Loaded(Protocol):
     def effective_options(self) -> Mapping[str, JSON]:
         """Return the load options as they really are, after ``load``."""
 
-    def inject_slowdown(self, share: float) -> None:
+    def inject_slowdown(self, share: float, stalls: float = 0.0) -> None:
         """Be slower than the build is, from now on: every timed decode takes 1 + ``share`` times as long.
 
-        ``effective_options`` says so, as ``injected_slowdown``, unless the share is 0, which ends it.
+        A share ``stalls`` of slices and requests, drawn at random, takes twice as long besides.
+        ``effective_options`` has ``injected_slowdown`` and ``injected_stalls``, unless they are 0.
         """
 
     def invariants(self) -> Mapping[str, JSON]:

@@ -169,13 +169,13 @@ class LoadedModel(GGUFModel):
     def invariants(self) -> Mapping[str, JSON]:
         return invariants_of(self)
 
-    def inject_slowdown(self, share: float) -> None:
+    def inject_slowdown(self, share: float, stalls: float = 0.0) -> None:
         """Make slices and requests take ``share`` more of the time of their decodes, by keeping the CPU busy.
 
         Raises:
-            RequestFailedError: The share is negative or not finite.
+            RequestFailedError: A share is negative or not finite.
         """
-        self._worker.ask("inject_slowdown", share=share)
+        self._worker.ask("inject_slowdown", share=share, stalls=stalls)
 
     def rehearse(self, workload: Workload) -> float:
         self._seed += 1

@@ -36,16 +36,16 @@ class WithVariables:
 class InjectedSlowdown:
     """An engine whose subjects are slower than the build is, except in generation sessions."""
 
-    def __init__(self, engine: Engine, share: float) -> None:
-        """Take the share of its time by which every decode is slower."""
+    def __init__(self, engine: Engine, share: float, stalls: float = 0.0) -> None:
+        """Take the share by which every decode is slower, and that of slices that take twice as long."""
         self._engine = engine
-        self._share = share
+        self._shares = share, stalls
 
     def start(self, subject: Subject, model: Model) -> Loaded:
         """Start a fresh process that is slower from the beginning."""
         loaded = self._engine.start(subject, model)
         try:
-            loaded.inject_slowdown(self._share)
+            loaded.inject_slowdown(*self._shares)
         except BaseException:
             loaded.close()
             raise

@@ -365,6 +365,8 @@ def test_a_drag_is_told_with_the_options_as_long_as_it_lasts(start: Start) -> No
     with pytest.raises(RequestFailedError, match=r"0 or more, not -1\.0"):
         subject.inject_slowdown(-1.0)
     assert subject.effective_options()["injected_slowdown"] == 0.05
+    subject.inject_slowdown(0.0, stalls=0.1)
+    assert subject.effective_options() == {**unslowed, "injected_stalls": 0.1}
     subject.inject_slowdown(0.0)
     assert subject.effective_options() == unslowed
 

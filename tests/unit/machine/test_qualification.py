@@ -130,7 +130,7 @@ class PretendedModel:
     def invariants(self) -> Mapping[str, JSON]:
         return {}
 
-    def inject_slowdown(self, share: float) -> None:
+    def inject_slowdown(self, share: float, stalls: float = 0.0) -> None:
         self._drag = share
 
     def counts(self) -> Mapping[str, Series]:

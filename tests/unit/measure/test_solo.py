@@ -101,7 +101,7 @@ class PretendedModel:
     def effective_options(self) -> Mapping[str, JSON]:
         return {"n_ctx": 4096}
 
-    def inject_slowdown(self, share: float) -> None:
+    def inject_slowdown(self, share: float, stalls: float = 0.0) -> None:
         raise NotImplementedError
 
     def invariants(self) -> Mapping[str, JSON]:

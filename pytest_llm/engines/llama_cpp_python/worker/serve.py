@@ -77,7 +77,7 @@ class Server:
         self._subject: LoadedSubject | None = None
         self._timed: timing.Timed | None = None
         self._stream: answers.Stream | None = None
-        self._injected_slowdown = 0.0
+        self._injected = {"injected_slowdown": 0.0, "injected_stalls": 0.0}
 
     def answer(self, operation: str, **arguments: Any) -> Answer:
         for table, state in (
@@ -108,19 +108,25 @@ class Server:
         }
 
     def do_effective_options(self) -> Answer:
-        found = self._loaded().effective_options()
-        return {**found, "injected_slowdown": self._injected_slowdown} if self._injected_slowdown else found
+        return {**self._loaded().effective_options(), **{k: v for k, v in self._injected.items() if v}}
 
-    def do_inject_slowdown(self, share: float) -> Answer:
-        self._injected_slowdown = timing.checked_share(share)
+    def do_inject_slowdown(self, share: float, stalls: float) -> Answer:
+        self._injected = {
+            "injected_slowdown": timing.checked_share(share),
+            "injected_stalls": timing.checked_share(stalls),
+        }
         if self._timed is not None:
-            self._timed.injected_slowdown = self._injected_slowdown
+            for name, value in self._injected.items():
+                setattr(self._timed, name, value)
 
     def do_rehearse(self, seed: int, **workload: Any) -> Answer:
         if self._timed is not None:
             self._timed.free()
         work = timing.Workload(**workload)
-        self._timed = timing.Timed(self._loaded(), work, seed, injected_slowdown=self._injected_slowdown)
+        slowdown, stalls = self._injected.values()
+        self._timed = timing.Timed(
+            self._loaded(), work, seed, injected_slowdown=slowdown, injected_stalls=stalls
+        )
         return self._timed.rehearse()._asdict()
 
     def do_stream_open(self, **arguments: Any) -> Answer:

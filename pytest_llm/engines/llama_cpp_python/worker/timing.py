@@ -85,6 +85,7 @@ class Timed:
 
     Attributes:
         injected_slowdown: The share by which each decode of a slice or a request takes longer.
+        injected_stalls: The share of slices and requests whose decodes take twice as long.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Timed:
         seed: int,
         clock: Callable[[], int] = time.perf_counter_ns,
         injected_slowdown: float = 0.0,
+        injected_stalls: float = 0.0,
     ) -> None:
         """Take a loaded subject; :meth:`rehearse` must come first.
 
@@ -103,8 +105,10 @@ class Timed:
             seed: Of the drawn tokens.
             clock: Nanoseconds; never goes back.
             injected_slowdown: See the attribute.
+            injected_stalls: See the attribute.
         """
         self.injected_slowdown = injected_slowdown
+        self.injected_stalls = injected_stalls
         self._subject = subject
         self._workload = workload
         self._random = random.Random(seed)
@@ -282,8 +286,10 @@ class Timed:
 
     def _calls(self) -> Calls:
         # Chosen before the clock is first read, so that only a slowed subject pays for it.
-        calls = self._subject.calls()
-        return slowed(calls, self.injected_slowdown, self._clock) if self.injected_slowdown else calls
+        calls, share = self._subject.calls(), self.injected_slowdown
+        if self.injected_stalls and self._random.random() < self.injected_stalls:
+            share = 2 * (1 + share) - 1
+        return slowed(calls, share, self._clock) if share else calls
 
     def _step(self, step: int, tokens: Sequence[int]) -> list[Row]:
         position = self._workload.depth + step

@@ -333,6 +333,22 @@ def test_a_slowed_decode_that_fails_is_no_measurement() -> None:
         work.generation_slice(4)
 
 
+def test_stalls_double_the_decodes_of_about_their_share_of_slices() -> None:
+    work = timed(Llama(), Workload(10, 400, 0, 1))
+    usual = work.generation_slice(4)[1]
+    work.injected_stalls = 0.25
+    seen = [work.generation_slice(1)[1] / usual * 4 for _ in range(300)]
+    assert set(map(round, seen)) == {1, 2}
+    assert 0.15 < sum(each > 1.5 for each in seen) / len(seen) < 0.35
+
+
+def test_stalls_come_on_top_of_a_slowdown() -> None:
+    work = timed(Llama(), Workload(10, 8, 0, 1))
+    usual = work.generation_slice(2)[1]
+    work.injected_slowdown, work.injected_stalls = 0.5, 1.0
+    assert work.generation_slice(2)[1] == pytest.approx(3 * usual)
+
+
 @pytest.mark.parametrize("share", [-0.1, float("inf"), float("nan")])
 def test_a_slowdown_that_is_not_a_share_is_refused(share: float) -> None:
     with pytest.raises(RefusedError, match=f"0 or more, not {share}"):
