@@ -334,19 +334,19 @@ def test_a_slowed_decode_that_fails_is_no_measurement() -> None:
 
 
 def test_stalls_double_the_decodes_of_about_their_share_of_slices() -> None:
-    work = timed(Llama(), Workload(10, 400, 0, 1))
-    usual = work.generation_slice(4)[1]
+    work = timed(Llama(reading=READING), Workload(10, 400, 0, 1))
     work.injected_stalls = 0.25
-    seen = [work.generation_slice(1)[1] / usual * 4 for _ in range(300)]
-    assert set(map(round, seen)) == {1, 2}
-    assert 0.15 < sum(each > 1.5 for each in seen) / len(seen) < 0.35
+    seen = [work.generation_slice(1)[1] * 1e9 - READING for _ in range(300)]
+    usual = DECODE_A_TOKEN + SYNCHRONIZE
+    assert {round(each) for each in seen} == {usual, stretched(usual, 1.0)}
+    assert 0.15 < sum(each > 1.5 * usual for each in seen) / len(seen) < 0.35
 
 
 def test_stalls_come_on_top_of_a_slowdown() -> None:
-    work = timed(Llama(), Workload(10, 8, 0, 1))
-    usual = work.generation_slice(2)[1]
+    work = timed(Llama(reading=READING), Workload(10, 8, 0, 1))
     work.injected_slowdown, work.injected_stalls = 0.5, 1.0
-    assert work.generation_slice(2)[1] == pytest.approx(3 * usual)
+    steps = 2 * stretched(DECODE_A_TOKEN + SYNCHRONIZE, 2.0) + READING
+    assert work.generation_slice(2) == (2, steps / 1e9)
 
 
 @pytest.mark.parametrize("share", [-0.1, float("inf"), float("nan")])
