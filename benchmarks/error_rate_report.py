@@ -1,141 +1,218 @@
-"""The table of error rates: verdicts of each rule on the same campaigns."""
+"""Tables of error rates: verdicts of this package's rule and of others on the same campaigns."""
 
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
-from scipy import stats
-
-from pytest_llm.records import Series, Session
+from pytest_llm.records import Gate, Series, Session, Turns, Verdict
 from pytest_llm.records.metrics import METRICS
+from pytest_llm.records.serialization import decode
 from pytest_llm.stats.log_ratios import session_observations
 from pytest_llm.stats.sequential import conclude, decide, rule_for
+from pytest_llm.stats.student_t import quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    Line = dict[str, Any]
-    Naive = Callable[[Sequence[Line], int, str], bool]
+    from pytest_llm.stats.log_ratios import Observations
 
-NAMES = ("prompt_tokens_per_second", "generation_tokens_per_second")
-RULE = rule_for("normal", len(NAMES))
-TOLERANCE = 0.05
-RESAMPLED = 1000
+    Line = Mapping[str, Any]
+    Rival = Callable[[Sequence[Line], int], bool]
+
+GATES = tuple(
+    Gate(METRICS[name], 0.05) for name in ("prompt_tokens_per_second", "generation_tokens_per_second")
+)
+RULE = rule_for("normal", len(GATES))
+LLAMA_BENCH = "llama-bench"
+CONFIDENCE = 0.95  # of the bounds that a count allows, one-sided
+_SIGNIFICANT = 0.01  # of the paired t-test, shared by both metrics
+_STORED_SESSIONS = 5
+_THRESHOLD = 0.05
 
 
-def log_ratios(line: Line, name: str) -> list[float]:
-    """Return one log ratio per session."""
-    sessions = [
-        tuple(Session({series: Series(**each[series]) for series in each}) for each in pair)
-        for pair in zip(line["candidate"], line["reference"], strict=True)
+def observations(line: Line, gate: Gate) -> Observations:
+    """Return what the sessions of a campaign show."""
+    pairs = [
+        (_session(ours), _session(theirs))
+        for ours, theirs in zip(line["candidate"], line["reference"], strict=True)
     ]
-    return session_observations(METRICS[name], [(ours, theirs) for ours, theirs in sessions]).typical
+    turns = [{kind: decode(Turns, each) for kind, each in session.items()} for session in line["turns"]]
+    return session_observations(gate.metric, pairs, turns)
 
 
-def verdict(ratios: Sequence[float]) -> str:
-    """Return the paired rule's verdict on one metric."""
-    found = conclude(decide(RULE, ratios, TOLERANCE)).verdict
-    assert found is not None
-    return found.value
+def _session(series: Mapping[str, Any]) -> Session:
+    return Session({name: decode(Series, each) for name, each in series.items()})
 
 
-def lines(campaigns: Sequence[Line]) -> list[str]:
-    """Return the table, with the size of each sample."""
-    rows = []
-    for share in sorted({each["injected"] for each in campaigns}):
-        rows += _of_share(share, campaigns)
-    return rows
+def verdict(line: Line) -> Verdict:
+    """Return the worse verdict of both metrics."""
+    found = [_decided(gate, observations(line, gate)) for gate in GATES]
+    return min((each for each in found if each is not None), key=list(Verdict).index)
 
 
-def _of_share(share: float, campaigns: Sequence[Line]) -> list[str]:
-    mine = [each for each in campaigns if each["injected"] == share]
-    seconds = sorted(each["seconds"] for each in mine)
-    sessions = Counter(len(each["candidate"]) for each in mine)
-    rows = [
-        f"{share:.0%} injected: {len(mine)} campaigns, median {median(seconds):.0f} s, longest "
-        f"{seconds[-1]:.0f} s, sessions {dict(sorted(sessions.items()))}"
+def _decided(gate: Gate, seen: Observations) -> Verdict | None:
+    return conclude(decide(RULE, seen.typical, gate.tolerance)).verdict
+
+
+def tables(titles: Mapping[str, str], campaigns: Sequence[Line]) -> list[str]:
+    """Return Markdown: verdicts of each kind of campaign, those of other rules, and the swapped sides.
+
+    Args:
+        titles: Of the kinds, in order.
+        campaigns: The lines of the file.
+    """
+    kinds = [each for each in titles if any(line["kind"] == each for line in campaigns)]
+    measured = [each for each in kinds if each != LLAMA_BENCH]
+    verdicts = [
+        _row(
+            *("campaigns", "number", "verdicts", f"bound at {CONFIDENCE:.0%}", "sessions"),
+            *("seconds, median and longest", "prompt estimate, sd typical, whole"),
+            "generation estimate, sd typical, whole",
+        ),
+        _row(*["---"] * 8),
+        *(_row(titles[kind], *_verdicts(_of(kind, campaigns))) for kind in measured),
     ]
-    verdicts = [tuple(verdict(log_ratios(each, name)) for name in NAMES) for each in mine]
-    rows.append(f"  campaigns: {_campaigns(verdicts)}")
-    for place, name in enumerate(NAMES):
-        ratios = [ratio for each in mine for ratio in log_ratios(each, name)]
-        within = [stdev(log_ratios(each, name)) for each in mine]
-        rows.append(
-            f"  {METRICS[name].title}: {dict(Counter(each[place] for each in verdicts))}; read as "
-            f"{math.expm1(fmean(ratios)):+.2%}, sd of a session {median(within):.2%}"
+    rivals = [
+        _row("called slower", *RIVALS),
+        _row(*["---"] * (1 + len(RIVALS))),
+        *(_row(titles[kind], *_called(kind, campaigns)) for kind in measured),
+    ]
+    swapped = [_swapped(titles[kind], _of(kind, campaigns)) for kind in measured if kind.startswith("sham")]
+    return [*verdicts, "", *rivals, "", *_llama_bench(campaigns), *swapped]
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _of(kind: str, campaigns: Sequence[Line]) -> list[Line]:
+    return [each for each in campaigns if each["kind"] == kind]
+
+
+def _verdicts(mine: Sequence[Line]) -> list[str]:
+    verdicts = Counter(verdict(each) for each in mine)
+    seconds = [each["seconds"] for each in mine]
+    sessions = sorted(Counter(len(each["candidate"]) for each in mine).items())
+    return [
+        str(len(mine)),
+        ", ".join(f"{each.value} {verdicts[each]}" for each in Verdict if verdicts[each]),
+        _bound(verdicts[Verdict.REGRESSED], len(mine)),
+        ", ".join(f"{count}: {often}" for count, often in sessions),
+        f"{median(seconds):.0f}, {max(seconds):.0f}",
+        *(_spreads([observations(each, gate) for each in mine]) for gate in GATES),
+    ]
+
+
+def _spreads(seen: Sequence[Observations]) -> str:
+    read = math.expm1(fmean(ratio for each in seen for ratio in each.typical))
+    spreads = [_sd([each.typical for each in seen]), _sd([each.whole or [] for each in seen])]
+    return f"{read:+.1%}, {', '.join(spreads)}".replace("%", " %").replace("-", "−")
+
+
+def _sd(campaigns: Sequence[Sequence[float]]) -> str:
+    found = [stdev(each) for each in campaigns if len(each) > 1]
+    return f"{median(found):.1%}" if found else "?"
+
+
+def _bound(called: int, of: int) -> str:
+    """Return what a count of *regressed* allows, on the side that it is far from."""
+    if 2 * called <= of:
+        return f"regressed ≤ {100 * upper_bound(called, of):.1f} %"
+    return f"regressed ≥ {100 * (1 - upper_bound(of - called, of)):.1f} %"
+
+
+def upper_bound(count: int, of: int, confidence: float = CONFIDENCE) -> float:
+    """Return the largest probability with which so few of so many are not too unlikely.
+
+    Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in the case of the
+    binomial", Biometrika 26, 404-413; one-sided.
+    """
+    low, high = count / of, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        so_few = sum(
+            math.comb(of, each) * middle**each * (1 - middle) ** (of - each) for each in range(count + 1)
         )
-    rows.append(f"  {RESAMPLED} resampled campaigns: {_resampled(mine)}")
-    for title, rule in NAIVE.items():
-        called = sum(
-            any(rule(campaigns, index, series) for series in ("prompt", "generation"))
-            for index, each in enumerate(campaigns)
-            if each["injected"] == share
-        )
-        rows.append(f"  {title}: {called} of {len(mine)} called slower")
-    return rows
+        low, high = (middle, high) if so_few > 1 - confidence else (low, middle)
+    return high
 
 
-def _campaigns(verdicts: Iterable[tuple[str, ...]]) -> str:
-    order = ["regressed", "inconclusive", "improved", "pass"]
-    counted = Counter(min(each, key=order.index) for each in verdicts)
-    return ", ".join(f"{verdict} {counted[verdict]}" for verdict in order if counted[verdict])
+def _called(kind: str, campaigns: Sequence[Line]) -> list[str]:
+    comparable = [each for each in campaigns if each["kind"] != LLAMA_BENCH]
+    places = [index for index, each in enumerate(comparable) if each["kind"] == kind]
+    return [f"{sum(rule(comparable, at) for at in places)} of {len(places)}" for rule in RIVALS.values()]
 
 
-def _resampled(mine: Sequence[Line]) -> str:
-    """Draw sessions of all campaigns with replacement, both metrics of a session together."""
-    source = random.Random(0)
-    pool = [pair for each in mine for pair in zip(*(log_ratios(each, name) for name in NAMES), strict=True)]
-    verdicts = []
-    for _ in range(RESAMPLED):
-        drawn = source.choices(pool, k=RULE.looks[-1])
-        verdicts.append(tuple(verdict(ratios) for ratios in zip(*drawn, strict=True)))
-    return _campaigns(verdicts)
+def _this_rule(campaigns: Sequence[Line], index: int) -> bool:
+    return verdict(campaigns[index]) is Verdict.REGRESSED
 
 
-def _slices(line: Line, side: str, session: int, series: str) -> list[float]:
-    values: list[float] = line[side][session][series]["values"]
-    return values
+def _paired_t(campaigns: Sequence[Line], index: int) -> bool:
+    return any(_significant(observations(campaigns[index], gate).typical) for gate in GATES)
 
 
-def stored_mean(campaigns: Sequence[Line], index: int, series: str) -> bool:
-    """The mean of one earlier run, and a threshold of 5 %."""
+def _significant(ratios: Sequence[float]) -> bool:
+    if len(ratios) < 2 or not stdev(ratios):
+        return False
+    statistic = fmean(ratios) / stdev(ratios) * math.sqrt(len(ratios))
+    return statistic > quantile(len(ratios) - 1, 1 - _SIGNIFICANT / len(GATES))
+
+
+def _stored_mean(campaigns: Sequence[Line], index: int) -> bool:
+    """Compare with the campaign before, as a stored baseline of one run does."""
     earlier = campaigns[index - 1] if index else campaigns[index]
-    before = fmean(each for session in range(5) for each in _slices(earlier, "reference", session, series))
-    candidate = campaigns[index]
-    now = fmean(each for session in range(5) for each in _slices(candidate, "candidate", session, series))
-    return now > before * (1 + TOLERANCE)
+    return any(
+        _token_seconds(campaigns[index]["candidate"], gate)
+        > _token_seconds(earlier["reference"], gate) * (1 + _THRESHOLD)
+        for gate in GATES
+    )
 
 
-def welch(campaigns: Sequence[Line], index: int, series: str) -> bool:
-    """Welch's t-test on one block of slices each."""
-    ours, theirs = _blocks(campaigns[index], series)
-    return bool(stats.ttest_ind(ours, theirs, equal_var=False, alternative="greater").pvalue < 0.01)
+def _token_seconds(sessions: Sequence[Mapping[str, Any]], gate: Gate) -> float:
+    found = [_session(each).series[gate.metric.series] for each in sessions[:_STORED_SESSIONS]]
+    return sum(sum(each.values) for each in found) / sum(sum(each.each_tokens()) for each in found)
 
 
-def mann_whitney(campaigns: Sequence[Line], index: int, series: str) -> bool:
-    """The Mann-Whitney test on one block of slices each."""
-    ours, theirs = _blocks(campaigns[index], series)
-    return bool(stats.mannwhitneyu(ours, theirs, alternative="greater").pvalue < 0.01)
-
-
-def two_runs(campaigns: Sequence[Line], index: int, series: str) -> bool:
-    """The means of five repetitions each, and a threshold of 5 %."""
-    ours, theirs = _blocks(campaigns[index], series)
-    return fmean(ours[:5]) > fmean(theirs[:5]) * (1 + TOLERANCE)
-
-
-def _blocks(line: Line, series: str) -> tuple[list[float], list[float]]:
-    # One after the other, as two runs are: the reference's slices of a session, the candidate's of the next.
-    return _slices(line, "candidate", 1, series), _slices(line, "reference", 0, series)
-
-
-NAIVE: dict[str, Naive] = {
-    "one stored mean, 5 % threshold": stored_mean,
-    "Welch's t-test on a block each, 1 %": welch,
-    "Mann-Whitney on a block each, 1 %": mann_whitney,
-    "two runs of five repetitions, 5 % threshold": two_runs,
+RIVALS: Mapping[str, Rival] = {
+    "this rule": _this_rule,
+    "paired t-test on the same sessions, 1 %": _paired_t,
+    "one stored mean, 5 % threshold": _stored_mean,
 }
+
+
+def _llama_bench(campaigns: Sequence[Line]) -> list[str]:
+    """Return how often llama-bench, run twice, differs by the threshold."""
+    mine = _of(LLAMA_BENCH, campaigns)
+    if not mine:
+        return []
+    slower = sum(
+        any(after < before * (1 - _THRESHOLD) for before, after in zip(*each["runs"], strict=True))
+        for each in mine
+    )
+    changes = [abs(after / before - 1) for each in mine for before, after in zip(*each["runs"], strict=True)]
+    return [
+        f"llama-bench run twice: more than {_THRESHOLD:.0%} slower in {slower} of {len(mine)}; the second "
+        f"run differs by {100 * median(changes):.1f} % in the median, at most by {100 * max(changes):.1f} %",
+        "",
+    ]
+
+
+def _swapped(title: str, mine: Sequence[Line]) -> str:
+    """Return the sum of both ways round: zero, if nothing favours the candidate's side."""
+    texts = []
+    for gate in GATES:
+        by_side: dict[str, list[float]] = {"candidate": [], "reference": []}
+        for each in mine:
+            by_side[each["altered"]].append(fmean(observations(each, gate).typical))
+        one, other = by_side.values()
+        if min(len(one), len(other)) < 2:
+            return f"{title}: too few campaigns to swap sides"
+        error = math.sqrt(stdev(one) ** 2 / len(one) + stdev(other) ** 2 / len(other))
+        reach = quantile(min(len(one), len(other)) - 1, 0.995) * error
+        total = fmean(one) + fmean(other)
+        low, total, high = (100 * each for each in (total - reach, total, total + reach))
+        texts.append(f"{gate.metric.title} {total:+.2f} % ({low:+.2f} … {high:+.2f})")
+    return f"{title}, sum of both ways round (99 % interval): {', '.join(texts)}"

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+from benchmarks import error_rates
 from pytest_llm import cli
 from pytest_llm.baselines import file_format
 from pytest_llm.measure.plan import SESSIONS
@@ -165,6 +166,10 @@ def _faults() -> str:
     )
 
 
+def _error_rates() -> str:
+    return "".join(f"{line}\n" for line in error_rates.report()).rstrip("\n") + "\n"
+
+
 _TABLES: dict[str, Callable[[], str]] = {
     "markers": _markers,
     "load_options": _load_options,
@@ -173,6 +178,7 @@ _TABLES: dict[str, Callable[[], str]] = {
     "options": _options,
     "commands": _commands,
     "faults": _faults,
+    "error_rates": _error_rates,
 }
 
 

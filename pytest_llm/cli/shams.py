@@ -38,7 +38,7 @@ def shams_of(
     """
     found, left_out = [], []
     if isinstance(side.engine, LlamaCppPython) and Path(build.library).is_file():
-        found.append(sham.paths(Path(build.library).parent, folder, _with_library))
+        found.append(sham.paths(Path(build.library).parent, folder, with_library))
     else:
         left_out.append("path and environment: only a library of llama-cpp-python can be copied")
     try:
@@ -54,7 +54,8 @@ def shams_of(
     return found, left_out
 
 
-def _with_library(engine: Engine, folder: Path) -> Engine:
+def with_library(engine: Engine, folder: Path) -> Engine:
+    """Return the engine with its libraries in another folder; for engines of llama-cpp-python alone."""
     assert isinstance(engine, LlamaCppPython)
     return engine.with_library(folder)
 
