@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pytest_llm.errors import EngineError
 from pytest_llm.records import Series
+from pytest_llm.system.sandbox import own_folder, remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,13 +91,15 @@ class InstructionCounter:
         valgrind = self._find(os.environ)
         if valgrind is None:
             return Series((), note=f"{otherwise}, and no valgrind on PATH")
-        with tempfile.TemporaryDirectory(prefix="pytest-llm-valgrind-") as folder:
-            try:
-                with closing(self._start(valgrind, Path(folder))) as loaded:
-                    loaded.load()
-                    found, reason = loaded.count_instructions(0, _STEPS_UNDER_VALGRIND, folder)
-            except EngineError as error:
-                found, reason = None, str(error)
+        folder = own_folder(Path(tempfile.gettempdir()), "pytest-llm-valgrind-")
+        try:
+            with closing(self._start(valgrind, folder)) as loaded:
+                loaded.load()
+                found, reason = loaded.count_instructions(0, _STEPS_UNDER_VALGRIND, str(folder))
+        except EngineError as error:
+            found, reason = None, str(error)
+        finally:
+            remove_folder(folder)
         if found is None:
             return Series((), note=f"{otherwise}, and valgrind fails: {reason}")
         return Series((found,), note=BY_VALGRIND)
