@@ -25,6 +25,7 @@ _RELATIONS = {
     Verdict.IMPROVED: Relation.BETTER,
     Verdict.PASS: Relation.SAME,
     Verdict.INCONCLUSIVE: Relation.INCONCLUSIVE,
+    Verdict.NOT_JUDGED: Relation.INCONCLUSIVE,
 }
 # Outputs are the same or not: one change is one whole.
 _OTHER = PairResult(Relation.WORSE, 1.0, 1.0, 1.0)

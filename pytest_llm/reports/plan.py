@@ -43,7 +43,7 @@ def lines(plan: Plan, rule: Rule) -> list[str]:
         )
         for work in campaign.workloads:
             requests = campaign.requests.get(work, 0)
-            taken = f", {counted(requests, 'whole request')} a session" if requests else ""
+            taken = f", {requests} whole requests a session" if requests > 1 else ""
             found.append(f"    {work}{taken}")
     return found + [_output(each) for each in plan.captures]
 

@@ -39,8 +39,8 @@ def update(store: BaselineStore, results: Sequence[Results], mode: Mode) -> Upda
             modules stay.
     """
     tests = [(each, test) for each in results for test in each.tests]
-    refused = [refusal for _, test in tests for refusal in _left_out(test, mode)]
-    stored = [(each, test) for each, test in tests if not _left_out(test, mode)]
+    refused = [refusal for each, test in tests for refusal in _left_out(each, test, mode)]
+    stored = [(each, test) for each, test in tests if not _left_out(each, test, mode)]
     for module in sorted({test.key.module for _, test in stored}):
         store.check(module)  # before anything is written: half a run is worse than none
     runs = store.update([(test.key, _runs(each, test)) for each, test in stored], mode)
@@ -54,11 +54,14 @@ def update(store: BaselineStore, results: Sequence[Results], mode: Mode) -> Upda
     )
 
 
-def _left_out(test: TestEntry, mode: Mode) -> list[Refusal]:
+def _left_out(results: Results, test: TestEntry, mode: Mode) -> list[Refusal]:
     if test.run is None or not test.metrics:
         return [Refusal(test.key, "was not measured")]
     if not test.outcome:
         return [Refusal(test.key, "did not end")]
+    cut_off = _run_of(results, test).cut_off
+    if cut_off:
+        return [Refusal(test.key, f"has fewer sessions than planned: {cut_off}")]
     if mode != "replace" and _failed_itself(test):
         reason = "the test itself failed, not by a verdict: replace its baseline if this is as it should be"
         return [Refusal(test.key, reason)]

@@ -100,8 +100,8 @@ def test_collect_only_prints_the_plan_and_starts_nothing(project: Project, fake:
     assert lines == [
         "llm-bench plan: 2 benchmarks on 1 subject, 5 sessions, about 4 s",
         f"  {project.model} on {project.candidate}, n_ctx=512, n_threads=2: 5 sessions of 800 ms, about 4 s",
-        "    4 prompt tokens, 2 generated, depth 5, 2 in parallel, 1 whole request a session",
-        "    4 prompt tokens, 3 generated, depth 5, 2 in parallel, 1 whole request a session",
+        "    4 prompt tokens, 2 generated, depth 5, 2 in parallel",
+        "    4 prompt tokens, 3 generated, depth 5, 2 in parallel",
     ]
     assert fake.started == []
 

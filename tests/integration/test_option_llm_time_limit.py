@@ -158,3 +158,11 @@ def test_the_next_plan_knows_the_speeds_that_were_measured(project: Project, fak
     assert before.endswith("3 sessions, about 2 s")
     # The longer one takes four requests of 32 s a session: a rehearsal, a round and two whole ones.
     assert after.endswith("3 sessions, about 6.7 min")
+
+
+@pytest.mark.usefixtures("optimistic")
+def test_a_run_that_was_cut_short_is_no_baseline(project: Project) -> None:
+    result = project.measure("-k", "speed", "--llm-time-limit=50 ms", "--llm-update-baselines=append")
+
+    result.stdout.fnmatch_lines(["*has fewer sessions than planned: --llm-time-limit is 50 ms*"])
+    assert list((project.path / "baselines").glob("**/*.json")) == []

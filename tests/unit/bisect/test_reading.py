@@ -47,6 +47,7 @@ def planned(*names: str) -> Planned:
         ("improved", Relation.BETTER),
         ("pass", Relation.SAME),
         ("inconclusive", Relation.INCONCLUSIVE),
+        ("not judged", Relation.INCONCLUSIVE),
     ],
 )
 def test_a_verdict_is_a_relation(verdict: str, relation: Relation) -> None:
