@@ -51,7 +51,7 @@ class BaselineEntry:
     Attributes:
         tolerance: The loss that must be called.
         runs: The stored runs that the metric was compared with, oldest first.
-        value: Their geometric mean, or the newest of a count; None without any.
+        value: Their geometric mean, or, of a count, the newest that did not regress; None without any.
         change: Of the metric, now by then, less 1; None without stored runs.
         interval: Of the change; None with too few stored runs.
         reason: Why there is no certain answer; "" if there is one.

@@ -119,6 +119,12 @@ def test_a_count_is_compared_with_the_newest_stored_run(
     assert (found.verdict, checked(found)) == (verdict, words)
 
 
+def test_a_stored_loss_is_no_baseline_unless_there_is_no_other() -> None:
+    lost = replace(stored(3)[0], verdict=REGRESSED)
+    for runs, verdict in (((*stored(1), lost), REGRESSED), ((lost,), PASS)):
+        assert check_stored_runs(a_run(graph_splits=3), Gate(SPLITS, 0.0), runs, 1).verdict is verdict
+
+
 def test_counts_share_no_error_rate() -> None:
     def benchmark(*gates: Gate) -> Benchmark:
         return Benchmark("t", TestKey("m", "t"), SUBJECT, RUN.workload, gates=gates)
