@@ -6,8 +6,10 @@ Machines of one class have the same instruction sets and types of devices; hosts
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.baselines.records import RecordedRuns
 from pytest_llm.errors import UnknownNameError
 from pytest_llm.records import Verdict, metrics
 from pytest_llm.stats.prediction import Spread, spread_of
@@ -15,8 +17,8 @@ from pytest_llm.stats.prediction import Spread, spread_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from pytest_llm.baselines.records import RecordedRuns, Series
-    from pytest_llm.records import JSON
+    from pytest_llm.baselines.records import Anchor, Series
+    from pytest_llm.records import JSON, StoredRun
     from pytest_llm.records.metrics import Metric
 
 
@@ -34,6 +36,39 @@ def class_name(machine_class: Mapping[str, JSON]) -> str:
     """Return the name of a class's folder: equal parts, equal name."""
     text = "\n".join(f"{name}={value}" for name, value in sorted(machine_class.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Offset(NamedTuple):
+    """The log ratio of a new anchor to the old one, and how many runs it is the mean of."""
+
+    typical: float
+    whole: float | None
+    runs: int
+
+
+def migrated(test: RecordedRuns, offsets: Mapping[str, Offset], anchor: Anchor) -> RecordedRuns:
+    """Return the ratios of a test to another anchor.
+
+    Args:
+        test: Ratios to the old one.
+        offsets: Of each of its metrics, by name.
+        anchor: The new one.
+    """
+
+    def moved(run: StoredRun, offset: Offset) -> StoredRun:
+        known = run.whole is not None and offset.whole is not None
+        return replace(
+            run,
+            value=run.value - offset.typical,
+            whole=run.whole - offset.whole if known else None,  # type: ignore[operator] # both are known
+            migrated=run.migrated + 1 / offset.runs,
+        )
+
+    metrics = {
+        name: replace(series, runs=tuple(moved(each, offsets[name]) for each in series.runs))
+        for name, series in test.metrics.items()
+    }
+    return RecordedRuns(replace(test.conditions, anchor=anchor), metrics)
 
 
 def pooled_spreads(metric: Metric, stored: Iterable[RecordedRuns]) -> tuple[Spread | None, Spread | None]:

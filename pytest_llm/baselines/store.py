@@ -100,6 +100,14 @@ class BaselineStore:
             return Missing("the ratio of this test to an anchor was never recorded", True, hint)
         return self._comparable(tests[key], metric, conditions, RATIO)
 
+    def recorded_ratios(self) -> Mapping[TestKey, RecordedRuns]:
+        """Return all ratios to an anchor that this machine's class has.
+
+        Raises:
+            BaselineError: A file is there and cannot be used.
+        """
+        return self._ratios.everything()
+
     def ratio_spreads(self, metric: Metric) -> tuple[Spread | None, Spread | None]:
         """Return how much typical and whole ratios spread on this class of machines; see ``pooled_spreads``.
 

@@ -113,9 +113,15 @@ def _judged(
     wholes = [each.whole for each in stored if each.whole is not None]
     values = [each.value for each in stored]
     shares = SHARES if ratios.whole is not None and wholes else (1.0, 0.0)
-    decisive = typical = _predicted(values, ratios.typical, gate, anchored.spread, shares[0] / family)
+    # An error that all migrated runs have in common, by their share of the mean.
+    shared = (sum(math.sqrt(each.migrated) for each in stored) / len(stored)) ** 2
+
+    def predicted(before: Sequence[float], now: float, spread: Spread | None, share: float) -> Prediction:
+        return predict(before, now, gate.tolerance, spread, alpha=ALPHA * share / family, shared=shared)
+
+    decisive = typical = predicted(values, ratios.typical, anchored.spread, shares[0])
     if ratios.whole is not None and wholes:
-        whole = _predicted(wholes, ratios.whole, gate, anchored.whole_spread, shares[1] / family)
+        whole = predicted(wholes, ratios.whole, anchored.whole_spread, shares[1])
         if _ORDER.index(whole.verdict) < _ORDER.index(typical.verdict):
             decisive, values = whole, wholes
             anchored = replace(anchored, decided_by="whole")
@@ -134,12 +140,6 @@ def _judged(
         None if decisive.calls_from is None else math.expm1(decisive.calls_from),
         anchored,
     )
-
-
-def _predicted(
-    stored: Sequence[float], now: float, gate: Gate, spread: Spread | None, share: float
-) -> Prediction:
-    return predict(stored, now, gate.tolerance, spread, alpha=ALPHA * share)
 
 
 def ratios_of(metric: Metric, run: PairedRun) -> _Ratios | None:

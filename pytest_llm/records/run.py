@@ -303,6 +303,8 @@ class StoredRun:
         verdict: That of the run's gate when it was measured; None without a gate.
         whole: Of a ratio of speeds, the log ratio over all slices, where ``value`` is the typical one; None
             otherwise.
+        migrated: The variance that a change of the anchor added, in units of that of a run; runs that were
+            changed together have it in common.
     """
 
     value: Annotated[float, constraint(minimum=-1e300, maximum=1e300)]
@@ -311,3 +313,4 @@ class StoredRun:
     control: Control | None = None
     verdict: Verdict | None = None
     whole: Annotated[float, constraint(minimum=-1e300, maximum=1e300)] | None = None
+    migrated: NonNegative = 0.0

@@ -100,6 +100,7 @@ def predict(
     *,
     alpha: float,
     negligible: float | None = None,
+    shared: float = 0.0,
     beta: float = BETA,
 ) -> Prediction:
     """Compare a new run with the prediction interval of stored ones, all logarithms of times or ratios.
@@ -114,13 +115,14 @@ def predict(
         spread: Of the runs; with less than ``LEAST_RUNS - 1`` degrees of freedom it decides nothing.
         alpha: Of a false "regressed", and of a false "improved", of this one question.
         negligible: The logarithm that is too small to matter; a fifth of the tolerance's by default.
+        shared: Variance of an error that the stored runs have in common, in units of that of a run.
         beta: Of a false "pass".
     """
     worse = new - statistics.fmean(stored)
     if spread is None or spread.degrees < LEAST_RUNS - 1:
         return Prediction(Verdict.INCONCLUSIVE, worse)
     margin = math.log1p(tolerance)
-    error = spread.sd * math.sqrt(1 + 1 / len(stored))
+    error = spread.sd * math.sqrt(1 + 1 / len(stored) + shared)
     # Multiplied by the error instead of divided, so that stored runs may be equal.
     calls_from = (margin / 5 if negligible is None else negligible) + quantile(
         spread.degrees, 1 - alpha

@@ -60,6 +60,7 @@ def test_a_machine_that_became_slower_is_no_regression(project: Project) -> None
     assert stored_verdicts(project)[-1] == "pass"
 
 
+@pytest.mark.slow
 def test_a_build_that_became_slower_fails_by_both(project: Project, fake: Fake) -> None:
     fake.set_reference(version="1.0", token_seconds=NORMAL)
 
@@ -76,6 +77,7 @@ def test_a_build_that_became_slower_fails_by_both(project: Project, fake: Fake) 
     assert stored_verdicts(project)[-1] == "regressed"
 
 
+@pytest.mark.slow
 def test_a_release_that_cannot_be_had_again_leaves_the_verdict_and_is_told(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +92,7 @@ def test_a_release_that_cannot_be_had_again_leaves_the_verdict_and_is_told(
     assert told in text
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_release_confirm_nothing(project: Project, fake: Fake) -> None:
     fake.set(version="1.0")
     started = len(fake.started)

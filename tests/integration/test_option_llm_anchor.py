@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -106,6 +108,7 @@ def test_what_is_stored_is_the_ratio_with_its_verdict_and_the_anchor(
     assert (project.path / "baselines" / "machines" / fingerprint.fingerprint() / "test_it.py.json").is_file()
 
 
+@pytest.mark.slow
 def test_another_machine_of_the_class_has_the_same_baseline(
     project: Project, fake: Fake, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +181,7 @@ def test_another_engine_and_a_build_that_is_not_there_are_one_line(project: Proj
     )
 
 
+@pytest.mark.slow
 def test_every_command_on_baselines_knows_ratios(
     project: Project,
     fake: Fake,
@@ -215,6 +219,60 @@ def test_every_command_on_baselines_knows_ratios(
     status, listed = command("prune")
     assert status == 1
     assert f"anchored {name}" in listed
+
+
+@pytest.mark.slow
+def test_migrate_changes_the_anchor_by_measuring_both(
+    project: Project,
+    fake: Fake,
+    reference: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record(project, fake, reference)
+    monkeypatch.chdir(project.path)
+    # The new anchor is a build that is twice as fast.
+    fake.set(token_seconds=NORMAL / 2, commit="new")
+    fake.set_reference(commit="57a9d1234")
+    options = [each for each in project.measuring() if not each.startswith("--llm-candidate")]
+
+    def pytest_here(words: list[str], _: Path) -> Any:
+        result = project.run(*words[3:], *options)
+        return SimpleNamespace(returncode=result.ret, stdout="", stderr="")
+
+    monkeypatch.setattr("pytest_llm.cli.baselines.migrate.run_to_our_end", pytest_here)
+    words = ["baselines", "migrate", "--anchor", project.candidate, "--from", reference, "--runs", "2"]
+    capsys.readouterr()
+
+    assert main(words) == 0
+    assert "the ratios of 1 test" in capsys.readouterr().out
+
+    test = stored(project)["tests"]["test_speed"]
+    assert test["conditions"]["anchor"]["build"] == "fake 1.0 (llama.cpp new)"
+    series = test["metrics"]["generation_tokens_per_second"]["runs"]
+    expected = [math.log(2 * each) for each in SPREAD]
+    assert [each["value"] for each in series] == pytest.approx(expected)
+    assert [each["whole"] for each in series] == pytest.approx(expected)
+    assert {each["migrated"] for each in series} == {0.5}
+
+    # Beside the new anchor, a build as before passes, and one that is 8 % slower does not.
+    fake.set(token_seconds=NORMAL, commit="57a9d1234")
+    fake.set_reference(token_seconds=NORMAL / 2, commit="new")
+    assert verdicts(project, f"--llm-anchor={reference}") == {"pass"}
+    fake.set(token_seconds=1.08 * NORMAL)
+    assert verdicts(project, f"--llm-anchor={reference}") == {"regressed"}
+
+
+def test_migrate_without_an_old_anchor_or_ratios_is_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(project.path)
+    for words, told in (
+        ([], "the old anchor is not known"),
+        (["--from", "fake"], "no ratios to an anchor are"),
+    ):
+        assert main(["baselines", "migrate", "--anchor", "fake", *words]) == 2
+        assert told in capsys.readouterr().err
 
 
 def test_results_of_ci_are_accepted_with_their_ratios(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.cli.baselines import accept, diff, merge, move, prune, show
+from pytest_llm.cli.baselines import accept, diff, merge, migrate, move, prune, show
 
 if TYPE_CHECKING:
     import argparse
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for each in (show, diff, accept, move, prune):
+    for each in (show, diff, accept, move, migrate, prune):
         command = each.add_to(commands)
         command.add_argument(
             "--baselines",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.baselines import RecordedRuns, Series
-from pytest_llm.baselines.anchored import class_name, class_of, pooled_spreads
+from pytest_llm.baselines.anchored import Offset, class_name, class_of, migrated, pooled_spreads
 from pytest_llm.baselines.records import RATIO, Anchor, Conditions
 from pytest_llm.records import StoredRun, Verdict
 from pytest_llm.records.metrics import METRICS
@@ -81,6 +81,20 @@ def test_a_loss_that_was_stored_widens_no_interval() -> None:
 
 def test_nothing_stored_has_no_spread() -> None:
     assert pooled_spreads(METRICS[GENERATION], [recorded(**{GENERATION: runs(0.1)})]) == (None, None)
+
+
+def test_ratios_to_another_anchor_are_shifted_and_know_how_sure_that_is() -> None:
+    now = Anchor("llama-cpp-python 0.3.36")
+    stored = recorded(**{GENERATION: [*runs(0.1, 0.2), StoredRun(0.3, PROVENANCE)]})
+    once = migrated(stored, {GENERATION: Offset(0.1, 0.05, 4)}, now)
+    assert once.conditions == replace(CONDITIONS, anchor=now)
+    found = once.metrics[GENERATION].runs
+    assert [each.value for each in found] == pytest.approx([0.0, 0.1, 0.2])
+    assert [each.whole for each in found[:2]] == pytest.approx([0.15, 0.35])
+    assert found[2].whole is None
+    assert {each.migrated for each in found} == {0.25}
+    twice = migrated(once, {GENERATION: Offset(0.1, None, 2)}, now).metrics[GENERATION].runs
+    assert {(each.whole, each.migrated) for each in twice} == {(None, 0.75)}
 
 
 def test_another_anchor_and_another_compilation_are_told() -> None:

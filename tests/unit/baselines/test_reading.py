@@ -504,6 +504,7 @@ def test_the_shape_and_the_provenance_agree(file: Path) -> None:
         "control": None,
         "verdict": None,
         "whole": None,
+        "migrated": 0.0,
     }
 
 

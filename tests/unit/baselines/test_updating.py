@@ -284,7 +284,7 @@ def test_a_new_run_changes_only_its_own_lines_and_the_digest(store: BaselineStor
     before = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
     store.update([entry(recorded=LATER)], "append")
     after = file_of(tmp_path).read_text(encoding="utf-8").splitlines()
-    assert len(after) - len(before) == 13
+    assert len(after) - len(before) == 14
     gone = [line for line in before if line not in after]
     assert [line.split(":")[0].strip() for line in gone] == ['"digest"']
 

@@ -142,6 +142,14 @@ def test_a_spread_of_others_judges_a_gate_with_a_single_stored_run() -> None:
     assert predict([0.0], 0.05, 0.05, None, alpha=ALPHA) == few
 
 
+def test_an_error_that_stored_runs_have_in_common_widens_the_interval() -> None:
+    spread = Spread(0.01, 100)
+    plain, wider = (predict([0.0] * 10, 0.0, 0.05, spread, alpha=ALPHA, shared=each) for each in (0, 0.25))
+    assert plain.reach is not None
+    assert wider.reach is not None
+    assert wider.reach / plain.reach == pytest.approx(math.sqrt(1.35 / 1.1))
+
+
 def test_groups_of_one_have_no_spread() -> None:
     assert spread_of([]) is spread_of([[1.0], []]) is None
     assert spread_of([[1.0], [0.0, 0.0]]) == Spread(0.0, 1)
