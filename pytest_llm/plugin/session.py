@@ -6,7 +6,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
@@ -91,7 +91,7 @@ class Bench:
             anchor_of=self.settings.anchor_of,
             records_output=self.settings.keeps_output,
             equal=self.settings.equal_sides,
-            speed_of=self._measuring.speed if self.settings.bench else small,
+            speed_of=cache(self._measuring.speed) if self.settings.bench else small,
             time_limit=self.settings.time_limit or math.inf,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pytest_llm.machine import fingerprint
@@ -31,7 +32,7 @@ class Speeds:
 
     def of(self, subject: Subject) -> Mapping[str, Measured]:
         """Return what was measured of a subject last, by workload."""
-        kept = self._kept().get(_name(subject))
+        kept = self._kept().get(self._name(subject))
         found = {name: _measured(each) for name, each in kept.items()} if isinstance(kept, dict) else {}
         return {name: each for name, each in found.items() if each is not None}
 
@@ -41,22 +42,25 @@ class Speeds:
         prompt, step = (run.measurements[each].value if each in run.measurements else 0.0 for each in names)
         if self._cache is None or not prompt or not step:
             return
-        kept, name = self._kept(), _name(subject)
+        kept, name = self._kept(), self._name(subject)
         of_subject = kept.get(name)
         seconds = [1 / prompt, run.workload.parallel / step]
         kept[name] = {**(of_subject if isinstance(of_subject, dict) else {}), str(run.workload): seconds}
         self._cache.set(_KEY, kept)
 
+    @cached_property
+    def _machine(self) -> str:
+        return fingerprint.fingerprint()
+
+    def _name(self, subject: Subject) -> str:
+        """Return a name of the machine, the engine, the model and the load options."""
+        options = sorted(asdict(subject.load_options).items())
+        text = f"{self._machine} {subject.build.engine} {subject.model} {options}"
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def _kept(self) -> dict[str, object]:
         kept = {} if self._cache is None else self._cache.get(_KEY, {})
         return kept if isinstance(kept, dict) else {}
-
-
-def _name(subject: Subject) -> str:
-    """Return a name of the machine, the engine, the model and the load options."""
-    options = sorted(asdict(subject.load_options).items())
-    text = f"{fingerprint.fingerprint()} {subject.build.engine} {subject.model} {options}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _measured(kept: object) -> Measured | None:
