@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ALPHA = 0.01  # false "regressed", and false "improved", of a whole run of pytest
 BETA = 0.05  # false "pass" of each metric
 LEAST_RUNS = 5
+_LAST, _LASTING_ALPHA = 5, 0.001
 # Of alpha, for the typical and the whole observation of a speed.
 SHARES = (0.75, 0.25)
 
@@ -164,6 +165,25 @@ def screen(
         f"{len(times)} of {LEAST_RUNS} runs" if found.reach is None else "",
         None if found.calls_from is None else math.expm1(found.calls_from),
     )
+
+
+def lasting_change(logs: Sequence[float]) -> float | None:
+    """Return by how much the last five runs differ from those before, if that is more than chance; or None.
+
+    Student's t-test of two samples of equal variance, two-sided at 0.1 %. It is no gate: if runs depend on
+    those before them (AR(1) of 0.6), 5 % of looks at nothing find a change.
+
+    Args:
+        logs: One logarithm a run, oldest first; less than 15 are too few.
+    """
+    before, after = logs[:-_LAST], logs[-_LAST:]
+    if len(before) < 2 * _LAST:
+        return None
+    spread = spread_of([before, after])
+    assert spread is not None
+    change = statistics.fmean(after) - statistics.fmean(before)
+    error = spread.sd * math.sqrt(1 / len(before) + 1 / _LAST)
+    return change if abs(change) > quantile(spread.degrees, 1 - _LASTING_ALPHA / 2) * error else None
 
 
 def interval_about(metric: Metric, found: Prediction) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ from pytest_llm.baselines.folders import (
     ratio_files,
 )
 from pytest_llm.baselines.records import RATIO
-from pytest_llm.checks.format import counted
+from pytest_llm.checks.format import counted, percent
 from pytest_llm.cli import command
 from pytest_llm.cli.baselines.common import TEST_HELP, described, folder_of, wanted
 from pytest_llm.errors import UnknownNameError
@@ -24,7 +25,7 @@ from pytest_llm.records import Verdict, metrics
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.units import BYTES
 from pytest_llm.reports.table import aligned
-from pytest_llm.stats.prediction import centre_and_spread
+from pytest_llm.stats.prediction import centre_and_spread, lasting_change
 from pytest_llm.stats.sequential import change_of
 
 if TYPE_CHECKING:
@@ -37,9 +38,10 @@ if TYPE_CHECKING:
 
 _TEXT = command.Text(
     summary="show the stored baselines",
-    more="Prints, for each metric, the number of runs, their geometric mean, their spread (standard "
-    "deviation of the logarithms), how many regressed, their dates and their builds; runs that were read in "
-    "different ways are listed apart. Prints, for each test, the invariants.",
+    more="Prints, for each metric, the number of runs, how many regressed, their geometric mean, their "
+    "spread (standard deviation of the logarithms), by how much the last five differ if that is more than "
+    "chance, their dates and their builds; runs that were read in different ways are listed apart. Prints, "
+    "for each test, the invariants.",
     statuses="0; 1 if nothing is stored of what was asked for",
     example="pytest-llm baselines show test_speed.py::test_generation",
 )
@@ -145,7 +147,7 @@ def _row(name: str, series: Series) -> list[str]:
         f"{name} ({note})" if note else name,
         counted(len(series.runs), "run") + (f", {regressed} regressed" if regressed else ""),
         _formatted(name, series.unit, centre),
-        "" if spread is None else f"± {spread * 100:.1f} %",
+        ("" if spread is None else f"± {spread * 100:.1f} %") + _lasting(name, series),
         f"{_when(series)}  {', '.join(_builds(series))}".strip(),
     ]
 
@@ -155,6 +157,15 @@ def _centre_and_spread(name: str, series: Series) -> tuple[float | None, float |
     if series.unit != RATIO:
         return centre_and_spread(values)
     return centre_and_spread([1 + change_of(metrics.find(name), each) for each in values])
+
+
+def _lasting(name: str, series: Series) -> str:
+    """Return by how much the last runs differ from those before; "" if not by more than chance."""
+    values = [each.value for each in series.runs]
+    if series.unit == RATIO:
+        values = [1 + change_of(metrics.find(name), each) for each in values]
+    change = lasting_change([math.log(each) for each in values]) if min(values) > 0 else None
+    return "" if change is None else f", {percent(math.expm1(change))} in the last 5"
 
 
 def _formatted(name: str, unit: str, value: float | None) -> str:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from pytest_llm.records import Verdict
 from pytest_llm.records.metrics import METRICS
-from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, Spread, predict, screen, spread_of
+from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, Spread, lasting_change, predict, screen, spread_of
 
 SPEED = METRICS["generation_tokens_per_second"]
 LATENCY = METRICS["first_token_latency"]
@@ -148,6 +148,16 @@ def test_an_error_that_stored_runs_have_in_common_widens_the_interval() -> None:
     assert plain.reach is not None
     assert wider.reach is not None
     assert wider.reach / plain.reach == pytest.approx(math.sqrt(1.35 / 1.1))
+
+
+def test_a_lasting_change_of_the_last_five_is_found_and_chance_is_not() -> None:
+    source = random.Random(3)
+    noise = [source.gauss(0, 0.01) for _ in range(20)]
+    found = lasting_change([*noise[:15], *(each - 0.05 for each in noise[15:])])
+    assert found == pytest.approx(-0.05, abs=0.015)
+    assert lasting_change(noise[:14]) is None
+    runs = [[source.gauss(0, 0.01) for _ in range(20)] for _ in range(2000)]
+    assert sum(lasting_change(each) is not None for each in runs) / len(runs) < 0.004
 
 
 def test_groups_of_one_have_no_spread() -> None:
