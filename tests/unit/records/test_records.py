@@ -83,12 +83,14 @@ baseline_checks = st.builds(
     texts,
 )
 claims = st.builds(records.Claim, known_metrics, st.floats(0.01, 0.5), subjects)
+places = st.lists(counts, max_size=2).map(tuple)
+struck = st.builds(records.Struck, places, places)
+turns = st.builds(records.Turns, st.text("01", max_size=3), st.dictionaries(texts, struck, max_size=1))
 paired_runs = st.builds(
     records.PairedRun,
     runs,
     runs,
-    st.lists(st.dictionaries(texts, counts, max_size=1), max_size=2).map(tuple),
-    st.lists(st.dictionaries(texts, counts, max_size=1), max_size=2).map(tuple),
+    st.lists(st.dictionaries(texts, turns, max_size=1), max_size=2).map(tuple),
     st.booleans(),
     texts,
 )
