@@ -262,7 +262,7 @@ class TestFailingWorkload:
         assert len(stand_in.pids()) == processes
 
     def test_that_dies_late_is_not_asked_again(self, worker: Project, stand_in: StandIn) -> None:
-        stand_in.set(fault="decode:100=SIGBUS")
+        stand_in.set(fault="decode:20=SIGBUS")
         worker.write(SLOW)
 
         (text,) = worker.failures().values()

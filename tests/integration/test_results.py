@@ -43,14 +43,24 @@ def _percentile(values: list[float], percent: float) -> float:
     return quantiles(values, n=1000, method="inclusive")[round(percent * 10) - 1]
 
 
+def _speeds(found: list[dict[str, Any]]) -> tuple[float, list[float]]:
+    """Return all tokens by all seconds, of the run and of each session."""
+    tokens = [sum(each["token_counts"]) or each["tokens"] * len(each["values"]) for each in found]
+    seconds = [sum(each["values"]) for each in found]
+    return sum(tokens) / sum(seconds), [each / total for each, total in zip(tokens, seconds, strict=True)]
+
+
 def _again(results: dict[str, Any], test: dict[str, Any], name: str) -> tuple[float, list[float]]:
     """Compute a metric's value and samples from nothing but what the file holds."""
     metric = test["metrics"][name]
+    if metric["unit"] == "tok/s":
+        return _speeds(
+            [each["series"][metric["series"]] for each in results["runs"][test["run"]]["sessions"]]
+        )
     observed = []
     for session in results["runs"][test["run"]]["sessions"]:
         series = session["series"][metric["series"]]
-        rate = metric["unit"] == "tok/s"
-        observed.append([series["tokens"] / value if rate else value for value in series["values"]])
+        observed.append(series["values"])
     samples = [_percentile(values, metric["percentile"]) for values in observed]
     if metric["pooled"]:
         return _percentile([each for values in observed for each in values], metric["percentile"]), samples

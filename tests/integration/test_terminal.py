@@ -137,7 +137,7 @@ def test_on_a_terminal_one_line_is_renewed_and_taken_away(worker: Project) -> No
 
     renewed = re.findall(r"\r([^\r\n]*: session (\d) of 3[^\r\n]*)", text)
     assert [number for _, number in renewed] == ["1", "2", "3"]
-    assert "about" not in renewed[0][0]
+    assert " left" not in renewed[0][0]
     assert re.search(r", about \d+ s left$", renewed[1][0].removesuffix("\x1b[K").rstrip())
     assert "took" not in text
     last = text.index(renewed[2][0]) + len(renewed[2][0])
