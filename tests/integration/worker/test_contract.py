@@ -109,7 +109,9 @@ def test_an_older_release_is_served_and_what_it_lacks_is_told_by_name(
 def test_the_suite_needs_no_llm_bench_and_measures_nothing(project: Project) -> None:
     result = contract(project, "-k", "n_threads")
 
-    result.assert_outcomes(passed=2 + 2, deselected=result.parseoutcomes()["deselected"])
+    outcomes = result.parseoutcomes()
+    # Of one more of that name, the stand-in lacks the function.
+    assert {each: outcomes[each] for each in outcomes if each != "deselected"} == {"passed": 4, "skipped": 1}
     assert "llm-bench plan" not in result.stdout.str()
 
 
