@@ -11,7 +11,7 @@ from pytest_llm.records import Gate, Series, Session, Turns, Verdict
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import decode
 from pytest_llm.stats.log_ratios import session_observations
-from pytest_llm.stats.sequential import conclude, decide, rule_for
+from pytest_llm.stats.sequential import Member, conclude, decide_family, rule_for
 from pytest_llm.stats.student_t import quantile
 
 if TYPE_CHECKING:
@@ -48,13 +48,19 @@ def _session(series: Mapping[str, Any]) -> Session:
 
 
 def verdict(line: Line) -> Verdict:
-    """Return the worse verdict of both metrics."""
-    found = [_decided(gate, observations(line, gate)) for gate in GATES]
-    return min((each for each in found if each is not None), key=list(Verdict).index)
+    """Return the worse verdict of both metrics, which share the error rate."""
+    found = decide_family(RULE, [_member(gate, observations(line, gate)) for gate in GATES])
+    verdicts = [each.verdict for each in map(conclude, found) if each.verdict is not None]
+    return min(verdicts, key=list(Verdict).index)
 
 
-def _decided(gate: Gate, seen: Observations) -> Verdict | None:
-    return conclude(decide(RULE, seen.typical, gate.tolerance)).verdict
+def _member(gate: Gate, seen: Observations) -> Member:
+    def observe(sessions: int) -> Observations:
+        return seen._replace(
+            typical=seen.typical[:sessions], whole=None if seen.whole is None else seen.whole[:sessions]
+        )
+
+    return Member(gate, observe, len(seen.typical))
 
 
 def tables(titles: Mapping[str, str], campaigns: Sequence[Line]) -> list[str]:

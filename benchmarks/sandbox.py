@@ -15,6 +15,7 @@ from pathlib import Path
 from pytest_llm import measure as measuring
 from pytest_llm.checks import compare_runs
 from pytest_llm.checks.comparison import summary
+from pytest_llm.checks.family import Decisions
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.environment import measurement_context
@@ -68,7 +69,8 @@ def main() -> int:
     """Measure and print."""
     run = measure()
     rule = rule_for("normal", len(GATES))
-    found = [compare_runs(run, gate, rule) for gate in GATES]
+    decisions = Decisions(rule, [(run, gate) for gate in GATES])
+    found = [compare_runs(run, gate, decisions) for gate in GATES]
     for each in found:
         print(f"{each.verdict.value}: {summary(each)}")
     return int(any(each.verdict is Verdict.REGRESSED for each in found))

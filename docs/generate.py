@@ -105,13 +105,12 @@ def _rule() -> str:
         return ", ".join(str(each) for each in sequential.rule_for(effort, family).looks)
 
     return _table(
-        ["effort", "α", "β", "w", *(f"looks, m = {family}" for family in _FAMILIES)],
+        ["effort", "α", "β", *(f"looks, m = {family}" for family in _FAMILIES)],
         (
             [
                 effort,
                 f"{rule.alpha:g}",
                 f"{rule.beta:g}",
-                ", ".join(f"{each:g}" for each in rule.weights),
                 *(looks(effort, family) for family in _FAMILIES),
             ]
             for effort in SESSIONS

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.bisect import interpret, report
 from pytest_llm.bisect.search import PairResult, Relation, SearchResult, compare_neighbours, search
 from pytest_llm.checks.format import counted
-from pytest_llm.stats.sequential import NEGLIGIBLE
+from pytest_llm.stats.sequential import TAU, negligible_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,8 +75,8 @@ def bisect(
 
 
 def _negligible(planned: Planned, target: str) -> float:
-    tolerances = [gate.tolerance for gate in planned.gates if gate.metric.name == target]
-    return math.log1p(tolerances[0]) * NEGLIGIBLE if tolerances else _HALF
+    gates = [gate for gate in planned.gates if gate.metric.name == target]
+    return negligible_of(gates[0], TAU) if gates else _HALF
 
 
 class BisectProgress:

@@ -10,9 +10,9 @@ from pytest_llm.baselines import Conditions, Missing
 from pytest_llm.checks.coverage import measured, not_covered, too_few
 from pytest_llm.checks.findings import Anchored, BaselineCheck
 from pytest_llm.records import Verdict
+from pytest_llm.stats.estimates import change_of
 from pytest_llm.stats.log_ratios import observations
 from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, SHARES, interval_about, predict
-from pytest_llm.stats.sequential import change_of
 from pytest_llm.stats.signed_rank import hodges_lehmann
 
 if TYPE_CHECKING:

@@ -2,78 +2,80 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
 from pytest_llm.checks import counts
-from pytest_llm.checks.coverage import measured, not_covered, too_few
+from pytest_llm.checks.coverage import measured, not_comparable
 from pytest_llm.checks.drift import compare_sides
 from pytest_llm.checks.findings import Comparison
 from pytest_llm.checks.format import counted, moved, percent, ratio, resting_on
 from pytest_llm.records import Claim, Gate, Installed, Release, Verdict
+from pytest_llm.records.units import BYTES, JOULES
 from pytest_llm.stats.disturbances import strikes
-from pytest_llm.stats.log_ratios import log_ratios
-from pytest_llm.stats.sequential import change_of, conclude, decide_any, interval_of
+from pytest_llm.stats.estimates import estimate
+from pytest_llm.stats.log_ratios import observations
+from pytest_llm.stats.sequential import conclude, negligible_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_llm.checks.family import Decisions
     from pytest_llm.records import PairedRun, Run
-    from pytest_llm.stats.sequential import Rule
+    from pytest_llm.stats.sequential import Decision
 
 
-def compare_runs(run: PairedRun, asked: Gate | Claim, rule: Rule) -> Comparison:
-    """Judge one metric of a candidate by its reference, after the last session.
+def compare_runs(run: PairedRun, asked: Gate | Claim, decisions: Decisions) -> Comparison:
+    """Return the verdict on one metric of a candidate by its reference, after the last session.
 
     Args:
         run: What was measured of both.
         asked: A gate or a claim.
-        rule: The one that the sessions were made by.
+        decisions: Those of the family of which this question is one.
     """
-    metric = asked.metric
+    metric, rule = asked.metric, decisions.rule
+    reason = not_comparable(run, metric)
+    if reason:
+        return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)
     ours, theirs = measured(run.candidate, metric), measured(run.reference, metric)
-    for side, found in ((run.candidate, ours), (run.reference, theirs)):
-        if found is None:
-            return Comparison(Verdict.NOT_COVERED, asked, run, reason=not_covered(side, metric))
-    if reason := too_few(run, metric):
-        return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)
-    ways = [side.how_read(metric) for side in (run.candidate, run.reference)]
-    if ways[0] != ways[1]:
-        reason = f"{metric.title} was read in two ways: {ways[0]} and, of the reference, {ways[1]}"
-        return Comparison(Verdict.NOT_COVERED, asked, run, reason=reason)
     if isinstance(asked, Gate) and metric.exact and ours and theirs:
         return counts.compare(run, asked, ours, theirs)
-    ratios = log_ratios(metric, run)
-    decision = conclude(decide_any(rule, asked, ratios))
+    open_or_not, seen = decisions.of(run, asked), observations(metric, run)
+    found, decision = estimate(rule, asked, open_or_not), conclude(open_or_not)
     assert decision.verdict is not None
-    known = decision.change is not None
-    too_early = (
-        bool(run.cut_off) and decision.verdict is Verdict.INCONCLUSIVE and len(ratios) < rule.least_sessions
-    )
+    known = found.change is not None
+    too_early = decision.verdict is Verdict.INCONCLUSIVE and decision.sessions < rule.least_sessions
     return Comparison(
-        Verdict.NOT_JUDGED if too_early else decision.verdict,
+        Verdict.NOT_JUDGED if too_early and run.cut_off else decision.verdict,
         asked,
         run,
         ours,
         theirs,
-        tuple(ratios),
+        tuple(seen.typical),
+        None if seen.whole is None else tuple(seen.whole),
         decision.sessions,
-        change_of(metric, decision.change) if decision.change is not None else None,
-        interval_of(metric, decision.interval) if decision.interval is not None else None,
+        decision.observation,
+        found.change,
+        found.interval,
+        found.bound,
         decision.p_regressed if known else None,
-        decision.p_improved,
+        decision.p_improved if isinstance(asked, Gate) else None,
         decision.p_ok if known else None,
-        decision.mde,
-        _why(run, asked, decision.sessions) if decision.verdict is Verdict.INCONCLUSIVE else "",
+        found.mde,
+        _why(run, asked, decision) if decision.verdict is Verdict.INCONCLUSIVE else "",
         1 - rule.alpha,
+        math.expm1(negligible_of(asked, rule.tau)) if isinstance(asked, Gate) else None,
         compare_sides(run) if isinstance(asked, Claim) else None,
     )
 
 
-def _why(run: PairedRun, asked: Gate | Claim, sessions: int) -> str:
-    if sessions < len(run.candidate.sessions):
+def _why(run: PairedRun, asked: Gate | Claim, decision: Decision) -> str:
+    if decision.stopped:
+        return "its sessions ended because another metric of the same workload regressed"
+    if decision.sessions < len(run.candidate.sessions):
         if asked.metric.once:
             return "it was read once, while neither was beside the other: state a limit instead"
         return "a time or size of 0 has no ratio to another"
@@ -93,7 +95,8 @@ def summary(comparison: Comparison) -> str:
         return found.reason if found.candidate is None else f"{metric.title}: {found.reason}"
     movement = moved(metric, found.reference.value, found.candidate.value, found.change)
     basis = resting_on(found.interval, found.confidence, counted(found.sessions, "session"))
-    return f"{movement}, {percent(found.change)} ({basis}){_remark(found)}"
+    of = f"{found.observation}, " if found.whole_log_ratios is not None else ""
+    return f"{movement}, {percent(found.change)} ({of}{basis}){_remark(found)}"
 
 
 def _remark(comparison: Comparison) -> str:
@@ -105,9 +108,20 @@ def _remark(comparison: Comparison) -> str:
         return f": {kept} claimed, faster by {ratio(asked.by)}"
     if comparison.verdict is Verdict.IMPROVED:
         return ": improved"
-    if comparison.verdict is Verdict.PASS and mde is not None:
-        return f": pass, where a loss of {ratio(mde)} would have been called"
-    return ""
+    if comparison.verdict is Verdict.PASS:
+        called = "" if mde is None else f"; a loss of {ratio(mde)} would have been called"
+        return f": pass{_bound(comparison, 'at most')}{called}"
+    assert comparison.negligible is not None, "a gate has one"
+    sizes = f"fails from {ratio(comparison.negligible)}, must fail at {ratio(asked.tolerance)}"
+    return f": regressed{_bound(comparison, 'at least')}; {sizes}"
+
+
+def _bound(comparison: Comparison, which: str) -> str:
+    bound, unit = comparison.bound, comparison.asked.metric.unit
+    if bound is None:
+        return ""
+    worse = "larger" if unit is BYTES else "more" if unit is JOULES else "slower"
+    return f", {which} {ratio(bound)} {worse}" if bound > 0 else f", not {worse}"
 
 
 def next_step(comparisons: Sequence[Comparison], nodeid: str) -> str:

@@ -38,3 +38,16 @@ def not_covered(run: Run, metric: Metric) -> str:
     if engine is not None and engine.covers and run.sessions:
         return f"{metric.title} cannot be had: {engine.covers}"
     return run.not_covered(metric)
+
+
+def not_comparable(run: PairedRun, metric: Metric) -> str:
+    """Return why the two runs of a pair cannot be compared in a metric; "" if they can."""
+    sides = run.candidate, run.reference
+    for side in sides:
+        if measured(side, metric) is None:
+            return not_covered(side, metric)
+    if few := too_few(run, metric):
+        return few
+    ours, theirs = (side.how_read(metric) for side in sides)
+    ways = f"{metric.title} was read in two ways: {ours} and, of the reference, {theirs}"
+    return ways if ours != theirs else ""

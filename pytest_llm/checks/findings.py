@@ -154,16 +154,22 @@ class Comparison:
         run: What was measured of both.
         candidate: The metric of the candidate; None if one of the two has nothing of it.
         reference: The metric of the reference.
-        log_ratios: log(candidate / reference) of times or sizes, one a session: positive is worse.
+        log_ratios: log(candidate / reference) of times or sizes, one a session: positive is worse. Of the
+            typical slice.
+        whole_log_ratios: The same of all work together; None unless the metric is a speed.
         sessions: How many of them the verdict rests on.
+        observation: The one that the following numbers are of, as it decided: "typical" or "whole".
         change: Of the metric itself, candidate by reference, less 1 (Hodges and Lehmann); None without any.
         interval: Of the change, at 1 - alpha; None with too few sessions.
+        bound: The loss as a ratio of times or sizes less 1: of a pass, the most that it can be; of a
+            regression, the least.
         p_regressed: See :class:`~pytest_llm.stats.sequential.Decision`; so are the next three.
         p_improved: None where the question was a claim.
         p_ok: None without sessions, as p_regressed.
-        mde: The loss that would have been called with 95 % power; None where nothing would have been.
+        mde: The loss that these sessions call with 95 % power; None if none would have been called.
         reason: Why there is no verdict; "" otherwise.
         confidence: Of the interval, 1 - alpha.
+        negligible: The loss from which on a gate can fail; None of a claim.
         drift: Of a claim: how the two differ in more than was asked for. Gates of a finding share its own.
     """
 
@@ -173,15 +179,19 @@ class Comparison:
     candidate: Measurement | None = None
     reference: Measurement | None = None
     log_ratios: tuple[float, ...] = ()
+    whole_log_ratios: tuple[float, ...] | None = None
     sessions: int = 0
+    observation: str = "typical"
     change: float | None = None
     interval: tuple[float, float] | None = None
+    bound: float | None = None
     p_regressed: float | None = None
     p_improved: float | None = None
     p_ok: float | None = None
     mde: float | None = None
     reason: str = ""
     confidence: float = 0.99
+    negligible: float | None = None
     drift: Drift | None = None
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.baselines import BaselineStore, Missing
+    from pytest_llm.checks.family import Decisions
     from pytest_llm.records import Benchmark, Run
-    from pytest_llm.stats.sequential import Rule
 
 
 def judge(
@@ -26,7 +26,7 @@ def judge(
     measured: Run | PairedRun,
     claims: Sequence[PairedRun],
     stored: BaselineStore | Missing,
-    rule: Rule,
+    decisions: Decisions,
     *,
     anchored: bool = False,
 ) -> Finding:
@@ -40,14 +40,14 @@ def judge(
         measured: The run of its subject, alone or beside a reference.
         claims: One pair for each claim of the benchmark, in order.
         stored: The store of baselines, or why none of it counts.
-        rule: The sequential rule of the pairs; its error rate is shared by ``rule.family`` verdicts.
+        decisions: Those on all gates and claims that pairs answer, made together.
         anchored: The reference of a pair is the anchor.
 
     Raises:
         BaselineError: A file of baselines cannot be used.
     """
     claimed = tuple(
-        compare_runs(pair, each, rule) for pair, each in zip(claims, benchmark.claims, strict=True)
+        compare_runs(pair, each, decisions) for pair, each in zip(claims, benchmark.claims, strict=True)
     )
     unmet = unmet_of(measured, claims, wants_device=benchmark.wants_device)
     if isinstance(measured, PairedRun) and not anchored:
@@ -55,7 +55,7 @@ def judge(
             benchmark,
             measured.candidate,
             judgements=judge_limits(measured.candidate, benchmark.limits),
-            comparisons=(*(compare_runs(measured, gate, rule) for gate in benchmark.gates), *claimed),
+            comparisons=(*(compare_runs(measured, gate, decisions) for gate in benchmark.gates), *claimed),
             drift=compare_sides(measured),
             unmet=unmet,
         )
@@ -65,9 +65,9 @@ def judge(
         run,
         judgements=judge_limits(run, benchmark.limits),
         baseline_checks=tuple(
-            check_anchored(stored, key, measured, gate, rule.family)
+            check_anchored(stored, key, measured, gate, decisions.rule.family)
             if isinstance(measured, PairedRun) and has_ratio(gate.metric)
-            else check_baseline(stored, key, run, gate, rule.family)
+            else check_baseline(stored, key, run, gate, decisions.rule.family)
             for gate in benchmark.gates
         ),
         comparisons=claimed,

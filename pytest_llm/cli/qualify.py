@@ -28,8 +28,8 @@ from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.side import Side
 from pytest_llm.reports.progress import ProgressDisplay
+from pytest_llm.stats.estimates import change_of
 from pytest_llm.stats.label_bias import least_tolerance, refuses
-from pytest_llm.stats.sequential import change_of
 from pytest_llm.system.folders import expanded
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 

@@ -21,11 +21,11 @@ from pytest_llm.models.opened import check_unchanged
 from pytest_llm.records import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.rounds import MeasurementContext
-    from pytest_llm.records import Campaign, PairedRun, Run, Workload
+    from pytest_llm.records import Campaign, Claim, Gate, PairedRun, Run, Workload
     from pytest_llm.records.protocols import Loaded
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
@@ -45,18 +45,30 @@ class _Process(NamedTuple):
 
 @overload
 def measure(
-    campaign: Campaign, sides: tuple[Side], rule: Rule, context: MeasurementContext
+    campaign: Campaign,
+    sides: tuple[Side],
+    rule: Rule,
+    context: MeasurementContext,
+    earlier: Sequence[tuple[PairedRun, Gate | Claim]] = (),
 ) -> Mapping[Workload, Run | EngineError]: ...
 
 
 @overload
 def measure(
-    campaign: Campaign, sides: tuple[Side, Side], rule: Rule, context: MeasurementContext
+    campaign: Campaign,
+    sides: tuple[Side, Side],
+    rule: Rule,
+    context: MeasurementContext,
+    earlier: Sequence[tuple[PairedRun, Gate | Claim]] = (),
 ) -> Mapping[Workload, PairedRun | EngineError]: ...
 
 
 def measure(
-    campaign: Campaign, sides: tuple[Side, ...], rule: Rule, context: MeasurementContext
+    campaign: Campaign,
+    sides: tuple[Side, ...],
+    rule: Rule,
+    context: MeasurementContext,
+    earlier: Sequence[tuple[PairedRun, Gate | Claim]] = (),
 ) -> Mapping[Workload, Run | PairedRun | EngineError]:
     """Run sessions until every question of a campaign is answered, or no further session may begin.
 
@@ -65,6 +77,7 @@ def measure(
         sides: The subject; of a pair, the candidate and its reference.
         rule: Says after which sessions of a pair its questions are looked at.
         context: Probes, clock, coin and limits.
+        earlier: The questions of campaigns before this one, with their pairs: all share the error rate.
 
     Returns:
         For each workload its run, or the error that ended it; the other workloads went on.
@@ -74,7 +87,7 @@ def measure(
         ModelHashError: The file of a model changed before the end of a session.
     """
     watch = Stopwatch(campaign, context.limits, context.clock)
-    state = CampaignState(campaign, sides, rule, watch, context.control)
+    state = CampaignState(campaign, sides, rule, watch, context.control, earlier)
     try:
         _measure(campaign, state, context)
     except NotCoveredError:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.checks.family import Decisions
 from pytest_llm.engines.libraries import are_equal, names
 from pytest_llm.errors import SameBuildError
 from pytest_llm.measure.memory import beside_another, memory_series
 from pytest_llm.measure.rounds import cut
 from pytest_llm.records import PairedRun, Run, Session
-from pytest_llm.stats.log_ratios import log_ratios
-from pytest_llm.stats.sequential import decide_any
 from pytest_llm.stats.summary import summarize_all
 
 if TYPE_CHECKING:
@@ -53,8 +52,18 @@ class CampaignState:
         rule: Rule,
         watch: Stopwatch,
         control: Control | None = None,
+        earlier: Sequence[tuple[PairedRun, Gate | Claim]] = (),
     ) -> None:
-        """Begin with nothing measured; ``control`` is the speed of the machine now."""
+        """Begin with nothing measured.
+
+        Args:
+            campaign: What is asked.
+            sides: The subject; of a pair, the candidate and its reference.
+            rule: Says after which sessions the questions of a pair are looked at.
+            watch: Tells how much time is left.
+            control: The speed of the machine now.
+            earlier: The questions of campaigns before this one, with their pairs.
+        """
         self.sides = sides
         self.not_interleaved = False
         self.cut_off: dict[Workload, str] = {}
@@ -71,6 +80,9 @@ class CampaignState:
         self._solo: dict[tuple[int, Workload], Mapping[str, Series]] = {}
         self._uncovered: dict[tuple[int, Workload], str] = {}
         self.covers_nothing = False
+        self._earlier = earlier
+        self._pairs: dict[Workload, PairedRun] = {}
+        self._decided: tuple[int, Decisions] | None = None
 
     def waiting(self) -> list[Workload]:
         """Return the workloads that another session has to measure."""
@@ -133,6 +145,7 @@ class CampaignState:
         self._described.setdefault(place, _Description(build, {}, {}, None))
         for workload in self._sessions:
             self._sessions[workload].clear()
+            self._pairs.pop(workload, None)
             known = [each for (_, other), each in self._uncovered.items() if other == workload and each]
             self._uncovered[place, workload] = reason or next(iter(known), "")
 
@@ -181,11 +194,13 @@ class CampaignState:
         """Add a session: one mapping of series for each side, and the turns that they took."""
         self._sessions[workload].append(tuple(Session(each) for each in series))
         self._turns[workload].append(turns)
+        self._pairs.pop(workload, None)
 
     def add_to_last(self, workload: Workload, series: Mapping[str, Series]) -> None:
         """Add to the last session what the candidate showed after all of them."""
         ours, *others = self._sessions[workload][-1]
         self._sessions[workload][-1] = (Session({**ours.series, **series}), *others)
+        self._pairs.pop(workload, None)
 
     def fail(self, workload: Workload, error: EngineError) -> None:
         """Note that a workload cannot be measured."""
@@ -205,33 +220,52 @@ class CampaignState:
             return len(sessions) < self._campaign.sessions
         if len(sessions) >= self._rule.looks[-1]:
             return False
-        asked = [each.asked for each in self._campaign.questions if each.workload == workload]
+        asked = self._asked(workload)
         if not asked:
             return len(sessions) < self._rule.looks[0]
-        run = self._pair(workload) if sessions else None
-        return run is None or any(self._undecided(each, run) for each in asked)
+        return not sessions or any(self._undecided(workload, each) for each in asked)
 
-    def _undecided(self, asked: Gate | Claim, run: PairedRun) -> bool:
+    def _asked(self, workload: Workload) -> list[Gate | Claim]:
+        return [each.asked for each in self._campaign.questions if each.workload == workload]
+
+    def _undecided(self, workload: Workload, asked: Gate | Claim) -> bool:
         if asked.metric.exact:
             return False
-        ratios = log_ratios(asked.metric, run)
+        pair = self._pair(workload)
+        decision = self._decide().of(pair, asked)
         # What one session had nothing of, no further one can answer.
-        known = len(ratios) == len(run.candidate.sessions)
-        return known and decide_any(self._rule, asked, ratios).verdict is None
+        complete = decision.sessions == len(pair.candidate.sessions)
+        return decision.verdict is None and not decision.stopped and complete
+
+    def _decide(self) -> Decisions:
+        """Return the decisions after the sessions so far, made once."""
+        count = sum(map(len, self._sessions.values()))
+        if self._decided is None or self._decided[0] != count:
+            own = [
+                (self._pair(each.workload), each.asked)
+                for each in self._campaign.questions
+                if self._sessions[each.workload] and not each.asked.metric.exact
+            ]
+            self._decided = count, Decisions(self._rule, [*self._earlier, *own])
+        return self._decided[1]
 
     def _outcome(self, workload: Workload) -> Run | PairedRun:
         if len(self.sides) == 1:
             return replace(self._run(workload, 0), cut_off=self.cut_off.get(workload, ""))
-        return self._pair(workload)
+        pair, cut_off = self._pair(workload), self.cut_off.get(workload, "")
+        return replace(pair, cut_off=cut_off) if cut_off else pair
 
     def _pair(self, workload: Workload) -> PairedRun:
-        return PairedRun(
-            self._run(workload, 0),
-            self._run(workload, 1),
-            turns=tuple(self._turns[workload]),
-            not_interleaved=self.not_interleaved,
-            cut_off=self.cut_off.get(workload, ""),
-        )
+        if workload not in self._pairs:
+            candidate, reference = (self._run(workload, place) for place in range(2))
+            self._pairs[workload] = PairedRun(
+                candidate,
+                reference,
+                turns=tuple(self._turns[workload]),
+                not_interleaved=self.not_interleaved,
+                campaign=len({pair.campaign for pair, _ in self._earlier}),
+            )
+        return self._pairs[workload]
 
     def _why_not(self, place: int, workload: Workload) -> str:
         """Return why a side does not cover a workload, or the other one, without which it is not measured."""

@@ -22,6 +22,7 @@ from pytest_llm.system.sandbox import Policy
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_llm.checks.family import Questions
     from pytest_llm.checks.findings import Comparison
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
@@ -76,9 +77,11 @@ class Findings:
         if benchmark.nodeid not in {*self._found, *self._early}:
             self._found[benchmark.nodeid] = Finding(benchmark, problem=problem)
 
-    def judged_again(self, rule: Rule) -> dict[str, Finding]:
+    def judged_again(self, rule: Rule, questions: Questions) -> dict[str, Finding]:
         """Return the findings by node id, judged anew from the series that the results hold."""
-        return {each.benchmark.nodeid: each for each in rejudge(self._results(rule, finished=False))}
+        return {
+            each.benchmark.nodeid: each for each in rejudge(self._results(rule, questions, finished=False))
+        }
 
     def add_early(self, finding: Finding) -> None:
         """Add what is known of a test before it runs, from the sessions that it shares with others."""
@@ -108,24 +111,25 @@ class Findings:
         """Return every run that a benchmark got, those of tests that did not end included."""
         return [finding.run for finding in self._all() if finding.run is not None]
 
-    def write_early(self, rule: Rule) -> None:
+    def write_early(self, rule: Rule, questions: Questions) -> None:
         """Write what is found so far, marked unfinished: a process that is killed writes nothing more."""
         if self._settings.json is None or not self._writable:
             return
-        results = self._results(rule, finished=False)
+        results = self._results(rule, questions, finished=False)
         self._begun = True
         try:
             results_file.write_early(self._settings.json, results)
         except LLMBenchError:  # told at the end, when it is tried again
             self._writable = False
 
-    def finish(self, rule: Rule) -> None:
+    def finish(self, rule: Rule, questions: Questions) -> None:
         """Build the results, once all tests have ended, and write what the options ask for.
 
         Args:
             rule: The sequential rule of the pairs.
+            questions: What pairs were measured for.
         """
-        self.results = self._results(rule, finished=True)
+        self.results = self._results(rule, questions, finished=True)
         if not self._found and not self._begun:
             return
         for write in (self._write_results, self._update_baselines):
@@ -137,11 +141,13 @@ class Findings:
     def _all(self) -> list[Finding]:
         return [*self._found.values(), *self._early.values()]
 
-    def _results(self, rule: Rule, *, finished: bool) -> Results:
+    def _results(self, rule: Rule, questions: Questions, *, finished: bool) -> Results:
         parts: dict[str, Any] = fingerprint.parts()
         machine = Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since)
         now = self._started + timedelta(seconds=self._clock() - self._begun_at)
-        results = results_of(self._all(), self._started, now, machine, rule, finished=finished)
+        results = results_of(
+            self._all(), self._started, now, machine, rule, questions=questions, finished=finished
+        )
         return replace(results, sandbox=Policy(self._settings.sandbox).applied)
 
     def _write_results(self, made: Results) -> list[str]:

@@ -51,8 +51,11 @@ def planned(bench: Bench, items: Sequence[pytest.Item], showing: str) -> list[st
     homes = {each.home: bench.homes.called(each.home) for each in bench.plan.benchmarks}
     found = [line(home) for home in homes.values() if home not in bench.homes.named()]
     if not showing:
-        return [*found, *([summary(bench.plan, bench.rule())] if bench.plan.campaigns else [])]
-    found += lines(bench.plan, bench.rule())
+        return [
+            *found,
+            *([summary(bench.plan, bench.measuring.rule(bench.plan))] if bench.plan.campaigns else []),
+        ]
+    found += lines(bench.plan, bench.measuring.rule(bench.plan))
     try:
         bench.check_limits()
     except UsageError as error:

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pytest_llm.builds.provider import Provider
+from pytest_llm.checks.family import Decisions
 from pytest_llm.checks.operators import ProfilingContext, Work
 from pytest_llm.checks.output.f32_copies import F32Copies
 from pytest_llm.engines import ENGINES
@@ -20,7 +21,7 @@ from pytest_llm.measure.duration import Size, Speed
 from pytest_llm.measure.limits import RunBudget
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.models.opened import check_content, check_unchanged
-from pytest_llm.records import Run, StoredSnapshot, Subject, Workload
+from pytest_llm.records import PairedRun, Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import rule_for
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
@@ -29,6 +30,7 @@ from pytest_llm.system.registry import load_code
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
+    from pytest_llm.checks.family import Questions
     from pytest_llm.measure import MeasurementContext
     from pytest_llm.plugin.homes import Models
     from pytest_llm.plugin.settings import Settings
@@ -36,10 +38,11 @@ if TYPE_CHECKING:
     from pytest_llm.records import (
         Benchmark,
         Campaign,
+        Claim,
         Control,
+        Gate,
         OperatorRun,
         OutputGate,
-        PairedRun,
         Phase,
         Plan,
     )
@@ -111,6 +114,7 @@ class Measuring:
         self._paired: _Cache[PairedRun] = _Cache()
         self._outputs: _Cache[OutputRun] = _Cache()
         self._budget = RunBudget(settings.budget, clock)
+        self._pairs: dict[Hashable, tuple[PairedRun, list[Gate | Claim]]] = {}
         self._operators: dict[Hashable, OperatorRun] = {}
         self._controls: dict[tuple[str, int], Control | None] = {}
 
@@ -148,7 +152,7 @@ class Measuring:
             campaign = plan.campaign_of(subject)
             context = self._context(plan, campaign, progress)
             with self._unchanged(subject), self._budget.spending():
-                return measure(campaign, (side,), self._rule(plan), context)
+                return measure(campaign, (side,), self.rule(plan), context)
 
         return self._solo.get(subject, workload, run)
 
@@ -165,11 +169,33 @@ class Measuring:
             sides = self._side(subject, progress, reference), self._side(reference, progress, subject)
             self._take_machine(progress)
             campaign = plan.campaign_of(subject, reference)
-            context = self._context(plan, campaign, progress)
+            context, (rule, earlier) = self._context(plan, campaign, progress), self.family(plan)
             with self._unchanged(subject, reference), self._budget.spending():
-                return measure(campaign, sides, self._rule(plan), context)
+                outcomes = measure(campaign, sides, rule, context, earlier)
+            self._note(campaign, outcomes)
+            return outcomes
 
         return self._paired.get((subject, reference), workload, run)
+
+    def questions(self) -> Questions:
+        """Return every gate and claim that the rule decides by a pair measured so far, with the pair."""
+        return [(pair, asked) for pair, questions in self._pairs.values() for asked in questions]
+
+    def family(self, plan: Plan) -> tuple[Rule, Questions]:
+        """Return the rule of a plan, and the questions that it decides together."""
+        return self.rule(plan), self.questions()
+
+    def decisions(self, plan: Plan) -> Decisions:
+        """Return the decisions on what pairs were measured for so far."""
+        return Decisions(*self.family(plan))
+
+    def _note(self, campaign: Campaign, outcomes: Mapping[Workload, Run | PairedRun | LLMBenchError]) -> None:
+        # Sessions before an error count: verdicts on other workloads may rest on them.
+        for workload, each in outcomes.items():
+            if isinstance(each, PairedRun) and not campaign.anchored:
+                asked = [q.asked for q in campaign.questions if q.workload == workload]
+                key = campaign.subject, campaign.reference, workload
+                self._pairs[key] = each, [one for one in asked if not one.metric.exact]
 
     def unplanned(self, benchmark: Benchmark, progress: Progress) -> Run:
         """Return the run of a benchmark that no plan has, without a reference.
@@ -262,10 +288,14 @@ class Measuring:
         return Side(subject, self._models.resolve_subject(subject), engine)
 
     def _context(self, plan: Plan, campaign: Campaign, progress: Progress) -> MeasurementContext:
-        left = self._budget.share(plan, campaign, self._rule(plan))
+        left = self._budget.share(plan, campaign, self.rule(plan))
         limits = TimeLimits(self._settings.time_limit, left)
         context = measurement_context(progress, limits, self._clock, self._control(campaign.subject))
-        on_session = partial(self._on_session, campaign.subject, campaign.reference)
+
+        def on_session(runs: Mapping[Workload, Run | PairedRun]) -> None:
+            self._note(campaign, runs)
+            self._on_session(campaign.subject, campaign.reference, runs)
+
         return replace(context, on_session=on_session)
 
     def speed(self, subject: Subject) -> Speed:
@@ -299,7 +329,8 @@ class Measuring:
             self._controls[key] = load_code(code)(key[1]) if code else None
         return self._controls[key]
 
-    def _rule(self, plan: Plan) -> Rule:
+    def rule(self, plan: Plan) -> Rule:
+        """Return the sequential rule of a plan's pairs."""
         return rule_for(self._settings.effort, plan.family)
 
     def _take_machine(self, progress: Progress) -> None:

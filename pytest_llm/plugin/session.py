@@ -26,7 +26,6 @@ from pytest_llm.plugin.outputs import Outputs
 from pytest_llm.plugin.protocol import Protocol
 from pytest_llm.plugin.runner import Measuring
 from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, Verdict
-from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from pytest_llm.plugin.speeds import Speeds
     from pytest_llm.records import Benchmark, OperatorRun, Subject, Workload
     from pytest_llm.records.protocols import Clock, Engine, Progress
-    from pytest_llm.stats.sequential import Rule
 
 
 class Bench:
@@ -71,10 +69,10 @@ class Bench:
         self.protocol = Protocol(self)
         self.loaded = LoadedModels(homes.models, self._engine, drift_fails=Verdict.DRIFT in settings.failing)
         self._speeds = speeds
-        self._measuring = Measuring(
+        self.measuring = Measuring(
             settings, homes.models, clock, self.loaded.release, self._on_session, speeds
         )
-        self._outputs = Outputs(settings, self._measuring, self._baselines, self._stored)
+        self._outputs = Outputs(settings, self.measuring, self._baselines, self._stored)
 
     @cached_property
     def default_load_options(self) -> LoadOptions:
@@ -91,13 +89,15 @@ class Bench:
             anchor_of=self.settings.anchor_of,
             records_output=self.settings.keeps_output,
             equal=self.settings.equal_sides,
-            speed_of=cache(self._measuring.speed) if self.settings.bench else small,
+            speed_of=cache(self.measuring.speed) if self.settings.bench else small,
             time_limit=self.settings.time_limit or math.inf,
         )
 
     def check_limits(self) -> None:
         """Refuse a plan that cannot reach its verdicts in time; ``UsageError``."""
-        check_limits(self.plan, self.rule(), self.settings.time_limit, self.settings.budget)
+        check_limits(
+            self.plan, self.measuring.rule(self.plan), self.settings.time_limit, self.settings.budget
+        )
 
     def measure(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark; a campaign runs when the first test asks for it.
@@ -105,7 +105,7 @@ class Bench:
         Raises:
             LLMBenchError: It could not be measured; a finding is added all the same.
         """
-        self.findings.write_early(self.rule())
+        self.findings.write_early(*self.measuring.family(self.plan))
         try:
             finding = self._find(benchmark, progress)
         except LLMBenchError as error:
@@ -117,7 +117,7 @@ class Bench:
             self.findings.add(Finding(benchmark, problem=str(BrokenOffError(error))))
             raise
         self.findings.add(finding)
-        self.findings.write_early(self.rule())
+        self.findings.write_early(*self.measuring.family(self.plan))
         return finding
 
     def _find(self, benchmark: Benchmark, progress: Progress) -> Finding:
@@ -131,19 +131,21 @@ class Bench:
             if reference is not None:
                 self._outputs.compare(self.plan, subject, reference, progress)
             beside = reference or plan.anchor_of(subject, workload)
-            measured = self._measuring.run(plan, subject, beside, workload, progress)
+            measured = self.measuring.run(plan, subject, beside, workload, progress)
             claims = [
-                self._measuring.paired(plan, subject, each.than, workload, progress)
+                self.measuring.paired(plan, subject, each.than, workload, progress)
                 for each in benchmark.claims
             ]
         except WrongOutputError as error:
-            run = self._measuring.unmeasured(subject, workload, progress)
+            run = self.measuring.unmeasured(subject, workload, progress)
             return Finding(benchmark, run, output=wrong_output(benchmark.output, str(error)))
         stored, anchored = self._stored(benchmark), reference is None
-        finding = judge(benchmark, measured, claims, stored, self.rule(), anchored=anchored)
+        finding = judge(
+            benchmark, measured, claims, stored, self.measuring.decisions(self.plan), anchored=anchored
+        )
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):
-            operators = self._measuring.operators(measured, slower_phases(finding.comparisons), progress)
+            operators = self.measuring.operators(measured, slower_phases(finding.comparisons), progress)
         return self._confirmed(replace(finding, output=output, operators=operators), progress)
 
     def _confirmed(self, finding: Finding, progress: Progress) -> Finding:
@@ -161,10 +163,11 @@ class Bench:
         )
         plan = replace(make_plan([asked], self.settings.effort, lambda _: than), family=self.plan.family)
         try:
-            pair = self._measuring.paired(plan, benchmark.subject, than, benchmark.workload, progress)
+            pair = self.measuring.paired(plan, benchmark.subject, than, benchmark.workload, progress)
         except LLMBenchError as error:
             return replace(finding, confirmation=f"not confirmed beside {earlier}: {error}")
-        compared = tuple(compare_runs(pair, gate, self.rule()) for gate in asked.gates)
+        decisions = self.measuring.decisions(self.plan)
+        compared = tuple(compare_runs(pair, gate, decisions) for gate in asked.gates)
         return replace(
             finding,
             comparisons=(*compared, *finding.comparisons),
@@ -177,6 +180,7 @@ class Bench:
         """Note and write what the sessions so far show of the tests that share them."""
         for run in runs.values():
             self._speeds.note(subject, run.candidate if isinstance(run, PairedRun) else run)
+        decisions = self.measuring.decisions(self.plan)
         for each in self.plan.benchmarks:
             if each.subject != subject or each.workload not in runs:
                 continue
@@ -185,12 +189,12 @@ class Bench:
             if reference == (own or self.plan.anchor_of(subject, each.workload)):
                 with suppress(LLMBenchError):  # raised again when the test is judged
                     unclaimed, stored = replace(each, claims=()), self._stored(each)
-                    found = judge(unclaimed, measured, (), stored, self.rule(), anchored=own is None)
+                    found = judge(unclaimed, measured, (), stored, decisions, anchored=own is None)
                     self.findings.add_early(found)
             elif isinstance(measured, PairedRun):
                 asked = [claim for claim in each.claims if claim.than == reference]
-                self.findings.add_claims(each, [compare_runs(measured, c, self.rule()) for c in asked])
-        self.findings.write_early(self.rule())
+                self.findings.add_claims(each, [compare_runs(measured, c, decisions) for c in asked])
+        self.findings.write_early(*self.measuring.family(self.plan))
 
     def _baselines(self, benchmark: Benchmark) -> BaselineStore:
         return self.homes.called(benchmark.home).baselines
@@ -201,44 +205,34 @@ class Bench:
             return Missing("this run replaces it")
         return self._baselines(benchmark)
 
-    def rule(self) -> Rule:
-        """Return the rule of the comparisons, which share its error rate."""
-        return rule_for(self.settings.effort, self.plan.family)
-
     def measure_solo(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
-        run = self._measuring.unplanned(benchmark, progress)
-        return judge(benchmark, run, (), self._stored(benchmark), self.rule())
+        run = self.measuring.unplanned(benchmark, progress)
+        return judge(benchmark, run, (), self._stored(benchmark), self.measuring.decisions(self.plan))
 
     def _engine(self, subject: Subject, progress: Progress) -> Engine:
-        return self._measuring.engine(subject, progress)
+        return self.measuring.engine(subject, progress)
 
     def check_baselines(self, benchmark: Benchmark) -> None:
-        """Read the baselines that a benchmark is compared with or added to.
-
-        Raises:
-            BaselineError: A file cannot be used.
-        """
-        compared = (benchmark.gates or benchmark.output) and self.settings.reference_of(
-            benchmark.subject
-        ) is None
-        if compared or self.settings.update:
+        """Read the baselines that a benchmark is compared with or added to; may raise ``BaselineError``."""
+        alone = self.settings.reference_of(benchmark.subject) is None
+        if (alone and (benchmark.gates or benchmark.output)) or self.settings.update:
             self._baselines(benchmark).check(benchmark.key.module)
 
     def note_outcome(self, benchmark: Benchmark, outcome: str, *, failed_by_verdict: bool) -> None:
         """Note how the test of a benchmark ended."""
         if self.findings.note_outcome(benchmark.nodeid, outcome, failed_by_verdict=failed_by_verdict):
-            self.findings.write_early(self.rule())
+            self.findings.write_early(*self.measuring.family(self.plan))
 
     def judged_again(self) -> Mapping[str, Finding]:
         """Return all findings by node id, judged anew from what is stored."""
-        return self.findings.judged_again(self.rule())
+        return self.findings.judged_again(*self.measuring.family(self.plan))
 
     def finish(self) -> None:
         """Write the results and baselines that the options ask for."""
-        self.findings.finish(self.rule())
+        self.findings.finish(*self.measuring.family(self.plan))
 
     def close(self) -> None:
         """End every process that is still there."""
         self.loaded.release()
-        self._measuring.close()
+        self.measuring.close()

@@ -27,10 +27,12 @@ class Gate:
     Attributes:
         metric: Which metric.
         tolerance: The loss that must be called, as a ratio above 0: 0.05.
+        negligible: The loss that is too small to matter; None for a fifth of the tolerance.
     """
 
     metric: metrics.Metric
     tolerance: float
+    negligible: float | None = None
 
 
 @dataclass(frozen=True)

@@ -219,6 +219,7 @@ class PairedRun:
         turns: For each session the turns of each kind: "prompt", "generation", "embedding" and "request".
         not_interleaved: The subjects did not fit into memory together; each session had one after the other.
         cut_off: Why sampling ended before every question was answered; "" if it did not.
+        campaign: The place of its campaign in the order in which campaigns were measured.
     """
 
     candidate: Run
@@ -226,6 +227,7 @@ class PairedRun:
     turns: tuple[Mapping[str, Turns], ...] = ()
     not_interleaved: bool = False
     cut_off: str = ""
+    campaign: Count = 0
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,13 @@ from pytest_llm.records import (
     Workload,
 )
 from pytest_llm.records.schema import (
+    AboveZero,
     Count,
     Interval,
     NonEmpty,
     NonNegative,
     Probability,
+    Share,
     constraint,
 )
 from pytest_llm.reports.verdict_entries import DriftEntry, MetricEntry
@@ -177,6 +179,26 @@ class PairEntry:
     turns: tuple[Mapping[str, Turns], ...]
     not_interleaved: bool
     cut_off: str
+    campaign: Count
+
+
+@dataclass(frozen=True)
+class QuestionEntry:
+    """A gate or a claim that a pair answers, decided together with all others.
+
+    Attributes:
+        pair: The pair's name in ``pairs``.
+        metric: Its name.
+        tolerance: The loss that must be called; None of a claim.
+        negligible: The loss that is too small to matter, if a marker names it.
+        by: The gain that is claimed; None of a gate.
+    """
+
+    pair: NonEmpty
+    metric: NonEmpty
+    tolerance: Share | None
+    negligible: Share | None
+    by: AboveZero | None
 
 
 @dataclass(frozen=True)
@@ -206,6 +228,7 @@ class Results:
         runs: By the names that tests and pairs use.
         pairs: By the names that comparisons use.
         not_covered: What could not be measured.
+        questions: What pairs were measured for, in the order of the plan.
         sandbox: How workers were locked in: "on", with what was missing, "strict", "off"; "" is unknown.
     """
 
@@ -223,3 +246,4 @@ class Results:
     pairs: Mapping[str, PairEntry]
     not_covered: tuple[NotCovered, ...]
     sandbox: str = ""
+    questions: tuple[QuestionEntry, ...] = ()

@@ -19,6 +19,7 @@ from pytest_llm.checks import (
     judge_output,
 )
 from pytest_llm.checks.anchored import check_ratios
+from pytest_llm.checks.family import Decisions
 from pytest_llm.checks.findings import Anchored, Drift, Finding, OutputJudgement
 from pytest_llm.checks.unmet import NO_DEVICE, unmet_of
 from pytest_llm.errors import LLMBenchError, ResultsError
@@ -93,7 +94,8 @@ def rejudge(results: Results) -> list[Finding]:
         name: replace(run, measurements=summarize_all(run.sessions)) for name, run in results.runs.items()
     }
     pairs = pairs_of(results, runs)
-    return [_finding(test, runs, pairs, results.rule) for test in results.tests]
+    decisions = Decisions(results.rule, asked_in(results, pairs)) if results.rule is not None else None
+    return [_finding(test, runs, pairs, decisions) for test in results.tests]
 
 
 def differences(results: Results) -> list[str]:
@@ -209,13 +211,26 @@ def baseline_checks_of(
     return found
 
 
+def asked_in(results: Results, pairs: Mapping[str, PairedRun]) -> list[tuple[PairedRun, Gate | Claim]]:
+    """Return every gate and claim that pairs answer, each with its pair."""
+    found: list[tuple[PairedRun, Gate | Claim]] = []
+    for each in results.questions:
+        pair, metric = pairs[each.pair], metrics.find(each.metric)
+        if each.tolerance is not None:
+            found.append((pair, Gate(metric, each.tolerance, each.negligible)))
+        if each.by is not None:
+            found.append((pair, Claim(metric, each.by, pair.reference.subject)))
+    return found
+
+
 def questions_of(test: TestEntry, pairs: Mapping[str, PairedRun]) -> list[tuple[Gate | Claim, PairedRun]]:
     """Return the gates and claims of a test that pairs decided, each with its pair."""
     found: list[tuple[Gate | Claim, PairedRun]] = []
     for name, entry in test.metrics.items():
         metric = metrics.find(name)
         if entry.comparison is not None:
-            found.append((Gate(metric, entry.comparison.tolerance), pairs[entry.comparison.pair]))
+            was = entry.comparison
+            found.append((Gate(metric, was.tolerance, was.negligible_asked), pairs[was.pair]))
         if entry.claim is not None:
             pair = pairs[entry.claim.pair]
             found.append((Claim(metric, entry.claim.by, pair.reference.subject), pair))
@@ -223,12 +238,12 @@ def questions_of(test: TestEntry, pairs: Mapping[str, PairedRun]) -> list[tuple[
 
 
 def _finding(
-    test: TestEntry, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun], rule: Rule | None
+    test: TestEntry, runs: Mapping[str, Run], pairs: Mapping[str, PairedRun], decisions: Decisions | None
 ) -> Finding:
     run = runs[test.run] if test.run is not None else None
     subject = run.subject if run else Subject("", Installed(""), test.load_options)
     benchmark = Benchmark(test.nodeid, test.key, subject, test.workload)
-    if run is None or rule is None:
+    if run is None or decisions is None:
         return Finding(
             benchmark,
             run,
@@ -247,8 +262,8 @@ def _finding(
         run,
         unmet=unmet_of(paired or anchored or run, claims, wants_device=wants_device) if run.sessions else (),
         judgements=tuple(judge_limits(run, limits_of(test))),
-        baseline_checks=tuple(baseline_checks_of(test, run, pairs, rule)),
-        comparisons=tuple(compare_runs(pair, asked, rule) for asked, pair in questions),
+        baseline_checks=tuple(baseline_checks_of(test, run, pairs, decisions.rule)),
+        comparisons=tuple(compare_runs(pair, asked, decisions) for asked, pair in questions),
         drift=_drift(test.drift, run, pairs) if test.drift else None,
         output=_output(test.output) if test.output else None,
         operators=tuple(_operators(each) for each in test.operators),

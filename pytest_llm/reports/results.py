@@ -15,6 +15,7 @@ from pytest_llm.reports.document import (
     OperatorEntry,
     OperatorsEntry,
     PairEntry,
+    QuestionEntry,
     Results,
     TestEntry,
 )
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
         Drift,
         Finding,
     )
-    from pytest_llm.records import Measurement, OperatorRun, PairedRun, Run
+    from pytest_llm.records import Claim, Measurement, OperatorRun, PairedRun, Run
     from pytest_llm.reports.document import Machine
     from pytest_llm.stats.sequential import Rule
 
@@ -53,6 +54,7 @@ def results_of(
     machine: Machine,
     rule: Rule | None = None,
     *,
+    questions: Sequence[tuple[PairedRun, Gate | Claim]] = (),
     finished: bool = True,
 ) -> Results:
     """Return the results of a run of pytest.
@@ -63,10 +65,13 @@ def results_of(
         ended: With its zone.
         machine: Where everything was measured.
         rule: Error rates, and how many gates share them.
+        questions: Those that pairs were measured for: they were decided together.
         finished: No further test runs.
     """
-    runs = _Named("run", [run for each in findings for run in _runs(each)])
-    pairs = _Named("pair", [pair for finding in findings for pair in _pairs(finding)])
+    asked = [pair for pair, _ in questions]
+    of_tests = [run for each in findings for run in _runs(each)]
+    runs = _Named("run", [*of_tests, *(run for each in asked for run in (each.candidate, each.reference))])
+    pairs = _Named("pair", [*(pair for finding in findings for pair in _pairs(finding)), *asked])
     compared_with = [each.run for finding in findings for each in finding.comparisons]
     references = [pair.reference.build for pair in compared_with if _other_build(pair)]
     compared = [each.output.comparison for each in findings if each.output]
@@ -89,7 +94,14 @@ def results_of(
             for finding in findings
             for metric, reason in _not_covered(finding).items()
         ),
+        questions=tuple(_question(asked, pairs.name_of(pair)) for pair, asked in questions),
     )
+
+
+def _question(asked: Gate | Claim, pair: str) -> QuestionEntry:
+    if isinstance(asked, Gate):
+        return QuestionEntry(pair, asked.metric.name, asked.tolerance, asked.negligible, None)
+    return QuestionEntry(pair, asked.metric.name, None, None, asked.by)
 
 
 def operators_entry(run: OperatorRun) -> OperatorsEntry:
@@ -256,14 +268,17 @@ def _comparison(comparison: Comparison, pairs: _Named[PairedRun]) -> ComparisonE
         "reference_value": reference.value,
         "reference_samples": reference.samples,
         "log_ratios": comparison.log_ratios,
+        "whole_log_ratios": comparison.whole_log_ratios,
         "rounds": tuple(
             len(each.series[asked.metric.series].values)
             for each in run.candidate.sessions
             if asked.metric.series in each.series  # of some, one session has all that there is
         ),
         "sessions": comparison.sessions,
+        "observation": comparison.observation,
         "change": comparison.change,
         "interval": comparison.interval,
+        "bound": comparison.bound,
         "p_regressed": comparison.p_regressed,
         "p_improved": comparison.p_improved,
         "p_ok": comparison.p_ok,
@@ -271,7 +286,12 @@ def _comparison(comparison: Comparison, pairs: _Named[PairedRun]) -> ComparisonE
         "reason": comparison.reason,
     }
     if isinstance(asked, Gate):
-        return ComparisonEntry(**shown, tolerance=asked.tolerance)
+        return ComparisonEntry(
+            **shown,
+            tolerance=asked.tolerance,
+            negligible=comparison.negligible,
+            negligible_asked=asked.negligible,
+        )
     assert comparison.drift is not None, "a claim has its own"
     return ClaimEntry(**shown, by=asked.by, drift=_drift(comparison.drift, run, pairs))
 
@@ -283,4 +303,5 @@ def _pair(pair: PairedRun, runs: _Named[Run]) -> PairEntry:
         pair.turns,
         pair.not_interleaved,
         pair.cut_off,
+        pair.campaign,
     )

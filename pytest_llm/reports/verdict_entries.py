@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pytest_llm.checks.findings import Difference
 from pytest_llm.records import StoredInvariants, StoredRun, Verdict
-from pytest_llm.records.schema import AboveZero, Count, Interval, NonEmpty, Probability, constraint
+from pytest_llm.records.schema import AboveZero, Count, Interval, NonEmpty, Probability, Share, constraint
 from pytest_llm.stats.prediction import Spread
 
 # 0 of what repeats exactly.
@@ -80,15 +80,18 @@ class PairedEntry:
         pair: The pair's name in ``pairs``.
         reference_value: The metric of the reference, in the metric's unit.
         reference_samples: One a session.
-        log_ratios: One a session; positive is worse.
+        log_ratios: Of the typical slice, one a session; positive is worse.
+        whole_log_ratios: Of all work together; None unless the metric is a speed.
         rounds: How many rounds of the candidate count in each session.
         sessions: How many sessions the verdict rests on.
+        observation: The one that decided, and that the following numbers are of.
         change: Of the metric, candidate by reference, less 1.
         interval: Of the change.
+        bound: The loss, as a ratio of times or sizes less 1, that a pass rules out and a regression exceeds.
         p_regressed: Error probability of "regressed".
         p_improved: Error probability of "improved".
         p_ok: Error probability of "pass".
-        mde: The loss that would have been called with a power of 95 %.
+        mde: The loss that these sessions call with a power of 95 %.
         reason: Why there is no certain answer; "" if there is one.
     """
 
@@ -97,10 +100,13 @@ class PairedEntry:
     reference_value: float
     reference_samples: tuple[float, ...]
     log_ratios: tuple[float, ...]
+    whole_log_ratios: tuple[float, ...] | None
     rounds: tuple[Count, ...]
     sessions: Count
+    observation: Literal["typical", "whole"]
     change: float | None
     interval: Interval | None
+    bound: float | None
     p_regressed: Probability | None
     p_improved: Probability | None
     p_ok: Probability | None
@@ -110,9 +116,17 @@ class PairedEntry:
 
 @dataclass(frozen=True)
 class ComparisonEntry(PairedEntry):
-    """A gate that a reference decides."""
+    """A gate that a reference decides.
+
+    Attributes:
+        tolerance: The loss that must be called.
+        negligible: The loss from which on the gate can fail; None of a count.
+        negligible_asked: The same as the marker has it; None if it names none.
+    """
 
     tolerance: Tolerance
+    negligible: Share | None
+    negligible_asked: Share | None
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,8 @@ _DRAWS = 4000
 _CHUNK = 500
 
 
-def minimum_detectable_effect(
-    log_ratios: Sequence[float], null: float, sessions: int, level: float
-) -> float | None:
-    """Return the slowdown that the test detects with 95 % power, as a ratio: 0.034 is 3.4 % more time.
+def minimum_detectable_effect(log_ratios: Sequence[float], null: float, level: float) -> float | None:
+    """Return the slowdown that as many sessions call with 95 % power, as a ratio: 0.034 is 3.4 % more time.
 
     The test rejects once a certain order statistic of the Walsh averages exceeds the null value. A simulation
     of standard normal samples gives the shift that this takes, in units of the estimated standard deviation,
@@ -28,6 +26,7 @@ def minimum_detectable_effect(
     sessions) is used, because a robust one would ignore the sessions that keep the test from rejecting. None
     if no sample of that size can be significant.
     """
+    sessions = len(log_ratios)
     needed = critical_sum(sessions, level)
     if needed is None:
         return None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
-from pytest_llm.stats.sequential import change_of, interval_of
+from pytest_llm.stats.estimates import change_of, interval_of
 from pytest_llm.stats.student_t import quantile
 
 if TYPE_CHECKING:

@@ -50,6 +50,12 @@ def hodges_lehmann(values: Sequence[float]) -> float:
     return median(walsh_averages(values))
 
 
+def upper_bound(values: Sequence[float], level: float) -> float | None:
+    """Return the least bound that the centre lies below at a level, or None if there are too few values."""
+    needed = critical_sum(len(values), level)
+    return None if needed is None else walsh_averages(values)[needed - 1]
+
+
 def interval(values: Sequence[float], confidence: float) -> tuple[float, float] | None:
     """Return the confidence interval of the centre, or None if there are too few values for the confidence.
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.checks import compare_runs
 from pytest_llm.reports.recheck import pairs_of, questions_of
 from pytest_llm.reports.results_file import DOCUMENT
 from pytest_llm.stats.sequential import rule_for
+from tests.comparing import compare_alone
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
@@ -69,7 +69,7 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
     (name, text), *others = project.texts(result).items()
     assert (name, others) == ("test_ungated", [])
     told = text.splitlines()
-    change = "−10.0 % (95 % interval −10.0 … −10.0 %, "
+    change = "−10.0 % (typical, 95 % interval −10.0 … −10.0 %, "
     for line, metric in zip(told, ("prompt", "generation"), strict=False):
         assert line.startswith(f"{metric} speed fell from 128.0 tok/s to 115.2 tok/s, {change}")
     assert told[2] == "  candidate fake 1.0 (llama.cpp 57a9d1234)"
@@ -83,7 +83,7 @@ def test_a_slower_candidate_is_called_and_all_that_differs_is_told(
             "test_it.py::test_ungated *  regressed",
             "test_it.py::test_tolerant *  drift",
             "test_it.py::test_by_other_metrics *  1 limit kept, drift",
-            "test_it.py::test_tolerant: prompt speed fell *: pass, where a loss of * would have been called",
+            "test_it.py::test_tolerant: prompt speed fell *: pass, *; a loss of * would have been called",
             "test_it.py::test_tolerant: other output; configuration differs: flash_attn on → off",
         ]
     )
@@ -111,7 +111,7 @@ def test_the_results_file_holds_both_and_its_verdicts_follow_from_it(
         for asked, pair in questions_of(test, pairs):
             entry = test.metrics[asked.metric.name].comparison
             assert entry is not None
-            again = compare_runs(pair, asked, rule_for("quick", results["rule"]["family"]))
+            again = compare_alone(pair, asked, rule_for("quick", results["rule"]["family"]))
             assert (again.verdict, again.change) == (entry.verdict, entry.change)
             assert again.log_ratios == entry.log_ratios
             assert len(entry.log_ratios) == len(pair.candidate.sessions) == entry.sessions
@@ -152,7 +152,7 @@ def test_equal_speed_passes_and_a_wrong_answer_beside_it_is_told(
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "*generation speed stayed at *: pass, where a loss of * would have been called",
+            "*generation speed stayed at *: pass, *; a loss of * would have been called",
             "test_it.py::test_speed: other output; same configuration",
         ]
     )

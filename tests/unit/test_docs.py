@@ -168,10 +168,11 @@ def figures() -> dict[str, tuple[str, ...]]:
     return {
         "comparing.md": (
             f"tolerance of {METRICS['generation_tokens_per_second'].tolerance:.0%}".replace("%", " %"),
-            f"δ₀ = M / {1 / sequential.NEGLIGIBLE:g} the negligible change",
+            f"the larger one of M / {1 / sequential.NEGLIGIBLE:g} and 3 τ",
+            f"by their layout and paths: {100 * sequential.TAU:g} %",
             f"{rounds.PAIR.rounds.least} to {rounds.PAIR.rounds.most} rounds in about "
             f"{rounds.PAIR.rounds.seconds:g} seconds",
-            f"would have been called with {100 * power.POWER:g} % power",
+            f"would have called with {100 * power.POWER:g} % power",
             f"led by at most {drift.NEAR_TIE:g} nat",
             f"every decode lengthened by {100 * qualification.SLOWDOWN:g} %",
             *(f"| {each.name} | " for each in qualification.CHECKS),

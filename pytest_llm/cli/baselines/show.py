@@ -25,8 +25,8 @@ from pytest_llm.records import Verdict, metrics
 from pytest_llm.records.serialization import encode
 from pytest_llm.records.units import BYTES
 from pytest_llm.reports.table import aligned
+from pytest_llm.stats.estimates import change_of
 from pytest_llm.stats.prediction import centre_and_spread, lasting_change
-from pytest_llm.stats.sequential import change_of
 
 if TYPE_CHECKING:
     import argparse

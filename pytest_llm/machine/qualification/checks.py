@@ -12,15 +12,15 @@ from pytest_llm.machine.qualification.record import CheckFigures, Result
 from pytest_llm.measure import measure as measure_campaign
 from pytest_llm.records import Campaign, Gate, Question, Verdict
 from pytest_llm.records.metrics import METRICS
-from pytest_llm.stats.log_ratios import log_ratios
-from pytest_llm.stats.sequential import change_of, conclude, decide, interval_of, rule_for
+from pytest_llm.stats.estimates import estimate
+from pytest_llm.stats.log_ratios import Observations, log_ratios
+from pytest_llm.stats.sequential import conclude, decide, rule_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_llm.measure import MeasurementContext
     from pytest_llm.records import Workload
-    from pytest_llm.records.metrics import Metric
     from pytest_llm.records.protocols import Engine
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
@@ -205,7 +205,7 @@ def qualify(
 
 def judge(check: Check, ratios: Ratios) -> Result:
     """Return what log ratios of times, by the metric's name, say of a check."""
-    figures = tuple(_figures(each.metric, ratios[each.metric.name]) for each in GATES)
+    figures = tuple(_figures(each, ratios[each.metric.name]) for each in GATES)
     return Result(
         check.name,
         tuple(
@@ -217,15 +217,11 @@ def judge(check: Check, ratios: Ratios) -> Result:
     )
 
 
-def _figures(metric: Metric, ratios: Sequence[float]) -> CheckFigures:
+def _figures(gate: Gate, ratios: Sequence[float]) -> CheckFigures:
     rule = _rule(SESSIONS if len(ratios) <= SESSIONS else 2 * SESSIONS)
-    decision = conclude(decide(rule, ratios, TOLERANCE))
+    so_far = decide(rule, gate, Observations(list(ratios)))
+    found, decision = estimate(rule, gate, so_far), conclude(so_far)
     assert decision.verdict is not None
     return CheckFigures(
-        metric.name,
-        decision.verdict,
-        tuple(ratios),
-        None if decision.change is None else change_of(metric, decision.change),
-        None if decision.interval is None else interval_of(metric, decision.interval),
-        decision.mde,
+        gate.metric.name, decision.verdict, tuple(ratios), found.change, found.interval, found.mde
     )

@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
 from pytest_llm.records import Verdict
+from pytest_llm.stats import sequential
 from pytest_llm.stats.sequential import Rule, rule_for
-from pytest_llm.stats.signed_rank import critical_sum
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
@@ -27,7 +28,8 @@ VERDICTS = (Verdict.INCONCLUSIVE, Verdict.REGRESSED, Verdict.IMPROVED, Verdict.P
 INCONCLUSIVE, REGRESSED, IMPROVED, PASS = range(4)
 TOLERANCE = 0.05
 MARGIN = math.log1p(TOLERANCE)
-NEGLIGIBLE = MARGIN / 5
+NEGLIGIBLE = MARGIN * sequential.NEGLIGIBLE
+WHOLE_NOISE = 1.75
 _AT_ONCE = 500_000  # log ratios, so that they stay within a processor's cache
 
 
@@ -39,6 +41,19 @@ def independent(source: np.random.Generator, runs: int, sessions: int, sd: float
 def drift(source: np.random.Generator, runs: int, sessions: int, sd: float) -> Floats:
     """A trend that wanders from session to session and strikes whichever subject came second."""
     return _coins(source, runs, sessions) * _trend(source, runs, sessions, sd)
+
+
+def heavy_tails(source: np.random.Generator, runs: int, sessions: int, sd: float) -> Floats:
+    """Student's t with three degrees of freedom."""
+    return source.standard_t(3, (runs, sessions)) * sd / math.sqrt(3)
+
+
+def bimodal(source: np.random.Generator, runs: int, sessions: int, sd: float) -> Floats:
+    """Each process is placed well or badly: two peaks, and the sessions of both at random."""
+    placed: Floats = 0.9 * sd * _coins(source, runs, sessions) + independent(
+        source, runs, sessions, sd * 0.44
+    )
+    return placed
 
 
 def drift_in_fixed_order(source: np.random.Generator, runs: int, sessions: int, sd: float) -> Floats:
@@ -62,7 +77,7 @@ def bursts(source: np.random.Generator, runs: int, sessions: int, sd: float) -> 
     return independent(source, runs, sessions, sd * factor)
 
 
-HONEST_NOISE: tuple[Noise, ...] = (independent, drift, spikes, bursts)
+HONEST_NOISE: tuple[Noise, ...] = (independent, drift, spikes, bursts, heavy_tails, bimodal)
 
 
 @dataclass(frozen=True)
@@ -87,11 +102,22 @@ class Outcomes:
 
 
 def simulate(
-    rule: Rule, noise: Noise, sd: float, effect: float, runs: int, seed: int = 1, metrics: int | None = None
+    rule: Rule,
+    noise: Noise,
+    sd: float,
+    effect: float | Floats,
+    runs: int,
+    seed: int = 1,
+    metrics: int | None = None,
+    *,
+    bias: float = 0.0,
 ) -> Outcomes:
-    """Apply the rule to simulated runs of independent metrics, as many as its family unless told otherwise.
+    """Apply the rule to simulated runs, with as many metrics as its family unless told otherwise.
 
-    Independent metrics are the hard case: alarms that coincide are fewer runs with an alarm.
+    Two metrics at a time belong to one workload. Independent metrics are the hard case: alarms that coincide
+    are fewer runs with an alarm. The whole observation has 1.75 times the typical one's noise, and a
+    correlation of 0.7 with it. ``effect`` is one for all metrics, or one for each; ``bias`` is the spread of
+    what belongs to one build, drawn for each run and metric.
     """
     source = np.random.default_rng(seed)
     metrics = metrics or rule.family
@@ -99,25 +125,87 @@ def simulate(
     batch = max(1, _AT_ONCE // (metrics * sessions))
     found = []
     for done in range(0, runs, batch):
-        rows = min(batch, runs - done) * metrics
-        found.append(replay(rule, effect + noise(source, rows, sessions, sd), TOLERANCE))
-    verdicts = np.concatenate([each.verdicts for each in found])
-    taken = np.concatenate([each.sessions for each in found])
-    return Outcomes(verdicts.reshape(runs, metrics), taken.reshape(runs, metrics))
+        count = min(batch, runs - done)
+        shape = (count, metrics, sessions)
+        one, other = (noise(source, count * metrics, sessions, sd).reshape(shape) for _ in range(2))
+        true = np.broadcast_to(np.asarray(effect, float), (count, metrics))
+        true = (true + source.normal(0, bias, true.shape))[:, :, None] if bias else true[:, :, None]
+        found.append(replay(rule, true + one, true + WHOLE_NOISE * (0.7 * one + math.sqrt(0.51) * other)))
+    return Outcomes(
+        np.concatenate([each.verdicts for each in found]), np.concatenate([each.sessions for each in found])
+    )
 
 
-def replay(rule: Rule, log_ratios: Floats, tolerance: float) -> Outcomes:
-    """Return what ``decide`` says of each row; all sizes in a row must differ, and none be 0."""
+def replay(
+    rule: Rule, typical: Floats, whole: Floats | None = None, tolerance: float = TOLERANCE
+) -> Outcomes:
+    """Return what ``decide_family`` says of each run; shapes (runs, metrics, sessions).
+
+    All sizes in a row must differ, and none be 0.
+    """
+    runs, metrics = typical.shape[:2]
     margin = math.log1p(tolerance)
-    verdicts: Codes = np.full(len(log_ratios), INCONCLUSIVE, np.int8)
-    taken = np.full(len(log_ratios), rule.looks[-1])
-    rows = np.arange(len(log_ratios))
+    null = max(margin * sequential.NEGLIGIBLE, 3 * rule.tau)
+    observed = {"typical": typical} | ({} if whole is None else {"whole": whole})
+    verdicts: Codes = np.full((runs, metrics), INCONCLUSIVE, np.int8)
+    taken = np.full((runs, metrics), rule.looks[-1])
+    waiting = np.ones((runs, metrics), bool)
     for look, sessions in enumerate(rule.looks):
-        codes = _look(rule, look, log_ratios[rows, :sessions], margin)
-        verdicts[rows] = codes
-        taken[rows] = sessions
-        rows = rows[codes == INCONCLUSIVE]
-    return Outcomes(verdicts[:, None], taken[:, None])
+        going = waiting.any(axis=1)
+        asked = waiting[going]
+        last = look == len(rule.looks) - 1
+        worse, better, fine, passing = (np.zeros(asked.shape, bool) for _ in range(4))
+        fine[:], passing[:] = True, True
+        better_or_fine = np.ones(asked.shape, bool)
+        for name, values in observed.items():
+            seen, level = values[going, :, :sessions], rule.level(look, name)
+            p_worse, p_better = p_values(seen - null, asked), p_values(-seen - null, asked)
+            p_ok = p_values(margin - seen, asked)
+            worse |= step_up(p_worse, rule.family, level)
+            gained = step_up(p_better, rule.family, level)
+            better |= gained
+            within = (p_ok <= rule.beta * rule.beta_weights[look]) & (p_worse > 0.2)
+            better_or_fine &= gained | within
+            passing &= within & (last | (p_better > 0.2))
+        codes = np.where(passing, PASS, INCONCLUSIVE).astype(np.int8)
+        codes[better & better_or_fine] = IMPROVED
+        codes[worse] = REGRESSED
+        codes[~asked] = INCONCLUSIVE
+        stopped = np.zeros(asked.shape, bool)
+        for one in range(0, metrics, 2):
+            stopped[:, one : one + 2] = (codes[:, one : one + 2] == REGRESSED).any(axis=1, keepdims=True)
+        ends = asked & ((codes != INCONCLUSIVE) | stopped)
+        before, counts, still = verdicts[going], taken[going], waiting[going]
+        before[ends], counts[ends], still[ends] = codes[ends], sessions, False
+        verdicts[going], taken[going], waiting[going] = before, counts, still
+    return Outcomes(verdicts, taken)
+
+
+def p_values(values: Floats, asked: npt.NDArray[np.bool_]) -> Floats:
+    """Return the p-value of each run's metric that is asked about, and 1 of the others."""
+    found = np.ones(asked.shape)
+    count = values.shape[-1]
+    found[asked] = tail(count)[rank_sums(values[asked]).astype(int)]
+    return found
+
+
+@cache
+def tail(count: int) -> Floats:
+    """Return the chance of at least each sum of positive ranks."""
+    ways = np.zeros(count * (count + 1) // 2 + 1)
+    ways[0] = 1
+    for rank in range(1, count + 1):
+        ways[rank:] = ways[rank:] + ways[:-rank]
+    return np.cumsum(ways[::-1])[::-1] / 2.0**count
+
+
+def step_up(p: Floats, family: int, level: float) -> npt.NDArray[np.bool_]:
+    """Return which p-values of each run Hochberg's step-up rejects."""
+    ascending = np.sort(p, axis=1)
+    allowed = level / (max(family, p.shape[1]) - np.arange(p.shape[1]))
+    rejected = np.where(ascending <= allowed, ascending, -1.0).max(axis=1, keepdims=True)
+    found: npt.NDArray[np.bool_] = p <= rejected
+    return found
 
 
 def at_most(count: int, runs: int, confidence: float = 0.999) -> float:
@@ -171,33 +259,6 @@ def _row(rule: Rule, sd: float, runs: int) -> Row:
         sessions_to_call=float(slower.sessions.max(axis=1).mean()),
         false_alarms=little.any_of(REGRESSED) / runs,
     )
-
-
-def _look(rule: Rule, look: int, seen: Floats, margin: float) -> Codes:
-    level = rule.level(look)
-    worse, better = seen - margin / 5, -seen - margin / 5
-    passes = significant(margin - seen, rule.beta * rule.weights[look])
-    passes[passes] = ~significant(worse[passes], 0.2)
-    if look < len(rule.looks) - 1:
-        passes[passes] = ~significant(better[passes], 0.2)
-    codes = np.where(passes, PASS, INCONCLUSIVE).astype(np.int8)
-    codes[significant(better, level)] = IMPROVED
-    codes[significant(worse, level)] = REGRESSED
-    return codes
-
-
-def significant(values: Floats, level: float) -> npt.NDArray[np.bool_]:
-    """Return for each row whether its values lie above 0 at that level; without ties and zeros."""
-    count = values.shape[1]
-    needed = critical_sum(count, level)
-    if needed is None:
-        return np.zeros(len(values), bool)
-    # Most rows have too many values below 0 to need their ranks.
-    spare = count * (count + 1) // 2 - needed
-    few = (math.isqrt(8 * spare + 1) - 1) // 2
-    found: npt.NDArray[np.bool_] = (values < 0).sum(axis=1) <= few
-    found[found] = rank_sums(values[found]) >= needed
-    return found
 
 
 def rank_sums(values: Floats) -> Floats:

@@ -8,18 +8,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_llm.stats.sequential import Rule, decide, rule_for
+from pytest_llm.records import Gate, Verdict
+from pytest_llm.records.metrics import METRICS
+from pytest_llm.stats.log_ratios import Observations
+from pytest_llm.stats.sequential import SHARES, Member, Rule, decide_family, rule_for
 from pytest_llm.stats.signed_rank import critical_sum, p_value
 
 from .simulation import (
     HONEST_NOISE,
     IMPROVED,
+    INCONCLUSIVE,
     MARGIN,
     NEGLIGIBLE,
     PASS,
     REGRESSED,
     TOLERANCE,
     VERDICTS,
+    Floats,
     Noise,
     at_least,
     at_most,
@@ -29,10 +34,10 @@ from .simulation import (
     rank_sums,
     replay,
     simulate,
-    table,
+    tail,
 )
 
-RUNS = 20_000
+RUNS = 10_000
 # So rough that nothing passes early, which would keep alarms from being raised; sessions of 20 %.
 ROUGH = 0.2
 every_noise = pytest.mark.parametrize("noise", HONEST_NOISE, ids=lambda noise: noise.__name__)
@@ -42,33 +47,50 @@ every_effort = pytest.mark.parametrize("effort", ["quick", "normal", "thorough"]
 @every_noise
 @every_effort
 @pytest.mark.parametrize("effect", [0.0, NEGLIGIBLE, -MARGIN, MARGIN])
-def test_many_runs_at_once_get_the_very_verdicts_of_decide(noise: Noise, effort: str, effect: float) -> None:
-    rule = rule_for(effort, 3)
+def test_many_runs_at_once_get_the_very_verdicts_of_decide_family(
+    noise: Noise, effort: str, effect: float
+) -> None:
+    rule = rule_for(effort, 5)
     source = np.random.default_rng(5)
-    runs = np.concatenate([effect + noise(source, 10, rule.looks[-1], sd) for sd in (0.01, 0.03, 0.1)])
-    fast = replay(rule, runs, TOLERANCE)
-    decisions = [decide(rule, row, TOLERANCE) for row in runs.tolist()]
-    assert [VERDICTS[code] for code in fast.verdicts[:, 0]] == [each.verdict for each in decisions]
-    assert fast.sessions[:, 0].tolist() == [each.sessions for each in decisions]
+    shape = (15, 4, rule.looks[-1])
+    sds = np.repeat([0.01, 0.03, 0.1], 5)
+    typical, whole = (
+        np.stack([effect + noise(source, 4, shape[2], sd) * factor for sd in sds]) for factor in (1, 1.75)
+    )
+    fast = replay(rule, typical, whole)
+    for run in range(len(typical)):
+        decisions = decide_family(rule, [_member(typical[run, i], whole[run, i], i // 2) for i in range(4)])
+        verdicts = [each.verdict or Verdict.INCONCLUSIVE for each in decisions]
+        assert [VERDICTS[code] for code in fast.verdicts[run]] == verdicts
+        assert fast.sessions[run].tolist() == [each.sessions for each in decisions]
 
 
-def test_the_runs_compared_with_decide_have_every_verdict_at_every_look() -> None:
-    rule = rule_for("normal", 3)
+def _member(typical: Floats, whole: Floats, pair: int) -> Member:
+    def observe(sessions: int) -> Observations:
+        return Observations(typical[:sessions].tolist(), whole[:sessions].tolist())
+
+    return Member(Gate(METRICS["generation_tokens_per_second"], TOLERANCE), observe, len(typical), 0, pair)
+
+
+def test_the_runs_compared_with_decide_family_have_every_verdict_at_every_look() -> None:
+    rule = rule_for("normal", 5)
     found = set()
     for effect in (0.0, NEGLIGIBLE, -MARGIN, MARGIN):
         for sd in (0.01, 0.03, 0.1):
             outcomes = simulate(rule, independent, sd, effect, 1000)
             found |= set(zip(outcomes.verdicts.flat, outcomes.sessions.flat, strict=True))
-    assert len(found) == 10  # regressed, improved and pass at 3 looks, inconclusive at the last
+    assert {(verdict, sessions) for verdict, sessions in found if verdict != INCONCLUSIVE} == {
+        (verdict, sessions)
+        for verdict in (REGRESSED, IMPROVED, PASS)
+        for sessions in rule.looks
+        if verdict == PASS or sessions > rule.looks[0]
+    }
 
 
-def test_rank_sums_and_critical_sums_give_the_same_test_as_p_values() -> None:
+def test_rank_sums_give_the_same_test_as_p_values() -> None:
     values = np.random.default_rng(3).standard_normal((200, 9)) + 0.4
-    needed = critical_sum(9, 0.1)
-    assert needed is not None
-    expected = [p_value(row) <= 0.1 for row in values.tolist()]
-    assert (rank_sums(values) >= needed).tolist() == expected
-    assert 20 < sum(expected) < 180
+    expected = [p_value(row) for row in values.tolist()]
+    assert tail(9)[rank_sums(values).astype(int)] == pytest.approx(expected)
 
 
 @every_effort
@@ -77,14 +99,19 @@ def test_the_chances_of_all_looks_at_all_metrics_add_up_to_no_more_than_alpha(
     effort: str, family: int
 ) -> None:
     rule = rule_for(effort, family)
-    spent = sum(_chance(count, rule.level(look)) for look, count in enumerate(rule.looks)) * family
-    assert 0.5 * rule.alpha < spent <= rule.alpha
+    spent = sum(
+        _chance(count, rule.level(look, name) / family) * family
+        for look, count in enumerate(rule.looks)
+        for name in SHARES
+    )
+    assert 0.4 * rule.alpha < spent <= rule.alpha
 
 
 def _chance(count: int, level: float) -> float:
     """The chance that so many fair signs are significant: the largest p-value up to that level."""
     needed = critical_sum(count, level)
-    assert needed is not None
+    if needed is None:
+        return 0.0
     signs, left = [], needed
     for rank in range(count, 0, -1):
         signs.append(rank if rank <= left else -rank)
@@ -131,41 +158,28 @@ def test_quick_and_thorough_hold_their_alpha() -> None:
 
 
 def test_looking_again_and_again_at_the_full_level_is_found_out() -> None:
-    rule = Rule(0.01, 0.05, (1.0,) * 11, tuple(range(10, 21)), 1)
+    rule = Rule(0.01, 0.05, (1.0,) * 11, (1.0,) * 11, tuple(range(10, 21)), 1)
     found = simulate(rule, independent, ROUGH, NEGLIGIBLE, RUNS)
     assert at_least(found.any_of(REGRESSED), RUNS) > 0.01
 
 
 def test_three_looks_without_weights_are_found_out() -> None:
-    rule = replace(rule_for("normal", 1), weights=(1.0, 1.0, 1.0))
+    rule = replace(rule_for("normal", 1), alpha_weights=(0.0, 1.0, 1.0, 1.0))
     found = simulate(rule, independent, ROUGH, NEGLIGIBLE, RUNS)
     assert at_least(found.any_of(REGRESSED), RUNS) > 0.01
 
 
 def test_an_alpha_that_the_family_does_not_share_is_found_out() -> None:
     for effect in (0.0, NEGLIGIBLE):
-        found = simulate(rule_for("normal", 1), independent, ROUGH, effect, 2000, metrics=24)
-        assert at_least(found.any_of(REGRESSED), 2000) > 0.05
+        apart = simulate(rule_for("normal", 1), independent, ROUGH, effect, 2000 * 24)
+        called = int((apart.verdicts.reshape(2000, 24) == REGRESSED).any(axis=1).sum())
+        assert at_least(called, 2000) > 0.05
 
 
 @pytest.mark.parametrize("sd", [0.02, ROUGH])
 def test_without_the_coin_flip_drift_is_called_a_regression(sd: float) -> None:
     found = simulate(rule_for("normal", 1), drift_in_fixed_order, sd, 0.0, RUNS)
     assert at_least(found.any_of(REGRESSED), RUNS) > 0.1
-
-
-def test_what_the_rule_promises_by_spread() -> None:
-    rows = table()
-    assert [row.sd for row in rows] == [0.01, 0.02, 0.03, 0.04]
-    promised_passes = [1.0, 0.999, 0.991, 0.969]
-    promised_calls = [1.0, 1.0, 1.0, 0.97]
-    for row, passes, called in zip(rows, promised_passes, promised_calls, strict=True):
-        assert row.passes == pytest.approx(passes, abs=0.004)
-        assert row.called == pytest.approx(called, abs=0.005)
-        assert row.false_alarms < 0.008
-    assert rows[0].sessions_to_pass == pytest.approx(10, abs=0.1)
-    assert rows[-1].sessions_to_pass == pytest.approx(12.6, abs=0.3)
-    assert rows[-1].sessions_to_call == pytest.approx(18.3, abs=0.3)
 
 
 def test_limits_on_a_rate_are_those_of_the_binomial_distribution() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.checks import compare_runs, explain, notes
+from pytest_llm.checks import explain, notes
 from pytest_llm.checks.comparison import context, next_step, summary
 from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.records import (
@@ -37,6 +37,7 @@ from pytest_llm.records import (
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
 from pytest_llm.stats.sequential import rule_for
+from tests.comparing import compare_alone
 from tests.golden import assert_golden
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ def a_pair(ratios: Sequence[float], by: float = 0.0) -> PairedRun:
     return PairedRun(a_run(NEW, [each + by for each in ratios]), a_run(OLD, [0.0] * len(ratios)))
 
 
+def a_size(build: Build, size: float) -> Run:
+    return replace(a_run(build, QUIET), sessions=(Session({"peak_ram": Series((size,))}),) * len(QUIET))
+
+
 def asked_for_less(pair: PairedRun) -> PairedRun:
     return replace(pair, reference=replace(pair.reference, build=NEW, subject=THAN))
 
@@ -88,6 +93,13 @@ CASES: dict[str, tuple[PairedRun, Gate | Claim, Verdict]] = {
     "regressed latency": (a_pair(QUIET, 0.12), LATENCY, Verdict.REGRESSED),
     "improved": (a_pair(QUIET, -0.08), SPEED, Verdict.IMPROVED),
     "pass": (a_pair(QUIET), SPEED, Verdict.PASS),
+    "pass at a later look": (a_pair((*QUIET[:5], 0.06, *QUIET[5:9])), SPEED, Verdict.PASS),
+    "pass, however small a loss": (a_pair(QUIET, -0.015), SPEED, Verdict.PASS),
+    "regressed RAM": (
+        PairedRun(a_size(NEW, 2.2e9), a_size(OLD, 2e9)),
+        Gate(METRICS["peak_ram"], 0.03),
+        Verdict.REGRESSED,
+    ),
     "inconclusive by looks": (a_pair(ROUGH, 0.03), SPEED, Verdict.INCONCLUSIVE),
     "not judged by the time limit": (
         replace(a_pair(QUIET[:3]), cut_off=LIMITED),
@@ -139,7 +151,7 @@ CASES: dict[str, tuple[PairedRun, Gate | Claim, Verdict]] = {
 @pytest.mark.parametrize(("requests", "verdict"), [(20, Verdict.PASS), (19, Verdict.NOT_COVERED)])
 def test_each_session_of_a_pair_has_a_percentile_of_its_own(requests: int, verdict: Verdict) -> None:
     ours, theirs = (a_run(build, [0.0] * 10, requests=requests) for build in (NEW, OLD))
-    found = compare_runs(PairedRun(ours, theirs), LATENCY, RULE)
+    found = compare_alone(PairedRun(ours, theirs), LATENCY, RULE)
     assert found.verdict is verdict
     if verdict is Verdict.NOT_COVERED:
         assert found.reason == (
@@ -149,7 +161,7 @@ def test_each_session_of_a_pair_has_a_percentile_of_its_own(requests: int, verdi
 
 def judged(name: str) -> Comparison:
     pair, asked, _ = CASES[name]
-    return compare_runs(pair, asked, RULE)
+    return compare_alone(pair, asked, RULE)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -181,11 +193,12 @@ def test_a_change_and_its_interval_are_those_of_the_metric() -> None:
 
 
 def test_what_would_have_been_called_is_known_but_where_the_looks_were_cut_short() -> None:
-    for name in ("pass", "inconclusive by looks"):
+    for name in ("pass at a later look", "inconclusive by looks"):
         mde = judged(name).mde
         assert mde is not None
         assert mde > 0
-    assert judged("inconclusive by the time limit").mde is None
+    for name in ("pass", "inconclusive by the time limit"):  # no loss is called after 6 sessions
+        assert judged(name).mde is None
 
 
 def test_of_what_one_side_lacks_that_side_is_named() -> None:
@@ -195,7 +208,7 @@ def test_of_what_one_side_lacks_that_side_is_named() -> None:
         (replace(pair, reference=replace(pair.reference, sessions=bare)), "0.3.35"),
         (replace(pair, candidate=replace(pair.candidate, sessions=bare)), "0.3.36"),
     ):
-        found = compare_runs(without, SPEED, RULE)
+        found = compare_alone(without, SPEED, RULE)
         assert found.verdict is Verdict.NOT_COVERED
         assert named in found.reason
         assert summary(found) == found.reason
@@ -204,7 +217,7 @@ def test_of_what_one_side_lacks_that_side_is_named() -> None:
 def a_finding(name: str, drift: Drift | None = None) -> Finding:
     pair, asked, _ = CASES[name]
     benchmark = Benchmark("t.py::a", TestKey("t", "a"), SUBJECT, pair.candidate.workload)
-    return Finding(benchmark, pair.candidate, comparisons=(compare_runs(pair, asked, RULE),), drift=drift)
+    return Finding(benchmark, pair.candidate, comparisons=(compare_alone(pair, asked, RULE),), drift=drift)
 
 
 def test_a_failure_shows_candidate_reference_model_workload_and_what_differs() -> None:
@@ -237,7 +250,7 @@ def test_a_loss_between_two_releases_can_be_bisected(reference: Any, candidate: 
         replace(run, subject=replace(SUBJECT, build=build))
         for run, build in ((pair.reference, reference), (pair.candidate, candidate))
     )
-    assert next_step([compare_runs(PairedRun(new, old), SPEED, RULE)], "t.py::a[1]") == step
+    assert next_step([compare_alone(PairedRun(new, old), SPEED, RULE)], "t.py::a[1]") == step
 
 
 @pytest.mark.parametrize("name", ["pass", "improved", "claim not kept"])
@@ -251,7 +264,7 @@ def test_a_row_of_releases_goes_onwards_and_has_one_kind_of_settings() -> None:
     build = Release("llama-cpp-python", "0.3.35", ("-DGGML_AVX2=OFF",))
     other = replace(pair, reference=replace(pair.reference, subject=replace(SUBJECT, build=build)))
     for each in (back, other):
-        assert next_step([compare_runs(each, SPEED, RULE)], "t.py::a") == ""
+        assert next_step([compare_alone(each, SPEED, RULE)], "t.py::a") == ""
 
 
 def test_a_drift_that_fails_as_well_says_what_to_do() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llm.checks import compare_runs, explain, notes
+from pytest_llm.checks import explain, notes
 from pytest_llm.checks.baseline import check_stored_runs
 from pytest_llm.checks.baseline import summary as checked
 from pytest_llm.checks.comparison import summary
@@ -30,6 +30,7 @@ from pytest_llm.records import (
 from pytest_llm.records.metrics import METRICS, Metric
 from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN, SUBJECT
+from tests.comparing import compare_alone
 
 SPLITS, REUSED = METRICS["graph_splits"], METRICS["graphs_reused"]
 SPEED = METRICS["generation_tokens_per_second"]
@@ -72,21 +73,21 @@ def test_a_change_above_the_tolerance_decides(
 
 @pytest.mark.parametrize("sessions", [1, 3])
 def test_a_pair_is_judged_at_once_whatever_the_number_of_sessions(sessions: int) -> None:
-    found = compare_runs(a_pair(3, 1, sessions), Gate(SPLITS, 0.0), rule_for("normal", 96))
+    found = compare_alone(a_pair(3, 1, sessions), Gate(SPLITS, 0.0), rule_for("normal", 96))
     assert (found.verdict, found.change, found.sessions) == (REGRESSED, 2.0, sessions)
     assert (found.interval, found.mde, found.p_regressed, found.log_ratios) == (None, None, None, ())
 
 
 def test_a_count_that_one_side_lacks_is_not_covered() -> None:
     pair = PairedRun(a_run(graph_splits=1), a_run())
-    found = compare_runs(pair, Gate(SPLITS, 0.0), rule_for("normal", 1))
+    found = compare_alone(pair, Gate(SPLITS, 0.0), rule_for("normal", 1))
     assert found.verdict is Verdict.NOT_COVERED
     assert summary(found).startswith("graph splits cannot be had")
 
 
 def test_the_words_of_comparisons() -> None:
     def said(now: float, before: float, tolerance: float = 0.0) -> str:
-        return summary(compare_runs(a_pair(now, before), Gate(SPLITS, tolerance), rule_for("normal", 1)))
+        return summary(compare_alone(a_pair(now, before), Gate(SPLITS, tolerance), rule_for("normal", 1)))
 
     assert said(3, 1) == "graph splits rose from 1 to 3, +200.0 % (a count, 1 session, any loss fails)"
     assert said(3, 1, 0.005).endswith("(a count, 1 session, a loss above 0.5 % fails)")
@@ -144,7 +145,7 @@ def test_counts_that_differ_explain_a_slower_build() -> None:
     candidate = a_run(20, 0.05, graph_splits=3, graph_nodes=940, kv_cells=512)
     pair = PairedRun(candidate, a_run(20, 0.04, graph_splits=1, graph_nodes=936, kv_cells=512))
     assert differences(pair) == "counts differ: graph splits 1 → 3, graph nodes 936 → 940"
-    found = compare_runs(pair, Gate(SPEED, 0.05), rule)
+    found = compare_alone(pair, Gate(SPEED, 0.05), rule)
     assert found.verdict is REGRESSED
     benchmark = Benchmark("t", TestKey("m", "t"), SUBJECT, RUN.workload)
     finding = Finding(benchmark, candidate, comparisons=(found, found))
@@ -155,7 +156,7 @@ def test_counts_that_differ_explain_a_slower_build() -> None:
 def test_counts_are_no_news_beside_a_pass_or_a_gate_of_their_own() -> None:
     for seconds, gate in ((0.04, Gate(SPEED, 0.05)), (0.05, Gate(SPLITS, 0.0))):
         pair = PairedRun(a_run(20, seconds, graph_splits=3), a_run(20, graph_splits=1))
-        found = compare_runs(pair, gate, rule_for("normal", 1))
+        found = compare_alone(pair, gate, rule_for("normal", 1))
         benchmark = Benchmark("t", TestKey("m", "t"), SUBJECT, RUN.workload)
         finding = Finding(benchmark, pair.candidate, comparisons=(found,))
         assert not [line for line in notes(finding) if line.startswith("counts differ")]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.checks import compare, compare_runs, compare_sides, explain, failing, notes, verdicts, worst
+from pytest_llm.checks import compare, compare_sides, explain, failing, notes, verdicts, worst
 from pytest_llm.checks.drift import next_step, sentence
 from pytest_llm.checks.expected_differences import _FOLLOWS
 from pytest_llm.checks.findings import Difference, Drift, Finding
@@ -34,6 +34,7 @@ from pytest_llm.records.effective_options import normalize
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN
+from tests.comparing import compare_alone
 from tests.golden import assert_golden
 
 GOLDEN = Path(__file__).parent / "golden" / "drift.txt"
@@ -251,14 +252,14 @@ def test_a_claim_knows_what_differs_beside_what_it_asked_for() -> None:
     candidate = a_run(options={"flash_attn": "on"}, flash_attn="on")
     claim = Claim(SPEED, 0.2, than.subject)
     rule = rule_for("normal", 1)
-    found = compare_runs(PairedRun(candidate, than), claim, rule)
+    found = compare_alone(PairedRun(candidate, than), claim, rule)
     assert found.drift == Drift((Difference("flash_attn", "off", "on", "asked for"),))
     finding = Finding(
         Benchmark("t.py::a", TestKey("t", "a"), SUBJECT, Workload()), candidate, (), (), (found,)
     )
     assert Verdict.DRIFT not in verdicts(finding)
     assert notes(finding)[-1] == "same output; configuration differs: flash_attn off → on (asked for)"
-    assert compare_runs(PairedRun(candidate, than), GATE, rule).drift is None
+    assert compare_alone(PairedRun(candidate, than), GATE, rule).drift is None
 
 
 # ── rounding ─────────────────────────────────────────────────────────────────────────────────────
@@ -334,7 +335,7 @@ def test_the_words_are_those_of_the_golden_file() -> None:
 def alone(drift: Drift) -> str:
     rule = rule_for("normal", 1)
     pair = PairedRun(a_run(), a_run(OLD))
-    comparisons = () if drift.stored else (compare_runs(pair, GATE, rule),)
+    comparisons = () if drift.stored else (compare_alone(pair, GATE, rule),)
     benchmark = Benchmark("t.py::a", TestKey("t", "a"), SUBJECT, Workload())
     finding = Finding(benchmark, pair.candidate, comparisons=comparisons, drift=drift)
     assert failing(finding, {Verdict.DRIFT})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llm.baselines import Missing
+from pytest_llm.checks.family import Decisions
 from pytest_llm.checks.judge import judge
 from pytest_llm.records import (
     Benchmark,
@@ -17,6 +19,7 @@ from pytest_llm.records import (
     Run,
     Series,
     Session,
+    Subject,
     TestKey,
     Verdict,
     Workload,
@@ -25,8 +28,13 @@ from pytest_llm.records.metrics import METRICS
 from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN, SUBJECT
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_llm.checks.findings import Finding
+
 SPEED = METRICS["generation_tokens_per_second"]
-RULE = rule_for("quick", 2)
+RULE = rule_for("quick", 3)
 THAN = replace(SUBJECT, load_options=replace(SUBJECT.load_options, n_ubatch=64))
 BENCHMARK = Benchmark(
     "test_it.py::test_it",
@@ -46,12 +54,18 @@ def a_run(seconds: float) -> Run:
     return replace(RUN, sessions=(session,) * RULE.looks[-1])
 
 
-def a_pair(candidate: float, reference: float) -> PairedRun:
-    return PairedRun(a_run(candidate), a_run(reference))
+def a_pair(candidate: float, reference: float, than: Subject = SUBJECT) -> PairedRun:
+    return PairedRun(a_run(candidate), replace(a_run(reference), subject=than))
+
+
+def judged(benchmark: Benchmark, measured: Run | PairedRun, claims: Sequence[PairedRun] = ()) -> Finding:
+    asked: list[tuple[PairedRun, Gate | Claim]] = list(zip(claims, benchmark.claims, strict=False))
+    asked += [(measured, gate) for gate in benchmark.gates if isinstance(measured, PairedRun)]
+    return judge(benchmark, measured, claims, NOTHING, Decisions(RULE, asked))
 
 
 def test_a_run_alone_is_judged_by_limits_and_by_what_is_stored() -> None:
-    found = judge(BENCHMARK, a_run(0.04), (), NOTHING, RULE)
+    found = judged(BENCHMARK, a_run(0.04))
     assert found.run == a_run(0.04)
     assert [each.verdict for each in found.judgements] == [Verdict.PASS]
     assert [(each.verdict, each.reason) for each in found.baseline_checks] == [
@@ -63,7 +77,7 @@ def test_a_run_alone_is_judged_by_limits_and_by_what_is_stored() -> None:
 
 
 def test_the_candidate_of_a_pair_is_judged_by_limits_and_by_its_reference() -> None:
-    found = judge(BENCHMARK, a_pair(0.1, 0.04), (), NOTHING, RULE)
+    found = judged(BENCHMARK, a_pair(0.1, 0.04))
     assert found.run == a_run(0.1)
     assert [each.verdict for each in found.judgements] == [Verdict.OVER_LIMIT]
     assert [each.verdict for each in found.comparisons] == [Verdict.REGRESSED]
@@ -74,18 +88,19 @@ def test_the_candidate_of_a_pair_is_judged_by_limits_and_by_its_reference() -> N
 
 @pytest.mark.parametrize("measured", [a_run(0.04), a_pair(0.04, 0.04)])
 def test_each_claim_is_judged_by_its_own_pair_after_the_gates(measured: Run | PairedRun) -> None:
-    benchmark = replace(BENCHMARK, claims=(CLAIM, CLAIM))
-    found = judge(benchmark, measured, (a_pair(0.04, 0.08), a_pair(0.08, 0.04)), NOTHING, RULE)
+    other = replace(THAN, load_options=replace(THAN.load_options, n_ubatch=32))
+    benchmark = replace(BENCHMARK, claims=(CLAIM, replace(CLAIM, than=other)))
+    found = judged(benchmark, measured, (a_pair(0.04, 0.08, THAN), a_pair(0.08, 0.04, other)))
     claims = [each for each in found.comparisons if isinstance(each.asked, Claim)]
     assert found.comparisons[-2:] == tuple(claims)
     assert [each.verdict is Verdict.PASS for each in claims] == [True, False]
 
 
 def test_without_a_gate_nothing_is_compared_with_what_is_stored() -> None:
-    found = judge(replace(BENCHMARK, gates=()), a_run(0.04), (), NOTHING, RULE)
+    found = judged(replace(BENCHMARK, gates=()), a_run(0.04))
     assert (found.baseline_checks, found.drift) == ((), None)
 
 
 def test_as_many_pairs_as_claims_are_needed() -> None:
     with pytest.raises(ValueError, match="argument"):
-        judge(replace(BENCHMARK, claims=(CLAIM,)), a_run(0.04), (), NOTHING, RULE)
+        judged(replace(BENCHMARK, claims=(CLAIM,)), a_run(0.04))

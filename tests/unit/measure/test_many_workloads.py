@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pytest_llm.checks import compare_runs
+from pytest_llm.checks.family import Decisions
 from pytest_llm.measure import MeasurementContext, TimeLimits, measure
 from pytest_llm.measure.duration import Speed
 from pytest_llm.measure.plan import make_plan
@@ -58,7 +59,8 @@ def test_every_one_is_judged_by_default(speed: str, slower: float, verdict: Verd
     outcomes = measure(campaign, sides, rule, context)
 
     runs = {each: the_pair(outcomes, each) for each in WORKLOADS}
-    verdicts = {compare_runs(run, gate, rule).verdict for run in runs.values() for gate in GATES}
+    decisions = Decisions(rule, [(run, gate) for run in runs.values() for gate in GATES])
+    verdicts = {compare_runs(run, gate, decisions).verdict for run in runs.values() for gate in GATES}
     assert verdicts == {verdict}
     assert not any(run.cut_off for run in runs.values())
     if speed == "fast":

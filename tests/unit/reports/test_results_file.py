@@ -16,6 +16,7 @@ from pytest_llm.baselines import Missing
 from pytest_llm.checks import check_stored_runs, compare_runs, judge_limits
 from pytest_llm.checks.drift import ROUNDING
 from pytest_llm.checks.expected_differences import ASKED, COMPILED
+from pytest_llm.checks.family import Decisions
 from pytest_llm.checks.findings import Difference, Drift, Finding
 from pytest_llm.errors import ResultsError
 from pytest_llm.records import (
@@ -41,12 +42,20 @@ from pytest_llm.records import (
 from pytest_llm.records.metrics import METRICS, at_percentile
 from pytest_llm.reports import results_file
 from pytest_llm.reports.document import Machine, Results
-from pytest_llm.reports.recheck import baseline_checks_of, differences, limits_of, pairs_of, questions_of
+from pytest_llm.reports.recheck import (
+    asked_in,
+    baseline_checks_of,
+    differences,
+    limits_of,
+    pairs_of,
+    questions_of,
+)
 from pytest_llm.reports.results import results_of
 from pytest_llm.reports.update_baselines import by_home
 from pytest_llm.stats.sequential import rule_for
 from pytest_llm.stats.summary import summarize_all
 from tests.bare import BUILD, RUN
+from tests.comparing import compare_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -152,7 +161,7 @@ def _context(seconds: float, log_ratio: float, drawn: random.Random) -> float:
 
 def a_pair(seed: int, of_reference: LoadOptions | None = None) -> PairedRun:
     run = a_run()
-    sessions = rule_for("normal", FAMILY).looks[0] + 1
+    sessions = rule_for("normal", FAMILY).least_sessions + 1
     candidate = replace(run, sessions=paired_sessions([0.1] * sessions, seed))
     candidate = replace(candidate, measurements=summarize_all(candidate.sessions))
     subject = replace(run.subject, load_options=of_reference or run.subject.load_options)
@@ -179,13 +188,34 @@ COMPARED = (
 )
 
 
-def compared_findings() -> list[Finding]:
-    rule = rule_for("normal", FAMILY)
+def the_pairs() -> tuple[PairedRun, PairedRun, PairedRun]:
     pair, slower = a_pair(2), a_pair(4, LoadOptions(flash_attn="off", n_ubatch=64))
+    last = a_pair(5)
+    deep = (replace(each, workload=Workload(depth=5)) for each in (last.candidate, last.reference))
+    deep_candidate, deep_reference = deep
+    last = replace(last, candidate=deep_candidate, reference=deep_reference)
+    return pair, replace(slower, campaign=1), last
+
+
+def asked_of(pairs: tuple[PairedRun, PairedRun, PairedRun]) -> list[tuple[PairedRun, Gate | Claim]]:
+    pair, slower, not_interleaved = pairs
     claim = Claim(METRICS["total_tokens_per_second"], 0.1, slower.reference.subject)
-    claims = (replace(claim, metric=COMPARED[0].metric), claim)
+    return [
+        *((pair, gate) for gate in COMPARED),
+        *((slower, each) for each in (replace(claim, metric=COMPARED[0].metric), claim)),
+        (not_interleaved, COMPARED[0]),
+    ]
+
+
+def compared_findings() -> list[Finding]:
+    pairs = the_pairs()
+    return findings_of(pairs, Decisions(rule_for("normal", FAMILY), asked_of(pairs)))
+
+
+def findings_of(pairs: tuple[PairedRun, PairedRun, PairedRun], decisions: Decisions) -> list[Finding]:
+    pair, slower, not_interleaved = pairs
+    claims = tuple(asked for _, asked in asked_of(pairs) if isinstance(asked, Claim))
     both = Benchmark("t.py::d", TestKey("t", "d"), pair.candidate.subject, Workload(), (), COMPARED, claims)
-    not_interleaved = a_pair(5)
     one = Benchmark(
         "t.py::e", TestKey("t", "e"), not_interleaved.candidate.subject, Workload(depth=5), (), COMPARED[:1]
     )
@@ -194,8 +224,8 @@ def compared_findings() -> list[Finding]:
             both,
             pair.candidate,
             comparisons=(
-                *(compare_runs(pair, gate, rule) for gate in COMPARED),
-                *(compare_runs(slower, each, rule) for each in claims),
+                *(compare_runs(pair, gate, decisions) for gate in COMPARED),
+                *(compare_runs(slower, each, decisions) for each in claims),
             ),
             drift=Drift(),
             outcome="failed",
@@ -203,7 +233,7 @@ def compared_findings() -> list[Finding]:
         Finding(
             one,
             not_interleaved.candidate,
-            comparisons=(compare_runs(not_interleaved, COMPARED[0], rule),),
+            comparisons=(compare_runs(not_interleaved, COMPARED[0], decisions),),
             drift=Drift((Difference("flash_attn", "off", "on"),)),
             outcome="failed",
         ),
@@ -211,7 +241,9 @@ def compared_findings() -> list[Finding]:
 
 
 def results_of_pairs() -> Results:
-    return results_of(compared_findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY))
+    pairs, rule = the_pairs(), rule_for("normal", FAMILY)
+    found = findings_of(pairs, Decisions(rule, asked_of(pairs)))
+    return results_of(found, NOW, NOW, MACHINE, rule, questions=asked_of(pairs))
 
 
 def some_results() -> Results:
@@ -276,15 +308,17 @@ def test_comparisons_and_claims_follow_from_the_file_alone_bit_for_bit(tmp_path:
     assert results == bare(results_of_pairs())
     pairs = pairs_of(results, results.runs)
     assert results.rule == rule_for("normal", FAMILY)
+    decisions = Decisions(results.rule, asked_in(results, pairs))
     verdicts = []
     for test in results.tests:
         for asked, pair in questions_of(test, pairs):
             kind = "comparison" if isinstance(asked, Gate) else "claim"
             entry = getattr(test.metrics[asked.metric.name], kind)
-            again = compare_runs(pair, asked, rule_for("normal", FAMILY))
+            again = compare_runs(pair, asked, decisions)
             verdicts.append((test.key.name, kind, asked.metric.name, again.verdict.value))
             for name in (
-                *("verdict", "log_ratios", "interval", "sessions", "change"),
+                *("verdict", "log_ratios", "whole_log_ratios", "observation", "bound"),
+                *("interval", "sessions", "change"),
                 *("p_regressed", "p_improved", "p_ok", "mde", "reason"),
             ):
                 assert getattr(again, name) == getattr(entry, name), name
@@ -309,11 +343,7 @@ def test_pairs_come_back_equal_but_for_what_follows_from_them(tmp_path: Path) ->
         return replace(pair, candidate=candidate, reference=reference)
 
     results = results_file.read(written(plain(results_of_pairs()), tmp_path))
-    expected = {
-        "pair-1": without(a_pair(2)),
-        "pair-2": without(a_pair(4, LoadOptions(flash_attn="off", n_ubatch=64))),
-        "pair-3": without(a_pair(5)),
-    }
+    expected = {f"pair-{number}": without(each) for number, each in enumerate(the_pairs(), 1)}
     assert pairs_of(results, results.runs) == expected
 
 
@@ -338,7 +368,7 @@ def test_the_reference_is_another_build_never_other_load_options() -> None:
     claimed = a_pair(4, LoadOptions(flash_attn="off"))
     claim = Claim(COMPARED[0].metric, 0.1, claimed.reference.subject)
     benchmark = Benchmark("t.py::f", TestKey("t", "f"), claimed.candidate.subject, Workload())
-    found = compare_runs(claimed, claim, rule_for("normal", FAMILY))
+    found = compare_alone(claimed, claim, rule_for("normal", FAMILY))
     finding = Finding(benchmark, claimed.candidate, comparisons=(found,), outcome="failed")
     assert results_of([finding], NOW, NOW, MACHINE).reference is None
 

@@ -22,7 +22,7 @@ from pytest_llm.records import (
 )
 from pytest_llm.records.metrics import METRICS, at_percentile
 from pytest_llm.stats.log_ratios import Observations, log_ratios, observations, session_observations
-from pytest_llm.stats.sequential import decide_any, rule_for
+from pytest_llm.stats.sequential import decide, rule_for
 from pytest_llm.stats.summary import percentile
 from tests.bare import RUN
 
@@ -115,10 +115,11 @@ def test_a_speed_is_observed_in_the_typical_slice_and_over_the_whole() -> None:
 
 def test_a_gate_asks_whether_it_is_slower_and_a_claim_whether_it_is_faster() -> None:
     than = Subject("m", Installed("llama-cpp-python"), LoadOptions())
-    faster = [-math.log(1.3)] * 10
-    assert decide_any(RULE, Gate(SPEED, 0.05), faster).verdict is Verdict.IMPROVED
-    assert decide_any(RULE, Claim(SPEED, 0.2, than), faster).verdict is Verdict.PASS
-    assert decide_any(RULE, Claim(SPEED, 0.4, than), faster).verdict is Verdict.OVER_LIMIT
-    assert decide_any(RULE, Gate(SPEED, 0.05), [-each for each in faster]).verdict is Verdict.REGRESSED
-    assert decide_any(RULE, Gate(SPEED, 0.5), [-each for each in faster]).verdict is Verdict.REGRESSED
-    assert decide_any(RULE, Gate(SPEED, 0.05), faster[:9]).verdict is None
+    faster = [-math.log(1.3)] * 15
+    slower = Observations([-each for each in faster])
+    assert decide(RULE, Gate(SPEED, 0.05), Observations(faster)).verdict is Verdict.IMPROVED
+    assert decide(RULE, Claim(SPEED, 0.2, than), Observations(faster)).verdict is Verdict.PASS
+    assert decide(RULE, Claim(SPEED, 0.4, than), Observations(faster)).verdict is Verdict.OVER_LIMIT
+    assert decide(RULE, Gate(SPEED, 0.05), slower).verdict is Verdict.REGRESSED
+    assert decide(RULE, Gate(SPEED, 0.5), slower).verdict is Verdict.REGRESSED
+    assert decide(RULE, Gate(SPEED, 0.05), Observations(faster[:9])).verdict is None
