@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UnitError, UsageError
-from pytest_llm.records import Limit, OutputGate
+from pytest_llm.records import Gate, Limit, OutputGate
 from pytest_llm.records.metrics import METRICS, at_percentile
-from pytest_llm.records.units import RATIO
+from pytest_llm.records.units import BYTES, RATIO
+from pytest_llm.stats.label_bias import least_tolerance, refuses
 from pytest_llm.system.text import as_written
 
 if TYPE_CHECKING:
@@ -68,6 +70,41 @@ def tolerance(value: str | float, metrics: Sequence[Metric]) -> float:
             f"{100 * _MOST_TOLERANCE:.0f} %; write '{example}'"
         )
     return ratio
+
+
+def negligible(value: str | float, gates: Sequence[Gate]) -> tuple[Gate, ...]:
+    """Return gates that a loss up to a ratio does not fail.
+
+    Raises:
+        UsageError: It is not a ratio, or not above 0 and below the tolerance of each gate.
+    """
+    ratio = _parsed("llm_no_regression", RATIO, value)
+    for gate in gates:
+        if not 0 < ratio < gate.tolerance:
+            raise UsageError(
+                f"llm_no_regression: negligible={as_written(value)} is not above 0 and below the tolerance "
+                f"of {gate.metric.title}, {100 * gate.tolerance:g} %: leave it out for a fifth of that"
+            )
+    return tuple(replace(gate, negligible=ratio) for gate in gates)
+
+
+def check_holds(gates: Sequence[Gate], tau: float) -> None:
+    """Refuse gates of times whose tolerance this machine cannot hold.
+
+    Args:
+        gates: That a reference decides.
+        tau: The spread of label-bound bias, in logarithms.
+
+    Raises:
+        UsageError: Three times the spread is more than half of a tolerance.
+    """
+    for gate in gates:
+        if not gate.metric.exact and gate.metric.unit is not BYTES and refuses(tau, gate.tolerance):
+            raise UsageError(
+                f"llm_no_regression: equal builds may differ by {300 * tau:.2g} % on this machine, too much "
+                f"for a tolerance of {100 * gate.tolerance:.2g} % of {gate.metric.title}: make it "
+                f"{100 * least_tolerance(tau):.2g} % or more, or reduce the bias (pytest-llm doctor)"
+            )
 
 
 def claimed(value: str | float) -> float:

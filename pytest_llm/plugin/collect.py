@@ -11,7 +11,7 @@ import pytest
 from pytest_llm.baselines import full_name
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.models.adapters import format_adapters, parse_adapters
-from pytest_llm.plugin import late, markers, pytest_benchmark
+from pytest_llm.plugin import bounds, late, markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
 from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of
 from pytest_llm.plugin.items import is_benchmark, is_ours, is_written, markers_of, taken_too_widely
@@ -123,6 +123,8 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
                 f"{metric.title} needs two tokens: raise generate_tokens in llm_workload to 2 or more"
             )
     subject = replace(loaded, load_options=fitted(loaded.load_options, workload))
+    if bench.settings.reference_of(subject) is not None:
+        bounds.check_holds(gates, bench.measuring.tau)
     faster: tuple[markers.FasterMark, ...] = declared.get("llm_faster_than", ())
     return Benchmark(
         nodeid_of(item, bench.homes),

@@ -141,12 +141,15 @@ def llm_limit(
     return bounded("llm_limit", found, bound)
 
 
-def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tuple[Gate, ...]:
+def llm_no_regression(
+    *metrics: str, tolerance: str | float | None = None, negligible: str | float | None = None
+) -> tuple[Gate, ...]:
     """Fail if a metric (default: prompt and generation speed) is worse than the reference or its baseline.
 
     The default of a workload that embeds is its speed.
     A loss as large as the tolerance must be detected. The default is each metric's own: 0 for counts, 3 % for
-    RAM, 5 % for all others.
+    RAM, 5 % for all others. A loss up to ``negligible`` fails no comparison with a reference; the default is
+    a fifth of the tolerance. Of times it is at least three times the bias that this machine may have.
     """
     from pytest_llm.errors import UsageError
     from pytest_llm.plugin import bounds
@@ -162,7 +165,8 @@ def llm_no_regression(*metrics: str, tolerance: str | float | None = None) -> tu
                 f"llm_no_regression: {metric.name} is about 0, and may be below, so no share of it is a "
                 "tolerance; set a limit with llm_leak"
             )
-    return tuple(Gate(metric, metric.tolerance if ratio is None else ratio) for metric in found)
+    gates = tuple(Gate(metric, metric.tolerance if ratio is None else ratio) for metric in found)
+    return gates if negligible is None else bounds.negligible(negligible, gates)
 
 
 def llm_output(

@@ -14,6 +14,7 @@ from pytest_llm.checks.operators import ProfilingContext, Work
 from pytest_llm.checks.output.f32_copies import F32Copies
 from pytest_llm.engines import ENGINES
 from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError, UsageError
+from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.machine.probes import all_devices
 from pytest_llm.measure import OutputRun, TimeLimits, compare_outputs, measure
@@ -177,32 +178,25 @@ class Measuring:
 
         return self._paired.get((subject, reference), workload, run)
 
-    def questions(self) -> Questions:
-        """Return every gate and claim that the rule decides by a pair measured so far, with the pair."""
-        return [(pair, asked) for pair, questions in self._pairs.values() for asked in questions]
-
     def family(self, plan: Plan) -> tuple[Rule, Questions]:
-        """Return the rule of a plan, and the questions that it decides together."""
-        return self.rule(plan), self.questions()
+        """Return the rule of a plan, and every gate and claim that it decides by a pair measured so far."""
+        found = [(pair, asked) for pair, questions in self._pairs.values() for asked in questions]
+        return self.rule(plan), found
 
     def decisions(self, plan: Plan) -> Decisions:
         """Return the decisions on what pairs were measured for so far."""
         return Decisions(*self.family(plan))
 
-    def _note(self, campaign: Campaign, outcomes: Mapping[Workload, Run | PairedRun | LLMBenchError]) -> None:
+    def _note(self, campaign: Campaign, outcomes: Mapping[Workload, object]) -> None:
         # Sessions before an error count: verdicts on other workloads may rest on them.
         for workload, each in outcomes.items():
             if isinstance(each, PairedRun) and not campaign.anchored:
                 asked = [q.asked for q in campaign.questions if q.workload == workload]
-                key = campaign.subject, campaign.reference, workload
-                self._pairs[key] = each, [one for one in asked if not one.metric.exact]
+                decided = [one for one in asked if not one.metric.exact]
+                self._pairs[campaign.subject, campaign.reference, workload] = each, decided
 
     def unplanned(self, benchmark: Benchmark, progress: Progress) -> Run:
-        """Return the run of a benchmark that no plan has, without a reference.
-
-        Raises:
-            LLMBenchError: It could not be measured.
-        """
+        """Return the run of a benchmark that no plan has, alone; ``LLMBenchError`` if it fails."""
         plan = make_plan([benchmark], self._settings.effort)
         return self.solo(plan, benchmark.subject, benchmark.workload, progress)
 
@@ -329,9 +323,14 @@ class Measuring:
             self._controls[key] = load_code(code)(key[1]) if code else None
         return self._controls[key]
 
+    @cached_property
+    def tau(self) -> float:
+        """The spread of label-bound bias on this machine, in logarithms."""
+        return qualification.read(self._settings.cache, fingerprint.fingerprint()).tau
+
     def rule(self, plan: Plan) -> Rule:
         """Return the sequential rule of a plan's pairs."""
-        return rule_for(self._settings.effort, plan.family)
+        return rule_for(self._settings.effort, plan.family, self.tau)
 
     def _take_machine(self, progress: Progress) -> None:
         if os.getpid() != self._process:

@@ -59,7 +59,7 @@ def test_each_is_listed_with_its_true_signature(project: Project) -> None:
             "@pytest.mark.llm_ram(max, kind='total'): Fail if *",
             "@pytest.mark.llm_leak(max): Fail if *",
             "@pytest.mark.llm_limit(metric, min=None, max=None): Fail if *",
-            "@pytest.mark.llm_no_regression([*]metrics, tolerance=None): Fail if *",
+            "@pytest.mark.llm_no_regression([*]metrics, tolerance=None, negligible=None): Fail if *",
             "@pytest.mark.llm_bench: Set by the plugin on every benchmark*",
         ],
         consecutive=False,

@@ -12,13 +12,13 @@ from pytest_llm.errors import DataError, DataMissingError, UsageError
 from pytest_llm.records import Verdict
 from pytest_llm.records.schema import NonNegative  # noqa: TC001
 from pytest_llm.records.serialization import DecodeError, decode, encode
+from pytest_llm.stats.sequential import TAU
 from pytest_llm.system import atomic_file, regular_file, strict_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 1
-TAU = 0.003  # of a machine that is not qualified
 _MAX_BYTES = 2**20
 
 

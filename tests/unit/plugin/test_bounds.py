@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_llm.errors import UsageError
+from pytest_llm.plugin import bounds, markers
 from pytest_llm.plugin.markers import MARKERS, read
 
 
@@ -115,3 +116,23 @@ def test_a_bound_that_cannot_fail_or_is_none_is_refused(text: str, line: str) ->
 )
 def test_a_bound_that_can_fail_is_taken(text: str) -> None:
     assert declared(text)
+
+
+def test_what_is_negligible_is_above_0_and_below_the_tolerance() -> None:
+    (gate,) = markers.llm_no_regression("load_time", tolerance="10%", negligible="2%")
+    assert (gate.tolerance, gate.negligible) == (0.1, 0.02)
+    assert {each.negligible for each in markers.llm_no_regression()} == {None}
+    for wrong in ("0%", "5%", 0.06):
+        with pytest.raises(UsageError, match="is not above 0 and below the tolerance of prompt speed, 5 %"):
+            markers.llm_no_regression(negligible=wrong)
+
+
+def test_a_tolerance_that_the_machine_cannot_hold_is_refused_with_the_least_one() -> None:
+    gates = markers.llm_no_regression(tolerance="1.8%")
+    bounds.check_holds(gates, 0.0029)
+    with pytest.raises(UsageError, match=r"make it 1.8 % or more"):
+        bounds.check_holds(gates, 0.003)
+    with pytest.raises(UsageError, match=r"differ by 3 % on this machine, too much for a tolerance of 5 %"):
+        bounds.check_holds(markers.llm_no_regression(), 0.01)
+    # Sizes and counts have no such bias.
+    bounds.check_holds(markers.llm_no_regression("peak_ram", "graph_splits"), 0.01)
