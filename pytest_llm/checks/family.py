@@ -28,11 +28,15 @@ class Decisions:
     """
 
     def __init__(self, rule: Rule, questions: Iterable[Asked] = ()) -> None:
-        """Decide questions; of equal ones about the same campaign and workload, the first counts."""
+        """Decide questions; of equal ones about the same campaign and workload, the first counts.
+
+        Metrics that repeat exactly are no part of the family.
+        """
         self.rule = rule
         once: dict[Hashable, Asked] = {}
-        for each in questions:
-            once.setdefault(_key(*each), each)
+        for run, asked in questions:
+            if not asked.metric.exact:
+                once.setdefault(_key(run, asked), (run, asked))
         found = decide_family(rule, [_member(*each) for each in once.values()])
         self._found = dict(zip(once, found, strict=True))
 

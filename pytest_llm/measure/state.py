@@ -244,7 +244,7 @@ class CampaignState:
             own = [
                 (self._pair(each.workload), each.asked)
                 for each in self._campaign.questions
-                if self._sessions[each.workload] and not each.asked.metric.exact
+                if self._sessions[each.workload]
             ]
             self._decided = count, Decisions(self._rule, [*self._earlier, *own])
         return self._decided[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,7 @@ from pytest_llm.checks.baseline import check_stored_runs
 from pytest_llm.checks.baseline import summary as checked
 from pytest_llm.checks.comparison import summary
 from pytest_llm.checks.counts import decide, differences
+from pytest_llm.checks.family import Decisions
 from pytest_llm.checks.findings import Finding
 from pytest_llm.measure import plan
 from pytest_llm.records import (
@@ -31,6 +33,9 @@ from pytest_llm.records.metrics import METRICS, Metric
 from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN, SUBJECT
 from tests.comparing import compare_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SPLITS, REUSED = METRICS["graph_splits"], METRICS["graphs_reused"]
 SPEED = METRICS["generation_tokens_per_second"]
@@ -138,6 +143,25 @@ def test_counts_share_no_error_rate() -> None:
 
     speeds = Gate(SPEED, 0.05), Gate(METRICS["prompt_tokens_per_second"], 0.05)
     assert family(*speeds, Gate(SPLITS, 0.0), Gate(REUSED, 0.0)) == family(*speeds) == 2
+
+
+def test_a_count_that_got_worse_makes_no_other_gate_stricter() -> None:
+    rule = rule_for("normal", 2)
+    slower = (0.03, 0.02, 0.05, -0.01, 0.02, 0.04, 0.01, 0.03, -0.005, 0.02)
+
+    def side(shares: Sequence[float], splits: float) -> Run:
+        runs = [a_run(1, 0.04 * (1 + share), graph_splits=splits) for share in shares]
+        return replace(RUN, sessions=tuple(each.sessions[0] for each in runs))
+
+    pair, speed, count = (
+        PairedRun(side(slower, 3), side([0.0] * len(slower), 1)),
+        Gate(SPEED, 0.05),
+        Gate(SPLITS, 0.0),
+    )
+    both = Decisions(rule, [(pair, count), (pair, speed)])
+    assert both.of(pair, speed) == Decisions(rule, [(pair, speed)]).of(pair, speed)
+    with pytest.raises(KeyError):
+        both.of(pair, count)
 
 
 def test_counts_that_differ_explain_a_slower_build() -> None:
