@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from pytest_llm.measure.duration import Size, Speed, planned_time
@@ -54,7 +53,7 @@ def make_plan(
     records_output: bool = False,
     equal: bool | None = None,
     speed_of: Callable[[Subject], Speed] = small,
-    time_limit: float = math.inf,
+    time_limit: float | None = None,
 ) -> Plan:
     """Group benchmarks by subject, in the order in which the subjects first appear.
 
@@ -66,7 +65,8 @@ def make_plan(
         records_output: Whether output is captured even if none is stored.
         equal: Whether a subject and its reference must be the same code; None if they may be.
         speed_of: Returns how fast a subject is thought to be.
-        time_limit: Seconds that each workload may take; percentiles that take longer are not covered.
+        time_limit: Seconds that each workload may take, None for any number; percentiles that take longer are
+            not covered.
     """
     family = _family(benchmarks)
     rule = rule_for(effort, family)
@@ -104,7 +104,7 @@ def make_plan(
 
             def fits(number: int, workload: Workload = workload) -> bool:
                 planned = planned_time(sides, tuple(found), {workload: number})
-                return planned.of(workload, needed) <= time_limit
+                return time_limit is None or planned.of(workload, needed) <= time_limit
 
             limited = _limited(benchmarks, subject, workload) if main else []
             if reference is None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines import update_lines
+from pytest_llm.checks import compare_runs
 from pytest_llm.checks.findings import Finding
+from pytest_llm.checks.judge import judge
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.machine import fingerprint, qualification
+from pytest_llm.records import PairedRun
 from pytest_llm.reports import results_file
 from pytest_llm.reports.document import Machine
 from pytest_llm.reports.recheck import rejudge
@@ -20,13 +24,14 @@ from pytest_llm.reports.update_baselines import by_home, update
 from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_llm.checks.family import Questions
+    from pytest_llm.baselines import BaselineStore, Missing
+    from pytest_llm.checks.family import Decisions, Questions
     from pytest_llm.checks.findings import Comparison
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
-    from pytest_llm.records import Benchmark, Run
+    from pytest_llm.records import Benchmark, Plan, Run, Subject, Workload
     from pytest_llm.records.protocols import Clock
     from pytest_llm.reports.document import Results
     from pytest_llm.stats.sequential import Rule
@@ -71,6 +76,30 @@ class Findings:
         self._found[nodeid] = replace(
             finding, outcome=before.outcome, failed_by_verdict=before.failed_by_verdict
         )
+
+    def note_sessions(
+        self,
+        plan: Plan,
+        subject: Subject,
+        reference: Subject | None,
+        runs: Mapping[Workload, Run | PairedRun],
+        decisions: Decisions,
+        stored: Callable[[Benchmark], BaselineStore | Missing],
+    ) -> None:
+        """Judge tests that have not ended by the sessions of their campaign so far."""
+        for each in plan.benchmarks:
+            if each.subject != subject or each.workload not in runs:
+                continue
+            measured = runs[each.workload]
+            own = self._settings.reference_of(subject)
+            if reference == (own or plan.anchor_of(subject, each.workload)):
+                with suppress(LLMBenchError):  # raised again when the test is judged
+                    unclaimed, runs_stored = replace(each, claims=()), stored(each)
+                    found = judge(unclaimed, measured, (), runs_stored, decisions, anchored=own is None)
+                    self.add_early(found)
+            elif isinstance(measured, PairedRun):
+                asked = [claim for claim in each.claims if claim.than == reference]
+                self.add_claims(each, [compare_runs(measured, claim, decisions) for claim in asked])
 
     def add_missing(self, benchmark: Benchmark, problem: str) -> None:
         """Add why nothing was found for a test, if nothing was."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import time
-from contextlib import suppress
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
-from pytest_llm.checks import compare_runs, slower_phases
-from pytest_llm.checks.confirmation import earlier_release, unconfirmed
+from pytest_llm.checks import slower_phases
 from pytest_llm.checks.findings import Finding
 from pytest_llm.checks.judge import judge
 from pytest_llm.checks.output.verdict import wrong_output
@@ -19,6 +16,7 @@ from pytest_llm.errors import BrokenOffError, LLMBenchError, WrongOutputError
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.limits import check_limits
 from pytest_llm.measure.plan import make_plan, small
+from pytest_llm.plugin.confirmed import confirmed
 from pytest_llm.plugin.ending import Ending
 from pytest_llm.plugin.findings import Findings
 from pytest_llm.plugin.loaded import LoadedModels
@@ -90,7 +88,7 @@ class Bench:
             records_output=self.settings.keeps_output,
             equal=self.settings.equal_sides,
             speed_of=cache(self.measuring.speed) if self.settings.bench else small,
-            time_limit=self.settings.time_limit or math.inf,
+            time_limit=self.settings.time_limit,
         )
 
     def check_limits(self) -> None:
@@ -146,33 +144,8 @@ class Bench:
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self.measuring.operators(measured, slower_phases(finding.comparisons), progress)
-        return self._confirmed(replace(finding, output=output, operators=operators), progress)
-
-    def _confirmed(self, finding: Finding, progress: Progress) -> Finding:
-        """Measure what regressed by stored values beside the build that they are of, if it can be had."""
-        regressed, run, benchmark = unconfirmed(finding), finding.run, finding.benchmark
-        if not regressed or run is None:
-            return finding
-        earlier = earlier_release(regressed[0], run.build.release)
-        if earlier is None:
-            reason = "not confirmed in pairs, because they are of no other release that can be installed"
-            return replace(finding, confirmation=reason)
-        than = replace(benchmark.subject, build=earlier)
-        asked = replace(
-            benchmark, gates=tuple(each.gate for each in regressed), claims=(), limits=(), output=None
-        )
-        plan = replace(make_plan([asked], self.settings.effort, lambda _: than), family=self.plan.family)
-        try:
-            pair = self.measuring.paired(plan, benchmark.subject, than, benchmark.workload, progress)
-        except LLMBenchError as error:
-            return replace(finding, confirmation=f"not confirmed beside {earlier}: {error}")
-        decisions = self.measuring.decisions(self.plan)
-        compared = tuple(compare_runs(pair, gate, decisions) for gate in asked.gates)
-        return replace(
-            finding,
-            comparisons=(*compared, *finding.comparisons),
-            confirmation=f"measured beside {earlier} at once",
-        )
+        found = replace(finding, output=output, operators=operators)
+        return confirmed(found, self.measuring, plan, self.settings.effort, progress)
 
     def _on_session(
         self, subject: Subject, reference: Subject | None, runs: Mapping[Workload, Run | PairedRun]
@@ -181,19 +154,7 @@ class Bench:
         for run in runs.values():
             self._speeds.note(subject, run.candidate if isinstance(run, PairedRun) else run)
         decisions = self.measuring.decisions(self.plan)
-        for each in self.plan.benchmarks:
-            if each.subject != subject or each.workload not in runs:
-                continue
-            measured = runs[each.workload]
-            own = self.settings.reference_of(subject)
-            if reference == (own or self.plan.anchor_of(subject, each.workload)):
-                with suppress(LLMBenchError):  # raised again when the test is judged
-                    unclaimed, stored = replace(each, claims=()), self._stored(each)
-                    found = judge(unclaimed, measured, (), stored, decisions, anchored=own is None)
-                    self.findings.add_early(found)
-            elif isinstance(measured, PairedRun):
-                asked = [claim for claim in each.claims if claim.than == reference]
-                self.findings.add_claims(each, [compare_runs(measured, c, decisions) for c in asked])
+        self.findings.note_sessions(self.plan, subject, reference, runs, decisions, self._stored)
         self.findings.write_early(*self.measuring.family(self.plan))
 
     def _baselines(self, benchmark: Benchmark) -> BaselineStore:
