@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
-from pytest_llm.stats.prediction import ALPHA, SHARES, predict, spread_of
+from pytest_llm.stats.prediction import ALPHA, predict, spread_of
+from pytest_llm.stats.sequential import SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +87,7 @@ def _judged(
     stored: list[tuple[float, float]], new: tuple[float, float], spreads: list[Spread | None], family: int
 ) -> Verdict:
     found = []
-    for which, share in enumerate(SHARES):
+    for which, share in enumerate(SHARES.values()):
         own, alpha = [each[which] for each in stored], ALPHA * share / family
         found.append(predict(own, new[which], TOLERANCE, spreads[which], alpha=alpha).verdict)
     return min(found, key=list(Verdict).index)

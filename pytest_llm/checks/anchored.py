@@ -12,7 +12,8 @@ from pytest_llm.checks.findings import Anchored, BaselineCheck
 from pytest_llm.records import Verdict
 from pytest_llm.stats.estimates import change_of
 from pytest_llm.stats.log_ratios import observations
-from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, SHARES, interval_about, predict
+from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, interval_about, predict
+from pytest_llm.stats.sequential import SHARES, negligible_of
 from pytest_llm.stats.signed_rank import hodges_lehmann
 
 if TYPE_CHECKING:
@@ -112,16 +113,19 @@ def _judged(
     metric = gate.metric
     wholes = [each.whole for each in stored if each.whole is not None]
     values = [each.value for each in stored]
-    shares = SHARES if ratios.whole is not None and wholes else (1.0, 0.0)
+    both = ratios.whole is not None and bool(wholes)
     # An error that all migrated runs have in common, by their share of the mean.
     shared = (sum(math.sqrt(each.migrated) for each in stored) / len(stored)) ** 2
 
     def predicted(before: Sequence[float], now: float, spread: Spread | None, share: float) -> Prediction:
-        return predict(before, now, gate.tolerance, spread, alpha=ALPHA * share / family, shared=shared)
+        # A bias that stays with one side is in every ratio, and cancels.
+        negligible, alpha = negligible_of(gate, 0), ALPHA * share / family
+        return predict(before, now, gate.tolerance, spread, alpha=alpha, negligible=negligible, shared=shared)
 
-    decisive = typical = predicted(values, ratios.typical, anchored.spread, shares[0])
+    share = SHARES["typical"] if both else 1.0
+    decisive = typical = predicted(values, ratios.typical, anchored.spread, share)
     if ratios.whole is not None and wholes:
-        whole = predicted(wholes, ratios.whole, anchored.whole_spread, shares[1])
+        whole = predicted(wholes, ratios.whole, anchored.whole_spread, SHARES["whole"])
         if _ORDER.index(whole.verdict) < _ORDER.index(typical.verdict):
             decisive, values = whole, wholes
             anchored = replace(anchored, decided_by="whole")

@@ -22,6 +22,7 @@ from pytest_llm.records import (
 )
 from pytest_llm.records.serialization import decode
 from pytest_llm.stats.prediction import ALPHA, LEAST_RUNS, screen
+from pytest_llm.stats.sequential import negligible_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,9 +38,9 @@ _NOTHING = Missing("")
 
 
 def check_baseline(
-    stored: BaselineStore | Missing, key: TestKey, run: Run, gate: Gate, family: int
+    stored: BaselineStore | Missing, key: TestKey, run: Run, gate: Gate, family: int, tau: float = 0.0
 ) -> BaselineCheck:
-    """Judge one metric of a run by the runs that are stored of its test.
+    """Judge one metric of a run by the runs that are stored of its test; see :func:`check_stored_runs`.
 
     Raises:
         BaselineError: A stored file cannot be used.
@@ -52,7 +53,7 @@ def check_baseline(
     comparable, left_out = alike(found, run.how_read(gate.metric))
     unknown = unknown_speed(gate.metric, [each.control for each in comparable], run.control)
     remarks = "; ".join(filter(None, (left_out, unknown)))
-    return check_stored_runs(run, gate, comparable, family, Missing(left_out), remarks)
+    return check_stored_runs(run, gate, comparable, family, Missing(left_out), remarks, tau)
 
 
 def drift_from(stored: BaselineStore | Missing, key: TestKey, run: Run) -> Drift:
@@ -101,6 +102,7 @@ def check_stored_runs(
     family: int,
     missing: Missing = _NOTHING,
     left_out: str = "",
+    tau: float = 0.0,
 ) -> BaselineCheck:
     """Judge one metric of a run by stored runs.
 
@@ -111,6 +113,7 @@ def check_stored_runs(
         family: How many verdicts share the error rate.
         missing: Why there are no stored runs.
         left_out: Which ones are not among them, and why; or what of them was not compared.
+        tau: The spread of what stays with one build, such as its layout, on this machine.
     """
     measurement = measured(run, gate.metric)
     if measurement is None:
@@ -129,7 +132,8 @@ def check_stored_runs(
     if min(measurement.value, *values) <= 0:
         reason = "a value of 0 has no ratio to another; state a limit instead"
         return BaselineCheck(Verdict.INCONCLUSIVE, gate, measurement, tuple(stored), reason=reason)
-    found = screen(gate.metric, values, measurement.value, gate.tolerance, family)
+    negligible = negligible_of(gate, tau)
+    found = screen(gate.metric, values, measurement.value, gate.tolerance, family, negligible)
     return BaselineCheck(
         found.verdict,
         gate,

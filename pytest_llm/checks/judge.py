@@ -67,7 +67,7 @@ def judge(
         baseline_checks=tuple(
             check_anchored(stored, key, measured, gate, decisions.rule.family)
             if isinstance(measured, PairedRun) and has_ratio(gate.metric)
-            else check_baseline(stored, key, run, gate, decisions.rule.family)
+            else check_baseline(stored, key, run, gate, decisions.rule.family, decisions.rule.tau)
             for gate in benchmark.gates
         ),
         comparisons=claimed,

@@ -199,10 +199,10 @@ def baseline_checks_of(
         was = entry.baseline
         if was is None:
             continue
-        gate = Gate(metrics.find(name), was.tolerance)
+        gate = Gate(metrics.find(name), was.tolerance, was.negligible_asked)
         missing = Missing(was.reason, unrecorded=was.verdict is Verdict.UNRECORDED)
         if was.anchored is None:
-            check = check_stored_runs(run, gate, was.runs, rule.family, missing, was.left_out)
+            check = check_stored_runs(run, gate, was.runs, rule.family, missing, was.left_out, rule.tau)
         else:
             beside = was.anchored
             anchored = Anchored(pairs[beside.pair], spread=beside.spread, whole_spread=beside.whole_spread)

@@ -239,6 +239,7 @@ def _baseline(check: BaselineCheck, pairs: _Named[PairedRun]) -> BaselineEntry:
     return BaselineEntry(
         verdict=check.verdict,
         tolerance=check.gate.tolerance,
+        negligible_asked=check.gate.negligible,
         runs=check.stored,
         value=check.value,
         change=check.change,

@@ -50,6 +50,7 @@ class BaselineEntry:
 
     Attributes:
         tolerance: The loss that must be called.
+        negligible_asked: The loss that is too small to matter, if a marker names it; None otherwise.
         runs: The stored runs that the metric was compared with, oldest first.
         value: Their geometric mean, or, of a count, the newest that did not regress; None without any.
         change: Of the metric, now by then, less 1; None without stored runs.
@@ -62,6 +63,7 @@ class BaselineEntry:
 
     verdict: Verdict
     tolerance: Tolerance
+    negligible_asked: Share | None
     runs: tuple[StoredRun, ...]
     value: float | None
     change: float | None

@@ -24,8 +24,6 @@ ALPHA = 0.01  # false "regressed", and false "improved", of a whole run of pytes
 BETA = 0.05  # false "pass" of each metric
 LEAST_RUNS = 5
 _LAST, _LASTING_ALPHA = 5, 0.001
-# Of alpha, for the typical and the whole observation of a speed.
-SHARES = (0.75, 0.25)
 
 
 @dataclass(frozen=True)

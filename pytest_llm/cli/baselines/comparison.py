@@ -10,6 +10,7 @@ from pytest_llm.checks.baseline import check_baseline, drift_from
 from pytest_llm.checks.findings import Drift
 from pytest_llm.records import Gate, Verdict, metrics
 from pytest_llm.reports.recheck import pairs_of
+from pytest_llm.stats.sequential import TAU
 
 if TYPE_CHECKING:
     from pytest_llm.baselines import BaselineStore
@@ -61,7 +62,11 @@ def _test(test: TestEntry, results: Results, store: BaselineStore) -> TestDiff:
     run, family = results.runs[test.run], family_of(results)
     stored = store.recorded(key.module).get(key)
     known = stored.metrics if stored else {}
-    tolerances = {name: entry.baseline.tolerance for name, entry in test.metrics.items() if entry.baseline}
+    gates = {
+        name: Gate(metrics.find(name), entry.baseline.tolerance, entry.baseline.negligible_asked)
+        for name, entry in test.metrics.items()
+        if entry.baseline
+    }
     beside = {
         name: entry.baseline.anchored.pair
         for name, entry in test.metrics.items()
@@ -72,12 +77,12 @@ def _test(test: TestEntry, results: Results, store: BaselineStore) -> TestDiff:
     def check(name: str, gate: Gate) -> BaselineCheck:
         if name in beside:
             return check_anchored(store, key, pairs[beside[name]], gate, family)
-        return check_baseline(store, key, run, gate, family)
+        return check_baseline(store, key, run, gate, family, results.rule.tau if results.rule else TAU)
 
     compared = [
         Compared(
-            check(name, Gate(metric, tolerances.get(name, metric.tolerance))),
-            gated=name in tolerances,
+            check(name, gates.get(name, Gate(metric, metric.tolerance))),
+            gated=name in gates,
             new=name not in {**known, **beside},
         )
         for name in dict.fromkeys([*test.metrics, *known])
