@@ -80,6 +80,11 @@ def negligible(value: str | float, gates: Sequence[Gate]) -> tuple[Gate, ...]:
     """
     ratio = _parsed("llm_no_regression", RATIO, value)
     for gate in gates:
+        if gate.metric.exact:
+            raise UsageError(
+                f"llm_no_regression: negligible={as_written(value)} means nothing to {gate.metric.title}, "
+                "a count, which fails above its tolerance: leave it out, or gate counts in their own marker"
+            )
         if not 0 < ratio < gate.tolerance:
             raise UsageError(
                 f"llm_no_regression: negligible={as_written(value)} is not above 0 and below the tolerance "

@@ -67,6 +67,13 @@ def declared(text: str) -> Any:
             "llm_no_regression('instructions_per_token', tolerance=0)",
             "llm_no_regression: tolerance=0 is not above 0 and at most 90 %; write '0.5%'",
         ),
+        *(
+            (
+                f"llm_no_regression('{count}', tolerance='1%', negligible='0.1%')",
+                "llm_no_regression: negligible='0.1%' means nothing to *, a count, which fails above *",
+            )
+            for count in ("graph_splits", "instructions_per_token")
+        ),
         ("llm_no_regression('graph_splits', tolerance=-1)", "llm_no_regression: -1 is not a ratio: *"),
         ("llm_no_regression('graph_splits', tolerance='91%')", "*: tolerance='91%' is not * write '0.5%'"),
         ("llm_no_regression(tolerance=float('nan'))", "llm_no_regression: nan is not a ratio: *"),
