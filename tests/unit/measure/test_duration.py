@@ -61,6 +61,24 @@ def test_a_prompt_takes_two_operations_a_parameter_and_a_step_reads_each_weight_
     assert Speed.of(Size(), CONTROL, on_gpu=True).token < once.token / 10
 
 
+@pytest.mark.parametrize(
+    ("workload", "first_token", "gap"),
+    [
+        (Workload(128, 64), 0.411, 0.0103),
+        (Workload(128, 64, depth=1024), 0.518, 0.0153),
+        (Workload(1280, 16), 4.61, 0.0160),
+    ],
+)
+def test_it_agrees_with_what_a_small_model_takes_on_two_cores(
+    workload: Workload, first_token: float, gap: float
+) -> None:
+    size = Size(98_362_432, 134_515_008, 4 * 30 * 576)
+    speed = Speed.of(size, Control(bandwidth=9e9, arithmetic=228e9, threads=2, method="numpy 2"))
+    prompt = speed.prompt(workload, workload.prompt_tokens, workload.depth)
+    assert prompt == pytest.approx(first_token, rel=0.2)
+    assert speed.steps(workload, 16) / 16 == pytest.approx(gap, rel=0.2)
+
+
 def test_a_request_is_its_prompt_and_one_step_for_each_later_token() -> None:
     assert FAST.request(CHAT) == pytest.approx(0.1 + 10 * 0.01)
     assert FAST.request(Workload(100, 11, parallel=20)) == pytest.approx(2.0 + 10 * 0.02)
