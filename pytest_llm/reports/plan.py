@@ -83,6 +83,8 @@ def _against(campaign: Campaign) -> str:
     reference = campaign.reference
     if reference is None:
         return ""
+    if campaign.anchored:
+        return f" beside the anchor {reference.build}"
     if reference == campaign.subject:
         return " against itself"
     if reference.build != campaign.subject.build:

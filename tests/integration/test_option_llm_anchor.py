@@ -154,6 +154,14 @@ def test_only_gated_workloads_are_measured_beside_it_in_five_sessions(
     )
 
 
+def test_the_plan_names_it_and_its_five_sessions(project: Project, reference: str) -> None:
+    (line,) = (
+        each for each in project.plan(*project.measuring(), f"--llm-anchor={reference}") if "n_ctx" in each
+    )
+    assert f" on fake beside the anchor {reference}, n_ctx=512, " in line
+    assert ": 5 sessions of " in line
+
+
 def test_a_reference_comes_before_it(project: Project, ini: Ini, reference: str) -> None:
     ini.write(llm_anchor=reference)
 
