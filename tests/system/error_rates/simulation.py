@@ -18,7 +18,7 @@ from scipy import stats
 
 from pytest_llm.records import Verdict
 from pytest_llm.stats import sequential
-from pytest_llm.stats.sequential import Rule, rule_for
+from pytest_llm.stats.sequential import Rule  # noqa: TC001
 
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
@@ -218,47 +218,12 @@ def at_least(count: int, runs: int, confidence: float = 0.999) -> float:
     return float(stats.beta.ppf(1 - confidence, count, runs - count + 1)) if count else 0.0
 
 
-@dataclass(frozen=True)
-class Row:
-    """What to expect of a machine with that spread, as shares of runs; sessions as means over runs.
-
-    Attributes:
-        sd: Of one session's log ratio.
-        passes: A/A: every metric passes.
-        sessions_to_pass: Until the last metric of a run is decided.
-        called: 5 % slower in every metric: at least one is called.
-        called_each: The same, as a share of metrics.
-        sessions_to_call: As above.
-        false_alarms: Slower by just too little to matter: at least one metric is called.
-    """
-
-    sd: float
-    passes: float
-    sessions_to_pass: float
-    called: float
-    called_each: float
-    sessions_to_call: float
-    false_alarms: float
-
-
-def table(runs: int = 20_000, family: int = 2) -> list[Row]:
-    """Return a row for each of the spreads 1, 2, 3 and 4 %, with independent sessions and effort normal."""
-    return [_row(rule_for("normal", family), sd, runs) for sd in (0.01, 0.02, 0.03, 0.04)]
-
-
-def _row(rule: Rule, sd: float, runs: int) -> Row:
-    same, slower, little = (
-        simulate(rule, independent, sd, effect, runs) for effect in (0.0, MARGIN, NEGLIGIBLE)
-    )
-    return Row(
-        sd=sd,
-        passes=float((same.verdicts == PASS).all(axis=1).mean()),
-        sessions_to_pass=float(same.sessions.max(axis=1).mean()),
-        called=slower.any_of(REGRESSED) / runs,
-        called_each=slower.share(REGRESSED),
-        sessions_to_call=float(slower.sessions.max(axis=1).mean()),
-        false_alarms=little.any_of(REGRESSED) / runs,
-    )
+def called(rule: Rule, sd: float, loss: float, runs: int) -> float:
+    """Return how often a loss in one metric alone is called, as a share of runs."""
+    effects = np.zeros(rule.family)
+    effects[0] = math.log1p(loss)
+    found = simulate(rule, independent, sd, effects, runs)
+    return float((found.verdicts[:, 0] == REGRESSED).mean())
 
 
 def rank_sums(values: Floats) -> Floats:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.simulated_error_rates import shares
 from pytest_llm.records import Gate, Verdict
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.stats.log_ratios import Observations
-from pytest_llm.stats.sequential import SHARES, Member, Rule, decide_family, rule_for
+from pytest_llm.stats.sequential import SHARES, TAU, Member, Rule, decide_family, rule_for
 from pytest_llm.stats.signed_rank import critical_sum, p_value
 
 from .simulation import (
@@ -59,17 +61,19 @@ def test_many_runs_at_once_get_the_very_verdicts_of_decide_family(
     )
     fast = replay(rule, typical, whole)
     for run in range(len(typical)):
-        decisions = decide_family(rule, [_member(typical[run, i], whole[run, i], i // 2) for i in range(4)])
+        decisions = decide_family(rule, [_member(typical[run, i], whole[run, i], i) for i in range(4)])
         verdicts = [each.verdict or Verdict.INCONCLUSIVE for each in decisions]
         assert [VERDICTS[code] for code in fast.verdicts[run]] == verdicts
         assert fast.sessions[run].tolist() == [each.sessions for each in decisions]
 
 
-def _member(typical: Floats, whole: Floats, pair: int) -> Member:
+def _member(typical: Floats, whole: Floats, number: int) -> Member:
+    name = ("prompt_tokens_per_second", "generation_tokens_per_second")[number % 2]
+
     def observe(sessions: int) -> Observations:
         return Observations(typical[:sessions].tolist(), whole[:sessions].tolist())
 
-    return Member(Gate(METRICS["generation_tokens_per_second"], TOLERANCE), observe, len(typical), 0, pair)
+    return Member(Gate(METRICS[name], TOLERANCE), observe, len(typical), 0, number // 2)
 
 
 def test_the_runs_compared_with_decide_family_have_every_verdict_at_every_look() -> None:
@@ -180,6 +184,21 @@ def test_an_alpha_that_the_family_does_not_share_is_found_out() -> None:
 def test_without_the_coin_flip_drift_is_called_a_regression(sd: float) -> None:
     found = simulate(rule_for("normal", 1), drift_in_fixed_order, sd, 0.0, RUNS)
     assert at_least(found.any_of(REGRESSED), RUNS) > 0.1
+
+
+@pytest.mark.parametrize("sd", [0.02, 0.04])
+def test_the_table_of_detection_in_the_docs_is_what_is_simulated(sd: float) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "comparing.md").read_text(encoding="utf-8")
+    (row,) = [each for each in page.splitlines() if each.startswith(f"| {100 * sd:g} % | ")]
+    assert row.endswith(f" {shares(rule_for('quick', 2), sd, 5000)} |")
+
+
+def test_nor_does_bias_of_the_size_that_is_expected_raise_more_than_alpha() -> None:
+    for family in (2, 24):
+        found = simulate(rule_for("normal", family), independent, 0.01, 0.0, 2000, bias=TAU)
+        assert at_least(found.any_of(REGRESSED), 2000) <= 0.01
+    found = simulate(rule_for("normal", 24), independent, 0.01, 0.0, 2000, bias=4 * TAU)
+    assert at_least(found.any_of(REGRESSED), 2000) > 0.01  # more than the rule was told
 
 
 def test_limits_on_a_rate_are_those_of_the_binomial_distribution() -> None:
