@@ -87,7 +87,6 @@ def test_a_loss_of_five_percent_is_called_whatever_the_machine_does(
     assert "5 stored ratios, calls losses from " in text[0]
     assert text[3].startswith("  anchor fake 1.0 ")
     assert text[4].startswith("  baseline fake 1.0 ")
-    assert verdicts(project, anchor) == {"regressed"}
 
 
 def test_what_is_stored_is_the_ratio_with_its_verdict_and_the_anchor(
@@ -169,6 +168,19 @@ def test_a_reference_comes_before_it(project: Project, ini: Ini, reference: str)
 
     assert all(metric["baseline"] is None for metric in test["metrics"].values())
     assert any(metric["comparison"] for metric in test["metrics"].values())
+
+
+def test_a_damaged_file_of_ratios_is_told_before_anything_is_loaded(
+    project: Project, fake: Fake, reference: str
+) -> None:
+    record(project, fake, reference, (1.0,))
+    file_of(project).write_bytes(file_of(project).read_bytes()[:-20])
+    started = len(fake.started)
+
+    (text,) = project.failures(f"--llm-anchor={reference}").values()
+
+    assert len(fake.started) == started
+    assert text.startswith(f"{file_of(project)} is not JSON")
 
 
 def test_an_ini_file_pins_it(project: Project, ini: Ini, reference: str) -> None:
@@ -283,6 +295,7 @@ def test_migrate_without_an_old_anchor_or_ratios_is_one_line(
         assert told in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_results_of_ci_are_accepted_with_their_ratios(
     project: Project, fake: Fake, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
