@@ -64,8 +64,7 @@ class LoadedModel(GGUFModel):
         self._threads = ThreadCheck(subject.load_options)
         self._capability = Capability()
         self._messages: list[str] = []
-        self._graphs_reused: int | None = None
-        self._instructions_counted: Series | None = None
+        self._counts: dict[str, Series] = {}
         self.info = model
         self.build = build
         self.on_gpu = False
@@ -181,26 +180,20 @@ class LoadedModel(GGUFModel):
         self._seed += 1
         self._offload.check_positions(workload, str(self.build))
         if self._instructions is not None:
-            options = self._load_options
-            room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
-            self._instructions_counted = self._instructions.count(self, workload, room)
+            self._counts[COUNTED_INSTRUCTIONS] = self._instructions.count(self, workload)
         answer = self._worker.ask("rehearse", **asdict(workload), seed=self._seed)
-        step_seconds: float = answer["step_seconds"]
-        self._graphs_reused = answer["graphs_reused"]
+        told = {**read_counts(self._messages), "graphs_reused": answer["graphs_reused"]}
+        self._counts |= {name: Series((float(each),)) for name, each in told.items() if each is not None}
         self._free[2:] = [self._worker.ask("free_memory")]
         asked = self._load_options.n_threads_batch if workload.embed else self._load_options.n_threads
         if not self.on_gpu and asked > 1 and self._threads.can_be_counted(self.build):
             counted = self._worker.ask("count_threads")
             if counted is not None:
                 self._threads.check_counted(self.build, asked, **counted)
-        return step_seconds
+        return float(answer["step_seconds"])
 
     def counts(self) -> Mapping[str, Series]:
-        counts = {**read_counts(self._messages), "graphs_reused": self._graphs_reused}
-        found = {name: Series((float(count),)) for name, count in counts.items() if count is not None}
-        if self._instructions_counted is not None:
-            found[COUNTED_INSTRUCTIONS] = self._instructions_counted
-        return found
+        return dict(self._counts)
 
     def on_devices(self) -> Mapping[str, float]:
         before, *later = self._free
@@ -262,7 +255,6 @@ class LoadedModel(GGUFModel):
         return count
 
     def count_instructions(self, held: int, steps: int, folder: str = "") -> tuple[float | None, str]:
-        """Return the instructions of a decoded token, or None and why; see ``worker/instructions.py``."""
         answer = self._worker.ask("count_instructions", held=held, steps=steps, folder=folder)
         return answer["instructions"], answer["reason"]
 

@@ -125,7 +125,9 @@ class LlamaCppPython:
             alone = replace(subject, load_options=on_one_thread(subject.load_options))
             return self._start(alone, model, all_logits=False, under=(valgrind, folder))
 
-        return self._counters.setdefault((subject, model.sha256), InstructionCounter(start))
+        return self._counters.setdefault(
+            (subject, model.sha256), InstructionCounter(subject.load_options, start)
+        )
 
     def _start(
         self,

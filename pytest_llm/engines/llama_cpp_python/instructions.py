@@ -50,36 +50,37 @@ class InstructionCounter:
 
     def __init__(
         self,
+        options: LoadOptions,
         start: Callable[[Valgrind, Path], Countable],
         find: Callable[[Mapping[str, str]], Valgrind | None] | None = None,
     ) -> None:
-        """Take what starts a subject under valgrind, on one thread, and the folder that is written."""
+        """Take a subject's load options, and what starts it under valgrind, which writes into a folder."""
+        self._room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
         self._start = start
         self._find = find or find_valgrind
         self._found: dict[Workload, Series] = {}
         self._under_valgrind: Series | None = None
 
-    def count(self, loaded: Countable, workload: Workload, room: int) -> Series:
+    def count(self, loaded: Countable, workload: Workload) -> Series:
         """Return the instructions of a decoded token, without a value if they cannot be counted.
 
         Args:
             loaded: What the hardware counter counts; its context is empty afterwards.
             workload: What is measured.
-            room: Tokens that a sequence has room for.
 
         Raises:
             EngineError: The worker of ``loaded`` refused, died or hung.
         """
         if workload not in self._found:
-            self._found[workload] = self._count(loaded, workload, room)
+            self._found[workload] = self._count(loaded, workload)
         return self._found[workload]
 
-    def _count(self, loaded: Countable, workload: Workload, room: int) -> Series:
+    def _count(self, loaded: Countable, workload: Workload) -> Series:
         if workload.embed:
             return Series((), note="texts are embedded, and no token is generated")
         if loaded.on_gpu:
             return Series((), note="a GPU decodes, and the processor only waits")
-        held = min(workload.depth + workload.prompt_tokens, room - 1 - _STEPS)
+        held = min(workload.depth + workload.prompt_tokens, self._room - 1 - _STEPS)
         found, reason = loaded.count_instructions(max(0, held), _STEPS)
         if found is not None:
             return Series((found,), note=BY_HARDWARE)

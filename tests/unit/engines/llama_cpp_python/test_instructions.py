@@ -63,13 +63,13 @@ def counter(under: Subject | None) -> InstructionCounter:
     def find(environ: Mapping[str, str]) -> Valgrind | None:
         return VALGRIND if under is not None else None
 
-    return InstructionCounter(start, find)
+    return InstructionCounter(LoadOptions(n_ctx=2048, n_seq_max=2, kv_unified=False), start, find)
 
 
 def test_the_hardware_counter_counts_after_the_prompt_once_for_each_workload() -> None:
     loaded, made = Subject((5.5, "")), counter(None)
     for workload in (CHAT, CHAT, DEEP):
-        assert made.count(loaded, workload, 1024) == Series((5.5,), note=BY_HARDWARE)
+        assert made.count(loaded, workload) == Series((5.5,), note=BY_HARDWARE)
     assert [held for held, _, _ in loaded.asked] == [128, 1024 - 9]  # room for the steps stays
 
 
@@ -77,15 +77,15 @@ def test_without_one_valgrind_counts_once_for_all_workloads_and_ends() -> None:
     loaded, under = Subject(NO_HARDWARE), Subject((7.0, ""))
     made = counter(under)
     for workload in (CHAT, DEEP, CHAT):
-        assert made.count(loaded, workload, 1024) == Series((7.0,), note=BY_VALGRIND)
+        assert made.count(loaded, workload) == Series((7.0,), note=BY_VALGRIND)
     assert [held for held, _, _ in under.asked] == [0]
     assert (under.loaded, under.closed) == (1, 1)
 
 
 def test_without_either_the_reasons_are_told() -> None:
-    found = counter(None).count(Subject(NO_HARDWARE), CHAT, 1024)
+    found = counter(None).count(Subject(NO_HARDWARE), CHAT)
     assert found == Series((), note="no hardware counter (none here), and no valgrind on PATH")
-    found = counter(Subject((None, "callgrind has written no total"))).count(Subject(NO_HARDWARE), CHAT, 1024)
+    found = counter(Subject((None, "callgrind has written no total"))).count(Subject(NO_HARDWARE), CHAT)
     assert found.note.endswith("and valgrind fails: callgrind has written no total")
 
 
@@ -96,7 +96,7 @@ def test_a_crash_under_valgrind_is_a_reason_and_no_failure() -> None:
         raise WorkerDiedError("SIGILL, an instruction this CPU lacks")
 
     under.count_instructions = crash  # type: ignore[method-assign]
-    found = counter(under).count(Subject(NO_HARDWARE), CHAT, 1024)
+    found = counter(under).count(Subject(NO_HARDWARE), CHAT)
     assert (found.values, under.closed) == ((), 1)
     assert found.note.endswith("valgrind fails: SIGILL, an instruction this CPU lacks")
 
@@ -106,7 +106,7 @@ def test_work_without_a_decoded_token_of_the_processor_is_not_counted() -> None:
         (Subject((1.0, "")), Workload(128, 0, embed=True), "texts are embedded"),
         (Subject((1.0, ""), on_gpu=True), CHAT, "a GPU decodes"),
     ):
-        found = counter(None).count(loaded, workload, 1024)
+        found = counter(None).count(loaded, workload)
         assert (found.values, loaded.asked) == ((), [])
         assert found.note.startswith(reason)
 
