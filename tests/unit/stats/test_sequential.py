@@ -421,6 +421,15 @@ def test_a_claim_holds_for_both_observations() -> None:
         assert (found.verdict, found.observation) == (verdict, observation)
 
 
+def test_a_claim_that_one_observation_denies_supports_no_other_question() -> None:
+    rule, gain = rule_for("normal", 3), [-0.7] * 22
+    claim = Claim(SPEED, 0.2, THAN)
+    for whole, sessions in ((gain, 10), ([-each for each in QUIET], rule.least_sessions)):
+        claims = [member(gain, [*whole, *whole, *whole][:22], pair=pair, asked=claim) for pair in (1, 2)]
+        improved = decide_family(rule, [member(gain), *claims])[0]
+        assert (improved.verdict, improved.sessions) == (Verdict.IMPROVED, sessions)
+
+
 def test_faster_than_is_counted_in_the_family_and_ends_inconclusive() -> None:
     values = shifted(QUIET, -0.3)
     for each in (values, shifted(QUIET, 0.3)):
