@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.reports.recheck import pairs_of, questions_of
+from pytest_llm.checks import compare_runs
+from pytest_llm.checks.family import Decisions
+from pytest_llm.reports.recheck import asked_in, pairs_of, questions_of
 from pytest_llm.reports.results_file import DOCUMENT
 from pytest_llm.stats.sequential import rule_for
-from tests.comparing import compare_alone
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
@@ -106,12 +107,13 @@ def test_the_results_file_holds_both_and_its_verdicts_follow_from_it(
     assert "LLAMA_STAND_IN_MARKER" not in results["candidate"]["environment"]
     read = DOCUMENT.decode(results)
     pairs = pairs_of(read, read.runs)
+    decisions = Decisions(rule_for("quick", results["rule"]["family"]), asked_in(read, pairs))
     judged = {}
     for test in read.tests:
         for asked, pair in questions_of(test, pairs):
             entry = test.metrics[asked.metric.name].comparison
             assert entry is not None
-            again = compare_alone(pair, asked, rule_for("quick", results["rule"]["family"]))
+            again = compare_runs(pair, asked, decisions)
             assert (again.verdict, again.change) == (entry.verdict, entry.change)
             assert again.log_ratios == entry.log_ratios
             assert len(entry.log_ratios) == len(pair.candidate.sessions) == entry.sessions
