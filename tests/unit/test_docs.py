@@ -190,7 +190,7 @@ def figures() -> dict[str, tuple[str, ...]]:
             f"the last {records.MAX_RUNS} stored ones",
             f"fewer than {('five' if prediction.LEAST_RUNS == 5 else prediction.LEAST_RUNS)} stored runs",
             f"α = {prediction.ALPHA:g} is shared by the m gates of a run; β = {prediction.BETA:g} holds",
-            f"δ₀ = M / {1 / sequential.NEGLIGIBLE:g} is negligible",
+            f"δ₀ = max(M / {1 / sequential.NEGLIGIBLE:g}, 3τ) is negligible",
         ),
         "memory.md": (
             f"{METRICS['peak_ram'].tolerance:.0%} is the smallest".replace("%", " %"),
