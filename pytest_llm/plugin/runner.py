@@ -24,7 +24,7 @@ from pytest_llm.measure.plan import make_plan
 from pytest_llm.models.opened import check_content, check_unchanged
 from pytest_llm.records import PairedRun, Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
-from pytest_llm.stats.sequential import rule_for
+from pytest_llm.stats.sequential import TAU, rule_for
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 from pytest_llm.system.registry import load_code
 
@@ -326,11 +326,13 @@ class Measuring:
     @cached_property
     def tau(self) -> float:
         """The spread of label-bound bias on this machine, in logarithms."""
-        return qualification.read(self._settings.cache, fingerprint.fingerprint()).tau
+        cache = self._settings.known_cache
+        return TAU if cache is None else qualification.read(cache, fingerprint.fingerprint()).tau
 
     def rule(self, plan: Plan) -> Rule:
         """Return the sequential rule of a plan's pairs."""
-        return rule_for(self._settings.effort, plan.family, self.tau)
+        gated = any(each.gates for each in plan.benchmarks)  # without one, no device has to be asked
+        return rule_for(self._settings.effort, plan.family, self.tau if gated else TAU)
 
     def _take_machine(self, progress: Progress) -> None:
         if os.getpid() != self._process:
