@@ -299,7 +299,7 @@ def test_migrate_without_an_old_anchor_or_ratios_is_one_line(
 def test_results_of_ci_are_accepted_with_their_ratios(
     project: Project, fake: Fake, reference: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record(project, fake, reference, (1.0,))
+    record(project, fake, reference, (1.05,))
     file_of(project).unlink()
     project.results(f"--llm-anchor={reference}")
     monkeypatch.chdir(project.path)

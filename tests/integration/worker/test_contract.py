@@ -99,7 +99,10 @@ def test_an_older_release_is_served_and_what_it_lacks_is_told_by_name(
     assert older <= names
     told = {line.strip().partition(": ")[0] for line in lines}
     assert {each for each in told if "=" in each} == refused
-    always = {f"llama_state_seq_{each}" for each in ("get_size", "get_data", "set_data")}
+    always = {
+        "llama_set_n_threads",
+        *(f"llama_state_seq_{each}" for each in ("get_size", "get_data", "set_data")),
+    }
     assert {
         line.rpartition("the build has no ")[2] for line in lines if "the build has no llama_" in line
     } | {"ggml_commit" for line in lines if line.endswith("no ggml_commit")} == always | lost

@@ -146,7 +146,7 @@ def test_output_is_not_covered(measure: Callable[..., pytest.RunResult], project
     result = measure(
         "@pytest.mark.llm_output()",
         "--llm-uncovered=fail",
-        "--llm-time-limit=1 s",
+        "--llm-effort=quick",
         reference={"prompt": 199.0},
     )
     result.assert_outcomes(failed=1)

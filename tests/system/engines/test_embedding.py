@@ -37,6 +37,6 @@ def test_a_real_encoder_is_measured_and_its_output_compared_and_stored(
     first.stdout.fnmatch_lines(["not covered: *test_speed: prompt speed cannot be had: *no next token*"])
     second = pytester.runpytest_subprocess(*arguments)
     second.stdout.fnmatch_lines(["*output within tolerance: cosine distance of embeddings*"])
-    pair = pytester.runpytest_subprocess(*arguments, "--llm-aa", "-k", "embed", "--llm-time-limit=1 s")
+    pair = pytester.runpytest_subprocess(*arguments, "--llm-aa", "-k", "embed")
     assert pair.parseoutcomes()["passed"] == 1
     pair.stdout.fnmatch_lines(["*same output, to the last bit, at 10 texts*"])
