@@ -136,6 +136,7 @@ def pytest_runtest_teardown(): pytest.exit("enough", returncode=0)
 """,
 }
 LOSING = ("runs nothing", "reports nothing", "drops items late", "exits")  # benchmarks that were selected
+NEVER_SET_UP = ("runs nothing", "drops items late", "exits")  # all tests, or those after the first
 FLAGS: Mapping[str, tuple[str, ...]] = {
     "none": (),
     "--benchmark-disable": ("--benchmark-disable",),
@@ -189,6 +190,10 @@ class Situation:
         """Return the markers of a test and their places."""
         other = "function" if "::" in test else "class"
         return [(mark, place) for mark, place in self.marks if place != other]
+
+    def asks(self, test: str) -> bool:
+        """Whether there is a gate, as far as it can be known: a fixture that never runs adds none."""
+        return any(place != "fixture" or self.plugin not in NEVER_SET_UP for _, place in self.on(test))
 
     def must_pass(self, test: str) -> bool:
         """Whether a gate that failed would cry wolf."""
@@ -298,8 +303,8 @@ def run(project: Project, fake: Fake, situation: Situation, stored: Path) -> Non
     failed = any(each.failed for each in reports)
     judged += sum(hasattr(each, "wasxfail") for each in reports)  # the user's own word
     everything = (situation.selection, situation.added) == ("all", "nothing")
-    left_out = everything and situation.plugin in LOSING and judged < sum(map(bool, map(situation.on, TESTS)))
-    without_gate = [each for each in TESTS if not situation.on(each)]
+    left_out = everything and situation.plugin in LOSING and judged < sum(map(situation.asks, TESTS))
+    without_gate = [each for each in TESTS if not situation.asks(each)]
     measured = {each["nodeid"].removeprefix("test_it.py::") for each in document.get("tests", [])}
     nothing = not judged and measured.isdisjoint(without_gate)
     if failed or left_out or nothing:
