@@ -189,6 +189,7 @@ def test_a_test_that_regressed_fails_and_is_appended_with_its_verdict(project: P
     assert {each["verdict"] for each in metrics["load_time"]["runs"]} == {None}
 
 
+@pytest.mark.slow
 def test_a_test_that_failed_by_itself_is_not_appended(project: Project, fake: Fake) -> None:
     _write(project)
     _record(project, fake)
@@ -203,6 +204,7 @@ def test_a_test_that_failed_by_itself_is_not_appended(project: Project, fake: Fa
     assert _file(project).read_bytes() == before
 
 
+@pytest.mark.slow
 def test_replace_is_how_another_speed_is_accepted(project: Project, fake: Fake) -> None:
     _write(project)
     _record(project, fake)
@@ -225,6 +227,7 @@ def test_new_leaves_what_is_there(project: Project, fake: Fake) -> None:
     result.stdout.fnmatch_lines(["not stored: *generation_tokens_per_second: has 1 of them already: *"])
 
 
+@pytest.mark.slow
 def test_a_changed_configuration_is_told_beside_the_speed(project: Project, fake: Fake) -> None:
     _write(project)
     _record(project, fake)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from pytest_llm.cli import main
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.control import measure_control
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.fake_engine import Fake
     from tests.integration.conftest import Project
@@ -140,6 +140,7 @@ def test_a_run_that_measures_nothing_measures_no_control(
     project.run("--llm-bench", "--collect-only").assert_outcomes()
 
 
+@pytest.mark.slow
 def test_a_run_of_another_machine_is_not_appended(project: Project, fake: Fake) -> None:
     _record(project, fake)
     fake.set(token_seconds=1 / 128 / 1.66, machine=(17 * GIB, 170e9))

@@ -138,6 +138,7 @@ def measured(pytester: pytest.Pytester, model: Path, *options: str) -> pytest.Ru
     )
 
 
+@pytest.mark.slow
 def test_a_package_adds_an_engine_a_probe_and_a_metric_that_markers_then_use(
     pytester: pytest.Pytester, model_file: Path
 ) -> None:

@@ -194,6 +194,7 @@ class TestOfOnePlace:
         gated = {name: each["baseline"] for name, each in test["metrics"].items() if each["baseline"]}
         assert set(gated) == {"load_time", "peak_ram"}
 
+    @pytest.mark.slow
     def test_claims_add_up(self, project: Project) -> None:
         project.write(
             """
@@ -571,6 +572,7 @@ def _speed(state: str | None) -> str:
     return "None" if state is None else f"pytest.mark.llm_tokens_per_second(min={BOUNDS[state]})"
 
 
+@pytest.mark.slow
 @settings(
     max_examples=settings().max_examples // 5,  # each runs pytest
     suppress_health_check=[HealthCheck.function_scoped_fixture],

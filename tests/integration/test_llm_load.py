@@ -136,6 +136,7 @@ def test_nothing_stays_loaded_while_something_is_measured(
     assert fake.alive() == []
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_fails_one_call(worker: Project, stand_in: StandIn) -> None:
     stand_in.set(fault="tokens:7=hang")
     worker.write(

@@ -43,6 +43,7 @@ def test_plain_pytest_needs_none(project: Project) -> None:
     project.run().assert_outcomes(passed=1, skipped=1)
 
 
+@pytest.mark.slow
 def test_the_plan_needs_none(project: Project) -> None:
     assert project.plan(f"--llm-model={project.model}")[0].startswith("llm-bench plan: 1 benchmark ")
 

@@ -51,6 +51,7 @@ def test_the_build_that_it_names_is_the_one_that_runs(worker: Project) -> None:
     assert results["candidate"]["llama_cpp_commit"] == "57a9d1234"
 
 
+@pytest.mark.slow
 def test_a_relative_path_in_a_file_starts_from_the_file(
     project: Project, ini: Ini, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,7 @@ def test_takes_a_catalogue_name(project: Project) -> None:
     assert _models(project, project.plan("--llm-model=smollm2-135m")) == ["smollm2-135m"] * 2
 
 
+@pytest.mark.slow
 def test_a_relative_path_in_a_file_starts_from_the_file(
     project: Project, models: Path, ini: Ini, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def test_a_whole_sandbox_is_recorded_and_not_worth_a_line(
     assert project.results(*options)["sandbox"] == (mode or "on")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", [WHOLE, PARTLY], indirect=True)
 def test_none_is_told_and_recorded(kernel: Support, project: Project, fake: Fake, ini: Ini) -> None:
     project.write(TEST)

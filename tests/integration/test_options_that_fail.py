@@ -64,6 +64,7 @@ def test_fails_on_the_command_line_and_says_why(project: Project, option: str) -
     assert "  candidate fake 1.0" in text
 
 
+@pytest.mark.slow
 def test_works_in_a_file(project: Project, option: str, ini: Ini) -> None:
     ini.write(**{f"llm_{option.replace('-', '_')}": "fail"})
 

@@ -160,6 +160,7 @@ class TestNothingMeasured:
 class TestFailingCampaign:
     """A subject that cannot be measured at all."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("fault", "reason", "last"),
         [

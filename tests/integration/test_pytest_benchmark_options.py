@@ -110,6 +110,7 @@ class TestOnly:
 class TestDisable:
     """Only pytest-benchmark's own records are switched off."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("given", ["on the command line", "in addopts"])
     def test_ours_are_measured_and_judged_and_have_no_records(
         self, mixed: Project, ini: Ini, fake: Fake, given: str

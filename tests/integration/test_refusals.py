@@ -59,6 +59,7 @@ def test_without_llm_bench_tests_may_run_beside_each_other(pytester: pytest.Pyte
     result.assert_outcomes(skipped=1)
 
 
+@pytest.mark.slow
 def test_the_distribution_that_overwrites_this_package_is_named(
     pytester: pytest.Pytester, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def test_builds_with_equal_libraries_are_refused_before_anything_is_timed(
     assert not read(project.path / "r.json").pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("apart", ["content", "size", "number", "environment", "unknown"])
 def test_any_difference_makes_two_builds(project: Project, fake: Fake, reference: str, apart: str) -> None:
     ours = libraries(project.path / "one")

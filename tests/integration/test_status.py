@@ -32,6 +32,7 @@ def _record(project: Project, fake: Fake, runs: int) -> None:
         project.measure("--llm-update-baselines=append")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runs", "factor", "letter", "word"),
     [

@@ -105,6 +105,7 @@ def test_other_rounding_is_no_error(project: Project, fake: Fake) -> None:
     assert found["snapshot"]["samples"][0] != found["stored"]["snapshot"]["samples"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "verdict", "told"),
     [

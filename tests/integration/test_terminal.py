@@ -132,6 +132,7 @@ def test_progress_is_not_part_of_a_tests_captured_output(project: Project) -> No
     assert not [text for text in sections if "session" in text]
 
 
+@pytest.mark.slow
 def test_on_a_terminal_one_line_is_renewed_and_taken_away(worker: Project) -> None:
     text = _on_a_terminal(worker)
 

@@ -62,6 +62,7 @@ def test_of_pytest_timeout_hold_for_the_test_alone(project: Project, fake: Fake,
     assert len(fake.started) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["conftest.py", "below/conftest.py"])
 @pytest.mark.parametrize("options", ["wrapper=True", "wrapper=True, tryfirst=True"])
 def test_of_a_wrapper_in_a_conftest_hold_for_the_test_alone(

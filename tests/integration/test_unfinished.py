@@ -70,6 +70,7 @@ def test_a_timeout_that_ends_the_process_loses_no_result(
     assert not (project.path / "baselines").exists()
 
 
+@pytest.mark.slow
 def test_sigterm_while_a_model_is_measured_loses_no_session(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_metric_that_was_never_recorded_fails_as_well(project: Project) -> Non
     assert path.is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("selected", [(), ("test_it.py",), ("test_it.py::test_renamed",), ("-k", "renamed")])
 def test_a_renamed_test_names_the_command_that_moves_its_baselines(
     project: Project, monkeypatch: pytest.MonkeyPatch, selected: tuple[str, ...]

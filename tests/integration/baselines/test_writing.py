@@ -165,6 +165,7 @@ def test_500_appends_of_8_processes_survive_being_killed_at_random(tmp_path: Pat
     assert files_in(folder) == [f"machines/{FINGERPRINT}/{module}.json" for module in modules]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["write", "fsync", "replace"])
 def test_a_writer_killed_at_its_worst_moment_leaves_the_old_file_and_no_lock(
     tmp_path: Path, moment: str

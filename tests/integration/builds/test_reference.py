@@ -54,6 +54,7 @@ def test_a_folder_reads_back_as_itself(
     assert parse_build(str(build), HERE) == build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama.cpp", "a:b", "with space", "a@b", "x[1]", "ünï]"])
 @pytest.mark.parametrize("ref", ["HEAD", "master", "v1", "master~0", "HEAD@{0}", "HEAD^{/tiny: begin}"])
 def test_a_ref_is_the_commit_that_it_means_now(checkout: Checkout, ref: str, name: str) -> None:

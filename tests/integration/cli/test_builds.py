@@ -69,6 +69,7 @@ def test_where_there_is_none_the_list_says_how_to_make_one(builds: Builds) -> No
     assert builds("list") == (0, [told], [])
 
 
+@pytest.mark.slow
 def test_what_is_made_is_told_listed_and_removed(builds: Builds) -> None:
     status, out, err = builds("make", "9.0.1", "9.0.2[-DA=1]", "llama-cpp-python@9.0.1")
 
@@ -93,6 +94,7 @@ def test_what_is_made_is_told_listed_and_removed(builds: Builds) -> None:
     assert list((builds.cache / "builds").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_documents_hold_what_the_lines_say(builds: Builds) -> None:
     status, made = builds.json("make", "9.0.1[-DA=1]")
     (one,) = made["builds"]
@@ -113,6 +115,7 @@ def test_the_documents_hold_what_the_lines_say(builds: Builds) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_commit_is_made_listed_and_removed_as_well(builds: Builds, checkout: Checkout) -> None:
     name = f"git:HEAD:{checkout.path}[-DA=1]"
 

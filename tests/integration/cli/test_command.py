@@ -144,6 +144,7 @@ def script(folder: Path, *words: str, **options: Any) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.slow
 def test_the_installed_script_accepts_and_shows(baselines: Command) -> None:
     baselines.file(results_of(Test()))
     assert script(baselines.folder, "baselines", "accept", "results.json").returncode == 0

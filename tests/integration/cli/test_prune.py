@@ -68,6 +68,7 @@ def test_without_yes_it_only_lists(project: Command) -> None:
     assert project.files() == before
 
 
+@pytest.mark.slow
 def test_with_yes_it_removes_runs_of_all_machines_and_facts(project: Command) -> None:
     store(project, "test_old", "test_chat", fingerprint="another")
     status, out = project("prune", "--yes")

@@ -121,6 +121,7 @@ def test_the_suite_needs_no_llm_bench_and_measures_nothing(project: Project) -> 
 # --- Where it cannot run --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_without_llama_cpp_python_one_test_says_how_to_get_it(project: Project, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "empty")], check=True)
 

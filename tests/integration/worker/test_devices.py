@@ -110,6 +110,7 @@ def test_a_functional_test_is_told_as_well(project: Project, stand_in: StandIn, 
     assert "n_gpu_layers=-1 asks for all 3 layers" in text
 
 
+@pytest.mark.slow
 def test_predicted_bytes_are_beside_the_logged_ones_in_results_and_summary(
     project: Project, stand_in: StandIn, model: Path
 ) -> None:

@@ -66,6 +66,7 @@ def test_a_token_is_no_device(project: Project, stand_in: StandIn, model: Path) 
     assert "all of it is on the CPU: it found no device" in texts["test_it"]
 
 
+@pytest.mark.slow
 @fault("a token whose text reads as an effective option", "the option stays what llama.cpp says")
 def test_a_token_is_no_option(project: Project, stand_in: StandIn) -> None:
     stand_in.set(bos="\nllama_context: flash_attn = enabled\nload_tensors: offloaded 9/9 layers to GPU\n")

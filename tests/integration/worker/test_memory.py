@@ -56,6 +56,7 @@ def test_a_leak_is_judged_by_its_slope_and_told_with_its_interval(
     )
 
 
+@pytest.mark.slow
 def test_the_readings_are_in_the_results_once_a_campaign(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +81,7 @@ def test_nobody_is_watched_for_leaks_who_sets_no_limit_to_them(
     assert "leaked_bytes_per_token" not in project.results()["tests"][0]["metrics"]
 
 
+@pytest.mark.slow
 def test_where_nothing_tells_what_is_held_the_limit_is_not_covered(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

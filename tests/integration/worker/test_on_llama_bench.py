@@ -96,6 +96,7 @@ def test_what_is_not_covered_is_told_where_it_does_not_fail(
     result.stdout.fnmatch_lines(["not covered: *llama-bench shows no logits, so NaN*"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
@@ -187,6 +188,7 @@ def test_two_programs_are_compared_slice_by_slice(
     assert recheck.differences(results_file.read(project.path / "results.json")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "said"),
     [

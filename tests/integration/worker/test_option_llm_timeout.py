@@ -33,6 +33,7 @@ def _ended_after(project: Project, *arguments: str) -> str:
     return line.split("gave no answer for ")[1].split(" while ")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["0.5", "500 ms", "0.5s"])
 def test_works_on_the_command_line(project: Project, written: str) -> None:
     assert _ended_after(project, f"--llm-timeout={written}") == "0.5 s"

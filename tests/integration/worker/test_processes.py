@@ -132,6 +132,7 @@ _QUICK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("doing", "how"),
     [
@@ -174,6 +175,7 @@ def test_none_outlives_a_pytest_that_is_ended(
         assert process.returncode == -how
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_pytests_alone(project: Project, stand_in: StandIn) -> None:
     # A terminal sends it to every process of the group.
     project.write(
@@ -207,6 +209,7 @@ def test_ctrl_c_is_pytests_alone(project: Project, stand_in: StandIn) -> None:
 _OF_THE_TESTS = ("LLAMA_STAND_IN_", "PYTEST", "PY_COLORS", "PATH", "HOME", "TMPDIR", "USERPROFILE")
 
 
+@pytest.mark.slow
 def test_credentials_reach_neither_a_worker_nor_the_results(
     project: Project, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,7 @@ FUNCTIONAL = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("asked", "got"), [("mlock", "none"), ("mmap+mlock", "mmap")])
 def test_locks_that_locked_nothing_fail_a_test_that_has_a_limit_only(
     project: Project, asked: str, got: str

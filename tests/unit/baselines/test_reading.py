@@ -456,6 +456,7 @@ def small() -> bytes:
         return file_of(Path(folder)).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [
@@ -475,6 +476,7 @@ def test_a_damaged_byte_anywhere_is_refused_or_harmless(small: bytes, damage: Ca
         refused_or_harmless(small, bytes(damaged), parse)
 
 
+@pytest.mark.slow
 def test_a_byte_lost_or_doubled_anywhere_is_refused_or_harmless(small: bytes) -> None:
     for position in range(len(small)):
         refused_or_harmless(small, small[:position] + small[position + 1 :], parse)

@@ -29,6 +29,7 @@ BENCHMARKS = [
 SPEEDS = {"fast": (0.3, 0.009), "slow": (6.0, 0.1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("speed", SPEEDS)
 @pytest.mark.parametrize(("slower", "verdict"), [(1.0, Verdict.PASS), (2.0, Verdict.REGRESSED)])
 def test_every_one_is_judged_by_default(speed: str, slower: float, verdict: Verdict) -> None:

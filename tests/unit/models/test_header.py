@@ -576,6 +576,7 @@ def header_or_refusal(path: Path, data: bytes) -> None:
     assert time.process_time() - started < 1
 
 
+@pytest.mark.slow
 def test_any_byte_can_be_damaged(gguf: GGUF, tmp_path: Path) -> None:
     whole = gguf.build()
     for at in range(gguf.at["tensors end"]):
@@ -683,6 +684,7 @@ def test_more_values_for_layers_than_any_model_has_are_refused(gguf: GGUF, tmp_p
     assert "more than 262144 values in arrays" in refused(tmp_path / "arrays.gguf", spoilt.build()).reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "grown",
     [
