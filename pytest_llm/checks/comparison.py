@@ -154,7 +154,7 @@ def context(comparison: Comparison) -> list[str]:
         lines = [f"reference the same build with {apart}"]
     lines += [
         f"{reason} struck the candidate {count.candidate} times and the reference {count.reference} times: a "
-        "side may cause it itself, so these slices count"
+        "side may cause it itself, so such slices count as soon as this shows"
         for reason, count in strikes(run.turns).items()
         if not count.even
     ]

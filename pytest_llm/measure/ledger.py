@@ -1,4 +1,4 @@
-"""What the subjects of a session took, turn by turn."""
+"""Ledger of a session: the slices and requests of each subject, turn by turn."""
 
 from __future__ import annotations
 

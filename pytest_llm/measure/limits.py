@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 # The default limit of a workload, by its planned time to the last look.
 _TIMES_PLANNED = 2
-# An estimate that is off by more is told.
+# By how much a session may differ from its plan before the plan is corrected.
 _OFF = 1.3
+# A run that is refused measures nothing: it would be refused for ever by what a busy machine showed once.
+_FORGET = "; pytest --cache-clear forgets the speeds of earlier runs"
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def check_limits(plan: Plan, rule: Rule, time_limit: float | None, budget: float
         raise UsageError(
             f"--llm-time-limit {duration(time_limit)}: {_named(plan, campaign, workload)} takes "
             f"about {duration(needed)}, {_sessions(campaign, rule)} sessions{_why(campaign)}: "
-            f"{_fix('limit', needed)}, or give it fewer tokens"
+            f"{_fix('limit', needed)}, or give it fewer tokens{_FORGET}"
         )
     needed = sum(_least(each, rule) for each in plan.campaigns) + captured_seconds(plan)
     if needed > budget:
@@ -204,7 +206,7 @@ def check_limits(plan: Plan, rule: Rule, time_limit: float | None, budget: float
         test = _named(plan, longest, max(longest.workloads, key=lambda each: longest.planned.work[each]))
         raise UsageError(
             f"--llm-budget {duration(budget)}: the plan takes about {duration(needed)}{_why(longest)}: "
-            f"{_fix('budget', needed)}, or drop tests, the longest of which is {test}"
+            f"{_fix('budget', needed)}, or drop tests, the longest of which is {test}{_FORGET}"
         )
 
 

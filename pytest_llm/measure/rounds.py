@@ -59,7 +59,7 @@ ON_GPU = SliceFloor(steps=32, seconds=0.3)
 
 @dataclass(frozen=True)
 class Budgets:
-    """What a session does of each workload."""
+    """How much a session measures of each workload."""
 
     rounds: Budget
     texts: Budget
@@ -108,7 +108,7 @@ class MeasurementContext:
 
 
 class Pace(NamedTuple):
-    """What the slices of a subject must suit.
+    """Pace of a subject, which its slices must suit.
 
     Attributes:
         step_seconds: Of one step of generation, as the rehearsal shows it; 0 if it has none.

@@ -24,7 +24,7 @@ _NAMES = ("prompt_tokens_per_second", "generation_tokens_per_second")
 
 
 class Speeds:
-    """What is known of the speed of subjects on this machine, whichever build they are measured on."""
+    """Known speeds of subjects on this machine, of whichever build was measured last."""
 
     def __init__(self, cache: pytest.Cache | None) -> None:
         """Read nothing yet; without a cache, nothing is known or noted."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Estimate(NamedTuple):
-    """What the sessions of a decision show.
+    """Estimates from the sessions of a decision.
 
     Attributes:
         change: Hodges-Lehmann estimate of the metric's change; None without sessions.

@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 from pytest_llm.system import regular_file
 from pytest_llm.system.build_environment import building, fetching, may_use_network
@@ -19,7 +19,7 @@ from pytest_llm.system.capped_log import CappedLog
 from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Reach: TypeAlias = Literal["closed", "open", "fetch"]
 
@@ -125,32 +125,54 @@ def _read_both(
 
 def run_to_our_end(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a program to its end in a folder; it and its children end with this process, however that ends."""
+    with (
+        open(os.devnull, "rb") as nothing,  # noqa: PTH123 - in the place of a lock
+        _supervised(
+            nothing.fileno(),
+            "fetch",
+            command,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        ) as process,
+    ):
+        output, log = process.communicate()
+    return subprocess.CompletedProcess(list(command), process.returncode, output, log)
+
+
+@contextmanager
+def _supervised(
+    lock: int, network: str, command: Sequence[str], **options: Any
+) -> Iterator[subprocess.Popen[Any]]:
+    """Start a command that ends, with its children, when the context does or this process ends.
+
+    Args:
+        lock: A descriptor that the command inherits.
+        network: How far it may reach.
+        command: The program and its arguments.
+        options: Of ``subprocess.Popen``.
+    """
     reading, writing = os.pipe()
     try:
-        with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - in the place of a lock
-            handles = (reading, nothing.fileno())
-            process = subprocess.Popen(
-                [*_SUPERVISED, *map(str, handles), "fetch", *command],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-                errors="replace",
-                pass_fds=handles,
-                start_new_session=True,
-            )
+        process: subprocess.Popen[Any] = subprocess.Popen(
+            [*_SUPERVISED, str(reading), str(lock), network, *command],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(reading, lock),
+            start_new_session=True,
+            **options,
+        )
     except BaseException:
         os.close(writing)
         raise
     finally:
         os.close(reading)
     try:
-        output, log = process.communicate()
+        yield process
     finally:
         os.close(writing)  # ends what still runs
         process.wait()
-    return subprocess.CompletedProcess(list(command), process.returncode, output, log)
 
 
 def last_lines(log: str) -> tuple[str, ...]:
@@ -189,28 +211,11 @@ class Running:
         """
         environment = building(os.environ) if reach == "closed" else fetching(os.environ)
         network = "open" if reach == "closed" and may_use_network(os.environ) else reach
-        reading, writing = os.pipe()
-        try:
-            with self._opened_log() as log:
-                process = subprocess.Popen(
-                    [*_SUPERVISED, str(reading), str(self._lock), network, *command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=environment,
-                    pass_fds=(reading, self._lock),
-                    start_new_session=True,
-                )
-        except BaseException:
-            os.close(writing)
-            raise
-        finally:
-            os.close(reading)
-        try:
+        with (
+            self._opened_log() as log,
+            _supervised(self._lock, network, command, stdout=log, stderr=log, env=environment) as process,
+        ):
             return self._wait(process)
-        finally:
-            os.close(writing)  # ends what still runs
-            process.wait()
 
     def _opened_log(self) -> BinaryIO:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

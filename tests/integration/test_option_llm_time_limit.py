@@ -160,6 +160,17 @@ def test_the_next_plan_knows_the_speeds_that_were_measured(project: Project, fak
     assert after.endswith("3 sessions, about 6.7 min")
 
 
+def test_a_plan_that_old_speeds_refuse_says_how_to_forget_them(project: Project, fake: Fake) -> None:
+    fake.set(token_seconds=0.25)
+    project.measure().assert_outcomes(passed=2)
+    fake.set(token_seconds=1 / 128)
+
+    line = project.usage_error(*project.measuring(), "--llm-time-limit=1 min")
+
+    assert line.endswith("; pytest --cache-clear forgets the speeds of earlier runs")
+    project.measure("--llm-time-limit=1 min", "--cache-clear").assert_outcomes(passed=2)
+
+
 @pytest.mark.usefixtures("optimistic")
 def test_a_run_that_was_cut_short_is_no_baseline(project: Project) -> None:
     result = project.measure("-k", "speed", "--llm-time-limit=50 ms", "--llm-update-baselines=append")

@@ -44,7 +44,7 @@ _ENDED = (0, 1)  # of pytest: all tests passed, or some failed
 
 @dataclass
 class _Measured:
-    """What runs of both anchors show of one test."""
+    """Ratios of one test in the runs of both anchors."""
 
     candidate: Run
     reference: Build

@@ -119,7 +119,7 @@ class Valgrind(NamedTuple):
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the tool needs to know if it is not started by valgrind itself, which may be a script."""
+        """Variables that valgrind sets for its tool, which is started directly: valgrind may be a script."""
         return {"VALGRIND_LAUNCHER": self.program, "VALGRIND_LIB": str(self.tool.parent)}
 
     def command(self, folder: Path) -> list[str]:

@@ -64,7 +64,7 @@ class Result:
 
     @property
     def is_open(self) -> bool:
-        """Whether more sessions could let it pass: it did not, and nothing was called wrongly."""
+        """Whether it failed by inconclusive verdicts alone, so that more sessions may let it pass."""
         return not self.passed and len(self.reasons) == [each.verdict for each in self.figures].count(
             Verdict.INCONCLUSIVE
         )
@@ -72,7 +72,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ShamPair:
-    """What one pair of equal builds showed.
+    """Bias between one pair of equal builds.
 
     Attributes:
         kind: What differed: "path and environment".

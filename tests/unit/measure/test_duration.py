@@ -34,6 +34,7 @@ SLOW = Speed(start=1.0, token=1 / 21, step=0.1)
 CHAT = Workload(prompt_tokens=100, generate_tokens=11)
 GATE = Gate(METRICS["generation_tokens_per_second"], 0.05)
 P95 = find("first_token_latency_p95")
+FORGET = "; pytest --cache-clear forgets the speeds of earlier runs"
 
 
 def subject(model: str) -> Subject:
@@ -132,7 +133,7 @@ def test_a_workload_that_cannot_reach_a_call_within_its_limit_is_refused_with_wh
     assert str(refused.value) == (
         f"--llm-time-limit {duration(0.99 * needed)}: t.py::slow takes about {duration(needed)}, "
         f"{rule.least_sessions} sessions until a single loss can be called: raise the limit to "
-        f"{duration(1.2 * needed)}, take --llm-effort=quick, or give it fewer tokens"
+        f"{duration(1.2 * needed)}, take --llm-effort=quick, or give it fewer tokens{FORGET}"
     )
 
 
@@ -150,7 +151,7 @@ def test_a_plan_that_takes_longer_than_its_budget_is_refused_with_what_to_drop()
     assert str(refused.value) == (
         f"--llm-budget {duration(0.5 * needed)}: the plan takes about {duration(needed)} until a single loss "
         f"can be called: raise the budget to {duration(1.2 * needed)}, take --llm-effort=quick, or drop "
-        "tests, the longest of which is t.py::b"
+        f"tests, the longest of which is t.py::b{FORGET}"
     )
 
 

@@ -43,7 +43,7 @@ class Workload(NamedTuple):
 
 
 class Rehearsal(NamedTuple):
-    """What a first request shows.
+    """Findings of a first request.
 
     Attributes:
         step_seconds: The median seconds of a later token; 0 if it has none.
