@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 GOLDEN = Path(__file__).parent / "golden"
-# Wide, since minutes later a shared machine may be another; four times the time is wider still.
+# Wide, since a shared machine gives half its speed for a minute to another; ten times the time is wider still.
 SOURCE = """
 import pytest
 
 @pytest.mark.llm_model("smollm2-135m", n_ctx=512, n_threads=1)
 @pytest.mark.llm_workload(prompt_tokens=8, generate_tokens=8)
-@pytest.mark.llm_no_regression(tolerance="50%")
+@pytest.mark.llm_no_regression(tolerance="75%")
 def test_speed(llm_bench):
     pass
 """
@@ -32,7 +32,7 @@ ANY_SPEED = """
 from pytest_llm.machine import control
 control.measure_control = lambda threads: None
 """
-SLOW = Fault(slowdown=3.0)
+SLOW = Fault(slowdown=9.0)
 
 
 def verdicts(results: Mapping[str, Any]) -> set[str]:
@@ -41,7 +41,7 @@ def verdicts(results: Mapping[str, Any]) -> set[str]:
 
 
 @pytest.mark.timed
-def test_five_runs_let_the_same_build_pass_and_call_one_four_times_slower(
+def test_five_runs_let_the_same_build_pass_and_call_one_ten_times_slower(
     pytester: pytest.Pytester, library: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytester.makepyfile(test_inner=SOURCE)
