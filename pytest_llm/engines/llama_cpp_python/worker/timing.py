@@ -25,9 +25,9 @@ from .threads import count_working
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-# On a GPU that another process used meanwhile, the first steps pay for it. They are decoded twice: the first
-# time untimed, and forgotten.
-_LEAD_IN_STEPS_GPU = 3
+# The first steps after a pause pay for it: threads wake up, a GPU that another process used comes back. They
+# are decoded twice: the first time untimed, and forgotten.
+_LEAD_IN_STEPS, _LEAD_IN_STEPS_GPU = 1, 3
 # While threads are counted: short next to a rehearsal, long enough for each thread to have a share.
 _COUNTED_STEPS = 2
 
@@ -113,7 +113,7 @@ class Timed:
         self._workload = workload
         self._random = random.Random(seed)
         self._clock = clock
-        self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else 0
+        self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else _LEAD_IN_STEPS
         self._prompt: list[Row] | None = None  # of the round; None at the depth
         self._read = 0
         self._positions: list[int] = []

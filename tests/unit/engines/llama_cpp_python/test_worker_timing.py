@@ -175,7 +175,7 @@ def test_each_slice_starts_where_the_last_one_ended() -> None:
     assert [tokens for tokens, _ in slices] == [16, 16, 8, 4, 3]
     assert slices[3][1] == 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9
     decoded = [position for rows in llama.positions for _, position in rows]
-    assert decoded == [*range(30, 30 + 40 + 7)]
+    assert decoded == [*range(30, 30 + 40), 70, *range(70, 74), 74, *range(74, 77)]
     assert "forget 0 from 30" not in llama.calls
 
 
@@ -195,17 +195,23 @@ def test_a_slice_of_more_than_a_batch_is_timed_as_a_whole() -> None:
     assert [len(rows) for rows in llama.positions] == [64, 64, 22]
 
 
-def test_on_a_gpu_the_first_steps_are_decoded_twice_at_the_same_positions() -> None:
-    llama = Llama(gpu=True)
+@pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [(True, [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7]), (False, [0, 0, 1, 2, 3, 4, 4, 5, 6, 7])],
+    ids=["gpu", "cpu"],
+)
+def test_the_first_steps_are_decoded_twice_at_the_same_positions(gpu: bool, expected: list[int]) -> None:
+    llama = Llama(gpu=gpu)
     work = timed(llama, Workload(10, 8, 0, 1))
     for _ in range(2):
         assert work.generation_slice(4) == (4, 4 * (DECODE_A_TOKEN + SYNCHRONIZE) / 1e9)
     decoded = [position for rows in llama.positions for _, position in rows]
-    assert decoded == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 7]
+    assert decoded == expected
 
 
-def test_on_a_gpu_a_memory_that_cannot_forget_has_no_lead_in() -> None:
-    llama = Llama(gpu=True, forgets=False)
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_memory_that_cannot_forget_has_no_lead_in(gpu: bool) -> None:
+    llama = Llama(gpu=gpu, forgets=False)
     assert timed(llama, Workload(10, 8, 20, 1)).generation_slice(4)[0] == 4
     assert llama.calls.count("decode 1") == 4
 
