@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 GOLDEN = Path(__file__).parent / "golden"
-# Wide, since a shared machine gives half its speed for a minute to another; ten times the time is wider still.
+# Wide, since a shared machine gives half its speed for a minute to another; ten times the time is far wider.
 SOURCE = """
 import pytest
 
