@@ -2,18 +2,22 @@
 
     uv run python -m benchmarks.agreement --llama-bench PROGRAM
 
-For each workload, a round of slices and a whole request of the same process alternate, and with a program a
-process of llama-bench (``-d`` depth and prompt) as well. Printed are the median ratios with their intervals.
-The goals: generation speed times inter-token latency is within 3 % of 1; against the llama-bench of the same
-library, both speeds are within 1 % of 1.
+For each workload, a round of slices and a whole request of one process alternate, and with a program a test
+of prompt and one of generation by llama-bench (``-d`` depth, and depth and prompt), whose processes are
+stopped in between. Printed are the median ratios with their intervals. The goals: generation speed times
+inter-token latency is within 3 % of 1; against the llama-bench of the same library, both are within 1 %.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
-from contextlib import closing
+import random
+import signal
+import subprocess
+from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -27,79 +31,125 @@ from pytest_llm.measure.rounds import Budget, Budgets, awake, cut, measure_round
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.reports.progress import ProgressDisplay
-from pytest_llm.system.coin import toss
 from pytest_llm.system.folders import default_cache
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
 
     from pytest_llm.records import Model
     from pytest_llm.records.protocols import Loaded
 
 # Those of tests/regression.
-WORKLOADS = (Workload(128, 64), Workload(1280, 16), Workload(128, 64, depth=1024))
+WORKLOADS = {
+    "chat": Workload(128, 64),
+    "long": Workload(1280, 16),
+    "deep": Workload(128, 64, depth=1024),
+}
 ONCE = Budgets(Budget(1, 1, 0.0), Budget(1, 1, 0.0))
 
 
+class LlamaBench:
+    """One process of llama-bench that repeats a test; stopped but for while :meth:`speed` waits for it."""
+
+    def __init__(self, program: str, model: str, threads: int, test: Mapping[str, int], times: int) -> None:
+        """Start a program for ``times`` tests, and stop it before the first of them is timed."""
+        repeated = {name: ",".join([str(value)] * (times if value else 1)) for name, value in test.items()}
+        words = [word for pair in repeated.items() for word in pair]
+        command = [program, "-m", model, "-t", str(threads), "-r", "1", "-o", "jsonl", *words]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+        )
+        self.speed()  # which loads the model, too
+
+    def speed(self) -> float:
+        """Return the tokens per second of the next test."""
+        assert self._process.stdout is not None
+        self._process.send_signal(signal.SIGCONT)
+        line = self._process.stdout.readline()
+        # What follows, until the next time, is its next context and its warm-up.
+        self._process.send_signal(signal.SIGSTOP)
+        return float(json.loads(line)["samples_ts"][0])
+
+    def __enter__(self) -> LlamaBench:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
 def speeds(loaded: Loaded, workload: Workload, step_seconds: float) -> Mapping[str, float]:
-    """Return the speeds of one round, and the mean inter-token latency of a request if there is one."""
-    requests = int(loaded.coverage(workload).requests)
+    """Return the speeds of one round, and the mean inter-token latency of a request."""
     slices = cut(workload, [pace_of(loaded, step_seconds)])
     context = measurement_context(ProgressDisplay(lambda _: None), TimeLimits(workload=math.inf))
-    (series,), _ = measure_rounds([loaded], workload, slices, ONCE, context, requests)
+    with awake(loaded):
+        (series,), _ = measure_rounds([loaded], workload, slices, ONCE, context, requests=1)
     found = {
         name: sum(series[name].each_tokens()) / sum(series[name].values) for name in ("prompt", "generation")
     }
-    return {**found, "latency": fmean(series["inter_token"].values)} if requests else found
+    return {**found, "latency": fmean(series["inter_token"].values)}
 
 
 def compare(workload: Workload, model: Model, program: str | None, alternations: int) -> list[str]:
     """Return lines with the ratios of one workload."""
-    cores = len(os.sched_getaffinity(0))
-    options = LoadOptions(n_ctx=2048, n_threads=cores, n_threads_batch=cores)
-    names = ["llama-cpp-python", *([f"llama-bench@bin:{program}"] if program else [])]
-    builds = [parse_build(name, Path.cwd()) for name in names]
+    threads = len(os.sched_getaffinity(0))
+    options = LoadOptions(n_ctx=2048, n_threads=threads, n_threads_batch=threads)
+    build = parse_build("llama-cpp-python", Path.cwd())
+    prompt, generated, depth = workload.prompt_tokens, workload.generate_tokens, workload.depth
+    tests = {
+        "prompt": {"-p": prompt, "-n": 0, "-d": depth},
+        # The first token comes from the prompt.
+        "generation": {"-p": 0, "-n": generated - 1, "-d": depth + prompt},
+    }
     ratios: dict[str, list[float]] = {}
-    ours = engine_for(builds[0], 600.0).start(Subject(model.name, builds[0], options), model)
-    with closing(ours):
+    with ExitStack() as stack:
+        ours = stack.enter_context(
+            closing(engine_for(build, 600.0).start(Subject(model.name, build, options), model))
+        )
         ours.load()
         step_seconds = ours.rehearse(workload)
         ours.suspend()
-        theirs = None
-        if program:
-            theirs = engine_for(builds[1], 600.0).start(Subject(model.name, builds[1], options), model)
-            theirs.load()
-            theirs.rehearse(workload)
+        theirs = {
+            name: stack.enter_context(LlamaBench(program, str(model.path), threads, test, alternations + 1))
+            for name, test in tests.items()
+            if program
+        }
         for _ in range(alternations):
-            first = toss()
-            before = speeds(theirs, workload, 0.0) if theirs and first else {}
-            with awake(ours):
-                mine = speeds(ours, workload, step_seconds)
-            other = before or (speeds(theirs, workload, 0.0) if theirs else {})
+            mine: Mapping[str, float] = {}
+            others = {}
+            for name in random.sample(["ours", *theirs], 1 + len(theirs)):
+                if name == "ours":
+                    mine = speeds(ours, workload, step_seconds)
+                else:
+                    others[name] = theirs[name].speed()
             ratios.setdefault("generation speed x inter-token latency", []).append(
                 math.log(mine["generation"] * mine["latency"])
             )
-            for name, value in other.items():
+            for name, value in others.items():
                 ratios.setdefault(f"{name} speed / llama-bench's", []).append(math.log(mine[name] / value))
-    lines = []
-    for what, values in ratios.items():
-        middle, low, high = (math.exp(each) for each in median_interval(values))
-        lines.append(
-            f"  {what}: {middle:.3f} (95 % interval {low:.3f} … {high:.3f}, {len(values)} alternations)"
-        )
-    return lines
+    return [line(what, values) for what, values in ratios.items()]
+
+
+def line(what: str, log_ratios: list[float]) -> str:
+    """Return the words of a median ratio and its interval."""
+    middle, low, high = (math.exp(each) for each in median_interval(log_ratios))
+    return f"  {what}: {middle:.3f} (95 % interval {low:.3f} … {high:.3f}, {len(log_ratios)} alternations)"
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--llama-bench", help="the program of the same library")
-    parser.add_argument("--alternations", type=int, default=12)
+    parser.add_argument("--alternations", type=int, default=100)
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help=", ".join(WORKLOADS))
     given = parser.parse_args()
     model = ModelStore(default_cache(os.environ), builtin_entries(), Path.cwd()).resolve("smollm2-135m")
-    for workload in WORKLOADS:
-        print(workload)
-        print("\n".join(compare(workload, model, given.llama_bench, given.alternations)), flush=True)
+    for name in given.workloads.split(","):
+        print(f"{name}: {WORKLOADS[name]}", flush=True)
+        print("\n".join(compare(WORKLOADS[name], model, given.llama_bench, given.alternations)), flush=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 # The first steps after a pause pay for it: threads wake up, a GPU that another process used comes back. They
-# are decoded twice: the first time untimed, and forgotten.
+# are decoded twice: the first time untimed, and forgotten. Without a GPU the first slice of a round has no
+# lead-in: a request's first step after its prompt builds another graph, too.
 _LEAD_IN_STEPS, _LEAD_IN_STEPS_GPU = 1, 3
 # While threads are counted: short next to a rehearsal, long enough for each thread to have a share.
 _COUNTED_STEPS = 2
@@ -113,9 +114,11 @@ class Timed:
         self._workload = workload
         self._random = random.Random(seed)
         self._clock = clock
-        self._lead_in = _LEAD_IN_STEPS_GPU if subject.offloads() else _LEAD_IN_STEPS
+        self._on_gpu = subject.offloads()
+        self._lead_in = _LEAD_IN_STEPS_GPU if self._on_gpu else _LEAD_IN_STEPS
         self._prompt: list[Row] | None = None  # of the round; None at the depth
         self._read = 0
+        self._generating = False
         self._positions: list[int] = []
         self._prompt_batches: list[Batch] = []
         self._step_batches: list[Batch] = []
@@ -181,9 +184,10 @@ class Timed:
         ]
         batches = self._filled(self._step_batches, cut, work.parallel)
         lead_in = batches[: self._lead_in]
-        if lead_in:
+        if lead_in and (self._generating or self._on_gpu):
             self._time(lead_in)
             self._subject.forget(self._positions)
+        self._generating = True
         nanoseconds = self._time(batches)
         finite.check_logits(self._subject, range(work.parallel))
         self._positions = [at + steps for at in self._positions]
@@ -255,7 +259,7 @@ class Timed:
         self._sampler.free()
 
     def _begin(self) -> None:
-        self._prompt, self._read = None, 0
+        self._prompt, self._read, self._generating = None, 0, False
         self._positions = [self._workload.depth] * self._workload.parallel
 
     def _next(self) -> Iterator[tuple[int, int]]:
