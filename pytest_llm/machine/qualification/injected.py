@@ -6,6 +6,9 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pytest_llm.engines.environment import PASS, passed
+from pytest_llm.errors import EngineError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -58,9 +61,15 @@ class InjectedSlowdown:
 
 @contextmanager
 def _set(variables: Mapping[str, str | None]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    _put(variables)
+    # Named, or an engine would start without those that it does not know.
+    names = [os.environ.get(PASS, ""), *variables]
+    given = {**variables, PASS: " ".join(names).strip()}
+    before = {name: os.environ.get(name) for name in given}
+    _put(given)
     try:
+        lost = {name for name, value in variables.items() if value is not None} - {*passed(os.environ)}
+        if lost:
+            raise EngineError(f"{', '.join(sorted(lost))} would not reach the engine's process")
         yield
     finally:
         _put(before)
