@@ -17,6 +17,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
 from statistics import fmean
@@ -57,16 +58,16 @@ class LlamaBench:
         repeated = {name: ",".join([str(value)] * (times if value else 1)) for name, value in test.items()}
         words = [word for pair in repeated.items() for word in pair]
         command = [program, "-m", model, "-t", str(threads), "-r", "1", "-o", "jsonl", *words]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
-        )
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.speed()  # which loads the model, too
 
     def speed(self) -> float:
-        """Return the tokens per second of the next test."""
+        """Return the tokens per second of the next test; end the benchmark if the program ended."""
         assert self._process.stdout is not None
         self._process.send_signal(signal.SIGCONT)
         line = self._process.stdout.readline()
+        if not line:
+            sys.exit(f"llama-bench ended with exit status {self._process.wait()}; its reason stands above")
         # What follows, until the next time, is its next context and its warm-up.
         self._process.send_signal(signal.SIGSTOP)
         return float(json.loads(line)["samples_ts"][0])
