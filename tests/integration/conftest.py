@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psutil
+import pynvml  # type: ignore[import-untyped]  # noqa: F401 - else each inner run would import it anew
 import pytest
 
 import pytest_llm
