@@ -21,7 +21,7 @@ import pynvml  # type: ignore[import-untyped]  # noqa: F401 - else each inner ru
 import pytest
 
 import pytest_llm
-from tests import STAND_IN, TESTS
+from tests import STAND_IN, TESTS, fake_engine
 from tests.fake_engine import CURRENT, NAME, Fake
 
 if TYPE_CHECKING:
@@ -312,8 +312,11 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, fake: Fake, model_file: Path) -> Project:
-    """A project whose candidate is the fake engine."""
+def project(
+    pytester: pytest.Pytester, fake: Fake, model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """A project whose candidate is the fake engine; no run inside it times this machine."""
+    monkeypatch.setattr("pytest_llm.machine.control.measure_control", fake_engine.control)
     return Project(pytester, NAME, model_file)
 
 

@@ -181,6 +181,7 @@ def test_a_limit_holds_on_the_installed_build_and_breaks_on_a_slow_one(
 ) -> None:
     result, measured = run(pytester, MEASURED)
     result.assert_outcomes(passed=1)
+    assert all(run["control"]["arithmetic"] > 1e8 for run in measured["runs"].values())
     limits = limited(values(measured))
 
     result, healthy = run(pytester, limits)
