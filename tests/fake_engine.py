@@ -12,8 +12,9 @@ import shutil
 import time
 from array import array
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import cos, isfinite, sin
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -469,9 +470,22 @@ class FakeSubject(GGUFModel):
 
 @lru_cache(maxsize=10_000)
 def _rounded_logits(token: int, position: int, ways: int, step: float, error: float) -> tuple[float, ...]:
-    return tuple(
-        (token * 31 + position * 17 + each * each * 7) % 97 / 16
-        + step * ((each * 5 + position * 3 + ways) % 11)
-        + error * ((each * 13 + position) % 7)
-        for each in range(_END + 1)
+    rounded = map(
+        add, _likely((token * 31 + position * 17) % 97), _rounding((position * 3 + ways) % 11, step)
     )
+    return tuple(map(add, rounded, _wrong(position % 7, error)))
+
+
+@cache
+def _likely(first: int) -> tuple[float, ...]:
+    return tuple((first + each * each * 7) % 97 / 16 for each in range(_END + 1))
+
+
+@cache
+def _rounding(first: int, step: float) -> tuple[float, ...]:
+    return tuple(step * ((each * 5 + first) % 11) for each in range(_END + 1))
+
+
+@cache
+def _wrong(first: int, error: float) -> tuple[float, ...]:
+    return tuple(error * ((each * 13 + first) % 7) for each in range(_END + 1))
