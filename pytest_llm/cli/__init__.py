@@ -31,7 +31,7 @@ GROUPS = {
     "bisect": "find the builds that made a test slower or changed its output",
     "builds": "list, make and remove builds of llama.cpp",
     "doctor": "check if this machine is fit to measure, and name what to change",
-    "report": "recompute every verdict of results files, and print their summary",
+    "report": "recompute every verdict of results files, and make reports on them",
 }
 
 PROGRAM = "pytest-llm"
@@ -106,7 +106,9 @@ def parser(asked: str | None = None) -> argparse.ArgumentParser:
     whole.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     groups = whole.add_subparsers(metavar="GROUP", required=True, dest="group")
     for name, summary in GROUPS.items():
-        group = groups.add_parser(name, help=summary, description=f"{summary}.".capitalize())
+        group = groups.add_parser(
+            name, help=summary, description=f"{summary}.".capitalize(), allow_abbrev=False
+        )
         if asked == name:
             importlib.import_module(f"{__name__}.{name}").add_to(group)
     return whole

@@ -175,7 +175,14 @@ class Findings:
         machine = Machine(fingerprint.fingerprint(), **parts, qualified=self.qualified_since)
         now = self._started + timedelta(seconds=self._clock() - self._begun_at)
         results = results_of(
-            self._all(), self._started, now, machine, rule, questions=questions, finished=finished
+            self._all(),
+            self._started,
+            now,
+            machine,
+            rule,
+            questions=questions,
+            failing=self._settings.failing,
+            finished=finished,
         )
         return replace(results, sandbox=Policy(self._settings.sandbox).applied)
 

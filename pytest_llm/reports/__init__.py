@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_llm.system.registry import Registry, load_code
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_llm.reports.document import Results
 
 
 class Report(Protocol):
     """A function that makes a report."""
 
-    def __call__(self, results: Results) -> str:
-        """Return the report's text, without a newline at its end."""
+    def __call__(self, files: Sequence[Results]) -> str:
+        """Return the text of a report on one or more results files, without a newline at its end."""
 
 
 # Report -> "module:function", a :class:`Report`.
@@ -22,16 +24,17 @@ REPORTS: Registry[str] = Registry(
     "report",
     {
         "terminal": "pytest_llm.reports.terminal:render",
-        "json": "pytest_llm.reports.results_file:render",
+        "markdown": "pytest_llm.reports.markdown:render",
+        "csv": "pytest_llm.reports.comma_separated:render",
     },
 )
 
 
-def render(name: str, results: Results) -> str:
-    """Return a report on results.
+def render(name: str, files: Sequence[Results]) -> str:
+    """Return a report on one or more results files.
 
     Raises:
         UnknownNameError: No report has that name.
     """
     report: Report = load_code(REPORTS.find(name))
-    return report(results)
+    return report(files)

@@ -20,6 +20,7 @@ from pytest_llm.records import (
     Run,
     TestKey,
     Turns,
+    Verdict,
     Workload,
 )
 from pytest_llm.records.schema import (
@@ -134,6 +135,7 @@ class TestEntry:
         key: What identifies it among the tests of its home, however pytest is started.
         outcome: The test's own; "" if it did not end.
         failed_by_verdict: A verdict failed the test, and nothing else did.
+        message: Why its verdicts fail it, a line each; () if none does.
         model: None if nothing was measured.
         load_options: As asked for.
         effective_options: As the engine has them; None if nothing was measured.
@@ -166,6 +168,7 @@ class TestEntry:
     notes: tuple[NonEmpty, ...]
     home: str = ""
     unmet: tuple[Difference, ...] = ()
+    message: tuple[NonEmpty, ...] = ()
 
     __test__ = False
 
@@ -229,6 +232,7 @@ class Results:
         pairs: By the names that comparisons use.
         not_covered: What could not be measured.
         questions: What pairs were measured for, in the order of the plan.
+        failing: The verdicts that fail a test.
         sandbox: How workers were locked in: "on", with what was missing, "strict", "off"; "" is unknown.
     """
 
@@ -247,3 +251,4 @@ class Results:
     not_covered: tuple[NotCovered, ...]
     sandbox: str = ""
     questions: tuple[QuestionEntry, ...] = ()
+    failing: tuple[Verdict, ...] = ()

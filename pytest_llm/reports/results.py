@@ -6,9 +6,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_llm import __version__
-from pytest_llm.checks import notes
+from pytest_llm.checks import explain, notes
+from pytest_llm.checks import failing as fails
 from pytest_llm.engines import ENGINES
-from pytest_llm.records import Gate
+from pytest_llm.records import Gate, Verdict
 from pytest_llm.reports.document import (
     VERSION,
     NotCovered,
@@ -29,9 +30,10 @@ from pytest_llm.reports.verdict_entries import (
     MetricEntry,
 )
 from pytest_llm.stats.operators import operator_changes
+from pytest_llm.stats.summary import is_noisy, range_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from pytest_llm.checks.findings import (
@@ -55,6 +57,7 @@ def results_of(
     rule: Rule | None = None,
     *,
     questions: Sequence[tuple[PairedRun, Gate | Claim]] = (),
+    failing: Collection[Verdict] = (),
     finished: bool = True,
 ) -> Results:
     """Return the results of a run of pytest.
@@ -66,6 +69,7 @@ def results_of(
         machine: Where everything was measured.
         rule: Error rates, and how many gates share them.
         questions: Those that pairs were measured for: they were decided together.
+        failing: The verdicts that fail a test.
         finished: No further test runs.
     """
     asked = [pair for pair, _ in questions]
@@ -86,7 +90,10 @@ def results_of(
         candidate=next((run.build for run in runs.values()), None),
         reference=next(iter(references), None),
         rule=rule,
-        tests=tuple(_test(finding, runs, pairs) for finding in findings),
+        tests=tuple(
+            _test(each, runs, pairs, _message(each, failing, qualified=bool(machine.qualified)))
+            for each in findings
+        ),
         runs=runs,
         pairs={name: _pair(pair, runs) for name, pair in pairs.items()},
         not_covered=tuple(
@@ -95,7 +102,14 @@ def results_of(
             for metric, reason in _not_covered(finding).items()
         ),
         questions=tuple(_question(asked, pairs.name_of(pair)) for pair, asked in questions),
+        failing=tuple(each for each in Verdict if each in failing),
     )
+
+
+def _message(finding: Finding, failing: Collection[Verdict], *, qualified: bool) -> tuple[str, ...]:
+    if finding.run is None or not fails(finding, failing):
+        return ()
+    return tuple(explain(finding, failing, qualified=qualified).splitlines())
 
 
 def _question(asked: Gate | Claim, pair: str) -> QuestionEntry:
@@ -156,7 +170,9 @@ def _not_covered(finding: Finding) -> dict[str, str]:
     }
 
 
-def _test(finding: Finding, runs: _Named[Run], pairs: _Named[PairedRun]) -> TestEntry:
+def _test(
+    finding: Finding, runs: _Named[Run], pairs: _Named[PairedRun], message: tuple[str, ...]
+) -> TestEntry:
     benchmark, run = finding.benchmark, finding.run
     outcome: Any = finding.outcome
     memory: Any = run.effective_options.get("memory") if run else None
@@ -178,6 +194,7 @@ def _test(finding: Finding, runs: _Named[Run], pairs: _Named[PairedRun]) -> Test
         notes=tuple(notes(finding)),
         home=benchmark.home,
         unmet=finding.unmet,
+        message=message,
     )
 
 
@@ -222,6 +239,7 @@ def _metrics(run: Run, finding: Finding, pairs: _Named[PairedRun]) -> dict[str, 
 
 def _metric(measurement: Measurement, verdicts: Mapping[str, Any]) -> MetricEntry:
     metric = measurement.metric
+    low, high = range_of(measurement)
     return MetricEntry(
         value=measurement.value,
         unit=metric.unit.base,
@@ -230,6 +248,9 @@ def _metric(measurement: Measurement, verdicts: Mapping[str, Any]) -> MetricEntr
         percentile=metric.percentile,
         pooled=metric.pooled,
         samples=measurement.samples,
+        low=low,
+        high=high,
+        noisy=is_noisy(measurement),
         **verdicts,
     )
 

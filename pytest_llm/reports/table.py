@@ -26,6 +26,13 @@ def shortened(paths: Sequence[str]) -> dict[str, str]:
     return {path: _ending(own, parts.values()) for path, own in parts.items()}
 
 
+def titles_of(nodeids: Sequence[str]) -> dict[str, str]:
+    """Return node ids whose files lack the folders that all rows can do without; parameters stay whole."""
+    files = shortened([nodeid.partition("::")[0] for nodeid in nodeids])
+    parts = {nodeid: nodeid.partition("::") for nodeid in nodeids}
+    return {nodeid: f"{files[file]}{colons}{name}" for nodeid, (file, colons, name) in parts.items()}
+
+
 def _ending(own: Sequence[str], parts: Collection[Sequence[str]]) -> str:
     endings = (own[-count:] for count in range(1, len(own)))
     unique = (each for each in endings if sum(other[-len(each) :] == each for other in parts) == 1)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.checks import NOT_QUALIFIED
 from pytest_llm.checks.format import counted
 from pytest_llm.records import Verdict, metrics
 from pytest_llm.records.units import BYTES
-from pytest_llm.reports.table import aligned, shortened
+from pytest_llm.reports.heading import heading
+from pytest_llm.reports.table import aligned, titles_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llm.records import Build
     from pytest_llm.reports.document import Results, TestEntry
     from pytest_llm.reports.verdict_entries import DriftEntry
 
@@ -36,20 +35,20 @@ _FOOTPRINTS = {"weights": "weights", "kv": "KV cache", "recurrent": "recurrent s
 _PLACES = {"host": "", "device": " on the device"}
 
 
-def render(results: Results) -> str:
-    """Return the summary as one text."""
-    return "\n".join(summary(results))
+def render(files: Sequence[Results]) -> str:
+    """Return the summaries of results files as one text."""
+    return "\n\n".join("\n".join(summary(each)) for each in files)
 
 
 def summary(results: Results) -> list[str]:
     """Return the lines of the summary: the candidate, the machine, one row a test, what was not covered."""
     tests = [test for test in results.tests if test.metrics or test.output]
     names = [name for name in _COLUMNS if name not in _IF_MEASURED or _has(tests, name)]
-    titles = _titles(tests)
+    titles = titles_of([test.nodeid for test in tests])
     heads = ["", *(_COLUMNS[name] for name in names), ""]
     rows = [heads, *([titles[test.nodeid], *_cells(test, names), _verdict(test)] for test in tests)]
     return [
-        *_heading(results),
+        *heading(results),
         *(aligned(rows) if tests else []),
         *(f"{titles[test.nodeid]}: {note}" for test in tests for note in test.notes),
         *dict.fromkeys(line for test in tests for line in _footprint(test)),
@@ -57,34 +56,8 @@ def summary(results: Results) -> list[str]:
     ]
 
 
-def _heading(results: Results) -> list[str]:
-    machine = results.machine
-    lines = [] if results.candidate is None else [f"candidate {_build(results.candidate)}"]
-    if results.reference is not None:
-        lines.append(f"reference {_build(results.reference)}")
-    lines.append(
-        f"machine {machine.fingerprint}: {machine.cpu}, {machine.cores} cores, {machine.memory_gib} GiB"
-    )
-    if results.pairs:
-        since = machine.qualified
-        lines.append(f"this machine is qualified since {since}" if since else NOT_QUALIFIED)
-    return lines
-
-
-def _build(build: Build) -> str:
-    commit = f" ({build.llama_cpp_commit})" if build.llama_cpp_commit else ""
-    return f"{build.release}{commit}"
-
-
 def _has(tests: Sequence[TestEntry], name: str) -> bool:
     return any(name in test.metrics for test in tests)
-
-
-def _titles(tests: Sequence[TestEntry]) -> dict[str, str]:
-    """Return node ids whose files lack the folders that all rows can do without; parameters stay whole."""
-    files = shortened([test.nodeid.partition("::")[0] for test in tests])
-    parts = {test.nodeid: test.nodeid.partition("::") for test in tests}
-    return {nodeid: f"{files[file]}{colons}{name}" for nodeid, (file, colons, name) in parts.items()}
 
 
 def _cells(test: TestEntry, names: Sequence[str]) -> list[str]:

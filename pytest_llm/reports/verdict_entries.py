@@ -170,6 +170,9 @@ class MetricEntry:
         percentile: Which percentile of the observations.
         pooled: The value is taken over all observations of a run.
         samples: One a session, in the unit.
+        low: The smallest sample.
+        high: The largest.
+        noisy: They differ by more than half of the samples' median.
         limit: None if no marker sets one.
         baseline: None if stored runs do not decide.
         comparison: None if no reference decides.
@@ -183,6 +186,9 @@ class MetricEntry:
     percentile: Annotated[float, constraint(exclusiveMinimum=0, exclusiveMaximum=100)]
     pooled: bool
     samples: Annotated[tuple[float, ...], constraint(minItems=1)]
+    low: float
+    high: float
+    noisy: bool
     limit: LimitEntry | None = None
     baseline: BaselineEntry | None = None
     comparison: ComparisonEntry | None = None

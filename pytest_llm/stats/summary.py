@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pytest_llm.records.metrics import Metric
 
 
+_NOISY = 0.5
+
+
 def percentile(values: Sequence[float], rank: float) -> float:
     """Return a percentile (0 to 100) by linear interpolation between the closest ranks.
 
@@ -62,6 +65,17 @@ def summarize(metric: Metric, sessions: Sequence[Series]) -> Measurement:
         pooled = [value for values in observed for value in values]
         return Measurement(metric, percentile(pooled, metric.percentile), samples)
     return Measurement(metric, median(samples), samples)
+
+
+def range_of(measurement: Measurement) -> tuple[float, float]:
+    """Return the smallest and the largest sample, in the metric's unit."""
+    return min(measurement.samples), max(measurement.samples)
+
+
+def is_noisy(measurement: Measurement) -> bool:
+    """Return whether the samples range over more than half of their median, so that the value says little."""
+    low, high = range_of(measurement)
+    return high - low > _NOISY * abs(median(measurement.samples))
 
 
 def _observations(metric: Metric, series: Series) -> list[float]:

@@ -83,8 +83,9 @@ class OpenFiles:
 """
 
 REPORT = """
-def render(results):
-    limits = [entry.limit for test in results.tests for entry in test.metrics.values() if entry.limit]
+def render(files):
+    tests = [test for results in files for test in results.tests]
+    limits = [entry.limit for test in tests for entry in test.metrics.values() if entry.limit]
     return f"{sum(each.verdict != 'pass' for each in limits)} of {len(limits)} limits exceeded"
 """
 
@@ -174,7 +175,7 @@ def test_a_report_of_an_installed_package_is_printed_by_its_name(
     an_extension(pytester.path, "import extension\n")
     measured(pytester, model_file, "--llm-candidate=steady", "-k", "within or beyond")
 
-    words = ["report", "results.json", "--format", "worst"]
+    words = ["report", "results.json", "--worst", "-"]
     done = subprocess.run(
         [sys.executable, "-c", f"from pytest_llm.cli import main; raise SystemExit(main({words}))"],
         capture_output=True,

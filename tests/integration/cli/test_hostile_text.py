@@ -58,7 +58,8 @@ def with_hostile(place: tuple[Any, ...]) -> dict[str, Any]:
     [
         ["report"],
         ["report", "--json"],
-        pytest.param(["report", "--format=json"], marks=pytest.mark.slow),
+        pytest.param(["report", "--markdown=-"], marks=pytest.mark.slow),
+        pytest.param(["report", "--csv=-"], marks=pytest.mark.slow),
         pytest.param(["baselines", "diff"], marks=pytest.mark.slow),
         pytest.param(["baselines", "accept"], marks=pytest.mark.slow),
         pytest.param(["baselines", "show"], marks=pytest.mark.slow),

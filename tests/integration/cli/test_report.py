@@ -13,6 +13,7 @@ from pytest_llm.reports import REPORTS
 from .things import Test, results_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from pytest_llm.reports.document import Results
@@ -52,36 +53,74 @@ def test_a_file_that_says_otherwise_is_found_out(
     assert f"not what its series say: {document['tests'][0]['nodeid']}: {place}" in out
 
 
-def test_a_registered_report_is_printed_alone(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def names_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(REPORTS, "_parts", dict(REPORTS))
     REPORTS.register("names", f"{__name__}:names")
-    document = results_of(Test(), Test("test_other"))
+
+
+def names(files: Sequence[Results]) -> str:
+    return ", ".join(test.key.name for results in files for test in results.tests)
+
+
+@pytest.mark.usefixtures("names_report")
+def test_a_registered_report_on_several_files_is_printed_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = []
+    for name in ("test_chat", "test_other"):
+        paths.append(tmp_path / f"{name}.json")
+        paths[-1].write_text(json.dumps(results_of(Test(name))), encoding="utf-8")
+    assert main(["report", *map(str, paths), "--names", "-"]) == 0
+    assert capsys.readouterr() == ("test_chat, test_other\n", "")
+    assert main(["report", *map(str, paths), "--name", "-"]) == 2
+    assert "unrecognized arguments: --name" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("names_report")
+def test_reports_are_written_to_files_beside_the_one_that_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, markdown, table = tmp_path / "r.json", tmp_path / "r.md", tmp_path / "r.csv"
+    path.write_text(json.dumps(results_of(Test())), encoding="utf-8")
+    assert main(["report", str(path), "--markdown", str(markdown), "--csv", str(table)]) == 0
+    assert capsys.readouterr().out == f"markdown report in {markdown}\ncsv report in {table}\n"
+    written = [markdown.read_bytes(), table.read_bytes()]
+    assert b"## \xe2\x9c\x85 llm-bench: 1 test, none failed" in written[0]
+    assert written[1].startswith(b"started,machine,")
+
+    assert main(["report", str(path), "--markdown", str(markdown), "--csv", str(table), "--names", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("test_chat\n", f"markdown report in {markdown}\ncsv report in {table}\n")
+    assert [markdown.read_bytes(), table.read_bytes()] == written  # the same files give the same bytes
+
+
+def test_standard_output_has_room_for_one_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "r.json"
-    path.write_text(json.dumps(document), encoding="utf-8")
-    assert main(["report", str(path), "--format", "names"]) == 0
-    assert capsys.readouterr().out == "test_chat, test_other\n"
-    assert main(["report", str(path), "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == document
-    assert main(["report", str(path), "--format", "name"]) == 2
-    assert "unknown report 'name': did you mean names?" in capsys.readouterr().err
+    path.write_text(json.dumps(results_of(Test())), encoding="utf-8")
+    assert main(["report", str(path), "--markdown", "-", "--csv", "-"]) == 2
+    assert "--markdown - and --csv -: only one report fits standard output" in capsys.readouterr().err
 
 
-def names(results: Results) -> str:
-    return ", ".join(test.key.name for test in results.tests)
+def test_a_report_that_is_called_like_another_option_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(REPORTS, "_parts", {**REPORTS, "json": f"{__name__}:names"})
+    assert main(["report", "r.json"]) == 2
+    assert "a report cannot be called 'json': --json is another option" in capsys.readouterr().err
 
 
-def test_no_other_report_is_made_of_a_file_that_says_otherwise(
+def test_no_report_is_made_of_a_file_that_says_otherwise(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = results_of(Test())
     document["tests"][0]["metrics"]["load_time"]["value"] = 9.0
-    path = tmp_path / "r.json"
+    path, written = tmp_path / "r.json", tmp_path / "r.md"
     path.write_text(json.dumps(document), encoding="utf-8")
-    assert main(["report", str(path), "--format", "json"]) == 2
+    assert main(["report", str(path), "--markdown", str(written)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
+    assert not written.exists()
     assert f"{path}: {document['tests'][0]['nodeid']}: load_time: not what its series say" in err
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_llm.records import Series
+from pytest_llm.records import Measurement, Series
 from pytest_llm.records.metrics import METRICS, at_percentile
-from pytest_llm.stats.summary import percentile, summarize
+from pytest_llm.stats.summary import is_noisy, percentile, range_of, summarize
 
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40)
 
@@ -60,3 +60,14 @@ def test_a_percentile_of_a_latency_looks_at_its_tail() -> None:
     found = summarize(at_percentile("inter_token_latency", 99), sessions)
     assert found.samples == (99.0, 1000.0)
     assert found.value == pytest.approx(99.99)
+
+
+@pytest.mark.parametrize(
+    ("samples", "expected"), [((8.0, 10.0, 13.0), False), ((8.0, 10.0, 13.1), True), ((0.0, 0.0, 0.0), False)]
+)
+def test_samples_that_range_over_more_than_half_of_their_median_are_noisy(
+    samples: tuple[float, ...], expected: bool
+) -> None:
+    measured = Measurement(METRICS["load_time"], 10.0, samples)
+    assert range_of(measured) == (samples[0], samples[-1])
+    assert is_noisy(measured) is expected
