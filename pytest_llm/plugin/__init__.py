@@ -27,6 +27,7 @@ from pytest_llm.plugin.state import (
 if TYPE_CHECKING:
     from collections.abc import Generator
     from contextlib import AbstractContextManager
+    from typing import Any
 
 __all__ = ["_llm_choice", "gguf_model", "llm_bench", "llm_load", "llm_memory"]
 
@@ -309,6 +310,16 @@ def pytest_report_teststatus(
         return None
     letter, word, colour = _STATUS[str(worst)]
     return "passed", letter, (word, {colour: True})
+
+
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_benchmark_group_stats(config: pytest.Config, benchmarks: list[dict[str, Any]]) -> None:
+    """Leave the table of pytest-benchmark to other tests than ours; its files have all."""
+    bench = existing_bench(config)
+    if bench is not None and bench.begun:
+        from pytest_llm.plugin import pytest_benchmark
+
+        pytest_benchmark.leave_out(config, benchmarks)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # other plugins' hooks may raise: then the results are there

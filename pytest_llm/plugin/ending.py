@@ -73,10 +73,11 @@ def show(reporter: pytest.TerminalReporter, bench: Bench) -> None:
         fails = bench.settings.fails_without_runs
         reporter.write_line(bench.ending.nothing, red=fails, yellow=not fails)
     elif bench.findings.runs() and bench.findings.results is not None:
-        from pytest_llm.reports.terminal import summary
+        from pytest_llm.reports.terminal import columns, summary
 
-        for line in summary(bench.findings.results):
-            reporter.write_line(clean_lines(line))
+        for line in summary(bench.findings.results, columns(), reporter.verbosity):
+            reporter.write(clean_lines(line.text))
+            reporter.write_line(clean_lines(line.verdict), **{line.colour: True} if line.colour else {})
     for line in bench.findings.written:
         reporter.write_line(clean_lines(line))
     for line in inventory.unknown_baselines(reporter.config, bench.homes.root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pytest_llm.checks import verdicts as verdicts_of
@@ -29,7 +30,7 @@ def engine_log(error: BaseException) -> str:
 
 
 def properties(finding: Finding) -> list[tuple[str, object]]:
-    """Return what JUnit files and other processes get to know of a benchmark: plain values by metric name."""
+    """Return what JUnit files and other processes get to know of a benchmark: JSON objects by metric name."""
     assert finding.run is not None
     values = {name: each.value for name, each in finding.run.measurements.items()}
     verdicts = {each.limit.metric.name: each.verdict.value for each in finding.judgements}
@@ -37,13 +38,15 @@ def properties(finding: Finding) -> list[tuple[str, object]]:
     asked: dict[type, dict[str, object]] = {Gate: {}, Claim: {}}
     for each in finding.comparisons:
         asked[type(each.asked)][each.asked.metric.name] = each.verdict.value
-    found: list[tuple[str, object]] = [
-        ("llm_metrics", values),
-        ("llm_verdicts", verdicts),
-        ("llm_baseline_verdicts", baselines),
-        ("llm_comparison_verdicts", asked[Gate]),
-        ("llm_claim_verdicts", asked[Claim]),
-    ]
+    by_metric = {
+        "llm_metrics": values,
+        "llm_verdicts": verdicts,
+        "llm_baseline_verdicts": baselines,
+        "llm_comparison_verdicts": asked[Gate],
+        "llm_claim_verdicts": asked[Claim],
+    }
+    # As text, for JUnit files write anything else as Python does.
+    found: list[tuple[str, object]] = [(name, json.dumps(each)) for name, each in by_metric.items()]
     if finding.output is not None:
         found.append(("llm_output_verdict", finding.output.verdict.value))
     verdict = worst(verdicts_of(finding))

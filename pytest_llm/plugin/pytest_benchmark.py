@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 _FIXTURE = "benchmark"
 _SERIES = "request"
+# Who gives one of these wants the table.
+_SHOWN_BY = tuple(
+    f"--benchmark-{name}"
+    for name in ("columns", "compare", "cprofile", "csv", "group", "hist", "name", "sort", "time", "verbose")
+)
 
 
 class BenchmarkTakenError(UsageError):
@@ -209,6 +214,15 @@ def _metric(measurement: Measurement) -> dict[str, Any]:
         "unit": measurement.metric.unit.base,
         "samples": list(measurement.samples),
     }
+
+
+def leave_out(config: pytest.Config, rows: list[dict[str, Any]]) -> None:
+    """Take our rows out of pytest-benchmark's table, unless an option asks how it shall look or compare."""
+    words = [*map(str, config.invocation_params.args), *config.getini("addopts")]
+    if any(word.startswith(_SHOWN_BY) for word in words):
+        return
+    timer = _Replay.replayed.__name__
+    rows[:] = [each for each in rows if each["options"]["timer"] != timer]
 
 
 def _selects(config: pytest.Config) -> bool:

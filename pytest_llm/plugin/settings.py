@@ -35,6 +35,8 @@ _CHOSEN = {
     "llm_uncovered": Verdict.NOT_COVERED,
 }
 # Which fail unless the run records baselines, whatever the options say.
+# Without a measurement they do nothing, and who gives one expects a verdict.
+_ASKS = ("llm_against", "llm_aa", "llm_anchor", "llm_json", "llm_operators", "llm_instructions")
 _UNLESS_RECORDING = {Verdict.UNRECORDED}
 _WHILE_RECORDING = {Verdict.DRIFT, Verdict.NO_BASELINE, Verdict.INCONCLUSIVE}
 
@@ -147,6 +149,8 @@ def read(config: pytest.Config) -> Settings:
     if bench:
         check_reruns(config)
         check_not_skipped(config)
+    else:
+        _check_useful(config)
     if update:
         _check_update(config, measures=bench, compares=bool(against or aa))
     if reference == candidate and not aa:
@@ -176,6 +180,17 @@ def read(config: pytest.Config) -> Settings:
         timeout=_seconds(config, "llm_timeout", "would end every worker"),
         sandbox=_sandbox(config, measures=bench and not showing(config)),
     )
+
+
+def _check_useful(config: pytest.Config) -> None:
+    """Refuse options that ask for a measurement where nothing is measured; an ini key asks for none."""
+    given = next((name for name in _ASKS if config.getoption(name)), None)
+    if given is not None:
+        flag = f"--{given.replace('_', '-')}"
+        raise UsageError(
+            f"{flag} needs --llm-bench: without it, benchmarks are skipped; give both, or set {given} in the "
+            "ini file, where runs without --llm-bench ignore it"
+        )
 
 
 def _check_one_engine(flag: str, other: BuildReference | None, candidate: BuildReference) -> None:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.checks.format import percent, span
+from pytest_llm.checks.format import percent, ratio, span
 from pytest_llm.records import Verdict, metrics
 from pytest_llm.records.metrics import EMBEDDING_SPEED
-from pytest_llm.reports.verdict_entries import BaselineEntry
+from pytest_llm.reports.verdict_entries import BaselineEntry, ClaimEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_llm.records.metrics import Metric
     from pytest_llm.reports.document import TestEntry
-    from pytest_llm.reports.verdict_entries import ClaimEntry, ComparisonEntry, MetricEntry
+    from pytest_llm.reports.verdict_entries import ComparisonEntry, MetricEntry
 
     Part = BaselineEntry | ComparisonEntry | ClaimEntry
 
 # Of a test that is asked nothing.
-_USUAL = ("prompt_tokens_per_second", "generation_tokens_per_second", EMBEDDING_SPEED)
+_USUAL = (
+    "prompt_tokens_per_second",
+    "generation_tokens_per_second",
+    EMBEDDING_SPEED,
+    "first_token_latency",
+    "inter_token_latency_p50",
+    "load_time",
+    "peak_vram",
+    "peak_ram",
+)
 NOISY = "noisy"
 
 
@@ -31,7 +40,7 @@ class Row(NamedTuple):
         value: Of the run, with the range of its sessions.
         reference: What it was compared with; "" if with nothing.
         change: Of the metric, with its interval; "" if there is none.
-        limit: What a marker allows; "" if none does.
+        limit: What a marker allows or claims; "" if none does.
         verdict: None if nothing was judged.
     """
 
@@ -43,10 +52,11 @@ class Row(NamedTuple):
     verdict: Verdict | None = None
 
 
-def rows(test: TestEntry) -> list[Row]:
-    """Return the rows of a test; one that was asked nothing has its speeds."""
+def rows(test: TestEntry, *, every: bool = False) -> list[Row]:
+    """Return the rows of a test, of what it was asked, if it was asked anything; or of every metric."""
     asked = {name: entry for name, entry in test.metrics.items() if _parts(entry) or entry.limit is not None}
-    shown = asked or {name: test.metrics[name] for name in _USUAL if name in test.metrics}
+    usual = {name: test.metrics[name] for name in _USUAL if name in test.metrics}
+    shown = test.metrics if every else asked or usual
     found = [row for name, entry in shown.items() for row in _rows(metrics.find(name), entry)]
     if test.output is not None:
         found.insert(0, Row("output", _output(test), verdict=test.output.verdict))
@@ -91,6 +101,8 @@ def _rows(metric: Metric, entry: MetricEntry) -> Iterator[Row]:
     parts: list[Part | None] = [*_parts(entry)]
     for part in parts or [None]:
         verdict = worst([*judged, *([] if part is None else [part.verdict])])
+        if isinstance(part, ClaimEntry):
+            limit = ", ".join(filter(None, (limit, f"faster by {ratio(part.by)}")))
         yield Row(metric.title, shown, _reference(metric, part), _change(part), limit, verdict)
         shown, limit, judged = "", "", []  # told once
 

@@ -8,6 +8,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 
+def flush_left(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line a row, all cells of a column beginning at one place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return one line a row: the first and the last column to the left, numbers between them to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

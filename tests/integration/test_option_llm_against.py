@@ -80,3 +80,19 @@ def test_a_pair_is_no_baseline(project: Project, option: str) -> None:
     told = project.usage_error(*project.measuring(), option, "--llm-update-baselines=new")
 
     assert "stores runs of one build alone: leave --llm-against and --llm-aa out" in told
+
+
+@pytest.mark.parametrize(
+    "option", ["--llm-against=fake@1.0", "--llm-aa", "--llm-anchor=fake@1.0", "--llm-json=r.json"]
+)
+def test_without_the_flag_it_is_refused_as_it_would_do_nothing(project: Project, option: str) -> None:
+    project.write("def test_it(llm_bench): pass")
+    result = project.run(option)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {option.partition('=')[0]} needs --llm-bench: *"])
+
+
+def test_without_the_flag_an_ini_key_is_ignored(project: Project) -> None:
+    project.pytester.makeini("[pytest]\nllm_against = fake@1.0\nllm_json = r.json\n")
+    project.write("def test_it(llm_bench): pass")
+    project.run().assert_outcomes(skipped=1)

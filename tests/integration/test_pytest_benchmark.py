@@ -136,7 +136,7 @@ class TestEveryKindOfBenchmark:
             """
         )
 
-        result = project.measure()
+        result = project.measure("--benchmark-sort=name")
 
         result.assert_outcomes(passed=2)
         result.stdout.fnmatch_lines(["Name (time in *)*", "test_function *", "test_model *"])

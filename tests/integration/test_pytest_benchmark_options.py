@@ -155,6 +155,17 @@ def test_under_xdist_nothing_is_said_of_benchmarks_that_nobody_wanted(project: P
     assert (warning in result.stderr.str()) == (warning in without.stderr.str())
 
 
+def test_the_table_has_no_test_of_ours_unless_it_is_asked_for(project: Project) -> None:
+    project.write("def test_it(llm_bench): pass\n\ndef test_arithmetic(benchmark): benchmark(abs, 1)")
+
+    plain = project.measure("--benchmark-json=records.json").stdout
+    plain.fnmatch_lines(["Name (time in *", "test_arithmetic *"])
+    plain.no_fnmatch_line("test_it *")
+    records = json.loads((project.path / "records.json").read_text())["benchmarks"]
+    assert {each["name"] for each in records} == {"test_it", "test_arithmetic"}
+    project.measure("--benchmark-sort=name").stdout.fnmatch_lines(["Name (time in *", "test_it *"])
+
+
 def test_columns_and_group_by_shape_the_table(project: Project) -> None:
     project.write("@pytest.mark.llm_workload(prompt_tokens=[4, 8])\ndef test_it(): pass")
 
