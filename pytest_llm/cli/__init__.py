@@ -31,6 +31,7 @@ GROUPS = {
     "bisect": "find the builds that made a test slower or changed its output",
     "builds": "list, make and remove builds of llama.cpp",
     "doctor": "check if this machine is fit to measure, and name what to change",
+    "pin": "print the build of llama.cpp that a file pins",
     "report": "recompute every verdict of results files, and make reports on them",
 }
 

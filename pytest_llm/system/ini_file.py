@@ -87,7 +87,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         DataMissingError: There is no such file.
         DataError: It cannot be read, is no regular file, too large, not UTF-8, or not TOML.
     """
-    text = _text(path)
+    return parse_toml(path, _text(path))
+
+
+def parse_toml(path: Path, text: str) -> dict[str, Any]:
+    """Return what TOML says; ``DataError``, which names the path, if it is none."""
     try:
         return tomllib.loads(text)
     except RecursionError:
