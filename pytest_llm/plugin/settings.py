@@ -17,6 +17,7 @@ from pytest_llm.plugin.refusals import check_ini_keys, check_no_namesake, check_
 from pytest_llm.records import ALWAYS_FAILING, Commit, Verdict
 from pytest_llm.records.other_tools import kind_of_model
 from pytest_llm.records.units import SECONDS
+from pytest_llm.system import atomic_file
 from pytest_llm.system.ci import VARIABLE, is_ci
 from pytest_llm.system.folders import NoCacheError, default_cache, expanded
 from pytest_llm.system.sandbox import MODES, Policy, SandboxMode
@@ -34,9 +35,9 @@ _CHOSEN = {
     "llm_inconclusive": Verdict.INCONCLUSIVE,
     "llm_uncovered": Verdict.NOT_COVERED,
 }
-# Which fail unless the run records baselines, whatever the options say.
 # Without a measurement they do nothing, and who gives one expects a verdict.
 _ASKS = ("llm_against", "llm_aa", "llm_anchor", "llm_json", "llm_operators", "llm_instructions")
+# Which fail unless the run records baselines, whatever the options say.
 _UNLESS_RECORDING = {Verdict.UNRECORDED}
 _WHILE_RECORDING = {Verdict.DRIFT, Verdict.NO_BASELINE, Verdict.INCONCLUSIVE}
 
@@ -134,6 +135,9 @@ def read(config: pytest.Config) -> Settings:
     """
     check_ini_keys(config)
     check_no_namesake()
+    bench = value(config, "llm_bench") or value(config, "llm_bench_only")
+    if not bench:
+        _check_useful(config)
     effort = value(config, "llm_effort")
     if effort not in SESSIONS:
         raise UnknownNameError("--llm-effort", effort, SESSIONS)
@@ -145,12 +149,9 @@ def read(config: pytest.Config) -> Settings:
     for flag, other in (("--llm-against", reference), ("--llm-anchor", anchor)):
         _check_one_engine(flag, other, candidate)
     update = _update(config)
-    bench = value(config, "llm_bench") or value(config, "llm_bench_only")
     if bench:
         check_reruns(config)
         check_not_skipped(config)
-    else:
-        _check_useful(config)
     if update:
         _check_update(config, measures=bench, compares=bool(against or aa))
     if reference == candidate and not aa:
@@ -170,7 +171,7 @@ def read(config: pytest.Config) -> Settings:
         effort=effort,
         operators=value(config, "llm_operators"),
         instructions=value(config, "llm_instructions"),
-        json=_json(config),
+        json=_json(config, measures=bench and not showing(config)),
         baselines=_folder_of(config, "llm_baselines") if _is_named(config, "llm_baselines") else None,
         update=update,
         failing=_failing(config, update),
@@ -250,13 +251,15 @@ def _from_folder(config: pytest.Config, name: str) -> str:
     return str(path)
 
 
-def _json(config: pytest.Config) -> Path | None:
+def _json(config: pytest.Config, *, measures: bool) -> Path | None:
     given = value(config, "llm_json")
     if not given:
         return None
     path = _folder(config, "llm_json") / expanded(given)
     if path.is_dir():
         raise UsageError(f"--llm-json: {path} is a folder; name a file in it")
+    if measures and (reason := atomic_file.obstacle(path)):
+        raise UsageError(f"--llm-json: {path} cannot be written ({reason}); name another file")
     return path
 
 

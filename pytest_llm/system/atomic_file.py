@@ -41,6 +41,23 @@ def replace_own(path: Path, data: bytes) -> None:
     _replace(path, data, None)
 
 
+def obstacle(path: Path) -> str:
+    """Return why :func:`replace`, after its folder was made, would fail now; "" if nothing shows.
+
+    Nothing is written to find out: a full disk and a pipe that nobody reads show when it is done.
+    """
+    try:
+        target = _target(path)
+        if target.exists() and not is_replaced(path):
+            return "" if os.access(target, os.W_OK) else "it may not be written to"
+        folder = next(each for each in target.absolute().parents if os.path.lexists(each))
+        if not folder.is_dir():
+            return f"{folder} is no folder"
+    except OSError as error:
+        return str(error.strerror)
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"the folder {folder} may not be written to"
+
+
 def is_replaced(path: Path) -> bool:
     """Return if :func:`replace` replaces a file; if not, it writes to a pipe or device, where all is kept."""
     try:

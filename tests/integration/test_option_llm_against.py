@@ -66,7 +66,7 @@ def test_both_builds_run_in_every_session(
     ],
 )
 def test_a_bad_build_is_one_line(project: Project, build: str, reason: str) -> None:
-    assert reason in project.usage_error(f"--llm-against={build}")
+    assert reason in project.usage_error("--llm-bench", f"--llm-against={build}")
 
 
 def test_a_bad_build_in_a_file_is_one_line(project: Project, ini: Ini) -> None:
@@ -93,6 +93,6 @@ def test_without_the_flag_it_is_refused_as_it_would_do_nothing(project: Project,
 
 
 def test_without_the_flag_an_ini_key_is_ignored(project: Project) -> None:
-    project.pytester.makeini("[pytest]\nllm_against = fake@1.0\nllm_json = r.json\n")
+    project.pytester.makeini("[pytest]\nllm_against = llama-cpp-python@0.3.16\nllm_json = r.json\n")
     project.write("def test_it(llm_bench): pass")
     project.run().assert_outcomes(skipped=1)

@@ -194,7 +194,7 @@ def test_an_ini_file_pins_it(project: Project, ini: Ini, reference: str) -> None
 
 
 def test_another_engine_and_a_build_that_is_not_there_are_one_line(project: Project) -> None:
-    assert "there is no folder" in project.usage_error("--llm-anchor=fake@venv:nowhere")
+    assert "there is no folder" in project.usage_error("--llm-bench", "--llm-anchor=fake@venv:nowhere")
     told = project.usage_error(*project.measuring(), "--llm-anchor=0.3.30")
     assert told.startswith(
         "ERROR: --llm-anchor llama-cpp-python@0.3.30: llama-cpp-python does not time what fake"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
+from fnmatch import fnmatch
 from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 
@@ -222,32 +223,25 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(
 
 
 @pytest.mark.parametrize(
-    "source", ["def test_it(llm_bench): pass", "def test_it(llm_bench): assert 0, 'so it is'"]
+    ("path", "reason"),
+    [
+        ("file/r.json", "*/file is no folder"),
+        ("file/below/r.json", "*/file is no folder"),
+        ("nowhere/r.json", "*/nowhere is no folder"),
+        ("r.json", "it is a link to nothing"),
+    ],
 )
-def test_a_path_that_cannot_be_written_is_one_line_beside_pytests_own_report(
-    project: Project, source: str
+def test_a_path_that_cannot_be_written_is_refused_before_anything_is_measured(
+    project: Project, fake: Fake, path: str, reason: str
 ) -> None:
-    project.write(source)
-    (project.path / "file").touch()
-
-    result = project.measure("--llm-json=file/results.json")
-
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert len([line for line in result.outlines if "cannot be written" in line]) == 1
-    assert result.errlines == []
-    assert ("so it is" in result.stdout.str()) == ("so it is" in source)
-
-
-def test_a_path_that_cannot_be_written_is_told_where_nothing_was_measured(
-    project: Project, fake: Fake
-) -> None:
-    fake.set(fault="load")
     project.write("def test_it(llm_bench): pass")
     (project.path / "file").touch()
-
-    result = project.measure("--llm-json=file/results.json")
-
-    result.stdout.fnmatch_lines(["--llm-json: *file/results.json cannot be written *"])
+    for name in ("nowhere", "r.json"):
+        (project.path / name).symlink_to("gone/gone")
+    line = project.usage_error(*project.measuring(), f"--llm-json={path}")
+    assert fnmatch(line, f"*--llm-json: *{path} cannot be written ({reason}); name another file"), line
+    assert fake.started == []
+    assert len(list(project.path.iterdir())) == 4  # nothing was made
 
 
 def test_a_file_that_was_not_written_is_not_announced(project: Project) -> None:

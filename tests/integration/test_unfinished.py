@@ -172,11 +172,16 @@ def test_every_early_file_says_what_its_series_say(
     assert main(["report", *(path.name for path in files)]) == 0, capsys.readouterr().out
 
 
-def test_results_that_cannot_be_written_are_told_once_at_the_end(project: Project) -> None:
-    project.write(MEASURED)
-    (project.path / "file").touch()
+def test_results_that_cannot_be_written_any_more_are_told_once_at_the_end(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(handle: int) -> None:
+        raise OSError(28, "No space left on device")
 
-    result = project.measure("--llm-json=file/r.json")
+    project.write(MEASURED)
+    monkeypatch.setattr(os, "fsync", fill_the_disk)
+
+    result = project.measure("--llm-json=r.json")
 
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.USAGE_ERROR

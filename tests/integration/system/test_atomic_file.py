@@ -180,3 +180,20 @@ def test_what_is_kept_of_a_device_is_no_file_beside_it(path: Path) -> None:
     before = sorted(Path("/dev").iterdir())
     atomic_file.replace(path, json.dumps({}).encode())
     assert sorted(Path("/dev").iterdir()) == before
+
+
+def test_what_stands_in_the_way_is_told_without_writing(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.write_bytes(b"old")
+    (tmp_path / "link").symlink_to("gone")
+    os.mkfifo(tmp_path / "pipe")
+    for fine in (path, tmp_path / "new", tmp_path / "a" / "b" / "new", tmp_path / "pipe", Path("/dev/null")):
+        assert atomic_file.obstacle(fine) == "", fine
+    assert atomic_file.obstacle(path / "new") == f"{path} is no folder"
+    assert atomic_file.obstacle(tmp_path / "link") == "it is a link to nothing"
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert atomic_file.obstacle(path) == f"the folder {tmp_path} may not be written to"
+    assert atomic_file.obstacle(tmp_path / "a" / "new") == f"the folder {tmp_path} may not be written to"
+    assert atomic_file.obstacle(tmp_path / "pipe") == "it may not be written to"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "link", "pipe"]

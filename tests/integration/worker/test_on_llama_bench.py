@@ -211,7 +211,7 @@ def test_trouble_is_one_line_and_a_failed_test(
 
 def test_builds_of_two_engines_are_not_compared(project: Project, bench_program: Callable[..., Path]) -> None:
     project.write(CHAT.format(markers=""))
-    line = project.usage_error(f"--llm-against=llama-bench@bin:{bench_program()}")
+    line = project.usage_error("--llm-bench", f"--llm-against=llama-bench@bin:{bench_program()}")
     assert "llama-bench does not time what llama-cpp-python, the candidate's engine, does" in line
     assert "give two builds of one engine" in line
 
