@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pytest_llm.records import PairedRun, Run
     from pytest_llm.stats.sequential import Decision
 
+_WORSE = {BYTES.name: "larger", JOULES.name: "more"}
+
 
 def compare_runs(run: PairedRun, asked: Gate | Claim, decisions: Decisions) -> Comparison:
     """Return the verdict on one metric of a candidate by its reference, after the last session.
@@ -117,11 +119,14 @@ def _remark(comparison: Comparison) -> str:
 
 
 def _bound(comparison: Comparison, which: str) -> str:
-    bound, unit = comparison.bound, comparison.asked.metric.unit
+    bound, metric = comparison.bound, comparison.asked.metric
     if bound is None:
         return ""
-    worse = "larger" if unit is BYTES else "more" if unit is JOULES else "slower"
-    return f", {which} {ratio(bound)} {worse}" if bound > 0 else f", not {worse}"
+    if bound <= 0:
+        return f", not {_WORSE.get(metric.unit.name, 'slower')}"
+    # Of times, also where the metric is a speed, whose own change is another number.
+    what = "a token takes " if metric.better == "higher" else ""
+    return f", {what}{which} {ratio(bound)} {_WORSE.get(metric.unit.name, 'longer')}"
 
 
 def next_step(comparisons: Sequence[Comparison], nodeid: str) -> str:
