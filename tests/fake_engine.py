@@ -125,12 +125,13 @@ class Script:
 
 
 class Fake:
-    """Scripts of the candidate and of the reference, and what was started so far."""
+    """Scripts of the candidate and of the reference, what was started so far, and how busy the machine is."""
 
     def __init__(self) -> None:
         self.candidate = Script()
         self.reference: dict[str, Any] = {}
         self.started: list[FakeSubject] = []
+        self.other_load = 0.0
 
     def set(self, **values: Any) -> None:
         """Change what every build does."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from pytest_llm.machine.gpu.nvml import LASTING_LIMITS, SLOWDOWNS, open_nvml, words
+from pytest_llm.machine.other_load import watch_others
 from pytest_llm.machine.unavailable import Unavailable
 from pytest_llm.system.cgroups import cpu_groups, memory_groups, memory_limit, quota_processors
 from pytest_llm.system.procfs import ProcessorTime, parse_list, parse_stat, read_word
@@ -164,16 +165,8 @@ def _turbo(root: Path) -> bool | None:
 
 
 def _other_load(system: System) -> float | None:
-    try:
-        # Ours is asked for first and last, so that what we use while asking never counts as others'.
-        ours = system.our_seconds()
-        used = system.used_seconds()
-        seconds = system.wait()
-        used = system.used_seconds() - used
-        ours = system.our_seconds() - ours
-    except (psutil.Error, OSError):
-        return None
-    return min(1.0, max(0.0, (used - ours) / (seconds * system.processors())))
+    share = watch_others(system)
+    return share(system.wait())
 
 
 def _stolen(since_boot: ProcessorTime | None) -> float | None:

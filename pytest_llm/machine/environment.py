@@ -6,12 +6,16 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_llm.machine import fingerprint
+from pytest_llm.machine.conditions import System
 from pytest_llm.machine.noise import find_noise
+from pytest_llm.machine.other_load import watch_others
 from pytest_llm.machine.probes import all_probes, anonymous_memory
 from pytest_llm.measure import MeasurementContext
 from pytest_llm.system.coin import toss
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_llm.measure import TimeLimits
     from pytest_llm.records import Control
     from pytest_llm.records.protocols import Clock, Progress
@@ -41,4 +45,10 @@ def measurement_context(
         limits=limits,
         anonymous=anonymous_memory(),
         control=control,
+        others=_watch_others,
     )
+
+
+def _watch_others() -> Callable[[], float | None]:
+    share, begun = watch_others(System()), time.monotonic()
+    return lambda: share(time.monotonic() - begun)

@@ -32,6 +32,7 @@ PROBES: Registry[str] = Registry(
     "probe",
     {
         "process memory": "pytest_llm.machine.memory.rss:ProcessMemory",
+        "memory over time": "pytest_llm.machine.memory.over_time:MemoryOverTime",
         "device memory": "pytest_llm.machine.probes:device_memory",
     },
 )

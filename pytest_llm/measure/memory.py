@@ -12,9 +12,10 @@ from pytest_llm.records.device_memory import (
     REPORTED_BY_GGML,
     NoDeviceLibrary,
 )
+from pytest_llm.records.metrics import MEMORY_BYTES, MEMORY_PHASES, MEMORY_SECONDS, OVER_TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import JSON, Workload
 
@@ -49,7 +50,8 @@ def memory_series(
         on_devices: The growth of each device's used memory since before the load, as ggml reports it.
     """
     found = {name: _peak(each, at_work[name]) for name, each in at_load.items() if _is_peak(name, at_work)}
-    for name in sorted({*at_load, *at_work} - {_ENERGY_OF_A_REQUEST}):
+    found |= _over_time(at_load, at_work)
+    for name in sorted({*at_load, *at_work} - {_ENERGY_OF_A_REQUEST, *OVER_TIME}):
         if not name.startswith(_PEAK):
             found[name] = _joined(name, [each[name] for each in (at_load, at_work) if name in each])
     if VRAM in found:
@@ -66,6 +68,26 @@ def memory_series(
         tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
         found[ENERGY] = Series((energy.values[0] / tokens,))
     return found
+
+
+def _over_time(at_load: Mapping[str, Series], at_work: Mapping[str, Series]) -> dict[str, Series]:
+    stretches = (at_load, at_work)
+    if any(MEMORY_SECONDS not in each for each in stretches):
+        return {}
+    begun = at_load[MEMORY_SECONDS].values[0]
+    loading, working = ([at - begun for at in each[MEMORY_SECONDS].values] for each in stretches)
+    generation = at_work[MEMORY_PHASES].values[0] if MEMORY_PHASES in at_work else 0.0
+    phases = loading[-1], working[0], max(working[0], working[-1] - generation)
+    sizes = tuple(size for each in stretches for size in each[MEMORY_BYTES].values)
+    return {
+        MEMORY_SECONDS: _milliseconds((*loading, *working)),
+        MEMORY_BYTES: Series(sizes),
+        MEMORY_PHASES: _milliseconds(phases),
+    }
+
+
+def _milliseconds(seconds: Sequence[float]) -> Series:
+    return Series(tuple(round(each, 3) for each in seconds))
 
 
 def beside_another(

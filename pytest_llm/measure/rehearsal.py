@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.measure.rounds import Budget, awake, pace_of, within
 from pytest_llm.records import Series
+from pytest_llm.records.metrics import MEMORY_PHASES, MEMORY_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,6 +52,9 @@ def rehearse(
         with context.probe.watch(loaded.pid) as seen:
             pace = pace_of(loaded, loaded.rehearse(workload))
         found = {**seen, **loaded.counts()}
+        if MEMORY_SECONDS in seen:  # how long the generation took, at the end
+            steps = max(0, workload.generate_tokens - 1)
+            found[MEMORY_PHASES] = Series((steps * pace.step_seconds,))
         if found.pop(ENERGY, None) is not None and not beside:
             found |= _warm_energy(loaded, workload, context)
         return Rehearsal(found, pace)

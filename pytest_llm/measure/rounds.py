@@ -92,6 +92,8 @@ class MeasurementContext:
         anonymous: Reads the allocated memory of a process, for workloads that are watched for leaks.
         on_session: Receives the runs of all sessions so far after each session.
         control: The speed of the machine now; None if it was not measured.
+        others: Begins to watch other processes; what it returns tells the share of all processors that they
+            used since then, None if that is unknown.
     """
 
     probe: Probe
@@ -105,6 +107,7 @@ class MeasurementContext:
     on_session: Callable[[Mapping[Workload, Run | PairedRun]], None] = lambda _: None
     control: Control | None = None
     start_coin: Callable[[], bool] | None = None
+    others: Callable[[], Callable[[], float | None]] = lambda: lambda: None
 
 
 class Pace(NamedTuple):

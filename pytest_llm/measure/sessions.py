@@ -108,9 +108,11 @@ def _measure(campaign: Campaign, state: CampaignState, context: MeasurementConte
         state.not_interleaved = state.bytes_together() > context.room()
     for number in range(1, campaign.sessions + 1):
         state.cut_off.update(state.watch.ended(state.waiting()))
-        if not state.waiting():
+        waiting = state.waiting()
+        if not waiting:
             break
         context.progress.session_started(campaign.subject, number, campaign.sessions)
+        others = context.others()
         with state.watch.session():
             _check_files(sides)
             if len(sides) == 1 or state.not_interleaved:
@@ -118,6 +120,7 @@ def _measure(campaign: Campaign, state: CampaignState, context: MeasurementConte
             else:
                 _interleaved(state, context)
             _check_files(sides)
+        state.note_others(waiting, others())
         context.progress.session_ended(campaign.subject, number, campaign.sessions, state.watch.last)
         if number == 1 and state.watch.is_off():
             left = [(each, state.watch.until(each)) for each in state.ends()]

@@ -10,7 +10,8 @@ from pytest_llm.engines.libraries import are_equal, names
 from pytest_llm.errors import SameBuildError
 from pytest_llm.measure.memory import beside_another, memory_series
 from pytest_llm.measure.rounds import cut
-from pytest_llm.records import PairedRun, Run, Session
+from pytest_llm.records import PairedRun, Run, Series, Session
+from pytest_llm.records.metrics import OTHER_LOAD, OVER_TIME
 from pytest_llm.stats.summary import summarize_all
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.limits import Stopwatch
     from pytest_llm.measure.rounds import Cut, Pace
-    from pytest_llm.records import JSON, Build, Campaign, Claim, Control, Gate, Series, Turns, Workload
+    from pytest_llm.records import JSON, Build, Campaign, Claim, Control, Gate, Turns, Workload
     from pytest_llm.records.protocols import Coverage, Loaded
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
@@ -192,6 +193,8 @@ class CampaignState:
         self, workload: Workload, series: Sequence[Mapping[str, Series]], turns: Mapping[str, Turns]
     ) -> None:
         """Add a session: one mapping of series for each side, and the turns that they took."""
+        if self._sessions[workload]:  # one curve of memory is enough
+            series = [{name: each for name, each in side.items() if name not in OVER_TIME} for side in series]
         self._sessions[workload].append(tuple(Session(each) for each in series))
         self._turns[workload].append(turns)
         self._pairs.pop(workload, None)
@@ -201,6 +204,12 @@ class CampaignState:
         ours, *others = self._sessions[workload][-1]
         self._sessions[workload][-1] = (Session({**ours.series, **series}), *others)
         self._pairs.pop(workload, None)
+
+    def note_others(self, workloads: Sequence[Workload], share: float | None) -> None:
+        """Add to the last session of the candidate how much of the processors other processes used in it."""
+        for workload in workloads:
+            if share is not None and self.was_measured(workload):
+                self.add_to_last(workload, {OTHER_LOAD: Series((round(share, 4),))})
 
     def fail(self, workload: Workload, error: EngineError) -> None:
         """Note that a workload cannot be measured."""

@@ -13,7 +13,7 @@ from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, Usag
 from pytest_llm.models.adapters import format_adapters, parse_adapters
 from pytest_llm.plugin import bounds, late, markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of
+from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of, place_of
 from pytest_llm.plugin.items import is_benchmark, is_ours, is_written, markers_of, taken_too_widely
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
@@ -126,6 +126,7 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     if bench.settings.reference_of(subject) is not None:
         bounds.check_holds(gates, bench.measuring.tau)
     faster: tuple[markers.FasterMark, ...] = declared.get("llm_faster_than", ())
+    file, line = place_of(item)
     return Benchmark(
         nodeid_of(item, bench.homes),
         key_of(item, bench.homes),
@@ -137,6 +138,8 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
         declared.get("llm_output"),
         bench.homes.of(item.path).name,
         wants_device=wants_device(item, bench),
+        file=file,
+        line=line,
     )
 
 

@@ -75,9 +75,9 @@ def show(reporter: pytest.TerminalReporter, bench: Bench) -> None:
     elif bench.findings.runs() and bench.findings.results is not None:
         from pytest_llm.reports.terminal import columns, summary
 
-        for line in summary(bench.findings.results, columns(), reporter.verbosity):
-            reporter.write(clean_lines(line.text))
-            reporter.write_line(clean_lines(line.verdict), **{line.colour: True} if line.colour else {})
+        for each in summary(bench.findings.results, columns(), reporter.verbosity):
+            reporter.write(clean_lines(each.text))
+            reporter.write_line(clean_lines(each.verdict), **{each.colour: True} if each.colour else {})
     for line in bench.findings.written:
         reporter.write_line(clean_lines(line))
     for line in inventory.unknown_baselines(reporter.config, bench.homes.root):

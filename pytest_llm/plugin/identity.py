@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ import pytest
 from pytest_llm.baselines.module_files import name_of
 from pytest_llm.plugin.homes import is_installed
 from pytest_llm.records import TestKey
+from pytest_llm.system.repository import repository_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -151,3 +153,11 @@ def _names(mark: pytest.Mark) -> list[str]:
 
 def _is_file(node: object) -> bool:
     return isinstance(node, pytest.File) and not isinstance(node, pytest.Package)
+
+
+def place_of(item: pytest.Item) -> tuple[str, int]:
+    """Return the file of a test, from its repository or else from rootdir, and its line from 1 on."""
+    name, line, _ = item.location
+    path = Path(os.path.normpath(item.config.rootpath / name))
+    root = repository_of(path.parent)
+    return path.relative_to(root).as_posix() if root is not None else name, 0 if line is None else line + 1

@@ -75,6 +75,11 @@ EMBEDDING = "embedding"
 EMBEDDING_SPEED = "embedding_tokens_per_second"
 # The series that an option asks for.
 COUNTED_INSTRUCTIONS = "instructions_per_token"
+# The series with the share of all processors that other processes used during a session; no metric.
+OTHER_LOAD = "other_load"
+# The series of memory over time, of the first session: seconds since the load began, bytes at those moments,
+# and the seconds at which the load ended, the request began, and its generation began. No metric.
+MEMORY_SECONDS, MEMORY_BYTES, MEMORY_PHASES = OVER_TIME = "memory_seconds", "memory_bytes", "memory_phases"
 # The series of whole requests.
 OF_REQUESTS = ("request", "first_token", "inter_token")
 

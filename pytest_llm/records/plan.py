@@ -83,6 +83,8 @@ class Benchmark:
         output: None if no marker asks.
         home: Path from rootdir to the folder of its baselines; "" for rootdir itself.
         wants_device: Layers on a device are asked for in so many words, with ``n_gpu_layers=-1``.
+        file: The file of the test, as a path from the repository, or from rootdir outside of any.
+        line: The line of the test in it, counted from 1; 0 is unknown.
     """
 
     nodeid: str
@@ -95,6 +97,8 @@ class Benchmark:
     output: OutputGate | None = None
     home: str = ""
     wants_device: bool = False
+    file: str = ""
+    line: int = 0
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,13 @@ class Measurement:
     value: float
     samples: tuple[float, ...]
 
+    def __repr__(self) -> str:
+        """Be short: pytest shows it below a failed assertion."""
+        return f"<{self.metric.name}: {self}>"
+
+    def __str__(self) -> str:
+        return self.metric.unit.format(self.value)
+
 
 @dataclass(frozen=True)
 class Control:
@@ -130,6 +137,14 @@ class Run:
     uncovered: str = ""
     control: Control | None = None
     cut_off: str = ""
+
+    def __repr__(self) -> str:
+        """Be short: pytest shows it below a failed assertion."""
+        found = ", ".join(f"{each.metric.name} {each}" for each in self.measurements.values())
+        return (
+            f"<Run of {self.subject.model} on {self.build.release}: {self.workload}; "
+            f"{len(self.sessions)} sessions; {found}>"
+        )
 
     def not_covered(self, metric: metrics.Metric) -> str:
         """Return why the run does not have a metric."""
@@ -228,6 +243,9 @@ class PairedRun:
     not_interleaved: bool = False
     cut_off: str = ""
     campaign: Count = 0
+
+    def __repr__(self) -> str:
+        return f"<PairedRun of {self.candidate!r} and {self.reference!r}>"
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,11 @@ class Unit:
         symbol = self._suited(value)
         return f"{_significant(value / self.scales[symbol], digits)} {symbol}".rstrip()
 
+    def suited(self, value: float) -> tuple[str, float]:
+        """Return the symbol of the unit in which a value is formatted, and its size in base units."""
+        symbol = self._suited(value)
+        return symbol, self.scales[symbol]
+
     def exact(self, value: float) -> str:
         """Format a value so that :meth:`parse` returns the same number."""
         return f"{value!r} {self.base}".rstrip()

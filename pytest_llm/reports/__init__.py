@@ -26,6 +26,9 @@ REPORTS: Registry[str] = Registry(
         "terminal": "pytest_llm.reports.terminal:render",
         "markdown": "pytest_llm.reports.markdown:render",
         "csv": "pytest_llm.reports.comma_separated:render",
+        "html": "pytest_llm.reports.html:render",
+        "annotations": "pytest_llm.reports.github_annotations:render",
+        "outputs": "pytest_llm.reports.github_outputs:render",
     },
 )
 

@@ -149,6 +149,8 @@ class TestEntry:
         notes: One line each.
         home: Path from rootdir to the folder of its baselines; "" for rootdir itself.
         unmet: Load options that were not in effect: ``before`` is what was asked for.
+        file: The file of the test, as a path from its repository, or from rootdir outside of any.
+        line: The line of the test in it, counted from 1; 0 is unknown.
     """
 
     nodeid: NonEmpty
@@ -169,6 +171,8 @@ class TestEntry:
     home: str = ""
     unmet: tuple[Difference, ...] = ()
     message: tuple[NonEmpty, ...] = ()
+    file: str = ""
+    line: Count = 0
 
     __test__ = False
 

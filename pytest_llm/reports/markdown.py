@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llm.checks.format import counted
 from pytest_llm.records import Verdict
 from pytest_llm.reports.heading import heading
-from pytest_llm.reports.rows import failed, rows, verdicts, worst
+from pytest_llm.reports.rows import failed, failing_lines, rows, verdicts, worst
 from pytest_llm.reports.table import titles_of
 from pytest_llm.system.text import LONGEST_LINE, clean, markdown
 
@@ -91,11 +91,7 @@ def _where(files: Sequence[Results]) -> list[str]:
 
 
 def _failure(test: TestEntry) -> str:
-    lines = test.message or (
-        *test.notes,
-        f"pytest's outcome: {test.outcome}; the test or its set-up failed, see the log of pytest",
-    )
-    return f"**{markdown(test.nodeid)}**\n\n{_fenced(lines)}"
+    return f"**{markdown(test.nodeid)}**\n\n{_fenced(failing_lines(test))}"
 
 
 def _fenced(lines: Iterable[str]) -> str:

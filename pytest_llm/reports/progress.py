@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
+from pytest_llm.records import LoadOptions
 from pytest_llm.records.units import duration
 from pytest_llm.system.text import clean, clean_lines
 
@@ -11,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_llm.records import Subject
+
+# Of which a machine and a suite have one value.
+_COMMON = ("n_ctx", "n_threads", "n_threads_batch")
 
 
 class ProgressDisplay:
@@ -54,14 +59,14 @@ class ProgressDisplay:
             self._spent = []
         if self._renew is not None:
             left = self._sessions_in_all - len(self._spent) if self._sessions_in_all else of - number + 1
-            self._renew(f"  {subject.model}: session {number} of {of}{self._left(left)}")
+            self._renew(f"  {_name(subject)}: session {number} of {of}{self._left(left)}")
 
     def session_ended(self, subject: Subject, number: int, of: int, seconds: float) -> None:
         """Write a line if lines cannot be renewed."""
         self._spent.append(seconds)
         if self._renew is None:
             left = self._left(self._sessions_in_all - len(self._spent)) if self._sessions_in_all else ""
-            self.write(f"  {subject.model}: session {number} of {of} took {seconds:.1f} s{left}")
+            self.write(f"  {_name(subject)}: session {number} of {of} took {seconds:.1f} s{left}")
 
     def replanned(
         self, subject: Subject, planned: float, seconds: float, left: Sequence[tuple[int, float]]
@@ -69,7 +74,7 @@ class ProgressDisplay:
         """Write that sessions take longer or shorter than planned, and how long so many take from now."""
         until = ", ".join(f"{duration(each)} to session {number}" for number, each in left)
         self.write(
-            f"  {subject.model}: a session takes {duration(seconds)}, not {duration(planned)} as planned: "
+            f"  {_name(subject)}: a session takes {duration(seconds)}, not {duration(planned)} as planned: "
             f"about {until}"
         )
 
@@ -84,7 +89,7 @@ class ProgressDisplay:
 
     def untimed(self, subject: Subject, doing: str, number: int = 0, of: int = 0) -> None:
         """Show work that takes minutes and is not timed."""
-        line = f"  {subject.model}: {doing}"
+        line = f"  {_name(subject)}: {doing}"
         if self._renew is not None:
             self._renew(f"{line}: {number} of {of} readings" if of else line)
         elif not number:
@@ -102,3 +107,10 @@ class ProgressDisplay:
             return ""
         seconds = sum(self._spent) / len(self._spent) * sessions
         return f", about {seconds:.0f} s left{' in all' if self._sessions_in_all else ''}"
+
+
+def _name(subject: Subject) -> str:
+    """Return the model, with the load options that make it another variant of a sweep."""
+    usual = {name: getattr(subject.load_options, name) for name in _COMMON}
+    apart = subject.load_options.apart(replace(LoadOptions(), **usual))
+    return f"{subject.model} with {apart}" if apart else subject.model

@@ -195,6 +195,8 @@ def _test(
         home=benchmark.home,
         unmet=finding.unmet,
         message=message,
+        file=benchmark.file,
+        line=benchmark.line,
     )
 
 

@@ -54,13 +54,17 @@ class Row(NamedTuple):
 
 def rows(test: TestEntry, *, every: bool = False) -> list[Row]:
     """Return the rows of a test, of what it was asked, if it was asked anything; or of every metric."""
-    asked = {name: entry for name, entry in test.metrics.items() if _parts(entry) or entry.limit is not None}
-    usual = {name: test.metrics[name] for name in _USUAL if name in test.metrics}
-    shown = test.metrics if every else asked or usual
-    found = [row for name, entry in shown.items() for row in _rows(metrics.find(name), entry)]
+    shown = test.metrics if every else asked_of(test)
+    found = [row for name in shown for row in _rows(metrics.find(name), test.metrics[name])]
     if test.output is not None:
         found.insert(0, Row("output", _output(test), verdict=test.output.verdict))
     return found
+
+
+def asked_of(test: TestEntry) -> list[str]:
+    """Return the metrics that a test was asked, or the usual ones if it was asked none."""
+    asked = [name for name, entry in test.metrics.items() if _parts(entry) or entry.limit is not None]
+    return asked or [name for name in _USUAL if name in test.metrics]
 
 
 def verdicts(test: TestEntry) -> list[Verdict]:
@@ -81,6 +85,14 @@ def worst(found: Sequence[Verdict]) -> Verdict | None:
 def failed(tests: Iterable[TestEntry]) -> list[TestEntry]:
     """Return the tests that failed, for whatever reason."""
     return [each for each in tests if each.outcome in ("failed", "error")]
+
+
+def failing_lines(test: TestEntry) -> Sequence[str]:
+    """Return why a test failed, a line each."""
+    return test.message or (
+        *test.notes,
+        f"pytest's outcome: {test.outcome}; the test or its set-up failed, see the log of pytest",
+    )
 
 
 def value(metric: Metric, entry: MetricEntry) -> str:
@@ -136,5 +148,9 @@ def _limit(metric: Metric, entry: MetricEntry) -> str:
 
 
 def _output(test: TestEntry) -> str:
-    compared = test.output.comparison if test.output is not None else None
-    return "same" if compared is not None and compared.same else ""
+    judged = test.output
+    if judged is None or judged.comparison is None:
+        return ""
+    if judged.comparison.same:
+        return "same to the last bit"
+    return "within tolerance" if judged.verdict is Verdict.PASS else ""

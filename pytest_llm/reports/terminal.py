@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pytest_llm.reports.document import Results, TestEntry
     from pytest_llm.reports.rows import Row
 
-_HEADS = ("", "value (sessions)", "limit, reference", "change (interval)")
 _COLOURS = {
     **dict.fromkeys((Verdict.DRIFT, Verdict.UNRECORDED, Verdict.INCONCLUSIVE), "yellow"),
     **dict.fromkeys((Verdict.NO_BASELINE, Verdict.NOT_COVERED), "yellow"),
@@ -118,10 +117,20 @@ def _title(title: str, test: TestEntry) -> Line:
 
 
 def _one_line(found: Sequence[Row]) -> tuple[list[str], list[list[Line]]]:
-    by_column = zip(_HEADS, *map(_cells, found), strict=True)
+    by_column = zip(_heads(found), *map(_cells, found), strict=True)
     used = [(title, *cells) for title, *cells in by_column if any(cells)]
-    head, *texts = flush_left(list(zip(*used, strict=True)) or [_HEADS])
+    head, *texts = flush_left(list(zip(*used, strict=True)) or [_heads(found)])
     return [head], _with_verdicts(texts, found, lambda _: [])
+
+
+def _heads(found: Sequence[Row]) -> tuple[str, str, str, str]:
+    compared = {"limit": any(row.limit for row in found), "reference": any(row.reference for row in found)}
+    return (
+        "",
+        "value (sessions)",
+        ", ".join(name for name, used in compared.items() if used),
+        "change (interval)",
+    )
 
 
 def _two_lines(found: Sequence[Row]) -> tuple[list[str], list[list[Line]]]:

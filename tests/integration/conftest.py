@@ -300,6 +300,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StandIn:
         monkeypatch.delenv(name)
     # Its clock is no machine's.
     monkeypatch.setattr("pytest_llm.machine.control.measure_control", lambda threads: None)
+    monkeypatch.setattr("pytest_llm.machine.environment.watch_others", lambda _: lambda _: 0.0)
     return StandIn(monkeypatch, tmp_path / "diary" / "lines")
 
 
@@ -317,6 +318,7 @@ def project(
 ) -> Project:
     """A project whose candidate is the fake engine; no run inside it times this machine."""
     monkeypatch.setattr("pytest_llm.machine.control.measure_control", fake_engine.control)
+    monkeypatch.setattr("pytest_llm.machine.environment.watch_others", lambda _: lambda _: fake.other_load)
     return Project(pytester, NAME, model_file)
 
 

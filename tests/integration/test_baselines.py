@@ -101,7 +101,8 @@ def test_a_faster_build_is_told_since_its_baseline_hides_losses(project: Project
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "*test_speed* improved",
+            "  prompt speed *  improved",
+            "  generation speed *  improved",
             "*::test_speed: prompt speed rose from 128.0 tok/s to 256.0 tok/s*goes unnoticed",
             "*::test_speed: generation speed rose*",
         ]

@@ -144,7 +144,7 @@ def test_a_faster_candidate_has_improved_and_passes(project: Project, against: s
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(
         [
-            "test_it.py::test_speed *  improved",
+            "  generation speed *  improved",
             "*generation speed rose from 112.0 tok/s to 128.0 tok/s, +14.3 % (*): improved",
         ]
     )

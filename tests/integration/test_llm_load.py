@@ -103,9 +103,9 @@ def test_nothing_stays_loaded_while_something_is_measured(
     beside: list[int] = []
     rehearse = FakeSubject.rehearse
 
-    def count(loaded: FakeSubject, workload: Workload) -> None:
+    def count(loaded: FakeSubject, workload: Workload) -> float:
         beside.append(len(fake.alive()) - 1)
-        rehearse(loaded, workload)
+        return rehearse(loaded, workload)
 
     monkeypatch.setattr(FakeSubject, "rehearse", count)
     project.write(

@@ -132,7 +132,7 @@ def test_warns_where_it_is_told_to_and_shows_a_letter(project: Project, against:
     result.stdout.re_match_lines([r"(.*::test_speed )?DRIFT .*"])
     result.stdout.fnmatch_lines(
         [
-            "test_it.py::test_speed *  drift",
+            "test_it.py::test_speed  drift",
             "test_it.py::test_speed: same output; configuration differs: flash_attn on → off",
         ]
     )

@@ -84,7 +84,7 @@ def test_the_same_again_passes_says_so_and_changes_nothing_that_is_stored(
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(
         [
-            "test_it.py::test_speed *  output within tolerance",
+            "  output *within tolerance *pass",
             "test_it.py::test_speed: output within tolerance: mean KL divergence 0 with unknown weights, "
             "tolerance * (* positions); mean KL divergence 0 with F32 weights without flash attention, "
             "tolerance * (* positions)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.fake_engine import Fake
     from tests.integration.conftest import Project
 
 BENCHMARKS = """
@@ -59,7 +61,7 @@ def test_the_summary_has_each_benchmark_with_the_metrics_that_it_was_asked_for(
     monkeypatch.setenv("COLUMNS", "120")
     table = _table(project.measure())
     assert table[:9] == [
-        ["", "value (sessions)", "limit, reference"],
+        ["", "value (sessions)", "limit"],
         ["test_it.py::test_kept"],
         ["", "generation speed", "128.0 tok/s", "≥ 1.000 tok/s", "pass"],
         ["", "load time", "250.0 ms", "≤ 1.000 s", "pass"],
@@ -101,6 +103,17 @@ def test_quiet_shows_what_did_not_pass_and_verbose_every_metric(
     loud = project.measure("-v").outlines
     kept = loud[loud.index("test_it.py::test_kept") : loud.index("test_it.py::test_exceeded")]
     assert "inter-token latency p50" in {re.split(r" {2,}", line)[1] for line in kept[1:]}
+
+
+def test_who_disturbed_stands_above_the_table(project: Project, fake: Fake) -> None:
+    fake.other_load = 0.05
+    assert not [line for line in project.measure().outlines if line.startswith("other processes")]
+    fake.other_load = 0.97
+    lines = project.measure("--llm-json=r.json").outlines
+    told = lines.index("other processes used 97 % of the processors while sessions ran")
+    assert lines[told - 1].startswith("machine ")
+    (run, *_) = json.loads((project.path / "r.json").read_text(encoding="utf-8"))["runs"].values()
+    assert run["sessions"][0]["series"]["other_load"]["values"] == [0.97]
 
 
 def test_the_summary_names_the_candidate_and_the_machine(project: Project) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 RESULTS_DOORS = {
     "report": ["report"],
-    "report --format": ["report", "--format=json"],
+    "report --markdown": ["report", "--markdown", "-"],
     "accept": ["baselines", "accept"],
     "diff": ["baselines", "diff"],
 }

@@ -133,6 +133,8 @@ def test_a_value_of_zero_has_no_mean_and_is_shown(baselines: Command) -> None:
         **test["metrics"]["load_time"],
         "value": 0.0,
         "samples": [0.0],
+        "low": 0.0,
+        "high": 0.0,
         "unit": "B",
         "series": "peak_ram",
     }

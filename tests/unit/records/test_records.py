@@ -254,6 +254,14 @@ def test_a_metric_is_an_attribute_of_its_run() -> None:
     assert a_run().generation_tokens_per_second.value == 118.2
 
 
+def test_runs_are_short_where_pytest_shows_them() -> None:
+    run, name = a_run(), "generation_tokens_per_second"
+    assert repr(run.generation_tokens_per_second) == f"<{name}: 118.2 tok/s>"
+    shown = f"<Run of m on {run.build.release}: {run.workload}; 0 sessions; {name} 118.2 tok/s>"
+    assert repr(run) == shown
+    assert repr(records.PairedRun(run, run)) == f"<PairedRun of {shown} and {shown}>"
+
+
 def test_a_mistyped_metric_names_the_nearest() -> None:
     with pytest.raises(AttributeError, match="generation_tokens_per_second"):
         _ = a_run().generation_token_per_second

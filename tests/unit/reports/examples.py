@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from pytest_llm.baselines import Missing
@@ -33,7 +34,13 @@ from pytest_llm.records import (
     Turns,
     Workload,
 )
-from pytest_llm.records.metrics import METRICS, at_percentile
+from pytest_llm.records.metrics import (
+    MEMORY_BYTES,
+    MEMORY_PHASES,
+    MEMORY_SECONDS,
+    METRICS,
+    at_percentile,
+)
 from pytest_llm.reports.document import Machine, Results
 from pytest_llm.reports.results import results_of
 from pytest_llm.stats.sequential import rule_for
@@ -52,6 +59,13 @@ LIMITS = (
 )
 
 
+OF_MEMORY = {
+    MEMORY_SECONDS: Series((0.0, 0.5, 1.0, 1.5, 2.5, 4.0)),
+    MEMORY_BYTES: Series((1e7, 1e8, 3e8, 3e8, 3.5e8, 3.6e8)),
+    MEMORY_PHASES: Series((1.0, 1.2, 2.5)),
+}
+
+
 def a_run() -> Run:
     sessions = tuple(
         Session(
@@ -59,6 +73,7 @@ def a_run() -> Run:
                 "generation": Series((seconds, 0.04), tokens=4),
                 "first_token": Series((0.1 + seconds, 0.2, 0.4) * 5),
                 "inter_token": Series(()),
+                **(OF_MEMORY if seconds == 0.041 else {}),
             }
         )
         for seconds in (0.041, 0.1 / 3, 0.05)
@@ -112,9 +127,13 @@ def findings() -> list[Finding]:
         check_stored_runs(run, memory, (), FAMILY),
     )
     drift = Drift((Difference("flash_attn", "off", "on"), Difference("greedy_output", [1], [2])))
-    one = Benchmark("t.py::a", TestKey("t", "a"), run.subject, run.workload, LIMITS)
+    one = Benchmark(
+        "t.py::a", TestKey("t", "a"), run.subject, run.workload, LIMITS, file="models/t.py", line=12
+    )
     two = Benchmark("t.py::b", TestKey("t", "b", "x=1"), run.subject, run.workload, gates=GATES)
-    dead = Benchmark("t.py::c", TestKey("t", "c"), run.subject, Workload(depth=9))
+    dead = Benchmark(
+        "t.py::c", TestKey("t", "c"), run.subject, Workload(depth=9), file="models/t.py", line=40
+    )
     return [
         Finding(
             one,
@@ -240,3 +259,43 @@ def results_of_pairs() -> Results:
 
 def some_results() -> Results:
     return results_of(findings(), NOW, NOW, MACHINE, rule_for("normal", FAMILY), failing=ALWAYS_FAILING)
+
+
+def many_results(count: int) -> Results:
+    """Results of as many tests, each with the gates and claims of a pair."""
+    found = results_of_pairs()
+    first, second = found.tests
+    tests = [
+        replace(each, nodeid=f"tests/test_{number % 7}.py::test_speed[{number}]")
+        for number, each in zip(range(count), itertools.cycle((first, second)), strict=False)
+    ]
+    return replace(found, tests=tuple(tests))
+
+
+def swept_results() -> Results:
+    """Results of one test at three depths, with two models."""
+    found = results_of_pairs()
+    speed = "generation_tokens_per_second"
+    (first, *_), tests = found.tests, []
+    assert first.model is not None
+    for model, depth in itertools.product(("small.gguf", "large.gguf"), (0, 4096, 16384)):
+        entry, slower = first.metrics[speed], 1 + depth / 8192
+        values = {name: getattr(entry, name) / slower for name in ("value", "low", "high")}
+        tests.append(
+            replace(
+                first,
+                nodeid=f"t.py::depth[{model}-{depth}]",
+                key=TestKey("t", "depth", f"{model}-{depth}"),
+                model=replace(first.model, name=model),
+                workload=Workload(depth=depth),
+                outcome="passed",
+                message=(),
+                metrics={speed: replace(entry, **values, comparison=None, claim=None)},
+            )
+        )
+    return replace(found, tests=tuple(tests))
+
+
+def later(results: Results, days: int) -> Results:
+    """The same results, so many days later."""
+    return replace(results, started=(NOW + timedelta(days=days)).isoformat(timespec="seconds"))

@@ -93,7 +93,8 @@ def test_a_test_that_was_asked_nothing_shows_its_speeds() -> None:
     test = some_results().tests[0]
     metrics = {name: replace(each, limit=None, baseline=None) for name, each in test.metrics.items()}
     assert [(row.metric, row.verdict) for row in rows(replace(test, metrics=metrics))] == [
-        ("generation speed", None)
+        ("generation speed", None),
+        ("first-token latency", None),
     ]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pytest_llm.reports.heading import heading
 from pytest_llm.reports.terminal import render, summary
 from tests.golden import assert_golden
 
@@ -21,6 +23,17 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     assert_golden(GOLDEN / f"terminal_{width}.txt", "\n".join(shown) + "\n")
     table = [line for line in shown if line.startswith("  ")]
     assert max(map(len, table)) <= width
+
+
+def test_where_it_ran_names_gpus_and_how_many_layers_are_on_them() -> None:
+    results = some_results()
+    runs = {
+        name: replace(run, effective_options={"layers_offloaded": "0/31"})
+        for name, run in results.runs.items()
+    }
+    shown = heading(replace(results, runs=runs, machine=replace(results.machine, devices="GPU A, GPU B")))
+    assert shown[1:] == ["machine abc: a CPU, 2 cores, 24 GiB, GPU A, GPU B", "0 of 31 layers of m on a GPU"]
+    assert heading(replace(results, runs=runs))[1:] == ["machine abc: a CPU, 2 cores, 24 GiB"]
 
 
 def test_what_fails_is_red_what_is_open_yellow_and_what_is_right_green() -> None:
