@@ -29,6 +29,7 @@ from benchmarks.error_rate_report import GATES, LLAMA_BENCH, RULE, tables
 from benchmarks.runs import keep, kept
 from pytest_llm import measure as measuring
 from pytest_llm.builds.provider import ANSWER_SECONDS, Provider
+from pytest_llm.checks.format import ratio
 from pytest_llm.cli.shams import with_library
 from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.machine import fingerprint
@@ -52,7 +53,7 @@ from pytest_llm.reports.progress import ProgressDisplay
 from tests.system.faults.preload import Fault, compile_library
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from pytest_llm.machine.qualification.sham import Sham
     from pytest_llm.records.protocols import Engine
@@ -83,7 +84,7 @@ KINDS: Mapping[str, Kind] = {
     "loss_3": Kind("3 % injected", 10, 0.03),
     "loss_5": Kind("5 % injected", 20, 0.05),
     "loss_10": Kind("10 % injected", 5, 0.10),
-    "stalls": Kind(f"{STALLS:.0%} of slices twice as long", 20),
+    "stalls": Kind(f"{ratio(STALLS)} of slices twice as long", 20),
     LLAMA_BENCH: Kind("llama-bench twice", 10),
 }
 
@@ -211,13 +212,7 @@ def main() -> None:
 
 def report(data: Path = DATA) -> list[str]:
     """Return the tables of a file, in Markdown."""
-    lines = kept(data)
-    return tables({name: kind.title for name, kind in KINDS.items()}, current(lines) or lines)
-
-
-def current(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the campaigns that were measured as this package measures now."""
-    return [each for each in lines if not each.get("superseded")]
+    return tables({name: kind.title for name, kind in KINDS.items()}, kept(data))
 
 
 def _measure_missing(wanted: Mapping[str, int], arguments: argparse.Namespace) -> None:
@@ -229,7 +224,7 @@ def _measure_missing(wanted: Mapping[str, int], arguments: argparse.Namespace) -
         bench = Bench(Path(folder), arguments.threads, arguments.llama_bench)
         with closing(bench.provider):
             while time.monotonic() < end:
-                made = [each["kind"] for each in current(kept(arguments.data))]
+                made = [each["kind"] for each in kept(arguments.data)]
                 missing = [name for name, count in wanted.items() if made.count(name) < count]
                 if not missing:
                     return
