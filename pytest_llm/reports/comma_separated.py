@@ -6,6 +6,8 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.system.text import LONGEST_LINE, clean
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -116,5 +118,5 @@ def _interval(name: str, interval: tuple[float, float] | None) -> dict[str, floa
 def _cell(value: object) -> object:
     if value is None or isinstance(value, (int, float)):
         return value
-    text = str(value)
+    text = clean(value, LONGEST_LINE)
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -242,7 +242,9 @@ class TestSavedRuns:
 
         assert result.ret != pytest.ExitCode.OK
         assert "Performance has regressed" in result.stderr.str()
-        result.stdout.fnmatch_lines(["candidate llama-cpp-python *", "test_it.py::test_it *100.0*"])
+        result.stdout.fnmatch_lines(
+            ["candidate llama-cpp-python *", "test_it.py::test_it", "  prompt speed *100.0 tok/s*"]
+        )
 
     @pytest.mark.slow
     def test_an_equal_run_passes_the_comparison(self, worker: Project) -> None:

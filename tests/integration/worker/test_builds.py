@@ -117,7 +117,7 @@ def test_a_plan_makes_nothing(project: Project, releases: Releases) -> None:
 
 @pytest.mark.parametrize("option", ["--llm-candidate", "--llm-against"])
 def test_a_bad_release_is_one_line(project: Project, option: str) -> None:
-    assert "'9.x' is no version of a release" in project.usage_error(f"{option}=9.x")
+    assert "'9.x' is no version of a release" in project.usage_error("--llm-bench", f"{option}=9.x")
 
 
 def test_a_worker_of_a_release_runs_in_its_own_environment(
