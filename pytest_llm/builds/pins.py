@@ -1,4 +1,4 @@
-"""Which build a file pins: a requirement, a lock file, a variable, JSON, or a submodule of git.
+"""Read which build a file pins: a requirement, a lock file, a variable, JSON, or a git submodule.
 
 A pin is a release of llama-cpp-python, or a tag or commit of llama.cpp. Files are read as text and never run.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.builds import git
 from pytest_llm.errors import UsageError
-from pytest_llm.system import ini_file
+from pytest_llm.system import ini_file, regular_file
 from pytest_llm.system.repository import repository_of
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PACKAGE = "llama-cpp-python"
+_MAX_BYTES = 64 * 2**20  # of a lock file
 _RELEASE = re.compile(r"v?\d+(\.\d+)+([abc.+-]?\w+)*")
 _REF = re.compile(r"b\d{3,}|[0-9a-f]{7,40}|v\d[\w.]*")
 # `ARG LLAMA_CPP_REF=b6000`, `LLAMA_CPP_VERSION: "b6000"`, `set(LLAMA_CPP_TAG b6000)`.
@@ -73,9 +74,9 @@ def pinned_at(path: Path, ref: str, key: str = "") -> str:
         return _submodule(path, ref)
     if not ref:
         try:
-            return pinned_in(path, path.read_text(encoding="utf-8"), key)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from None
+            return pinned_in(path, regular_file.read(path, limit=_MAX_BYTES).decode("utf-8"), key)
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path} is not UTF-8 at byte {error.start}") from None
     root, name = _place(path)
     commit = git.commit_of(root, ref)
     try:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Processors(Protocol):
-    """What the system tells of processor time."""
+    """The processor times of the system."""
 
     def processors(self) -> int:
         """Return how many there are."""

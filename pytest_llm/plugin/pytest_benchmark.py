@@ -6,6 +6,8 @@ Only the documented interface of pytest-benchmark is used: its options, its mark
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -219,6 +221,7 @@ def _metric(measurement: Measurement) -> dict[str, Any]:
 def leave_out(config: pytest.Config, rows: list[dict[str, Any]]) -> None:
     """Take our rows out of pytest-benchmark's table, unless an option asks how it shall look or compare."""
     words = [*map(str, config.invocation_params.args), *config.getini("addopts")]
+    words += shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
     if any(word.startswith(_SHOWN_BY) for word in words):
         return
     timer = _Replay.replayed.__name__

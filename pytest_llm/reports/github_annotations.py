@@ -1,6 +1,6 @@
 """Annotations of GitHub at the lines of tests that failed, as commands of a workflow.
 
-GitHub shows ten errors of a step; of more, the number is told.
+GitHub shows at most ten errors a step, so the others are only counted.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.checks.format import counted
-from pytest_llm.reports.rows import failed, failing_lines, verdicts, worst
+from pytest_llm.reports.rows import failed, failing_lines, shortfall, verdicts, worst
 from pytest_llm.system.text import LONGEST_LINE, clean
 
 if TYPE_CHECKING:
@@ -20,13 +20,19 @@ MOST = 10
 
 
 def render(files: Sequence[Results]) -> str:
-    """Return a command a line for each test that failed, in the order in which they ran; "" without any."""
+    """Return a command a line for each test that failed, and one if that no other failed proves nothing."""
     broken = failed(test for each in files for test in each.tests)
     lines = [_annotation(each) for each in broken[:MOST]]
     if len(broken) > MOST:
         more = counted(len(broken) - MOST, "more test")
         lines.append(
             _command("notice", {"title": "llm-bench"}, [f"{more} failed: see the summary of the job"])
+        )
+    if reason := shortfall(files):
+        lines.append(
+            _command(
+                "warning", {"title": "llm-bench"}, [f"{reason}: that no other test failed proves nothing"]
+            )
         )
     return "\n".join(lines)
 

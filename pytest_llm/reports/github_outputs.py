@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
-from pytest_llm.reports.rows import failed, verdicts, worst
+from pytest_llm.reports.rows import failed, shortfall, verdicts, worst
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,10 +21,13 @@ def render(files: Sequence[Results]) -> str:
     tests = [test for each in files for test in each.tests]
     found = [verdict for test in tests for verdict in verdicts(test)]
     verdict, losses = worst(found), [loss for test in tests for loss in _detectable(test)]
+    broken = len(failed(tests))
+    proved = broken or not shortfall(files)  # or a run that was killed would be a pass
     values: dict[str, object] = {
-        "verdict": verdict.value if verdict is not None else "",
+        "verdict": verdict.value if verdict is not None and proved else "",
+        "finished": str(all(each.finished for each in files)).lower(),
         "tests": len(tests),
-        "failed": len(failed(tests)),
+        "failed": broken,
         **{each.value.replace(" ", "_"): found.count(each) for each in Verdict},
         "detectable_loss": f"{max(losses):.6g}" if losses else "",
     }

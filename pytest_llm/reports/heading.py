@@ -1,4 +1,4 @@
-"""Where results were measured, and of what: the lines above every report."""
+"""The lines above every report: builds, machine, GPUs, and who disturbed."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llm.checks.format import counted
 from pytest_llm.records import Verdict
 from pytest_llm.reports.heading import heading
-from pytest_llm.reports.rows import failed, failing_lines, rows, verdicts, worst
+from pytest_llm.reports.rows import failed, failing_lines, rows, shortfall, verdicts, worst
 from pytest_llm.reports.table import titles_of
 from pytest_llm.system.text import LONGEST_LINE, clean, markdown
 
@@ -43,7 +43,7 @@ class _Part(NamedTuple):
 def render(files: Sequence[Results]) -> str:
     """Return the report on one or more results files."""
     tests = [test for each in files for test in each.tests]
-    first = _Part([MARK, f"## {_head(tests)}", *_where(files)], ())
+    first = _Part([MARK, f"## {_head(tests, shortfall(files))}", *_where(files)], ())
     room = _LONGEST - len(first)
     # Half of the room for each, so that none pushes the next one out.
     failures = _fitting(map(_failure, failed(tests)), room // 2, "failed test", "see the log of pytest")
@@ -66,13 +66,15 @@ def render(files: Sequence[Results]) -> str:
     )
 
 
-def _head(tests: Sequence[TestEntry]) -> str:
+def _head(tests: Sequence[TestEntry], lacking: str) -> str:
     broken = failed(tests)
     found = worst([verdict for test in broken if test.failed_by_verdict for verdict in verdicts(test)])
     if not broken:
         kinds = Counter(worst(verdicts(test)) or "measured" for test in tests)
         parts = ", ".join(f"{count} {_word(kind)}" for kind, count in _worst_first(kinds))
-        return f"✅ llm-bench: {counted(len(tests), 'test')}, none failed ({parts})"
+        sign, lacking = ("⚠️", f"{lacking}, ") if lacking else ("✅", "")
+        of_them = f" ({parts})" if parts else ""
+        return f"{sign} llm-bench: {lacking}{counted(len(tests), 'test')}, none failed{of_them}"
     return f"❌ llm-bench: {_word(found or 'failed')}, {len(broken)} of {counted(len(tests), 'test')} failed"
 
 

@@ -1,4 +1,4 @@
-"""What reports show of results: one row for each thing that a test was asked, as text."""
+"""The rows of reports: one for each thing that a test was asked, as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pytest_llm.records.metrics import Metric
-    from pytest_llm.reports.document import TestEntry
+    from pytest_llm.reports.document import Results, TestEntry
     from pytest_llm.reports.verdict_entries import ComparisonEntry, MetricEntry
 
     Part = BaselineEntry | ComparisonEntry | ClaimEntry
@@ -85,6 +85,13 @@ def worst(found: Sequence[Verdict]) -> Verdict | None:
 def failed(tests: Iterable[TestEntry]) -> list[TestEntry]:
     """Return the tests that failed, for whatever reason."""
     return [each for each in tests if each.outcome in ("failed", "error")]
+
+
+def shortfall(files: Sequence[Results]) -> str:
+    """Return why it proves nothing that no test failed; "" if it does."""
+    if not all(each.finished for each in files):
+        return "unfinished"
+    return "" if any(test.run for each in files for test in each.tests) else "nothing was measured"
 
 
 def failing_lines(test: TestEntry) -> Sequence[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import psutil
 from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.records import Series
 from pytest_llm.records.metrics import MEMORY_BYTES, MEMORY_SECONDS
+from pytest_llm.system.procfs import KernelFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     Reader = Callable[[], float | None]
 
 MOST_POINTS = 64
-_LARGER_THAN_STATM = 1 << 8
 
 
 class MemoryOverTime:
@@ -40,21 +40,20 @@ class MemoryOverTime:
     def watch(self, pid: int) -> Iterator[Mapping[str, Series]]:
         seen: dict[str, Series] = {}
         points = Points()
-        with ExitStack() as files:
-            resident = _reader(self._proc / str(pid), pid, files)
+        resident = _reader(self._proc / str(pid), pid)
 
-            def sample() -> None:
-                size = resident()
-                if size:
-                    points.add(self._clock(), size)
+        def sample() -> None:
+            size = resident()
+            if size:
+                points.add(self._clock(), size)
 
+        sample()
+        try:
+            with self._ticker.calling(sample):
+                yield seen
+        finally:
             sample()
-            try:
-                with self._ticker.calling(sample):
-                    yield seen
-            finally:
-                sample()
-                seen.update(points.series())
+            seen.update(points.series())
 
 
 class Points:
@@ -84,15 +83,14 @@ class Points:
         return {MEMORY_SECONDS: Series(moments), MEMORY_BYTES: Series(found_sizes)}
 
 
-def _reader(folder: Path, pid: int, files: ExitStack) -> Reader:
-    # An open file stays that of this process, though its id may go to another.
+def _reader(folder: Path, pid: int) -> Reader:
     with suppress(OSError):
-        handle = files.enter_context((folder / "statm").open("rb", buffering=0)).fileno()
-        page = os.sysconf("SC_PAGE_SIZE")
+        # An open file stays that of this process, though its id may go to another.
+        file, page = KernelFile(folder / "statm"), os.sysconf("SC_PAGE_SIZE")
 
         def of_proc() -> float | None:
-            with suppress(OSError, ValueError, IndexError):
-                return float(int(os.pread(handle, _LARGER_THAN_STATM, 0).split(None, 2)[1]) * page)
+            with suppress(ValueError, IndexError):
+                return float(int(file.read().split(None, 2)[1]) * page)
             return None
 
         return of_proc

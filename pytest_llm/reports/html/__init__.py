@@ -16,7 +16,7 @@ from pytest_llm.errors import UsageError
 from pytest_llm.reports.heading import heading
 from pytest_llm.reports.html import figures
 from pytest_llm.reports.html.content import Content, content_of
-from pytest_llm.reports.rows import failed
+from pytest_llm.reports.rows import failed, shortfall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def render(files: Sequence[Results]) -> str:
     )
     text: str = page.from_string(_own("page.html")).render(
         title=_title(len(broken), len(tests)),
-        failed=bool(broken),
+        state="failed" if broken else shortfall(files) or "passed",
         where=list(dict.fromkeys(line for each in files for line in heading(each))),
         unfinished=any(not each.finished for each in files),
         content=content,

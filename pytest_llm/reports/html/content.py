@@ -1,8 +1,7 @@
-"""What the page shows, taken from results files: rows of the table, and the data of figures."""
+"""The content of the page, from results files: rows of the table, and data of the figures."""
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -160,11 +159,11 @@ def _memory(results: Results, test: TestEntry) -> Iterator[Figure]:
 
 
 def _changes(metric: Metric, pair: ComparisonEntry | ClaimEntry) -> Figure:
-    # Log ratios are of times or sizes: of a speed, a larger one is a smaller speed.
-    sign = -1 if metric.better == "higher" else 1
     whole = pair.observation == "whole" and pair.whole_log_ratios is not None
     ratios = (pair.whole_log_ratios if whole else pair.log_ratios) or ()
-    found: dict[str, Any] = {"changes": [_short(math.expm1(sign * each)) for each in ratios]}
+    # Log ratios are of times or sizes: of a speed, a larger one is a smaller speed.
+    sign = -1 if metric.better == "higher" else 1
+    found: dict[str, Any] = {"ratios": [*map(_short, ratios)], "sign": sign}
     if pair.interval is not None:
         found["interval"] = [*map(_short, pair.interval)]
     if pair.change is not None:

@@ -58,15 +58,11 @@ CHANGES = _figure(
         },
         {"mark": {"type": "rule", "strokeDash": [4, 4], "aria": False}, "encoding": {"y": {"datum": 0}}},
         {
-            "transform": [{"filter": "datum.kind == 'session'"}],
-            "mark": {
-                "type": "point",
-                "filled": True,
-                "size": 45,
-                "opacity": 1,
-                "tooltip": True,
-                "color": "#e6751a",
-            },
+            "transform": [
+                {"filter": "datum.kind == 'session'"},
+                {"calculate": "exp(datum.sign * datum.ratio) - 1", "as": "value"},
+            ],
+            "mark": {**_POINTS, "color": "#e6751a"},
             "encoding": {
                 "x": _number("session", "session", axis={"tickMinStep": 1, "format": "d"}),
                 "y": _number("value", _SHARE, axis={"format": "+.1%"}),

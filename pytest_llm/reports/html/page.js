@@ -21,8 +21,8 @@
   const points = (side, values) => (values ?? []).map((value, at) => ({ side, session: at + 1, value }));
   const rows = {
     sessions: (figure) => [...points("candidate", figure.candidate), ...points("reference", figure.reference)],
-    changes: ({ changes, interval, estimate }) => [
-      ...changes.map((value, at) => ({ kind: "session", session: at + 1, value })),
+    changes: ({ ratios, sign, interval, estimate }) => [
+      ...ratios.map((ratio, at) => ({ kind: "session", session: at + 1, ratio, sign })),
       ...(interval ? [{ kind: "interval", low: interval[0], high: interval[1] }] : []),
       ...(estimate === undefined ? [] : [{ kind: "estimate", value: estimate }]),
     ],

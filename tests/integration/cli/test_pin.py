@@ -85,6 +85,7 @@ def test_a_submodule_is_a_pin(
             "other.txt is not in main: name the file that holds the pin there",
         ),
         (["below/other.txt"], "below/other.txt cannot be read: "),
+        (["pipe"], "pipe cannot be read"),
         (["below"], "below is no git repository that can be read"),
         (["below", "--at", "main"], "below is no submodule in main: name the file that holds the pin"),
     ],
@@ -98,6 +99,7 @@ def test_what_cannot_be_read_is_one_line(
     told: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
     assert main(["pin", *words]) == 2
     out, err = capsys.readouterr()
     assert out == ""

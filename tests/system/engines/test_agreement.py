@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from tests.system.engines.conftest import Start
 
 ONCE = Budgets(Budget(1, 1, 0.0), Budget(1, 1, 0.0))
-# Those of tests/regression, and how often.
-WORKLOADS = [(Workload(128, 64), 9), (Workload(1280, 16), 5), (Workload(128, 64, depth=1024), 5)]
+MOST_BATCHES = 5
+ONE = pytest.approx(1, abs=0.1)
+# Those of tests/regression, and how many requests make a batch.
+WORKLOADS = [(Workload(128, 64), 9), (Workload(1280, 16), 3), (Workload(128, 64, depth=1024), 5)]
 
 
 @pytest.mark.timed
@@ -30,12 +32,13 @@ def test_generation_speed_times_inter_token_latency_is_one(
     loaded = start(n_ctx=2048)
     slices = cut(workload, [pace_of(loaded, loaded.rehearse(workload))])
     context = measurement_context(ProgressDisplay(lambda _: None), TimeLimits(workload=math.inf))
-    products = []
-    for _ in range(times):
-        (series,), _ = measure_rounds([loaded], workload, slices, ONCE, context, requests=1)
-        generation = series["generation"]
-        speed = sum(generation.each_tokens()) / sum(generation.values)
-        products.append(speed * fmean(series["inter_token"].values))
-    # Slices at another depth miss it by more than half, and a few requests of a busy machine by a tenth;
-    # benchmarks/agreement.py asks for 3 %.
-    assert median(products) == pytest.approx(1, abs=0.25), products
+    products: list[float] = []
+    # On a busy machine single products spread by a fifth: a median that is off is taken again, of more.
+    while len(products) < MOST_BATCHES * times and not (products and median(products) == ONE):
+        for _ in range(times):
+            (series,), _ = measure_rounds([loaded], workload, slices, ONCE, context, requests=1)
+            generation = series["generation"]
+            speed = sum(generation.each_tokens()) / sum(generation.values)
+            products.append(speed * fmean(series["inter_token"].values))
+    # Slices at another depth miss it by more than half; benchmarks/agreement.py asks for 3 %.
+    assert median(products) == ONE, products

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from pytest_llm.reports.document import Results
 
-pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 
 # For no one but this machine, and so that it asks nothing of the network by itself.

@@ -35,6 +35,13 @@ def test_no_test_no_line() -> None:
     assert render([replace(results, tests=passed)]) == ""
 
 
+def test_what_proves_nothing_is_a_warning() -> None:
+    results = replace(some_results(), tests=())
+    for each, reason in ((results, "nothing was measured"), (replace(results, finished=False), "unfinished")):
+        line = f"::warning title=llm-bench::{reason}: that no other test failed proves nothing"
+        assert render([each]) == line
+
+
 def test_no_text_of_a_test_is_a_command_of_its_own() -> None:
     results = some_results()
     hostile = "50 %: a,b\n::set-env name=X::1\r\n::stop-commands::x"

@@ -30,6 +30,16 @@ def test_they_are_the_worst_verdict_counts_and_what_could_have_been_seen() -> No
     assert float(values["detectable_loss"]) == float(f"{max(filter(None, losses)):.6g}")
 
 
+def test_a_run_that_was_killed_has_passed_nothing() -> None:
+    results = some_results()
+    passed = tuple(replace(each, outcome="passed", metrics={}, drift=None) for each in results.tests)
+    kept = tuple(replace(each, metrics=results.tests[0].metrics) for each in passed[:1])
+    for finished, verdict in ((True, "over limit"), (False, "")):
+        text = outputs.render([replace(results, tests=kept, finished=finished)])
+        values = dict(line.split("=") for line in text.splitlines())
+        assert (values["verdict"], values["finished"]) == (verdict, str(finished).lower())
+
+
 def test_without_a_test_nothing_is_known() -> None:
     values = dict(
         line.split("=") for line in outputs.render([replace(some_results(), tests=())]).splitlines()

@@ -113,3 +113,19 @@ def test_a_value_is_told_with_the_range_of_its_sessions(
     entry = results_of_pairs().tests[0].metrics["load_time"]
     shown = replace(entry, value=0.0011, low=low, high=high, noisy=noisy)
     assert value(METRICS["load_time"], shown) == expected
+
+
+def test_a_green_head_needs_a_run_that_ended_and_measured() -> None:
+    results = some_results()
+    passed = tuple(replace(each, outcome="passed", message=()) for each in results.tests)
+    heads = {
+        name: markdown.render([each]).splitlines()[2]
+        for name, each in {
+            "green": replace(results, tests=passed),
+            "killed": replace(results, tests=passed, finished=False),
+            "empty": replace(results, tests=()),
+        }.items()
+    }
+    assert heads["green"].startswith("## ✅ llm-bench: 3 tests, none failed (")
+    assert heads["killed"].startswith("## ⚠️ llm-bench: unfinished, 3 tests, none failed (")
+    assert heads["empty"] == "## ⚠️ llm-bench: nothing was measured, 0 tests, none failed"
