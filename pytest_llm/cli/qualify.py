@@ -97,7 +97,8 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
 
 def _side(build: BuildReference, name: str, cache: Path, start: Path, engine: Engine) -> Side:
     root = project.home(start)
-    models = ModelStore(cache, {**builtin_entries(), **read_project(root / "pyproject.toml")}, root)
+    entries = {**builtin_entries(), **read_project(root / "pyproject.toml")}
+    models = ModelStore(cache, entries, root, show=command.on_progress)
     if "/" in name or name.lower().endswith(".gguf"):
         name = str(start / expanded(name))
     cores = machine.usable_cores()

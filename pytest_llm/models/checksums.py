@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import DataError, ModelError
+from pytest_llm.models.progress import Meter, silent
 from pytest_llm.records.subject import OpenedFile
 from pytest_llm.system import strict_json
 from pytest_llm.system.atomic_file import replace_own
@@ -16,6 +17,8 @@ from pytest_llm.system.atomic_file import replace_own
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from pytest_llm.models.progress import Show
 
 _CHUNK = 2**20
 _MAX_RECORD_BYTES = 2**16  # a record is far smaller
@@ -33,14 +36,14 @@ class Hashes:
         self._folder = folder
         self._trusted = trusted
 
-    def hashed(self, path: Path, descriptor: int) -> OpenedFile:
+    def hashed(self, path: Path, descriptor: int, show: Show = silent) -> OpenedFile:
         """Return an open file with its SHA-256; raise ModelError if it is unreadable or changes."""
         try:
             real = path.resolve()  # links to one file share its record
             for _ in range(_TRIES):
                 before = identity(descriptor)
                 known = self._recall(real, before) if self._trusted else None
-                digest = known or hash_descriptor(descriptor)
+                digest = known or hash_descriptor(descriptor, path.name, show)
                 if identity(descriptor) == before:
                     self._write(real, before, digest)
                     return OpenedFile(str(path), descriptor, before, digest)
@@ -80,21 +83,29 @@ def combined(hashes: Sequence[str]) -> str:
     return hashlib.sha256("".join(f"{each}\n" for each in hashes).encode()).hexdigest()
 
 
-def hash_descriptor(descriptor: int) -> str:
-    """Return the SHA-256 of an open file's current content, in hex; raise OSError if it is unreadable."""
+def hash_descriptor(descriptor: int, name: str = "", show: Show = silent) -> str:
+    """Return the SHA-256 of an open file's current content, in hex; raise OSError if it is unreadable.
+
+    Args:
+        descriptor: The file.
+        name: What to call it in lines of progress.
+        show: Takes lines of progress.
+    """
+    meter = Meter(f"hashing {name}", show, os.fstat(descriptor).st_size)
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(_CHUNK))
     at = 0
     while count := os.preadv(descriptor, [buffer], at):
         digest.update(buffer[:count])
         at += count
+        meter(at)
     return digest.hexdigest()
 
 
-def hash_file(path: Path) -> str:
+def hash_file(path: Path, show: Show = silent) -> str:
     """Return the SHA-256 of a file's current content, in hex; raise OSError if it is unreadable."""
     with path.open("rb", buffering=0) as file:
-        return hash_descriptor(file.fileno())
+        return hash_descriptor(file.fileno(), path.name, show)
 
 
 def identity(descriptor: int) -> tuple[int, ...]:

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.errors import ModelHashError, ModelHeaderError, ModelMissingError
 from pytest_llm.models.checksums import hash_descriptor, hash_file, identity
+from pytest_llm.models.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pytest_llm.models.progress import Show
     from pytest_llm.records import Adapter, Model
     from pytest_llm.records.subject import OpenedFile
 
@@ -77,17 +79,21 @@ def check_unchanged(model: Model) -> None:
     unchanged(model.all_opened)
 
 
-def check_content(model: Model) -> None:
+def check_content(model: Model, show: Show = silent) -> None:
     """Check the files of a model and of its adapters by hashing them again.
 
     A program that mapped a file before it was hashed can write through the mapping, which leaves the times of
     the file as they are.
 
+    Args:
+        model: The model.
+        show: Takes lines of progress.
+
     Raises:
         ModelHashError: The content of one changed.
     """
     for each in model.all_opened:
-        if hash_descriptor(each.descriptor) != each.sha256:
+        if hash_descriptor(each.descriptor, f"{Path(each.path).name} again", show) != each.sha256:
             raise _changed(each)
     check_unchanged(model)
 

@@ -21,6 +21,7 @@ from pytest_llm.errors import (
 from pytest_llm.models.checksums import Hashes, combined, hash_file
 from pytest_llm.models.gguf.parts import part_names, part_paths, read_model
 from pytest_llm.models.opened import open_file, unchanged
+from pytest_llm.models.progress import silent
 from pytest_llm.models.sources import Source, parse_source
 from pytest_llm.models.sources.limits import Limit
 from pytest_llm.models.sources.local import LocalFile
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.models.catalogue import Entry, LoadOption
     from pytest_llm.models.gguf.header import Header
+    from pytest_llm.models.progress import Show
     from pytest_llm.records.subject import OpenedFile
 
 _LOCK_SECONDS = 3600.0  # to wait for another process that fetches the same model
@@ -59,6 +61,7 @@ class ModelStore:
         root: Path,
         *,
         trusts_cache: bool = False,
+        show: Show = silent,
     ) -> None:
         """Name the folders; without a cache, names are checked and nothing is resolved.
 
@@ -67,11 +70,13 @@ class ModelStore:
             entries: Models by name.
             root: Of relative paths.
             trusts_cache: Believe the hashes of unchanged files that other runs stored in ``verified/``.
+            show: Takes lines of progress while a model is fetched or hashed.
         """
         self._known_cache = cache and cache.absolute()  # workers and installers may run in other folders
         self._entries = entries
         self._root = root.absolute()
         self._trusts_cache = trusts_cache
+        self._show = show
         self._resolved: dict[str, Model] = {}
 
     @property
@@ -163,7 +168,7 @@ class ModelStore:
         parts = part_paths(path)
         if len(parts) > 1:
             read_model(path)  # names missing parts before any of them is read whole
-        opened = tuple(self._hashes.hashed(each, open_file(each)) for each in parts)
+        opened = tuple(self._hashes.hashed(each, open_file(each), self._show) for each in parts)
         sha256 = combined([each.sha256 for each in opened])
         if entry and entry.sha256 not in (None, sha256):
             if opened[0].sha256 == entry.sha256:
@@ -221,10 +226,11 @@ class ModelStore:
             prefix=_TEMPORARY, dir=folder, ignore_cleanup_errors=True
         ) as temporary:
             limit = Limit(entry.size, declared=True) if entry.size else Limit()
+            limit = limit._replace(show=lambda line: self._show(f"{entry.name}: {line}"))
             hashes = []
             for path in paths:
                 fetched = self._fetched_file(source, path.name, Path(temporary), limit)
-                hashes.append(hash_file(fetched))
+                hashes.append(hash_file(fetched, self._show))
                 if entry.size:
                     limit = limit._replace(size=limit.size - fetched.stat().st_size)
             sha256 = combined(hashes)

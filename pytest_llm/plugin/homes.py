@@ -16,6 +16,9 @@ from pytest_llm.errors import LLMBenchError, UsageError
 from pytest_llm.machine import fingerprint
 from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.models.adapters import with_adapters
+from pytest_llm.models.opened import check_content, check_unchanged
+from pytest_llm.models.progress import silent
+from pytest_llm.plugin.progress import progress_of
 from pytest_llm.system import ini_file
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.models.catalogue import LoadOption
     from pytest_llm.models.gguf.header import Header
+    from pytest_llm.models.progress import Show
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.records import Model, Subject
 
@@ -68,14 +72,18 @@ class Home:
 class Models:
     """The models of all homes, each by one name in a run: two homes may use a name for two models."""
 
-    def __init__(self, cache: Path | None, root: Path, *, trusts_cache: bool = False) -> None:
+    def __init__(
+        self, cache: Path | None, root: Path, *, trusts_cache: bool = False, show: Show = silent
+    ) -> None:
         """Read no table yet.
 
         Args:
             cache: Folder for fetched models; None if there is none, so that nothing can be resolved.
             root: Paths below it are shown relative to it.
             trusts_cache: See :class:`.ModelStore`.
+            show: Takes lines of progress.
         """
+        self.show = show
         self._cache = cache
         self._root = root
         self._trusts_cache = trusts_cache
@@ -91,7 +99,9 @@ class Models:
         if home not in self._stores:
             table = read_project(home / "pyproject.toml")
             entries = {**builtin_entries(), **table}
-            self._stores[home] = ModelStore(self._cache, entries, home, trusts_cache=self._trusts_cache)
+            self._stores[home] = ModelStore(
+                self._cache, entries, home, trusts_cache=self._trusts_cache, show=self.show
+            )
         return self._stores[home]
 
     def normalize(self, home: Path, home_name: str, model: str) -> str:
@@ -120,6 +130,18 @@ class Models:
         model = self.resolve(subject.model)
         return with_adapters(model, subject.load_options.lora, self.resolve)
 
+    def check_unchanged(self, subjects: Iterable[Subject]) -> None:
+        """Check the files of the models that were measured, by their content unless the cache is trusted.
+
+        Raises:
+            ModelHashError: One changed.
+        """
+        for model in {self.resolve_subject(each) for each in subjects}:
+            if self._trusts_cache:
+                check_unchanged(model)
+            else:
+                check_content(model, self.show)
+
 
 class Homes:
     """The homes of the tests of one run.
@@ -143,7 +165,12 @@ class Homes:
         self._pyargs = bool(config.option.pyargs)
         self._homes: dict[Path, Home] = {}
         self._found: dict[Path, Home] = {}  # by the folders of test files
-        self.models = Models(settings.known_cache, self._root, trusts_cache=settings.trusts_cache)
+        self.models = Models(
+            settings.known_cache,
+            self._root,
+            trusts_cache=settings.trusts_cache,
+            show=lambda line: progress_of(config).preparing(line),
+        )
 
     @property
     def root(self) -> Home:

@@ -21,7 +21,6 @@ from pytest_llm.measure import OutputRun, TimeLimits, compare_outputs, measure
 from pytest_llm.measure.duration import Size, Speed
 from pytest_llm.measure.limits import RunBudget
 from pytest_llm.measure.plan import make_plan
-from pytest_llm.models.opened import check_content, check_unchanged
 from pytest_llm.records import PairedRun, Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import TAU, rule_for
@@ -233,9 +232,7 @@ class Measuring:
     def _unchanged(self, *subjects: Subject) -> Iterator[None]:
         """Raise ``ModelHashError`` in the end if the file of a model changed meanwhile."""
         yield
-        check = check_unchanged if self._settings.trusts_cache else check_content
-        for model in {self._models.resolve_subject(each) for each in subjects}:
-            check(model)
+        self._models.check_unchanged(subjects)
 
     def unmeasured(self, subject: Subject, workload: Workload, progress: Progress) -> Run:
         """Return a run without sessions: subject, workload, model and build.

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_llm.records.units import BYTES
+
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
     from tests.integration.conftest import Project
@@ -152,6 +154,17 @@ def test_works_however_pytest_writes(project: Project, arguments: list[str]) -> 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert list(project.texts(result)) == ["test_exceeded"]
     assert (project.path / "results.json").exists()
+
+
+def test_a_model_that_takes_long_to_hash_shows_how_far_it_is(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_llm.models.progress.SECONDS", 0.0)
+    project.write("def test_it(llm_bench): pass")
+    lines = project.measure().outlines
+    hashing = [line for line in lines if "hashing" in line]
+    size = BYTES.format(project.model.stat().st_size)
+    assert hashing == [f"  hashing {project.model.name}{again}: {size} of {size}" for again in ("", " again")]
 
 
 def test_progress_is_not_part_of_a_tests_captured_output(project: Project) -> None:

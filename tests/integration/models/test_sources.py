@@ -22,6 +22,7 @@ from pytest_llm.errors import (
     UnknownNameError,
     UsageError,
 )
+from pytest_llm.models import progress
 from pytest_llm.models.sources import limits, package, parse_source, web
 from pytest_llm.models.sources.limits import Limit
 from pytest_llm.models.sources.local import LocalFile
@@ -294,6 +295,17 @@ def test_a_transfer_may_be_slow_for_a_while_and_take_a_day() -> None:
     now += 2.0
     with pytest.raises(ModelFetchError, match="it took more than 24 h"):
         transfer.received(b"x")
+
+
+def test_a_long_transfer_shows_how_far_it_is(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    lines: list[str] = []
+    for name in ("whole", "unsized"):
+        parse_source(f"{site}/{name}.gguf", ROOT).fetch(tmp_path / "copy", Limit(show=lines.append))
+    assert lines.count("fetching: 2.861 MiB of 2.861 MiB") == 1
+    assert lines.count("fetching: 2.861 MiB") == 1
 
 
 def test_nobody_at_home_is_one_line(tmp_path: Path) -> None:

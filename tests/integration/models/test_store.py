@@ -17,7 +17,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -127,9 +127,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     seen: list[Path] = []
     real = checksums.hash_descriptor
 
-    def noting(descriptor: int) -> str:
+    def noting(descriptor: int, *progress: Any) -> str:
         seen.append(Path(f"/proc/self/fd/{descriptor}").readlink())
-        return real(descriptor)
+        return real(descriptor, *progress)
 
     monkeypatch.setattr(checksums, "hash_descriptor", noting)
     monkeypatch.setattr(opened, "hash_descriptor", noting)
@@ -443,7 +443,7 @@ def test_links_to_one_file_share_its_record(models: ModelStore, gguf_path: Path,
 def test_a_file_that_changes_while_it_is_hashed_is_refused(
     models: ModelStore, gguf_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def growing(descriptor: int) -> str:
+    def growing(descriptor: int, *progress: object) -> str:
         with gguf_path.open("ab") as file:
             file.write(b"more")
         return "0" * 64
@@ -456,7 +456,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_refused(
 def test_a_file_that_cannot_be_read_is_one_line(
     models: ModelStore, gguf_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(descriptor: int) -> str:
+    def broken(descriptor: int, *progress: object) -> str:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(checksums, "hash_descriptor", broken)
