@@ -142,7 +142,7 @@ def _help(parser: argparse.ArgumentParser) -> str:
     example = "".join(f"$ {line.strip()}\n" for line in epilog[2].splitlines())
     rows = ([f"`{_argument(each)}`", (each.help or "") % vars(each)] for each in actions)
     return (
-        f"### {parser.prog}\n\n{parser.description}\n\n```console\n{example}```\n\n"
+        f"## {parser.prog}\n\n{parser.description}\n\n```console\n{example}```\n\n"
         f"{_table(['argument', 'what it does'], rows)}\n{epilog[0].capitalize()}\n"
     )
 

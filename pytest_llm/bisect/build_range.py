@@ -1,34 +1,21 @@
-"""Builds of a bisect, oldest first: a list, or all releases or commits between two ends.
-
-Releases are listed as whoever installs packages here lists them: pip's index, mirrors included.
-"""
+"""Builds of a bisect, oldest first: a list, or all releases or commits between two ends."""
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeGuard
 
 from pytest_llm.bisect import commits
+from pytest_llm.builds.released import DISTRIBUTION, released_versions
 from pytest_llm.errors import UsageError
 from pytest_llm.records import Commit, Release
-from pytest_llm.system.build_environment import listing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_llm.records import BuildReference
 
-DISTRIBUTION = "llama-cpp-python"
-_SECONDS = 120
 _PLAIN = re.compile(r"\d+(?:\.\d+)*")
-_AVAILABLE = re.compile(r"^Available versions: (.*)$", re.MULTILINE)
-# Variables that name uv's index, which is passed on to pip.
-_UV_INDEX = ("UV_DEFAULT_INDEX", "UV_INDEX_URL")
 _INSTEAD = "name the builds themselves with --builds"
 
 
@@ -95,49 +82,6 @@ def releases(good: Release, bad: Release, versions: Sequence[str]) -> list[Relea
     return [
         Release(good.engine, known[each], good.settings) for each in sorted(known) if first <= each <= last
     ]
-
-
-def released_versions(
-    environ: Mapping[str, str] = os.environ,
-    run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
-) -> list[str]:
-    """Return every version in the package index that pip is configured for, or raise ``UsageError``."""
-    command = _pip()
-    if command is None:
-        raise UsageError(f"the releases in between cannot be listed without pip or uv; {_INSTEAD}")
-    try:
-        done = run(
-            [*command, "index", "versions", DISTRIBUTION],
-            env=_environment(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f"the releases in between cannot be listed: {error}; {_INSTEAD}") from None
-    found = _AVAILABLE.search(done.stdout)
-    if found is None:
-        words = " ".join((done.stderr or done.stdout).split())[-300:] or "no output"
-        raise UsageError(f"the releases in between cannot be listed: {words}; {_INSTEAD}")
-    return [each.strip() for each in found[1].split(",")]
-
-
-def _pip() -> list[str] | None:
-    if find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
-    uv = shutil.which(os.environ.get("UV") or "uv") or shutil.which("uv")
-    return [uv, "tool", "run", "--quiet", "pip", "--no-input"] if uv is not None else None
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    passed = listing(environ)
-    named = [environ[name] for name in _UV_INDEX if environ.get(name)]
-    if not named or environ.get("PIP_INDEX_URL"):
-        return passed
-    return {**passed, "PIP_INDEX_URL": named[0]}
 
 
 def _order(version: str) -> tuple[int, ...]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "baselines": "show, compare, accept, move, merge and prune stored baselines",
     "bisect": "find the builds that made a test slower or changed its output",
-    "builds": "list, make and remove builds of llama.cpp",
+    "builds": "list, make, remove and look up builds of llama.cpp",
     "doctor": "check if this machine is fit to measure, and name what to change",
     "pin": "print the build of llama.cpp that a file pins",
     "report": "recompute every verdict of results files, and make reports on them",

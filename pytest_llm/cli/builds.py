@@ -1,11 +1,11 @@
-"""``pytest-llm builds``: list, make and remove builds of llama.cpp."""
+"""``pytest-llm builds``: list, make, remove and look up builds of llama.cpp."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.builds import identity_of
+from pytest_llm.builds import identity_of, pins, released
 from pytest_llm.builds.provider import build_store
 from pytest_llm.cli import command, project
 from pytest_llm.errors import BuildError, EngineError, UsageError
@@ -39,6 +39,13 @@ _REMOVE = command.Text(
     statuses="0; 1 if a build is in use or does not exist",
     example="pytest-llm builds remove 0.3.35",
 )
+_NEWEST = command.Text(
+    summary="print the newest release",
+    more="Prints the newest release of llama-cpp-python in pip's package index, without trial releases. With "
+    "--checkout, prints the release tag of llama.cpp with the highest number, such as b6100, as a build.",
+    statuses="0",
+    example='pytest --llm-bench --llm-candidate "$(pytest-llm builds newest)" --llm-against 0.3.35',
+)
 _BUILD = (
     "a release, or a commit of a checkout of llama.cpp, with optional CMake settings: 0.3.36, "
     "'0.3.36[-DGGML_AVX2=OFF]', git:master~3:../llama.cpp"
@@ -53,6 +60,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     remove = command.add(commands, "remove", _REMOVE, _remove)
     remove.add_argument("builds", metavar="BUILD", nargs="*", help=_BUILD)
     remove.add_argument("--all", action="store_true", help="remove all builds, incomplete ones, too")
+    newest = command.add(commands, "newest", _NEWEST, _newest)
+    newest.add_argument("--checkout", metavar="DIR", type=Path, help="a checkout of llama.cpp with its tags")
     for each in (listing, make, remove):
         command.add_cache_to(each, "which holds the builds in builds/")
 
@@ -122,6 +131,13 @@ def _remove(arguments: argparse.Namespace) -> command.Answer:
         lines.append(f"nothing to remove in {store.folder}")
     document = {"folder": str(store.folder), "removed": removed, "problems": staying}
     return command.Answer(int(bool(staying)), [*lines, *staying], document)
+
+
+def _newest(arguments: argparse.Namespace) -> command.Answer:
+    checkout: Path | None = arguments.checkout
+    tag = released.newest_tag(checkout) if checkout else released.newest_release(released.released_versions())
+    build = pins.as_build(tag, checkout)
+    return command.Answer(0, [build], {"build": build})
 
 
 def _is(kept: StoredBuild, identity: Identity) -> bool:

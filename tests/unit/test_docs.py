@@ -46,7 +46,7 @@ def test_every_option_marker_metric_and_command_is_in_a_generated_table() -> Non
 
     text = "".join(page.read_text(encoding="utf-8") for page in generate.pages())
     names = [f"`{each.flag}" for each in OPTIONS] + [f"`{name}(" for name in MARKERS]
-    names += [f"| `{name}` |" for name in METRICS] + [f"### pytest-llm {name}" for name in GROUPS]
+    names += [f"| `{name}` |" for name in METRICS] + [f"## pytest-llm {name}" for name in GROUPS]
     assert [name for name in names if name not in text] == []
 
 

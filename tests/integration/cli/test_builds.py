@@ -236,3 +236,14 @@ def test_the_same_release_of_another_index_is_another_build_and_both_name_theirs
     assert builds("list")[1] == [
         f"no builds in {builds.cache / 'builds'}: make one with pytest-llm builds make 0.3.36"
     ]
+
+
+def test_the_newest_tag_of_a_checkout_has_the_highest_number(
+    checkout: Checkout, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["builds", "newest", "--checkout", str(checkout.path)]) == 2
+    assert "has no tag such as b6100: git -C" in capsys.readouterr().err
+    for tag in ("b999", "b6100", "b6099", "v7000", "b7000-rc"):
+        checkout.git("tag", tag)
+    assert main(["builds", "newest", "--checkout", str(checkout.path)]) == 0
+    assert capsys.readouterr().out == f"git:b6100:{checkout.path}\n"

@@ -1,15 +1,12 @@
-"""The releases between two, from what whoever installs packages lists."""
+"""The releases between two."""
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pytest_llm.bisect import build_range
-from pytest_llm.bisect.build_range import released_versions
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import UsageError
 
@@ -54,35 +51,3 @@ def test_ends_that_make_no_row_are_refused(good: str, bad: str, told: str) -> No
 @pytest.mark.parametrize("text", ["llama-cpp-python", "venv:/", "0.3.1rc1"])
 def test_between_other_builds_nothing_is_listed(text: str) -> None:
     assert all_between(text, "0.3.10") == [text, "0.3.10"]
-
-
-class Pip:
-    """Stands for pip, and notes how it was called."""
-
-    def __init__(self, output: str = "", errors: str = "") -> None:
-        self._answer = output, errors
-        self.command: list[str] = []
-        self.environment: dict[str, str] = {}
-
-    def __call__(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        self.command, self.environment = command, options["env"]
-        return subprocess.CompletedProcess(command, 0, *self._answer)
-
-
-def test_pip_lists_them() -> None:
-    pip = Pip("llama-cpp-python (0.3.2)\nAvailable versions: 0.3.2, 0.3.1\n  INSTALLED: 0.3.1\n")
-    assert released_versions({}, pip) == ["0.3.2", "0.3.1"]
-    assert pip.command[-3:] == ["index", "versions", "llama-cpp-python"]
-
-
-def test_the_index_of_uv_is_pip_s_where_pip_has_none() -> None:
-    pip = Pip("Available versions: 1")
-    released_versions({"UV_INDEX_URL": "a mirror"}, pip)
-    assert pip.environment["PIP_INDEX_URL"] == "a mirror"
-    released_versions({"UV_INDEX_URL": "a mirror", "PIP_INDEX_URL": "another"}, pip)
-    assert pip.environment["PIP_INDEX_URL"] == "another"
-
-
-def test_what_pip_says_instead_is_told_with_the_way_out() -> None:
-    with pytest.raises(UsageError, match="cannot be listed: ERROR: no way; name the builds themselves"):
-        released_versions({}, Pip(errors="ERROR: no\n way\n"))
