@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.records import Verdict
 from pytest_llm.reports.rows import failed, shortfall, verdicts, worst
+from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,18 +17,20 @@ if TYPE_CHECKING:
 def render(files: Sequence[Results]) -> str:
     """Return the worst verdict, counts of tests and verdicts, and the largest loss that could have passed.
 
+    ``failed_test`` is the first test that a verdict failed, as ``pytest-llm bisect`` takes it; "" if none.
     ``detectable_loss`` is a ratio: the largest of the losses that gates would have called; "" if none tells.
     """
     tests = [test for each in files for test in each.tests]
     found = [verdict for test in tests for verdict in verdicts(test)]
     verdict, losses = worst(found), [loss for test in tests for loss in _detectable(test)]
-    broken = len(failed(tests))
+    broken = failed(tests)
     proved = broken or not shortfall(files)  # or a run that was killed would be a pass
     values: dict[str, object] = {
         "verdict": verdict.value if verdict is not None and proved else "",
         "finished": str(all(each.finished for each in files)).lower(),
         "tests": len(tests),
-        "failed": broken,
+        "failed": len(broken),
+        "failed_test": next((clean(test.nodeid) for test in broken if test.failed_by_verdict), ""),
         **{each.value.replace(" ", "_"): found.count(each) for each in Verdict},
         "detectable_loss": f"{max(losses):.6g}" if losses else "",
     }

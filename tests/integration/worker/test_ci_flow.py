@@ -142,6 +142,23 @@ def test_runs_of_a_runner_become_baselines_on_a_desk_and_a_slower_build_is_told_
     assert '"verdict": "regressed"' in desk.git("diff")
 
 
+def test_the_build_before_a_release_is_what_the_last_tag_pins(desk: Place) -> None:
+    (desk.folder / "pyproject.toml").write_text('[project]\ndependencies = ["llama-cpp-python==9.0.1"]\n')
+    desk.git("add", "pyproject.toml")
+    desk.git("commit", "--quiet", "--message=Pin")
+    programs = desk.folder.parent / "programs"
+    programs.mkdir()
+    (programs / "pytest").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+    (programs / "pytest").chmod(0o755)
+    release = f"PATH={programs}:$PATH {FLOW} release last out.json"
+    assert "--llm-against=9.0.1\n" in desk.run("bash", "-c", release).stdout  # no tag yet
+    desk.git("tag", "v1.0")
+    (desk.folder / "pyproject.toml").write_text('[project]\ndependencies = ["llama-cpp-python==9.0.2"]\n')
+    desk.git("commit", "--quiet", "--all", "--message=Raise it")
+    desk.git("tag", "v1.1")
+    assert "--llm-against=9.0.1\n" in desk.run("bash", "-c", release).stdout
+
+
 def test_a_release_fails_on_doubt_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "pytest"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
@@ -158,6 +175,9 @@ def test_a_release_fails_on_doubt_as_well(tmp_path: Path, monkeypatch: pytest.Mo
         "--llm-against=0.3.35",
         "--llm-inconclusive=fail",
         "--llm-uncovered=fail",
+        "--llm-drift=fail",
+        "--llm-missing-baseline=fail",
+        "--llm-none-measured=fail",
         "--llm-json=out.json",
         "--llm-budget=1 h",
     ]

@@ -15,10 +15,12 @@ def test_they_are_the_worst_verdict_counts_and_what_could_have_been_seen() -> No
     text = outputs.render([some_results(), results_of_pairs()])
     assert text == outputs.render([some_results(), results_of_pairs()])
     lines = text.splitlines()
-    assert all(re.fullmatch(r"[a-z_]+=[\w. ]*", line) for line in lines)
+    assert all(re.fullmatch(r"[a-z_]+=[\w. :/\[\]-]*", line) for line in lines)
     values = dict(line.split("=") for line in lines)
     assert values["verdict"] == "regressed"
     assert (values["tests"], values["failed"]) == ("5", "5")
+    by_verdict = [test.nodeid for test in some_results().tests if test.failed_by_verdict]
+    assert values["failed_test"] == by_verdict[0]
     assert {each.value.replace(" ", "_") for each in Verdict} <= set(values)
     metrics = [
         entry
