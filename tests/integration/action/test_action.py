@@ -2,115 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from tests import REPOSITORY, github_api
-from tests.github_runner import Action, Outcome
+from tests import REPOSITORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.github_api import GitHub
+    from tests.github_runner import Outcome
+    from tests.integration.action.conftest import UsingRepository
 
-CONFTEST = """
-from pytest_llm.machine import control, environment
-from tests.fake_engine import CURRENT
-
-control.measure_control = lambda threads: None
-environment.watch_others = lambda _: lambda _: 0.0
-CURRENT.fake.set_reference(token_seconds={reference}, version="2.0")
-"""
-BENCHMARK = """
-import pytest
-
-@pytest.mark.llm_workload(prompt_tokens=4, generate_tokens=9)
-@pytest.mark.llm_no_regression("generation_tokens_per_second")
-def test_speed(): ...
-"""
 BUILDS = {"candidate": "fake", "against": "fake@venv:{folder}"}
-
-
-@pytest.fixture
-def github() -> Iterator[GitHub]:
-    with github_api.serving() as found:
-        yield found
-
-
-class Checkout:
-    """A repository that uses the action, on a runner."""
-
-    def __init__(self, folder: Path, github: GitHub, model: Path) -> None:
-        self.path = folder / "checkout"
-        self._runner = folder / "runner"
-        self._model = model
-        self._github = github
-        for each in (self.path, self._runner):
-            each.mkdir()
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.write("conftest.py", CONFTEST.format(reference=1 / 128))
-        self.write("test_speed.py", BENCHMARK)
-
-    def git(self, *words: str) -> str:
-        names = {
-            f"GIT_{who}_{what}": "someone" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-        }
-        own = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-        done = subprocess.run(
-            ["git", "-C", str(self.path), *words],
-            env={**os.environ, **names, **own},
-            capture_output=True,
-            encoding="utf-8",
-            check=True,
-        )
-        return done.stdout.strip()
-
-    def write(self, name: str, text: str) -> None:
-        (self.path / name).write_text(text, encoding="utf-8")
-
-    def commit(self, **files: str) -> str:
-        for name, text in files.items():
-            self.write(name.replace("_txt", ".txt"), text)
-        self.git("add", ".")
-        self.git("commit", "--quiet", "--message=Change")
-        return self.git("rev-parse", "HEAD")
-
-    def run(self, event: Mapping[str, Any] | None = None, **inputs: str) -> Outcome:
-        """Run the action; its environment is that of the tests, with a fake engine."""
-        work = self._runner / "pytest-llm-bench"
-        work.mkdir(exist_ok=True)
-        action = Action(
-            self.path,
-            self._runner,
-            PYTHONPATH=str(REPOSITORY),
-            **self._github.environment(),
-        )
-        plain = " ".join(f"-p no:{name}" for name in ("cacheprovider", "hypothesispytest", "codspeed"))
-        given = {
-            "arguments": f"-p tests.fake_engine {plain} --llm-model={self._model}",
-            "effort": "quick",
-            "build-settings": "",
-            **{name: value.format(folder=self._runner) for name, value in inputs.items()},
-        }
-        installed = {"python": sys.executable, "work": str(work), "cache": str(self._runner / "cache")}
-        return action(
-            {name.replace("_", "-"): value for name, value in given.items()},
-            event or {},
-            {"install": installed},
-        )
-
-
-@pytest.fixture
-def checkout(tmp_path: Path, github: GitHub, model_file: Path) -> Checkout:
-    return Checkout(tmp_path, github, model_file)
 
 
 def pull_request(number: int, base: str = "") -> dict[str, Any]:
@@ -119,11 +29,11 @@ def pull_request(number: int, base: str = "") -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_loss_is_in_the_comment_the_summary_the_annotations_and_the_outputs(
-    checkout: Checkout, github: GitHub
+    using: UsingRepository, github: GitHub
 ) -> None:
     number = github.open_issue("Raise llama.cpp", login="someone")
-    checkout.write("conftest.py", CONFTEST.format(reference=1 / 160))
-    outcome = checkout.run(pull_request(number), **BUILDS)
+    using.set_reference(1 / 160)
+    outcome = using.run(pull_request(number), **BUILDS)
     assert outcome.status == 1
     assert outcome.ran == ["find_builds.py", "measure.py", "report.py", "tell.py", "finish"]
     (comment,) = github.bodies()
@@ -146,7 +56,7 @@ def test_a_loss_is_in_the_comment_the_summary_the_annotations_and_the_outputs(
 
 @pytest.mark.slow
 def test_the_comment_of_an_earlier_run_is_renewed_even_on_another_page(
-    checkout: Checkout, github: GitHub
+    using: UsingRepository, github: GitHub
 ) -> None:
     number = github.open_issue("Raise llama.cpp", login="someone")
     for _ in range(70):
@@ -154,12 +64,12 @@ def test_the_comment_of_an_earlier_run_is_renewed_even_on_another_page(
     github.comment(number, "<!-- pytest-llm-bench -->\n\nnot from here", login="a-stranger")
     for verdict in ("✅", "❌"):
         slower = 1 / 128 if verdict == "✅" else 1 / 160
-        checkout.write("conftest.py", CONFTEST.format(reference=slower))
-        outcome = checkout.run(pull_request(number), **BUILDS)
+        using.set_reference(slower)
+        outcome = using.run(pull_request(number), **BUILDS)
         assert outcome.status == (verdict == "❌"), outcome.log
         assert github.bodies()[71:] == [outcome.summary]
         assert f"## {verdict} llm-bench" in outcome.summary
-    named = checkout.run(pull_request(number), name="two threads", **BUILDS)
+    named = using.run(pull_request(number), name="two threads", **BUILDS)
     assert named.status == 1
     assert [each.split("\n")[0] for each in github.bodies()[71:]] == [
         "<!-- pytest-llm-bench -->",
@@ -168,10 +78,10 @@ def test_the_comment_of_an_earlier_run_is_renewed_even_on_another_page(
 
 
 @pytest.mark.slow
-def test_a_fork_s_token_may_not_write_and_the_verdict_stays(checkout: Checkout, github: GitHub) -> None:
+def test_a_fork_s_token_may_not_write_and_the_verdict_stays(using: UsingRepository, github: GitHub) -> None:
     number = github.open_issue("Raise llama.cpp", login="someone")
     github.reads_only = True
-    outcome = checkout.run(pull_request(number), **BUILDS)
+    outcome = using.run(pull_request(number), **BUILDS)
     assert outcome.status == 0, outcome.log
     assert "::notice title=pytest-llm-bench::this token may not write here (HTTP 403)" in outcome.log
     assert "## ✅ llm-bench" in outcome.summary
@@ -187,10 +97,10 @@ def test_a_fork_s_token_may_not_write_and_the_verdict_stays(checkout: Checkout, 
     ],
 )
 def test_what_measures_nothing_is_red_and_says_why(
-    inputs: dict[str, str], status: int, words: str, checkout: Checkout, github: GitHub
+    inputs: dict[str, str], status: int, words: str, using: UsingRepository, github: GitHub
 ) -> None:
     number = github.open_issue("Raise llama.cpp", login="someone")
-    outcome = checkout.run(pull_request(number), **{**BUILDS, **inputs})
+    outcome = using.run(pull_request(number), **{**BUILDS, **inputs})
     assert outcome.status == status, outcome.log
     (comment,) = github.bodies()
     assert "## ❌ llm-bench: nothing was measured" in comment
@@ -201,19 +111,19 @@ def test_what_measures_nothing_is_red_and_says_why(
 
 
 @pytest.mark.slow
-def test_another_test_that_fails_is_no_pass(checkout: Checkout) -> None:
-    checkout.write("test_other.py", "def test_other(): assert False\n")
-    outcome = checkout.run({}, **BUILDS)
+def test_another_test_that_fails_is_no_pass(using: UsingRepository) -> None:
+    using.write("test_other.py", "def test_other(): assert False\n")
+    outcome = using.run({}, **BUILDS)
     assert outcome.status == 1
     assert "❌ pytest ended with exit status 1, although no benchmark failed: see the log." in outcome.summary
 
 
 @pytest.mark.slow
-def test_a_file_that_a_log_quotes_cannot_end_its_block(checkout: Checkout) -> None:
-    checkout.write(
+def test_a_file_that_a_log_quotes_cannot_end_its_block(using: UsingRepository) -> None:
+    using.write(
         "conftest.py", "raise RuntimeError('~' * 20 + chr(10) + '# not a heading' + chr(27) + '[31m')\n"
     )
-    outcome = checkout.run({}, **BUILDS)
+    outcome = using.run({}, **BUILDS)
     assert outcome.status == 4
     fences = [line for line in outcome.summary.splitlines() if line.startswith("~~~~~~~~~~~~")]
     assert fences == ["~~~~~~~~~~~~text", "~~~~~~~~~~~~"]
@@ -221,16 +131,16 @@ def test_a_file_that_a_log_quotes_cannot_end_its_block(checkout: Checkout) -> No
 
 
 @pytest.mark.slow
-def test_an_issue_is_opened_renewed_and_closed(checkout: Checkout, github: GitHub) -> None:
+def test_an_issue_is_opened_renewed_and_closed(using: UsingRepository, github: GitHub) -> None:
     title = "The newest build loses"
     github.open_issue("<!-- pytest-llm-bench issue -->", title=title, login="a-stranger")
-    checkout.write("conftest.py", CONFTEST.format(reference=1 / 160))
+    using.set_reference(1 / 160)
     for _ in range(2):
-        assert checkout.run({}, issue=title, **BUILDS).status == 1
+        assert using.run({}, issue=title, **BUILDS).status == 1
         assert [each["state"] for each in github.issues.values()] == ["open", "open"]
         assert "generation speed fell from 160.0 tok/s to 128.0 tok/s" in github.issues[2]["body"]
-    checkout.write("conftest.py", CONFTEST.format(reference=1 / 128))
-    outcome = checkout.run({}, issue=title, **BUILDS)
+    using.set_reference(1 / 128)
+    outcome = using.run({}, issue=title, **BUILDS)
     assert outcome.status == 0, outcome.log
     assert [each["state"] for each in github.issues.values()] == ["open", "closed"]
     assert github.bodies() == ["The newest build passes: closed by the run that showed it."]
@@ -240,12 +150,12 @@ def test_an_issue_is_opened_renewed_and_closed(checkout: Checkout, github: GitHu
 
 
 @pytest.fixture
-def finding(checkout: Checkout) -> Callable[..., Outcome]:
+def finding(using: UsingRepository) -> Callable[..., Outcome]:
     """Run the step that finds the builds, and none that measures."""
 
     def find(base: str = "", **inputs: str) -> Outcome:
-        checkout.write("conftest.py", "raise RuntimeError('nothing is measured here')\n")
-        return checkout.run(pull_request(1, base) if base else {}, comment="false", **inputs)
+        using.write("conftest.py", "raise RuntimeError('nothing is measured here')\n")
+        return using.run(pull_request(1, base) if base else {}, comment="false", **inputs)
 
     return find
 
@@ -254,11 +164,11 @@ def builds(outcome: Outcome) -> tuple[str, str, str]:
     return outcome.outputs["old"], outcome.outputs["new"], outcome.outputs["changed"]
 
 
-def test_the_pin_of_the_base_is_the_reference(checkout: Checkout, finding: Callable[..., Outcome]) -> None:
-    base = checkout.commit(
-        requirements_txt="llama-cpp-python==0.3.16\n", other_txt="llama-cpp-python==0.3.1\n"
-    )
-    checkout.commit(requirements_txt="llama-cpp-python==0.3.36\n")
+def test_the_pin_of_the_base_is_the_reference(
+    using: UsingRepository, finding: Callable[..., Outcome]
+) -> None:
+    base = using.commit(requirements="llama-cpp-python==0.3.16\n", other="llama-cpp-python==0.3.1\n")
+    using.commit(requirements="llama-cpp-python==0.3.36\n")
     assert builds(finding(base)) == ("0.3.16", "0.3.36", "true")
     assert builds(finding(base, pin="requirements.txt")) == ("0.3.16", "0.3.36", "true")
     assert builds(finding(base, pin="other.txt")) == ("0.3.1", "0.3.1", "false")
@@ -268,10 +178,10 @@ def test_the_pin_of_the_base_is_the_reference(checkout: Checkout, finding: Calla
 
 
 def test_where_no_pin_changed_nothing_is_measured_and_that_is_said(
-    checkout: Checkout, finding: Callable[..., Outcome]
+    using: UsingRepository, finding: Callable[..., Outcome]
 ) -> None:
-    base = checkout.commit(requirements_txt="llama-cpp-python==0.3.16\n")
-    checkout.commit(readme_txt="hello\n")
+    base = using.commit(requirements="llama-cpp-python==0.3.16\n")
+    using.commit(readme="hello\n")
     for inputs, words in (
         ({}, "no file that changed pins another build of llama.cpp: nothing was measured"),
         ({"pin": "requirements.txt"}, "0.3.16 is pinned as before: nothing was measured"),
@@ -282,9 +192,9 @@ def test_where_no_pin_changed_nothing_is_measured_and_that_is_said(
         assert "## llm-bench: nothing was measured" in outcome.summary
 
 
-def test_two_pins_that_changed_are_refused(checkout: Checkout, finding: Callable[..., Outcome]) -> None:
-    base = checkout.commit(a_txt="llama-cpp-python==0.3.1\n", b_txt="llama-cpp-python==0.3.1\n")
-    checkout.commit(a_txt="llama-cpp-python==0.3.2\n", b_txt="llama-cpp-python==0.3.3\n")
+def test_two_pins_that_changed_are_refused(using: UsingRepository, finding: Callable[..., Outcome]) -> None:
+    base = using.commit(a="llama-cpp-python==0.3.1\n", b="llama-cpp-python==0.3.1\n")
+    using.commit(a="llama-cpp-python==0.3.2\n", b="llama-cpp-python==0.3.3\n")
     outcome = finding(base)
     assert outcome.status == 1
     assert (
@@ -303,9 +213,9 @@ def test_two_pins_that_changed_are_refused(checkout: Checkout, finding: Callable
     ],
 )
 def test_what_names_no_two_builds_is_one_line(
-    inputs: dict[str, str], words: str, checkout: Checkout, finding: Callable[..., Outcome]
+    inputs: dict[str, str], words: str, using: UsingRepository, finding: Callable[..., Outcome]
 ) -> None:
-    checkout.commit()
+    using.commit()
     outcome = finding(**inputs)
     assert (outcome.status, outcome.ran) == (1, ["find_builds.py"])
     assert f"::error title=pytest-llm-bench::{words}" in outcome.log
@@ -313,15 +223,13 @@ def test_what_names_no_two_builds_is_one_line(
 
 
 def test_a_base_that_a_shallow_checkout_lacks_is_fetched(
-    checkout: Checkout, finding: Callable[..., Outcome], tmp_path: Path
+    using: UsingRepository, finding: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    base = checkout.commit(requirements_txt="llama-cpp-python==0.3.16\n")
-    checkout.commit(requirements_txt="llama-cpp-python==0.3.36\n")
+    base = using.commit(requirements="llama-cpp-python==0.3.16\n")
+    using.commit(requirements="llama-cpp-python==0.3.36\n")
     origin = tmp_path / "origin"
-    shutil.move(checkout.path, origin)
-    subprocess.run(
-        ["git", "clone", "--quiet", "--depth=1", f"file://{origin}", str(checkout.path)], check=True
-    )
+    shutil.move(using.path, origin)
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{origin}", str(using.path)], check=True)
     assert builds(finding(base)) == ("0.3.16", "0.3.36", "true")
 
 
