@@ -50,7 +50,7 @@ def _elsewhere(_app: Sphinx, name: str, content: list[str]) -> None:
 
     def lead(link: re.Match[str]) -> str:
         target = (folder / (link[2] + link[3])).resolve()
-        if target.suffix in {".md", ".png"}:
+        if target.suffix == ".png" or (target.suffix == ".md" and target.parent in {_ROOT, _ROOT / "docs"}):
             return link[0]
         kind = "tree" if target.is_dir() else "blob"
         return f"{link[1]}{_SOURCE}/{kind}/main/{target.relative_to(_ROOT).as_posix()}{link[4]}"

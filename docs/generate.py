@@ -14,6 +14,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
+import yaml
+
 from benchmarks import error_rates
 from pytest_llm import cli
 from pytest_llm.baselines import file_format
@@ -169,6 +171,26 @@ def _error_rates() -> str:
     return "".join(f"{line}\n" for line in error_rates.report()).rstrip("\n") + "\n"
 
 
+def _inputs() -> str:
+    rows = _action()["inputs"].items()
+    return _table(
+        ["input", "default", "meaning"],
+        (
+            [f"`{name}`", f"`{each['default']}`" if each["default"] else "", each["description"]]
+            for name, each in rows
+        ),
+    )
+
+
+def _outputs() -> str:
+    rows = _action()["outputs"].items()
+    return _table(["output", "meaning"], ([f"`{name}`", each["description"]] for name, each in rows))
+
+
+def _action() -> Any:
+    return yaml.safe_load((FOLDER.parent / "action.yml").read_text(encoding="utf-8"))
+
+
 _TABLES: dict[str, Callable[[], str]] = {
     "markers": _markers,
     "load_options": _load_options,
@@ -178,6 +200,8 @@ _TABLES: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "faults": _faults,
     "error_rates": _error_rates,
+    "inputs": _inputs,
+    "outputs": _outputs,
 }
 
 

@@ -50,7 +50,10 @@ def _problems(page: Path, link: str, root: Path) -> Iterator[str]:
     if re.match(r"[a-z][a-z0-9+.-]*:", link):
         return
     path, _, fragment = link.partition("#")
-    target = page if not path else page.parent / path
+    # What is not released yet becomes part of the change log.
+    is_change = page.parent.name == "changes" and page.name != "README.md"
+    folder = root if is_change else page.parent
+    target = page if not path else folder / path
     if not target.exists():
         yield f"there is no {path}"
     elif not target.resolve().is_relative_to(root.resolve()):

@@ -294,4 +294,7 @@ class BaselineStore:
         machines = self.folder / "machines"
         others = sorted(each.name for each in machines.glob("*") if (each / f"{module}.json").is_file())
         there = f", only for {', '.join(others)}" if others else " or any other"
-        return f"{machines} has none of {module} for this machine ({self._fingerprint}){there}"
+        return (
+            f"{machines} has none of {module} for this machine ({self._fingerprint}){there}; "
+            "--llm-update-baselines=new stores this run"
+        )

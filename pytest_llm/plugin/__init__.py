@@ -185,10 +185,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Item]) -> list[str]:
-    """Name the homes that the header has not named, and tell the plan."""
+    """Name the homes that the header has not named, and tell the plan, or that benchmarks are skipped."""
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench:
-        return []
+        skipped = sum(MARKED in item.stash for item in items)
+        each = "1 benchmark is" if skipped == 1 else f"{skipped} benchmarks are"
+        return [f"llm-bench: {each} skipped: --llm-bench runs them"] if skipped else []
     from pytest_llm.plugin.header import planned
 
     return planned(bench, items, options.showing(config))

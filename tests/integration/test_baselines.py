@@ -153,7 +153,7 @@ def test_another_machine_has_no_baseline_and_the_one_that_has_is_told(
     result = project.measure()
 
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines([f"*: no baseline, *for this machine (0123456789ab), only for {here}"])
+    result.stdout.fnmatch_lines([f"*: no baseline, *for this machine (0123456789ab), only for {here}; *"])
 
 
 def test_metrics_and_tolerance_are_the_tests_own(project: Project, fake: Fake) -> None:

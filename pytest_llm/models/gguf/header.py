@@ -27,7 +27,9 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 MAX_ARCHITECTURE_LENGTH = 64
 # What downloads leave in the place of a model, by the first four bytes.
+_CONVERT = "convert the model with convert_hf_to_gguf.py of llama.cpp"
 _OTHER_FILES = {
+    b"pk\x03\x04": f"it is an archive, as PyTorch writes checkpoints; {_CONVERT}",
     b"vers": "it is a pointer of Git LFS; fetch the file itself with `git lfs pull`",
     b"<!do": "it is a web page; download the file itself",
     b"<htm": "it is a web page; download the file itself",
@@ -146,6 +148,9 @@ def _read_version(cursor: Cursor) -> int:
     magic = cursor.take(min(len(MAGIC), cursor.size), "the first four bytes")
     if magic != MAGIC:
         reason = _OTHER_FILES.get(magic.lower()) or f"it starts with {magic!r}, not {MAGIC!r}"
+        begin = magic + cursor.take(min(6, cursor.remaining), "the first ten bytes")
+        if begin[8:] == b'{"':  # after the length of this JSON
+            reason = f"it is of the safetensors format; {_CONVERT}"
         raise cursor.refusal(f"it is not a GGUF file: {reason}", 0)
     at = cursor.at
     number = cursor.take(4, "the version")

@@ -6,29 +6,24 @@ The default of flash attention changed from off to auto in between, which costs 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests import github_api
+from tests import REPOSITORY, github_api
 from tests.github_runner import Action
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SUITE = """
-import pytest
-
-pytestmark = [
-    pytest.mark.llm_model("smollm2-135m", n_ctx=2048),
-    pytest.mark.llm_no_regression("generation_tokens_per_second"),
-]
-
-
-@pytest.mark.llm_workload(prompt_tokens=32, generate_tokens=32, depth=1024)
-def test_late_in_a_conversation(): ...
-"""
+# The very example of the tutorial.
+SUITE = re.findall(
+    r"^```python\n(import pytest\n.*?)^```$",
+    (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8"),
+    re.MULTILINE | re.DOTALL,
+)[0]
 # As the project's own builds are compiled: both are made once and kept.
 SETTINGS = "-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF"
 

@@ -40,7 +40,8 @@ def reason(missing: object) -> str:
 
 def test_an_empty_folder_says_which_machine_has_nothing_and_where(tmp_path: Path) -> None:
     assert reason(a_store(tmp_path).look_up(KEY, SPEED, CONDITIONS)) == (
-        f"{tmp_path / 'machines'} has none of {MODULE} for this machine ({FINGERPRINT}) or any other"
+        f"{tmp_path / 'machines'} has none of {MODULE} for this machine ({FINGERPRINT}) or any other; "
+        "--llm-update-baselines=new stores this run"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -49,7 +50,9 @@ def test_other_machines_that_have_the_module_are_named(tmp_path: Path) -> None:
     for fingerprint in ("fff", "eee"):
         a_store(tmp_path, fingerprint).update([entry()], "new")
     a_store(tmp_path, "ddd").update([entry(key=TestKey("other", "test"))], "new")
-    assert reason(a_store(tmp_path).look_up(KEY, SPEED, CONDITIONS)).endswith(", only for eee, fff")
+    assert reason(a_store(tmp_path).look_up(KEY, SPEED, CONDITIONS)).endswith(
+        ", only for eee, fff; --llm-update-baselines=new stores this run"
+    )
 
 
 def test_a_test_that_was_never_recorded_is_told(tmp_path: Path) -> None:

@@ -445,6 +445,7 @@ REFUSALS: dict[str, tuple[Change, str, int, str]] = {
     ),
     "pointer of Git LFS": (lambda g: g.but(magic=b"vers"), "version", -4, "git lfs pull"),
     "web page": (lambda g: g.but(magic=b"<!DO"), "version", -4, "it is a web page"),
+    "archive": (lambda g: g.but(magic=b"PK\x03\x04"), "version", -4, "it is an archive, as PyTorch writes"),
     "rows that are not whole blocks": (
         lambda g: g.but(tensors=(g.tensor("t", (16, 2), kind=3, data=32),)),
         "t shape",

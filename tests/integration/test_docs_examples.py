@@ -1,0 +1,127 @@
+"""What the docs show is run: modules with a fake engine, commands by the parsers that they reach."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from hashlib import sha256
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from pytest_llm import cli
+from tests import REPOSITORY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.integration.conftest import Project
+
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
+_BLOCK = re.compile(r"^```(?P<kind>python|console)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+# Objects that the examples take as given: a model of the user, and a server.
+_CONFTEST = """
+import subprocess, sys
+
+class Server:
+    def __init__(self, pid):
+        self.pid = pid
+
+    def ask(self, question, tokens=1): ...
+
+@pytest.fixture
+def server():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield Server(process.pid)
+        process.communicate()
+"""
+# Extensions are not tests: tests/integration/test_extending.py runs their like.
+_NO_TESTS = "extending.md"
+# These need what the fake engine has not: a GPU, a clever model.
+_COLLECTED_ONLY = {"test_fits", "test_answers", "test_files"}
+
+
+class Example(NamedTuple):
+    page: Path
+    kind: str
+    text: str
+
+
+def examples(kind: str) -> list[Example]:
+    return [
+        Example(page, kind, found["text"])
+        for page in PAGES
+        for found in _BLOCK.finditer(page.read_text(encoding="utf-8"))
+        if found["kind"] == kind
+    ]
+
+
+def modules() -> Iterator[pytest.ParameterSet]:
+    for number, each in enumerate(examples("python")):
+        text = each.text if each.text.startswith("import pytest\n") else f"import pytest\n\n{each.text}"
+        name = re.search(r"^def (\w+)", text, re.MULTILINE)
+        if each.page.name == _NO_TESTS and not text.count("@pytest.mark."):
+            continue
+        if text.rstrip().endswith(")") and name is None:  # markers, or a marker in a list of them
+            marked = "pytestmark = " in text or "\n@" in text
+            text = text.replace("\npytest.mark", "\npytestmark = pytest.mark") if not marked else text
+            text += "def test_example(llm_bench): ...\n"
+        yield pytest.param(text, id=f"{each.page.name}-{number}")
+
+
+@pytest.mark.parametrize("text", list(modules()))
+def test_a_module_of_the_docs_is_measured(text: str, project: Project, tmp_path: Path) -> None:
+    pin = sha256(project.model.read_bytes()).hexdigest()
+    project.write(text.removeprefix("import pytest\n"), "test_example.py")
+    project.write(_CONFTEST, "conftest.py")
+    project.write(
+        f'[tool.pytest_llm.models.my-model]\nsource = "{project.model.as_uri()}"\nsha256 = "{pin}"\n'
+        "[tool.pytest.ini_options]\n",
+        "pyproject.toml",
+    )
+    options = [*project.measuring(), "--llm-instructions"]
+    tests = re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+    assert tests or "fixture" in text
+    only_collected = not tests or not _COLLECTED_ONLY.isdisjoint(tests)
+    result = project.run(
+        *options, *(["--collect-only"] if only_collected else []), "--llm-none-measured=warn"
+    )
+    if only_collected:
+        assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+    else:
+        result.assert_outcomes(passed=len(tests))
+
+
+def commands() -> Iterator[pytest.ParameterSet]:
+    lines = [
+        (each.page, line[2:])
+        for each in examples("console")
+        for line in each.text.splitlines()
+        if line.startswith("$ ")
+    ]
+    for page, line in dict.fromkeys(lines):
+        inner = re.findall(r"\$\(([^)]*)\)", line)
+        outer = re.sub(r"\$\([^)]*\)", "0.3.16", line)
+        for part in [*re.split(r"\s(?:&&|\|)\s|;", outer), *inner]:
+            words = shlex.split(part, comments=True)
+            while words and (words[0] in ("do", "uv", "run") or "=" in words[0]):
+                words = words[1:]
+            words = words[: words.index(">>")] if ">>" in words else words
+            if words[:1] in (["pytest"], ["pytest-llm"]):
+                yield pytest.param(words, id=f"{page.name}-{' '.join(words)[:80]}")
+
+
+@pytest.mark.parametrize("words", list(commands()))
+def test_a_command_of_the_docs_is_understood(words: list[str], pytester: pytest.Pytester) -> None:
+    if words[0] == "pytest-llm":
+        if "--worst" in words:  # a report that an extension adds
+            return
+        cli.parser(words[1]).parse_args(words[1:])
+        return
+    config = pytester.parseconfig(*words[1:])
+    assert not [each for each in config.args if each.startswith("-")]
