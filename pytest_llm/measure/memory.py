@@ -12,7 +12,14 @@ from pytest_llm.records.device_memory import (
     REPORTED_BY_GGML,
     NoDeviceLibrary,
 )
-from pytest_llm.records.metrics import MEMORY_BYTES, MEMORY_PHASES, MEMORY_SECONDS, OVER_TIME
+from pytest_llm.records.metrics import (
+    MEMORY_BYTES,
+    MEMORY_PHASES,
+    MEMORY_SECONDS,
+    OVER_TIME,
+    VRAM_BYTES,
+    VRAM_SECONDS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +38,7 @@ _LEAST_SEEN = 0.9
 _OF_THE_CPU = ("CPU", "AMX", "BLAS")
 _OF_THE_HOST = "_Host"
 _MIB = 2**20
+_ON_DEVICES = VRAM_SECONDS, VRAM_BYTES
 
 
 def memory_series(
@@ -79,7 +87,12 @@ def _over_time(at_load: Mapping[str, Series], at_work: Mapping[str, Series]) -> 
     generation = at_work[MEMORY_PHASES].values[0] if MEMORY_PHASES in at_work else 0.0
     phases = loading[-1], working[0], max(working[0], working[-1] - generation)
     sizes = tuple(size for each in stretches for size in each[MEMORY_BYTES].values)
+    on_devices = [each for each in stretches if VRAM_SECONDS in each]
+    moments = [at - begun for each in on_devices for at in each[VRAM_SECONDS].values]
+    taken = tuple(size for each in on_devices for size in each[VRAM_BYTES].values)
+    devices = {VRAM_SECONDS: _milliseconds(moments), VRAM_BYTES: Series(taken)} if any(taken) else {}
     return {
+        **devices,
         MEMORY_SECONDS: _milliseconds((*loading, *working)),
         MEMORY_BYTES: Series(sizes),
         MEMORY_PHASES: _milliseconds(phases),
@@ -106,7 +119,7 @@ def beside_another(
     seen = alone.get(VRAM)
     if seen is None or seen.note == PER_PROCESS:
         return {**own, ENERGY: alone[ENERGY]} if first and ENERGY in alone else dict(own)
-    kept = {name: each for name, each in own.items() if not _is_of_devices(name)}
+    kept = {name: each for name, each in own.items() if not _is_of_devices(name) and name not in _ON_DEVICES}
     return kept | {name: each for name, each in alone.items() if first and _is_of_devices(name)}
 
 

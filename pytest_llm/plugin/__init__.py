@@ -188,6 +188,8 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     """Name the homes that the header has not named, and tell the plan, or that benchmarks are skipped."""
     bench = existing_bench(config)
     if bench is None or not bench.settings.bench:
+        if options.showing(config):
+            return []
         skipped = sum(MARKED in item.stash for item in items)
         each = "1 benchmark is" if skipped == 1 else f"{skipped} benchmarks are"
         return [f"llm-bench: {each} skipped: --llm-bench runs them"] if skipped else []

@@ -79,7 +79,9 @@ COUNTED_INSTRUCTIONS = "instructions_per_token"
 OTHER_LOAD = "other_load"
 # The series of memory over time, of the first session: seconds since the load began, bytes at those moments,
 # and the seconds at which the load ended, the request began, and its generation began. No metric.
-MEMORY_SECONDS, MEMORY_BYTES, MEMORY_PHASES = OVER_TIME = "memory_seconds", "memory_bytes", "memory_phases"
+MEMORY_SECONDS, MEMORY_BYTES, MEMORY_PHASES = "memory_seconds", "memory_bytes", "memory_phases"
+VRAM_SECONDS, VRAM_BYTES = "vram_seconds", "vram_bytes"
+OVER_TIME = (MEMORY_SECONDS, MEMORY_BYTES, MEMORY_PHASES, VRAM_SECONDS, VRAM_BYTES)
 # The series of whole requests.
 OF_REQUESTS = ("request", "first_token", "inter_token")
 

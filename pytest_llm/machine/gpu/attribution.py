@@ -31,11 +31,13 @@ class Figures(NamedTuple):
         total: Of all devices together, at one moment; None if unknown.
         by_device: Of each device that was used, by its index.
         note: How it was read, or why it is unknown.
+        over_time: Moments in seconds, and the bytes of all devices together then.
     """
 
     total: float | None
     by_device: Mapping[int, float]
     note: str
+    over_time: Sequence[tuple[float, float]] = ()
 
 
 class Gathered:
@@ -62,16 +64,18 @@ class Gathered:
         self._ours = ours
         self._exists = exists
         self._used: list[tuple[int | None, ...]] = []
+        self._moments: list[float] = []
+        self._together: list[int] = []  # what devices list of ours
         self._troubles: dict[int, str] = {}
         self._listed: set[int] = set()  # devices that tell our processes
         self._vague: set[int] = set()  # devices that do not tell who is there, or not how much of ours
         self._strangers: dict[int, set[int]] = {}
         self._unseen: dict[int, set[int]] = {}
-        self._peak = 0
         self._peaks: dict[int, int] = {}
 
-    def add(self, readings: Sequence[Reading]) -> None:
-        """Add a reading of each device, all at one moment."""
+    def add(self, readings: Sequence[Reading], moment: float = 0.0) -> None:
+        """Add a reading of each device, all at one moment, in seconds."""
+        self._moments.append(moment)
         self._used.append(tuple(reading.used for reading in readings))
         together = 0
         for device, reading in enumerate(readings):
@@ -83,7 +87,7 @@ class Gathered:
             held = self._held(device, reading.processes)
             self._peaks[device] = max(held, self._peaks.get(device, 0))
             together += held
-        self._peak = max(together, self._peak)
+        self._together.append(together)
 
     def _held(self, device: int, processes: Mapping[int, int | None]) -> int:
         held = 0
@@ -107,11 +111,14 @@ class Gathered:
     def figures(self) -> Figures:
         if self._listed and not self._vague:
             used = {device: float(self._peaks[device]) for device in sorted(self._listed)}
-            return Figures(float(self._peak), used, PER_PROCESS)
+            return Figures(float(max(self._together)), used, PER_PROCESS, self._timed(self._together))
         # Where nobody of ours is listed, any device may be the one.
         devices = sorted(self._listed | self._vague) or range(len(self._names))
         refused = self._refused(devices)
         return Figures(None, {}, refused) if refused else self._change(devices)
+
+    def _timed(self, sizes: Iterable[float]) -> Sequence[tuple[float, float]]:
+        return [(moment, float(size)) for moment, size in zip(self._moments, sizes, strict=True)]
 
     def _refused(self, devices: Iterable[int]) -> str:
         """Return why the change of these devices is no measure, "" if it is one."""
@@ -134,9 +141,9 @@ class Gathered:
         places = list(devices)
         changes = [[self._grown(used, device) for device in places] for used in self._used]
         peaks = (max(each) for each in zip(*changes, strict=True))
-        total = max(sum(each) for each in changes)
+        totals = [sum(each) for each in changes]
         by_device = {device: peak for device, peak in zip(places, peaks, strict=True) if peak}
-        return Figures(total, by_device, DEVICE_CHANGE)
+        return Figures(max(totals), by_device, DEVICE_CHANGE, self._timed(totals))
 
     def _grown(self, used: Sequence[int | None], device: int) -> float:
         now, before = used[device], self._before[device].used

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ import psutil
 
 from pytest_llm.machine.gpu.attribution import Gathered, Reading
 from pytest_llm.machine.gpu.device import Condition, Device, DeviceList, UnreadableError
+from pytest_llm.machine.memory.over_time import Points
 from pytest_llm.machine.memory.sampler import Ticker
 from pytest_llm.records import Series
 from pytest_llm.records.device_memory import NoDeviceLibrary
+from pytest_llm.records.metrics import VRAM_BYTES, VRAM_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,11 +59,13 @@ class DeviceMemory:
         found: DeviceList,
         ticker: Ticker | None = None,
         exists: Callable[[int], bool] = psutil.pid_exists,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._devices = found.devices
         self._reason = found.reason
         self._ticker = ticker or Ticker()
         self._exists = exists
+        self._clock = clock
         self._before: dict[tuple[int, float], Sequence[Reading]] = {}
 
     @contextmanager
@@ -75,7 +80,7 @@ class DeviceMemory:
         names = [f"GPU {place}" for place in range(len(self._devices))]
         family = ProcessTree(pid)
         gathered = Gathered(names, before, family, self._exists)
-        watching = _Watching(self._devices, gathered, family)
+        watching = _Watching(self._devices, gathered, family, self._clock)
         watching.start(readings)
         try:
             with self._ticker.calling(watching.sample):
@@ -114,8 +119,15 @@ class MemoryOnDevices:
 
 
 class _Watching:
-    def __init__(self, devices: Sequence[Device], gathered: Gathered, ours: Callable[[int], bool]) -> None:
+    def __init__(
+        self,
+        devices: Sequence[Device],
+        gathered: Gathered,
+        ours: Callable[[int], bool],
+        clock: Callable[[], float],
+    ) -> None:
         self._devices = devices
+        self._clock = clock
         self._readers = [_DeviceReader(device, ours) for device in devices]
         self._gathered = gathered
         self._conditions: list[list[Condition]] = []
@@ -124,7 +136,7 @@ class _Watching:
         self._broken = ""
 
     def start(self, first: Sequence[Reading]) -> None:
-        self._gathered.add(first)
+        self._gathered.add(first, self._clock())
         self._note_conditions()
 
     def sample(self) -> None:
@@ -133,7 +145,7 @@ class _Watching:
         try:
             readings = self._read_all()
             if readings != self._last:
-                self._gathered.add(readings)
+                self._gathered.add(readings, self._clock())
                 self._last = readings
             self._looks += 1
             if self._looks % _LOOKS_A_CONDITION == 0:
@@ -144,7 +156,7 @@ class _Watching:
     def stop(self) -> dict[str, Series]:
         if self._broken:
             return {"peak_vram": Series((), note=self._broken)}
-        self._gathered.add(self._read_all())
+        self._gathered.add(self._read_all(), self._clock())
         self._note_conditions()
         figures = self._gathered.figures()
         return {**_memory(self._devices, figures), **_standing(self._conditions, figures)}
@@ -214,7 +226,11 @@ def _memory(devices: Sequence[Device], figures: Figures) -> dict[str, Series]:
         f"gpu_{place}_vram": Series((peak,), note=_described(devices[place]))
         for place, peak in figures.by_device.items()
     }
-    return {"peak_vram": Series((figures.total,), note=figures.note), **listed}
+    points = Points()
+    for each in figures.over_time:
+        points.add(*each)
+    timed = points.series(VRAM_SECONDS, VRAM_BYTES)
+    return {"peak_vram": Series((figures.total,), note=figures.note), **listed, **timed}
 
 
 def _described(device: Device) -> str:

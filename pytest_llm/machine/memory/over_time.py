@@ -53,7 +53,7 @@ class MemoryOverTime:
                 yield seen
         finally:
             sample()
-            seen.update(points.series())
+            seen.update(points.series(MEMORY_SECONDS, MEMORY_BYTES))
 
 
 class Points:
@@ -74,13 +74,13 @@ class Points:
                 self._every *= 2
         self._count += 1
 
-    def series(self) -> dict[str, Series]:
-        """Return moments and sizes; nothing if nothing was read."""
+    def series(self, seconds: str, sizes: str) -> dict[str, Series]:
+        """Return moments and sizes under these names; nothing if nothing was read."""
         if self._last is None:
             return {}
         found = self._kept if self._kept[-1] == self._last else [*self._kept, self._last]
         moments, found_sizes = zip(*found, strict=True)
-        return {MEMORY_SECONDS: Series(moments), MEMORY_BYTES: Series(found_sizes)}
+        return {seconds: Series(moments), sizes: Series(found_sizes)}
 
 
 def _reader(folder: Path, pid: int) -> Reader:

@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.records import Workload, metrics
-from pytest_llm.records.metrics import EMBEDDING_SPEED, OVER_TIME
+from pytest_llm.records.metrics import (
+    EMBEDDING_SPEED,
+    MEMORY_BYTES,
+    MEMORY_PHASES,
+    MEMORY_SECONDS,
+    VRAM_BYTES,
+    VRAM_SECONDS,
+)
 from pytest_llm.records.units import BYTES
 from pytest_llm.reports.rows import asked_of, failing_lines, rows, verdicts, worst
 from pytest_llm.reports.table import titles_of
@@ -24,6 +31,8 @@ if TYPE_CHECKING:
     Figure = Mapping[str, Any]
     Series = tuple[str, ...]
 
+_RESIDENT = MEMORY_SECONDS, MEMORY_BYTES, MEMORY_PHASES
+_ON_DEVICES = VRAM_SECONDS, VRAM_BYTES
 _DIGITS = 6  # more than a screen shows
 _SPEEDS = ("prompt_tokens_per_second", "generation_tokens_per_second", EMBEDDING_SPEED)
 # The sizes of a workload that tests sweep, as axes call them.
@@ -143,17 +152,19 @@ def _figures(metric: Metric, entry: MetricEntry) -> Iterator[Figure]:
 def _memory(results: Results, test: TestEntry) -> Iterator[Figure]:
     """Return the memory of the first session over time."""
     series = results.runs[test.run].sessions[0].series if test.run is not None else {}
-    if any(name not in series for name in OVER_TIME):
+    if any(name not in series for name in _RESIDENT):
         return
-    seconds, sizes, (loaded, begun, generating) = (series[name].values for name in OVER_TIME)
-    symbol, scale = BYTES.suited(max(sizes))
+    seconds, sizes, (loaded, begun, generating) = (series[name].values for name in _RESIDENT)
+    moments, taken = (series[name].values if name in series else () for name in _ON_DEVICES)
+    symbol, scale = BYTES.suited(max((*sizes, *taken)))
     phases = {"load": (0.0, loaded), "prompt": (begun, generating), "generation": (generating, seconds[-1])}
     yield {
         "kind": "memory",
-        "title": "resident memory over time",
+        "title": f"resident {'and device ' if taken else ''}memory over time",
         "value": f"memory ({symbol})",
         "seconds": seconds,
         "sizes": [_short(size / scale) for size in sizes],
+        **({"device": [moments, [_short(size / scale) for size in taken]]} if taken else {}),
         "phases": {phase: stretch for phase, stretch in phases.items() if stretch[1] > stretch[0]},
     }
 

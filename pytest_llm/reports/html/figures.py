@@ -96,6 +96,21 @@ MEMORY = _figure(
             "mark": {"type": "line", "tooltip": True, "color": "#888888"},
             "encoding": {"x": _number("seconds", "seconds"), "y": _number("size", _VALUE)},
         },
+        {
+            "name": "device",  # only where a driver told it
+            "transform": [{"filter": "datum.kind == 'device'"}],
+            "mark": {"type": "line", "tooltip": True, "interpolate": "step-after", "color": "#cc79a7"},
+            "encoding": {
+                "x": _number("seconds", "seconds"),
+                "y": _number("device", _VALUE),
+                "strokeDash": {
+                    "datum": "on devices",
+                    "type": "nominal",
+                    "title": None,
+                    "scale": {"domain": ["on devices"], "range": [[6, 3]]},
+                },
+            },
+        },
     ],
 )
 

@@ -26,9 +26,10 @@
       ...(interval ? [{ kind: "interval", low: interval[0], high: interval[1] }] : []),
       ...(estimate === undefined ? [] : [{ kind: "estimate", value: estimate }]),
     ],
-    memory: ({ seconds, sizes, phases }) => [
+    memory: ({ seconds, sizes, phases, device }) => [
       ...Object.entries(phases).map(([phase, [begin, end]]) => ({ phase, begin, end })),
       ...seconds.map((at, number) => ({ seconds: at, size: sizes[number] })),
+      ...(device ? device[0].map((at, number) => ({ kind: "device", seconds: at, device: device[1][number] })) : []),
     ],
   };
 

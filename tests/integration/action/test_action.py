@@ -89,6 +89,7 @@ def test_a_fork_s_token_may_not_write_and_the_verdict_stays(using: UsingReposito
     assert github.bodies() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("inputs", "status", "words"),
     [
@@ -160,6 +161,7 @@ def builds(outcome: Outcome) -> tuple[str, str, str]:
     return outcome.outputs["old"], outcome.outputs["new"], outcome.outputs["changed"]
 
 
+@pytest.mark.slow
 def test_the_pin_of_the_base_is_the_reference(
     using: UsingRepository, finding: Callable[..., Outcome]
 ) -> None:
@@ -218,6 +220,7 @@ def test_what_names_no_two_builds_is_one_line(
     assert "Traceback" not in outcome.log
 
 
+@pytest.mark.slow
 def test_a_base_that_a_shallow_checkout_lacks_is_fetched(
     using: UsingRepository, finding: Callable[..., Outcome], tmp_path: Path
 ) -> None:

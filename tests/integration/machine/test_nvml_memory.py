@@ -296,7 +296,7 @@ def test_a_device_that_tells_memory_alone_has_no_more_series(
     names = ["ClockInfo", "Temperature", "PowerUsage", "TotalEnergyConsumption"]
     refused = [f"error nvmlDeviceGet{name} {NOT_SUPPORTED}" for name in names]
     found = seen(library, script, one(f"process 0 {ours} 700", *refused))
-    assert set(found) == {"peak_vram", "gpu_0_vram"}
+    assert set(found) == {"peak_vram", "gpu_0_vram", "vram_seconds", "vram_bytes"}
 
 
 # --- As users have it -----------------------------------------------------------------------------------

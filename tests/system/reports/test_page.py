@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.records import Series
+from pytest_llm.records.metrics import MEMORY_BYTES, VRAM_BYTES, VRAM_SECONDS
 from pytest_llm.reports import html
 from tests.unit.reports.examples import later, many_results, results_of_pairs, some_results, swept_results
 
@@ -128,6 +130,25 @@ def test_the_keyboard_opens_what_lies_below_a_test(show: Any) -> None:
     shown.page.wait_for_function(f"document.querySelectorAll('figure svg').length > {before}")
     shown.page.keyboard.press("Enter")
     shown.page.wait_for_function(f"document.querySelectorAll('figure svg').length == {before}")
+
+
+def test_memory_over_time_has_a_line_for_devices_where_a_driver_tells_it(show: Any) -> None:
+    results = some_results()
+    name, run = next(
+        (name, run) for name, run in results.runs.items() if MEMORY_BYTES in run.sessions[0].series
+    )
+    first = run.sessions[0]
+    devices = {VRAM_SECONDS: Series((0.1, 0.9, 2.0)), VRAM_BYTES: Series((0.0, 2e8, 2.5e8))}
+    sessions = (replace(first, series={**first.series, **devices}), *run.sessions[1:])
+    with_devices = replace(results, runs={**results.runs, name: replace(run, sessions=sessions)})
+    for files, words in (([results], "resident memory"), ([with_devices], "resident and device memory")):
+        shown = show(files)
+        shown.page.wait_for_function("document.querySelectorAll('details[open] figure svg').length > 2")
+        figure = shown.page.locator("figure", has_text=f"{words} over time").first
+        figure.locator("svg").wait_for()
+        lines = figure.locator("svg .mark-line path").count()
+        assert lines == (2 if "device" in words else 1)
+        assert shown.errors == []
 
 
 def test_a_sweep_is_a_line_for_each_model_and_trends_are_over_dates_or_builds(show: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
@@ -75,3 +76,13 @@ def test_a_device_that_does_not_tell_what_is_in_use_is_asked_each_time() -> None
     card = Card(tells=False)
     assert peak(card, 500, 500, 700, 500) == 700
     assert card.asked == 4
+
+
+def test_what_a_process_holds_is_told_over_time() -> None:
+    card, ticker, seconds = Card(), ByHand(), itertools.count(10.0)
+    memory = DeviceMemory(DeviceList((card,), ""), cast("Ticker", ticker), clock=lambda: next(seconds))
+    with memory.watch(MINE) as seen:
+        for card.mine in (600, 600, 800):
+            ticker.tick()
+    assert seen["vram_seconds"].values == (10.0, 11.0, 12.0, 13.0)  # one more at the end
+    assert seen["vram_bytes"].values == (500.0, 600.0, 800.0, 800.0)
