@@ -36,7 +36,9 @@ class Server:
 
 @pytest.fixture
 def server():
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()  # it has started, so it grows no more
         yield Server(process.pid)
         process.communicate()
 """
