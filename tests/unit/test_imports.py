@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pytest_llm
+from pytest_llm.reports import REPORTS
 
 PACKAGE = Path(pytest_llm.__file__).parent
 
@@ -152,3 +153,33 @@ def test_no_package_has_a_name_that_a_module_of_its_own_takes_away_once_imported
         body = ast.parse(path.read_text(encoding="utf-8")).body
         names = {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
         assert names & modules == set(), path
+
+
+# ── reports render, and judge nothing ────────────────────────────────────────────────────────────
+
+# Descriptions of the results document: they name records of other rooms as types.
+DESCRIPTIONS = {"pytest_llm.reports.document", "pytest_llm.reports.verdict_entries"}
+# Words for numbers, and records.
+RENDERING = {"pytest_llm.checks.format", "pytest_llm.checks.findings"}
+JUDGING = ("checks", "stats", "measure", "baselines")
+
+
+def source_of(module: str) -> Path:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@pytest.mark.parametrize("report", sorted(REPORTS))
+def test_a_report_reaches_nothing_that_judges(report: str) -> None:
+    asked, seen = [REPORTS[report].partition(":")[0]], set()
+    while asked:
+        module = asked.pop()
+        if module in seen or module in DESCRIPTIONS:
+            continue
+        seen.add(module)
+        for each, line in imported_by(source_of(module).read_text(encoding="utf-8")):
+            room = each.removeprefix("pytest_llm.").partition(".")[0]
+            assert room not in JUDGING or each in RENDERING, f"{module}, line {line}: {each}"
+            if each.startswith("pytest_llm.reports."):
+                asked.append(each)
+    assert seen
