@@ -63,6 +63,13 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name long texts by their length; the oldest pytest that is supported would write them out."""
+    if isinstance(val, str | bytes) and len(val) > _LONGEST_ID // 2:
+        return f"{argname} of {len(val)}"
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)  # before ``-m`` is applied
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Timed tests are slow, and are skipped in a worker of pytest-xdist: others run beside them."""

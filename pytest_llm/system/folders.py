@@ -39,7 +39,8 @@ def default_cache(environment: Mapping[str, str]) -> Path:
         folder = Path(platformdirs.user_cache_dir("pytest-llm"))
     except RuntimeError:
         raise NoCacheError from None
-    if not folder.is_absolute():  # older releases of platformdirs keep the "~"
+    # Older releases of platformdirs keep the "~", or take an empty HOME for the root.
+    if not folder.is_absolute() or (environment.get("HOME") == "" and folder.parent == Path("/.cache")):
         raise NoCacheError
     return folder
 
