@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shutil
@@ -264,3 +265,21 @@ def test_every_action_is_pinned_to_a_commit_with_its_version() -> None:
     for path in (REPOSITORY / "action.yml", *(REPOSITORY / ".github" / "workflows").glob("*.yml")):
         for line in path.read_text(encoding="utf-8").splitlines():
             assert "uses: " not in line or "./" in line or re.search(r"@[0-9a-f]{40} # v[\d.]+$", line), line
+
+
+def test_the_script_of_the_device_job_installs_a_driver_and_runs_its_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real one compiles for Vulkan for half an hour; here its programs write down what they are asked."""
+    for name in ("apt-get", "sudo", "uv"):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    done = subprocess.run(
+        [str(REPOSITORY / ".ci" / "lavapipe")], stdout=subprocess.PIPE, encoding="utf-8", check=True
+    )
+    lines = [line.removeprefix("sudo ") for line in done.stdout.splitlines()]
+    assert lines[0] == "apt-get update"
+    assert lines[1].startswith("apt-get install --yes mesa-vulkan-drivers ")
+    assert lines[2] == "uv run --no-sync pytest -rs tests/system/engines/test_memory.py -k device"
