@@ -77,14 +77,26 @@ def _changed(base: str, checkout: Path | None) -> tuple[str, str]:
     root = Path(git.ask(Path.cwd(), "rev-parse", "--show-toplevel").strip())
     found = set()
     for name in git.ask(root, "diff", "--name-only", "--diff-filter=M", "-z", base, "HEAD").split("\0")[:-1]:
-        try:
-            found.add((_pinned(root / name, base, checkout), _pinned(root / name, "", checkout)))
-        except UsageError:
-            continue  # it pins nothing
+        before, now = (_readable(root / name, ref, checkout) for ref in (base, ""))
+        if before and now:
+            found.add((before, now))
+        elif before or now:
+            when = f"pinned {before} and pins none" if before else f"pins {now} and pinned none before"
+            workflow.say(
+                "warning", f"{name} {when} that can be read: it is not compared; see the input 'pin'"
+            )
     changed = {each for each in found if each[0] != each[1]}
     if len(changed) > 1:
         raise UsageError("the files that changed pin several builds: name one of them with the input 'pin'")
     return next(iter(changed), ("", ""))
+
+
+def _readable(file: Path, ref: str, checkout: Path | None) -> str:
+    """Return the pin of a file; "" if it has none."""
+    try:
+        return _pinned(file, ref, checkout)
+    except UsageError:
+        return ""
 
 
 def _fetch(base: str) -> None:

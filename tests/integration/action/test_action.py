@@ -114,6 +114,19 @@ def test_what_measures_nothing_is_red_and_says_why(
 
 
 @pytest.mark.slow
+def test_a_run_that_only_shows_its_plan_is_no_pass_and_closes_no_issue(
+    using: UsingRepository, github: GitHub
+) -> None:
+    title = "The newest build loses"
+    github.open_issue("<!-- pytest-llm-bench issue -->", title=title)
+    plan = "-p tests.fake_engine -p no:cacheprovider --collect-only"
+    outcome = using.run({}, arguments=plan, issue=title, **BUILDS)
+    assert outcome.status == 1, outcome.log
+    assert "nothing was measured: pytest ended with exit status" in github.issues[1]["body"]
+    assert github.issues[1]["state"] == "open"
+
+
+@pytest.mark.slow
 def test_another_test_that_fails_is_no_pass(using: UsingRepository) -> None:
     using.write("test_other.py", "def test_other(): assert False\n")
     outcome = using.run({}, **BUILDS)
@@ -189,6 +202,16 @@ def test_where_no_pin_changed_nothing_is_measured_and_that_is_said(
         assert (outcome.status, outcome.ran) == (0, ["find_builds.py"])
         assert f"::notice title=pytest-llm-bench::{words}" in outcome.log
         assert "## llm-bench: nothing was measured" in outcome.summary
+
+
+def test_a_pin_that_can_no_longer_be_read_is_told(
+    using: UsingRepository, finding: Callable[..., Outcome]
+) -> None:
+    base = using.commit(a="llama-cpp-python==0.3.1\n", b="numpy\n")
+    using.commit(a="llama-cpp-python>=0.3.2\n", b="llama-cpp-python==0.3.2\n")
+    log = finding(base).log
+    assert "::warning title=pytest-llm-bench::a.txt pinned 0.3.1 and pins none that can be read" in log
+    assert "::warning title=pytest-llm-bench::b.txt pins 0.3.2 and pinned none before that can be read" in log
 
 
 def test_two_pins_that_changed_are_refused(using: UsingRepository, finding: Callable[..., Outcome]) -> None:
