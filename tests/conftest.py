@@ -55,9 +55,10 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         # What the stand-in, and builds with faults, do.
         patch.setenv("PYTEST_LLM_PASS", "LLAMA_STAND_IN_* LLAMA_REFERENCE_* GGML_FAULT_*")
         patch.setenv("PYTEST_LLM_BUILD_PASS", "STAND_IN_* TINY_FOLDER STOP_UV")
-        # Programs compile this package once a run, even if the user keeps no bytecode.
-        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        # Programs compile a package once a run, even if the user keeps no bytecode.
+        if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+            patch.delenv("PYTHONDONTWRITEBYTECODE")
+            patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
         # Where it is set no baseline is written, which one test asks for.
         patch.delenv("CI", raising=False)
         yield
