@@ -7,6 +7,7 @@ from collections import Counter
 from statistics import fmean, median, stdev
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.checks.format import ratio
 from pytest_llm.records import Gate, Series, Session, Turns, Verdict
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.serialization import decode
@@ -200,7 +201,7 @@ def _llama_bench(campaigns: Sequence[Line]) -> list[str]:
     )
     changes = [abs(after / before - 1) for each in mine for before, after in zip(*each["runs"], strict=True)]
     return [
-        f"llama-bench run twice: more than {_THRESHOLD:.0%} slower in {slower} of {len(mine)}; the second "
+        f"llama-bench run twice: more than {ratio(_THRESHOLD)} slower in {slower} of {len(mine)}; the second "
         f"run differs by {100 * median(changes):.1f} % in the median, at most by {100 * max(changes):.1f} %",
         "",
     ]
@@ -220,5 +221,6 @@ def _swapped(title: str, mine: Sequence[Line]) -> str:
         reach = quantile(min(len(one), len(other)) - 1, 0.995) * error
         total = fmean(one) + fmean(other)
         low, total, high = (100 * each for each in (total - reach, total, total + reach))
-        texts.append(f"{gate.metric.title} {total:+.2f} % ({low:+.2f} … {high:+.2f})")
+        change = f"{total:+.2f} % ({low:+.2f} … {high:+.2f})".replace("-", "−")
+        texts.append(f"{gate.metric.title} {change}")
     return f"{title}, sum of both ways round (99 % interval): {', '.join(texts)}"

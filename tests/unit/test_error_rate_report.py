@@ -60,10 +60,10 @@ def test_rows_tell_verdicts_bounds_times_and_both_spreads() -> None:
 def test_what_both_ways_round_of_a_sham_pair_add_up_to_is_zero_with_an_interval() -> None:
     lines = tables(TITLES, [campaign("sham_path", 0.01, number) for number in range(8)])
     (text,) = (line for line in lines if line.startswith("sham: path, sum of both ways round"))
-    assert "prompt speed +0.0" in text or "prompt speed -0.0" in text
+    assert "prompt speed +0.0" in text or "prompt speed −0.0" in text
 
 
 def test_llama_bench_run_twice_is_read_by_its_own_figures() -> None:
     line = {"kind": "llama-bench", "seconds": 30.0, "runs": [[300.0, 100.0], [299.0, 90.0]]}
     lines = tables(TITLES, [campaign("aa", 0.0), line])
-    assert "llama-bench run twice: more than 5% slower in 1 of 1" in "\n".join(lines)
+    assert "llama-bench run twice: more than 5 % slower in 1 of 1" in "\n".join(lines)
