@@ -1,10 +1,9 @@
 """Every metric, defined once.
 
-A metric is read from one *series* of a session: the numbers that a worker or a probe noted, in the order
-in which it noted them. A session's *sample* of a metric is a percentile of the series (the median unless
-the metric's name says otherwise). A run's *value* is the median of the samples; if ``pooled`` is set, it is
-the same percentile over the observations of all sessions together. Sample and value of a ``rate`` are all
-tokens divided by all seconds.
+A metric is read from one *series* of a session: the numbers that a worker or a probe noted, in order. A
+session's *sample* of a metric is a percentile of the series (the median unless the metric's name says
+otherwise). A run's *value* is the median of the samples; if ``pooled`` is set, it is the same percentile over
+all observations of all sessions. Sample and value of a ``rate`` are all tokens divided by all seconds.
 
 To add a metric whose series exists, add one ``Metric`` to ``METRICS``.
 """

@@ -34,6 +34,7 @@ FLOORS = [
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ABOVE_ALL = "__init__"  # the package itself names what users import; its version may be read anywhere
+LONGEST_MODULE = 350  # lines
 WORKER = PACKAGE / "engines" / "llama_cpp_python" / "worker"
 
 # Libraries that only certain rooms may know.
@@ -122,6 +123,11 @@ def test_arrows_point_the_way_the_architecture_says(path: Path) -> None:
 )
 def test_a_wrong_arrow_is_seen(module: str, source: str) -> None:
     assert len(wrong_arrows(PACKAGE / module, source)) == 1
+
+
+def test_every_module_is_read_in_one_sitting() -> None:
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in PACKAGE.rglob("*.py")}
+    assert not {path: count for path, count in lines.items() if count > LONGEST_MODULE}
 
 
 def test_the_first_level_is_the_rooms_of_the_architecture() -> None:
