@@ -60,6 +60,7 @@ GATES = tuple(
 )
 BUILD = Installed("llama-cpp-python")
 TIMEOUT = 600.0
+DATA = Path(__file__).with_suffix(".jsonl")
 STORED = 10
 
 
@@ -136,7 +137,7 @@ def main() -> None:
     """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--runs", default="5:5,0:5", help="PER_CENT:HOW_MANY,… after the stored ones")
-    parser.add_argument("--data", type=Path, default=Path(__file__).with_suffix(".jsonl"))
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--threads", type=int, default=fingerprint.usable_cores())
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after these")
     parser.add_argument("--report", action="store_true", help="measure nothing")

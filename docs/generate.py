@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import yaml
 
-from benchmarks import error_rates
+from benchmarks import anchored, error_rates
+from benchmarks.runs import kept
 from pytest_llm import cli
 from pytest_llm.baselines import file_format
 from pytest_llm.measure.plan import SESSIONS
@@ -167,6 +168,10 @@ def _faults() -> str:
     )
 
 
+def _anchored() -> str:
+    return "".join(f"{line}\n" for line in anchored.report(kept(anchored.DATA)))
+
+
 def _error_rates() -> str:
     return "".join(f"{line}\n" for line in error_rates.report()).rstrip("\n") + "\n"
 
@@ -199,6 +204,7 @@ _TABLES: dict[str, Callable[[], str]] = {
     "options": _options,
     "commands": _commands,
     "faults": _faults,
+    "anchored": _anchored,
     "error_rates": _error_rates,
     "inputs": _inputs,
     "outputs": _outputs,
