@@ -28,7 +28,8 @@ from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import engine_for
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import TimeLimits
-from pytest_llm.measure.rounds import Budget, Budgets, awake, cut, measure_rounds, pace_of
+from pytest_llm.measure.budgets import Budget, Budgets
+from pytest_llm.measure.rounds import awake, cut, measure_rounds, pace_of
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.reports.progress import ProgressDisplay

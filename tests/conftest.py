@@ -13,7 +13,7 @@ import platformdirs
 import pytest
 from hypothesis import settings
 
-from pytest_llm.measure import rounds
+from pytest_llm.measure import budgets, sessions
 from pytest_llm.system import sandbox
 from tests import STAND_IN, TESTS
 from tests.checkouts import checkout  # noqa: F401 - a fixture
@@ -172,9 +172,9 @@ def bench_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     It is asked in the fewest rounds: their budget is real time, and each starts two processes.
     """
-    for name, value in vars(rounds).items():
-        if isinstance(value, rounds.Budget):
-            monkeypatch.setattr(rounds, name, replace(value, seconds=0.0))
+    for name in ("SOLO", "PAIR"):
+        budget: budgets.Budgets = getattr(budgets, name)
+        monkeypatch.setattr(sessions, name, replace(budget, rounds=replace(budget.rounds, seconds=0.0)))
     # What it is made of, and where its diary is.
     monkeypatch.setattr(sandbox, "ALSO_WRITABLE", [*sandbox.ALSO_WRITABLE, STAND_IN, tmp_path])
 

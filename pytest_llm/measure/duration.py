@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.measure.budgets import PAIR, SOLO
 from pytest_llm.measure.leaks import READINGS, STEPS
-from pytest_llm.measure.rounds import PAIR, SOLO
 from pytest_llm.records import PlannedTime
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_llm.measure.rounds import Budget, awake, pace_of, within
+from pytest_llm.measure.budgets import Budget, within
+from pytest_llm.measure.rounds import awake, pace_of
 from pytest_llm.records import Series
 from pytest_llm.records.metrics import MEMORY_PHASES, MEMORY_SECONDS
 

@@ -14,12 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pytest_llm.errors import RequestFailedError
+from pytest_llm.measure.budgets import within
 from pytest_llm.measure.ledger import Ledger
 from pytest_llm.records.metrics import EMBEDDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pytest_llm.measure.budgets import Budgets
     from pytest_llm.measure.limits import TimeLimits
     from pytest_llm.records import Control, PairedRun, Run, Series, Turns, Workload
     from pytest_llm.records.protocols import AnonymousReader, Clock, Loaded, Noise, Probe, Progress
@@ -28,19 +30,6 @@ if TYPE_CHECKING:
     Request = tuple[float, Sequence[float]]
 
 Taken = TypeVar("Taken")
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How often a session does a thing: at least, at most, and for about how many seconds."""
-
-    least: int
-    most: int
-    seconds: float
-
-    def shared_by(self, workloads: int) -> Budget:
-        """Return the budget of one workload if a session has so many of them."""
-        return Budget(max(1, self.least // workloads), self.most, self.seconds / workloads)
 
 
 @dataclass(frozen=True)
@@ -57,21 +46,6 @@ ON_CPU = SliceFloor(steps=1, seconds=0.03)
 ON_GPU = SliceFloor(steps=32, seconds=0.3)
 
 
-@dataclass(frozen=True)
-class Budgets:
-    """How much a session measures of each workload."""
-
-    rounds: Budget
-    texts: Budget
-
-    def shared_by(self, workloads: int) -> Budgets:
-        """Return the budgets of one workload if a session has so many of them."""
-        return Budgets(self.rounds.shared_by(workloads), self.texts.shared_by(workloads))
-
-
-SOLO = Budgets(Budget(3, 30, 4.0), Budget(5, 60, 2.0))
-# Many short rounds beat few long ones.
-PAIR = Budgets(Budget(3, 30, 6.0), Budget(5, 30, 5.0))
 _WARM_UP_MOST = 8
 _STEADY = 0.25
 
@@ -246,15 +220,6 @@ class _InTurns:
             return
         with awake(self._subjects[place]) as loaded:
             yield loaded
-
-
-def within(budget: Budget, clock: Clock) -> Iterator[int]:
-    """Count from 0 for as long as a budget lasts."""
-    started = clock()
-    for done in range(budget.most):
-        if done >= budget.least and clock() - started >= budget.seconds:
-            return
-        yield done
 
 
 def check_seconds(loaded: Loaded, what: str, seconds: float, *, may_be_zero: bool = False) -> None:

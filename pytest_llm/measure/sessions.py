@@ -11,11 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from pytest_llm.errors import NotCoveredError, RequestFailedError, WorkerDiedError, WorkerHungError
+from pytest_llm.measure.budgets import PAIR, SOLO
 from pytest_llm.measure.leaks import WATCHING, watch_for_leaks
 from pytest_llm.measure.limits import Stopwatch
 from pytest_llm.measure.memory import memory_series
 from pytest_llm.measure.rehearsal import rehearse
-from pytest_llm.measure.rounds import PAIR, SOLO, check_seconds, measure_rounds, order, start_order
+from pytest_llm.measure.rounds import check_seconds, measure_rounds, order, start_order
 from pytest_llm.measure.state import CampaignState
 from pytest_llm.models.opened import check_unchanged
 from pytest_llm.records import Series

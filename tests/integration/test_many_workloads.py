@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.measure import rounds, sessions
+from pytest_llm.measure import budgets, sessions
 
 if TYPE_CHECKING:
     from tests.fake_engine import Fake
@@ -25,8 +25,8 @@ TESTS = """
 @pytest.fixture(autouse=True)
 def _fewest_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each session take one round, as real ones of twelve workloads do: this engine takes no time."""
-    fewest = rounds.Budget(1, 1, 0.0)
-    monkeypatch.setattr(sessions, "PAIR", replace(rounds.PAIR, rounds=fewest))
+    fewest = budgets.Budget(1, 1, 0.0)
+    monkeypatch.setattr(sessions, "PAIR", replace(budgets.PAIR, rounds=fewest))
 
 
 @pytest.mark.slow

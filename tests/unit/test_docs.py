@@ -15,7 +15,7 @@ from pytest_llm.checks import drift
 from pytest_llm.checks.operators import profile
 from pytest_llm.machine.memory import sampler
 from pytest_llm.machine.qualification import checks as qualification
-from pytest_llm.measure import leaks, plan, rounds
+from pytest_llm.measure import budgets, leaks, plan
 from pytest_llm.records.metrics import METRICS, find
 from pytest_llm.stats import power, prediction, sequential, theil_sen, tolerance
 from tests import REPOSITORY
@@ -170,8 +170,8 @@ def figures() -> dict[str, tuple[str, ...]]:
             f"tolerance of {METRICS['generation_tokens_per_second'].tolerance:.0%}".replace("%", " %"),
             f"the larger one of M / {1 / sequential.NEGLIGIBLE:g} and 3 τ",
             f"on a machine that is not qualified it is {100 * sequential.TAU:g} %",
-            f"{rounds.PAIR.rounds.least} to {rounds.PAIR.rounds.most} rounds in about "
-            f"{rounds.PAIR.rounds.seconds:g} seconds",
+            f"{budgets.PAIR.rounds.least} to {budgets.PAIR.rounds.most} rounds in about "
+            f"{budgets.PAIR.rounds.seconds:g} seconds",
             f"would have called with {100 * power.POWER:g} % power",
             f"led by at most {drift.NEAR_TIE:g} nat",
             f"every decode lengthened by {100 * qualification.SLOWDOWN:g} %",
@@ -179,8 +179,8 @@ def figures() -> dict[str, tuple[str, ...]]:
         ),
         "measuring.md": (
             sessions.format(**plan.SESSIONS),
-            f"{rounds.SOLO.rounds.least} to {rounds.SOLO.rounds.most} |",
-            f"Slices take about {rounds.SOLO.rounds.seconds:g} seconds a session",
+            f"{budgets.SOLO.rounds.least} to {budgets.SOLO.rounds.most} |",
+            f"Slices take about {budgets.SOLO.rounds.seconds:g} seconds a session",
             *(
                 f"{find(f'first_token_latency_p{each}').least_observations} for p{each}"
                 for each in (90, 95, 99)

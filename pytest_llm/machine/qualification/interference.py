@@ -15,7 +15,8 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llm.measure.rounds import PAIR, cut, measure_rounds, pace_of
+from pytest_llm.measure.budgets import PAIR
+from pytest_llm.measure.rounds import cut, measure_rounds, pace_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,8 @@ import pytest
 
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import TimeLimits
-from pytest_llm.measure.rounds import Budget, Budgets, cut, measure_rounds, pace_of
+from pytest_llm.measure.budgets import Budget, Budgets
+from pytest_llm.measure.rounds import cut, measure_rounds, pace_of
 from pytest_llm.records import Workload
 from pytest_llm.reports.progress import ProgressDisplay
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.engines.llama_cpp_python.client import LoadedModel
+from pytest_llm.measure.budgets import PAIR
 from pytest_llm.measure.limits import TimeLimits
-from pytest_llm.measure.rounds import PAIR, MeasurementContext, awake, cut, measure_rounds, pace_of
+from pytest_llm.measure.rounds import MeasurementContext, awake, cut, measure_rounds, pace_of
 from pytest_llm.records import Workload
 from pytest_llm.reports.progress import ProgressDisplay
 

@@ -7,10 +7,10 @@ import math
 import pytest
 
 from pytest_llm.errors import UsageError
+from pytest_llm.measure.budgets import PAIR, SOLO
 from pytest_llm.measure.duration import Size, Speed, planned_time
 from pytest_llm.measure.limits import RunBudget, check_limits
 from pytest_llm.measure.plan import make_plan
-from pytest_llm.measure.rounds import PAIR, SOLO
 from pytest_llm.records import (
     Benchmark,
     Control,

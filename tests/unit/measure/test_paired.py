@@ -16,7 +16,7 @@ from pytest_llm.errors import (
     WorkerDiedError,
     WorkerHungError,
 )
-from pytest_llm.measure.rounds import PAIR
+from pytest_llm.measure.budgets import PAIR
 from pytest_llm.records import (
     Gate,
     Question,

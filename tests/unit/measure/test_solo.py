@@ -16,7 +16,8 @@ from pytest_llm.errors import (
     WorkerDiedError,
 )
 from pytest_llm.measure import MeasurementContext, TimeLimits, measure
-from pytest_llm.measure.rounds import ON_CPU, SOLO
+from pytest_llm.measure.budgets import SOLO
+from pytest_llm.measure.rounds import ON_CPU
 from pytest_llm.records import (
     Build,
     Campaign,
