@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Budget:
-    """How often a session does a thing: at least, at most, and for about how many seconds."""
+    """How often a session does a thing: at least, at most, and for about how many seconds.
+
+    Several workloads share the seconds, but each gets ``shared_seconds`` at least.
+    """
 
     least: int
     most: int
     seconds: float
+    shared_seconds: float = 0.0
 
     def shared_by(self, workloads: int) -> Budget:
         """Return the budget of one workload if a session has so many of them."""
-        return Budget(max(1, self.least // workloads), self.most, self.seconds / workloads)
+        seconds = max(self.seconds / workloads, self.shared_seconds)
+        return Budget(max(1, self.least // workloads), self.most, seconds, self.shared_seconds)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,10 @@ class Budgets:
 
 
 SOLO = Budgets(Budget(3, 30, 4.0), Budget(5, 60, 2.0))
-# Many short rounds beat few long ones.
-PAIR = Budgets(Budget(3, 30, 6.0), Budget(5, 30, 5.0))
+# Many short rounds beat few long ones. Each workload of a session also costs two rehearsals and a warm-up:
+# with less than this beside them, a verdict takes more sessions and more time.
+_SHARED = 1.5
+PAIR = Budgets(Budget(3, 30, 6.0, _SHARED), Budget(5, 30, 5.0, _SHARED))
 
 
 def within(budget: Budget, clock: Clock) -> Iterator[int]:

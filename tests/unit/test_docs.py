@@ -172,6 +172,7 @@ def figures() -> dict[str, tuple[str, ...]]:
             f"on a machine that is not qualified it is {100 * sequential.TAU:g} %",
             f"{budgets.PAIR.rounds.least} to {budgets.PAIR.rounds.most} rounds in about "
             f"{budgets.PAIR.rounds.seconds:g} seconds",
+            f"down to {budgets.PAIR.rounds.shared_seconds:g} seconds and one round of each",
             f"would have called with {100 * power.POWER:g} % power",
             f"led by at most {drift.NEAR_TIE:g} nat",
             f"every decode lengthened by {100 * qualification.SLOWDOWN:g} %",

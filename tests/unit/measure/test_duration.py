@@ -87,12 +87,14 @@ def test_a_request_is_its_prompt_and_one_step_for_each_later_token() -> None:
     assert FAST.rehearsal(Workload(100, 11, depth=1000)) == pytest.approx(1.2)
 
 
-def test_workloads_share_the_seconds_of_a_session_but_for_one_round_each() -> None:
+def test_workloads_share_the_seconds_of_a_session_but_for_some_and_one_round_each() -> None:
     alone = planned_time([FAST, FAST], [CHAT], {})
     assert alone.work[CHAT] == pytest.approx(0.4 + PAIR.rounds.seconds + 0.2)
     many = [Workload(100, 11, depth=each) for each in range(60)]
     shared = planned_time([FAST, FAST], many, {})
-    assert shared.work[many[0]] == pytest.approx(0.4 + 0.4)
+    assert shared.work[many[0]] == pytest.approx(0.4 + PAIR.rounds.shared_seconds + 0.2)
+    slow = planned_time([SLOW, SLOW], many, {}).work[many[1]]
+    assert slow == pytest.approx(2 * SLOW.rehearsal(many[1]) + 2 * SLOW.request(many[1]))
     assert shared.work_alone[many[0]] == alone.work[CHAT]
     assert planned_time([SLOW, SLOW], [CHAT], {}).work[CHAT] > 4 * SLOW.request(CHAT) > PAIR.rounds.seconds
     assert planned_time([FAST], [CHAT], {}).work[CHAT] == pytest.approx(0.2 + SOLO.rounds.seconds + 0.1)
@@ -190,3 +192,9 @@ def test_the_budget_is_shared_by_planned_time_and_what_is_left_goes_on() -> None
         now[0] += 250
     assert budget.share(plan, plan.campaigns[2], rule) == pytest.approx(10)
     assert RunBudget(math.inf, lambda: 0.0).share(plan, plan.campaigns[0], rule) == math.inf
+
+
+def test_workloads_share_the_seconds_of_a_session_and_each_of_a_pair_keeps_some() -> None:
+    assert [PAIR.shared_by(each).rounds.seconds for each in (1, 2, 12)] == [6.0, 3.0, 1.5]
+    assert [SOLO.shared_by(each).rounds.seconds for each in (1, 2, 16)] == [4.0, 2.0, 0.25]
+    assert [PAIR.shared_by(each).rounds.least for each in (1, 2, 12)] == [3, 1, 1]

@@ -169,8 +169,8 @@ def test_rounds_keep_to_their_budgets() -> None:
     assert len(series["generation"].values) == PAIR.rounds.least * 63
 
 
-def test_of_many_workloads_a_session_takes_one_round_of_each() -> None:
-    workloads = [Workload(prompt_tokens=128, generate_tokens=64, depth=depth) for depth in range(12)]
+def test_of_many_long_workloads_a_session_takes_one_round_of_each() -> None:
+    workloads = [Workload(prompt_tokens=128, generate_tokens=128, depth=depth) for depth in range(12)]
     outcomes = Pair().run(*workloads)
     for each in workloads:
         sessions = the_pair(outcomes, each).candidate.sessions
