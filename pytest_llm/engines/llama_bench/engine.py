@@ -8,7 +8,6 @@ subjects still have their slices next to each other in time, and only one proces
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,10 @@ from pytest_llm.engines.libraries import Libraries, llama_library
 from pytest_llm.engines.llama_bench import output
 from pytest_llm.engines.llama_bench.options import arguments, read_help
 from pytest_llm.engines.llama_bench.output import Request
-from pytest_llm.engines.llama_bench.program import BenchProgram
 from pytest_llm.engines.llama_cpp_python.process import worker_environment
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
+from pytest_llm.engines.program import EngineProgram, read_version
 from pytest_llm.engines.slices_only import SlicesOnlyEngine, SlicesOnlySubject
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import (
@@ -42,13 +41,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_llm.engines.llama_bench.options import Flag
     from pytest_llm.records import JSON, BuildReference, Model, Subject, Workload
     from pytest_llm.system.program import Ended
 
 _NAME = "llama-bench"
 _NEEDED = ("-m", "-o", "-r", "-p", "-n", "-b", "-t", "-ngl")
-# "version: 6097 (9515c613)", later "version: 0.5.0 (build 9915, commit 0c1e570)".
-_VERSION = re.compile(r"version: (?:(?P<number>\d+) \(|.*\(build (?P<build>\d+), commit )(?P<commit>\w+)\)")
 # One generated token: the program loads, makes a context, and describes itself.
 _PROBE = Request(prompt=0, generate=1, depth=0, repetitions=1)
 # At a depth, most programs decode the depth again for each repetition; without one, loading the model costs
@@ -59,7 +57,7 @@ _REPETITIONS = 5
 class LlamaBench(SlicesOnlyEngine):
     """The engine: a program, started anew for each slice."""
 
-    _program: BenchProgram | None = None
+    _program: tuple[EngineProgram, Mapping[str, Flag]] | None = None
 
     def __init__(
         self, reference: BuildReference, timeout: float, made: str = "", policy: Policy | None = None
@@ -74,14 +72,12 @@ class LlamaBench(SlicesOnlyEngine):
         Raises:
             EngineError: It does not start, or is not llama-bench.
         """
-        program = self._checked()
+        program, flags = self._checked()
         answer: dict[str, JSON] = {}
-        if "--version" in program.flags:
+        if "--version" in flags:
             ended = program.run(["--version"], "printing its version")
-            match = _VERSION.search(ended.output + ended.log)
-            if match:
-                number = int(match["number"] or match["build"])
-                answer = {"build_number": number, "build_commit": match["commit"]}
+            number, commit = read_version(ended.output + ended.log)
+            answer = {"build_number": number, "build_commit": commit}
         return _build(answer, self.reference, program)
 
     def start(self, subject: Subject, model: Model) -> LoadedBench:
@@ -91,13 +87,14 @@ class LlamaBench(SlicesOnlyEngine):
             EngineMissingError: There is no such program.
             EngineError: It does not start, or is not llama-bench.
         """
-        return LoadedBench(self._checked(), self.reference, subject, model)
+        return LoadedBench(*self._checked(), self.reference, subject, model)
 
-    def _checked(self) -> BenchProgram:
+    def _checked(self) -> tuple[EngineProgram, Mapping[str, Flag]]:
+        """Return the program, and the flags that it takes."""
         if self._program is None:
             name = str(self.reference)
             libraries = Libraries(name, worker_environment(os.environ))
-            program = BenchProgram(self._path(), name, self.timeout, {}, libraries, self._policy)
+            program = EngineProgram(self._path(), name, self.timeout, libraries, self._policy)
             ended = program.run(["--help"], "printing its flags")
             flags = read_help(ended.output)
             lacking = [each for each in _NEEDED if each not in flags]
@@ -109,7 +106,7 @@ class LlamaBench(SlicesOnlyEngine):
                 )
             if "jsonl" not in flags["-o"].choices:
                 raise EngineError(f"{self.reference}: its -o has no jsonl: take a newer llama-bench")
-            self._program = program._replace(flags=flags)
+            self._program = program, flags
         return self._program
 
     def _path(self) -> str:
@@ -129,10 +126,16 @@ class LoadedBench(SlicesOnlySubject):
     """A subject that a program loads for each slice."""
 
     def __init__(
-        self, program: BenchProgram, reference: BuildReference, subject: Subject, model: Model
+        self,
+        program: EngineProgram,
+        flags: Mapping[str, Flag],
+        reference: BuildReference,
+        subject: Subject,
+        model: Model,
     ) -> None:
         super().__init__(_build({}, reference, program))
         self._program = program
+        self._flags = flags
         self._reference = reference
         self._load_options = subject.load_options
         self._threads = ThreadCheck(subject.load_options)
@@ -168,8 +171,8 @@ class LoadedBench(SlicesOnlySubject):
         check.check_generates(self._program.name)
         check.check_text(self._model.opened, self._program.name)
         check.check_places(self._program.name)
-        self._options = arguments(self._program.flags, self._load_options, self._program.name)
-        verbose = ["-v"] if "-v" in self._program.flags else []
+        self._options = arguments(self._flags, self._load_options, self._program.name)
+        verbose = ["-v"] if "-v" in self._flags else []
         started = time.monotonic()
         memory = ProcessMemory()
         answer, ended = self._bench(
@@ -215,7 +218,7 @@ class LoadedBench(SlicesOnlySubject):
         Raises:
             RequestFailedError: The program knows no depth.
         """
-        if workload.depth and "-d" not in self._program.flags:
+        if workload.depth and "-d" not in self._flags:
             raise RequestFailedError(
                 f"{self._program.name}: depth={workload.depth} cannot be had: this llama-bench has no flag "
                 "-d; take a newer one, or leave the depth out"
@@ -229,7 +232,7 @@ class LoadedBench(SlicesOnlySubject):
     def generation_slice(self, steps: int) -> tuple[int, float]:
         """Time a slice behind the prompt, as a request's; behind nothing if the program knows no depth."""
         work = self._rehearsed()
-        depth = work.depth + work.prompt_tokens if "-d" in self._program.flags else 0
+        depth = work.depth + work.prompt_tokens if "-d" in self._flags else 0
         return self._slice(Request(0, steps, depth, 1 if depth else _REPETITIONS), "generating")
 
     def log(self) -> str:
@@ -251,7 +254,7 @@ class LoadedBench(SlicesOnlySubject):
         refused: type[EngineError],
         watch: Callable[[int], None] | None = None,
     ) -> tuple[Mapping[str, JSON], Ended]:
-        depth = ["-d", str(request.depth)] if "-d" in self._program.flags else []
+        depth = ["-d", str(request.depth)] if "-d" in self._flags else []
         descriptors = [each.descriptor for each in self._model.opened]
         with loadable(self._model) as path:
             words = ["-m", path, "-o", "jsonl", "-r", str(request.repetitions)]
@@ -277,7 +280,7 @@ class LoadedBench(SlicesOnlySubject):
 
 
 def _build(
-    answer: Mapping[str, JSON], reference: BuildReference, program: BenchProgram, library: str = ""
+    answer: Mapping[str, JSON], reference: BuildReference, program: EngineProgram, library: str = ""
 ) -> Build:
     unnumbered = reference.commit[:12] if isinstance(reference, Commit) else program.path
     return Build(

@@ -6,9 +6,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.invariants import invariants_of
 from pytest_llm.engines.last_words import last_words
 from pytest_llm.engines.libraries import computing
-from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
 from pytest_llm.engines.llama_cpp_python.load_log import effective_options, read_counts
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck

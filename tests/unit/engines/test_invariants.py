@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.engines.llama_cpp_python.invariants import invariants_of
+from pytest_llm.engines.invariants import invariants_of
 from pytest_llm.errors import RequestFailedError, WorkerDiedError
 from pytest_llm.records.generation import Greedy
 

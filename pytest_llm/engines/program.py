@@ -1,9 +1,10 @@
-"""The program, run to its end in a sandbox of its own."""
+"""A program of llama.cpp, run to its end in a sandbox of its own."""
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,19 +23,27 @@ from pytest_llm.system.program import TimeLimitError, run_once
 from pytest_llm.system.sandbox import Policy, Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from pytest_llm.engines.llama_bench.options import Flag
     from pytest_llm.system.program import Ended
 
 
-class BenchProgram(NamedTuple):
-    """A program and the flags that it takes; each run of it is locked in."""
+# "version: 6097 (9515c613)", later "version: 0.5.0 (build 9915, commit 0c1e570)".
+_VERSION = re.compile(r"version: (?:(?P<number>\d+) \(|.*\(build (?P<build>\d+), commit )(?P<commit>\w+)\)")
+
+
+def read_version(text: str) -> tuple[int, str]:
+    """Return the build number and the commit in what ``--version`` prints; 0 and "" if it says neither."""
+    match = _VERSION.search(text)
+    return (int(match["number"] or match["build"]), match["commit"]) if match else (0, "")
+
+
+class EngineProgram(NamedTuple):
+    """A program of a build; each run of it is locked in."""
 
     path: str
     name: str
     timeout: float
-    flags: Mapping[str, Flag]
     libraries: Libraries
     policy: Policy
 

@@ -6,14 +6,13 @@ What a release does not tell is left out, never guessed.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_llm.errors import NotCoveredError, RequestFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.engines.llama_cpp_python.client import LoadedModel
     from pytest_llm.records import JSON
     from pytest_llm.records.generation import Greedy
 
@@ -38,10 +37,27 @@ _NO_OPTIONS = {
     "weights_bytes",
     "memory",
     "locked_bytes",
+    "unconfirmed",
 }
 
 
-def invariants_of(subject: LoadedModel) -> dict[str, JSON]:
+class Described(Protocol):
+    """A loaded subject, as far as its invariants are asked for."""
+
+    def effective_options(self) -> Mapping[str, JSON]:
+        """Return the load options as they really are."""
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Return the token ids of a text."""
+
+    def greedy(self, prompt: str, count: int) -> Greedy:
+        """Return the tokens that follow a prompt greedily."""
+
+    def graphs_reused(self) -> int | None:
+        """Return how often a decode used the graph of the one before; None if nothing counts it."""
+
+
+def invariants_of(subject: Described) -> dict[str, JSON]:
     """Return the invariants of a loaded subject.
 
     Returns:
