@@ -74,9 +74,15 @@ def worker_environment(environ: Mapping[str, str], also: tuple[str, ...] = ()) -
     return {NO_BACKTRACE: "1", **{name: value for name, value in environ.items() if name in names}}
 
 
-def launcher(description: str) -> list[str]:
-    """Return the command that locks itself in and becomes the program whose path and arguments follow."""
-    return [sys.executable, "-I", "-S", str(WORKER), "become", str(os.getpid()), description]
+def launcher(description: str, gate: int | None = None) -> list[str]:
+    """Return the command that locks itself in and becomes the program whose path and arguments follow.
+
+    Args:
+        description: Of the sandbox.
+        gate: A descriptor that the command inherits; it waits there for a byte before it becomes the program.
+    """
+    how = ["become"] if gate is None else ["wait", str(gate)]
+    return [sys.executable, "-I", "-S", str(WORKER), *how, str(os.getpid()), description]
 
 
 class WorkerProcess:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -93,6 +94,7 @@ class Sandbox:
         libraries: Iterable[Path] = (),
         writable: Iterable[str | Path] = (),
         becomes: str = "",
+        port: int | None = None,
         file_bytes: int = _FILE_BYTES,
     ) -> None:
         """Make the folder.
@@ -105,6 +107,7 @@ class Sandbox:
             libraries: Folders of libraries besides those that the environment names.
             writable: Folders besides its own.
             becomes: The program that the process becomes then; "" if it stays the interpreter.
+            port: The TCP port that it serves on; 0 for Unix sockets in its folder, None if it serves nothing.
             file_bytes: The largest file that it may write.
         """
         self._locks = policy.mode != "off" and sys.platform.startswith("linux")
@@ -115,6 +118,7 @@ class Sandbox:
         self._writable = [str(each) for each in writable]
         self._becomes = becomes
         self._counts = policy.counts
+        self._port = port
         self._file_bytes = file_bytes
         self._devices = paths.devices(environment) if self._locks else []
         self.folder: Path | None = None
@@ -167,11 +171,15 @@ class Sandbox:
                 "write": [*own, *self._writable, *map(str, ALSO_WRITABLE)],
                 "execute": paths.programs(self._becomes) if self._becomes else [],
                 "devices": [*paths.SCRATCH_DEVICES, *self._devices],
+                "port": self._port,
             }
         )
 
     def _filter(self) -> list[seccomp.Instruction] | None:
-        return seccomp.compiled(becomes=bool(self._becomes), counts=self._counts)
+        family = 0
+        if self._port is not None:
+            family = socket.AF_INET if self._port else socket.AF_UNIX
+        return seccomp.compiled(becomes=bool(self._becomes), counts=self._counts, family=family)
 
     def close(self) -> None:
         """Remove the folder; may be called again, once the process has ended."""

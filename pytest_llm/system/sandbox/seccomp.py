@@ -11,7 +11,7 @@ import platform
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 # A constant in whose place the process puts its own id, which is not known before it runs.
 OWN_PID = -1
@@ -92,17 +92,24 @@ _ALLOWED = (
     sysinfo:99:179 getrandom:318:278
     """,
 )
+# Of a process that serves, on top: it listens, and takes what comes in. It connects to nothing.
+_SERVING = """
+    bind:49:200 listen:50:201 accept:43:202 accept4:288:242 getsockname:51:204 getpeername:52:205
+    setsockopt:54:208 getsockopt:55:209 sendto:44:206 recvfrom:45:207 sendmsg:46:211 recvmsg:47:212
+    shutdown:48:210 socket:41:198
+    """
 _LAST = 450  # the list was made of Linux 6.0's calls
 _CLONE3 = 435  # its flags are in memory, which no filter sees; libraries fall back to clone
 
 # Conditions on arguments, by call. Numbers are the same on both machines.
 _CLONE_THREAD = 0x00010000
+_SOCKET_TYPE, _SOCK_STREAM = 0xF, 1
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE = 1, 4
 # FS_IOC_SETFLAGS and its 32-bit twin, FS_IOC_FSSETXATTR: also of files that are open for reading. TIOCSTI.
 _IOCTLS = (0x40086602, 0x40046602, 0x401C5820, 0x5412)
 
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
-_LOAD, _RETURN = 0x20, 0x06
+_LOAD, _AND, _RETURN = 0x20, 0x54, 0x06
 _IF_EQUAL, _IF_GREATER, _IF_AT_LEAST, _IF_ANY_BIT = 0x15, 0x25, 0x35, 0x45
 _ALLOW = Instruction(_RETURN, 0, 0, 0x7FFF0000)
 _REFUSE = Instruction(_RETURN, 0, 0, 0x00050000 | errno.EPERM)
@@ -111,13 +118,16 @@ _UNKNOWN = Instruction(_RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
 _OF_THIS_THREAD = [Instruction(_LOAD, 0, 0, _ARGUMENTS + 8), Instruction(_IF_EQUAL, 0, 1, 0), _ALLOW, _REFUSE]
 
 
-def compiled(machine: str = "", *, becomes: bool = False, counts: bool = False) -> list[Instruction] | None:
+def compiled(
+    machine: str = "", *, becomes: bool = False, counts: bool = False, family: int = 0
+) -> list[Instruction] | None:
     """Return the filter; None for a machine that the list does not know.
 
     Args:
         machine: As ``uname -m`` names it; "" is this one.
         becomes: The process becomes another program; which one, Landlock says.
         counts: It counts its own events, such as instructions.
+        family: Of the sockets that it serves on, such as AF_UNIX; 0 if it serves nothing.
     """
     machine = machine or platform.machine()
     if machine not in _MACHINES:
@@ -133,6 +143,9 @@ def compiled(machine: str = "", *, becomes: bool = False, counts: bool = False) 
     if counts:
         allowed["perf_event_open"] = known.perf_event_open
         blocks["perf_event_open"] = _OF_THIS_THREAD
+    if family:
+        allowed |= _read_numbers([_SERVING], known.column)
+        blocks["socket"] = _streams_of(family)
     for name, block in blocks.items():
         program += [Instruction(_IF_EQUAL, 0, len(block), allowed.pop(name)), *block]
     for first, last in _ranges(sorted(allowed.values())):
@@ -158,6 +171,14 @@ def _conditions() -> dict[str, list[Instruction]]:
     }
 
 
+def _streams_of(family: int) -> list[Instruction]:
+    """Datagrams could be sent anywhere without a connection."""
+    return [
+        *(_load(_argument(0)), Instruction(_IF_EQUAL, 0, 4, family), _load(_argument(1))),
+        *(Instruction(_AND, 0, 0, _SOCKET_TYPE), Instruction(_IF_EQUAL, 0, 1, _SOCK_STREAM), _ALLOW, _REFUSE),
+    ]
+
+
 def _none_of(argument: int, refused: Sequence[int]) -> list[Instruction]:
     found = [each for value in refused for each in (Instruction(_IF_EQUAL, 0, 1, value), _REFUSE)]
     return [_load(_argument(argument)), *found, _ALLOW]
@@ -174,8 +195,11 @@ def _argument(number: int) -> int:
 
 def numbers(machine: str) -> dict[str, int]:
     """Return the calls of the list by name, with their numbers on a machine."""
-    column = _MACHINES[machine].column
-    rows = [entry.split(":") for group in _ALLOWED for entry in group.split()]
+    return _read_numbers(_ALLOWED, _MACHINES[machine].column)
+
+
+def _read_numbers(groups: Iterable[str], column: int) -> dict[str, int]:
+    rows = [entry.split(":") for group in groups for entry in group.split()]
     return {name: int(each[column]) for name, *each in rows if each[column] != "-"}
 
 

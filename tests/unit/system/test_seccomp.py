@@ -41,6 +41,9 @@ def decide(
         if code == 0x20:
             held = data[constant]
             continue
+        if code == 0x54:
+            held &= constant
+            continue
         holds = {
             0x15: held == constant,
             0x25: held > constant,
@@ -152,3 +155,30 @@ def test_events_are_counted_where_that_is_asked_for_and_of_this_thread_alone(
     for pid in (another, OURS, 0xFFFFFFFF):
         refused = decide(machine, number, 0, pid, any_processor, program=compiled(machine, counts=True))
         assert refused == errno.EPERM
+
+
+SOCKETS = {
+    "x86_64": {"socket": 41, "connect": 42, "bind": 49, "listen": 50, "accept4": 288, "sendto": 44},
+    "aarch64": {"socket": 198, "connect": 203, "bind": 200, "listen": 201, "accept4": 242, "sendto": 206},
+}
+UNIX, INET, INET6, NETLINK = 1, 2, 10, 16
+STREAM, DATAGRAM, CLOSES = 1, 2, 0x80000
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("family", "others"), [(UNIX, (INET, INET6, NETLINK)), (INET, (UNIX, INET6, NETLINK))]
+)
+def test_a_server_listens_on_streams_of_its_family_and_connects_to_nothing(
+    machine: str, family: int, others: tuple[int, ...]
+) -> None:
+    serving, calls = compiled(machine, family=family), SOCKETS[machine]
+    for name in ("bind", "listen", "accept4", "sendto"):
+        assert decide(machine, calls[name], program=serving) == 0, name
+        assert decide(machine, calls[name]) == errno.EPERM, name
+    assert decide(machine, calls["connect"], program=serving) == errno.EPERM
+    assert decide(machine, calls["socket"], family, STREAM | CLOSES, program=serving) == 0
+    assert decide(machine, calls["socket"], family, DATAGRAM, program=serving) == errno.EPERM
+    for each in others:
+        assert decide(machine, calls["socket"], each, STREAM, program=serving) == errno.EPERM
+    assert decide(machine, calls["socket"], family, STREAM) == errno.EPERM

@@ -3,7 +3,8 @@
 REQUESTS and ANSWERS are file descriptors, PARENT is the process id of the one that holds their other ends,
 SANDBOX is what ``lockdown`` applies. Nothing but the standard library runs before that: without ``-S``, the
 start-up files of the interpreter's packages would. With ``become PARENT SANDBOX PROGRAM ...`` the process is
-locked in and becomes the program.
+locked in and becomes the program; with ``wait GATE PARENT SANDBOX PROGRAM ...`` once a byte comes from the
+descriptor GATE.
 """
 
 from __future__ import annotations
@@ -39,8 +40,21 @@ def _lock_in(parent: int, description: str) -> None:
         sys.exit(f"error: the sandbox cannot be applied ({error}): --llm-sandbox=off measures without one")
 
 
+def _wait(gate: str, parent: str, description: str, program: str, *arguments: str) -> None:
+    _lock_in(int(parent), description)
+    opened = os.read(int(gate), 1)
+    os.close(int(gate))
+    if not opened:
+        os._exit(0)
+    _turn_into(program, *arguments)
+
+
 def _become(parent: str, description: str, program: str, *arguments: str) -> None:
     _lock_in(int(parent), description)
+    _turn_into(program, *arguments)
+
+
+def _turn_into(program: str, *arguments: str) -> None:
     try:
         os.execv(program, [program, *arguments])
     except OSError as error:
@@ -52,6 +66,8 @@ if __name__ == "__main__":
     _import_folder_as_package("llm_worker")
     if sys.argv[1] == "become":
         _become(*sys.argv[2:])
+    if sys.argv[1] == "wait":
+        _wait(*sys.argv[2:])
     requests, answers, parent, *sandbox = sys.argv[1:]
     _lock_in(int(parent), *sandbox or ["{}"])
     if sys.flags.no_site:

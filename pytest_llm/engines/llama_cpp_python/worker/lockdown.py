@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # on every machine
-_RULE_PATH_BENEATH = 1
+_RULE_PATH_BENEATH, _RULE_NET_PORT = 1, 2
 _SECCOMP = {"x86_64": 317, "aarch64": 277}
 _SET_MODE_FILTER, _ALL_THREADS, _NO_MITIGATION = 1, 1, 4
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -33,13 +33,14 @@ _PADDING = "PYTEST_LLM_PADDING"  # of no use once the process runs
 # LANDLOCK_ACCESS_FS_*
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
 _CHANGE_FOLDER = sum(1 << bit for bit in (4, 5, 7, 8, 12))  # remove and make files, folders, links
+_MAKE_SOCKET = 1 << 9
 _REFER, _TRUNCATE, _DEVICE_CONTROL = (1 << bit for bit in (13, 14, 15))
 _READ = _READ_FILE | _READ_DIR
 _WRITE = _WRITE_FILE | _CHANGE_FOLDER | _REFER | _TRUNCATE
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _DEVICE_CONTROL
 # How many rights each version of the interface has.
 _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-_NETWORK = 0b11  # bind and connect; from version 4
+_NETWORK, _BIND = 0b11, 0b01  # bind and connect; from version 4
 _SCOPES = 0b11  # abstract sockets and signals; from version 6
 
 
@@ -66,14 +67,16 @@ def apply(description: str) -> None:
         return
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
+    port = wanted.get("port")
     if wanted["landlock"]:
         read = [*wanted["read"], *map(str, interpreter.readable(wanted["kept"]))]
         rights = [(path, _READ) for path in read]
         rights += [(path, _READ_DIR) for path in wanted["list"]]
-        rights += [(path, _READ | _WRITE) for path in wanted["write"]]
+        write = _READ | _WRITE | (_MAKE_SOCKET if port == 0 else 0)
+        rights += [(path, write) for path in wanted["write"]]
         rights += [(path, _READ | _WRITE_FILE | _DEVICE_CONTROL) for path in wanted["devices"]]
         rights += [(path, _READ | _EXECUTE) for path in wanted["execute"]]
-        _restrict_files(libc, wanted["landlock"], rights)
+        _restrict(libc, wanted["landlock"], rights, port)
     _drop_capabilities(libc)
     if wanted["filter"]:
         _filter_calls(libc, wanted["filter"])
@@ -100,7 +103,8 @@ def _limit(limits: Mapping[str, int]) -> None:
         resource.setrlimit(kind, (value, later))
 
 
-def _restrict_files(libc: Any, version: int, rights: Iterable[tuple[str, int]]) -> None:
+def _restrict(libc: Any, version: int, rights: Iterable[tuple[str, int]], port: int | None) -> None:
+    """Leave the rights to files, and to serve on a TCP port if there is one."""
     handled = (1 << _RIGHTS.get(version, max(_RIGHTS.values()))) - 1
     fields = [handled]
     if version >= 4:
@@ -124,6 +128,8 @@ def _restrict_files(libc: Any, version: int, rights: Iterable[tuple[str, int]]) 
             _allow(libc, rules, found, handled & allowed)
         finally:
             os.close(found)
+    if port and version >= 4:
+        _check(libc.syscall(_ADD_RULE, rules, _RULE_NET_PORT, struct.pack("=QQ", _BIND, port), 0), "Landlock")
     _check(libc.syscall(_RESTRICT_SELF, rules, 0), "Landlock")
     os.close(rules)
 
