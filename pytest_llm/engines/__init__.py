@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "llama-cpp-python"
 LLAMA_BENCH = "llama-bench"
+LLAMA_SERVER = "llama-server"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,14 @@ ENGINES: Registry[EngineEntry] = Registry(
             locks=True,
             covers="llama-bench measures prompt and generation speed only, of one sequence",
             unchecked="llama-bench shows no logits, so NaN and infinity go unnoticed",
+        ),
+        LLAMA_SERVER: EngineEntry(
+            "pytest_llm.engines.llama_server.engine:LlamaServer",
+            places=("bin",),
+            bare="the one on PATH",
+            locks=True,
+            covers="llama-server is measured with one sequence, and is not asked for embeddings",
+            unchecked="llama-server shows no logits, so NaN and infinity go unnoticed",
         ),
     },
 )

@@ -1,0 +1,1 @@
+"""llama-server: upstream's HTTP server, one process for each subject."""

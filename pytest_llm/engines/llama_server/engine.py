@@ -1,0 +1,114 @@
+"""llama-server: the HTTP server that most people ship, one process for each subject."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, NoReturn
+
+from pytest_llm.engines.environment import recorded
+from pytest_llm.engines.libraries import Libraries
+from pytest_llm.engines.llama_cpp_python.process import worker_environment
+from pytest_llm.engines.llama_server.flags import read_help
+from pytest_llm.engines.llama_server.loaded import LoadedServer
+from pytest_llm.engines.llama_server.start import start_server
+from pytest_llm.engines.program import EngineProgram, read_version
+from pytest_llm.errors import EngineError, EngineMissingError, NotCoveredError
+from pytest_llm.records import Build, Program
+from pytest_llm.system.sandbox import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.records import BuildReference, Model, Subject
+
+_NAME = "llama-server"
+_NEEDED = ("-m", "-c", "-b", "-ub", "-np", "-t", "-tb", "-ngl", "--host", "--port")
+
+
+class LlamaServer:
+    """The engine: a server for each subject."""
+
+    on_port = False
+
+    def __init__(
+        self, reference: BuildReference, timeout: float, made: str = "", policy: Policy | None = None
+    ) -> None:
+        """Take the build.
+
+        Args:
+            reference: The build, as the user wrote it.
+            timeout: Seconds to wait for each answer, and for each token.
+            made: The program of a build that had to be made, or "".
+            policy: How servers are locked in; None is as far as the kernel can.
+        """
+        self._reference = reference
+        self._timeout = timeout
+        self._made = made
+        self._policy = policy or Policy()
+        self._checked: tuple[EngineProgram, Mapping[str, str], Build] | None = None
+
+    def describe(self) -> Build:
+        """Return what the program tells without a model.
+
+        Raises:
+            EngineError: It does not start, or is not llama-server.
+        """
+        return self._program()[-1]
+
+    def start(self, subject: Subject, model: Model) -> LoadedServer:
+        """Start a process that loads when it is told to.
+
+        Raises:
+            EngineMissingError: There is no such program, or no HTTP library.
+            LoadRefusedError: The program has no flag for a load option.
+            EngineError: It does not start, or is not llama-server.
+        """
+        program, flags, build = self._program()
+        started = start_server(program, flags, subject.load_options, model, on_port=self.on_port)
+        return LoadedServer(started, build, subject, model, self._timeout)
+
+    def start_generation(self, subject: Subject, model: Model) -> NoReturn:  # noqa: ARG002
+        raise NotCoveredError(
+            f"{self._reference}: llama-server shows no logits, so its output is not compared"
+        )
+
+    def _program(self) -> tuple[EngineProgram, Mapping[str, str], Build]:
+        if self._checked is None:
+            name = str(self._reference)
+            libraries = Libraries(name, worker_environment(os.environ))
+            program = EngineProgram(self._path(), name, self._timeout, libraries, self._policy)
+            ended = program.run(["--help"], "printing its flags")
+            flags = read_help(ended.output)
+            lacking = [each for each in _NEEDED if each not in flags]
+            if lacking:
+                raise EngineError(
+                    f"{name}: {program.path} is not llama-server: its --help has no {', '.join(lacking)}; "
+                    "name another program",
+                    ended.last_lines() if ended.status else (),
+                )
+            self._checked = program, flags, self._build(program)
+        return self._checked
+
+    def _build(self, program: EngineProgram) -> Build:
+        ended = program.run(["--version"], "printing its version")
+        number, commit = read_version(ended.output + ended.log)
+        return Build(
+            engine=_NAME,
+            version=f"b{number}" if number else program.path,
+            llama_cpp_commit=commit,
+            where=program.path,
+            environment=recorded(worker_environment(os.environ)),
+        )
+
+    def _path(self) -> str:
+        if self._made:
+            return self._made
+        if isinstance(self._reference, Program):
+            return self._reference.path
+        found = shutil.which(_NAME)
+        if found is None:
+            raise EngineMissingError(
+                f"{_NAME}: it is not on PATH: name the program or its folder, {_NAME}@bin:PATH"
+            )
+        return found

@@ -1,0 +1,114 @@
+"""Start of a server: its command, its sandbox, and where it listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_llm.engines.libraries import program_folders
+from pytest_llm.engines.llama_cpp_python.process import worker_environment
+from pytest_llm.engines.llama_server.api import Api
+from pytest_llm.engines.llama_server.flags import arguments, serves_sockets
+from pytest_llm.engines.servers.client import Client, http_library
+from pytest_llm.engines.servers.process import ServerProcess
+from pytest_llm.models import files_of
+from pytest_llm.models.opened import loadable
+from pytest_llm.system.sandbox import Sandbox, own_folder, remove_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_llm.engines.program import EngineProgram
+    from pytest_llm.records import LoadOptions, Model
+
+_SOCKET = "server.sock"
+_LONGEST_SOCKET = 100  # bytes of its path; systems differ from 104 on
+_LOOPBACK = "127.0.0.1"
+_FOLDER = "pytest-llm-server-"
+
+
+class Started(NamedTuple):
+    """A server that waits to begin, and what has to be closed with it."""
+
+    program: EngineProgram
+    process: ServerProcess
+    client: Client
+    api: Api
+    files: ExitStack
+
+    def close(self) -> None:
+        self.client.close()  # before the process: an open stream would keep it from ending
+        self.process.close()
+        self.files.close()
+
+
+def start_server(
+    program: EngineProgram,
+    flags: Mapping[str, str],
+    options: LoadOptions,
+    model: Model,
+    *,
+    on_port: bool = False,
+) -> Started:
+    """Start a process that becomes the server when it is told to.
+
+    Args:
+        program: The server.
+        flags: Of the program.
+        options: The load options.
+        model: The model.
+        on_port: Listen on a free port of the loopback interface, also where a Unix socket could be had.
+
+    Raises:
+        LoadRefusedError: The program has no flag for a load option.
+        EngineMissingError: The HTTP library is not installed.
+        EngineError: No process can be started.
+    """
+    http_library()
+    with ExitStack() as stack:
+        path = stack.enter_context(loadable(model))
+        adapters = [(stack.enter_context(loadable(each)), each) for each in model.adapters]
+        lora = [f"{opened}:{each.scale:g}" for opened, each in adapters]
+        words = ["-m", path, *arguments(flags, options, lora, program.name)]
+        port = 0 if serves_sockets(flags) and not on_port else _free_port()
+        sandbox = _sandbox(program, model, port)
+        folder = sandbox.folder
+        if folder is None and not port:
+            folder = own_folder(Path(tempfile.gettempdir()), _FOLDER)
+            stack.callback(remove_folder, folder)
+        listens = str(folder / _SOCKET) if folder and not port else None
+        if listens is not None and len(os.fsencode(listens)) > _LONGEST_SOCKET:
+            sandbox.close()
+            port, listens = _free_port(), None
+            sandbox = _sandbox(program, model, port)
+        where = ["--host", listens] if listens else ["--host", _LOOPBACK, "--port", str(port)]
+        descriptors = [each.descriptor for each in model.all_opened]
+        process = ServerProcess([program.path, *words, *where], sandbox, program.name, descriptors)
+        for opened, real in [(path, model.path), *((opened, each.path) for opened, each in adapters)]:
+            process.name_path(opened, real)
+        url = "http://localhost" if listens else f"http://{_LOOPBACK}:{port}"
+        client = Client(url, program.timeout, listens)
+        return Started(program, process, client, Api(client, process), stack.pop_all())
+
+
+def _sandbox(program: EngineProgram, model: Model, port: int) -> Sandbox:
+    return Sandbox(
+        program.policy,
+        program.name,
+        worker_environment(os.environ),
+        [program.path, *files_of(model)],
+        libraries=program_folders(Path(program.path)),
+        becomes=program.path,
+        port=port,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind((_LOOPBACK, 0))
+        port: int = found.getsockname()[1]
+        return port
