@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +19,7 @@ from pytest_llm.engines.llama_cpp_python.process import (
     worker_environment,
 )
 from pytest_llm.errors import EngineMissingError, WorkerDiedError, WorkerHungError
+from pytest_llm.records import Program
 from pytest_llm.system.procfs import oom_kills
 from pytest_llm.system.program import TimeLimitError, run_once
 from pytest_llm.system.sandbox import Policy, Sandbox
@@ -25,6 +27,7 @@ from pytest_llm.system.sandbox import Policy, Sandbox
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from pytest_llm.records import BuildReference
     from pytest_llm.system.program import Ended
 
 
@@ -36,6 +39,24 @@ def read_version(text: str) -> tuple[int, str]:
     """Return the build number and the commit in what ``--version`` prints; 0 and "" if it says neither."""
     match = _VERSION.search(text)
     return (int(match["number"] or match["build"]), match["commit"]) if match else (0, "")
+
+
+def find_program(name: str, reference: BuildReference, made: str) -> str:
+    """Return the path of a build's program: the one that was made or named, or the one on PATH.
+
+    Raises:
+        EngineMissingError: There is none on PATH.
+    """
+    if made:
+        return made
+    if isinstance(reference, Program):
+        return reference.path
+    found = shutil.which(name)
+    if found is None:
+        raise EngineMissingError(
+            f"{name}: it is not on PATH: name the program or its folder, {name}@bin:PATH"
+        )
+    return found
 
 
 class EngineProgram(NamedTuple):

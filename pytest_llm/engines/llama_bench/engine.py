@@ -8,7 +8,6 @@ subjects still have their slices next to each other in time, and only one proces
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +21,17 @@ from pytest_llm.engines.llama_bench.output import Request
 from pytest_llm.engines.llama_cpp_python.process import worker_environment
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck
-from pytest_llm.engines.program import EngineProgram, read_version
+from pytest_llm.engines.program import EngineProgram, find_program, read_version
 from pytest_llm.engines.slices_only import SlicesOnlyEngine, SlicesOnlySubject
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import (
     EngineError,
-    EngineMissingError,
     LoadRefusedError,
     RequestFailedError,
 )
 from pytest_llm.models import files_of
 from pytest_llm.models.opened import loadable
-from pytest_llm.records import Build, Commit, Program
+from pytest_llm.records import Build, Commit
 from pytest_llm.records.protocols import Coverage
 from pytest_llm.system.sandbox import Policy
 
@@ -94,7 +92,9 @@ class LlamaBench(SlicesOnlyEngine):
         if self._program is None:
             name = str(self.reference)
             libraries = Libraries(name, worker_environment(os.environ))
-            program = EngineProgram(self._path(), name, self.timeout, libraries, self._policy)
+            program = EngineProgram(
+                find_program(_NAME, self.reference, self.made), name, self.timeout, libraries, self._policy
+            )
             ended = program.run(["--help"], "printing its flags")
             flags = read_help(ended.output)
             lacking = [each for each in _NEEDED if each not in flags]
@@ -108,18 +108,6 @@ class LlamaBench(SlicesOnlyEngine):
                 raise EngineError(f"{self.reference}: its -o has no jsonl: take a newer llama-bench")
             self._program = program, flags
         return self._program
-
-    def _path(self) -> str:
-        if self.made:
-            return self.made
-        if isinstance(self.reference, Program):
-            return self.reference.path
-        found = shutil.which(_NAME)
-        if found is None:
-            raise EngineMissingError(
-                f"{_NAME}: it is not on PATH: name the program or its folder, {_NAME}@bin:PATH"
-            )
-        return found
 
 
 class LoadedBench(SlicesOnlySubject):

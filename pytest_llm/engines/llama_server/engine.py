@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, NoReturn
 
 from pytest_llm.engines.environment import recorded
@@ -12,9 +11,9 @@ from pytest_llm.engines.llama_cpp_python.process import worker_environment
 from pytest_llm.engines.llama_server.flags import read_help
 from pytest_llm.engines.llama_server.loaded import LoadedServer
 from pytest_llm.engines.llama_server.start import start_server
-from pytest_llm.engines.program import EngineProgram, read_version
-from pytest_llm.errors import EngineError, EngineMissingError, NotCoveredError
-from pytest_llm.records import Build, Program
+from pytest_llm.engines.program import EngineProgram, find_program, read_version
+from pytest_llm.errors import EngineError, NotCoveredError
+from pytest_llm.records import Build
 from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
@@ -77,7 +76,9 @@ class LlamaServer:
         if self._checked is None:
             name = str(self._reference)
             libraries = Libraries(name, worker_environment(os.environ))
-            program = EngineProgram(self._path(), name, self._timeout, libraries, self._policy)
+            program = EngineProgram(
+                find_program(_NAME, self._reference, self._made), name, self._timeout, libraries, self._policy
+            )
             ended = program.run(["--help"], "printing its flags")
             flags = read_help(ended.output)
             lacking = [each for each in _NEEDED if each not in flags]
@@ -100,15 +101,3 @@ class LlamaServer:
             where=program.path,
             environment=recorded(worker_environment(os.environ)),
         )
-
-    def _path(self) -> str:
-        if self._made:
-            return self._made
-        if isinstance(self._reference, Program):
-            return self._reference.path
-        found = shutil.which(_NAME)
-        if found is None:
-            raise EngineMissingError(
-                f"{_NAME}: it is not on PATH: name the program or its folder, {_NAME}@bin:PATH"
-            )
-        return found
