@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
+from statistics import median
 from typing import Any
 
 import pytest
 
 from benchmarks.error_rate_report import tables, upper_bound
+from benchmarks.error_rates import DATA
+from benchmarks.runs import kept
+from tests import REPOSITORY
 
 
 @pytest.mark.parametrize(
@@ -67,3 +72,13 @@ def test_llama_bench_run_twice_is_read_by_its_own_figures() -> None:
     line = {"kind": "llama-bench", "seconds": 30.0, "runs": [[300.0, 100.0], [299.0, 90.0]]}
     lines = tables(TITLES, [campaign("aa", 0.0), line])
     assert "llama-bench run twice: more than 5 % slower in 1 of 1" in "\n".join(lines)
+
+
+def test_the_page_has_the_median_seconds_of_both_hosts() -> None:
+    hosts: dict[str, list[float]] = {}
+    for line in kept(DATA):
+        if line["kind"] == "aa" or line["kind"].startswith("sham"):
+            hosts.setdefault(json.dumps(line["machine"]), []).append(line["seconds"])
+    earlier, later = (f"{median(seconds):.0f} s" for seconds in hosts.values())
+    page = " ".join((REPOSITORY / "docs/comparing.md").read_text(encoding="utf-8").split())
+    assert f"the median of A/A and sham campaigns took {later}, on the earlier one {earlier}." in page

@@ -15,6 +15,7 @@ from pytest_llm.engines.servers.client import (
 )
 from pytest_llm.engines.servers.events import read_events
 from pytest_llm.errors import LoadRefusedError, RequestFailedError, WorkerAnswerError, WorkerHungError
+from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ _CERTAIN = 1000.0  # in the place of any logit
 
 
 class Api:
-    """What a server is asked."""
+    """Requests to one server."""
 
     def __init__(self, client: Client, process: ServerProcess) -> None:
         self._client = client
@@ -69,10 +70,23 @@ class Api:
             raise self._failed(_LOAD, error, 0) from None
         return True
 
-    def properties(self) -> Mapping[str, Any]:
-        """Return what ``/props`` answers."""
-        found = self._asked("asking for its properties", lambda: self._client.get("/props"))
-        return found if isinstance(found, dict) else {}
+    def properties(self, model: str) -> Mapping[str, Any]:
+        """Return what ``/props`` answers.
+
+        Raises:
+            RequestFailedError: Another server answers, with another model: it took the port before this one.
+        """
+
+        def ask() -> Mapping[str, Any]:
+            found = self._client.get("/props")
+            found = found if isinstance(found, dict) else {}
+            loaded = found.get("model_path", model)
+            if loaded != model:
+                raise UnfitError(f"has {clean(loaded)} loaded and is another one: run again")
+            return found
+
+        found: Mapping[str, Any] = self._asked("asking for its properties", ask)
+        return found
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool = True) -> list[int]:
         """Return the ids of a text.

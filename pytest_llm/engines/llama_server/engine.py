@@ -56,7 +56,7 @@ class LlamaServer:
         return self._program()[-1]
 
     def start(self, subject: Subject, model: Model) -> LoadedServer:
-        """Start a process that loads when it is told to.
+        """Start a process; its ``load`` starts the server.
 
         Raises:
             EngineMissingError: There is no such program, or no HTTP library.

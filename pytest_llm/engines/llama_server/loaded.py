@@ -96,7 +96,7 @@ class LoadedServer:
         self._started.program.check_libraries(mapped)
         self._code = self._started.program.code(mapped)
         self._messages = messages_of(self._process.log())
-        self._properties = self._api.properties()
+        self._properties = self._api.properties(self._started.model)
         compiled_with, library = features(self._messages), llama_library(mapped)
         self.build = replace(self.build, library=library, compiled_with=compiled_with)
         self.on_gpu = bool(devices_used(self._messages)) and self._options.n_gpu_layers != 0

@@ -38,6 +38,7 @@ class Started(NamedTuple):
     process: ServerProcess
     client: Client
     api: Api
+    model: str  # as it opens it
     files: ExitStack
 
     def close(self) -> None:
@@ -54,7 +55,7 @@ def start_server(
     *,
     on_port: bool = False,
 ) -> Started:
-    """Start a process that becomes the server when it is told to.
+    """Start a process that becomes the server with ``process.begin``.
 
     Args:
         program: The server.
@@ -92,7 +93,7 @@ def start_server(
             process.name_path(opened, real)
         url = "http://localhost" if listens else f"http://{_LOOPBACK}:{port}"
         client = Client(url, program.timeout, listens)
-        return Started(program, process, client, Api(client, process), stack.pop_all())
+        return Started(program, process, client, Api(client, process), path, stack.pop_all())
 
 
 def _sandbox(program: EngineProgram, model: Model, port: int) -> Sandbox:

@@ -138,7 +138,7 @@ class Client:
                     size += len(data)
                     if size > limit:
                         raise UnfitError(f"sent more than {limit} bytes for {tokens} tokens")
-                    if not data.startswith(b":"):
+                    if not data.startswith(b":") or b"\ndata:" in data:
                         last = now
                     elif now - last > self._timeout:
                         raise SilentError(f"sent no token for {self._timeout:g} s")

@@ -7,10 +7,12 @@ import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.engines.llama_server.api import Api
 from pytest_llm.engines.llama_server.completion import read_completion
 from pytest_llm.engines.servers.client import (
     Client,
@@ -21,6 +23,7 @@ from pytest_llm.engines.servers.client import (
     UnfitError,
 )
 from pytest_llm.engines.servers.events import read_events
+from pytest_llm.errors import RequestFailedError
 from tests.recordings import pieces, raw
 
 if TYPE_CHECKING:
@@ -200,6 +203,14 @@ def test_comments_do_not_keep_a_stream_alive(client: Client, path: Path) -> None
 
     with serving(path, keep_warm), pytest.raises(SilentError, match=r"no token for 0\.3 s"):
         client.stream("/completion", {}, 2)
+
+
+def test_a_server_with_another_model_is_not_the_one_that_was_started(client: Client, path: Path) -> None:
+    process: Any = SimpleNamespace(name="it", written=lambda: 0, last_lines=lambda _: ())
+    with serving(path, answers(b'{"model_path": "/other.gguf", "total_slots": 1}')):
+        assert Api(client, process).properties("/other.gguf")["total_slots"] == 1
+        with pytest.raises(RequestFailedError, match=r"it: the server has /other\.gguf loaded"):
+            Api(client, process).properties("/mine.gguf")
 
 
 def test_a_slow_trickle_is_an_answer_as_long_as_tokens_come(client: Client, path: Path) -> None:
