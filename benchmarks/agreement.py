@@ -6,6 +6,10 @@ For each workload, a round of slices and a whole request of one process alternat
 of prompt and one of generation by llama-bench (``-d`` depth, and depth and prompt), whose processes are
 stopped in between. Printed are the median ratios with their intervals. The goals: generation speed times
 inter-token latency is within 3 % of 1; against the llama-bench of the same library, both are within 1 %.
+
+Two things of llama-bench would be compared with something else: it makes the graph of one token before it
+times, so that ours are without the first slice after a prompt; and it restores a depth that it has decoded
+before, which makes what follows faster, so that its depths alternate.
 """
 
 from __future__ import annotations
@@ -29,14 +33,14 @@ from pytest_llm.engines import engine_for
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import TimeLimits
 from pytest_llm.measure.budgets import Budget, Budgets
-from pytest_llm.measure.rounds import awake, cut, measure_rounds, pace_of
+from pytest_llm.measure.rounds import Cut, awake, cut, measure_rounds, pace_of
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.records import LoadOptions, Subject, Workload
 from pytest_llm.reports.progress import ProgressDisplay
 from pytest_llm.system.folders import default_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from pytest_llm.records import Model
@@ -54,10 +58,10 @@ ONCE = Budgets(Budget(1, 1, 0.0), Budget(1, 1, 0.0))
 class LlamaBench:
     """One process of llama-bench that repeats a test; stopped but for while :meth:`speed` waits for it."""
 
-    def __init__(self, program: str, model: str, threads: int, test: Mapping[str, int], times: int) -> None:
-        """Start a program for ``times`` tests, and stop it before the first of them is timed."""
-        repeated = {name: ",".join([str(value)] * (times if value else 1)) for name, value in test.items()}
-        words = [word for pair in repeated.items() for word in pair]
+    def __init__(self, program: str, model: str, threads: int, test: Sequence[str], times: int) -> None:
+        """Start a program for so many pairs of tests, and stop it before the first of them is timed."""
+        *words, depths = test
+        words = [*words, ",".join([depths] * times)]
         command = [program, "-m", model, "-t", str(threads), "-r", "1", "-o", "jsonl", *words]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.speed()  # which loads the model, too
@@ -83,39 +87,49 @@ class LlamaBench:
         self._process.communicate()
 
 
-def speeds(loaded: Loaded, workload: Workload, step_seconds: float) -> Mapping[str, float]:
+def speeds(loaded: Loaded, workload: Workload, slices: Cut) -> Mapping[str, float]:
     """Return the speeds of one round, and the mean inter-token latency of a request."""
-    slices = cut(workload, [pace_of(loaded, step_seconds)])
     context = measurement_context(ProgressDisplay(lambda _: None), TimeLimits(workload=math.inf))
     with awake(loaded):
         (series,), _ = measure_rounds([loaded], workload, slices, ONCE, context, requests=1)
-    found = {
-        name: sum(series[name].each_tokens()) / sum(series[name].values) for name in ("prompt", "generation")
+
+    def speed(name: str, begin: int = 0) -> float:
+        each = series[name]
+        return sum(each.each_tokens()[begin:]) / sum(each.values[begin:])
+
+    return {
+        "prompt": speed("prompt"),
+        "whole": speed("generation"),
+        "generation": speed("generation", begin=1),
+        "latency": fmean(series["inter_token"].values),
     }
-    return {**found, "latency": fmean(series["inter_token"].values)}
 
 
 def compare(workload: Workload, model: Model, program: str | None, alternations: int) -> list[str]:
     """Return lines with the ratios of one workload."""
     threads = len(os.sched_getaffinity(0))
-    options = LoadOptions(n_ctx=2048, n_threads=threads, n_threads_batch=threads)
-    build = parse_build("llama-cpp-python", Path.cwd())
     prompt, generated, depth = workload.prompt_tokens, workload.generate_tokens, workload.depth
-    tests = {
-        "prompt": {"-p": prompt, "-n": 0, "-d": depth},
-        # The first token comes from the prompt.
-        "generation": {"-p": 0, "-n": generated - 1, "-d": depth + prompt},
-    }
+    # The context that llama-bench makes, rounded up as llama.cpp does: the stride of the cache counts, too.
+    n_ctx = -(-(depth + prompt + generated) // 256) * 256
+    options = LoadOptions(n_ctx=n_ctx, n_threads=threads, n_threads_batch=threads)
+    build = parse_build("llama-cpp-python", Path.cwd())
     ratios: dict[str, list[float]] = {}
     with ExitStack() as stack:
         ours = stack.enter_context(
             closing(engine_for(build, 600.0).start(Subject(model.name, build, options), model))
         )
         ours.load()
-        step_seconds = ours.rehearse(workload)
+        slices = cut(workload, [pace_of(ours, ours.rehearse(workload))])
         ours.suspend()
+        behind = depth + prompt + slices.generation[0]
+        tests = {
+            "prompt": ("-p", str(prompt), "-n", "0", "-d", f"{depth},{depth + 1}"),
+            "generation": ("-p", "0", "-n", str(sum(slices.generation[1:])), "-d", f"{behind},{behind + 1}"),
+        }
         theirs = {
-            name: stack.enter_context(LlamaBench(program, str(model.path), threads, test, alternations + 1))
+            name: stack.enter_context(
+                LlamaBench(program, str(model.path), threads, test, alternations // 2 + 1)
+            )
             for name, test in tests.items()
             if program
         }
@@ -124,11 +138,11 @@ def compare(workload: Workload, model: Model, program: str | None, alternations:
             others = {}
             for name in random.sample(["ours", *theirs], 1 + len(theirs)):
                 if name == "ours":
-                    mine = speeds(ours, workload, step_seconds)
+                    mine = speeds(ours, workload, slices)
                 else:
                     others[name] = theirs[name].speed()
             ratios.setdefault("generation speed x inter-token latency", []).append(
-                math.log(mine["generation"] * mine["latency"])
+                math.log(mine["whole"] * mine["latency"])
             )
             for name, value in others.items():
                 ratios.setdefault(f"{name} speed / llama-bench's", []).append(math.log(mine[name] / value))
