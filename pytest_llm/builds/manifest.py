@@ -29,6 +29,7 @@ class Manifest:
     made: str  # UTC
     seconds: float  # of making it
     tool: str  # "uv 0.9.0", "cmake 3.25.1"
+    sha256: str = ""  # of the archive that it was unpacked from
     schema_version: int = _SCHEMA
 
 

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.builds import git
+from pytest_llm.engines import LLAMA_SERVER
 from pytest_llm.errors import UsageError
 from pytest_llm.system import ini_file, regular_file
 from pytest_llm.system.repository import repository_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PACKAGE = "llama-cpp-python"
 _MAX_BYTES = 64 * 2**20  # of a lock file
 _RELEASE = re.compile(r"v?\d+(\.\d+)+([abc.+-]?\w+)*")
+_NUMBER = re.compile(r"b\d{3,}")
 _REF = re.compile(r"b\d{3,}|[0-9a-f]{7,40}|v\d[\w.]*")
 # `ARG LLAMA_CPP_REF=b6000`, `LLAMA_CPP_VERSION: "b6000"`, `set(LLAMA_CPP_TAG b6000)`.
 _VARIABLE = re.compile(
@@ -89,14 +91,18 @@ def pinned_at(path: Path, ref: str, key: str = "") -> str:
 def as_build(pin: str, checkout: Path | None = None) -> str:
     """Return a pin as ``--llm-candidate`` and ``--llm-against`` take it.
 
+    A tag of llama.cpp is compiled from a checkout if there is one, and is a prebuilt server otherwise.
+
     Raises:
-        UsageError: It is a commit or a tag, and no checkout of llama.cpp is named.
+        UsageError: It is a commit, and no checkout of llama.cpp is named.
     """
     if _RELEASE.fullmatch(pin):
         return pin
-    if checkout is None:
-        raise UsageError(f"{pin} is a tag or commit of llama.cpp: name a checkout of it with --checkout")
-    return f"git:{pin}:{checkout}"
+    if checkout is not None:
+        return f"git:{pin}:{checkout}"
+    if _NUMBER.fullmatch(pin):
+        return f"{LLAMA_SERVER}@{pin}"
+    raise UsageError(f"{pin} is a commit of llama.cpp: name a checkout of it with --checkout")
 
 
 def _candidates(path: Path, text: str, key: str) -> Iterator[str]:

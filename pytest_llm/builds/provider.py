@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm import engines
 from pytest_llm.builds import BuildStore
+from pytest_llm.builds.archive_lock import NAME, ArchiveLock
 from pytest_llm.checks.operators import compare, without
 from pytest_llm.errors import BuildError, LLMBenchError
-from pytest_llm.records import Commit, Release
+from pytest_llm.records import Archive, Commit, Release
 from pytest_llm.system.program import PROGRESS_SECONDS
 from pytest_llm.system.sandbox import Policy
 
@@ -29,19 +30,26 @@ class Provider:
     """Gives engines, and keeps their builds from being removed until it is closed."""
 
     def __init__(
-        self, cache: Path, timeout: float, mode: SandboxMode = "on", *, counts: bool = False
+        self,
+        cache: Path,
+        timeout: float,
+        mode: SandboxMode = "on",
+        *,
+        home: Path | None = None,
+        counts: bool = False,
     ) -> None:
-        """Take the cache's folder, the seconds for each answer, and how processes are locked in.
+        """Take the folders, the seconds for each answer, and how processes are locked in.
 
         Args:
             cache: Of builds.
             timeout: Seconds.
             mode: See :class:`~pytest_llm.system.sandbox.Policy`, also for ``counts``.
+            home: Of the project, in which the lock file of archives lies; None is the current folder.
             counts: Workers count instructions.
         """
         self._timeout = timeout
         self._policy = Policy(mode, cache, counts)
-        self._builds = build_store(cache)
+        self._builds = build_store(cache, home)
         self._misfits: dict[BuildReference, str] = {}
 
     def engine(
@@ -87,7 +95,7 @@ class Provider:
     ) -> Any:
         sides = [build] if beside is None else [build, beside]
         benches = [each for each in sides if each.engine == engines.LLAMA_BENCH]
-        commits = [each for each in sides if isinstance(each, Commit) and each not in benches]
+        commits = [each for each in sides if isinstance(each, Commit) and each.engine == engines.DEFAULT]
         unfit = next((each for each in commits if self._abi_mismatch(each, on_progress)), None)
         others = [each for each in sides if each not in (*benches, *commits)]
         if unfit is not None and others:
@@ -114,15 +122,27 @@ class Provider:
         return self._misfits[build]
 
     def _made(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
-        """Return a release's interpreter, a commit's folder of libraries, "" of a build that is not made."""
-        if not isinstance(build, Release | Commit):
+        """Return what an engine starts from; "" if nothing has to be made.
+
+        That is a release's interpreter or server, a commit's folder of libraries or server, or an archive's
+        server.
+        """
+        if not isinstance(build, Release | Commit | Archive):
             return ""
+        if isinstance(build, Commit) and build.engine == engines.LLAMA_SERVER:
+            tree = self.tree(build, on_progress)
+            assert tree is not None
+            return str(tree.program(engines.LLAMA_SERVER, on_progress))
         program = self._builds.ready(build, on_progress)
         return str(Path(program).parent) if isinstance(build, Commit) else program
 
 
-def build_store(cache: Path, progress_seconds: float = PROGRESS_SECONDS) -> BuildStore:
+def build_store(
+    cache: Path, home: Path | None = None, progress_seconds: float = PROGRESS_SECONDS
+) -> BuildStore:
+    """Return the store in a cache, for the project in a folder; None is the current one."""
+
     def describe(build: BuildReference, interpreter: str) -> Build:
         return engines.describe(build, ANSWER_SECONDS, interpreter)
 
-    return BuildStore(cache, describe, progress_seconds)
+    return BuildStore(cache, describe, ArchiveLock((home or Path.cwd()) / NAME), progress_seconds)

@@ -11,11 +11,25 @@ import re
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from pytest_llm import engines
+from pytest_llm.builds import archive_url
+from pytest_llm.builds.command_line import read_command
 from pytest_llm.builds.git import commit_of
 from pytest_llm.errors import UsageError
-from pytest_llm.records import BuildReference, Commit, Installed, Library, Program, Release, Venv
+from pytest_llm.records import (
+    Address,
+    Archive,
+    BuildReference,
+    Command,
+    Commit,
+    Installed,
+    Library,
+    Program,
+    Release,
+    Venv,
+)
 from pytest_llm.records.other_tools import URL, kind_of_model
 from pytest_llm.system.folders import expanded
 
@@ -29,7 +43,8 @@ Reference = TypeVar("Reference", bound=BuildReference)
 _PLACE = re.compile(r"[A-Za-z]+:|v?\d")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NUMBER = re.compile(r"b\d{3,}")
-_RELEASES = "release"
+_TAG = re.compile(r"b\d{3,}|v\d+(\.\d+)+")
+_RELEASES, _ARCHIVES, _URLS = "release", "archive", "url"
 _RELEASE = re.compile(r"v?\d")
 _SECOND_BRACKETS = re.compile(r"\]\[-D")
 _SETTING = re.compile(r"-D(?P<name>[A-Za-z_][\w.-]*)(:[A-Z]+)?=.*", re.ASCII)
@@ -39,12 +54,16 @@ _LIBRARIES = ("libllama.so", "libllama.dylib")
 _FIX = "a build is ENGINE[@WHERE], or alone a release such as 0.3.36, venv:PATH, lib:PATH or git:REF:CHECKOUT"
 
 
-def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildReference:
+def parse_build(
+    text: str, start: Path, settings: Sequence[str] = (), archives: str = archive_url.DEFAULT
+) -> BuildReference:
     """Read ``ENGINE[@WHERE]``, or ``WHERE`` alone of llama-cpp-python; ``str()`` is the inverse.
 
     Args:
+        text: What the user wrote.
         start: The folder that relative paths count from.
         settings: CMake's ``-DNAME=VALUE`` for a release or commit; its own of the same names win.
+        archives: The pattern of URLs of prebuilt archives.
 
     Raises:
         UnknownNameError: The engine is not known.
@@ -57,14 +76,31 @@ def parse_build(text: str, start: Path, settings: Sequence[str] = ()) -> BuildRe
         raise UsageError(f"build {text!r}: {elsewhere}; {_FIX}")
     engine, at, where = (engines.DEFAULT, "@", text) if _PLACE.match(text) else text.partition("@")
     entry = engines.ENGINES.find(engine, fix=_FIX)
-    if not at:
+    if not at and entry.bare:
         return Installed(engine)
-    kind, _, path = (_RELEASES, "", where) if _RELEASE.match(where) else where.partition(":")
+    kind, path = _place_of(where, entry.places)
+    if kind == _ARCHIVES:
+        return _archive(text, engine, path, archives)
     if kind in entry.places and path:
         return with_settings(_PLACES[kind].read(text, engine, path, start), settings)
-    places = "".join(f"{engine}@{_PLACES[each].written}, " for each in entry.places)
-    alone = f"{'or ' if places else ''}{engine} alone for {entry.bare}"
-    raise UsageError(f"build {text!r}: {where!r} is not a place of {engine}; write {places}{alone}")
+    ways = [f"{engine}@{_WRITTEN[each]}" for each in entry.places]
+    ways += [f"{engine} alone for {entry.bare}"] if entry.bare else []
+    wrong = f"{where!r} is not a place of {engine}" if at else f"{engine} has to be told where it is"
+    *others, last = ways
+    offered = f"{', '.join(others)}, or {last}" if others else last
+    raise UsageError(f"build {text!r}: {wrong}; write {offered}")
+
+
+def _place_of(where: str, places: Sequence[str]) -> tuple[str, str]:
+    """Return the kind of a place and the rest of it; a kind that no engine has if it is written like none."""
+    if _URLS in places and _URL.match(where):
+        return _URLS, where
+    if _ARCHIVES in places and _TAG.fullmatch(where):
+        return _ARCHIVES, where
+    if _RELEASE.match(where):
+        return _RELEASES, where
+    kind, _, path = where.partition(":")
+    return kind, path
 
 
 def _elsewhere(text: str, start: Path) -> str:
@@ -73,10 +109,13 @@ def _elsewhere(text: str, start: Path) -> str:
     if not _URL.match(text) and (written or text in engines.ENGINES):
         return ""
     if _NUMBER.fullmatch(text):
-        return f"llama.cpp's numbers are tags of its repository: write git:{text}:CHECKOUT"
+        return (
+            f"llama.cpp's numbers are tags of its repository: write git:{text}:CHECKOUT, or "
+            f"{engines.LLAMA_SERVER}@{text} for its prebuilt server"
+        )
     kind = kind_of_model(text)
     if kind == URL:
-        return f"it is {kind}, and builds are not downloaded from one"
+        return f"it is {kind}, and builds are not downloaded from one; a server that runs is openai@{text}"
     if text and _path(text, start).exists() and not text.lower().endswith(".gguf"):
         return "it is a path, and its kind must stand before it"
     if kind or text.lower().endswith(".gguf"):
@@ -140,6 +179,32 @@ def _git(text: str, engine: str, written: str, start: Path) -> Commit:
     return Commit(engine, commit, str(folder), read_settings(settings, f"build {text!r}"))
 
 
+def _archive(text: str, engine: str, tag: str, pattern: str) -> Archive:
+    try:
+        return Archive(engine, tag, archive_url.url_of(pattern, tag))
+    except UsageError as error:
+        raise UsageError(f"build {text!r}: {error}") from None
+
+
+def _cmd(text: str, engine: str, written: str, start: Path) -> Command:
+    try:
+        return Command(engine, read_command(written, engine, start))
+    except UsageError as error:
+        raise UsageError(f"build {text!r}: {error}") from None
+
+
+def _url(text: str, engine: str, written: str, start: Path) -> Address:  # noqa: ARG001
+    parts = urlsplit(written)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"build {text!r}: write {_WRITTEN[_URLS]}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise UsageError(
+            f"build {engine}@{parts.scheme}://…: a URL with a password or a query would stand in reports: "
+            f"leave it out, and set {engines.API_KEY} in the environment if the server wants a key"
+        )
+    return Address(engine, written.rstrip("/"))
+
+
 def _checkout(written: str, start: Path) -> tuple[Path, str]:
     """Return the folder, and what is written between the brackets after it: folders may have some as well."""
     ends = [len(written)]
@@ -166,6 +231,12 @@ _PLACES = {
     "lib": _Place(_lib, "lib:PATH"),
     "git": _Place(_git, "git:REF:CHECKOUT for a commit of llama.cpp"),
     "bin": _Place(_bin, "bin:PATH for the program or its folder"),
+    "cmd": _Place(_cmd, "'cmd:COMMAND LINE'"),
+    _URLS: _Place(_url, "http://HOST:PORT for a server that runs"),
+}
+_WRITTEN = {
+    **{name: place.written for name, place in _PLACES.items()},
+    _ARCHIVES: "b11434 for a prebuilt archive",
 }
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from pytest_llm.builds.recipe import Made
 from pytest_llm.builds.toolchain import find_uv
 from pytest_llm.errors import BuildError
 from pytest_llm.system.build_environment import building
@@ -19,10 +20,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llm.builds.identity import Identity
+    from pytest_llm.builds.recipe import Order
     from pytest_llm.system.program import Running
 
 ENVIRONMENT = "environment"
 _OFFLINE = "network was disabled"  # what uv says if its cache lacks something
+
+
+class Environment:
+    """The recipe."""
+
+    def program(self, folder: Path) -> Path:
+        """Return its interpreter."""
+        return folder / ENVIRONMENT / "bin" / "python"
+
+    def is_whole(self, folder: Path) -> bool:  # noqa: ARG002
+        return True
+
+    def make(self, order: Order, folder: Path, run: Running) -> Made:
+        return Made(make_environment(order.identity, folder, run))
 
 
 def make_environment(identity: Identity, folder: Path, run: Running) -> str:

@@ -67,7 +67,7 @@ def released_versions(
     try:
         done = run(
             [*command, "index", "versions", DISTRIBUTION],
-            env=_environment(environ),
+            env=pip_environment(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -91,7 +91,8 @@ def _pip() -> list[str] | None:
     return [uv, "tool", "run", "--quiet", "pip", "--no-input"] if uv is not None else None
 
 
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+def pip_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of pip, which has uv's index unless it has one of its own."""
     passed = listing(environ)
     named = [environ[name] for name in _UV_INDEX if environ.get(name)]
     if not named or environ.get("PIP_INDEX_URL"):

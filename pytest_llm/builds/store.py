@@ -10,18 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pytest_llm.builds import locks, manifest
-from pytest_llm.builds.commit import PROGRAM, is_whole, make_tree, tree_in
+from pytest_llm.builds.commit import tree_in
 from pytest_llm.builds.identity import identity_of
 from pytest_llm.builds.manifest import Manifest
-from pytest_llm.builds.release import ENVIRONMENT, make_environment
+from pytest_llm.builds.recipe import Order
+from pytest_llm.builds.recipes import recipe_of
 from pytest_llm.errors import BuildError, EngineError
-from pytest_llm.records import Commit
+from pytest_llm.records import Archive, Commit
 from pytest_llm.system.lock import FileLock
 from pytest_llm.system.program import PROGRESS_SECONDS, Running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_llm.builds.archive_lock import ArchiveLock
     from pytest_llm.builds.commit import SourceTree
     from pytest_llm.builds.identity import Identity
     from pytest_llm.records import Build, BuildReference
@@ -45,9 +47,16 @@ class BuildStore:
     A folder is a build if it has a manifest, which is written last and removed first.
     """
 
-    def __init__(self, cache: Path, describe: Describe, progress_seconds: float = PROGRESS_SECONDS) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        describe: Describe,
+        archives: ArchiveLock,
+        progress_seconds: float = PROGRESS_SECONDS,
+    ) -> None:
         self.folder = cache.absolute() / "builds"
         self._describe = describe
+        self._archives = archives
         self._progress_seconds = progress_seconds
         self._in_use: dict[Identity, FileLock] = {}
         self._failed: dict[Identity, EngineError] = {}
@@ -55,12 +64,12 @@ class BuildStore:
     def ready(self, reference: BuildReference, on_progress: OnProgress) -> str:
         """Return the program of a build, made first if necessary, and safe from removal until ``close``.
 
-        A release's program is its interpreter; a commit's is its llama-bench, with the libraries beside it. A
-        build that could not be made is not tried again.
+        A release's program is its interpreter or its server; a commit's is its llama-bench, with the
+        libraries beside it; an archive's is its server. A build that could not be made is not tried again.
 
         Raises:
-            EngineError: It could not be made, or does not start.
-            UsageError: It is neither a release nor a commit.
+            EngineError: It could not be made, or does not start; or its archive is not what it was.
+            UsageError: It is not made here.
         """
         identity = identity_of(reference)
         if identity in self._failed:
@@ -69,10 +78,11 @@ class BuildStore:
             while identity not in self._in_use:
                 self.make(reference, on_progress)
                 self._use(identity, on_progress)
+            self._check_archive(reference, identity)
         except EngineError as error:
             self._failed[identity] = error
             raise
-        return str(_program(identity, self._of(identity)))
+        return str(recipe_of(identity).program(self._of(identity)))
 
     def tree(self, reference: BuildReference, on_progress: OnProgress) -> SourceTree | None:
         """Return the sources of a commit, made as by ``ready``; None of any other kind of build."""
@@ -134,9 +144,15 @@ class BuildStore:
         _clear(folder)
         folder.mkdir()
         try:
-            description, tool = self._made_in(folder, reference, lock, on_progress)
-            made = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            found = Manifest(identity, description, made, round(time.monotonic() - started, 1), tool)
+            run = Running(
+                identity.title, self._beside(identity, ".log"), lock, on_progress, self._progress_seconds
+            )
+            recipe = recipe_of(identity)
+            made = recipe.make(Order(reference, identity, self._archives), folder, run)
+            description = made.description or self._describe(reference, str(recipe.program(folder)))
+            ended = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            seconds = round(time.monotonic() - started, 1)
+            found = Manifest(identity, description, ended, seconds, made.tool, made.sha256)
             os.sync()  # after a power cut, a manifest must not be there without its build
             manifest.write(folder, found)
         except BaseException:
@@ -144,25 +160,19 @@ class BuildStore:
             raise
         return found
 
-    def _made_in(
-        self, folder: Path, reference: BuildReference, lock: int, on_progress: OnProgress
-    ) -> tuple[Build, str]:
-        identity = identity_of(reference)
-        run = Running(
-            identity.title, self._beside(identity, ".log"), lock, on_progress, self._progress_seconds
-        )
-        if isinstance(reference, Commit):
-            return make_tree(identity, Path(reference.checkout), folder, run)
-        uv = make_environment(identity, folder, run)
-        return self._describe(reference, str(_program(identity, folder))), uv
+    def _check_archive(self, reference: BuildReference, identity: Identity) -> None:
+        if isinstance(reference, Archive):
+            found = manifest.read(self._of(identity))
+            if found is not None:
+                self._archives.check(reference.url, found.sha256)
 
     def _trusted(self, identity: Identity) -> Manifest | None:
-        folder = self._of(identity)
+        folder, recipe = self._of(identity), recipe_of(identity)
         found = manifest.read(folder)
-        if found is None or (identity.is_commit and not is_whole(tree_in(folder, identity))):
+        if found is None or not recipe.is_whole(folder):
             return None
         # An interpreter that an update removed leaves a dangling link.
-        return found if os.access(_program(identity, folder), os.X_OK) else None
+        return found if os.access(recipe.program(folder), os.X_OK) else None
 
     def _seen(self, folder: Path) -> StoredBuild:
         found = manifest.read(folder)
@@ -179,12 +189,6 @@ class BuildStore:
 
     def _lock_of(self, folder: Path) -> Path:
         return self.folder / f"{folder.name}.lock"
-
-
-def _program(identity: Identity, folder: Path) -> Path:
-    if identity.is_commit:
-        return tree_in(folder, identity).binary / "bin" / PROGRAM
-    return folder / ENVIRONMENT / "bin" / "python"
 
 
 def _clear(folder: Path) -> None:

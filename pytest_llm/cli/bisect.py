@@ -99,11 +99,12 @@ def run(arguments: argparse.Namespace) -> command.Answer:
         arguments.good,
         arguments.bad,
         arguments.builds,
-        lambda text: parse_build(text, start, settings),
+        lambda text: project.build(text, start),
         command.on_progress,
     )
     checkout = commits.checkout_of(arguments.checkout, builds, start) if arguments.checkout else None
-    with closing(Provider(project.cache(arguments.cache, start), ANSWER_SECONDS)) as provider:
+    cache, home = project.cache(arguments.cache, start), project.home(start)
+    with closing(Provider(cache, ANSWER_SECONDS, home=home)) as provider:
         bisection = _Bisection(arguments, start, provider)
         found = bisection.bisect(builds)
         answer = bisection.report(found)
@@ -178,7 +179,7 @@ class _Bisection:
         return Report(lines, document, len(texts))
 
     def _parse(self, text: str) -> BuildReference:
-        return parse_build(text, self._start)
+        return parse_build(text, self._start, archives=project.archives(self._start))
 
     def _describe(self, text: str) -> Build:
         return self._provider.describe(self._parse(text), command.on_progress)

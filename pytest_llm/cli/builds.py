@@ -48,7 +48,7 @@ _NEWEST = command.Text(
 )
 _BUILD = (
     "a release, or a commit of a checkout of llama.cpp, with optional CMake settings: 0.3.36, "
-    "'0.3.36[-DGGML_AVX2=OFF]', git:master~3:../llama.cpp"
+    "'0.3.36[-DGGML_AVX2=OFF]', git:master~3:../llama.cpp; or an archive: llama-server@b11434"
 )
 
 
@@ -147,7 +147,7 @@ def _is(kept: StoredBuild, identity: Identity) -> bool:
 
 
 def _store_of(arguments: argparse.Namespace) -> BuildStore:
-    return build_store(project.cache(arguments.cache, Path.cwd()))
+    return build_store(project.cache(arguments.cache, Path.cwd()), project.home(Path.cwd()))
 
 
 def _asked(texts: Sequence[str]) -> dict[Identity, BuildReference]:

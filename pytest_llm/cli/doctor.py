@@ -109,7 +109,7 @@ def answer(seen: Seen) -> command.Answer:
 def describe_build(reference: BuildReference, cache: Path) -> tuple[Build | None, list[Advice]]:
     """Start a build's worker; return how it describes itself, or what to change."""
     try:
-        with closing(Provider(cache, ANSWER_SECONDS)) as provider:
+        with closing(Provider(cache, ANSWER_SECONDS, home=project.home(Path.cwd()))) as provider:
             return provider.describe(reference, command.on_progress), []
     except EngineError as error:
         return None, [

@@ -41,7 +41,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--checkout",
         metavar="DIR",
         type=Path,
-        help="a checkout of llama.cpp, for a pin that is one of its tags or commits (default: the submodule)",
+        help="a checkout of llama.cpp, for a pin that is one of its tags or commits (default: the submodule; "
+        "of a tag, the prebuilt llama-server)",
     )
 
 

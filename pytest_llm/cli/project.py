@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from pytest_llm.builds import archive_url
 from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.errors import UsageError
 from pytest_llm.system import ini_file
@@ -38,8 +39,13 @@ def cache(given: str | None, start: Path) -> Path:
 
 
 def build(text: str, start: Path) -> BuildReference:
-    """Return a build, with the ini key ``llm_build_settings`` if it is made here."""
-    return parse_build(text, start, build_settings(start))
+    """Return a build, with the ini keys ``llm_build_settings`` and ``llm_archive_url`` if it is made here."""
+    return parse_build(text, start, build_settings(start), archives(start))
+
+
+def archives(start: Path) -> str:
+    """Return the pattern of URLs of archives."""
+    return ini_file.text("llm_archive_url", start) or archive_url.DEFAULT
 
 
 def build_settings(start: Path) -> tuple[str, ...]:

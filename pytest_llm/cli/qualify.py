@@ -53,7 +53,11 @@ def qualify(build: BuildReference, name: str, cache: Path, start: Path) -> comma
     """Run the checks and the sham pairs with progress on standard error, and store the results."""
     progress = ProgressDisplay.on(sys.stderr, _CHECK_SESSIONS + _SHAM_SESSIONS)
     lock = MeasuringLock(lock_path(os.environ))
-    with closing(Provider(cache, ANSWER_SECONDS)) as provider, tempfile.TemporaryDirectory() as folder:
+    home = project.home(start)
+    with (
+        closing(Provider(cache, ANSWER_SECONDS, home=home)) as provider,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         side = _side(build, name, cache, start, provider.engine(build, progress.preparing))
         described = provider.describe(build, progress.preparing)
         shams, left_out = shams_of(side, described, provider, Path(folder), progress.preparing)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 DEFAULT = "llama-cpp-python"
 LLAMA_BENCH = "llama-bench"
 LLAMA_SERVER = "llama-server"
+OPENAI = "openai"
+# The variable with the key of a server by URL.
+API_KEY = "PYTEST_LLM_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class EngineEntry:
         code: "module:Class". The class takes the build reference, the seconds to wait for each answer, and
             the interpreter or program of a build that had to be made.
         places: The kinds of WHERE that ``ENGINE@WHERE`` takes: see :mod:`pytest_llm.builds.reference`.
-        bare: Which build the engine's name alone means.
+        bare: Which build the engine's name alone means; "" if none.
         covers: What the engine measures, as a sentence, if that is not everything.
         unchecked: What of its output cannot be checked, as a sentence; "" if all can.
         locks: The class takes, as fourth argument, how its processes are locked in.
@@ -62,11 +65,20 @@ ENGINES: Registry[EngineEntry] = Registry(
         ),
         LLAMA_SERVER: EngineEntry(
             "pytest_llm.engines.llama_server.engine:LlamaServer",
-            places=("bin",),
+            places=("release", "archive", "git", "bin", "cmd"),
             bare="the one on PATH",
             locks=True,
-            covers="llama-server is measured with one sequence, and is not asked for embeddings",
+            covers="llama-server is not asked for embeddings, and under parallel requests only for their "
+            "latencies and total speed",
             unchecked="llama-server shows no logits, so NaN and infinity go unnoticed",
+        ),
+        OPENAI: EngineEntry(
+            "pytest_llm.engines.openai.engine:OpenAIServer",
+            places=("url",),
+            bare="",
+            covers="servers by URL are asked for whole requests at depth 0, for first-token and inter-token "
+            "latency and total speed; images and reranking are not covered",
+            unchecked="a server by URL shows no logits, so NaN and infinity go unnoticed",
         ),
     },
 )

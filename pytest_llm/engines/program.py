@@ -19,7 +19,7 @@ from pytest_llm.engines.llama_cpp_python.process import (
     worker_environment,
 )
 from pytest_llm.errors import EngineMissingError, WorkerDiedError, WorkerHungError
-from pytest_llm.records import Program
+from pytest_llm.records import Command, Program
 from pytest_llm.system.procfs import oom_kills
 from pytest_llm.system.program import TimeLimitError, run_once
 from pytest_llm.system.sandbox import Policy, Sandbox
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_llm.system.program import Ended
 
 
+_LIBRARY_PATH = "LD_LIBRARY_PATH"
 # "version: 6097 (9515c613)", later "version: 0.5.0 (build 9915, commit 0c1e570)".
 _VERSION = re.compile(r"version: (?:(?P<number>\d+) \(|.*\(build (?P<build>\d+), commit )(?P<commit>\w+)\)")
 
@@ -51,6 +52,8 @@ def find_program(name: str, reference: BuildReference, made: str) -> str:
         return made
     if isinstance(reference, Program):
         return reference.path
+    if isinstance(reference, Command):
+        return reference.words[0]
     found = shutil.which(name)
     if found is None:
         raise EngineMissingError(
@@ -67,6 +70,15 @@ class EngineProgram(NamedTuple):
     timeout: float
     libraries: Libraries
     policy: Policy
+    prebuilt: bool = False  # elsewhere: not every archive says that its libraries lie beside it
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables of its processes."""
+        found = worker_environment(os.environ)
+        if self.prebuilt:
+            folders = [str(Path(self.path).parent), found.get(_LIBRARY_PATH, "")]
+            found[_LIBRARY_PATH] = os.pathsep.join(each for each in folders if each)
+        return found
 
     def check_libraries(self, mapped: Iterable[str]) -> None:
         """Raise ``BuildError`` if a process had libraries of another build mapped."""
@@ -128,11 +140,10 @@ class EngineProgram(NamedTuple):
         readable: Sequence[Path],
         descriptors: Sequence[int],
     ) -> Ended:
-        environment = worker_environment(os.environ)
         sandbox = Sandbox(
             self.policy,
             self.name,
-            environment,
+            self.environment(),
             [self.path, *readable],
             libraries=program_folders(Path(self.path)),
             becomes=self.path,

@@ -50,8 +50,8 @@ OPTIONS = (
         "string",
         "llama-cpp-python",
         "The build to test, ENGINE[@WHERE]: llama-cpp-python, a release such as 0.3.36 or "
-        "0.3.36[-DGGML_AVX2=OFF], venv:PATH, lib:PATH, git:REF:CHECKOUT, or llama-bench@bin:PATH (default: "
-        "the llama-cpp-python of this environment).",
+        "0.3.36[-DGGML_AVX2=OFF], venv:PATH, lib:PATH, git:REF:CHECKOUT, llama-server@WHERE, "
+        "llama-bench@bin:PATH, or openai@URL (default: the llama-cpp-python of this environment).",
         "BUILD",
     ),
     Option(
@@ -76,6 +76,15 @@ OPTIONS = (
         "CMake settings for the releases and commits that are compiled: -DNAME=VALUE, quoted as in a shell; "
         "per-build settings override these (default: none, which leaves llama.cpp's defaults).",
         "SETTINGS",
+    ),
+    Option(
+        "llm_archive_url",
+        "string",
+        "https://github.com/ggml-org/llama.cpp/releases/download/{tag}/llama-{tag}-bin-{platform}.tar.gz",
+        "Where the prebuilt archive of a release of llama.cpp is, such as llama-server@b11434: a URL with "
+        "{tag} and perhaps {platform} (ubuntu-x64, macos-arm64, …) that ends in .tar.gz or .zip (default: "
+        "that of llama.cpp's own releases).",
+        "URL",
     ),
     Option(
         "llm_aa",

@@ -121,7 +121,8 @@ class Measuring:
     @cached_property
     def _provider(self) -> Provider:
         settings = self._settings
-        return Provider(settings.cache, settings.timeout, settings.sandbox, counts=settings.instructions)
+        how = settings.timeout, settings.sandbox
+        return Provider(settings.cache, *how, home=settings.home, counts=settings.instructions)
 
     @cached_property
     def _copies(self) -> F32Copies:

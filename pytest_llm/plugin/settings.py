@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pytest_llm.baselines import Mode
 from pytest_llm.builds.reference import parse_build, read_settings
+from pytest_llm.engines import DEFAULT
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.models.store import is_path
@@ -67,6 +68,7 @@ class Settings:
         trusts_cache: Believe hashes of models in the cache.
         timeout: Seconds.
         sandbox: How workers are locked in.
+        home: Pytest's root, in which the lock file of archives lies.
     """
 
     bench: bool
@@ -89,6 +91,7 @@ class Settings:
     trusts_cache: bool
     timeout: float
     sandbox: SandboxMode
+    home: Path
 
     @property
     def cache(self) -> Path:
@@ -180,6 +183,7 @@ def read(config: pytest.Config) -> Settings:
         trusts_cache=value(config, "llm_trust_cache"),
         timeout=_seconds(config, "llm_timeout", "would end every worker"),
         sandbox=_sandbox(config, measures=bench and not showing(config)),
+        home=config.rootpath,
     )
 
 
@@ -196,7 +200,8 @@ def _check_useful(config: pytest.Config) -> None:
 
 def _check_one_engine(flag: str, other: BuildReference | None, candidate: BuildReference) -> None:
     # What measures a commit is chosen by what it is compared with.
-    fixed = {each.engine for each in (candidate, other) if each is not None and not isinstance(each, Commit)}
+    sides = [each for each in (candidate, other) if each is not None]
+    fixed = {each.engine for each in sides if not (isinstance(each, Commit) and each.engine == DEFAULT)}
     if other is not None and len(fixed) > 1:
         raise UsageError(
             f"{flag} {other}: {other.engine} does not time what {candidate.engine}, the candidate's engine, "
@@ -206,7 +211,7 @@ def _check_one_engine(flag: str, other: BuildReference | None, candidate: BuildR
 
 def _build(config: pytest.Config, name: str) -> BuildReference:
     settings = read_settings(value(config, "llm_build_settings"), "--llm-build-settings")
-    return parse_build(value(config, name), _folder(config, name), settings)
+    return parse_build(value(config, name), _folder(config, name), settings, value(config, "llm_archive_url"))
 
 
 def _seconds(config: pytest.Config, name: str, nothing: str) -> float:

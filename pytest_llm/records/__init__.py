@@ -5,7 +5,10 @@ workloads share a measurement.
 """
 
 from pytest_llm.records.build_reference import (
+    Address,
+    Archive,
     BuildReference,
+    Command,
     Commit,
     Installed,
     Library,
@@ -80,6 +83,8 @@ __all__ = [
     "MAX_FILLED_TOKENS",
     "OUTPUT_SNAPSHOT",
     "Adapter",
+    "Address",
+    "Archive",
     "Benchmark",
     "Build",
     "BuildReference",
@@ -88,6 +93,7 @@ __all__ = [
     "Capability",
     "Captures",
     "Claim",
+    "Command",
     "Commit",
     "Contrast",
     "Control",

@@ -28,7 +28,7 @@ class Release:
     """A release, made from its package.
 
     Attributes:
-        engine: "llama-cpp-python".
+        engine: "llama-cpp-python"; "llama-server" for the server in the release's sources.
         version: "0.3.36".
         settings: CMake settings, ``-DNAME=VALUE``, in the order of the names.
     """
@@ -99,7 +99,50 @@ class Program:
         return f"{self.engine}@bin:{self.path}"
 
 
-BuildReference = Installed | Release | Venv | Library | Commit | Program
+@dataclass(frozen=True)
+class Archive:
+    """A prebuilt archive of a release of llama.cpp itself.
+
+    Attributes:
+        engine: "llama-server".
+        tag: "b11434" or "v0.5.0".
+        url: Where it is; ``str()`` leaves it to the setting that it comes from.
+    """
+
+    engine: str
+    tag: str
+    url: str
+    kind: Literal["archive"] = "archive"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@{self.tag}"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program with its command line, as the user runs it."""
+
+    engine: str
+    words: tuple[str, ...]
+    kind: Literal["cmd"] = "cmd"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@cmd:{shlex.join(self.words)}"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A server that runs already, named by its URL."""
+
+    engine: str
+    url: str
+    kind: Literal["url"] = "url"
+
+    def __str__(self) -> str:
+        return f"{self.engine}@{self.url}"
+
+
+BuildReference = Installed | Release | Venv | Library | Commit | Program | Archive | Command | Address
 
 
 def _bracketed(settings: tuple[str, ...]) -> str:

@@ -98,7 +98,7 @@ _FIRST_TOKEN = Metric(
     "first_token",
     "From a request's text to its first sampled token: chat template (where the model has one that "
     "llama.cpp renders), tokenisation, prefill of the whole prompt on top of the workload's depth, "
-    "sampling. With parallel sequences, until every one has its first token.",
+    "sampling. With parallel sequences, until every one has its first token; of a server, of each request.",
     _NVIDIA,
     pooled=True,
 )
@@ -109,7 +109,7 @@ _INTER_TOKEN = Metric(
     "lower",
     "inter_token",
     "The time between two neighbouring tokens of a request: decode, synchronize, sample. With parallel "
-    "sequences, between two neighbouring steps of the batch.",
+    "sequences, between two neighbouring steps of the batch; of a server, of each request.",
     _NVIDIA,
     pooled=True,
 )

@@ -6,7 +6,7 @@ of its package.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,12 +40,15 @@ class Coverage(NamedTuple):
         requests: Whole requests, with the latencies of their first and later tokens.
         load: The seconds of ``load``.
         reason: Why not everything; "" if it is everything, or the engine's entry says it.
+        under_load: Parallel requests are sent at once, and each has latencies of its own: the subject is a
+            :class:`ServesAtOnce`.
     """
 
     slices: bool = True
     requests: bool = True
     load: bool = True
     reason: str = ""
+    under_load: bool = False
 
     @property
     def nothing(self) -> bool:
@@ -155,6 +158,14 @@ class Loaded(Protocol):
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
+
+
+@runtime_checkable
+class ServesAtOnce(Protocol):
+    """A subject that serves the parallel requests of a workload at once."""
+
+    def requests_at_once(self) -> Sequence[tuple[float, Sequence[float]]]:
+        """Send all at the same moment: of each, what :meth:`Loaded.request` returns of one."""
 
 
 class Engine(Protocol):

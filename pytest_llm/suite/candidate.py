@@ -161,7 +161,8 @@ def candidate_of(config: pytest.Config) -> Iterator[Candidate]:
         not_covered(f"this suite tests builds of {engines.DEFAULT}, the candidate is {reference}")
     model = (*bench.settings.models, _MODEL)[0]
     settings = bench.settings
-    with closing(Provider(settings.cache, settings.timeout, settings.sandbox)) as provider:
+    how = settings.timeout, settings.sandbox
+    with closing(Provider(settings.cache, *how, home=settings.home)) as provider:
         with engine_errors_end_the_test():
             engine = provider.engine(reference, progress_of(config).preparing)
         if not isinstance(engine, LlamaCppPython):

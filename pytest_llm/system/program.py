@@ -201,21 +201,29 @@ class Running:
         with self._opened_log() as file:
             file.truncate(0)
 
-    def __call__(self, command: list[str], reach: Reach = "closed") -> int:
+    def __call__(
+        self, command: list[str], reach: Reach = "closed", environment: Mapping[str, str] | None = None
+    ) -> int:
         """Run a command to its end; return its exit status.
 
         Args:
             command: The program and its arguments.
             reach: "fetch" for a command that runs no code of what it fetches; "open" for one that does both;
                 "closed" for one that has all: it gets no network and no credentials of the package index.
+            environment: Its variables; None for those of the reach.
         """
-        environment = building(os.environ) if reach == "closed" else fetching(os.environ)
+        if environment is None:
+            environment = building(os.environ) if reach == "closed" else fetching(os.environ)
         network = "open" if reach == "closed" and may_use_network(os.environ) else reach
         with (
             self._opened_log() as log,
             _supervised(self._lock, network, command, stdout=log, stderr=log, env=environment) as process,
         ):
             return self._wait(process)
+
+    def on_progress(self, line: str) -> None:
+        """Show a line."""
+        self._on_progress(line)
 
     def _opened_log(self) -> BinaryIO:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -23,6 +23,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "llm_candidate": ("llama-bench", "fake"),
     "llm_against": ("llama-cpp-python", "0.3.16"),
     "llm_anchor": ("llama-cpp-python", "0.3.16"),
+    "llm_archive_url": ("https://example.org/{tag}.zip", "https://example.com/{tag}.tar.gz"),
     "llm_build_settings": ("-DA=1", "-DB=2"),
     "llm_aa": (False, True),
     "llm_effort": ("quick", "thorough"),

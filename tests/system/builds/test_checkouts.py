@@ -42,10 +42,10 @@ def stop(*_):
     Path(here).touch()
     time.sleep(600)
 
-def stop_at(run, what, command, step=commit._step):
+def stop_at(run, what, command, step=commit.step):
     stop() if what == moment else step(run, what, command)
 
-commit._step = stop_at
+commit.step = stop_at
 if moment == "before the manifest":
     manifest.write = stop
 build_store(Path(cache)).make(parse_build(build, Path.cwd()), lambda line: print(line, flush=True))

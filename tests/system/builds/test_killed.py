@@ -30,6 +30,7 @@ from pathlib import Path
 
 from pytest_llm.system import atomic_file
 from pytest_llm.builds import BuildStore, manifest, store
+from pytest_llm.builds.archive_lock import ArchiveLock
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.builds.provider import build_store
 
@@ -39,7 +40,7 @@ def stop(*_):
     here.touch()
     time.sleep(600)
 
-builds = BuildStore(cache, stop) if moment == "first run" else build_store(cache)
+builds = BuildStore(cache, stop, ArchiveLock(cache / "lock")) if moment == "first run" else build_store(cache)
 if moment == "before the manifest":
     manifest.write = stop
 if moment == "manifest not yet named":

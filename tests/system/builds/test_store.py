@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_llm.builds import BuildStore, identity_of, toolchain
+from pytest_llm.builds.archive_lock import NAME, ArchiveLock
 from pytest_llm.builds.provider import Provider, build_store
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.errors import BuildError, EngineError, UsageError
@@ -139,7 +140,7 @@ def test_a_build_that_does_not_start_is_none(cache: Path, releases: Releases) ->
     def broken(reference: BuildReference, interpreter: str) -> Build:
         raise EngineError(f"{reference}: the worker ended", ("its last line",))
 
-    store = BuildStore(cache, broken)
+    store = BuildStore(cache, broken, ArchiveLock(cache / NAME))
 
     with pytest.raises(EngineError, match="the worker ended"):
         store.make(release("9.0.1"), lambda _: None)

@@ -117,5 +117,9 @@ def test_two_places_with_one_pin_are_one() -> None:
 def test_a_release_is_a_build_and_a_commit_needs_a_checkout() -> None:
     assert as_build("0.3.16") == "0.3.16"
     assert as_build("b6000", Path("../llama.cpp")) == "git:b6000:../llama.cpp"
-    with pytest.raises(UsageError, match=r"b6000 is a tag or commit of llama\.cpp: name a checkout"):
-        as_build("b6000")
+    with pytest.raises(UsageError, match=r"0c1e57098 is a commit of llama\.cpp: name a checkout"):
+        as_build("0c1e57098")
+
+
+def test_a_tag_without_a_checkout_is_the_prebuilt_server() -> None:
+    assert as_build("b11434") == "llama-server@b11434"
