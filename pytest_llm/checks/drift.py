@@ -20,6 +20,8 @@ _OPTIONS = "effective_options"
 _GREEDY, _LEADS = "greedy_output", "greedy_leads"
 OUTPUT = {"token_ids": "other token ids", "greedy_output": "other output"}
 COMPILED_WITH = "compiled_with"
+# Told, and never judged: nothing says by how little one word was likelier than another.
+_TOLD = {"greedy_text": "not judged"}
 
 # Every release builds another graph: its size is in the results, and says nothing of the configuration. The
 # same holds for the buffers that it is computed in. What was predicted of memory follows from all the rest.
@@ -53,7 +55,8 @@ def compare(
     stored: StoredInvariants, now: Mapping[str, JSON], environment: Mapping[str, JSON] | None = None
 ) -> Drift:
     """Compare the invariants that both sides have, and the environment if both have one."""
-    differences = list(_differences(stored.invariants, now, _rounded(stored.invariants, now)))
+    reasons = {**_TOLD, **_rounded(stored.invariants, now)}
+    differences = list(_differences(stored.invariants, now, reasons))
     if stored.environment is not None and environment is not None:
         differences += _environments_apart(stored.environment, environment, {})
     return Drift(tuple(differences), stored=stored, output=has_output(stored.invariants, now))
@@ -62,7 +65,7 @@ def compare(
 def compare_sides(run: PairedRun) -> Drift:
     """Compare the invariants of both sides of a pair; differences that were asked for are no drift."""
     theirs, ours = _shown(run.reference), _shown(run.candidate)
-    reasons = {**_rounded(theirs, ours), **expected(run)}
+    reasons = {**_TOLD, **_rounded(theirs, ours), **expected(run)}
     lost, gained = features_apart(run.reference.build, run.candidate.build)
     features = [Difference(COMPILED_WITH, list(lost), list(gained), reasons[COMPILED_WITH])]
     differences = (

@@ -108,15 +108,26 @@ class Difference:
         name: The fact's or the option's.
         before: What was stored, or what the reference shows; None where it has nothing of the kind.
         now: What the candidate shows.
-        expected: Why it is no drift: "asked for", "other build settings", "rounding", "no device"; "" where
-            it is.
+        expected: Why it is no drift: "asked for", "other build settings", "rounding", "no device", "command
+            line" (which no load option changes), "not judged"; "" where it is.
     """
 
     name: NonEmpty
     before: JSON
     now: JSON
     expected: Annotated[
-        str, constraint(enum=["", "asked for", "other build settings", "rounding", "no device"])
+        str,
+        constraint(
+            enum=[
+                "",
+                "asked for",
+                "other build settings",
+                "rounding",
+                "no device",
+                "command line",
+                "not judged",
+            ]
+        ),
     ] = ""
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines.records import THREADS_AT_WORK
 from pytest_llm.checks.findings import Difference
-from pytest_llm.records import PairedRun, Verdict
+from pytest_llm.records import Command, PairedRun, Verdict
 from pytest_llm.records.effective_options import normalize
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, LoadOptions, Run
 
 NO_DEVICE = "no device"
+_COMMAND = "command line"
 _REFERENCE = "reference's "
 _LAYERS = "layers_offloaded"
 # Load option -> the effective option of another name that shows it.
@@ -130,7 +132,10 @@ def missing_device(effective: Mapping[str, JSON]) -> tuple[Difference, ...]:
 
 
 def _of_run(run: Run, whose: str = "") -> Iterator[Difference]:
-    yield from unmet_options(run.subject.load_options, run.effective_options, whose)
+    found = unmet_options(run.subject.load_options, run.effective_options, whose)
+    if isinstance(run.subject.build, Command):  # which is measured as it is
+        found = tuple(replace(each, expected=_COMMAND) for each in found)
+    yield from found
 
 
 def verdict(unmet: Sequence[Difference]) -> Verdict | None:

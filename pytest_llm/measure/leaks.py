@@ -74,7 +74,8 @@ def leak_series(
         return {}
     on_progress(0, READINGS)
     loaded.load()
-    if not loaded.coverage(workload).requests:  # only a loaded model tells
+    coverage = loaded.coverage(workload)  # only a loaded model tells
+    if not (coverage.requests and coverage.slices and loaded.pid):
         return {}
     loaded.rehearse(workload)
     steps = min(STEPS, workload.prompt_tokens + workload.generate_tokens)

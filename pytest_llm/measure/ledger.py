@@ -30,7 +30,10 @@ class Ledger:
         self._first[kind].append(places[0])
 
     def add(self, kind: str, place: int, taken: object, reasons: Sequence[str]) -> None:
-        """Note what a subject took in the turn, and what disturbed it from outside."""
+        """Note what a subject took in the turn, and what disturbed it from outside.
+
+        Of a slice that is tokens and seconds; of requests, those that were sent at once.
+        """
         self._taken[place][kind].append(taken)
         for reason in reasons:
             sides = self._struck[kind].setdefault(reason, ([], []))
@@ -65,7 +68,9 @@ class Ledger:
         requests = taken.get(_REQUEST, ())
         if requests:
             tokens = workload.parallel * (workload.prompt_tokens + workload.generate_tokens)
-            found[_REQUEST] = Series(tuple(first + math.fsum(gaps) for first, gaps in requests), tokens)
-            found["first_token"] = Series(tuple(first for first, _ in requests))
-            found["inter_token"] = Series(tuple(gap for _, gaps in requests for gap in gaps))
+            seconds = [max(first + math.fsum(gaps) for first, gaps in together) for together in requests]
+            each = [one for together in requests for one in together]
+            found[_REQUEST] = Series(tuple(seconds), tokens)
+            found["first_token"] = Series(tuple(first for first, _ in each))
+            found["inter_token"] = Series(tuple(gap for _, gaps in each for gap in gaps))
         return found

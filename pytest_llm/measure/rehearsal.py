@@ -63,7 +63,7 @@ def rehearse(
 
 def _warm_energy(loaded: Loaded, workload: Workload, context: MeasurementContext) -> Mapping[str, Series]:
     coverage = loaded.coverage(workload)
-    if not (coverage.slices if workload.embed else coverage.requests):
+    if coverage.under_load or not (coverage.slices if workload.embed else coverage.requests):
         return {}
     count = 0
     with context.probe.watch(loaded.pid) as seen:

@@ -17,6 +17,7 @@ from pytest_llm.errors import RequestFailedError
 from pytest_llm.measure.budgets import within
 from pytest_llm.measure.ledger import Ledger
 from pytest_llm.records.metrics import EMBEDDING
+from pytest_llm.records.protocols import ServesAtOnce
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -159,14 +160,25 @@ def measure_rounds(
     """
     coverages = [each.coverage(workload) for each in subjects]
     ledger = Ledger(len(subjects))
-    if not all(each.slices for each in coverages):
-        return ledger.series(workload), {}
     turns = _InTurns(subjects, context, ledger)
-    if workload.embed:
-        _warm_up(lambda: [seconds for _, seconds in turns.untimed(_embedding_slice)])
-        for _ in within(budgets.texts, context.clock):
-            turns.take(EMBEDDING, _embedding_slice)
-        return ledger.series(workload), ledger.turns()
+    if all(each.slices for each in coverages):
+        if workload.embed:
+            _take_texts(turns, budgets, context)
+        else:
+            _take_slices(turns, slices, budgets, context)
+    if not workload.embed and all(each.requests for each in coverages):
+        for _ in range(requests):
+            turns.take("request", partial(_requests, workload=workload))
+    return ledger.series(workload), ledger.turns()
+
+
+def _take_texts(turns: _InTurns, budgets: Budgets, context: MeasurementContext) -> None:
+    _warm_up(lambda: [seconds for _, seconds in turns.untimed(_embedding_slice)])
+    for _ in within(budgets.texts, context.clock):
+        turns.take(EMBEDDING, _embedding_slice)
+
+
+def _take_slices(turns: _InTurns, slices: Cut, budgets: Budgets, context: MeasurementContext) -> None:
     _warm_up(lambda: [seconds for _, seconds in turns.untimed(partial(_probe, steps=slices.generation[0]))])
     for _ in within(budgets.rounds, context.clock):
         for tokens in slices.prompt:
@@ -175,10 +187,6 @@ def measure_rounds(
         for steps in all_but_last:
             turns.take("generation", partial(_generation, steps=steps))
         turns.take("generation", partial(_generation, steps=last), then=_end_round)
-    if all(each.requests for each in coverages):
-        for _ in range(requests):
-            turns.take("request", _request)
-    return ledger.series(workload), ledger.turns()
 
 
 class _InTurns:
@@ -260,12 +268,18 @@ def _embedding_slice(loaded: Loaded) -> Slice:
     return tokens, seconds
 
 
-def _request(loaded: Loaded) -> Request:
-    first, gaps = loaded.request()
-    check_seconds(loaded, "a first token", first)
-    for gap in gaps:
-        check_seconds(loaded, "a later token", gap, may_be_zero=True)  # two may arrive at once
-    return first, gaps
+def _requests(loaded: Loaded, workload: Workload) -> Sequence[Request]:
+    """Return one request, or those that are sent at once."""
+    if loaded.coverage(workload).under_load:
+        assert isinstance(loaded, ServesAtOnce)
+        found = loaded.requests_at_once()
+    else:
+        found = [loaded.request()]
+    for first, gaps in found:
+        check_seconds(loaded, "a first token", first)
+        for gap in gaps:
+            check_seconds(loaded, "a later token", gap, may_be_zero=True)  # two may arrive at once
+    return found
 
 
 def _warm_up(once: Callable[[], list[float]]) -> None:

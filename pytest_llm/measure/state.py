@@ -10,7 +10,7 @@ from pytest_llm.engines.libraries import are_equal, names
 from pytest_llm.errors import SameBuildError
 from pytest_llm.measure.memory import beside_another, memory_series
 from pytest_llm.measure.rounds import cut
-from pytest_llm.records import PairedRun, Run, Series, Session
+from pytest_llm.records import Command, PairedRun, Run, Series, Session
 from pytest_llm.records.metrics import OTHER_LOAD, OVER_TIME
 from pytest_llm.stats.summary import summarize_all
 
@@ -21,7 +21,17 @@ if TYPE_CHECKING:
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.limits import Stopwatch
     from pytest_llm.measure.rounds import Cut, Pace
-    from pytest_llm.records import JSON, Build, Campaign, Claim, Control, Gate, Turns, Workload
+    from pytest_llm.records import (
+        JSON,
+        Build,
+        BuildReference,
+        Campaign,
+        Claim,
+        Control,
+        Gate,
+        Turns,
+        Workload,
+    )
     from pytest_llm.records.protocols import Coverage, Loaded
     from pytest_llm.records.side import Side
     from pytest_llm.stats.sequential import Rule
@@ -123,6 +133,8 @@ class CampaignState:
             return
         differ = [] if are_equal(ours.libraries, theirs.libraries) else ["libraries"]
         differ += [] if ours.build.environment == theirs.build.environment else ["environment"]
+        first, second = (_arguments(each.subject.build) for each in self.sides[:2])
+        differ += [] if first == second else ["command lines"]
         builds = f"{self.sides[0].subject.build} and {self.sides[1].subject.build}"
         if asked and differ:
             raise SameBuildError(
@@ -296,3 +308,7 @@ class CampaignState:
             uncovered=self._why_not(place, workload),
             control=described.control,
         )
+
+
+def _arguments(build: BuildReference) -> tuple[str, ...]:
+    return build.words[1:] if isinstance(build, Command) else ()

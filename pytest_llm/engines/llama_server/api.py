@@ -119,11 +119,11 @@ class Api:
 
         return self._completion("generating" if count > 1 else "decoding a prompt", ask)
 
-    def request(self, prompt: JSON, tokens: int, cached: int, count: int) -> Completion:
+    def request(self, prompt: JSON, tokens: int, cached: int, count: int, slot: int = 0) -> Completion:
         """Have tokens generated greedily after a prompt of so many tokens, of which some are cached."""
 
         def ask() -> Completion:
-            answer = self._complete(prompt, count, {**_BASE, "cache_prompt": cached > 0})
+            answer = self._complete(prompt, count, {**_BASE, "id_slot": slot, "cache_prompt": cached > 0})
             if answer.prompt != tokens or answer.cached > cached:
                 raise UnfitError(
                     f"read a prompt of {tokens} tokens as {answer.prompt}, {answer.cached} of them cached"

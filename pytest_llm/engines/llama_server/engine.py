@@ -13,7 +13,7 @@ from pytest_llm.engines.llama_server.loaded import LoadedServer
 from pytest_llm.engines.llama_server.start import start_server
 from pytest_llm.engines.program import EngineProgram, find_program, read_version
 from pytest_llm.errors import EngineError, NotCoveredError
-from pytest_llm.records import Build
+from pytest_llm.records import Archive, Build, Command, Commit, Release
 from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
@@ -60,11 +60,13 @@ class LlamaServer:
 
         Raises:
             EngineMissingError: There is no such program, or no HTTP library.
-            LoadRefusedError: The program has no flag for a load option.
+            LoadRefusedError: The program has no flag for a load option; or its command line names another
+                model.
             EngineError: It does not start, or is not llama-server.
         """
         program, flags, build = self._program()
-        started = start_server(program, flags, subject.load_options, model, on_port=self.on_port)
+        command = self._reference.words[1:] if isinstance(self._reference, Command) else None
+        started = start_server(program, flags, subject.load_options, model, command, on_port=self.on_port)
         return LoadedServer(started, build, subject, model, self._timeout)
 
     def start_generation(self, subject: Subject, model: Model) -> NoReturn:  # noqa: ARG002
@@ -76,9 +78,9 @@ class LlamaServer:
         if self._checked is None:
             name = str(self._reference)
             libraries = Libraries(name, worker_environment(os.environ))
-            program = EngineProgram(
-                find_program(_NAME, self._reference, self._made), name, self._timeout, libraries, self._policy
-            )
+            path = find_program(_NAME, self._reference, self._made)
+            prebuilt = isinstance(self._reference, Archive)
+            program = EngineProgram(path, name, self._timeout, libraries, self._policy, prebuilt)
             ended = program.run(["--help"], "printing its flags")
             flags = read_help(ended.output)
             lacking = [each for each in _NEEDED if each not in flags]
@@ -96,8 +98,15 @@ class LlamaServer:
         number, commit = read_version(ended.output + ended.log)
         return Build(
             engine=_NAME,
-            version=f"b{number}" if number else program.path,
+            version=f"b{number}" if number else _version(self._reference, program.path),
             llama_cpp_commit=commit,
             where=program.path,
             environment=recorded(worker_environment(os.environ)),
         )
+
+
+def _version(reference: BuildReference, path: str) -> str:
+    """Return the version of a program that knows no number."""
+    if isinstance(reference, Release):
+        return reference.version
+    return reference.commit[:12] if isinstance(reference, Commit) else path

@@ -7,6 +7,7 @@ without a flag is left out if it has llama.cpp's default value, and refused othe
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.errors import LoadRefusedError
@@ -14,6 +15,8 @@ from pytest_llm.records import LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    from pytest_llm.records import Model
 
 # "-lm,   --load-mode MODE                 model loading mode (default: auto)"; what follows is indented.
 _LINE = re.compile(r"^ {0,2}(?P<names>--?[A-Za-z][\w-]*(?:, +--?[A-Za-z][\w-]*)*)(?P<rest>.*)$", re.MULTILINE)
@@ -69,6 +72,7 @@ _PINNED: Sequence[tuple[str, ...]] = (
     ("--no-log-prefix",),
     ("--no-log-timestamps",),
 )
+_MODEL = ("-m", "--model")
 _VERBOSITY = "-lv"
 _TRACE = re.compile(r"4: trace")
 
@@ -109,6 +113,28 @@ def arguments(flags: Mapping[str, str], options: LoadOptions, lora: Sequence[str
     if _TRACE.search(flags.get(_VERBOSITY, "")):  # elsewhere the usual log has all that is read
         written += [_VERBOSITY, "4"]
     return written
+
+
+def without_model(words: Sequence[str], model: Model, name: str) -> list[str]:
+    """Return a user's arguments without the model.
+
+    Raises:
+        LoadRefusedError: They name another one than the test measures.
+    """
+    found: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if flag not in _MODEL:
+            found.append(word)
+            continue
+        named = value if equals else next(rest, "")
+        if not (Path(named).exists() and Path(named).samefile(model.path)):
+            raise LoadRefusedError(
+                f"{name}: its command line names the model {named}, and the test measures {model.path}: "
+                f"leave {flag} out, or name the same file with --llm-model"
+            )
+    return found
 
 
 def serves_sockets(flags: Mapping[str, str]) -> bool:

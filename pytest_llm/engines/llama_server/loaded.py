@@ -6,6 +6,7 @@ import random
 import time
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pytest_llm.engines.invariants import invariants_of
@@ -16,9 +17,10 @@ from pytest_llm.engines.llama_server.slot import Slot
 from pytest_llm.engines.llama_server.words import Words
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck, devices_used
+from pytest_llm.engines.servers.at_once import at_once
 from pytest_llm.engines.thread_check import ThreadCheck
 from pytest_llm.errors import NotCoveredError, RequestFailedError, WorkerHungError
-from pytest_llm.records import Series
+from pytest_llm.records import Command, Series
 from pytest_llm.records.generation import Greedy
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 from pytest_llm.system.procfs import mapped_files
@@ -48,6 +50,7 @@ class LoadedServer:
         self._process = started.process
         self._api = started.api
         self._options = subject.load_options
+        self._as_given = isinstance(subject.build, Command)  # a command line, which no load option changes
         self._model = model
         self._timeout = timeout
         self._offload = OffloadCheck(model.path, subject.load_options)
@@ -65,14 +68,24 @@ class LoadedServer:
         return self._process.pid
 
     @property
+    def url(self) -> str:
+        """Where it listens; of a server on a socket, a name that nothing else can use."""
+        return self._started.client.url
+
+    @property
     def prompt_batch(self) -> int:
-        return min(self._options.n_batch, self._options.n_ubatch)
+        own = effective_options({}, self._messages, self._properties) if self._as_given else {}
+        options = self._options
+        return min(int(str(own.get(name, getattr(options, name)))) for name in ("n_batch", "n_ubatch"))
 
     def coverage(self, workload: Workload) -> Coverage:
-        reason = EMBEDS_ONLY if workload.embed else ""
-        if workload.parallel > 1:
-            reason = "llama-server is measured with one sequence"
-        return Coverage(slices=not reason, requests=not reason, reason=reason)
+        if workload.embed:
+            return Coverage(slices=False, requests=False, reason=EMBEDS_ONLY)
+        if workload.parallel == 1:
+            return Coverage()
+        if workload.depth:
+            return Coverage(slices=False, requests=False, reason="parallel requests begin at depth 0")
+        return Coverage(slices=False, under_load=True)
 
     def libraries(self) -> frozenset[Path]:
         return self._code
@@ -90,7 +103,8 @@ class LoadedServer:
         name = str(self.build)
         self._offload.check_generates(name)
         self._offload.check_text(self._model.opened, name)
-        self._offload.check_places(name)
+        if not self._as_given:
+            self._offload.check_places(name)
         seconds = self._begin()
         mapped = mapped_files(self.pid)
         self._started.program.check_libraries(mapped)
@@ -99,10 +113,12 @@ class LoadedServer:
         self._properties = self._api.properties(self._started.model)
         compiled_with, library = features(self._messages), llama_library(mapped)
         self.build = replace(self.build, library=library, compiled_with=compiled_with)
-        self.on_gpu = bool(devices_used(self._messages)) and self._options.n_gpu_layers != 0
-        self._offload.check(self._messages, name, on_gpu=self.on_gpu)
-        if not self.on_gpu:
-            self._threads.check_environment(self.build)
+        self.on_gpu = bool(devices_used(self._messages))
+        if not self._as_given:
+            self.on_gpu &= self._options.n_gpu_layers != 0
+            self._offload.check(self._messages, name, on_gpu=self.on_gpu)
+            if not self.on_gpu:
+                self._threads.check_environment(self.build)
         with suppress(RequestFailedError):  # no vocabulary
             self._words = Words(self._api.tokenize, self._random)
         return seconds
@@ -121,20 +137,25 @@ class LoadedServer:
         return time.perf_counter() - started
 
     def effective_options(self) -> Mapping[str, JSON]:
-        asked: dict[str, JSON] = {**asdict(self._options), "lora": self._model.lora}
+        asked: dict[str, JSON] = {}
+        if not self._as_given:
+            asked = {**asdict(self._options), "lora": self._model.lora}
         found = effective_options(asked, self._messages, self._properties)
         buffers: Any = found.get("buffers_mib") or {}
         memory = ProcessMemory()
         memory.read(self.pid)
         if not self.on_gpu and self._model.layers:
             found.setdefault("layers_offloaded", f"0/{self._model.layers + 1}")  # as llama.cpp logs it
-        mode, path = str(found["load_mode"]), self._model.path
+        mode, path = str(found.get("load_mode", "auto")), self._model.path
         return {
             **found,
             **real_load_mode(mode, memory, path, buffers, on_gpu=self.on_gpu),
-            "threads_at_work": self._threads.at_once(),
-            "memory": self._offload.memory(self._messages, on_gpu=self.on_gpu),
+            **({} if self._as_given else self._asked_for()),
         }
+
+    def _asked_for(self) -> dict[str, JSON]:
+        memory = self._offload.memory(self._messages, on_gpu=self.on_gpu)
+        return {"threads_at_work": self._threads.at_once(), "memory": memory}
 
     def invariants(self) -> Mapping[str, JSON]:
         return invariants_of(self)
@@ -152,6 +173,9 @@ class LoadedServer:
     def rehearse(self, workload: Workload) -> float:
         self._offload.check_positions(workload, str(self.build))
         self._workload = workload
+        if workload.parallel > 1:
+            self.requests_at_once()
+            return 0.0
         word = self._words.single if self._words else None
         word = _ANY_WORD if word is None else word
         self._slot = slot = Slot(self._api.force, self._model.vocabulary_size, word, self._random)
@@ -189,6 +213,17 @@ class LoadedServer:
         answer = self._api.request(prompt, tokens, len(ids), workload.generate_tokens)
         slot.forget()
         return answer.arrivals[0], answer.gaps
+
+    def requests_at_once(self) -> Sequence[tuple[float, Sequence[float]]]:
+        """Send the workload's parallel requests at the same moment, each to a slot of its own."""
+        workload = self._workload
+        assert workload is not None, "rehearse comes first"
+        tokens, count = workload.prompt_tokens, workload.generate_tokens
+        texts = [self._text(tokens, add_special=True) for _ in range(workload.parallel)]
+        answers = at_once(
+            [partial(self._api.request, text, tokens, 0, count, slot=slot) for slot, text in enumerate(texts)]
+        )
+        return [(each.arrivals[0], each.gaps) for each in answers]
 
     def embedding_slice(self) -> NoReturn:
         raise self._not_covered("embeddings")

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.engines.libraries import program_folders
-from pytest_llm.engines.llama_cpp_python.process import worker_environment
 from pytest_llm.engines.llama_server.api import Api
-from pytest_llm.engines.llama_server.flags import arguments, serves_sockets
-from pytest_llm.engines.servers.client import Client, http_library
+from pytest_llm.engines.llama_server.flags import arguments, serves_sockets, without_model
+from pytest_llm.engines.servers.client import Client
 from pytest_llm.engines.servers.process import ServerProcess
 from pytest_llm.models import files_of
 from pytest_llm.models.opened import loadable
+from pytest_llm.system.http import http_library
 from pytest_llm.system.sandbox import Sandbox, own_folder, remove_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.engines.program import EngineProgram
     from pytest_llm.records import LoadOptions, Model
@@ -52,6 +52,7 @@ def start_server(
     flags: Mapping[str, str],
     options: LoadOptions,
     model: Model,
+    command: Sequence[str] | None = None,
     *,
     on_port: bool = False,
 ) -> Started:
@@ -62,10 +63,11 @@ def start_server(
         flags: Of the program.
         options: The load options.
         model: The model.
+        command: The user's own arguments, in the place of the load options.
         on_port: Listen on a free port of the loopback interface, also where a Unix socket could be had.
 
     Raises:
-        LoadRefusedError: The program has no flag for a load option.
+        LoadRefusedError: The program has no flag for a load option; or the command names another model.
         EngineMissingError: The HTTP library is not installed.
         EngineError: No process can be started.
     """
@@ -74,9 +76,13 @@ def start_server(
         path = stack.enter_context(loadable(model))
         adapters = [(stack.enter_context(loadable(each)), each) for each in model.adapters]
         lora = [f"{opened}:{each.scale:g}" for opened, each in adapters]
-        words = ["-m", path, *arguments(flags, options, lora, program.name)]
+        if command is None:
+            words = ["-m", path, *arguments(flags, options, lora, program.name)]
+        else:
+            words = ["-m", path, *without_model(command, model, program.name)]
         port = 0 if serves_sockets(flags) and not on_port else _free_port()
-        sandbox = _sandbox(program, model, port)
+        own_files = [Path(each) for each in command or () if Path(each).is_file()]
+        sandbox = _sandbox(program, model, port, own_files)
         folder = sandbox.folder
         if folder is None and not port:
             folder = own_folder(Path(tempfile.gettempdir()), _FOLDER)
@@ -85,7 +91,7 @@ def start_server(
         if listens is not None and len(os.fsencode(listens)) > _LONGEST_SOCKET:
             sandbox.close()
             port, listens = _free_port(), None
-            sandbox = _sandbox(program, model, port)
+            sandbox = _sandbox(program, model, port, own_files)
         where = ["--host", listens] if listens else ["--host", _LOOPBACK, "--port", str(port)]
         descriptors = [each.descriptor for each in model.all_opened]
         process = ServerProcess([program.path, *words, *where], sandbox, program.name, descriptors)
@@ -96,12 +102,12 @@ def start_server(
         return Started(program, process, client, Api(client, process), path, stack.pop_all())
 
 
-def _sandbox(program: EngineProgram, model: Model, port: int) -> Sandbox:
+def _sandbox(program: EngineProgram, model: Model, port: int, own_files: Sequence[Path]) -> Sandbox:
     return Sandbox(
         program.policy,
         program.name,
-        worker_environment(os.environ),
-        [program.path, *files_of(model)],
+        program.environment(),
+        [program.path, *files_of(model), *own_files],
         libraries=program_folders(Path(program.path)),
         becomes=program.path,
         port=port,

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_llm.engines.servers.words import WORDS
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Sequence
 
-# fmt: off
-_WORDS = (
-    "river", "stone", "garden", "winter", "letter", "window", "music", "silver", "answer", "water",
-    "morning", "journey", "paper", "village", "copper", "quiet", "market", "number", "bridge", "summer",
-    "house", "table", "school", "signal", "people", "light", "forest", "color", "engine", "story",
-)
-# fmt: on
 _ATTEMPTS = 4
 
 
@@ -35,7 +30,7 @@ class Words:
         """
         self._tokenize = tokenize
         self._random = source
-        found = {word: tokenize(f" {word}", add_special=False) for word in _WORDS}
+        found = {word: tokenize(f" {word}", add_special=False) for word in WORDS}
         self._ids = {word: ids[0] for word, ids in found.items() if len(ids) == 1}
         self._single = next(iter(self._ids), None)
         # Texts are without that word, with which slices leave the cache.

@@ -11,16 +11,15 @@ import time
 import traceback
 import warnings
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.errors import DataError, EngineMissingError
+from pytest_llm.errors import DataError
 from pytest_llm.system import strict_json
+from pytest_llm.system.http import http_library
 from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import ModuleType
 
     from pytest_llm.records import JSON
 
@@ -85,6 +84,7 @@ class Client:
             EngineMissingError: The HTTP library is not installed.
         """
         http = self._http = http_library()
+        self.url = url
         self._timeout = timeout
         # The environment names proxies, which no server of this machine is behind.
         transport = http.HTTPTransport(
@@ -208,18 +208,3 @@ def _bounded(response: Any) -> bytes:
         if len(data) > _ANSWER_BYTES:
             raise MalformedError(f"sent more than {_ANSWER_BYTES} bytes")
     return bytes(data)
-
-
-def http_library() -> ModuleType:
-    """Return the HTTP library, which is slow to import, and which not everybody has.
-
-    Raises:
-        EngineMissingError: It is not installed.
-    """
-    try:
-        return import_module("httpx2")
-    except ImportError:
-        raise EngineMissingError(
-            "servers are measured with httpx2, which is not installed: "
-            "pip install 'pytest-llm-bench[servers]'"
-        ) from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pytest_llm.engines.servers.client import MalformedError, RefusedError, error_text, http_library
+from pytest_llm.engines.servers.client import MalformedError, RefusedError, error_text
 from pytest_llm.errors import DataError
 from pytest_llm.system import strict_json
+from pytest_llm.system.http import http_library
 from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
