@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sysconfig
+from urllib.parse import urlsplit
 
 from pytest_llm.errors import UsageError
 
@@ -37,6 +38,12 @@ def url_of(pattern: str, tag: str, platform: str = "") -> str:
         raise UsageError(f"llm_archive_url: {pattern!r} must hold {{tag}}, and may hold {{platform}} alone")
     if not pattern.startswith(("https://", "http://")) or not pattern.endswith(_ENDINGS):
         raise UsageError(f"llm_archive_url: {pattern!r} must be a URL that ends in {', '.join(_ENDINGS)}")
+    parts = urlsplit(pattern)
+    if "@" in parts.netloc or parts.query:
+        raise UsageError(
+            "llm_archive_url holds a password or a query, which would stand in reports and in the lock file: "
+            "fetch the archive yourself, and name its folder as llama-server@bin:PATH"
+        )
     if "platform" in names and not platform:
         platform = _this_platform()
     return pattern.replace("{tag}", tag).replace("{platform}", platform)

@@ -54,3 +54,12 @@ def test_a_pattern_without_a_platform_serves_every_platform(monkeypatch: pytest.
 def test_a_pattern_that_cannot_be_used_is_refused_by_its_option(pattern: str, reason: str) -> None:
     with pytest.raises(UsageError, match=f"^llm_archive_url: .*{reason}"):
         url_of(pattern, "b11434")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["https://me:hush@example.org/{tag}.zip", "https://x.org/{tag}?hush=.zip"]
+)
+def test_a_secret_in_a_pattern_is_refused_without_being_shown(pattern: str) -> None:
+    with pytest.raises(UsageError, match="holds a password or a query") as caught:
+        url_of(pattern, "b11434")
+    assert "hush" not in str(caught.value)
