@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pytest_llm.engines.openai.completion import StoppedEarlyError
 from pytest_llm.engines.openai.endpoint import Endpoint
 from pytest_llm.engines.openai.prompts import Prompts
+from pytest_llm.engines.partial import PartialSubject
 from pytest_llm.engines.servers.at_once import at_once
 from pytest_llm.errors import LoadRefusedError, NotCoveredError, RequestFailedError
 from pytest_llm.records import Address, Build
@@ -17,10 +18,9 @@ from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from pytest_llm.engines.openai.completion import Completion
-    from pytest_llm.records import JSON, BuildReference, Model, Series, Subject, Workload
+    from pytest_llm.records import JSON, BuildReference, Model, Subject, Workload
 
 _NAME = "openai"
 _BASE: dict[str, JSON] = {"temperature": 0.0, "seed": 1}
@@ -75,16 +75,13 @@ class OpenAIServer:
         return Build(_NAME, self._reference.url, "", self._reference.url)
 
 
-class LoadedEndpoint:
+class LoadedEndpoint(PartialSubject):
     """A ``Loaded``: a server of which nothing but its answers is seen."""
 
-    pid = 0
-    on_gpu = False
-    continues = False
-    prompt_batch = 1
+    covers = "whole requests"
 
     def __init__(self, endpoint: Endpoint, build: Build, model: Model) -> None:
-        self.build = build
+        super().__init__(build)
         self._endpoint = endpoint
         self._model = model
         self._body: dict[str, JSON] = {}
@@ -97,9 +94,6 @@ class LoadedEndpoint:
         if workload.depth:
             reason = "a server by URL is asked at depth 0"
         return Coverage(False, not reason, False, reason, under_load=workload.parallel > 1)
-
-    def libraries(self) -> frozenset[Path]:
-        return frozenset()
 
     def load(self) -> float:
         """Find the model in the server's list; return 0.
@@ -125,24 +119,11 @@ class LoadedEndpoint:
             )
         return found[0]
 
-    def effective_options(self) -> Mapping[str, JSON]:
-        return {}
-
     def invariants(self) -> Mapping[str, JSON]:
         """Return the greedy text after a fixed prompt, which is told, and never judged."""
         body = {**self._body, **_BASE, "prompt": _GREEDY_PROMPT, "max_tokens": _GREEDY_TOKENS}
         text, _ = self._endpoint.count(body)
         return {"greedy_text": text}
-
-    def counts(self) -> Mapping[str, Series]:
-        return {}
-
-    def on_devices(self) -> Mapping[str, float]:
-        return {}
-
-    def inject_slowdown(self, share: float, stalls: float = 0.0) -> None:
-        if share or stalls:
-            raise self._not_covered("an injected slowdown")
 
     def rehearse(self, workload: Workload) -> float:
         """Find out how many words a prompt has, and go through one request.
@@ -244,34 +225,16 @@ class LoadedEndpoint:
         self._log.append(f"a prompt sent twice took {share:.2f} times as long to its first token")
 
     def prompt_slice(self, tokens: int) -> NoReturn:  # noqa: ARG002
-        raise self._not_covered("slices")
+        raise self.not_covered("slices")
 
     def generation_slice(self, steps: int) -> NoReturn:  # noqa: ARG002
-        raise self._not_covered("slices")
-
-    def embedding_slice(self) -> NoReturn:
-        raise self._not_covered("embeddings")
-
-    def end_round(self) -> None:
-        pass
-
-    def generate_steps(self, steps: int) -> NoReturn:  # noqa: ARG002
-        raise self._not_covered("generation that stays in a context")
-
-    def suspend(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
+        raise self.not_covered("slices")
 
     def log(self) -> str:
         return "".join(f"{line}\n" for line in self._log)
 
     def close(self) -> None:
         self._endpoint.close()
-
-    def _not_covered(self, what: str) -> NotCoveredError:
-        return NotCoveredError(f"{self.build}: a server by URL is not asked for {what}")
 
 
 def _times(answer: Completion) -> tuple[float, Sequence[float]]:

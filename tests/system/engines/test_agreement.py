@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 ONCE = Budgets(Budget(1, 1, 0.0), Budget(1, 1, 0.0))
 MOST_BATCHES = 5
 ONE = pytest.approx(1, abs=0.1)
-# One of tests/regression, and how many requests make a batch; benchmarks/agreement.py has the others.
-WORKLOADS = [(Workload(128, 64), 9)]
+# Those of tests/regression, and how many requests make a batch.
+WORKLOADS = [(Workload(128, 64), 9), (Workload(1280, 16), 3), (Workload(128, 64, depth=1024), 5)]
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize(("workload", "times"), WORKLOADS, ids=["chat"])
+@pytest.mark.parametrize(("workload", "times"), WORKLOADS, ids=["chat", "long prompt", "deep"])
 def test_generation_speed_times_inter_token_latency_is_one(
     start: Start, workload: Workload, times: int
 ) -> None:
