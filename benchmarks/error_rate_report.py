@@ -88,7 +88,8 @@ def tables(titles: Mapping[str, str], campaigns: Sequence[Line]) -> list[str]:
         *(_row(titles[kind], *_called(kind, campaigns)) for kind in measured),
     ]
     swapped = [_swapped(titles[kind], _of(kind, campaigns)) for kind in measured if kind.startswith("sham")]
-    return [*verdicts, "", *rivals, "", *_llama_bench(campaigns), *swapped]
+    losses = [_read_as(titles[kind], _of(kind, campaigns)) for kind in measured if kind.startswith("loss")]
+    return [*verdicts, "", *rivals, "", *_llama_bench(campaigns), *swapped, *losses]
 
 
 def _row(*cells: str) -> str:
@@ -224,3 +225,17 @@ def _swapped(title: str, mine: Sequence[Line]) -> str:
         change = f"{total:+.2f} % ({low:+.2f} … {high:+.2f})".replace("-", "−")
         texts.append(f"{gate.metric.title} {change}")
     return f"{title}, sum of both ways round (99 % interval): {', '.join(texts)}"
+
+
+def _read_as(title: str, mine: Sequence[Line]) -> str:
+    """Return what an injected loss reads as: the mean of the campaigns' typical estimates."""
+    if len(mine) < 2:
+        return f"{title}: too few campaigns to say what it reads as"
+    texts = []
+    for gate in GATES:
+        found = [median(observations(each, gate).typical) for each in mine]
+        middle = fmean(found)
+        reach = quantile(len(found) - 1, 0.995) * stdev(found) / math.sqrt(len(found))
+        low, read, high = (100 * math.expm1(each) for each in (middle - reach, middle, middle + reach))
+        texts.append(f"{gate.metric.title} {read:+.2f} % ({low:+.2f} … {high:+.2f})".replace("-", "−"))
+    return f"{title}, mean of typical estimates (99 % interval): {', '.join(texts)}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 _LARGEST = 4 * 2**30  # of an archive; the largest with CUDA has some 0.7 GiB
 _LARGEST_UNPACKED = 16 * 2**30
 _MOST_FILES = 100_000
+# A damaged file, or one that is packed or encrypted in a way that the library does not know.
+_DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, NotImplementedError, RuntimeError),
+)
 _UNPACKED = "archive"
 _FETCHED = "fetched"
 
@@ -79,7 +86,7 @@ def unpack(archive: Path, url: str, folder: Path) -> None:
         else:
             with tarfile.open(archive) as opened_tar:
                 _untar(opened_tar, url, folder)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise BuildError(f"{url} cannot be unpacked: {error}") from None
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Order(NamedTuple):
-    """What is to be made: a build as the user named it, its identity, and what pins archives."""
+    """A build to make: as the user named it, its identity, and the lock file of archives."""
 
     reference: BuildReference
     identity: Identity

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import tarfile
+import zlib
 from typing import TYPE_CHECKING
 
 from pytest_llm.builds.cmake import compiled_with, configure, failure, step, version_of
@@ -90,7 +91,7 @@ def _unpack(archive: Path, folder: Path) -> str:
                     commit = _commit(opened, member)
                 elif path.startswith("vendor/llama.cpp/"):
                     opened.extract(member, unpacked, filter="data")
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, zlib.error, EOFError) as error:
         raise BuildError(f"{archive.name} cannot be unpacked: {error}") from None
     found = [*unpacked.glob("*/vendor/llama.cpp")]
     if not found:

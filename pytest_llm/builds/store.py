@@ -78,7 +78,6 @@ class BuildStore:
             while identity not in self._in_use:
                 self.make(reference, on_progress)
                 self._use(identity, on_progress)
-            self._check_archive(reference, identity)
         except EngineError as error:
             self._failed[identity] = error
             raise
@@ -95,18 +94,10 @@ class BuildStore:
     def make(self, reference: BuildReference, on_progress: OnProgress) -> Manifest:
         """Return the manifest of a build, made first if necessary; raises as ``ready``."""
         identity = identity_of(reference)
-        found = self._trusted(identity)
-        if found is not None:
-            return found
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with locks.exclusive(self._beside(identity, ".lock"), identity.title, on_progress) as lock:
-                return self._trusted(identity) or self._made(reference, lock, on_progress)
-        except OSError as error:
-            raise BuildError(
-                f"{reference} cannot be stored in {self.folder}: {error.strerror or error}; make the "
-                "folder writable, free some space, or name another cache"
-            ) from None
+        found = self._trusted(identity) or self._made_alone(reference, identity, on_progress)
+        if isinstance(reference, Archive):
+            self._archives.check(reference.url, found.sha256)
+        return found
 
     def close(self) -> None:
         while self._in_use:
@@ -122,7 +113,10 @@ class BuildStore:
         lock = self._lock_of(kept.folder)
         with locks.exclusive(lock, kept.folder.name, lambda _: None, patience=0):
             _clear(kept.folder)
-            lock.with_suffix(".log").unlink(missing_ok=True)
+            # The log, and what was fetched of an archive.
+            for each in self.folder.glob(f"{kept.folder.name}.*"):
+                if each != lock:
+                    each.unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
 
     def _use(self, identity: Identity, on_progress: OnProgress) -> None:
@@ -135,6 +129,18 @@ class BuildStore:
             lock.release()
             return
         self._in_use[identity] = lock
+
+    def _made_alone(self, reference: BuildReference, identity: Identity, on_progress: OnProgress) -> Manifest:
+        """Make a build unless another process has made it meanwhile."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locks.exclusive(self._beside(identity, ".lock"), identity.title, on_progress) as lock:
+                return self._trusted(identity) or self._made(reference, lock, on_progress)
+        except OSError as error:
+            raise BuildError(
+                f"{reference} cannot be stored in {self.folder}: {error.strerror or error}; make the "
+                "folder writable, free some space, or name another cache"
+            ) from None
 
     def _made(self, reference: BuildReference, lock: int, on_progress: OnProgress) -> Manifest:
         identity = identity_of(reference)
@@ -159,12 +165,6 @@ class BuildStore:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         return found
-
-    def _check_archive(self, reference: BuildReference, identity: Identity) -> None:
-        if isinstance(reference, Archive):
-            found = manifest.read(self._of(identity))
-            if found is not None:
-                self._archives.check(reference.url, found.sha256)
 
     def _trusted(self, identity: Identity) -> Manifest | None:
         folder, recipe = self._of(identity), recipe_of(identity)

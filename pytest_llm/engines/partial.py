@@ -1,4 +1,4 @@
-"""Base class of subjects that cover a part of a ``Loaded``, and of which no process is seen."""
+"""Base class of subjects without a process of their own, which cover a part of a ``Loaded``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PartialSubject:
-    """What such subjects share; they raise NotCoveredError for other work.
+    """A subject that raises NotCoveredError for work that it does not cover.
 
     A subclass adds ``coverage``, ``load``, ``rehearse``, slices and requests.
 

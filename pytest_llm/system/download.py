@@ -92,7 +92,7 @@ def download(
 
 
 class _Part:
-    """What has been fetched of a file, and the ETag that it had."""
+    """The fetched part of a file, and the ETag of the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -69,7 +69,7 @@ class LoadedServer:
 
     @property
     def url(self) -> str:
-        """Where it listens; of a server on a socket, a name that nothing else can use."""
+        """The URL that it listens on; of a server on a Unix socket only its own client can use it."""
         return self._started.client.url
 
     @property

@@ -22,7 +22,7 @@ class StoppedEarlyError(UnfitError):
 
 
 class Usage(NamedTuple):
-    """What a server counted; None where it does not tell."""
+    """Counts of a server; None for those that it does not tell."""
 
     prompt: int | None = None
     generated: int | None = None
@@ -60,9 +60,8 @@ def read_completion(events: Iterable[Event], count: int) -> Completion:
         if event.data is None:
             break
         usage = read_usage(event.data, usage)
-        for choice in _choices(event.data):
-            text = choice.get("text")
-            if isinstance(text, str) and text:
+        for choice in choices(event.data):
+            if text := text_of(choice):
                 pieces.append((event.at, text))
             reason = choice.get("finish_reason") or reason
     if reason is None:
@@ -96,7 +95,14 @@ def read_usage(data: Mapping[str, Any], before: Usage = Usage()) -> Usage:  # no
     )
 
 
-def _choices(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+def text_of(choice: Mapping[str, Any]) -> str:
+    """Return the text of a choice; "" if it has none."""
+    text = choice.get("text")
+    return text if isinstance(text, str) else ""
+
+
+def choices(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return the choices in an answer or a chunk that are objects."""
     found = data.get("choices")
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 

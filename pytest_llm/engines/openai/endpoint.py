@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_llm.engines import API_KEY
-from pytest_llm.engines.openai.completion import StoppedEarlyError, Usage, read_completion, read_usage
+from pytest_llm.engines.openai.completion import (
+    StoppedEarlyError,
+    Usage,
+    choices,
+    read_completion,
+    read_usage,
+    text_of,
+)
 from pytest_llm.engines.servers.client import (
     AnswerError,
     Client,
@@ -80,11 +87,11 @@ class Endpoint:
 
         def ask() -> tuple[str, Usage]:
             answer = self._client.post(_COMPLETIONS, body)
-            usage = read_usage(answer if isinstance(answer, dict) else {})
+            answer = answer if isinstance(answer, dict) else {}
+            usage = read_usage(answer)
             if usage.prompt is None:
                 raise MalformedError("tells no usage, so that tokens cannot be counted")
-            text = answer["choices"][0].get("text", "") if answer.get("choices") else ""
-            return str(text), usage
+            return "".join(map(text_of, choices(answer))), usage
 
         found: tuple[str, Usage] = self._asked("counting tokens", ask)
         return found

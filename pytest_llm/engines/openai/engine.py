@@ -76,7 +76,7 @@ class OpenAIServer:
 
 
 class LoadedEndpoint(PartialSubject):
-    """A ``Loaded``: a server of which nothing but its answers is seen."""
+    """A ``Loaded``: a server that runs elsewhere."""
 
     covers = "whole requests"
 
@@ -120,7 +120,7 @@ class LoadedEndpoint(PartialSubject):
         return found[0]
 
     def invariants(self) -> Mapping[str, JSON]:
-        """Return the greedy text after a fixed prompt, which is told, and never judged."""
+        """Return the greedy text after a fixed prompt; reports show a difference, and no verdict uses it."""
         body = {**self._body, **_BASE, "prompt": _GREEDY_PROMPT, "max_tokens": _GREEDY_TOKENS}
         text, _ = self._endpoint.count(body)
         return {"greedy_text": text}

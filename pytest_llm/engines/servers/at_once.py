@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Answer = TypeVar("Answer")
+_PATIENCE = 60.0  # seconds until all threads have begun
 
 
 def at_once(asks: Sequence[Callable[[], Answer]]) -> list[Answer]:
@@ -18,7 +19,7 @@ def at_once(asks: Sequence[Callable[[], Answer]]) -> list[Answer]:
     Raises:
         Exception: That of the first one that failed; the others have ended.
     """
-    start = threading.Barrier(len(asks))
+    start = threading.Barrier(len(asks), timeout=_PATIENCE)
 
     def ask(each: Callable[[], Answer]) -> Answer:
         start.wait()

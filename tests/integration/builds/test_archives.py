@@ -121,6 +121,21 @@ def test_an_archive_is_fetched_once_pinned_and_described(
     assert str(reference) == "llama-server@b11434"
 
 
+def test_an_archive_is_pinned_when_it_is_made_and_removed_with_what_was_fetched_of_it(
+    server: FileServer, store: Callable[..., BuildStore], home: Path, tmp_path: Path
+) -> None:
+    reference = archive(server, tmp_path)
+    server.status = [404]
+    with pytest.raises(BuildError, match="answered 404"):
+        store().make(reference, ignore)
+    store().make(reference, ignore)
+    assert len(locked(home)) == 1
+    (found,) = store().kept()
+    (found.folder.with_name(f"{found.folder.name}.fetched.part")).write_bytes(b"half")
+    store().remove(found)
+    assert list(found.folder.parent.iterdir()) == []
+
+
 def test_a_zip_is_an_archive_as_well(
     server: FileServer, store: Callable[..., BuildStore], tmp_path: Path
 ) -> None:
@@ -174,11 +189,12 @@ def test_a_lock_file_that_is_none_is_refused(
         tar_gz([*GOOD, ("../outside", b"", 0o644)]),
         tar_gz(GOOD, {"link": "../../outside"}),
         tar_gz(GOOD)[:-30],
+        tar_gz(GOOD)[:40] + bytes(20) + tar_gz(GOOD)[60:],
         b"no archive",
         tar_gz([(f"{FOLDER}/LICENSE", b"MIT", 0o644)]),
         tar_gz([(f"{FOLDER}/llama-server", SERVER.encode(), 0o644)]),
     ],
-    ids=["climbs", "links out", "cut short", "no archive", "no server", "not executable"],
+    ids=["climbs", "links out", "cut short", "damaged", "no archive", "no server", "not executable"],
 )
 def test_an_archive_that_cannot_be_trusted_leaves_nothing(
     data: bytes, server: FileServer, store: Callable[..., BuildStore], home: Path, tmp_path: Path
