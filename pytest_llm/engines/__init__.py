@@ -32,6 +32,7 @@ class EngineEntry:
         bare: Which build the engine's name alone means; "" if none.
         covers: What the engine measures, as a sentence, if that is not everything.
         unchecked: What of its output cannot be checked, as a sentence; "" if all can.
+        one_position: It shows the logits of one position a request, so that outputs are compared at fewer.
         locks: The class takes, as fourth argument, how its processes are locked in.
         control: "module:function" that measures the speed of the machine that the engine runs on: it takes a
             number of threads and returns a :class:`~pytest_llm.records.Control`, or None; "" if nothing does.
@@ -42,6 +43,7 @@ class EngineEntry:
     bare: str = "the only one"
     covers: str = ""
     unchecked: str = ""
+    one_position: bool = False
     locks: bool = False
     control: str = "pytest_llm.machine.control:measure_control"
 
@@ -70,7 +72,8 @@ ENGINES: Registry[EngineEntry] = Registry(
             locks=True,
             covers="llama-server is not asked for embeddings, and under parallel requests only for their "
             "latencies and total speed",
-            unchecked="llama-server shows no logits, so NaN and infinity go unnoticed",
+            unchecked="llama-server shows no logits of what is timed, so NaN and infinity go unnoticed there",
+            one_position=True,
         ),
         OPENAI: EngineEntry(
             "pytest_llm.engines.openai.engine:OpenAIServer",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pytest_llm.errors import UsageError
 from pytest_llm.records.schema import Count
@@ -100,10 +100,12 @@ class GGUFModel(ABC):
     Attributes:
         info: The file and its header.
         build: The build that runs it.
+        takes_bytes: Whether :meth:`token_ids` takes texts that are no UTF-8.
     """
 
     info: Model
     build: Build
+    takes_bytes: ClassVar[bool] = True
 
     def generate(
         self,
@@ -241,7 +243,8 @@ class GGUFModel(ABC):
     def write_logits(self, path: Path, passages: Sequence[Passage], generate: int) -> Greedy:
         """Write the logits of every position to a file, one row of native 32-bit floats each.
 
-        Rows follow the passages, then a passage's steps, then its sequences. After the first passage so many
+        Log-probabilities will do: they are logits, shifted. Rows follow the passages, then a passage's steps
+        (those that are kept), then its sequences. After the first passage so many
         tokens are generated greedily, and returned.
         """
 

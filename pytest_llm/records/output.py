@@ -86,16 +86,22 @@ class Passage:
         singly: How many tokens at the end are decoded one at a time, as generated ones are.
         before: Token ids that fill the cache from position 0 up to ``start``, without their logits; if there
             are none, the cache is empty there.
+        kept: The tokens, by their place in a sequence, whose logits are kept, in order; none means all.
     """
 
     sequences: tuple[tuple[int, ...], ...]
     start: int = 0
     singly: int = 0
     before: tuple[int, ...] = ()
+    kept: tuple[int, ...] = ()
+
+    def steps(self) -> tuple[int, ...]:
+        """Return the places in a sequence that have logits."""
+        return self.kept or tuple(range(len(self.sequences[0])))
 
     def positions(self) -> int:
         """Return how many positions have logits."""
-        return sum(len(each) for each in self.sequences)
+        return len(self.sequences) * len(self.steps())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.checks.output.f32_copies import F32
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
-from pytest_llm.records import Variant
+from pytest_llm.records import Command, Variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Mapping
@@ -96,6 +96,8 @@ def benign_sides(
     side: Side, effective_options: Mapping[str, JSON], *, texts: bool = False
 ) -> Iterator[tuple[str, Side]]:
     """Yield a subject with each benign option changed; a smaller ubatch may not hold whole texts."""
+    if isinstance(side.subject.build, Command):
+        return  # nothing but what the user wrote is in effect
     # Threads are not among them, and neither is decoding a prompt token by token: as measured for
     # docs/output.md, the former changed no bit but in a full cache, and both less than a small ubatch does.
     options = side.subject.load_options

@@ -115,10 +115,19 @@ class TextOutput(NamedTuple):
 def text_output(loaded: GGUFModel) -> TextOutput:
     """Return what a model makes of texts."""
     try:
-        ids = dict(zip(map(escaped, TORTURE), map(digest, loaded.token_ids(TORTURE)), strict=True))
+        texts = [each for each in TORTURE if loaded.takes_bytes or _is_utf8(each)]
+        ids = dict(zip(map(escaped, texts), map(digest, loaded.token_ids(texts)), strict=True))
     except RequestFailedError:
         return TextOutput({}, "")  # no tokenizer
     try:
         return TextOutput(ids, loaded.render_chat(CHAT))
     except NotCoveredError as error:
         return TextOutput(ids, "", str(error))
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -10,6 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.checks.output.corpus import CHAT, PROMPT, TORTURE
+from pytest_llm.engines import ENGINES
 from pytest_llm.errors import RequestFailedError
 from pytest_llm.records import MAX_FILLED_TOKENS, Passage
 
@@ -28,6 +29,8 @@ _IN_PARALLEL = 16
 _SINGLY_IN_FULL = 16
 # A phrase has to come three times to be called a repetition.
 _GENERATED = 48
+# Where each position costs a request of its own; errors of position still have all of them to grow on.
+_KEPT = 24
 # Random token ids replace the prompt of a model without a tokenizer.
 _RANDOM_IDS = 1280
 # Of how outputs are captured and written down; another one cannot be compared.
@@ -70,6 +73,8 @@ class PromptPlan(NamedTuple):
 
     def not_covered(self) -> str:
         """Return which positions are not captured with a full cache; "" if all are."""
+        if any(each.kept for each in self.passages):
+            return "positions beyond the prompt, a full cache and parallel sequences are not captured"
         if self.room <= MAX_FILLED_TOKENS:
             return ""
         return f"positions {MAX_FILLED_TOKENS} to {self.room} are not captured with a full cache"
@@ -79,8 +84,9 @@ class PromptPlan(NamedTuple):
         return [token for each in self.passages for token in _following(each)]
 
     def digest(self) -> str:
-        """Return the digest of all token ids."""
-        return digest([[each.sequences, each.before] for each in self.passages])
+        """Return the digest of all token ids, and of which have logits."""
+        kept = [each.kept for each in self.passages if each.kept]
+        return digest([*([each.sequences, each.before] for each in self.passages), *kept])
 
 
 def digest(value: object) -> str:
@@ -88,12 +94,13 @@ def digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
 
 
-def plan_prompts(side: Side, gate: OutputGate, workload: Workload) -> PromptPlan:
-    """Tokenize the prompts of a gate with one subject and return the plan for all.
+def plan_prompts(sides: Sequence[Side], gate: OutputGate, workload: Workload) -> PromptPlan:
+    """Tokenize the prompts of a gate with the last subject and return the plan for all.
 
     Raises:
-        EngineError: The subject cannot be loaded, or refuses.
+        EngineError: That subject cannot be loaded, or refuses.
     """
+    side = sides[-1]
     texts = gate.prompts or (PROMPT,)
     with closing(side.engine.start_generation(side.subject, side.model)) as loaded:
         loaded.load()
@@ -106,8 +113,11 @@ def plan_prompts(side: Side, gate: OutputGate, workload: Workload) -> PromptPlan
         prompts = [[drawn.randrange(max(1, side.model.vocabulary_size)) for _ in range(_RANDOM_IDS)]]
     options = side.subject.load_options
     room = options.n_ctx if options.kv_unified else options.n_ctx // options.n_seq_max
-    corpus = digest([_FORM, texts, [each.hex() for each in TORTURE], CHAT, workload.parallel])
-    return plan_passages(prompts, room, workload.parallel)._replace(corpus=corpus)
+    written: list[object] = [_FORM, texts, [each.hex() for each in TORTURE], CHAT]
+    if any(ENGINES[each.subject.build.engine].one_position for each in sides):
+        return plan_positions(prompts, room)._replace(corpus=digest([*written, _KEPT]))
+    plan = plan_passages(prompts, room, workload.parallel)
+    return plan._replace(corpus=digest([*written, workload.parallel]))
 
 
 def plan_passages(prompts: Sequence[Sequence[int]], room: int, parallel: int) -> PromptPlan:
@@ -138,6 +148,21 @@ def plan_passages(prompts: Sequence[Sequence[int]], room: int, parallel: int) ->
     return PromptPlan((*passages, *_in_a_full_cache(prompts, room)), generate, room)
 
 
+def plan_positions(prompts: Sequence[Sequence[int]], room: int) -> PromptPlan:
+    """Plan for subjects that show one position a request: evenly spread ones of the first prompt.
+
+    Args:
+        prompts: Token ids, at least one of each.
+        room: How many tokens of context a sequence has, at least 4.
+    """
+    generate = min(_GENERATED, room // 4)
+    first = tuple(prompts[0][: min(_LONGEST, room - generate)])
+    last = len(first) - 1
+    count = min(_KEPT, len(first))
+    kept = sorted({last - index * last // max(1, count - 1) for index in range(count)})
+    return PromptPlan((Passage((first,), kept=tuple(kept)),), generate, room)
+
+
 def _in_a_full_cache(prompts: Sequence[Sequence[int]], room: int) -> list[Passage]:
     end = min(room, MAX_FILLED_TOKENS)
     if end <= 2 * _AT_THE_END:
@@ -156,6 +181,6 @@ def _following(passage: Passage) -> list[int | None]:
     length = len(passage.sequences[0])
     return [
         sequence[index + 1] if index + 1 < length else None
-        for index in range(length)
+        for index in passage.steps()
         for sequence in passage.sequences
     ]

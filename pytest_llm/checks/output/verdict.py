@@ -125,7 +125,7 @@ def _inconclusive(gate: OutputGate, found: OutputComparison) -> Iterator[str]:
             f"{counted(found.positions, 'position')}{again}"
         )
     elif gate.max_kl is None and any(not each.variants for each in found.contrasts):
-        yield f"no tolerance: the reference refused every benign variant{again}"
+        yield f"no tolerance: the reference takes no benign variant; set max_kl, or name a program{again}"
     elif gate.max_kl is None and found.stored is not None and found.no_f32:
         yield f"the stored output with F32 weights cannot be compared: {found.no_f32}"
 

@@ -315,11 +315,7 @@ class LoadedModel(GGUFModel):
         tokens, leads = self._worker.ask(
             "write_logits",
             path=str(path),
-            passage={
-                "sequences": [list(ids) for ids in passage.sequences],
-                "start": passage.start,
-                "singly": passage.singly,
-            },
+            passage={name: each for name, each in asdict(passage).items() if name != "before"},
             generate=generate,
             more=more,
             filled=bool(passage.before),

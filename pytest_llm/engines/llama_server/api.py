@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_llm.engines.llama_server.completion import read_completion
+from pytest_llm.engines.llama_server.completion import read_completion, read_likely
 from pytest_llm.engines.servers.client import (
     AnswerError,
     ClosedError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_llm.engines.servers.process import ServerProcess
     from pytest_llm.errors import EngineError
     from pytest_llm.records import JSON
+    from pytest_llm.records.generation import Likely, Sampling
 
 _LOADING = 503
 _LOAD = "loading the model"
@@ -33,6 +34,17 @@ _BASE: dict[str, JSON] = {"temperature": 0.0, "seed": 1, "ignore_eos": True, "st
 # Nothing else can be drawn, and no further sampler takes time.
 _FORCED: dict[str, JSON] = {**_BASE, "top_k": 1, "samplers": ["top_k"], "return_tokens": True}
 _CERTAIN = 1000.0  # in the place of any logit
+# Any token can be drawn, as by llama.cpp's own samplers of these names.
+_ALL_LIKELY: dict[str, JSON] = {
+    "cache_prompt": False,
+    "id_slot": 0,
+    "min_p": 0.0,
+    "repeat_penalty": 1.0,
+    "return_tokens": True,
+    "samplers": ["top_k", "top_p", "temperature"],
+    "stream": True,
+}
+_LIKELY_BYTES = 256  # of one token in a list of probabilities
 
 
 class Api:
@@ -132,14 +144,74 @@ class Api:
 
         return self._completion("going through a request", ask)
 
-    def greedy(self, prompt: str, count: int) -> Completion:
-        """Have so many tokens generated greedily, each with its lead."""
+    def greedy(self, prompt: JSON, count: int) -> Completion:
+        """Have so many tokens generated greedily, each with its lead, whatever ends the text."""
         body: dict[str, JSON] = {**_BASE, "cache_prompt": False, "n_probs": 2, "return_tokens": True}
         return self._completion("generating", lambda: self._complete(prompt, count, body))
 
-    def _complete(self, prompt: JSON, count: int, body: Mapping[str, JSON]) -> Completion:
+    def generate(self, prompt: JSON, count: int, sampling: Sampling, probabilities: int = 0) -> Completion:
+        """Have tokens generated until the model ends the text, at most so many."""
+        body: dict[str, JSON] = {
+            **_ALL_LIKELY,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "n_probs": probabilities,
+        }
+        return self._completion("generating", lambda: self._complete(prompt, count, body, may_end=True))
+
+    def likely(self, ids: Sequence[int], count: int) -> list[Likely]:
+        """Return so many of the likeliest tokens after ids, likeliest first."""
+        body: dict[str, JSON] = {
+            **_BASE,
+            "stream": False,
+            "ignore_eos": False,
+            "cache_prompt": True,
+            "prompt": list(ids),
+            "n_predict": 1,
+            "n_probs": count,
+        }
+
+        def ask() -> list[Likely]:
+            answer = self._client.post("/completion", body, more=_LIKELY_BYTES * count)
+            told = answer.get("completion_probabilities") if isinstance(answer, dict) else None
+            if not isinstance(told, list) or len(told) != 1:
+                raise MalformedError("sent no probabilities")
+            found = read_likely(told[0])
+            if len(found) != count:
+                raise UnfitError(f"sent {len(found)} probabilities where {count} were asked for")
+            return found
+
+        found: list[Likely] = self._asked("telling probabilities", ask)
+        return found
+
+    def detokenize(self, ids: Sequence[int]) -> str:
+        """Return the text of ids."""
+
+        def ask() -> str:
+            answer = self._client.post("/detokenize", {"tokens": list(ids)})
+            return _text(answer, "content")
+
+        found: str = self._asked("detokenising", ask)
+        return found
+
+    def render_chat(self, content: str) -> str:
+        """Return the chat template around a user's message."""
+        messages: JSON = [{"role": "user", "content": content}]
+
+        def ask() -> str:
+            return _text(self._client.post("/apply-template", {"messages": messages}), "prompt")
+
+        found: str = self._asked("rendering a chat", ask)
+        return found
+
+    def _complete(
+        self, prompt: JSON, count: int, body: Mapping[str, JSON], *, may_end: bool = False
+    ) -> Completion:
         sent = {**body, "prompt": prompt, "n_predict": count}
-        return read_completion(read_events(self._client.stream("/completion", sent, count)), count)
+        events = read_events(self._client.stream("/completion", sent, count))
+        return read_completion(events, count, may_end=may_end)
 
     def _completion(self, doing: str, ask: Callable[[], Completion]) -> Completion:
         found: Completion = self._asked(doing, ask)
@@ -162,3 +234,10 @@ class Api:
         if isinstance(error, (RefusedError, UnfitError)):
             return RequestFailedError(told, lines)
         return WorkerAnswerError(f"{told}: give the program itself, not one that wraps it", lines)
+
+
+def _text(answer: object, name: str) -> str:
+    found = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(found, str):
+        raise MalformedError(f"sent no {name}")
+    return found

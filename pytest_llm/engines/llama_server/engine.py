@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NoReturn
+from contextlib import closing
+from typing import TYPE_CHECKING
 
+from pytest_llm.engines import DEFAULT
 from pytest_llm.engines.environment import recorded
 from pytest_llm.engines.libraries import Libraries
+from pytest_llm.engines.llama_cpp_python.engine import LlamaCppPython
 from pytest_llm.engines.llama_cpp_python.process import worker_environment
 from pytest_llm.engines.llama_server.flags import read_help
+from pytest_llm.engines.llama_server.generation import GeneratingServer
 from pytest_llm.engines.llama_server.loaded import LoadedServer
 from pytest_llm.engines.llama_server.start import start_server
 from pytest_llm.engines.program import EngineProgram, find_program, read_version
-from pytest_llm.errors import EngineError, NotCoveredError
-from pytest_llm.records import Archive, Build, Command, Commit, Release
+from pytest_llm.errors import EngineError, EngineMissingError, RequestFailedError
+from pytest_llm.records import Archive, Build, Command, Commit, Installed, LoadOptions, Release, Subject
 from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from pytest_llm.records import BuildReference, Model, Subject
+    from pytest_llm.engines.llama_server.start import Started
+    from pytest_llm.records import BuildReference, Model
 
 _NAME = "llama-server"
 _NEEDED = ("-m", "-c", "-b", "-ub", "-np", "-t", "-tb", "-ngl", "--host", "--port")
@@ -64,15 +70,29 @@ class LlamaServer:
                 model.
             EngineError: It does not start, or is not llama-server.
         """
-        program, flags, build = self._program()
-        command = self._reference.words[1:] if isinstance(self._reference, Command) else None
-        started = start_server(program, flags, subject.load_options, model, command, on_port=self.on_port)
+        started, build = self._start(subject, model)
         return LoadedServer(started, build, subject, model, self._timeout)
 
-    def start_generation(self, subject: Subject, model: Model) -> NoReturn:  # noqa: ARG002
-        raise NotCoveredError(
-            f"{self._reference}: llama-server shows no logits, so its output is not compared"
-        )
+    def start_generation(self, subject: Subject, model: Model) -> GeneratingServer:
+        started, build = self._start(subject, model)
+        return GeneratingServer(started, build, subject, model, self._timeout, self._write_f32)
+
+    def _start(self, subject: Subject, model: Model) -> tuple[Started, Build]:
+        program, flags, build = self._program()
+        command = self._reference.words[1:] if isinstance(self._reference, Command) else None
+        options = subject.load_options
+        return start_server(program, flags, options, model, command, on_port=self.on_port), build
+
+    def _write_f32(self, model: Model, target: Path, threads: int) -> None:
+        """Have the installed binding write an F32 copy: no server can, and a copy is one whoever makes it."""
+        maker = LlamaCppPython(Installed(DEFAULT), self._timeout, policy=self._policy)
+        subject = Subject(model.name, Installed(DEFAULT), LoadOptions(n_threads=threads))
+        try:
+            started = maker.start_generation(subject, model)
+        except EngineMissingError as error:
+            raise RequestFailedError(str(error)) from None
+        with closing(started):
+            started.write_f32(target)
 
     def _program(self) -> tuple[EngineProgram, Mapping[str, str], Build]:
         if self._checked is None:

@@ -17,7 +17,7 @@ from pytest_llm.records.generation import Greedy
 from pytest_llm.system.procfs import mapped_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pytest_llm.engines.llama_server.start import Started
@@ -127,8 +127,8 @@ class ServerSubject:
     def tokenize(self, text: str, *, add_special: bool = True, parse_special: bool = True) -> list[int]:
         return self._api.tokenize(text, add_special=add_special, parse_special=parse_special)
 
-    def greedy(self, prompt: str, count: int) -> Greedy:
-        answer = self._api.greedy(prompt, count)
+    def greedy(self, prompt: str | Sequence[int], count: int) -> Greedy:
+        answer = self._api.greedy(prompt if isinstance(prompt, str) else [*prompt], count)
         if len(answer.ids) != count:
             raise RequestFailedError(f"{self.build}: the server put several tokens into a chunk")
         return Greedy(answer.ids, answer.leads if len(answer.leads) == count else ())

@@ -106,13 +106,13 @@ class Client:
         """Return the JSON at a path; raises as :meth:`post`."""
         return self._ask("GET", path, None)
 
-    def post(self, path: str, body: Mapping[str, JSON]) -> Any:
-        """Return the JSON that answers a body.
+    def post(self, path: str, body: Mapping[str, JSON], more: int = 0) -> Any:
+        """Return the JSON that answers a body; it may have so many bytes more than answers have.
 
         Raises:
             AnswerError: The server refused, closed the connection, was silent, or sent no JSON.
         """
-        return self._ask("POST", path, body)
+        return self._ask("POST", path, body, _ANSWER_BYTES + more)
 
     def stream(self, path: str, body: Mapping[str, JSON], tokens: int) -> list[Piece]:
         """Return the pieces of a stream of about so many tokens, to its end.
@@ -144,13 +144,15 @@ class Client:
                         raise SilentError(f"sent no token for {self._timeout:g} s")
         return pieces
 
-    def _ask(self, method: str, path: str, body: Mapping[str, JSON] | None) -> Any:
+    def _ask(
+        self, method: str, path: str, body: Mapping[str, JSON] | None, limit: int = _ANSWER_BYTES
+    ) -> Any:
         with self._errors(), self._client.stream(method, path, json=body) as response:
             if response.status_code != 200:
                 raise self._refusal(response)
-            data = _bounded(response)
+            data = _bounded(response, limit)
         try:
-            return strict_json.loads(data, limit=_ANSWER_BYTES, what="it")
+            return strict_json.loads(data, limit=limit, what="it")
         except DataError as error:
             raise MalformedError(f"sent {path} which {error.reason}") from None
 
@@ -201,10 +203,10 @@ def _close_sockets(error: BaseException | None) -> None:
             error = error.__cause__ or error.__context__
 
 
-def _bounded(response: Any) -> bytes:
+def _bounded(response: Any, limit: int = _ANSWER_BYTES) -> bytes:
     data = bytearray()
     for each in response.iter_raw():
         data += each
-        if len(data) > _ANSWER_BYTES:
-            raise MalformedError(f"sent more than {_ANSWER_BYTES} bytes")
+        if len(data) > limit:
+            raise MalformedError(f"sent more than {limit} bytes")
     return bytes(data)

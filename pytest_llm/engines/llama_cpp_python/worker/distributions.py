@@ -67,7 +67,7 @@ def write_logits(
         with open(path, "ab" if more else "wb") as out:  # noqa: PTH123 - as the rest of the worker
             for rows in _batches(subject, **passage):
                 subject.decode(rows)
-                for index in range(len(rows)):
+                for index in [index for index, row in enumerate(rows) if row.logits]:
                     row = subject.llama.llama_get_logits_ith(subject.context, index)
                     out.write(ctypes.string_at(row, size))
     except OSError as error:
@@ -76,7 +76,7 @@ def write_logits(
 
 
 def _batches(
-    subject: LoadedSubject, sequences: list[list[int]], start: int, singly: int
+    subject: LoadedSubject, sequences: list[list[int]], start: int, singly: int, kept: list[int]
 ) -> Iterator[list[Row]]:
     longest = len(sequences[0])
     step = subject.n_ubatch if len(sequences) == 1 else 1
@@ -84,7 +84,7 @@ def _batches(
     while at < longest:
         end = min(at + step, max(longest - singly, at + 1))
         yield [
-            Row(token, start + at + index, number, True)
+            Row(token, start + at + index, number, not kept or at + index in kept)
             for number, sequence in enumerate(sequences)
             for index, token in enumerate(sequence[at:end])
         ]

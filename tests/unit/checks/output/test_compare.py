@@ -155,7 +155,7 @@ def test_nan_is_wrong_whatever_is_stored(stored: StoredSnapshot | None) -> None:
         (
             stored_with(samples=(replace(OWN, variants=()),)),
             Verdict.INCONCLUSIVE,
-            "refused every benign variant",
+            "takes no benign variant",
         ),
     ],
 )

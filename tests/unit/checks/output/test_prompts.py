@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llm.checks.output.prompts import plan_passages
+from pytest_llm.checks.output.prompts import plan_passages, plan_positions
 from pytest_llm.records import Passage
 
 
@@ -80,3 +80,21 @@ def test_what_follows_each_row_is_the_next_token_of_its_own_sequence() -> None:
     assert rows[:30] == [*range(1, 30), None]
     assert rows[-32:-28] == [1, 17, 2, 18]  # step by step
     assert rows[-2:] == [None, None]
+
+
+def test_where_each_position_is_a_request_few_are_kept_from_the_first_to_the_last() -> None:
+    plan = plan_positions([list(range(3000)), [1, 2]], room=4096)
+
+    (passage,) = plan.passages
+    assert passage.sequences == (tuple(range(1280)),)
+    assert (passage.kept[0], passage.kept[-1], len(passage.kept)) == (0, 1279, 24)
+    assert list(passage.kept) == sorted(set(passage.kept))
+    assert plan.positions() == 24
+    assert plan.following() == [each + 1 for each in passage.kept[:-1]] + [None]
+    assert "full cache" in plan.not_covered()
+    whole = plan._replace(passages=(Passage(passage.sequences),))
+    assert plan.digest() != whole.digest()
+
+
+def test_a_prompt_shorter_than_what_is_kept_is_kept_whole() -> None:
+    assert plan_positions([[5, 6, 7]], room=64).passages == (Passage(((5, 6, 7),), kept=(0, 1, 2)),)

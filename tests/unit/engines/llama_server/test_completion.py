@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.engines.llama_server.completion import Completion, read_completion
+from pytest_llm.engines.llama_server.completion import Completion, read_completion, read_likely
 from pytest_llm.engines.servers.client import MalformedError, RefusedError, UnfitError
 from pytest_llm.engines.servers.events import Event, read_events
 from tests.recordings import LLAMA_SERVER, pieces
@@ -124,3 +125,29 @@ def test_older_builds_count_what_they_decoded_and_name_the_limit_otherwise() -> 
 def test_an_answer_that_is_not_whole_is_refused(last: dict[str, Any], told: str) -> None:
     with pytest.raises((UnfitError, MalformedError), match=told):
         answer([(1.0, 1, [7])], **last)
+
+
+def test_a_text_that_the_model_ends_is_without_the_token_that_ends_it() -> None:
+    chunk = {"content": " yes", "tokens": [5], "tokens_predicted": 1, "stop": False}
+    end = {"content": "", "tokens": [2], "tokens_predicted": 2, "stop": False}
+    last = {"stop": True, "stop_type": "eos", "tokens_predicted": 2, "timings": {"cache_n": 0}}
+    events = [Event(float(at), data) for at, data in enumerate((chunk, end, last), start=1)]
+    found = read_completion(events, 8, may_end=True)
+    assert (found.ids, found.texts, found.arrivals, found.ended) == ((5,), (" yes",), (1.0,), True)
+    with pytest.raises(UnfitError, match=r"stopped after 2 of 8 tokens \(eos\)"):
+        read_completion(events, 8)
+
+
+def test_probabilities_are_read_with_ids_and_nan_stays_nan() -> None:
+    told = [{"id": 3, "token": "a", "logprob": -0.5}, {"id": 4, "token": "b", "logprob": None}]
+    first, second = read_likely({"top_logprobs": told})
+    assert (first.id, first.text, first.logprob, second.id) == (3, "a", -0.5, 4)
+    assert math.isnan(second.logprob)
+
+
+@pytest.mark.parametrize(
+    "position", [{"probs": [{"tok_str": "a", "prob": 0.5}]}, {"top_logprobs": [{"token": "a"}]}]
+)
+def test_probabilities_of_older_servers_name_no_ids(position: dict[str, Any]) -> None:
+    with pytest.raises(MalformedError, match="form of its own"):
+        read_likely(position)

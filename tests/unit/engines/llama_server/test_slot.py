@@ -42,7 +42,7 @@ class Server:
         self.held = [*ids, *[word] * (count - 1)]
         first = (len(ids) - cached) * PER_PROMPT_TOKEN
         arrivals = tuple(first + step * PER_TOKEN for step in range(count))
-        return Completion(arrivals, (word,) * count, (), len(ids), cached)
+        return Completion(arrivals, (word,) * count, (), (), len(ids), cached)
 
 
 @pytest.fixture
