@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.baselines.records import Anchor, Series
     from pytest_llm.records import JSON, StoredRun
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 
 def class_of(machine_parts: Mapping[str, JSON]) -> dict[str, JSON]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.records import Control
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 _TITLES = {"arithmetic": "arithmetic", "bandwidth": "memory bandwidth"}
 # What bounds the work of a series. A prompt uses each weight for many tokens, so its speed is that of

@@ -136,8 +136,10 @@ def environment_of(run: Run) -> dict[str, JSON]:
 
 
 def _by_content(run: Run) -> dict[str, JSON]:
-    """Return the load options as asked for, with the adapters by what they hold."""
-    return {**encode(run.subject.load_options), "lora": run.model.lora}
+    """Return the load options as asked for, with adapters and draft model by what they hold."""
+    found = {**encode(run.subject.load_options), "lora": run.model.lora}
+    del found["draft_model"]  # what is stored without one knows no such option
+    return found if run.model.draft is None else {**found, "draft_model": run.model.draft.sha256[:12]}
 
 
 def _differences(recorded: Mapping[str, JSON], now: Mapping[str, JSON]) -> Iterator[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.baselines.records import Conditions, Mode, RecordedInvariants, RecordedRuns, Updated
     from pytest_llm.records import JSON, StoredRun, TestKey
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.stats.prediction import Spread
 
 _FINGERPRINT = re.compile(r"[0-9A-Za-z_-]{1,100}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.baselines import BaselineStore
     from pytest_llm.records import Gate, Measurement, PairedRun, StoredRun, TestKey
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.stats.prediction import Prediction, Spread
 
 _ORDER = list(Verdict)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines import ENGINES
+from pytest_llm.records.metrics import DRAFT_ACCEPTANCE
 from pytest_llm.stats.summary import series_of, summarize
 
 if TYPE_CHECKING:
     from pytest_llm.records import Measurement, PairedRun, Run
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 
 def measured(run: Run, metric: Metric) -> Measurement | None:
@@ -35,7 +36,8 @@ def too_few(pair: PairedRun, metric: Metric) -> str:
 def not_covered(run: Run, metric: Metric) -> str:
     """Return why a run does not have a metric."""
     engine = ENGINES.get(run.build.engine)
-    if engine is not None and engine.covers and run.sessions:
+    covered = metric.series == DRAFT_ACCEPTANCE
+    if engine is not None and engine.covers and run.sessions and not covered:
         return f"{metric.title} cannot be had: {engine.covers}"
     return run.not_covered(metric)
 

@@ -50,6 +50,7 @@ _FOLLOWS: dict[str, set[str]] = {
     **{option: {"freq_scale", *_OUTPUT} for option in _ROPE},
     **dict.fromkeys(("n_cpu_moe", "tensor_buft_overrides", "tensor_split", "numa"), _PLACEMENT),
     "lora": {BUFFERS, *_GRAPH, *_OUTPUT},
+    "draft_model": {BUFFERS, *_CACHE, *_GRAPH, *_OUTPUT},
 }
 # Without an instruction set or a backend there is nothing to repack or to offload.
 _FOLLOWS_FROM_SETTINGS = {"compiled_with", *_PLACEMENT}

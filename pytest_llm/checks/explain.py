@@ -173,6 +173,8 @@ def _placed(run: Run) -> str:
         f"adapter {each.name} of SHA-256 {each.sha256[:12]}… times {each.scale:g}"
         for each in run.model.adapters
     ]
+    draft = run.model.draft
+    found += [f"draft model {draft.name} of SHA-256 {draft.sha256[:12]}…"] if draft else []
     return "".join(f", {each}" for each in found)
 
 

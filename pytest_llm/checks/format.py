@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 NOT_QUALIFIED = "this machine is not qualified: pytest-llm doctor --qualify"
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.records import Limit, Measurement, Run
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 
 def judge_limits(run: Run, limits: Sequence[Limit]) -> tuple[Judgement, ...]:

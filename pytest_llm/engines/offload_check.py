@@ -72,6 +72,18 @@ class OffloadCheck:
             if reason := not_a_model(header_of(self._path)):
                 raise NotCoveredError(f"{build}: {self._path}: {reason}")
 
+    def check_drafts(self, build: str) -> None:
+        """Raise if a draft model is asked for, where nothing drafts.
+
+        Raises:
+            NotCoveredError: It is.
+        """
+        if self._options.draft_model:
+            raise NotCoveredError(
+                f"{build}: it drafts no tokens, so draft_model={self._options.draft_model} has no effect: "
+                "measure a llama-server, --llm-candidate llama-server@…"
+            )
+
     def check_places(self, build: str) -> None:
         """Raise if a load option that moves tensors names none of the model's, which llama.cpp does not tell.
 

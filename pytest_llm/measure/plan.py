@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_llm.records import Benchmark, Claim, Gate
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 SESSIONS: Mapping[str, int] = {"quick": 3, "normal": 5, "thorough": 10}
 # Beside the anchor, whatever the effort: stored ratios are compared with ratios of as many sessions.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_llm.records import Workload
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
     Fits = Callable[[int], bool]
 

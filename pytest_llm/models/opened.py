@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_llm.models.progress import Show
-    from pytest_llm.records import Adapter, Model
+    from pytest_llm.records import Adapter, DraftModel, Model
     from pytest_llm.records.subject import OpenedFile
 
 _DESCRIPTORS = Path("/proc/self/fd")
@@ -118,7 +118,7 @@ def _changed(file: OpenedFile) -> ModelHashError:
 
 
 @contextmanager
-def loadable(model: Model | Adapter) -> Iterator[str]:
+def loadable(model: Model | Adapter | DraftModel) -> Iterator[str]:
     """Yield the path by which a program that inherits the descriptors opens a model or an adapter.
 
     llama.cpp finds the parts of a split model by their names, so they are links in a folder. Systems that

@@ -15,7 +15,7 @@ from pytest_llm.system.text import as_written
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.records.units import Unit
 
 # A tenth of the speed is no matter of tolerance.

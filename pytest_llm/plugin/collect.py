@@ -171,17 +171,20 @@ def _of_the_work(gates: tuple[Gate, ...], workload: Workload) -> tuple[Gate, ...
 
 
 def _of_the_home(options: LoadOptions, home: Home) -> LoadOptions:
-    """Return load options with the one name of each adapter: paths in a marker begin at the test's home."""
-    adapters = parse_adapters(options.lora)
-    for each in adapters:
-        home.check_model(each.file)
-    named = tuple(each._replace(file=home.normalize_model(each.file)) for each in adapters)
-    return replace(options, lora=format_adapters(named))
+    """Return load options with the one name of each file: paths in a marker begin at the test's home."""
+
+    def unique(name: str) -> str:
+        home.check_model(name)
+        return home.normalize_model(name)
+
+    named = tuple(each._replace(file=unique(each.file)) for each in parse_adapters(options.lora))
+    draft = unique(options.draft_model) if options.draft_model else ""
+    return replace(options, lora=format_adapters(named), draft_model=draft)
 
 
 def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload, home: Home) -> Claim:
     options = read_load_options(faster.load_options, subject.load_options, "llm_faster_than")
-    if "lora" in faster.load_options:
+    if {"lora", "draft_model"} & faster.load_options.keys():
         options = _of_the_home(options, home)
     if options == subject.load_options:
         names = ", ".join(f"{name}={value!r}" for name, value in faster.load_options.items())

@@ -30,6 +30,7 @@ _WRITTEN = {
     "tensor_buft_overrides": (re.compile(r"[^=,]+=[^=,]+(,[^=,]+=[^=,]+)*"), r"ffn_.*_exps=CPU"),
     "tensor_split": (re.compile(r"\d+(\.\d+)?(,\d+(\.\d+)?)*"), "3,1"),
     "lora": (re.compile(r"[^,]+(,[^,]+)*"), "style.gguf:0.5"),
+    "draft_model": (re.compile(r".+"), "small.gguf"),
 }
 # llama.cpp's int32_t and float.
 _MOST = {int: 2**31 - 1, float: 3.4028234e38}

@@ -19,6 +19,7 @@ from pytest_llm.models.adapters import with_adapters
 from pytest_llm.models.opened import check_content, check_unchanged
 from pytest_llm.models.progress import silent
 from pytest_llm.plugin.progress import progress_of
+from pytest_llm.records import DraftModel
 from pytest_llm.system import ini_file
 
 if TYPE_CHECKING:
@@ -126,9 +127,13 @@ class Models:
         return store.header(name)
 
     def resolve_subject(self, subject: Subject) -> Model:
-        """Return the model of a subject with the adapters that its load options ask for."""
-        model = self.resolve(subject.model)
-        return with_adapters(model, subject.load_options.lora, self.resolve)
+        """Return the model of a subject with the adapters and the draft model of its load options."""
+        model = with_adapters(self.resolve(subject.model), subject.load_options.lora, self.resolve)
+        named = subject.load_options.draft_model
+        if not named:
+            return model
+        draft = self.resolve(named)
+        return replace(model, draft=DraftModel(named, draft.path, draft.sha256, draft.opened))
 
     def check_unchanged(self, subjects: Iterable[Subject]) -> None:
         """Check the files of the models that were measured, by their content unless the cache is trusted.

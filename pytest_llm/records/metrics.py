@@ -10,61 +10,15 @@ To add a metric whose series exists, add one ``Metric`` to ``METRICS``.
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from pytest_llm.errors import UsageError
-from pytest_llm.records.units import BYTES, COUNT, INSTRUCTIONS, JOULES, SECONDS, TOKENS_PER_SECOND, Unit
+from pytest_llm.records.metric import Metric
+from pytest_llm.records.units import BYTES, COUNT, INSTRUCTIONS, JOULES, RATIO, SECONDS, TOKENS_PER_SECOND
 from pytest_llm.system.registry import Registry
 from pytest_llm.system.text import as_written
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric: what is measured, its unit, and its better direction.
-
-    Attributes:
-        name: The name in results files and on run records.
-        title: The name in a sentence.
-        unit: The unit of samples and values.
-        better: The better direction.
-        series: The series of a session that it is read from.
-        definition: What exactly is timed or counted.
-        source: Where the definition comes from.
-        rate: Tokens divided by seconds, not the seconds themselves.
-        percentile: The percentile of the observations, 0 to 100.
-        pooled: The value is taken over all observations of a run, not over the sessions' samples.
-        slope: The series is memory after equal steps; its observations are the slopes between all pairs of
-            its values, for each token.
-        once: Only one session may have it: it was read at the end of a campaign or, of a pair, in the first
-            pass, while a subject was alone.
-        tolerance: The default of the loss that must be called, as a ratio; above 0 unless ``exact``.
-        exact: It repeats exactly, so that gates compare it without statistics: any loss above the tolerance
-            is called, and it shares no error rate.
-    """
-
-    name: str
-    title: str
-    unit: Unit
-    better: Literal["higher", "lower"]
-    series: str
-    definition: str
-    source: str
-    rate: bool = False
-    percentile: float = 50
-    pooled: bool = False
-    slope: bool = False
-    once: bool = False
-    tolerance: float = 0.05
-    exact: bool = False
-
-    @property
-    def least_observations(self) -> int:
-        """How many observations a value takes: of a percentile two beyond it, and 5 in all."""
-        return max(5, math.ceil(200 / (100 - self.percentile) - 1e-9)) if self.pooled else 1
-
 
 # A fifth of it is called; one build differs from itself by a little less in A/A: docs/memory.md#tolerances.
 _OF_RAM = 0.03
@@ -74,6 +28,8 @@ EMBEDDING = "embedding"
 EMBEDDING_SPEED = "embedding_tokens_per_second"
 # The series that an option asks for.
 COUNTED_INSTRUCTIONS = "instructions_per_token"
+# The series of servers that draft tokens.
+DRAFT_ACCEPTANCE = "draft_acceptance"
 # The series with the share of all processors that other processes used during a session; no metric.
 OTHER_LOAD = "other_load"
 # The series of memory over time, of the first session: seconds since the load began, bytes at those moments,
@@ -294,6 +250,18 @@ _DECLARED = (
         "KV cells",
         "Cells of all KV caches, each for one token of one stream, made when the model is loaded.",
         "llama.cpp, llama_kv_cache: kv_size and n_stream",
+    ),
+    Metric(
+        DRAFT_ACCEPTANCE,
+        "draft acceptance",
+        RATIO,
+        "higher",
+        DRAFT_ACCEPTANCE,
+        "Of a server that decodes speculatively: the drafted tokens that the model accepted, divided by all "
+        "that were drafted, in one greedy answer after the beginning of a fixed text.",
+        "llama-server of llama.cpp: timings.draft_n and draft_n_accepted",
+        tolerance=0.02,
+        exact=True,
     ),
     Metric(
         COUNTED_INSTRUCTIONS,

@@ -43,6 +43,7 @@ _OURS = {
     "tensor_buft_overrides": "ot override_tensor override_tensors tensor_override",
     "tensor_split": "ts",
     "lora='FILE.gguf:SCALE'": "lora_adapter lora_adapters lora_path lora_scale lora_scaled",
+    "draft_model='FILE.gguf'": "draft md model_draft num_draft_tokens speculative_model",
     "llm_workload(embed=True)": "embd embedding embeddings",
     _GENERATED: "max_new_tokens max_tokens n_gen n_predict num_predict tg",
     _PROMPT: "n_prompt pp prompt_length",

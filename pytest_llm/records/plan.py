@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pytest_llm.errors import UsageError
-from pytest_llm.records import metrics
+from pytest_llm.records.metric import Metric
 from pytest_llm.records.output import OutputGate
 from pytest_llm.records.schema import NonEmpty
 from pytest_llm.records.subject import Subject, Workload
@@ -16,7 +16,7 @@ from pytest_llm.records.subject import Subject, Workload
 class Limit:
     """An absolute bound on a metric, inclusive; the metric says on which side."""
 
-    metric: metrics.Metric
+    metric: Metric
     bound: float
 
 
@@ -30,7 +30,7 @@ class Gate:
         negligible: The loss that is too small to matter; None for a fifth of the tolerance.
     """
 
-    metric: metrics.Metric
+    metric: Metric
     tolerance: float
     negligible: float | None = None
 
@@ -45,7 +45,7 @@ class Claim:
         than: The other subject.
     """
 
-    metric: metrics.Metric
+    metric: Metric
     by: float
     than: Subject
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pytest_llm.errors import MetricNotCoveredError, UnknownNameError
 from pytest_llm.records import metrics
+from pytest_llm.records.metric import Metric
 from pytest_llm.records.schema import (
     DERIVED,
     AboveZero,
@@ -72,7 +73,7 @@ class Measurement:
         samples: One a session, in the metric's unit.
     """
 
-    metric: metrics.Metric
+    metric: Metric
     value: float
     samples: tuple[float, ...]
 
@@ -103,6 +104,13 @@ class Control:
     def comparable(self, other: Control | None) -> bool:
         """Return if another control was measured in the same way."""
         return other is not None and (self.threads, self.method) == (other.threads, other.method)
+
+
+# Series -> what has to be asked for.
+_TAKES = {
+    metrics.COUNTED_INSTRUCTIONS: "--llm-instructions, and the engine llama-cpp-python",
+    metrics.DRAFT_ACCEPTANCE: "a llama-server that drafts tokens: draft_model in llm_model",
+}
 
 
 @dataclass(frozen=True)
@@ -146,11 +154,11 @@ class Run:
             f"{len(self.sessions)} sessions; {found}>"
         )
 
-    def not_covered(self, metric: metrics.Metric) -> str:
+    def not_covered(self, metric: Metric) -> str:
         """Return why the run does not have a metric."""
         return f"{metric.title} cannot be had{self._why_not(metric)}"
 
-    def _why_not(self, metric: metrics.Metric) -> str:
+    def _why_not(self, metric: Metric) -> str:
         found = [each.series[metric.series] for each in self.sessions if metric.series in each.series]
         reasons = [each.note for each in found if not each.values and each.note]
         if reasons:
@@ -162,8 +170,8 @@ class Run:
             return f": {self._too_few(metric, observed)}"
         if metric.series == metrics.EMBEDDING and not self.workload.embed:
             return ": it takes llm_workload(embed=True)"
-        if metric.series == metrics.COUNTED_INSTRUCTIONS and not found:
-            return ": it takes --llm-instructions, and the engine llama-cpp-python"
+        if metric.series in _TAKES and not found:
+            return f": it takes {_TAKES[metric.series]}"
         if self.uncovered:
             return f": {self.uncovered}"
         if metric.series in metrics.OF_REQUESTS and not self.workload.embed:
@@ -171,18 +179,18 @@ class Run:
         return f" from {self.build} on this system"
 
     @staticmethod
-    def _too_few(metric: metrics.Metric, observed: int) -> str:
+    def _too_few(metric: Metric, observed: int) -> str:
         what = "tokens" if metric.series == "inter_token" else "requests"
         return (
             f"it takes {metric.least_observations} {what}, and {observed} were timed: name it in a marker, "
             "so that more are timed, or raise --llm-time-limit"
         )
 
-    def how_read(self, metric: metrics.Metric) -> str:
+    def how_read(self, metric: Metric) -> str:
         """Return how a metric was read, if there is more than one way; "" otherwise."""
         return " and ".join(self.ways_read(metric))
 
-    def ways_read(self, metric: metrics.Metric) -> tuple[str, ...]:
+    def ways_read(self, metric: Metric) -> tuple[str, ...]:
         """Return each way in which a metric was read, if there is more than one."""
         found = [each.series[metric.series] for each in self.sessions if metric.series in each.series]
         return tuple(dict.fromkeys(each.note for each in found if each.values and each.note))

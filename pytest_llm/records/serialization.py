@@ -14,6 +14,7 @@ from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, overrid
 
 from pytest_llm.errors import LLMBenchError
 from pytest_llm.records import metrics
+from pytest_llm.records.metric import Metric
 from pytest_llm.records.schema import derived_fields, has_derived, json_schema
 from pytest_llm.system.text import one_line
 
@@ -36,8 +37,8 @@ class DecodeError(LLMBenchError):
 def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True)
     # A metric is code; its name stands for it.
-    converter.register_unstructure_hook(metrics.Metric, lambda metric: metric.name)
-    converter.register_structure_hook(metrics.Metric, lambda name, _: metrics.find(name))
+    converter.register_unstructure_hook(Metric, lambda metric: metric.name)
+    converter.register_structure_hook(Metric, lambda name, _: metrics.find(name))
 
     # JSON has neither enumerations nor tuples.
     converter.register_unstructure_hook(Enum, lambda member: member.value)

@@ -59,6 +59,23 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class DraftModel:
+    """A model that drafts tokens for another one, which accepts or rejects them.
+
+    Attributes:
+        name: What the user called it: a catalogue name or a path.
+        path: The file; the first one of a split model.
+        sha256: Of the file, in hex.
+        opened: The file, while this process has it open.
+    """
+
+    name: NonEmpty
+    path: NonEmpty
+    sha256: Sha256
+    opened: tuple[OpenedFile, ...] = field(default=(), compare=False, repr=False, metadata=DERIVED)
+
+
+@dataclass(frozen=True)
 class Model:
     """A GGUF model, identified by its SHA-256; its facts come from the header alone.
 
@@ -79,6 +96,7 @@ class Model:
         parts: How many files the model is split into.
         unknown_types: Types of tensors whose size only the build knows: "type 137".
         adapters: LoRA adapters that the load option ``lora`` asks for.
+        draft: The model that the load option ``draft_model`` asks for; None if none.
         opened: The model's files, while this process has them open.
     """
 
@@ -98,12 +116,14 @@ class Model:
     parts: Positive = 1
     unknown_types: tuple[NonEmpty, ...] = ()
     adapters: tuple[Adapter, ...] = ()
+    draft: DraftModel | None = None
     opened: tuple[OpenedFile, ...] = field(default=(), compare=False, repr=False, metadata=DERIVED)
 
     @property
     def all_opened(self) -> tuple[OpenedFile, ...]:
-        """The files of the model and of its adapters that this process has open."""
-        return (*self.opened, *(file for each in self.adapters for file in each.opened))
+        """The files of the model, of its adapters and of its draft model that this process has open."""
+        others = (*self.adapters, *((self.draft,) if self.draft else ()))
+        return (*self.opened, *(file for each in others for file in each.opened))
 
     @property
     def lora(self) -> str:
@@ -169,7 +189,8 @@ class LoadOptions:
 
     Some are written as on llama.cpp's command line: ``tensor_buft_overrides`` as ``-ot``
     ("PATTERN=BUFFER,…"), ``tensor_split`` as ``-ts`` ("3,1"), ``lora`` as ``--lora-scaled``
-    ("FILE:SCALE,…"). A YaRN option of -1, or an ``yarn_orig_ctx`` of 0, is the model's own.
+    ("FILE:SCALE,…"). ``draft_model`` is a model, as ``-md``, with which servers decode speculatively. A YaRN
+    option of -1, or an ``yarn_orig_ctx`` of 0, is the model's own.
     """
 
     n_ctx: int = 4096
@@ -204,6 +225,7 @@ class LoadOptions:
     tensor_split: str = ""
     numa: Numa = "disabled"
     lora: str = ""
+    draft_model: str = ""
 
     def apart(self, other: LoadOptions) -> str:
         """Return these options where the other ones have other values: "flash_attn=off, n_ctx=512"."""

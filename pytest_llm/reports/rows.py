@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.checks.format import percent, ratio, span
 from pytest_llm.records import Verdict, metrics
-from pytest_llm.records.metrics import EMBEDDING_SPEED
+from pytest_llm.records.metrics import DRAFT_ACCEPTANCE, EMBEDDING_SPEED
 from pytest_llm.reports.verdict_entries import BaselineEntry, ClaimEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.reports.document import Results, TestEntry
     from pytest_llm.reports.verdict_entries import ComparisonEntry, MetricEntry
 
@@ -64,7 +64,9 @@ def rows(test: TestEntry, *, every: bool = False) -> list[Row]:
 def asked_of(test: TestEntry) -> list[str]:
     """Return the metrics that a test was asked, or the usual ones if it was asked none."""
     asked = [name for name, entry in test.metrics.items() if _parts(entry) or entry.limit is not None]
-    return asked or [name for name in _USUAL if name in test.metrics]
+    found = asked or [name for name in _USUAL if name in test.metrics]
+    # Without it, the speed of a model that drafts says little.
+    return [*found, *(name for name in test.metrics if name == DRAFT_ACCEPTANCE and name not in found)]
 
 
 def verdicts(test: TestEntry) -> list[Verdict]:

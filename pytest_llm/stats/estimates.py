@@ -12,7 +12,7 @@ from pytest_llm.stats.sequential import margin_of, negligible_of
 
 if TYPE_CHECKING:
     from pytest_llm.records import Claim
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.stats.sequential import Decision, Rule
 
 

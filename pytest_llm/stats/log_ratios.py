@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import PairedRun, Series, Session, Turns
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 # The turns of a series, if they are not its own.
 _TURNS = {"first_token": "request", "inter_token": "request"}

@@ -18,7 +18,7 @@ from pytest_llm.stats.student_t import quantile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 ALPHA = 0.01  # false "regressed", and false "improved", of a whole run of pytest
 BETA = 0.05  # false "pass" of each metric

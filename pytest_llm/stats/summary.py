@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.records import Series, Session
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 
 _NOISY = 0.5

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 REGISTERS = """
 from pytest_llm.engines import ENGINES, EngineEntry
 from pytest_llm.machine.probes import PROBES
-from pytest_llm.records.metrics import METRICS, Metric
+from pytest_llm.records.metric import Metric
+from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.units import Unit
 from pytest_llm.reports import REPORTS
 

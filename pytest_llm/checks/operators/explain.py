@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.checks.findings import Comparison
     from pytest_llm.records import OperatorRun, Phase
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.stats.operators import OperatorChange
 
 

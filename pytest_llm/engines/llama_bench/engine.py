@@ -156,6 +156,7 @@ class LoadedBench(SlicesOnlySubject):
                 "file a path without a comma"
             )
         check = OffloadCheck(self._model.path, self._load_options)
+        check.check_drafts(self._program.name)
         check.check_generates(self._program.name)
         check.check_text(self._model.opened, self._program.name)
         check.check_places(self._program.name)

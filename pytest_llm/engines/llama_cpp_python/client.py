@@ -109,6 +109,7 @@ class LoadedModel(GGUFModel):
             CPUFallbackError: Layers that were to go to a device are on the CPU.
             BuildError: A library of another build was loaded meanwhile, a backend's say.
         """
+        self._offload.check_drafts(str(self.build))
         self._offload.check_model(str(self.build))
         self._offload.check_places(str(self.build))
         self._free = [self._worker.ask("free_memory")]

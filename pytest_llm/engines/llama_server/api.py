@@ -32,7 +32,7 @@ _LOAD = "loading the model"
 # One slot holds what the next slice goes on with.
 _BASE: dict[str, JSON] = {"temperature": 0.0, "seed": 1, "ignore_eos": True, "stream": True, "id_slot": 0}
 # Nothing else can be drawn, and no further sampler takes time.
-_FORCED: dict[str, JSON] = {**_BASE, "top_k": 1, "samplers": ["top_k"], "return_tokens": True}
+_FORCED: dict[str, JSON] = {"top_k": 1, "samplers": ["top_k"]}
 _CERTAIN = 1000.0  # in the place of any logit
 # Any token can be drawn, as by llama.cpp's own samplers of these names.
 _ALL_LIKELY: dict[str, JSON] = {
@@ -118,15 +118,27 @@ class Api:
         found: list[int] = self._asked("tokenising", ask)
         return found
 
-    def force(self, ids: Sequence[int], count: int, word: int) -> Completion:
-        """Have so many tokens generated after ids, in the cache as far as they are there, each ``word``."""
-        bias: JSON = [[word, _CERTAIN]]
+    def continued(self, ids: Sequence[int], count: int, word: int | None, cached: int | None) -> Completion:
+        """Have so many tokens generated after ids, in the cache as far as they are there.
+
+        Args:
+            ids: All ids of the slot.
+            count: How many tokens to generate.
+            word: The one that each must be; None for those that the model holds likeliest.
+            cached: How many of the ids must be in the cache; None for any number.
+        """
 
         def ask() -> Completion:
-            body = {**_FORCED, "cache_prompt": True, "logit_bias": bias}
+            body = {**_BASE, "return_tokens": True, "cache_prompt": True}
+            if word is not None:
+                body |= {**_FORCED, "logit_bias": [[word, _CERTAIN]]}
             answer = self._complete(list(ids), count, body)
-            if any(each != word for each in answer.ids):
-                raise UnfitError(f"generated {answer.ids} where {word} was the only choice")
+            if cached is not None:
+                answer.check_cached(len(ids), cached)
+            if word is not None:
+                _check_forced(answer, word)
+            elif len(answer.ids) != count:
+                raise UnfitError(f"named {len(answer.ids)} of {count} tokens")
             return answer
 
         return self._completion("generating" if count > 1 else "decoding a prompt", ask)
@@ -241,3 +253,13 @@ def _text(answer: object, name: str) -> str:
     if not isinstance(found, str):
         raise MalformedError(f"sent no {name}")
     return found
+
+
+def _check_forced(answer: Completion, word: int) -> None:
+    if any(each != word for each in answer.ids):
+        raise UnfitError(f"generated {answer.ids} where {word} was the only choice")
+    if answer.drafted:
+        raise UnfitError(
+            "drafts tokens in some texts and not in others, so its speed is that of no text: turn "
+            "speculative decoding off, or give draft_model"
+        )

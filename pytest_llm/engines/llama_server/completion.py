@@ -29,6 +29,8 @@ class Completion(NamedTuple):
         prompt: Tokens of the prompt.
         cached: How many of them were in the cache.
         ended: The model ended the text, with a token that is not among these.
+        drafted: Tokens that another model, or a table of phrases, proposed.
+        accepted: How many of these are in the text.
     """
 
     arrivals: tuple[float, ...]
@@ -38,6 +40,16 @@ class Completion(NamedTuple):
     prompt: int
     cached: int
     ended: bool = False
+    drafted: int = 0
+    accepted: int = 0
+
+    def check_cached(self, prompt: int, cached: int) -> None:
+        """Raise ``UnfitError`` if another number of ids was decoded than a slice times."""
+        if (self.prompt, self.cached) != (prompt, cached):
+            raise UnfitError(
+                f"decoded {self.prompt - self.cached} of {self.prompt} ids anew where {prompt - cached} of "
+                f"{prompt} were new: its cache of this model cannot be continued"
+            )
 
     @property
     def gaps(self) -> tuple[float, ...]:
@@ -89,7 +101,11 @@ def read_completion(events: Iterable[Event], count: int, *, may_end: bool = Fals
         arrivals, ids, texts, leads = arrivals[:-1], ids[:-1], texts[:-1], leads[:-1]
     prompt = _count(last, "tokens_evaluated")
     cached = _cached(last, prompt)
-    return Completion(tuple(arrivals), tuple(ids), tuple(texts), tuple(leads), prompt, cached, ended)
+    timings = last["timings"]
+    drafted, accepted = (_count(timings, name) for name in ("draft_n", "draft_n_accepted"))
+    return Completion(
+        tuple(arrivals), tuple(ids), tuple(texts), tuple(leads), prompt, cached, ended, drafted, accepted
+    )
 
 
 def _older_reason(last: dict[str, Any]) -> str:

@@ -73,6 +73,7 @@ _PINNED: Sequence[tuple[str, ...]] = (
     ("--no-log-timestamps",),
 )
 _MODEL = ("-m", "--model")
+_SPECULATION = "draft-simple"
 _VERBOSITY = "-lv"
 _TRACE = re.compile(r"4: trace")
 
@@ -91,13 +92,16 @@ def read_help(text: str) -> Flags:
     return found
 
 
-def arguments(flags: Mapping[str, str], options: LoadOptions, lora: Sequence[str], name: str) -> list[str]:
+def arguments(
+    flags: Mapping[str, str], options: LoadOptions, lora: Sequence[str], draft: str, name: str
+) -> list[str]:
     """Return load options, and all that is pinned beside them, as arguments of a program.
 
     Args:
         flags: Of the program.
         options: The load options.
         lora: The adapters, "FILE:SCALE" each.
+        draft: The file of the draft model; "" for none.
         name: The build, for messages.
 
     Raises:
@@ -109,6 +113,8 @@ def arguments(flags: Mapping[str, str], options: LoadOptions, lora: Sequence[str
     written += _kv_unified(flags, options, name)
     if lora:
         written += [_known(flags, "--lora-scaled", f"lora={options.lora}", name), ",".join(lora)]
+    if draft:
+        written += _draft(flags, draft, options, name)
     written += [word for words in _PINNED if words[0] in flags for word in words]
     if _TRACE.search(flags.get(_VERBOSITY, "")):  # elsewhere the usual log has all that is read
         written += [_VERBOSITY, "4"]
@@ -201,6 +207,16 @@ def _load_mode(flags: Mapping[str, str], options: LoadOptions, name: str) -> lis
         "direct_io": ["-dio"],
     }[asked]
     return [_known(flags, each, f"load_mode={asked}", name) for each in words]
+
+
+def _draft(flags: Mapping[str, str], draft: str, options: LoadOptions, name: str) -> list[str]:
+    """Return the flags of a draft model; newer builds draft only if told how. Its threads are the model's."""
+    written = [_known(flags, "-md", f"draft_model={options.draft_model}", name), draft]
+    if _SPECULATION in flags.get("--spec-type", ""):
+        written += ["--spec-type", _SPECULATION]
+    if "-ngld" in flags:
+        written += ["-ngld", _layers({"-ngl": flags["-ngld"]}, options)[1]]
+    return written
 
 
 def _kv_unified(flags: Mapping[str, str], options: LoadOptions, name: str) -> list[str]:

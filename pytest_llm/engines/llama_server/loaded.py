@@ -14,8 +14,10 @@ from pytest_llm.engines.llama_server.slot import Slot
 from pytest_llm.engines.llama_server.subject import ServerSubject
 from pytest_llm.engines.llama_server.words import Words
 from pytest_llm.engines.servers.at_once import at_once
+from pytest_llm.engines.servers.text import TEXT
 from pytest_llm.errors import RequestFailedError
 from pytest_llm.records import Series
+from pytest_llm.records.metrics import DRAFT_ACCEPTANCE
 from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 
 if TYPE_CHECKING:
@@ -25,12 +27,11 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, Build, Model, Subject, Workload
 
 _ANY_WORD = 1  # where no vocabulary says what is one
+_MAY_DRAFT_NONE = 8  # tokens: the first and the last ones of a request are not drafted
 
 
 class LoadedServer(ServerSubject):
     """A ``Loaded``: one server process."""
-
-    continues = True
 
     def __init__(
         self, started: Started, build: Build, subject: Subject, model: Model, timeout: float
@@ -40,6 +41,12 @@ class LoadedServer(ServerSubject):
         self._words: Words | None = None
         self._slot: Slot | None = None
         self._workload: Workload | None = None
+        self._text: Sequence[int] = ()
+        self._acceptance: float | None = None
+
+    @property
+    def continues(self) -> bool:
+        return self._acceptance is None  # drafts would be cut at the end of each slice
 
     def load(self) -> float:
         seconds = super().load()
@@ -66,7 +73,10 @@ class LoadedServer(ServerSubject):
         return invariants_of(self)
 
     def counts(self) -> Mapping[str, Series]:
-        return {name: Series((float(each),)) for name, each in read_counts(self._messages).items()}
+        found = {name: float(each) for name, each in read_counts(self._messages).items()}
+        if self._acceptance is not None:
+            found[DRAFT_ACCEPTANCE] = self._acceptance
+        return {name: Series((each,)) for name, each in found.items()}
 
     def on_devices(self) -> Mapping[str, float]:
         return {}
@@ -78,18 +88,37 @@ class LoadedServer(ServerSubject):
     def rehearse(self, workload: Workload) -> float:
         self._offload.check_positions(workload, str(self.build))
         self._workload = workload
+        if self._options.draft_model or self._as_given:
+            self._find_drafts(workload)
         if workload.parallel > 1:
             self.requests_at_once()
             return 0.0
         word = self._words.single if self._words else None
         word = _ANY_WORD if word is None else word
-        self._slot = slot = Slot(self._api.force, self._model.vocabulary_size, word, self._random)
+        self._slot = slot = Slot(
+            self._api.continued, self._model.vocabulary_size, word, self._random, self._text
+        )
         steps = max(1, workload.generate_tokens - 1)
         slot.go_to(workload.depth)
         slot.read(workload.prompt_tokens)
         seconds = slot.generate(steps)
         slot.end_round()
         return seconds / steps
+
+    def _find_drafts(self, workload: Workload) -> None:
+        """Go through a request of fixed text, and note how many drafted tokens were accepted if any were."""
+        text = self.tokenize(TEXT)
+        prompt: list[JSON] = [text[at % len(text)] for at in range(workload.prompt_tokens)]
+        count = max(1, workload.generate_tokens)
+        answer = self._api.request(prompt, len(prompt), 0, count)
+        if answer.drafted:
+            self._text = text
+            self._acceptance = answer.accepted / answer.drafted
+        elif self._options.draft_model and not self._as_given and count > _MAY_DRAFT_NONE:
+            raise RequestFailedError(
+                f"{self.build}: draft_model={self._options.draft_model} was loaded, and none of {count} "
+                "tokens was drafted: take a draft model of the same family, with the same vocabulary"
+            )
 
     def prompt_slice(self, tokens: int) -> tuple[int, float]:
         return tokens, self._rehearsed().read(tokens)
@@ -111,7 +140,7 @@ class LoadedServer(ServerSubject):
         slot, workload = self._rehearsed(), self._workload
         assert workload is not None
         ids: list[JSON] = [*slot.depth]
-        text = self._text(workload.prompt_tokens, add_special=not ids)
+        text = self._written(workload.prompt_tokens, add_special=not ids)
         prompt: JSON = [*ids, *text] if isinstance(text, list) else [*ids, text] if ids else text
         slot.empty()
         tokens = len(ids) + workload.prompt_tokens
@@ -124,7 +153,7 @@ class LoadedServer(ServerSubject):
         workload = self._workload
         assert workload is not None, "rehearse comes first"
         tokens, count = workload.prompt_tokens, workload.generate_tokens
-        texts = [self._text(tokens, add_special=True) for _ in range(workload.parallel)]
+        texts = [self._written(tokens, add_special=True) for _ in range(workload.parallel)]
         answers = at_once(
             [partial(self._api.request, text, tokens, 0, count, slot=slot) for slot, text in enumerate(texts)]
         )
@@ -142,7 +171,10 @@ class LoadedServer(ServerSubject):
     def resume(self) -> None:
         self._process.resume()
 
-    def _text(self, tokens: int, *, add_special: bool) -> str | list[JSON]:
+    def _written(self, tokens: int, *, add_special: bool) -> str | list[JSON]:
+        if self._text:
+            assert self._slot is not None
+            return [*self._slot.piece(tokens)]
         text = self._words.write(tokens, add_special=add_special) if self._words else None
         if text is not None:
             return text

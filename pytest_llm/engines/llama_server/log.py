@@ -25,12 +25,20 @@ _CONTEXT = {
     name: message_pattern(rf"{name}\s*= (\d{{1,12}})")
     for name in ("n_ctx", "n_batch", "n_ubatch", "n_seq_max")
 }
-_ALWAYS_CONFIRMED = {"lora"}
+_ALWAYS_CONFIRMED = {"lora", "draft_model"}
+# "common_speculative_init_result: loading draft model '…'"; older: "srv load_model: loading draft model '…'".
+_DRAFT = re.compile(r"(?:srv +)?\w+: loading draft model ")
 
 
 def messages_of(log: str) -> list[str]:
     """Return the messages in a log, without what stands in front of each."""
     return [_PREFIX.sub("", line, count=1) for line in log.splitlines()]
+
+
+def without_draft(messages: Sequence[str]) -> list[str]:
+    """Return the messages on the model itself, which is loaded before the one that drafts."""
+    at = next((at for at, each in enumerate(messages) if _DRAFT.match(each)), len(messages))
+    return [*messages[:at]]
 
 
 def features(messages: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.engines.program import EngineProgram
-    from pytest_llm.records import LoadOptions, Model
+    from pytest_llm.records import Adapter, DraftModel, LoadOptions, Model
 
 _SOCKET = "server.sock"
 _LONGEST_SOCKET = 100  # bytes of its path; systems differ from 104 on
@@ -74,10 +74,16 @@ def start_server(
     http_library()
     with ExitStack() as stack:
         path = stack.enter_context(loadable(model))
-        adapters = [(stack.enter_context(loadable(each)), each) for each in model.adapters]
-        lora = [f"{opened}:{each.scale:g}" for opened, each in adapters]
+        opened: list[tuple[str, str]] = [(path, model.path)]
+
+        def loaded(file: Adapter | DraftModel) -> str:
+            opened.append((stack.enter_context(loadable(file)), file.path))
+            return opened[-1][0]
+
+        lora = [f"{loaded(each)}:{each.scale:g}" for each in model.adapters]
+        draft = loaded(model.draft) if model.draft else ""
         if command is None:
-            words = ["-m", path, *arguments(flags, options, lora, program.name)]
+            words = ["-m", path, *arguments(flags, options, lora, draft, program.name)]
         else:
             words = ["-m", path, *without_model(command, model, program.name)]
         port = 0 if serves_sockets(flags) and not on_port else _free_port()
@@ -93,10 +99,10 @@ def start_server(
             port, listens = _free_port(), None
             sandbox = _sandbox(program, model, port, own_files)
         where = ["--host", listens] if listens else ["--host", _LOOPBACK, "--port", str(port)]
-        descriptors = [each.descriptor for each in model.all_opened]
+        descriptors = sorted({each.descriptor for each in model.all_opened})
         process = ServerProcess([program.path, *words, *where], sandbox, program.name, descriptors)
-        for opened, real in [(path, model.path), *((opened, each.path) for opened, each in adapters)]:
-            process.name_path(opened, real)
+        for each, real in opened:
+            process.name_path(each, real)
         url = "http://localhost" if listens else f"http://{_LOOPBACK}:{port}"
         client = Client(url, program.timeout, listens)
         return Started(program, process, client, Api(client, process), path, stack.pop_all())

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.libraries import llama_library
-from pytest_llm.engines.llama_server.log import effective_options, features, messages_of
+from pytest_llm.engines.llama_server.log import effective_options, features, messages_of, without_draft
 from pytest_llm.engines.load_mode import ProcessMemory, real_load_mode
 from pytest_llm.engines.offload_check import OffloadCheck, devices_used
 from pytest_llm.engines.thread_check import ThreadCheck
@@ -71,14 +71,14 @@ class ServerSubject:
         """
         name = str(self.build)
         self._offload.check_generates(name)
-        self._offload.check_text(self._model.opened, name)
+        self._offload.check_text(self._model.all_opened, name)
         if not self._as_given:
             self._offload.check_places(name)
         seconds = self._begin()
         mapped = mapped_files(self.pid)
         self._started.program.check_libraries(mapped)
         self._code = self._started.program.code(mapped)
-        self._messages = messages_of(self._process.log())
+        self._messages = without_draft(messages_of(self._process.log()))
         self._properties = self._api.properties(self._started.model)
         compiled_with, library = features(self._messages), llama_library(mapped)
         self.build = replace(self.build, library=library, compiled_with=compiled_with)
@@ -106,7 +106,9 @@ class ServerSubject:
     def effective_options(self) -> Mapping[str, JSON]:
         asked: dict[str, JSON] = {}
         if not self._as_given:
+            draft = self._model.draft
             asked = {**asdict(self._options), "lora": self._model.lora}
+            asked["draft_model"] = draft.sha256[:12] if draft else ""
         found = effective_options(asked, self._messages, self._properties)
         buffers: Any = found.get("buffers_mib") or {}
         memory = ProcessMemory()

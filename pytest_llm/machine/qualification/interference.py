@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_llm.measure import MeasurementContext
     from pytest_llm.measure.rounds import Cut
     from pytest_llm.records import Series, Workload
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.records.protocols import Loaded
     from pytest_llm.records.side import Side
 

@@ -44,8 +44,9 @@ def part_paths(path: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 
 def files_of(model: Model) -> list[Path]:
-    """Return the files that a model is loaded from: its parts, and its adapters."""
-    return [*part_paths(model.path), *(Path(each.path) for each in model.adapters)]
+    """Return the files that a model is loaded from: its parts, its adapters, and its draft model's parts."""
+    drafts = part_paths(model.draft.path) if model.draft else ()
+    return [*part_paths(model.path), *(Path(each.path) for each in model.adapters), *drafts]
 
 
 def read_model(path: str | os.PathLike[str], opened: Mapping[Path, int] | None = None) -> Header:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_llm.checks.findings import Difference
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
     from pytest_llm.reports.document import Results, TestEntry
     from pytest_llm.reports.rows import Row
     from pytest_llm.reports.verdict_entries import ClaimEntry, ComparisonEntry, MetricEntry

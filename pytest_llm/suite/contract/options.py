@@ -21,11 +21,12 @@ _NUMBERS: Mapping[str, float] = {
     **{"yarn_ext_factor": 1.0, "yarn_attn_factor": 1.0, "yarn_beta_fast": 32.0, "yarn_beta_slow": 1.0},
     **{"yarn_orig_ctx": 4096, "n_cpu_moe": 1},
 }
-# Options that are texts; an adapter is a file that the suite does not have.
+# Options that are texts; adapters and draft models are files that the suite does not have.
 _TEXTS: Mapping[str, tuple[str, ...]] = {
     "tensor_buft_overrides": (r"blk\.0\..*=CPU",),
     "tensor_split": ("1",),
     "lora": (),
+    "draft_model": (),
 }
 # Options that need another one.
 _TOGETHER_WITH: Mapping[str, Mapping[str, Any]] = {

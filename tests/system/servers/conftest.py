@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,7 @@ from pytest_llm.builds.provider import build_store
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines.llama_server.engine import LlamaServer
 from pytest_llm.models import ModelStore, builtin_entries
-from pytest_llm.records import LoadOptions, Model, Subject
+from pytest_llm.records import DraftModel, LoadOptions, Model, Subject
 from pytest_llm.system.sandbox import Policy
 
 if TYPE_CHECKING:
@@ -33,7 +34,13 @@ class Start(Protocol):
     """Starts a server with SmolLM2; it is closed after the test."""
 
     def __call__(
-        self, *, on_port: bool = False, mode: SandboxMode = "on", load: bool = True, **options: Any
+        self,
+        *,
+        on_port: bool = False,
+        mode: SandboxMode = "on",
+        load: bool = True,
+        draft: str = "",
+        **options: Any,
     ) -> LoadedServer: ...
 
 
@@ -62,12 +69,20 @@ def start(smollm2: Model, server_build: BuildReference, server_program: Path) ->
     started: list[LoadedServer] = []
 
     def begin(
-        *, on_port: bool = False, mode: SandboxMode = "on", load: bool = True, **options: Any
+        *,
+        on_port: bool = False,
+        mode: SandboxMode = "on",
+        load: bool = True,
+        draft: str = "",
+        **options: Any,
     ) -> LoadedServer:
-        chosen = LoadOptions(**{"n_ctx": 512, "n_threads": 1, "n_threads_batch": 1, **options})
+        options = {"n_ctx": 512, "n_threads": 1, "n_threads_batch": 1, "draft_model": draft, **options}
+        chosen = LoadOptions(**options)
+        own = DraftModel(draft, smollm2.path, smollm2.sha256, smollm2.opened) if draft else None
+        model = replace(smollm2, draft=own)
         engine = LlamaServer(server_build, PATIENCE, str(server_program), Policy(mode))
         engine.on_port = on_port
-        started.append(engine.start(Subject(smollm2.name, server_build, chosen), smollm2))
+        started.append(engine.start(Subject(smollm2.name, server_build, chosen), model))
         if load:
             started[-1].load()
         return started[-1]

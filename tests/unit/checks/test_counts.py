@@ -29,13 +29,15 @@ from pytest_llm.records import (
     TestKey,
     Verdict,
 )
-from pytest_llm.records.metrics import METRICS, Metric
+from pytest_llm.records.metrics import METRICS
 from pytest_llm.stats.sequential import rule_for
 from tests.bare import RUN, SUBJECT
 from tests.comparing import compare_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from pytest_llm.records.metric import Metric
 
 SPLITS, REUSED = METRICS["graph_splits"], METRICS["graphs_reused"]
 SPEED = METRICS["generation_tokens_per_second"]

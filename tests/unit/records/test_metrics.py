@@ -39,6 +39,7 @@ def test_names_are_those_of_the_results_format() -> None:
         "graph_nodes_prompt",
         "graphs_reused",
         "kv_cells",
+        "draft_acceptance",
         "instructions_per_token",
     }
 

@@ -29,7 +29,7 @@ from tests.bare import RUN
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_llm.records.metrics import Metric
+    from pytest_llm.records.metric import Metric
 
 SPEED = METRICS["generation_tokens_per_second"]
 LATENCY = METRICS["inter_token_latency_p50"]

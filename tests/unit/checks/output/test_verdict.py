@@ -104,7 +104,7 @@ def test_only_the_reference_not_finite_is_inconclusive() -> None:
 def test_without_a_single_variant_it_is_inconclusive(found: OutputComparison) -> None:
     judged = judge_output(GATE, replace(found, contrasts=(replace(contrast(0.1), variants=()),)))
     assert judged.verdict is Verdict.INCONCLUSIVE
-    assert "the reference refused every benign variant" in judged.reasons[0]
+    assert "the reference takes no benign variant" in judged.reasons[0]
 
 
 @BOTH

@@ -43,7 +43,7 @@ OPTIONS = LoadOptions(n_ctx=512, n_threads=2, n_threads_batch=3)
 
 
 def words(flags: dict[str, str], **options: object) -> list[str]:
-    return arguments(flags, replace(OPTIONS, **options), (), "it")  # type: ignore[arg-type]
+    return arguments(flags, replace(OPTIONS, **options), (), "", "it")  # type: ignore[arg-type]
 
 
 def after(flag: str, found: list[str]) -> str:
@@ -124,7 +124,7 @@ def test_other_options_are_written_if_they_are_asked_for() -> None:
 
 
 def test_adapters_are_written_with_their_scales() -> None:
-    found = arguments(NEW, replace(OPTIONS, lora="a.gguf"), ["/a:0.5", "/b:1"], "it")
+    found = arguments(NEW, replace(OPTIONS, lora="a.gguf"), ["/a:0.5", "/b:1"], "", "it")
     assert after("--lora-scaled", found) == "/a:0.5,/b:1"
 
 

@@ -40,7 +40,7 @@ def test_what_nothing_confirms_is_named() -> None:
     assert isinstance(unconfirmed, list)
     assert {"check_tensors", "offload_kqv", "numa"} <= {*unconfirmed}
     assert not {"n_ctx", "n_batch", "n_threads", "flash_attn", "load_mode", "type_k"} & {*unconfirmed}
-    assert effective_options(ASKED, [], {})["unconfirmed"] == sorted({*ASKED} - {"lora"})
+    assert effective_options(ASKED, [], {})["unconfirmed"] == sorted({*ASKED} - {"lora", "draft_model"})
 
 
 def test_features_are_those_that_the_server_lists_before_any_text_of_a_model() -> None:

@@ -32,17 +32,24 @@ class Server:
         self.decoded: list[range] = []
         self.keeps = True
 
-    def __call__(self, ids: Sequence[int], count: int, word: int) -> Completion:
+    def __call__(self, ids: Sequence[int], count: int, word: int | None, cached: int | None) -> Completion:
+        answer = self._answer(ids, count, word)
+        if cached is not None:
+            answer.check_cached(len(ids), cached)
+        return answer
+
+    def _answer(self, ids: Sequence[int], count: int, word: int | None) -> Completion:
         same = next((at for at, (a, b) in enumerate(zip(self.held, ids, strict=False)) if a != b), None)
         cached = min(len(self.held), len(ids)) if same is None else same
         cached = min(cached, len(ids) - 1)
         if not self.keeps and cached < len(self.held) - 1:
             cached = 0
         self.decoded.append(range(cached, len(ids)))
-        self.held = [*ids, *[word] * (count - 1)]
+        made = [each if word is None else word for each in range(count)]
+        self.held = [*ids, *made[:-1]]
         first = (len(ids) - cached) * PER_PROMPT_TOKEN
         arrivals = tuple(first + step * PER_TOKEN for step in range(count))
-        return Completion(arrivals, (word,) * count, (), (), len(ids), cached)
+        return Completion(arrivals, tuple(made), (), (), len(ids), cached)
 
 
 @pytest.fixture
@@ -123,3 +130,18 @@ def test_a_cache_that_cannot_be_continued_is_no_measurement(slot: Slot, server: 
     slot.end_round()
     with pytest.raises(UnfitError, match="decoded 12 of 12 ids anew where 4 of 12 were new"):
         slot.read(4)
+
+
+def test_where_tokens_are_drafted_prompts_are_pieces_of_a_text_and_what_is_generated_stays(
+    server: Server,
+) -> None:
+    text = list(range(10, 40))
+    slot = Slot(server, VOCABULARY, WORD, random.Random(1), text)
+    slot.go_to(0)
+    slot.read(6)
+    piece = server.held[:6]
+    assert piece in [[text[(at + each) % 30] for each in range(6)] for at in range(30)]
+    slot.generate(4)
+    slot.generate(2)
+    assert server.held[:10] == [*piece, 0, 1, 2, 3]
+    assert server.decoded[-1] == range(9, 10)
