@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     reference = side_of(options.build, base)
     # Without the full cache: it costs more than the rest, and only the model's own weights are asked for it.
-    plan = plan_prompts(reference, OutputGate(), Workload()).unfilled()
+    plan = plan_prompts((reference,), OutputGate(), Workload()).unfilled()
     rows = list(changes(model, base))
     if options.to:
         rows = [(options.to, base)]

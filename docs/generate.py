@@ -21,7 +21,7 @@ from benchmarks.runs import kept
 from pytest_llm import cli
 from pytest_llm.baselines import file_format
 from pytest_llm.measure.plan import SESSIONS
-from pytest_llm.plugin import markers, options
+from pytest_llm.plugin import markers, options, suite_schema
 from pytest_llm.records import LoadOptions
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.reports import results_file
@@ -30,13 +30,13 @@ from pytest_llm.stats import sequential
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from pytest_llm.records.serialization import Document
 
 FOLDER = Path(__file__).parent
-SCHEMAS: dict[str, Document[Any]] = {
-    "results-v1.schema.json": results_file.DOCUMENT,
-    "machine-baselines-v1.schema.json": file_format.MACHINE,
-    "portable-baselines-v1.schema.json": file_format.PORTABLE,
+SCHEMAS: dict[str, Callable[[], dict[str, Any]]] = {
+    "results-v1.schema.json": results_file.DOCUMENT.schema,
+    "machine-baselines-v1.schema.json": file_format.MACHINE.schema,
+    "portable-baselines-v1.schema.json": file_format.PORTABLE.schema,
+    "suite-v1.schema.json": suite_schema.schema,
 }
 _FAMILIES = (1, 2, 24)
 _BLOCK = re.compile(r"(?<=<!-- generated: )(?P<name>\w+)(?P<open> -->\n).*?(?=<!-- end -->)", re.DOTALL)
@@ -54,7 +54,7 @@ def generated(text: str) -> str:
 
 def schema(name: str) -> str:
     """Return a JSON Schema of ``SCHEMAS`` as its file has it."""
-    return json.dumps(SCHEMAS[name].schema(), indent=1) + "\n"
+    return json.dumps(SCHEMAS[name](), indent=1) + "\n"
 
 
 def _table(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:

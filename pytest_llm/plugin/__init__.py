@@ -23,13 +23,14 @@ from pytest_llm.plugin.state import (
     bench_of,
     existing_bench,
 )
+from pytest_llm.plugin.suite_file import pytest_collect_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from contextlib import AbstractContextManager
     from typing import Any
 
-__all__ = ["_llm_choice", "gguf_model", "llm_bench", "llm_load", "llm_memory"]
+__all__ = ["_llm_choice", "gguf_model", "llm_bench", "llm_load", "llm_memory", "pytest_collect_file"]
 
 # Letter, word and colour of passed tests with a notable verdict.
 _STATUS = {

@@ -16,6 +16,7 @@ from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_option
 from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of, place_of
 from pytest_llm.plugin.items import is_benchmark, is_ours, is_written, markers_of, taken_too_widely
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
+from pytest_llm.plugin.suite_file import place_of_table, problem_of
 from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
 from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
 from pytest_llm.system.text import without_commands
@@ -56,6 +57,10 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
     if benchmark and MARKED not in item.stash:
         mark(item, bench)
     item.stash[READ] = markers_of(item)
+    place = place_of_table(item)
+    if problem_of(item):
+        item.stash[PROBLEM] = problem_of(item)
+        return
     try:
         _check_scopes(item)
         if benchmark:
@@ -65,9 +70,9 @@ def read_item(item: pytest.Item, bench: Bench) -> None:
     except (ModelError, NoModelNamedError) as error:
         # A skipped benchmark needs no model, which may exist on another machine only.
         if bench.settings.bench or not benchmark:
-            item.stash[PROBLEM] = str(error)
+            item.stash[PROBLEM] = f"{place}{error}"
     except LLMBenchError as error:
-        item.stash[PROBLEM] = str(error)
+        item.stash[PROBLEM] = f"{place}{error}"
 
 
 def _check_scopes(item: pytest.Item) -> None:
