@@ -66,7 +66,7 @@ def copy_of(side: Side, folder: Path) -> Side:
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         with closing(side.engine.start_generation(side.subject, side.model)) as started:
-            started.write_f32(path)
+            started.write_copy(path)
     return side._replace(model=replace(side.model, path=str(path)))
 
 

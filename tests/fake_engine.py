@@ -429,7 +429,7 @@ class FakeSubject(GGUFModel):
         first = passages[0]
         return self._follow(first.sequences[-1][-1], first.start + len(first.sequences[0]), generate)
 
-    def write_f32(self, target: Path) -> None:
+    def write_copy(self, target: Path, file_type: int = 0) -> None:
         self._fault("quantize", "it can make no F32 copy of the model")
         shutil.copy(self.info.path, target)
 

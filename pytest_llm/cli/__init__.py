@@ -32,6 +32,7 @@ GROUPS = {
     "builds": "list, make, remove and look up builds of llama.cpp",
     "doctor": "check if this machine is fit to measure, and name what to change",
     "init": "write the first suite of a model, with limits from this machine",
+    "models": "list, fetch, verify, make and pin models",
     "pin": "print the build of llama.cpp that a file pins",
     "report": "recompute every verdict of results files, and make reports on them",
 }

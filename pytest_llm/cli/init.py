@@ -14,7 +14,7 @@ from pytest_llm.errors import ModelError, UsageError
 from pytest_llm.models import ModelStore, builtin_entries
 from pytest_llm.models.catalogue import read_project
 from pytest_llm.models.gguf.parts import part_names
-from pytest_llm.models.store import is_path
+from pytest_llm.models.naming import is_path
 from pytest_llm.plugin.suite_file import SUFFIX
 from pytest_llm.reports import results_file
 from pytest_llm.system.atomic_file import replace

@@ -84,11 +84,7 @@ def _entry(name: str, table: object, pyproject: Path) -> Entry:
     where = f"[tool.pytest_llm.models.{name}] of {pyproject}"
     if not isinstance(table, dict):
         raise UsageError(f"{where} is not a table: it needs a source")
-    if not _NAME.fullmatch(name) or name.lower().endswith(".gguf"):
-        raise UsageError(
-            f"{where}: {name!r} cannot be the name of a model: use letters, digits, '.', '_' and "
-            "'-', with a letter or digit first, and no '.gguf' at the end"
-        )
+    check_name(name, where)
     _check_keys(table, _MODEL_KEYS, "key", where)
     source = table.get("source")
     if not isinstance(source, str):
@@ -104,6 +100,15 @@ def _entry(name: str, table: object, pyproject: Path) -> Entry:
         load_options=_load_options(table.get("load_options", {}), where),
         size=_size(table.get("size", 0), where),
     )
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise ``UsageError`` if a model cannot be called so; the message begins with the place."""
+    if not _NAME.fullmatch(name) or name.lower().endswith(".gguf"):
+        raise UsageError(
+            f"{where}: {name!r} cannot be the name of a model: use letters, digits, '.', '_' and "
+            "'-', with a letter or digit first, and no '.gguf' at the end"
+        )
 
 
 def _pin(sha256: object, needed: bool, where: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,34 +14,36 @@ from pytest_llm.errors import (
     LLMBenchError,
     ModelFetchError,
     ModelHashError,
+    ModelMissingError,
     ModelPartsError,
     UnknownNameError,
     UsageError,
 )
+from pytest_llm.models.catalogue import Entry
 from pytest_llm.models.checksums import Hashes, combined, hash_file
 from pytest_llm.models.gguf.parts import part_names, part_paths, read_model
+from pytest_llm.models.naming import is_path, refuse_elsewhere, unpinned
 from pytest_llm.models.opened import open_file, unchanged
 from pytest_llm.models.progress import silent
-from pytest_llm.models.sources import Source, parse_source
+from pytest_llm.models.sources import Source, is_named, parse_source
+from pytest_llm.models.sources.hub import HubFile
 from pytest_llm.models.sources.limits import Limit
 from pytest_llm.models.sources.local import LocalFile
-from pytest_llm.models.sources.web import HUGGING_FACE_FILE
 from pytest_llm.records import Model
-from pytest_llm.records.other_tools import HUGGING_FACE, OLLAMA, kind_of_model
 from pytest_llm.system.atomic_file import sync
 from pytest_llm.system.folders import NoCacheError, expanded
 from pytest_llm.system.lock import LockBusyError, folder_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_llm.models.catalogue import Entry, LoadOption
+    from pytest_llm.models.catalogue import LoadOption
     from pytest_llm.models.gguf.header import Header
     from pytest_llm.models.progress import Show
     from pytest_llm.records.subject import OpenedFile
 
 _LOCK_SECONDS = 3600.0  # to wait for another process that fetches the same model
-_TEMPORARY = ".fetch-"
+_TEMPORARY = ".fetch"
 
 
 class ModelStore:
@@ -102,8 +104,10 @@ class ModelStore:
         """Check a name or path without fetching anything; raise UsageError or ModelMissingError."""
         if is_path(name):
             self._local(name)
-        else:
-            self._source(self._entry(name)).in_place()
+            return
+        entry = self._entry(name)
+        if self._source(entry).in_place() is None and is_named(name):
+            raise ModelMissingError(unpinned(name))
 
     def normalize(self, name: str) -> str:
         """Return the one name of a model: paths below the root are relative to it.
@@ -131,9 +135,41 @@ class ModelStore:
         self._resolved[name] = model
         return model
 
+    def pin(self, name: str, text: str) -> Entry:
+        """Return an entry for a source with the hash of its file, which is fetched and kept if necessary.
+
+        Raises:
+            ModelError: The file is missing, or cannot be fetched.
+            UsageError: The source has another form than those that there are.
+        """
+        source = parse_source(text, self._root)
+        path = source.in_place()
+        if path is None:
+            path = self._fetched_unpinned(name, source)
+        found = self._opened(name, path)
+        exact = source.exact() if isinstance(source, HubFile) else source
+        written = text if exact == source else str(exact)
+        return Entry(name, written, found.sha256, size=found.file_bytes)
+
+    def _fetched_unpinned(self, name: str, source: Source) -> Path:
+        """Fetch a file whose hash is not known; the next call finds it where its pin says."""
+        base = self._cache / "models" / name
+        base.mkdir(parents=True, exist_ok=True)
+        names = part_names(source.filename)
+        limit = Limit(show=lambda line: self._show(f"{name}: {line}"))
+        with folder_lock(base, _LOCK_SECONDS), _temporary(base) as temporary:
+            fetched = [self._fetched_file(source, each, temporary, limit) for each in names]
+            sha256 = combined([hash_file(each, self._show) for each in fetched])
+            folder = base / sha256[:16]
+            folder.mkdir(exist_ok=True)
+            for each in fetched:
+                each.replace(folder / each.name)
+            sync(folder)
+        return folder / names[0]
+
     def header(self, name: str) -> tuple[int, Header] | None:
         """Return the bytes and the header of a model that needs no fetching; None if it cannot be read."""
-        entry = None if is_path(name) else self._entries.get(name)
+        entry = self._entry(name) if is_named(name) else None if is_path(name) else self._entries.get(name)
         try:
             path = self._local(name) if entry is None else self._here(entry)
             if path is not None:
@@ -141,6 +177,13 @@ class ModelStore:
         except (LLMBenchError, OSError):
             pass  # what is wrong with it is said when it is measured
         return None
+
+    def is_here(self, name: str) -> bool:
+        """Return if a model's file needs no fetching; it may be another one than is pinned."""
+        try:
+            return is_path(name) or self._here(self._entry(name)) is not None
+        except ModelMissingError:
+            return False
 
     def _here(self, entry: Entry) -> Path | None:
         """Return the file of an entry if it needs no fetching."""
@@ -160,6 +203,8 @@ class ModelStore:
         entry = self._entry(name)
         source = self._source(entry)
         in_place = source.in_place()
+        if in_place is None and is_named(name):
+            raise ModelMissingError(unpinned(name))
         fix = "put the right file there" if in_place else "delete it to fetch it again"
         return self._opened(name, in_place or self._fetched(entry, source), entry, fix)
 
@@ -178,12 +223,14 @@ class ModelStore:
 
     def _local(self, name: str) -> Path:
         file = LocalFile.at(name, self._root)
-        _refuse_elsewhere(name, file)
+        refuse_elsewhere(name, file)
         return file.in_place()
 
     def _entry(self, name: str) -> Entry:
+        if is_named(name):
+            return Entry(name, name, None)
         if name not in self._entries:
-            _refuse_elsewhere(name)
+            refuse_elsewhere(name)
             table = f"[tool.pytest_llm.models] of {self._root / 'pyproject.toml'}"
             fix = f"add it to {table}, or give the path of a .gguf file"
             raise UnknownNameError("model", name, self._entries, fix=fix)
@@ -220,32 +267,49 @@ class ModelStore:
 
     def _fetch(self, entry: Entry, source: Source, paths: Sequence[Path]) -> None:
         folder = paths[0].parent
-        for stale in folder.glob(f"{_TEMPORARY}*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        with tempfile.TemporaryDirectory(
-            prefix=_TEMPORARY, dir=folder, ignore_cleanup_errors=True
-        ) as temporary:
+        with _temporary(folder) as temporary:
             limit = Limit(entry.size, declared=True) if entry.size else Limit()
             limit = limit._replace(show=lambda line: self._show(f"{entry.name}: {line}"))
             hashes = []
             for path in paths:
-                fetched = self._fetched_file(source, path.name, Path(temporary), limit)
+                fetched = self._fetched_file(source, path.name, temporary, limit)
                 hashes.append(hash_file(fetched, self._show))
                 if entry.size:
                     limit = limit._replace(size=limit.size - fetched.stat().st_size)
             sha256 = combined(hashes)
             if sha256 != entry.sha256:
                 fix = "nothing was kept; fetch the right file"
+                shutil.rmtree(temporary)
                 raise _wrong_hash(source, sha256, len(paths), entry, fix)
             for path in paths:
-                Path(temporary, path.name).replace(path)
+                (temporary / path.name).replace(path)
                 sync(folder)
 
     def _fetched_file(self, source: Source, name: str, folder: Path, limit: Limit) -> Path:
-        fetched = folder / name
-        (source if name == source.filename else source.beside(name)).fetch(fetched, limit)
-        sync(fetched)
+        fetched, part = folder / name, folder / f"{name}.part"
+        if not fetched.exists():  # it is there, whole, if an earlier call ended at a later part
+            if not part.with_name(f"{part.name}.etag").exists():
+                part.unlink(missing_ok=True)
+            (source if name == source.filename else source.beside(name)).fetch(part, limit)
+            sync(part)
+            part.replace(fetched)
         return fetched
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[Path]:
+    """Provide a folder for files that are fetched; what a source can go on with stays for the next call."""
+    temporary = folder / _TEMPORARY
+    for stale in folder.glob(f"{_TEMPORARY}-*"):  # of older versions
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary.mkdir(exist_ok=True)
+    try:
+        yield temporary
+    except BaseException:
+        if not any(temporary.glob("*.etag")):
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _described(name: str, path: Path, sha256: str, opened: tuple[OpenedFile, ...]) -> Model:
@@ -268,26 +332,6 @@ def _described(name: str, path: Path, sha256: str, opened: tuple[OpenedFile, ...
         unknown_types=header.unknown_types,
         opened=opened,
     )
-
-
-def is_path(name: str) -> bool:
-    """Return if a model's name is the path of a file, not a name of the catalogue."""
-    return "/" in name or os.sep in name or name.lower().endswith(".gguf")
-
-
-def _refuse_elsewhere(name: str, file: LocalFile | None = None) -> None:
-    """Raise UsageError if a name means a model elsewhere, and no file here."""
-    kind = kind_of_model(name)
-    if not kind or (file is not None and file.path.exists()):
-        return
-    declare = "declare it in pyproject.toml, [tool.pytest_llm.models.NAME] with source = {} and its sha256"
-    if kind == OLLAMA:
-        fix = f"give the path of the file, which `ollama show --modelfile {name}` prints after FROM"
-    elif kind == HUGGING_FACE:
-        fix = "give the path of a .gguf file, or " + declare.format(f"'{HUGGING_FACE_FILE}'")
-    else:
-        fix = declare.format(repr(name)) + ", and give NAME"
-    raise UsageError(f"model {name!r}: there is no such file, and {kind} is not downloaded: {fix}")
 
 
 def _wrong_hash(what: object, found: str, parts: int, entry: Entry, fix: str) -> ModelHashError:

@@ -246,7 +246,7 @@ def _declared(item: pytest.Item) -> dict[str, Any]:
     declared: dict[str, Any] = {}
     places: dict[str, object] = {}
     for place, mark in _placed(item):
-        if not is_ours(mark.name, item.config) or mark.name == markers.BENCHMARK_MARKER:
+        if not is_ours(mark.name, item.config) or mark.name in markers.SELECTING:
             continue
         value = markers.read(mark.name, mark.args, mark.kwargs)
         kind = value.metric.name if isinstance(value, Limit) else mark.name

@@ -18,6 +18,7 @@ from pytest_llm.models import ModelStore, builtin_entries, read_project
 from pytest_llm.models.adapters import with_adapters
 from pytest_llm.models.opened import check_content, check_unchanged
 from pytest_llm.models.progress import silent
+from pytest_llm.models.sources import is_named
 from pytest_llm.plugin.progress import progress_of
 from pytest_llm.records import DraftModel
 from pytest_llm.system import ini_file
@@ -109,6 +110,8 @@ class Models:
         """Return the unique name of a model that a test of a home names; it must have been checked."""
         store = self.store(home)
         name = store.normalize(model)
+        if is_named(name):
+            return name
         if store.has(name):
             for unique in (name, f"{name} of {home_name or home}"):
                 other = self._named.setdefault(unique, (store, name))

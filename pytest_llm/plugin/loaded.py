@@ -106,9 +106,9 @@ class _ReloadingModel(GGUFModel):
         with self._loaded() as process:
             return process.write_logits(path, passages, generate)
 
-    def write_f32(self, target: Path) -> None:
+    def write_copy(self, target: Path, file_type: int = 0) -> None:
         with self._loaded() as process:
-            process.write_f32(target)
+            process.write_copy(target, file_type)
 
     def close(self) -> None:
         """End the process; a later call starts it again."""

@@ -230,8 +230,11 @@ _DECLARING: tuple[Callable[..., Any], ...] = (
 MARKERS = {function.__name__: function for function in _DECLARING}
 # Set on every benchmark, for `-m`; written by hand, it asks for the default workload.
 BENCHMARK_MARKER = "llm_bench"
-KNOWN = frozenset({BENCHMARK_MARKER, *MARKERS})
-MEASURED = KNOWN - {llm_model.__name__}
+# On what a suite can do in three minutes, for `-m`.
+QUICK_MARKER = "llm_quick"
+SELECTING = frozenset({BENCHMARK_MARKER, QUICK_MARKER})
+KNOWN = frozenset({*SELECTING, *MARKERS})
+MEASURED = KNOWN - {llm_model.__name__, QUICK_MARKER}
 
 
 def ini_lines() -> list[str]:
@@ -243,6 +246,7 @@ def ini_lines() -> list[str]:
     return [
         *lines,
         f"{BENCHMARK_MARKER}: Set by the plugin on every benchmark; `-m llm_bench` selects them.",
+        f"{QUICK_MARKER}: Set by suites on what takes three minutes in all; `-m llm_quick` selects it.",
     ]
 
 

@@ -12,7 +12,7 @@ from pytest_llm.builds.reference import parse_build, read_settings
 from pytest_llm.engines import DEFAULT
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
-from pytest_llm.models.store import is_path
+from pytest_llm.models.naming import is_path
 from pytest_llm.plugin.options import showing, value
 from pytest_llm.plugin.refusals import check_ini_keys, check_no_namesake, check_not_skipped, check_reruns
 from pytest_llm.records import ALWAYS_FAILING, Commit, Verdict

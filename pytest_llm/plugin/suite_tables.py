@@ -161,7 +161,7 @@ def _load(path: Path, place: str, options: object) -> dict[str, Any]:
 
 def _near(path: Path, model: str) -> str:
     """Return a model's name; a path is from the file on, if it leads to a file there."""
-    from pytest_llm.models.store import is_path
+    from pytest_llm.models.naming import is_path
 
     beside = path.parent / expanded(model)
     return str(beside) if is_path(model) and beside.exists() else model

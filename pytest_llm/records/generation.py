@@ -249,8 +249,13 @@ class GGUFModel(ABC):
         """
 
     @abstractmethod
-    def write_f32(self, target: Path) -> None:
-        """Write a copy of the model whose weights are 32-bit floats; may be called before ``load``."""
+    def write_copy(self, target: Path, file_type: int = 0) -> None:
+        """Write a copy of the model by llama.cpp's own quantiser; may be called before ``load``.
+
+        Args:
+            target: The file.
+            file_type: Of enum ``llama_ftype``: 0 for weights that are floats of 32 bits.
+        """
 
     @abstractmethod
     def close(self) -> None:

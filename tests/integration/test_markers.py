@@ -412,7 +412,7 @@ class TestLists:
             "llm_model('org/tiny-GGUF')",
             "model 'org/tiny-GGUF': *a repository of Hugging Face is not downloaded: *",
         ),
-        ("llm_model('llama3.2:1b')", "model 'llama3.2:1b': *: *`ollama show --modelfile llama3.2:1b`*"),
+        ("llm_model('llama3.2:1b')", "model 'llama3.2:1b': *: *write ollama:llama3.2:1b if Ollama has it*"),
         ("llm_model(n_ctx='big')", "llm_model: n_ctx='big' is not a whole number"),
         (
             "llm_model(n_batch=2**31)",

@@ -61,7 +61,7 @@ def test_4_the_reference_is_the_candidate(written: Callable[..., Project]) -> No
 def test_5_a_model_of_ollama(written: Callable[..., Project]) -> None:
     assert written().usage_error("--llm-bench", "--llm-model=llama3.2:1b") == (
         "ERROR: --llm-model: model 'llama3.2:1b': there is no such file, and a model of Ollama is not "
-        "downloaded: give the path of the file, which `ollama show --modelfile llama3.2:1b` prints after FROM"
+        "downloaded: write ollama:llama3.2:1b if Ollama has it, or the path of a .gguf file"
     )
 
 

@@ -86,7 +86,7 @@ def test_a_table_gates_against_another_build(project: Project, fake: Fake) -> No
     write(project, SUITE)
     project.write(INI, "pytest.ini")
     fake.candidate = replace(fake.candidate, token_seconds=1 / 64)
-    failed = project.failures("-k", "chat", "--llm-against=fake@1.0")
+    failed = project.failures("-k", "chat", "--llm-against=fake@venv:old")
     assert "regressed" in failed["test_chat"]
 
 

@@ -62,7 +62,7 @@ class F32Copies:
             if not (self._trusts_cache and path.is_file()):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with closing(maker.engine.start_generation(maker.subject, model)) as started:
-                    started.write_f32(path)
+                    started.write_copy(path)
             descriptor = open_file(path)
         except (RequestFailedError, ModelError, OSError) as error:
             raise NoF32Error(str(error)) from None

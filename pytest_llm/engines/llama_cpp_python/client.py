@@ -47,14 +47,14 @@ class LoadedModel(GGUFModel):
         subject: Subject,
         model: Model,
         check_libraries: Callable[[], None],
-        write_f32: Callable[[Path, int], None],
+        write_copy: Callable[[Path, int, int], None],
         instructions: InstructionCounter | None = None,
         *,
         all_logits: bool,
     ) -> None:
         self._worker = worker
         self._check_libraries = check_libraries
-        self._write_f32 = write_f32
+        self._write_copy = write_copy
         self._instructions = instructions
         self._load_options = subject.load_options
         self._all_logits = all_logits
@@ -323,8 +323,8 @@ class LoadedModel(GGUFModel):
         )
         return Greedy(tuple(tokens), tuple(leads))
 
-    def write_f32(self, target: Path) -> None:
-        self._write_f32(target, self._load_options.n_threads)
+    def write_copy(self, target: Path, file_type: int = 0) -> None:
+        self._write_copy(target, self._load_options.n_threads, file_type)
 
     def suspend(self) -> None:
         self._worker.suspend()

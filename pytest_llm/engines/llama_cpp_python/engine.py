@@ -144,15 +144,15 @@ class LlamaCppPython:
         def check_libraries() -> None:
             self._libraries.check(mapped_files(worker.pid), folders)
 
-        def write_f32(target: Path, threads: int) -> None:
-            self._write_f32(model, target, threads)
+        def write_copy(target: Path, threads: int, file_type: int) -> None:
+            self._write_copy(model, target, threads, file_type)
 
         return LoadedModel(
-            worker, build, subject, model, check_libraries, write_f32, counter, all_logits=all_logits
+            worker, build, subject, model, check_libraries, write_copy, counter, all_logits=all_logits
         )
 
-    def _write_f32(self, model: Model, target: Path, threads: int) -> None:
-        """Write an F32 copy of a model, in a worker that may write it and nothing beside it."""
+    def _write_copy(self, model: Model, target: Path, threads: int, file_type: int) -> None:
+        """Write a copy of a model, in a worker that may write it and nothing beside it."""
         folder = own_folder(target.parent, ".f32-")
         try:
             sandbox = Sandbox(
@@ -169,7 +169,8 @@ class LlamaCppPython:
                 written = folder / target.name
                 with loadable(model) as source:
                     worker.name_path(source, model.path)
-                    worker.ask("write_f32", source=source, target=str(written), threads=threads)
+                    kind = {"threads": threads, "file_type": file_type}
+                    worker.ask("write_copy", source=source, target=str(written), **kind)
             finally:
                 worker.close()
             take_file(written, target)

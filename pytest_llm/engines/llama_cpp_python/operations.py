@@ -197,7 +197,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "embed": Operation("embedding texts", _list(_list(_number))),
     "fill": Operation("decoding a prompt", _nothing),
     "write_logits": Operation("capturing outputs", _GREEDY),
-    "write_f32": Operation("copying the model with weights of 32 bits", _nothing),
+    "write_copy": Operation("copying the model with other weights", _nothing),
 }
 
 

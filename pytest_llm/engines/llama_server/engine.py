@@ -75,7 +75,7 @@ class LlamaServer:
 
     def start_generation(self, subject: Subject, model: Model) -> GeneratingServer:
         started, build = self._start(subject, model)
-        return GeneratingServer(started, build, subject, model, self._timeout, self._write_f32)
+        return GeneratingServer(started, build, subject, model, self._timeout, self._write_copy)
 
     def _start(self, subject: Subject, model: Model) -> tuple[Started, Build]:
         program, flags, build = self._program()
@@ -83,8 +83,8 @@ class LlamaServer:
         options = subject.load_options
         return start_server(program, flags, options, model, command, on_port=self.on_port), build
 
-    def _write_f32(self, model: Model, target: Path, threads: int) -> None:
-        """Have the installed binding write an F32 copy: no server can, and a copy is one whoever makes it."""
+    def _write_copy(self, model: Model, target: Path, threads: int, file_type: int) -> None:
+        """Have the installed binding write a copy: no server can, and a copy is one whoever makes it."""
         maker = LlamaCppPython(Installed(DEFAULT), self._timeout, policy=self._policy)
         subject = Subject(model.name, Installed(DEFAULT), LoadOptions(n_threads=threads))
         try:
@@ -92,7 +92,7 @@ class LlamaServer:
         except EngineMissingError as error:
             raise RequestFailedError(str(error)) from None
         with closing(started):
-            started.write_f32(target)
+            started.write_copy(target, file_type)
 
     def _program(self) -> tuple[EngineProgram, Mapping[str, str], Build]:
         if self._checked is None:

@@ -39,11 +39,11 @@ class GeneratingServer(ServerSubject, GGUFModel):
         subject: Subject,
         model: Model,
         timeout: float,
-        write_f32: Callable[[Model, Path, int], None],
+        write_copy: Callable[[Model, Path, int, int], None],
     ) -> None:
         super().__init__(started, build, subject, model, timeout)
         self.info = model
-        self._write_f32 = write_f32
+        self._write_copy = write_copy
 
     @property
     def alive(self) -> bool:
@@ -109,8 +109,8 @@ class GeneratingServer(ServerSubject, GGUFModel):
             ) from None
         return greedy
 
-    def write_f32(self, target: Path) -> None:
-        self._write_f32(self.info, target, self._options.n_threads)
+    def write_copy(self, target: Path, file_type: int = 0) -> None:
+        self._write_copy(self.info, target, self._options.n_threads, file_type)
 
     def _greedy(self, ids: Sequence[int], count: int) -> Greedy:
         answer = self._api.generate([*ids], count, Sampling(), probabilities=2)

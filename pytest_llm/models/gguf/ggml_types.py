@@ -79,6 +79,16 @@ def file_type_name(number: int) -> str:
     return _FILE_TYPES.get(number & ~_GUESSED, f"file type {number}")
 
 
+def file_type_number(name: str) -> int:
+    """Return the number of a ``general.file_type`` by its name; raise KeyError if it is unknown."""
+    return {each: number for number, each in _FILE_TYPES.items()}[name]
+
+
+def file_types() -> list[str]:
+    """Return the names of all of them."""
+    return [*_FILE_TYPES.values()]
+
+
 def type_name(number: int) -> str:
     """Return the name of a tensor type: "Q4_K", or "type 137" if it is unknown."""
     return TENSOR_TYPES[number].name if number in TENSOR_TYPES else f"type {number}"

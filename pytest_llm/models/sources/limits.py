@@ -50,20 +50,33 @@ class Transfer:
     """A transfer in progress: :meth:`received` raises ModelFetchError at the limits."""
 
     def __init__(
-        self, limit: Limit, folder: Path, promised: int | None, clock: Callable[[], float] = time.monotonic
+        self,
+        limit: Limit,
+        folder: Path,
+        promised: int | None,
+        clock: Callable[[], float] = time.monotonic,
+        had: int = 0,
     ) -> None:
-        """Begin; raise ModelFetchError if the promised bytes are too many, or do not fit the disk."""
+        """Begin; raise ModelFetchError if the promised bytes are too many, or do not fit the disk.
+
+        Args:
+            limit: See :class:`Limit`.
+            folder: Where they are written.
+            promised: Bytes of the file; None if unknown.
+            clock: In seconds.
+            had: Bytes that are here already.
+        """
         if promised is not None:
             limit.check(promised)
             free = shutil.disk_usage(folder).free
-            if promised > free:
+            if promised - had > free:
                 raise ModelFetchError(f"it has {promised} bytes, and {folder} has room for {free}")
         self._limit = limit
         self._meter = Meter("fetching", limit.show, promised, clock)
-        self._begin = b""
+        self._begin = _MAGIC if had else b""
         self._clock = clock
         self._started = self._window_started = clock()
-        self._size = self._window_size = 0
+        self._size = self._window_size = had
 
     def received(self, chunk: bytes) -> None:
         """Count bytes, and look at the first."""

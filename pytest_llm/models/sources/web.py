@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from pytest_llm.models.sources.limits import Limit, Transfer
 from pytest_llm.system.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from http.client import HTTPConnection, HTTPResponse
     from pathlib import Path
     from urllib.request import OpenerDirector
@@ -24,6 +25,8 @@ HUGGING_FACE_FILE = "https://huggingface.co/OWNER/REPOSITORY/resolve/main/FILE.g
 SILENCE_SECONDS = 60.0  # without a byte, until the connection counts as lost
 ANSWER_SECONDS = 120.0  # until the content begins, over all redirections
 _CHUNK = 2**20
+_PARTIAL = 206
+_PART = re.compile(r"bytes (\d+)-")
 
 
 @dataclass(frozen=True)
@@ -62,28 +65,50 @@ class WebFile:
         """Return None: it must always be fetched."""
 
     def fetch(self, destination: Path, limit: Limit = Limit(), /) -> None:  # noqa: B008 - immutable
-        with self._answer() as response, destination.open("wb") as file:
-            length = response.headers.get("Content-Length") or ""
-            promised = int(length) if length.isdecimal() else None
+        """Write the file; what an interrupted call has fetched is gone on with, if the server can."""
+        while True:
+            before = _size(destination)
             try:
-                transfer = Transfer(limit, destination.parent, promised)
-                while chunk := self._read(response):
-                    transfer.received(chunk)
-                    file.write(chunk)
-            except ModelFetchError as error:
-                raise self._failure(error) from None
-            # http.client treats an early close as the end of the file.
-            if promised is not None and file.tell() < promised:
-                raise self._failure(f"the connection closed after {file.tell()} of {promised} bytes")
+                self._fetch(destination, limit)
+            except _CutError as error:
+                # As long as more of it comes, and the server says that it is the same file.
+                if _size(destination) > before and _tag(destination):
+                    limit.show(f"{self}: {error}; going on")
+                    continue
+                raise self._failure(str(error)) from None
+            _tag_of(destination).unlink(missing_ok=True)
+            return
 
-    def _answer(self) -> HTTPResponse:
+    def _fetch(self, destination: Path, limit: Limit) -> None:
+        had, tag = _size(destination), _tag(destination)
+        with self._answer({"Range": f"bytes={had}-", "If-Range": tag} if had and tag else {}) as response:
+            had = _goes_on(response, had)
+            if not had:
+                _keep_tag(destination, response.headers.get("ETag") or "")
+            length = response.headers.get("Content-Length") or ""
+            promised = had + int(length) if length.isdecimal() else None
+            with destination.open("ab" if had else "wb") as file:
+                try:
+                    transfer = Transfer(limit, destination.parent, promised, had=had)
+                    while chunk := self._read(response):
+                        transfer.received(chunk)
+                        file.write(chunk)
+                except ModelFetchError as error:
+                    raise self._failure(error) from None
+                # http.client treats an early close as the end of the file.
+                if promised is not None and file.tell() < promised:
+                    raise _CutError(f"the connection closed after {file.tell()} of {promised} bytes")
+
+    def _answer(self, headers: Mapping[str, str]) -> HTTPResponse:
         from http.client import HTTPException
+        from urllib.request import Request  # slow to import
 
         late = f"no content came in {ANSWER_SECONDS:g} s"
         connections: list[HTTPConnection] = []
         with _time_limit(connections) as is_over:
             try:
-                response: HTTPResponse = _opener(connections).open(self.url, timeout=SILENCE_SECONDS)
+                request = Request(self.url, headers=dict(headers))
+                response: HTTPResponse = _opener(connections).open(request, timeout=SILENCE_SECONDS)
             except (OSError, HTTPException, ValueError) as error:
                 raise self._failure(late if is_over() else error) from None
         if is_over():  # http.client treats an early close as the end of the headers, too
@@ -98,7 +123,7 @@ class WebFile:
         try:
             return response.read1(_CHUNK)
         except (OSError, HTTPException) as error:
-            raise ModelFetchError(one_line(error) or type(error).__name__) from None
+            raise _CutError(one_line(error) or type(error).__name__) from None
 
     def _failure(self, error: Exception | str) -> ModelFetchError:
         from urllib.error import HTTPError, URLError
@@ -114,6 +139,41 @@ class WebFile:
 
     def __str__(self) -> str:
         return _shown(self.url)
+
+
+class _CutError(Exception):
+    """The connection ended before the file did."""
+
+
+def _goes_on(response: HTTPResponse, had: int) -> int:
+    """Return from which byte on the answer is; 0 if it is the whole file."""
+    told = _PART.match(response.headers.get("Content-Range") or "") if response.status == _PARTIAL else None
+    return had if told is not None and int(told[1]) == had else 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _tag_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.etag")
+
+
+def _tag(path: Path) -> str:
+    """Return the ETag of a file of which a part is here; "" if the rest cannot be asked for."""
+    try:
+        return _tag_of(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _keep_tag(path: Path, tag: str) -> None:
+    _tag_of(path).unlink(missing_ok=True)
+    if tag.startswith('"'):  # a weak one does not promise the same bytes
+        _tag_of(path).write_text(tag, encoding="utf-8")
 
 
 def _shown(url: str) -> str:

@@ -56,7 +56,7 @@ def exact(smollm2: Model, tmp_path_factory: pytest.TempPathFactory) -> Model:
     path = tmp_path_factory.mktemp("f32") / "exact.gguf"
     quantised = side(smollm2)
     with closing(quantised.engine.start_generation(quantised.subject, smollm2)) as started:
-        started.write_f32(path)
+        started.write_copy(path)
     return replace(smollm2, path=str(path), quantization="F32")
 
 

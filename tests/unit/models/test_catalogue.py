@@ -109,7 +109,7 @@ def test_a_load_option_of_another_tool_leads_to_ours(pyproject: Path) -> None:
         ("source = 3", "needs a 'source' in quotes"),
         ("source = ''", "the source is empty"),
         ("source = 'ftp://example.org/m.gguf'", "unknown scheme 'ftp'"),
-        ("source = 'hf:org/m-GGUF'", "is a repository of Hugging Face: write https://huggingface.co/"),
+        ("source = 'hf:org/m-GGUF'", "is not of the form hf:OWNER/REPOSITORY/FILE.gguf@REVISION"),
         ("source = 'https://huggingface.co/org/m/blob/main/m.gguf'", "is a page, not a file: write https:"),
         ("source = 'https://example.org/m.gguf'", "needs a 'sha256' of 64 hex digits"),
         ("source = 'pkg:pypi/a@1#b.gguf'", "needs a 'sha256' of 64 hex digits"),

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from .bindings import Bindings
     from .subject import LoadedSubject
 
-_ALL_F32 = 0  # LLAMA_FTYPE_ALL_F32
-
 
 def fill(subject: LoadedSubject, tokens: list[int], start: int) -> None:
     """Put tokens into the cache from position ``start`` on; 0 empties it first.
@@ -91,22 +89,22 @@ def _batches(
         at = end
 
 
-def write_f32(bindings: Bindings, source: str, target: str, threads: int) -> None:
-    """Write a copy of a model whose weights are 32-bit floats; ``target`` is there whole or not at all.
+def write_copy(bindings: Bindings, source: str, target: str, threads: int, file_type: int = 0) -> None:
+    """Write a copy of a model with weights of another type; ``target`` is there whole or not at all.
 
     Raises:
         RefusedError: llama.cpp cannot make one of this file, or there is no room for it.
     """
     llama = bindings.llama
     params = llama.llama_model_quantize_default_params()
-    params.ftype = _ALL_F32
+    params.ftype = file_type  # of enum llama_ftype; 0 is F32
     params.allow_requantize = True
     params.nthread = threads
     partial = f"{target}.{os.getpid()}"
     try:
         code = llama.llama_model_quantize(source.encode(), partial.encode(), ctypes.pointer(params))
         if code:
-            raise RefusedError("request", "llama.cpp can make no F32 copy of the model")
+            raise RefusedError("request", "llama.cpp can make no such copy of the model")
         os.replace(partial, target)  # noqa: PTH105 - as the rest of the worker
     except OSError as error:
         raise RefusedError("request", f"no F32 copy can be written to {target}: {error.strerror}") from None

@@ -58,7 +58,7 @@ _OF_A_BUILD: dict[str, Callable[..., Answer]] = {
     "package": Bindings.package,
     "layouts": layouts.read_layouts,
     "free_memory": devices.free_memory,
-    "write_f32": distributions.write_f32,
+    "write_copy": distributions.write_copy,
 }
 # These need nothing.
 _OF_A_PACKAGE: dict[str, Callable[..., Answer]] = {
