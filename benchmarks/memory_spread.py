@@ -2,7 +2,7 @@
 
     uv run python -m benchmarks.memory_spread --runs 5
 
-Runs the tests of ``tests/regression/test_speed.py`` as often as asked. Every run is a line of a file: an
+Runs the tests of ``tests/regression/speed.llm.toml`` as often as asked. Every run is a line of a file: an
 interrupted program resumes, and ``--runs 0`` prints the table from the file alone. The stored file has the
 runs of ``docs/memory.md``.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Line = Mapping[str, Any]
 
-TESTS = "tests/regression/test_speed.py"
+TESTS = "tests/regression/speed.llm.toml"
 METRICS = ("peak_ram", "peak_ram_anonymous", "peak_ram_file")
 
 

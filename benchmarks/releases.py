@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Line = Mapping[str, Any]
 
-TEST = "tests/regression/test_speed.py::test_short_chat"
+TEST = "tests/regression/speed.llm.toml::test_short_chat"
 SPEEDS = ("prompt_tokens_per_second", "generation_tokens_per_second")
 MEMORY = "peak_ram"
 # Facts of every pair of releases that say nothing of what their users see.
