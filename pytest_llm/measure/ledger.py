@@ -22,12 +22,12 @@ class Ledger:
     def __init__(self, subjects: int) -> None:
         """Begin with nothing."""
         self._taken: list[dict[str, list[Any]]] = [defaultdict(list) for _ in range(subjects)]
-        self._first: dict[str, list[int]] = defaultdict(list)
-        self._struck: dict[str, dict[str, tuple[list[int], list[int]]]] = defaultdict(dict)
+        self._orders: dict[str, list[tuple[int, ...]]] = defaultdict(list)
+        self._struck: dict[str, dict[str, list[list[int]]]] = defaultdict(dict)
 
     def begin_turn(self, kind: str, places: Sequence[int]) -> None:
         """Note the order of a turn."""
-        self._first[kind].append(places[0])
+        self._orders[kind].append(tuple(places))
 
     def add(self, kind: str, place: int, taken: object, reasons: Sequence[str]) -> None:
         """Note what a subject took in the turn, and what disturbed it from outside.
@@ -36,26 +36,29 @@ class Ledger:
         """
         self._taken[place][kind].append(taken)
         for reason in reasons:
-            sides = self._struck[kind].setdefault(reason, ([], []))
-            sides[place].append(len(self._first[kind]) - 1)
+            sides = self._struck[kind].setdefault(reason, [[] for _ in self._taken])
+            sides[place].append(len(self._orders[kind]) - 1)
 
     def series(self, workload: Workload) -> list[dict[str, Series]]:
         """Return the series of each subject."""
         return [self._series(taken, workload) for taken in self._taken]
 
-    def turns(self) -> dict[str, Turns]:
-        """Return the turns of each kind; nothing of a subject alone."""
-        if len(self._taken) == 1:
-            return {}
+    def turns(self) -> list[dict[str, Turns]]:
+        """Return the turns of each kind that each subject but the last took with the last one."""
+        *candidates, reference = range(len(self._taken))
+        return [self._between(each, reference) for each in candidates]
+
+    def _between(self, ours: int, theirs: int) -> dict[str, Turns]:
         return {
             kind: Turns(
-                "".join(map(str, first)),
+                "".join("01"[order.index(theirs) < order.index(ours)] for order in orders),
                 {
-                    reason: Struck(tuple(ours), tuple(theirs))
-                    for reason, (ours, theirs) in self._struck[kind].items()
+                    reason: Struck(tuple(sides[ours]), tuple(sides[theirs]))
+                    for reason, sides in self._struck[kind].items()
+                    if sides[ours] or sides[theirs]
                 },
             )
-            for kind, first in self._first.items()
+            for kind, orders in self._orders.items()
         }
 
     @staticmethod

@@ -141,7 +141,7 @@ def measure_rounds(
     budgets: Budgets,
     context: MeasurementContext,
     requests: int = 0,
-) -> tuple[Sequence[Mapping[str, Series]], Mapping[str, Turns]]:
+) -> tuple[Sequence[Mapping[str, Series]], Sequence[Mapping[str, Turns]]]:
     """Time rounds of slices, then whole requests, of every subject; all stand at the workload's depth.
 
     Args:
@@ -153,7 +153,7 @@ def measure_rounds(
         requests: How many whole requests follow.
 
     Returns:
-        The series of each subject, and for several the turns that each series was taken in.
+        The series of each subject, and of each but the last the turns that it took with the last one.
 
     Raises:
         EngineError: A worker refused, died or hung.
@@ -313,9 +313,9 @@ def order(context: MeasurementContext, count: int = 2) -> tuple[int, ...]:
     return tuple(places)
 
 
-def start_order(context: MeasurementContext) -> tuple[int, ...]:
-    """Return the places of a pair in the order in which their processes start."""
-    return order(replace(context, coin=context.start_coin or context.coin))
+def start_order(context: MeasurementContext, count: int = 2) -> tuple[int, ...]:
+    """Return the places of so many subjects in the order in which their processes start."""
+    return order(replace(context, coin=context.start_coin or context.coin), count)
 
 
 def _below(limit: int, coin: Callable[[], bool]) -> int:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Work = Callable[[Workload], None]
 
-_SOLO = ("the candidate alone, before any timing", "the reference alone, before any timing")
+_SOLO = "alone, before any timing"
 
 
 class _Process(NamedTuple):
@@ -90,7 +90,7 @@ def measure(
     watch = Stopwatch(campaign, context.limits, context.clock)
     state = CampaignState(campaign, sides, rule, watch, context.control, earlier)
     try:
-        _measure(campaign, state, context)
+        run_sessions(campaign, state, context)
     except NotCoveredError:
         if not state.covers_nothing:
             raise
@@ -101,10 +101,11 @@ def measure(
     return state.outcomes()
 
 
-def _measure(campaign: Campaign, state: CampaignState, context: MeasurementContext) -> None:
+def run_sessions(campaign: Campaign, state: CampaignState, context: MeasurementContext) -> None:
+    """Run sessions of all sides of a state until it waits for none; raises as :func:`measure`."""
     sides = state.sides
     if len(sides) > 1:
-        for place in order(context):
+        for place in order(context, len(sides)):
             _inspect_solo(place, state, context)
         state.not_interleaved = state.bytes_together() > context.room()
     for number in range(1, campaign.sessions + 1):
@@ -144,8 +145,9 @@ def _check_files(sides: tuple[Side, ...]) -> None:
 
 
 def _inspect_solo(place: int, state: CampaignState, context: MeasurementContext) -> None:
-    """Note configuration, output and memory of one side of a pair, and how long its slices must be."""
-    context.progress.untimed(state.sides[place].subject, _SOLO[place])
+    """Note configuration, output and memory of one of several sides, and how long its slices must be."""
+    role = "the reference" if place == len(state.sides) - 1 else f"the {state.role(place)}"
+    context.progress.untimed(state.sides[place].subject, f"{role} {_SOLO}")
 
     def start(stack: ExitStack) -> Work:
         process = _start(place, state, context, stack)
@@ -168,7 +170,7 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
     """Measure the only subject, or both of a pair that do not fit into memory together."""
     found: dict[Workload, dict[int, dict[str, Series]]] = {each: {} for each in state.waiting()}
     solo = len(state.sides) == 1
-    for place in (0,) if solo else order(context):
+    for place in (0,) if solo else order(context, len(state.sides)):
 
         def start(stack: ExitStack, place: int = place) -> Work:
             process = _start(place, state, context, stack)
@@ -194,31 +196,34 @@ def _one_after_another(state: CampaignState, context: MeasurementContext) -> Non
 
         _each(state, start)
     for workload in state.waiting():
-        state.add(workload, [found[workload][place] for place in range(len(state.sides))], {})
+        state.add(workload, [found[workload][place] for place in range(len(state.sides))])
 
 
 def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
-    """Have both of a pair in memory, and time each slice of one next to the same slice of the other."""
+    """Have all sides in memory, and time each slice of one next to the same slice of the others."""
+    places = range(len(state.sides))
 
     def start(stack: ExitStack) -> Work:
         processes: dict[int, _Process] = {}
-        for place in start_order(context):
+        for place in start_order(context, len(places)):
             processes[place] = _start(place, state, context, stack)
             processes[place].loaded.suspend()
-        pair = processes[0].loaded, processes[1].loaded
+        together = [processes[place].loaded for place in places]
         budgets = PAIR.shared_by(len(state.waiting()))
 
         def work(workload: Workload) -> None:
-            loads = [_load(pair[i], workload, processes[i].load_seconds) for i in (0, 1)]
-            coverages = [state.covers(i, workload, pair[i].coverage(workload)) for i in (0, 1)]
-            if not all(coverages):
-                state.add(workload, loads, {})
+            loads = [_load(each, workload, processes[i].load_seconds) for i, each in enumerate(together)]
+            coverages = [
+                state.covers(i, workload, each.coverage(workload)) for i, each in enumerate(together)
+            ]
+            if not all(covered):
+                state.add(workload, loads)
                 return
             at_work: dict[int, Mapping[str, Series]] = {}
-            for place in order(context):
-                at_work[place] = _rehearse(place, pair[place], workload, state, context, beside=True)
+            for place in order(context, len(places)):
+                at_work[place] = _rehearse(place, together[place], workload, state, context, beside=True)
             series, turns = measure_rounds(
-                pair, workload, state.cut(workload), budgets, context, state.requests(workload)
+                together, workload, state.cut(workload), budgets, context, state.requests(workload)
             )
             found = [
                 {
@@ -226,7 +231,7 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
                     **state.memory_beside(place, workload, processes[place].at_load, at_work[place]),
                     **loads[place],
                 }
-                for place in (0, 1)
+                for place in places
             ]
             state.add(workload, found, turns)
 

@@ -83,7 +83,7 @@ class CampaignState:
         self._rule = rule
         self._control = control
         self._sessions: dict[Workload, list[tuple[Session, ...]]] = {w: [] for w in campaign.workloads}
-        self._turns: dict[Workload, list[Mapping[str, Turns]]] = {w: [] for w in campaign.workloads}
+        self._turns: dict[Workload, list[Sequence[Mapping[str, Turns]]]] = {w: [] for w in campaign.workloads}
         self._paces: dict[tuple[int, Workload], Pace] = {}
         self._errors: dict[Workload, EngineError] = {}
         self._described: dict[int, _Description] = {}
@@ -94,6 +94,10 @@ class CampaignState:
         self._earlier = earlier
         self._pairs: dict[Workload, PairedRun] = {}
         self._decided: tuple[int, Decisions] | None = None
+
+    def role(self, place: int) -> str:
+        """Return what a side that is no reference is called."""
+        return "candidate" if len(self.sides) < 3 else f"variant {place + 1}"
 
     def waiting(self) -> list[Workload]:
         """Return the workloads that another session has to measure."""
@@ -202,9 +206,12 @@ class CampaignState:
         return beside_another(own, self._solo.get((place, workload), {}), first=first)
 
     def add(
-        self, workload: Workload, series: Sequence[Mapping[str, Series]], turns: Mapping[str, Turns]
+        self,
+        workload: Workload,
+        series: Sequence[Mapping[str, Series]],
+        turns: Sequence[Mapping[str, Turns]] = (),
     ) -> None:
-        """Add a session: one mapping of series for each side, and the turns that they took."""
+        """Add a session: the series of each side, and the turns that each but the last took with the last."""
         if self._sessions[workload]:  # one curve of memory is enough
             series = [{name: each for name, each in side.items() if name not in OVER_TIME} for side in series]
         self._sessions[workload].append(tuple(Session(each) for each in series))
@@ -282,7 +289,7 @@ class CampaignState:
             self._pairs[workload] = PairedRun(
                 candidate,
                 reference,
-                turns=tuple(self._turns[workload]),
+                turns=tuple(each[0] if each else {} for each in self._turns[workload]),
                 not_interleaved=self.not_interleaved,
                 campaign=len({pair.campaign for pair, _ in self._earlier}),
             )

@@ -57,7 +57,7 @@ def test_the_plugin_imports_a_few_modules_of_its_own_and_of_the_standard_library
         "pytest_llm.plugin",
         *(
             f"pytest_llm.plugin.{name}"
-            for name in ("fixtures", "items", "late", "markers", "options", "state")
+            for name in ("fixtures", "items", "late", "markers", "options", "state", "suite_file")
         ),
     }
     assert {name.partition(".")[0] for name in added - ours} <= sys.stdlib_module_names

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -82,11 +81,11 @@ def test_a_table_is_skipped_without_the_flag(project: Project) -> None:
     project.run("-k", "chat", f"--llm-model={project.model}").assert_outcomes(skipped=1, deselected=4)
 
 
-def test_a_table_gates_against_another_build(project: Project, fake: Fake) -> None:
+def test_a_table_gates_against_another_build(project: Project, fake: Fake, reference: str) -> None:
     write(project, SUITE)
     project.write(INI, "pytest.ini")
-    fake.candidate = replace(fake.candidate, token_seconds=1 / 64)
-    failed = project.failures("-k", "chat", "--llm-against=fake@venv:old")
+    fake.set_reference(token_seconds=1 / 256)
+    failed = project.failures("-k", "chat", f"--llm-against={reference}")
     assert "regressed" in failed["test_chat"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -102,12 +103,11 @@ def _hub() -> Any:
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # read when it is imported
     try:
-        import huggingface_hub
-        import huggingface_hub.errors
-        from huggingface_hub.utils.tqdm import disable_progress_bars
+        found = importlib.import_module("huggingface_hub")
+        importlib.import_module("huggingface_hub.utils").disable_progress_bars()
+        importlib.import_module("huggingface_hub.errors")
     except ImportError:
         raise ModelFetchError(
             "models of Hugging Face are fetched by huggingface_hub: pip install 'pytest-llm-bench[hf]'"
         ) from None
-    disable_progress_bars()
-    return huggingface_hub
+    return found

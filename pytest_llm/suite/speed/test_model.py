@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from pytest_llm.errors import CPUFallbackError, EngineError, LoadRefusedError, NotCoveredError
+from pytest_llm.machine.fingerprint import available_bytes
 from pytest_llm.models.footprint import predict
 from pytest_llm.plugin.messages import message
 from pytest_llm.stats.repetition import loops
@@ -72,7 +72,7 @@ def test_largest_context(loads: Loads, note: Callable[[str], None]) -> None:
 def _may_fit(loads: Loads, n_ctx: int) -> bool:
     found = predict(loads.header, loads.options(n_ctx=n_ctx), on_device=False)
     held = sum(each.host for each in (found.weights, found.kv) if each is not None)
-    return held < psutil.virtual_memory().available
+    return held < available_bytes()
 
 
 def test_output_makes_sense(loads: Loads, note: Callable[[str], None]) -> None:

@@ -25,6 +25,6 @@ def test_they_can_be_read_and_are_those_of_the_tests_that_are_there() -> None:
     stores: list[ModuleFiles[Any]] = [machine_files(FOLDER, each) for each in fingerprints(FOLDER)]
     for files in [*stores, portable_files(FOLDER)]:
         keys = list(files.everything())
-        assert {key.name for key in keys} == TESTS
+        assert TESTS <= {key.name for key in keys} <= TESTS | {"test_output"}
         assert all((FOLDER.parent / key.module).is_file() for key in keys)
     assert stores
