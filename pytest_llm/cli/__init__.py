@@ -30,6 +30,7 @@ GROUPS = {
     "baselines": "show, compare, accept, move, merge and prune stored baselines",
     "bisect": "find the builds that made a test slower or changed its output",
     "builds": "list, make, remove and look up builds of llama.cpp",
+    "compare": "compare models, load options and builds side by side",
     "doctor": "check if this machine is fit to measure, and name what to change",
     "init": "write the first suite of a model, with limits from this machine",
     "models": "list, fetch, verify, make and pin models",
@@ -102,7 +103,7 @@ def parser(asked: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; only the group asked for has its commands."""
     whole = _Parser(
         prog=PROGRAM,
-        description="Manage the baselines, builds and results of pytest-llm-bench.",
+        description="Compare variants; manage the baselines, builds, models and results of pytest-llm-bench.",
         epilog="example: pytest-llm baselines show",
         allow_abbrev=False,
     )

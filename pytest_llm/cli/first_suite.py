@@ -26,7 +26,7 @@ _LIMITED: Mapping[str, Sequence[str]] = {
     _LONG: ("prompt_tokens_per_second", "first_token_latency"),
 }
 _DIGITS = 3
-_LONG_PROMPT, _GENERATED = 1280, 16
+_LONG_PROMPT, _GENERATED = 640, 16  # more than one ubatch: some breaks need two
 _MOST_CONTEXT = 4096
 
 

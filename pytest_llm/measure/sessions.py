@@ -213,9 +213,7 @@ def _interleaved(state: CampaignState, context: MeasurementContext) -> None:
 
         def work(workload: Workload) -> None:
             loads = [_load(each, workload, processes[i].load_seconds) for i, each in enumerate(together)]
-            coverages = [
-                state.covers(i, workload, each.coverage(workload)) for i, each in enumerate(together)
-            ]
+            covered = [state.covers(i, workload, each.coverage(workload)) for i, each in enumerate(together)]
             if not all(covered):
                 state.add(workload, loads)
                 return

@@ -128,7 +128,7 @@ class CampaignState:
                 None if loaded.on_gpu else self._control,  # the processors' speed says little of a GPU's
                 loaded.libraries(),
             )
-            if len(self._described) > 1:
+            if {0, 1} <= self._described.keys():
                 self._check_sides(self._described[0], self._described[1])
 
     def _check_sides(self, ours: _Description, theirs: _Description) -> None:

@@ -104,7 +104,7 @@ def test_a_server_says_what_it_said_before_and_what_the_binding_says(
     server: Side, binding: Side, tmp_path: Path
 ) -> None:
     copies = F32Copies(tmp_path)
-    gate, workload = OutputGate(), Workload()
+    gate, workload = OutputGate(max_kl=0.05), Workload()
     again = compare_outputs(server, server, gate, workload, copies).comparison
     assert again.same
     assert again.token_ids == again.template == ()
@@ -112,9 +112,9 @@ def test_a_server_says_what_it_said_before_and_what_the_binding_says(
     assert not other.token_ids
     assert not other.prompts
     assert not other.not_finite
-    assert [each.weights for each in other.contrasts][-1].startswith("F32 weights")
-    for contrast in other.contrasts:
-        print(contrast.weights, contrast.candidate.mean_kl, [each.mean_kl for each in contrast.variants])
+    (contrast,) = other.contrasts
+    assert contrast.candidate.mean_kl < 0.05  # rounded otherwise: another shape of batches
+    assert contrast.candidate.positions == 24
 
 
 def test_a_server_that_turns_positions_by_another_base_says_something_else(
