@@ -36,7 +36,17 @@ nitpicky = True
 _TREE = {
     "Start": ["tutorial", "ci", "gpu", "noisy", "raising"],
     "Guides": ["markers", "comparing", "baselines", "output", "memory", "builds", "bisect", "operators"],
-    "More": ["suites", "variants", "servers", "reports", "contract", "sandbox", "extending", "faults", "releases"],
+    "More": [
+        "suites",
+        "variants",
+        "servers",
+        "reports",
+        "contract",
+        "sandbox",
+        "extending",
+        "faults",
+        "releases",
+    ],
     "Reference": ["measuring", "options", "command", "results", "glossary"],
 }
 

@@ -45,7 +45,7 @@ def server():
 # Extensions are not tests: tests/integration/test_extending.py runs their like.
 _NO_TESTS = "extending.md"
 # These need what the fake engine has not: a GPU, a clever model.
-_COLLECTED_ONLY = {"test_fits", "test_answers", "test_files"}
+_COLLECTED_ONLY = {"test_fits", "test_answers", "test_files", "test_speculation"}
 _OWN_MEMORY = "llm_ram("  # the fake engine's is that of pytest itself
 
 
