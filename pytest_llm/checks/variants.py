@@ -102,7 +102,7 @@ def _sentence(label: str, rows: Sequence[Row], first: str, output: str) -> str:
     own = [row for row in rows if row.label == label]
     problems = [row.problem for row in own if row.problem]
     if problems:
-        return f"{label}: not measured: {problems[0]}"
+        return f"{label} against {first}: not measured: {problems[0]}"
     several = len({row.workload.depth for row in rows}) > 1
     parts = [part for name in SPEEDS for part in _speed(name, own, several=several)]
     base = {row.workload: row for row in rows if row.label == first}

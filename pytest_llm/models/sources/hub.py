@@ -69,7 +69,9 @@ class HubFile:
         where = {"repo_id": self.repository, "filename": str(self.path), "revision": self.revision}
         try:
             told = hub.get_hf_file_metadata(hub.hf_hub_url(**where))
-            Transfer(limit, destination.parent, told.size)  # refuses what is too large
+            Transfer(
+                limit, _existing(Path(hub.constants.HF_HUB_CACHE)), told.size
+            )  # refuses what is too large
             limit.show(f"fetching {self} into the cache of huggingface_hub")
             found = Path(hub.hf_hub_download(**where)).resolve()
         except ModelFetchError as error:
@@ -81,6 +83,10 @@ class HubFile:
 
     def __str__(self) -> str:
         return f"{HUB}:{self.repository}/{self.path}@{self.revision}"
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.parents) if each.is_dir())
 
 
 def _snapshots(path: Path) -> list[tuple[str, str]]:

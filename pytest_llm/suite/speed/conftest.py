@@ -15,8 +15,9 @@ from pytest_llm.plugin.items import concerned
 from pytest_llm.plugin.messages import message
 from pytest_llm.plugin.progress import progress_of
 from pytest_llm.plugin.state import bench_of
+from pytest_llm.records import Command, Workload
 from pytest_llm.suite import summary
-from pytest_llm.suite.candidate import broken
+from pytest_llm.suite.candidate import broken, not_covered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +42,11 @@ class Loads:
     @property
     def header(self) -> Header:
         return header_of(self.model.path)
+
+    def check(self, loaded: Loaded, what: str) -> None:
+        """End the test as not covered unless a load is the engine's own, with the options of the test."""
+        if isinstance(self.subject.build, Command) or not loaded.coverage(Workload()).load:
+            not_covered(f"{what}: {self.subject.build} does not load the model as this suite asks for")
 
     def options(self, **changes: Any) -> LoadOptions:
         return replace(self.subject.load_options, **changes)

@@ -45,6 +45,7 @@ def test_load_from_disk(loads: Loads, note: Callable[[str], None]) -> None:
             )
         with loads.started() as loaded:
             seconds.append(loaded.load())
+            loads.check(loaded, "load time from disk")
     note(f"load from disk: {sorted(seconds)[1]:.2f} s (median of {_COLD_LOADS})")
 
 
@@ -59,6 +60,7 @@ def test_largest_context(loads: Loads, note: Callable[[str], None]) -> None:
         try:
             with loads.started(n_ctx=n_ctx) as loaded:
                 loaded.load()
+                loads.check(loaded, "largest context")
             break
         except (LoadRefusedError, CPUFallbackError) as error:
             if n_ctx <= _LEAST_CONTEXT:
