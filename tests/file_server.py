@@ -59,6 +59,9 @@ def serving_files() -> Iterator[FileServer]:
             begin = 0
             if wanted and self.headers.get("if-range") == tag:
                 begin = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if begin and begin >= len(data):
+                self._end(416)
+                return
             headers = {"content-length": str(len(data) - begin), **({"etag": tag} if files.tags else {})}
             if begin:
                 headers["content-range"] = f"bytes {begin}-{len(data) - 1}/{len(data)}"

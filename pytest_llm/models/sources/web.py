@@ -25,7 +25,7 @@ HUGGING_FACE_FILE = "https://huggingface.co/OWNER/REPOSITORY/resolve/main/FILE.g
 SILENCE_SECONDS = 60.0  # without a byte, until the connection counts as lost
 ANSWER_SECONDS = 120.0  # until the content begins, over all redirections
 _CHUNK = 2**20
-_PARTIAL = 206
+_PARTIAL, _NO_SUCH_PART = 206, 416
 _PART = re.compile(r"bytes (\d+)-")
 
 
@@ -76,6 +76,9 @@ class WebFile:
                     limit.show(f"{self}: {error}; going on")
                     continue
                 raise self._failure(str(error)) from None
+            except _AnewError:  # asked for no range, it cannot come again
+                destination.unlink(missing_ok=True)
+                continue
             _tag_of(destination).unlink(missing_ok=True)
             return
 
@@ -110,6 +113,8 @@ class WebFile:
                 request = Request(self.url, headers=dict(headers))
                 response: HTTPResponse = _opener(connections).open(request, timeout=SILENCE_SECONDS)
             except (OSError, HTTPException, ValueError) as error:
+                if getattr(error, "code", None) == _NO_SUCH_PART and headers:
+                    raise _AnewError from None
                 raise self._failure(late if is_over() else error) from None
         if is_over():  # http.client treats an early close as the end of the headers, too
             response.close()
@@ -139,6 +144,10 @@ class WebFile:
 
     def __str__(self) -> str:
         return _shown(self.url)
+
+
+class _AnewError(Exception):
+    """The server has no such part: the file became shorter, or all of it is here already."""
 
 
 class _CutError(Exception):

@@ -80,3 +80,15 @@ def test_a_server_that_cannot_go_on_is_asked_for_the_whole_file_by_the_next_call
             ModelStore(tmp_path / "cache", known, tmp_path).resolve("m")
         assert Path(ModelStore(tmp_path / "cache", known, tmp_path).resolve("m").path).read_bytes() == content
         assert [asked for _, asked in files.asked] == ["", ""]
+
+
+def test_a_part_that_is_whole_already_is_fetched_anew(tmp_path: Path, content: bytes) -> None:
+    with serving_files() as files:
+        known = {"m": entry(files, content)}
+        files.cut = [1000, 0]
+        with pytest.raises(ModelFetchError):
+            ModelStore(tmp_path / "cache", known, tmp_path).resolve("m")
+        (part,) = tmp_path.rglob("m.gguf.part")
+        part.write_bytes(content)  # as if the process had ended before it gave the file its name
+        assert Path(ModelStore(tmp_path / "cache", known, tmp_path).resolve("m").path).read_bytes() == content
+        assert [asked for _, asked in files.asked[-2:]] == [f"bytes={len(content)}-", ""]
