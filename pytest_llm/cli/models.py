@@ -55,8 +55,7 @@ _PIN = command.Text(
     more="SOURCE is a path, a URL, hf:OWNER/REPOSITORY/FILE.gguf@REVISION, ollama:NAME:TAG or "
     "lmstudio:PUBLISHER/NAME. The file is fetched if it is not here; from then on tests may fetch it, too.",
     statuses="0; 1 if the file is missing, or cannot be fetched",
-    example="pytest-llm models pin llama hf:bartowski/Llama-3.2-1B-Instruct-GGUF/"
-    "Llama-3.2-1B-Instruct-Q4_K_M.gguf",
+    example="pytest-llm models pin small hf:OWNER/REPOSITORY/FILE.gguf@main",
 )
 _TIMEOUT = 3600.0  # of a copy of a large model
 _HERE, _AWAY, _MISSING = "here", "not fetched", "missing"
