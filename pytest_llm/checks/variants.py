@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llm.checks.comparison import compare_runs
 from pytest_llm.checks.coverage import measured
 from pytest_llm.checks.format import percent
-from pytest_llm.records import Verdict
+from pytest_llm.records import Gate, Verdict
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.units import BYTES
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.checks.family import Decisions
     from pytest_llm.checks.findings import Comparison
-    from pytest_llm.records import Gate, Measurement, PairedRun, Run, Workload
+    from pytest_llm.records import Measurement, PairedRun, Run, Workload
 
 SPEEDS = {"prompt": "prompt_tokens_per_second", "generation": "generation_tokens_per_second"}
 MEMORY = {"RAM": "peak_ram", "VRAM": "peak_vram"}
@@ -130,7 +130,7 @@ def word(comparison: Comparison) -> str:
     size = f"{percent(abs(change)).lstrip('+')} {'faster' if change > 0 else 'slower'}"
     if comparison.verdict in (Verdict.REGRESSED, Verdict.IMPROVED):
         return size
-    tolerance = comparison.asked.tolerance if hasattr(comparison.asked, "tolerance") else 0.0
+    tolerance = comparison.asked.tolerance if isinstance(comparison.asked, Gate) else 0.0
     if interval is None:
         return "undecided"
     low, high = interval

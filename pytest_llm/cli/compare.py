@@ -98,11 +98,11 @@ def _compare(arguments: argparse.Namespace) -> command.Answer:
         sides = _sides(variants, provider, models)
         lock.acquire(PATIENCE, command.on_progress)
         try:
-            outputs = {} if arguments.no_output else _outputs(variants, sides)
+            outputs, unseen = ({}, []) if arguments.no_output else _outputs(variants, sides)
             rows, notes = _measured(variants, sides, workloads, arguments.effort, cache)
         finally:
             lock.release()
-    return _answer(rows, notes, outputs, arguments.sort)
+    return _answer(rows, [*unseen, *notes], outputs, arguments.sort)
 
 
 def variants_of(arguments: argparse.Namespace, models: Models, home: Path, here: Path) -> list[Variant]:
@@ -185,13 +185,13 @@ def _sides(variants: Sequence[Variant], provider: Provider, models: Models) -> l
     ]
 
 
-def _outputs(variants: Sequence[Variant], sides: Sequence[Side]) -> dict[str, str]:
+def _outputs(variants: Sequence[Variant], sides: Sequence[Side]) -> tuple[dict[str, str], list[str]]:
+    """Return what is told of each output, or why they could not be compared."""
     try:
         found = compare_outputs_of(sides, command.on_progress)
     except EngineError as error:
-        command.on_progress(f"outputs are not compared: {error}")
-        return {}
-    return {each.label: told for each, told in zip(variants, found, strict=True)}
+        return {}, [f"outputs are not compared: {error}"]
+    return {each.label: told for each, told in zip(variants, found, strict=True)}, []
 
 
 def _measured(
@@ -259,7 +259,8 @@ def _answer(rows: Sequence[Row], notes: Sequence[str], outputs: dict[str, str], 
         *sentences(rows, {label: f"output {told}" for label, told in outputs.items() if told}),
     ]
     failed = any(row.problem for row in rows)
-    return command.Answer(int(failed), lines, {"rows": [_document(row, outputs) for row in rows]})
+    document = {"rows": [_document(row, outputs) for row in rows], "notes": list(notes)}
+    return command.Answer(int(failed), lines, document)
 
 
 def _change(comparison: Any) -> str:

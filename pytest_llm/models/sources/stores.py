@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ _REGISTRY, _NAMESPACE, _TAG = "registry.ollama.ai", "library", "latest"
 
 
 @dataclass(frozen=True)
-class InStore:
+class InStore(ABC):
     """A file that another tool fetched and keeps; it is used where it lies."""
 
     name: str
@@ -39,13 +40,13 @@ class InStore:
     def filename(self) -> str:
         return self.in_place().name
 
+    @abstractmethod
     def in_place(self) -> Path:
         """Return the file.
 
         Raises:
             ModelMissingError: The tool has no such model.
         """
-        raise NotImplementedError
 
     def beside(self, filename: str, /) -> InStore:
         raise ModelMissingError(f"{self}: {filename} is not in its store")

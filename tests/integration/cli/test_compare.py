@@ -131,3 +131,12 @@ def test_a_variant_that_cannot_be_loaded_is_one_line(
     status, _, err = compare(str(project.model), "--build", f"{project.candidate},{reference}", "--no-output")
     assert status == 2
     assert "Traceback" not in err
+
+
+def test_outputs_that_cannot_be_compared_are_told_below_the_table(
+    compare: Compare, project: Project, fake: Fake, reference: str
+) -> None:
+    fake.set_reference(fault="write")
+    status, out, _ = compare(str(project.model), "--build", f"{project.candidate},{reference}")
+    assert status == 0
+    assert any(line.startswith("note: outputs are not compared: ") for line in out.splitlines())
