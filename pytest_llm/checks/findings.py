@@ -21,6 +21,7 @@ from pytest_llm.records import (
     StoredInvariants,
     StoredRun,
     StoredSnapshot,
+    VariantOutput,
     Verdict,
 )
 from pytest_llm.records.schema import NonEmpty, constraint
@@ -228,6 +229,25 @@ class OutputJudgement:
 
 
 @dataclass(frozen=True)
+class VariantFinding:
+    """What was found of one of several variants; nothing of it fails a test.
+
+    Attributes:
+        label: What tells it from the others: "flash_attn=off".
+        against: The label of the first one; "" of the first one itself, or of the only one.
+        comparisons: With the first one, one for each metric; none of the first one.
+        output: How far it is from the first one's; None of the first one, or where none were compared.
+        note: Why something could not be compared; "" if all could.
+    """
+
+    label: str
+    against: str = ""
+    comparisons: tuple[Comparison, ...] = ()
+    output: VariantOutput | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Finding:
     """What became of one benchmark.
 
@@ -246,6 +266,7 @@ class Finding:
         failed_by_verdict: A verdict failed the test, and nothing else did.
         output: Where a marker asked for it. Wrong output ends a benchmark: nothing is timed.
         operators: Where it got slower, if an option asked.
+        variant: Where a marker asked for it.
     """
 
     benchmark: Benchmark
@@ -261,6 +282,7 @@ class Finding:
     operators: tuple[OperatorRun, ...] = ()
     unmet: tuple[Difference, ...] = ()
     confirmation: str = ""
+    variant: VariantFinding | None = None
 
     @property
     def ended_by_output(self) -> bool:

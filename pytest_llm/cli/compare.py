@@ -7,31 +7,35 @@ import os
 import time
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pytest_llm.builds.provider import Provider
-from pytest_llm.checks.comparison import context as notes_of
-from pytest_llm.checks.format import percent, span
-from pytest_llm.checks.variants import MEMORY, SPEEDS, Row, rows_of, sentences, word
+from pytest_llm.checks.family import Decisions
+from pytest_llm.checks.findings import Finding, VariantFinding
+from pytest_llm.checks.variants import MeasuredVariants, judge_variant, labels_of
 from pytest_llm.cli import command, project
-from pytest_llm.cli.compare_table import table
-from pytest_llm.cli.outputs import compare_outputs_of
 from pytest_llm.engines import DEFAULT
-from pytest_llm.errors import EngineError, LLMBenchError, UsageError
+from pytest_llm.errors import UsageError
 from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.machine.control import measure_control
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import TimeLimits
-from pytest_llm.measure.duration import Size, Speed, planned_time
-from pytest_llm.measure.plan import SESSIONS
+from pytest_llm.measure.duration import Size, Speed
+from pytest_llm.measure.plan import SESSIONS, make_plan
+from pytest_llm.measure.variant_outputs import compare_outputs_of
 from pytest_llm.measure.variants import measure_variants
 from pytest_llm.plugin.declared import fitted, read_load_options, read_workload
 from pytest_llm.plugin.homes import Models
-from pytest_llm.records import Campaign, Gate, LoadOptions, Question, Subject
+from pytest_llm.records import Benchmark, Gate, LoadOptions, Subject, TestKey, VariantsAsked
 from pytest_llm.records.metrics import METRICS
 from pytest_llm.records.side import Side
+from pytest_llm.reports import results_file
+from pytest_llm.reports.document import Machine
 from pytest_llm.reports.progress import ProgressDisplay
+from pytest_llm.reports.results import results_of
+from pytest_llm.reports.variants import groups, sentences, table, word
 from pytest_llm.stats.sequential import rule_for
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 
@@ -39,7 +43,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from pytest_llm.records import Workload
+    from pytest_llm.errors import EngineError
+    from pytest_llm.records import Campaign, PairedRun, VariantOutput, Workload
+    from pytest_llm.reports.document import Results, TestEntry
+    from pytest_llm.reports.verdict_entries import MetricEntry
 
 _TEXT = command.Text(
     summary="compare models, load options and builds side by side",
@@ -51,14 +58,9 @@ _TEXT = command.Text(
 _TIMEOUT = 600.0
 _LEAST_CONTEXT = 512
 _STEP = 256
-_SORTED = {"given": "", **{name: name for name in (*SPEEDS, *MEMORY)}}
-
-
-class Variant(NamedTuple):
-    """A subject, and what tells it from the others."""
-
-    label: str
-    subject: Subject
+_SPEEDS = {"prompt": "prompt_tokens_per_second", "generation": "generation_tokens_per_second"}
+_MEMORY = {"RAM": "peak_ram", "VRAM": "peak_vram"}
+_SORTED = {"given": "", **_SPEEDS, **_MEMORY}
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +80,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     add("--effort", choices=[*SESSIONS], default="normal", help="how many sessions (default: normal)")
     add("--sort", choices=[*_SORTED], default="given", help="the column that orders the table")
     add("--no-output", action="store_true", help="leave out how far outputs are from the first one's")
+    add("--results", metavar="FILE", type=Path, help="write a results file, with every sample, for reports")
     command.add_cache_to(parser, "which holds models and builds")
 
 
@@ -85,27 +88,28 @@ def _compare(arguments: argparse.Namespace) -> command.Answer:
     here = Path.cwd()
     home, cache = project.home(here), project.cache(arguments.cache, here)
     models = Models(cache, home, show=command.on_progress)
-    variants = variants_of(arguments, models, home, here)
+    subjects = subjects_of(arguments, models, home, here)
     workloads = tuple(
         read_workload(
             {"prompt_tokens": arguments.prompt, "generate_tokens": arguments.generate, "depth": depth}
         )
         for depth in _numbers(arguments.depth, "--depth")
     )
-    variants = [_roomy(each, workloads, arguments.load) for each in variants]
+    subjects = [_roomy(each, workloads, arguments.load) for each in subjects]
     lock = MeasuringLock(lock_path(os.environ))
     with closing(Provider(cache, _TIMEOUT, "on", home=home)) as provider:
-        sides = _sides(variants, provider, models)
+        sides = [_side(each, provider, models) for each in subjects]
         lock.acquire(PATIENCE, command.on_progress)
         try:
-            outputs, unseen = ({}, []) if arguments.no_output else _outputs(variants, sides)
-            rows, notes = _measured(variants, sides, workloads, arguments.effort, cache)
+            results = _measured(sides, workloads, arguments.effort, cache, output=not arguments.no_output)
         finally:
             lock.release()
-    return _answer(rows, [*unseen, *notes], outputs, arguments.sort)
+    if arguments.results is not None:
+        results_file.write(arguments.results, results)
+    return _answer(results, arguments.sort)
 
 
-def variants_of(arguments: argparse.Namespace, models: Models, home: Path, here: Path) -> list[Variant]:
+def subjects_of(arguments: argparse.Namespace, models: Models, home: Path, here: Path) -> list[Subject]:
     """Return every combination of what the arguments list.
 
     Raises:
@@ -119,16 +123,11 @@ def variants_of(arguments: argparse.Namespace, models: Models, home: Path, here:
     axes = [*([(name, value) for value in values] for name, values in loads)]
     for model, build, *options in itertools.product(arguments.models, builds, *axes):
         models.store(home).check(model)
-        name = models.normalize(home, "", model)
         load = read_load_options(dict(options), defaults, "--load")
-        parts = [name] if len(arguments.models) > 1 else []
-        parts += [build] if len(builds) > 1 else []
-        parts += [f"{option}={value}" for option, value in options if len(dict(loads)[option]) > 1]
-        subject = Subject(name, project.build(build, here), load)
-        found.append(Variant(" ".join(parts), subject))
+        found.append(Subject(models.normalize(home, "", model), project.build(build, here), load))
     if len(found) < 2:
         raise UsageError("there is one variant: list several models, builds, or values of --load")
-    if len({each.subject for each in found}) < len(found):
+    if len({*found}) < len(found):
         raise UsageError("two variants are the same: leave one of them out")
     return found
 
@@ -163,81 +162,95 @@ def _numbers(text: str, option: str) -> list[int]:
     return found
 
 
-def _roomy(variant: Variant, workloads: Sequence[Workload], loads: Sequence[str]) -> Variant:
-    """Return a variant with room for every workload, unless its context was asked for."""
-    options = variant.subject.load_options
+def _roomy(subject: Subject, workloads: Sequence[Workload], loads: Sequence[str]) -> Subject:
+    """Return a subject with room for every workload, unless its context was asked for."""
+    options = subject.load_options
     if not any(each.startswith("n_ctx=") for each in loads):
         needed = max(each.tokens_per_sequence() for each in workloads)
         options = replace(options, n_ctx=max(_LEAST_CONTEXT, -(-needed // _STEP) * _STEP))
     for workload in workloads:
         options = fitted(options, workload)
-    return variant._replace(subject=replace(variant.subject, load_options=options))
+    return replace(subject, load_options=options)
 
 
-def _sides(variants: Sequence[Variant], provider: Provider, models: Models) -> list[Side]:
-    return [
-        Side(
-            each.subject,
-            models.resolve_subject(each.subject),
-            provider.engine(each.subject.build, command.on_progress),
-        )
-        for each in variants
-    ]
-
-
-def _outputs(variants: Sequence[Variant], sides: Sequence[Side]) -> tuple[dict[str, str], list[str]]:
-    """Return what is told of each output, or why they could not be compared."""
-    try:
-        found = compare_outputs_of(sides, command.on_progress)
-    except EngineError as error:
-        return {}, [f"outputs are not compared: {error}"]
-    return {each.label: told for each, told in zip(variants, found, strict=True)}, []
+def _side(subject: Subject, provider: Provider, models: Models) -> Side:
+    engine = provider.engine(subject.build, command.on_progress)
+    return Side(subject, models.resolve_subject(subject), engine)
 
 
 def _measured(
-    variants: Sequence[Variant],
-    sides: Sequence[Side],
-    workloads: tuple[Workload, ...],
-    effort: str,
-    cache: Path,
-) -> tuple[list[Row], list[str]]:
-    """Return the rows of the table, and what disturbed the measurement."""
-    gates = [Gate(METRICS[name], METRICS[name].tolerance) for name in SPEEDS.values()]
-    tau = qualification.read(cache, fingerprint.fingerprint()).tau
-    rule = rule_for(effort, (len(variants) - 1) * len(workloads) * len(gates), tau)
-    first, *others = sides
-    threads = max(each.subject.load_options.n_threads for each in variants)
+    sides: Sequence[Side], workloads: Sequence[Workload], effort: str, cache: Path, *, output: bool
+) -> Results:
+    """Measure all variants in the same sessions, and return what a results file holds of them."""
+    started = datetime.now(timezone.utc)
+    threads = max(each.subject.load_options.n_threads for each in sides)
     control = measure_control(threads)
-    speeds = [Speed.of(_size(each), control) for each in sides]
-    campaign = Campaign(
-        others[0].subject,
-        workloads,
-        rule.looks[-1],
-        first.subject,
-        tuple(Question(workload, gate) for workload in workloads for gate in gates),
-        planned=planned_time(speeds, workloads, {}),
-    )
+    speeds = {each.subject: Speed.of(_size(each), control) for each in sides}
+    benchmarks = _benchmarks([each.subject for each in sides], workloads, output=output)
+    plan = make_plan(benchmarks, effort, speed_of=speeds.__getitem__)
+    (campaign,) = plan.campaigns
+    machine = qualification.read(cache, fingerprint.fingerprint())
+    rule = rule_for(effort, plan.family, machine.tau)
+    first, *others = sides
+    outputs = compare_outputs_of(sides, command.on_progress) if output else ((), "")
     context = measurement_context(ProgressDisplay(command.on_progress), TimeLimits(), time.monotonic, control)
-    least = campaign.planned.until(rule.least_sessions)
     command.on_progress(
-        f"{len(variants)} variants, {rule.looks[0]} to {rule.looks[-1]} sessions, about {least:.0f} s until "
-        "a single loss can be called"
+        f"{len(sides)} variants, {rule.looks[0]} to {rule.looks[-1]} sessions, about "
+        f"{campaign.planned.until(rule.least_sessions):.0f} s until a single loss can be called"
     )
-    found, decided = measure_variants(campaign, (*others, first), rule, context)
-    labels = [each.label for each in variants]
-    rows: list[Row] = []
-    notes: dict[str, None] = {}
-    for workload, pairs in found.items():
-        if isinstance(pairs, LLMBenchError):
-            rows += [Row(label, workload, problem=str(pairs)) for label in labels]
-            continue
-        rows += rows_of(labels, workload, pairs, gates, decided)
-        for each in rows[-len(others) :]:
-            for speed in each.speeds:
-                if speed.comparison is not None:
-                    notes |= dict.fromkeys(notes_of(speed.comparison)[1:])
-        notes |= dict.fromkeys(pair.cut_off for pair in pairs if pair.cut_off)
-    return rows, list(notes)
+    found = measure_variants(campaign, (*others, first), rule, context)
+    asked = [
+        (pair, question.asked) for question in campaign.questions for pair in _pairs(found[question.workload])
+    ]
+    decisions = Decisions(rule, asked)
+    findings = [
+        _finding(each, campaign, found[each.workload], outputs, decisions) for each in plan.benchmarks
+    ]
+    parts: dict[str, Any] = fingerprint.parts()
+    return results_of(
+        sorted(findings, key=lambda each: benchmarks.index(each.benchmark)),
+        started,
+        datetime.now(timezone.utc),
+        Machine(fingerprint.fingerprint(), **parts, qualified=machine.since),
+        rule,
+        questions=asked,
+    )
+
+
+def _benchmarks(
+    subjects: Sequence[Subject], workloads: Sequence[Workload], *, output: bool
+) -> list[Benchmark]:
+    asked = VariantsAsked(
+        tuple(Gate(METRICS[name], METRICS[name].tolerance) for name in _SPEEDS.values()), output
+    )
+    labels = labels_of(subjects)
+    found = []
+    for workload in workloads:
+        for label, subject in zip(labels, subjects, strict=True):
+            name = f"{label}, {workload}"
+            key = TestKey("compare", "variants", name)
+            found.append(Benchmark(f"compare[{name}]", key, subject, workload, variants=asked))
+    return found
+
+
+def _pairs(found: tuple[PairedRun, ...] | EngineError) -> tuple[PairedRun, ...]:
+    return found if isinstance(found, tuple) else ()
+
+
+def _finding(
+    benchmark: Benchmark,
+    campaign: Campaign,
+    pairs: tuple[PairedRun, ...] | EngineError,
+    outputs: tuple[tuple[VariantOutput, ...], str],
+    decisions: Decisions,
+) -> Finding:
+    labels = labels_of(campaign.variants)
+    place = campaign.variants.index(benchmark.subject)
+    if not isinstance(pairs, tuple):
+        variant = VariantFinding(labels[place], labels[0] if place else "")
+        return Finding(benchmark, problem=str(pairs), outcome="error", variant=variant)
+    judged = judge_variant(benchmark, campaign.variants, MeasuredVariants(pairs, *outputs), decisions)
+    return replace(judged, outcome="passed")
 
 
 def _size(side: Side) -> Size:
@@ -245,56 +258,44 @@ def _size(side: Side) -> Size:
     return Size(model.file_bytes, model.parameters, 4 * model.layers * model.embedding_length)
 
 
-def _answer(rows: Sequence[Row], notes: Sequence[str], outputs: dict[str, str], by: str) -> command.Answer:
-    changes = {
-        (row.label, row.workload.depth, speed.name): _change(speed.comparison)
-        for row in rows
-        for speed in row.speeds
-        if speed.comparison is not None
-    }
-    lines = [
-        *table(_sorted(rows, _SORTED[by]), outputs, changes),
-        *(f"note: {each}" for each in notes),
-        "",
-        *sentences(rows, {label: f"output {told}" for label, told in outputs.items() if told}),
-    ]
-    failed = any(row.problem for row in rows)
-    document = {"rows": [_document(row, outputs) for row in rows], "notes": list(notes)}
-    return command.Answer(int(failed), lines, document)
+def _answer(results: Results, by: str) -> command.Answer:
+    (tests,) = groups(results)
+    notes = list(dict.fromkeys(note for test in tests if test.run is not None for note in test.notes))
+    lines = [*table(_sorted(tests, _SORTED[by])), *(f"note: {each}" for each in notes), "", *sentences(tests)]
+    failed = any(test.run is None for test in tests)
+    return command.Answer(int(failed), lines, {"rows": [_document(each) for each in tests], "notes": notes})
 
 
-def _change(comparison: Any) -> str:
-    if comparison.change is None:
-        return comparison.reason or ""
-    interval = f" ({span(comparison.interval)})" if comparison.interval else ""
-    return f"{percent(comparison.change)}{interval}"
+def _sorted(tests: Sequence[TestEntry], by: str) -> list[TestEntry]:
+    def value(test: TestEntry) -> float:
+        entry = test.metrics.get(by)
+        if entry is None:
+            return float("inf")
+        return -entry.value if entry.better == "higher" else entry.value
+
+    return sorted(tests, key=value) if by else list(tests)
 
 
-def _sorted(rows: Sequence[Row], by: str) -> list[Row]:
-    def value(row: Row) -> float:
-        if by in MEMORY:
-            return row.memory.get(by, float("inf"))
-        speed = next((each for each in row.speeds if each.name == by), None)
-        return -speed.measurement.value if speed is not None and speed.measurement is not None else 0.0
-
-    return sorted(rows, key=value) if by else list(rows)
-
-
-def _document(row: Row, outputs: dict[str, str]) -> dict[str, Any]:
+def _document(test: TestEntry) -> dict[str, Any]:
+    assert test.variant is not None
     return {
-        "variant": row.label,
-        "depth": row.workload.depth,
-        "problem": row.problem,
-        "speeds": {
-            speed.name: {
-                "value": None if speed.measurement is None else speed.measurement.value,
-                "change": None if speed.comparison is None else speed.comparison.change,
-                "interval": None if speed.comparison is None else speed.comparison.interval,
-                "verdict": None if speed.comparison is None else speed.comparison.verdict.value,
-                "word": None if speed.comparison is None else word(speed.comparison),
-            }
-            for speed in row.speeds
+        "variant": test.variant.label,
+        "depth": test.workload.depth,
+        "problem": "" if test.run is not None else "; ".join(test.notes),
+        "speeds": {title: _figures(test.metrics.get(name)) for title, name in _SPEEDS.items()},
+        "memory": {
+            title: test.metrics[name].value for title, name in _MEMORY.items() if name in test.metrics
         },
-        "memory": dict(row.memory),
-        "output": outputs.get(row.label, ""),
+        "output": str(test.variant.output or ""),
+    }
+
+
+def _figures(entry: MetricEntry | None) -> dict[str, Any]:
+    compared = entry.variant if entry is not None else None
+    return {
+        "value": None if entry is None else entry.value,
+        "change": None if compared is None else compared.change,
+        "interval": None if compared is None else compared.interval,
+        "verdict": None if compared is None else compared.verdict.value,
+        "word": None if compared is None else word(compared),
     }

@@ -5,21 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.measure.duration import Size, Speed, planned_time
-from pytest_llm.measure.requests import requests_alone, requests_for, requests_paired
+from pytest_llm.measure.requests import requests_alone, requests_paired
+from pytest_llm.measure.variants_plan import (
+    campaigns_of,
+    fitting,
+    groups_of,
+    limited_of,
+    questions_of,
+)
 from pytest_llm.records import (
     MAX_FILLED_TOKENS,
     Campaign,
     Captures,
     Plan,
-    Question,
     Subject,
     Workload,
 )
 from pytest_llm.stats.sequential import rule_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_llm.measure.variants_plan import Group
     from pytest_llm.records import Benchmark, Claim, Gate
     from pytest_llm.records.metric import Metric
 
@@ -68,7 +75,8 @@ def make_plan(
         time_limit: Seconds that each workload may take, None for any number; percentiles that take longer are
             not covered.
     """
-    family = _family(benchmarks)
+    groups = groups_of(benchmarks)
+    family = _family(benchmarks, groups)
     rule = rule_for(effort, family)
     workloads: dict[tuple[Subject, Subject | None], dict[Workload, list[Gate | Claim]]] = {}
     gated = {(each.subject, each.workload) for each in benchmarks if each.gates}
@@ -79,7 +87,9 @@ def make_plan(
         return anchor_of(benchmark.subject) if reference is None and asked in gated else reference
 
     for benchmark in benchmarks:
-        reference = beside(benchmark)
+        if benchmark.nodeid in groups:
+            continue
+        reference = None if benchmark.variants is not None else beside(benchmark)
         asked = workloads.setdefault((benchmark.subject, reference), {}).setdefault(benchmark.workload, [])
         asked += [gate for gate in benchmark.gates if reference is not None]
         if reference is not None and reference_of(benchmark.subject) is None:
@@ -88,8 +98,8 @@ def make_plan(
             pair = workloads.setdefault((benchmark.subject, claim.than), {})
             pair.setdefault(benchmark.workload, []).append(claim)
     order: dict[Subject, int] = {}
-    for subject, _ in workloads:
-        order.setdefault(subject, len(order))
+    for benchmark in benchmarks:
+        order.setdefault(benchmark.subject, len(order))
 
     def campaign(
         subject: Subject, reference: Subject | None, found: Mapping[Workload, Sequence[Gate | Claim]]
@@ -101,12 +111,8 @@ def make_plan(
         needed = fixed or rule.least_sessions
         requests: dict[Workload, int] = {}
         for workload, asked in found.items():
-
-            def fits(number: int, workload: Workload = workload) -> bool:
-                planned = planned_time(sides, tuple(found), {workload: number})
-                return time_limit is None or planned.of(workload, needed) <= time_limit
-
-            limited = _limited(benchmarks, subject, workload) if main else []
+            fits = fitting(sides, tuple(found), workload, needed, time_limit)
+            limited = limited_of(benchmarks, subject, workload) if main else []
             if reference is None:
                 metrics = [*limited, *_gated(benchmarks, subject, workload)]
                 requests[workload] = requests_alone(metrics, workload, needed, fits)
@@ -119,7 +125,7 @@ def make_plan(
             tuple(found),
             fixed or rule.looks[-1],
             reference,
-            _questions(found, requests),
+            questions_of(found, requests),
             leaks,
             equal if reference == reference_of(subject) else None,
             requests,
@@ -127,16 +133,21 @@ def make_plan(
             planned_time(sides, tuple(found), requests, leaks),
         )
 
+    beside_others = campaigns_of(benchmarks, groups, rule, speed_of, time_limit)
     return Plan(
         tuple(sorted(benchmarks, key=lambda benchmark: order[benchmark.subject])),
-        tuple(campaign(*sides, found) for sides, found in workloads.items()),
+        (*(campaign(*sides, found) for sides, found in workloads.items()), *beside_others.values()),
         family,
-        _captures(benchmarks, reference_of, records_output),
+        _captures(benchmarks, reference_of, records_output, beside_others.values()),
+        {nodeid: beside_others[subjects] for nodeid, subjects in groups.items()},
     )
 
 
 def _captures(
-    benchmarks: Sequence[Benchmark], reference_of: Callable[[Subject], Subject | None], records: bool
+    benchmarks: Sequence[Benchmark],
+    reference_of: Callable[[Subject], Subject | None],
+    records: bool,
+    variants: Iterable[Campaign],
 ) -> tuple[Captures, ...]:
     """Return the captures of outputs; tests with the same gate share them."""
     found: dict[object, Captures] = {}
@@ -162,7 +173,13 @@ def _captures(
             least if limit is not None else most,
             min(room, _CAPTURE_TOKENS) + min(room, MAX_FILLED_TOKENS),
         )
-    return tuple(found.values())
+    each_once = [
+        Captures(subject, None, 1, 1, min(subject.load_options.n_ctx, _CAPTURE_TOKENS))
+        for campaign in variants
+        if campaign.output
+        for subject in campaign.variants
+    ]
+    return (*found.values(), *each_once)
 
 
 def _leaks(
@@ -182,35 +199,22 @@ def _leaks(
     return tuple(dict.fromkeys(found))
 
 
-def _limited(benchmarks: Sequence[Benchmark], subject: Subject, workload: Workload) -> list[Metric]:
-    found = [each for each in benchmarks if (each.subject, each.workload) == (subject, workload)]
-    return [limit.metric for each in found for limit in each.limits]
-
-
 def _gated(benchmarks: Sequence[Benchmark], subject: Subject, workload: Workload) -> list[Metric]:
     found = [each for each in benchmarks if (each.subject, each.workload) == (subject, workload)]
     return [gate.metric for each in found for gate in each.gates]
 
 
-def _questions(
-    found: Mapping[Workload, Sequence[Gate | Claim]], requests: Mapping[Workload, int]
-) -> tuple[Question, ...]:
-    """Return what is asked of a pair, but for percentiles that no session has enough requests for."""
-    questions: list[Question] = []
-    for workload, asked in found.items():
-        answered = [each for each in asked if requests_for(each.metric, workload) <= requests[workload]]
-        new = [Question(workload, each) for each in answered]
-        questions += [each for index, each in enumerate(new) if each not in new[:index]]
-    return tuple(questions)
-
-
-def _family(benchmarks: Sequence[Benchmark]) -> int:
+def _family(benchmarks: Sequence[Benchmark], groups: Mapping[str, Group]) -> int:
     """Return how many verdicts share the error rate: the distinct metrics gated or claimed, at least 1.
 
     What repeats exactly is not judged by chance.
     """
     asked: set[tuple[object, ...]] = set()
     for each in benchmarks:
+        group = groups.get(each.nodeid, (each.subject,))
+        if each.variants is not None and each.subject != group[0]:
+            told = [gate.metric for gate in each.variants.gates if not gate.metric.exact]
+            asked |= {(each.subject, group[0], each.workload, metric.name) for metric in told}
         counted = [gate.metric for gate in each.gates if not gate.metric.exact]
         asked |= {(each.subject, None, each.workload, metric.name) for metric in counted}
         asked |= {(each.subject, claim.than, each.workload, claim.metric.name) for claim in each.claims}

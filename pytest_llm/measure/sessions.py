@@ -89,20 +89,24 @@ def measure(
     """
     watch = Stopwatch(campaign, context.limits, context.clock)
     state = CampaignState(campaign, sides, rule, watch, context.control, earlier)
-    try:
-        run_sessions(campaign, state, context)
-    except NotCoveredError:
-        if not state.covers_nothing:
-            raise
-        for place, side in enumerate(sides):
-            with closing(side.start()) as started:
-                state.cover_nothing(place, started.build)
-    context.progress.campaign_ended()
+    run_sessions(campaign, state, context)
     return state.outcomes()
 
 
 def run_sessions(campaign: Campaign, state: CampaignState, context: MeasurementContext) -> None:
     """Run sessions of all sides of a state until it waits for none; raises as :func:`measure`."""
+    try:
+        _run_sessions(campaign, state, context)
+    except NotCoveredError:
+        if not state.covers_nothing:
+            raise
+        for place, side in enumerate(state.sides):
+            with closing(side.start()) as started:
+                state.cover_nothing(place, started.build)
+    context.progress.campaign_ended()
+
+
+def _run_sessions(campaign: Campaign, state: CampaignState, context: MeasurementContext) -> None:
     sides = state.sides
     if len(sides) > 1:
         for place in order(context, len(sides)):

@@ -291,13 +291,19 @@ class CampaignState:
                 reference,
                 turns=tuple(each[0] if each else {} for each in self._turns[workload]),
                 not_interleaved=self.not_interleaved,
-                campaign=len({pair.campaign for pair, _ in self._earlier}),
+                campaign=self.number,
             )
         return self._pairs[workload]
 
+    @property
+    def number(self) -> int:
+        """The place of this campaign in the order in which campaigns were measured."""
+        return len({pair.campaign for pair, _ in self._earlier})
+
     def _why_not(self, place: int, workload: Workload) -> str:
         """Return why a side does not cover a workload, or the other one, without which it is not measured."""
-        known = [self._uncovered.get((each, workload), "") for each in (place, 1 - place)]
+        places = (place, *(each for each in range(len(self.sides)) if each != place))
+        known = [self._uncovered.get((each, workload), "") for each in places]
         return next((each for each in known if each), "")
 
     def _run(self, workload: Workload, place: int) -> Run:

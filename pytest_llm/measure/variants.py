@@ -11,7 +11,7 @@ from pytest_llm.measure.state import CampaignState
 from pytest_llm.records import PairedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.rounds import MeasurementContext
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 
 def measure_variants(
-    campaign: Campaign, sides: tuple[Side, ...], rule: Rule, context: MeasurementContext
-) -> tuple[Mapping[Workload, Pairs | EngineError], Decisions]:
+    campaign: Campaign,
+    sides: tuple[Side, ...],
+    rule: Rule,
+    context: MeasurementContext,
+    earlier: Sequence[tuple[PairedRun, Gate | Claim]] = (),
+) -> Mapping[Workload, Pairs | EngineError]:
     """Run sessions of all sides until every question about each pair is answered.
 
     Args:
@@ -32,20 +36,19 @@ def measure_variants(
         sides: The variants; the last one is the reference of all others.
         rule: Says after which sessions the questions are looked at; its family has those of all pairs.
         context: Probes, clock, coin and limits.
+        earlier: The questions of campaigns before this one, with their pairs: all share the error rate.
 
     Returns:
-        For each workload the pairs, in the order of the variants, or the error that ended it; and the
-        decisions.
+        For each workload the pairs, in the order of the variants, or the error that ended it.
 
     Raises:
         EngineError: An engine does not start, or refuses to load its subject.
         ModelHashError: The file of a model changed before the end of a session.
     """
     watch = Stopwatch(campaign, context.limits, context.clock)
-    state = VariantsState(campaign, sides, rule, watch, context.control)
+    state = VariantsState(campaign, sides, rule, watch, context.control, earlier)
     run_sessions(campaign, state, context)
-    context.progress.campaign_ended()
-    return state.found(), state.decisions()
+    return state.found()
 
 
 class VariantsState(CampaignState):
@@ -66,6 +69,7 @@ class VariantsState(CampaignState):
                 turns=tuple(session[place] if session else {} for session in turns),
                 not_interleaved=self.not_interleaved,
                 cut_off=self.cut_off.get(workload, ""),
+                campaign=self.number,
             )
             for place, each in enumerate(candidates)
         )
@@ -75,11 +79,14 @@ class VariantsState(CampaignState):
         return Decisions(
             self._rule,
             [
-                (pair, asked)
-                for workload in self._sessions
-                if self.was_measured(workload)
-                for pair in self.pairs(workload)
-                for asked in self._asked(workload)
+                *self._earlier,
+                *(
+                    (pair, asked)
+                    for workload in self._sessions
+                    if self.was_measured(workload)
+                    for pair in self.pairs(workload)
+                    for asked in self._asked(workload)
+                ),
             ],
         )
 

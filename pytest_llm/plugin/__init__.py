@@ -129,9 +129,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _mark_benchmarks(config, items)
     benchmarks = [item for item in items if MARKED in item.stash]
     if benchmarks:
-        from pytest_llm.plugin import collect
+        from pytest_llm.plugin import keys
 
-        collect.check_keys(benchmarks, bench_of(config))
+        keys.check_keys(benchmarks, bench_of(config))
 
 
 @pytest.hookimpl(specname="pytest_collection_modifyitems")
@@ -155,12 +155,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     late.check_modules(session)
     ours = [item for item in session.items if concerned(item)]
     if ours:
-        from pytest_llm.plugin import collect
+        from pytest_llm.plugin import collect, keys
 
         for item in ours:
             collect.read_item(item, bench_of(session.config))
         benchmarks = [item for item in ours if MARKED in item.stash]
-        collect.check_keys(benchmarks, bench_of(session.config))
+        keys.check_keys(benchmarks, bench_of(session.config))
         session.items[:] = collect.in_plan_order(session.items)
     if options.value(session.config, "llm_bench_only"):
         keep_benchmarks(session.config, session.items)

@@ -55,18 +55,18 @@ def bounded(marker: str, metric: Metric, bound: str | float) -> Limit:
     return Limit(metric, value)
 
 
-def tolerance(value: str | float, metrics: Sequence[Metric]) -> float:
-    """Return the tolerance of ``llm_no_regression`` as a ratio; 0 only if all metrics are counts.
+def tolerance(marker: str, value: str | float, metrics: Sequence[Metric]) -> float:
+    """Return a tolerance as a ratio; 0 only if all metrics are counts.
 
     Raises:
         UsageError: It is not a ratio, or out of range.
     """
-    ratio = _parsed("llm_no_regression", RATIO, value)
+    ratio = _parsed(marker, RATIO, value)
     varying = next((each for each in metrics if each.tolerance), None)
     if ratio > _MOST_TOLERANCE or (not ratio and varying is not None):
         example = "0.5%" if varying is None or varying.exact else "5%"
         raise UsageError(
-            f"llm_no_regression: tolerance={as_written(value)} is not above 0 and at most "
+            f"{marker}: tolerance={as_written(value)} is not above 0 and at most "
             f"{100 * _MOST_TOLERANCE:.0f} %; write '{example}'"
         )
     return ratio

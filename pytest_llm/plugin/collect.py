@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llm.baselines import full_name
 from pytest_llm.errors import LLMBenchError, ModelError, NoModelNamedError, UsageError
 from pytest_llm.models.adapters import format_adapters, parse_adapters
 from pytest_llm.plugin import bounds, late, markers, pytest_benchmark
 from pytest_llm.plugin.declared import Choice, choices, fitted, read_load_options, read_workload
-from pytest_llm.plugin.identity import CHOICE, are_repeats, key_of, nodeid_of, place_of
+from pytest_llm.plugin.identity import CHOICE, key_of, nodeid_of, place_of
 from pytest_llm.plugin.items import is_benchmark, is_ours, is_written, markers_of, taken_too_widely
 from pytest_llm.plugin.state import BENCHMARK, FUNCTIONAL, MARKED, PROBLEM, READ
 from pytest_llm.plugin.suite_file import place_of_table, problem_of
-from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject, TestKey
+from pytest_llm.records import Benchmark, Claim, Gate, Limit, Subject
 from pytest_llm.records.metrics import EMBEDDING_SPEED, METRICS
 from pytest_llm.system.text import without_commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from pytest_llm.plugin.homes import Home
     from pytest_llm.plugin.session import Bench
-    from pytest_llm.records import LoadOptions, Workload
+    from pytest_llm.records import LoadOptions, VariantsAsked, Workload
 
 
 def parametrize(metafunc: pytest.Metafunc, bench: Bench) -> None:
@@ -117,12 +114,23 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
     # The closest marker comes first; a reader expects the order of the source.
     limits = [each for each in reversed(declared.values()) if isinstance(each, Limit)]
     gates: tuple[Gate, ...] = declared.get("llm_no_regression", ())
-    if not gates and bench.settings.compares:
+    variants: VariantsAsked | None = declared.get("llm_compare")
+    if variants is not None:
+        _check_compares_only(declared, limits)
+    elif not gates and bench.settings.compares:
         gates = markers.llm_no_regression()
     workload = read_workload(_choice_of(item, bench).workload)
     gates = _of_the_work(gates, workload)
+    if variants is not None:
+        variants = replace(
+            variants,
+            gates=_of_the_work(variants.gates, workload),
+            output=variants.output and not workload.embed,
+        )
     loaded = loaded_by(item, bench)
-    for metric in (*(limit.metric for limit in limits), *(gate.metric for gate in gates)):
+    asked = [each.metric for each in limits]
+    asked += [each.metric for each in (*gates, *(variants.gates if variants is not None else ()))]
+    for metric in asked:
         if metric.series == "inter_token" and workload.generate_tokens < 2 and not workload.embed:
             raise UsageError(
                 f"{metric.title} needs two tokens: raise generate_tokens in llm_workload to 2 or more"
@@ -141,11 +149,23 @@ def benchmark_of(item: pytest.Item, bench: Bench) -> Benchmark:
         gates,
         tuple(_claim(each, subject, workload, bench.homes.of(item.path)) for each in faster),
         declared.get("llm_output"),
+        variants,
         bench.homes.of(item.path).name,
         wants_device=wants_device(item, bench),
         file=file,
         line=line,
     )
+
+
+def _check_compares_only(declared: Mapping[str, Any], limits: Sequence[Limit]) -> None:
+    for other in ("llm_no_regression", "llm_faster_than"):
+        if other in declared:
+            raise UsageError(
+                f"llm_compare tells how variants differ, and {other} judges one of them by another: leave "
+                "one of the two out, or write two tests"
+            )
+    if any(limit.metric.slope for limit in limits):
+        raise UsageError("llm_leak needs its subject alone: write another test, without llm_compare")
 
 
 def subject_of(
@@ -197,43 +217,11 @@ def _claim(faster: markers.FasterMark, subject: Subject, workload: Workload, hom
     return Claim(METRICS[faster.metric], faster.by, replace(subject, load_options=fitted(options, workload)))
 
 
-def check_keys(items: Sequence[pytest.Item], bench: Bench) -> None:
-    """Stash what is wrong with benchmarks that have one key; repeats of a test share one benchmark."""
-    found: dict[tuple[Path, TestKey], list[pytest.Item]] = {}
-    for item in items:
-        with suppress(LLMBenchError):  # reported when the item is read
-            folder = bench.homes.of(item.path).baselines_folder
-            found.setdefault((folder, key_of(item, bench.homes)), []).append(item)
-    for (_, key), (first, *others) in found.items():
-        other = next((each for each in others if not _is_repeat(each, first)), None)
-        for item in (first, *others):
-            if other is not None:
-                item.stash.setdefault(PROBLEM, _clash([first, other], key, bench))
-            elif BENCHMARK in first.stash:
-                item.stash[BENCHMARK] = first.stash[BENCHMARK]
-
-
-def _is_repeat(item: pytest.Item, first: pytest.Item) -> bool:
-    return are_repeats(first, item) and _asks_the_same(first, item)
-
-
-def _asks_the_same(one: pytest.Item, other: pytest.Item) -> bool:
-    mine, theirs = one.stash.get(BENCHMARK, None), other.stash.get(BENCHMARK, None)
-    return mine is None or theirs is None or replace(mine, nodeid=theirs.nodeid) == theirs
-
-
-def _clash(items: Sequence[pytest.Item], key: TestKey, bench: Bench) -> str:
-    ids = [nodeid_of(each, bench.homes) for each in items]
-    if len({*ids}) == 1:  # a plugin has made several items of one function
-        ids = [f"{nodeid} ({each.name})" for nodeid, each in zip(ids, items, strict=True)]
-    return f"{' and '.join(ids)} would have the same baselines, those of {full_name(key)}: rename one of them"
-
-
 def check_baselines(items: Sequence[pytest.Item], bench: Bench) -> None:
     """Stash what is wrong with the baselines that each benchmark needs, before anything is loaded."""
     for item in items:
         try:
-            bench.check_baselines(item.stash[BENCHMARK])
+            bench.stored.check(item.stash[BENCHMARK])
         except LLMBenchError as error:
             item.stash[PROBLEM] = str(error)
 

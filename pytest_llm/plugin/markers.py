@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_llm.records import Gate, Limit, OutputGate
+    from pytest_llm.records import Gate, Limit, OutputGate, VariantsAsked
 
 
 DEFAULT_GATES = ("prompt_tokens_per_second", "generation_tokens_per_second")
@@ -151,22 +151,27 @@ def llm_no_regression(
     RAM, 5 % for all others. A loss up to ``negligible`` fails no comparison with a reference; the default is
     a fifth of the tolerance. Of times it is at least three times the bias that this machine may have.
     """
+    from pytest_llm.plugin import bounds
+
+    gates = _gates("llm_no_regression", metrics, tolerance)
+    return gates if negligible is None else bounds.negligible(negligible, gates)
+
+
+def _gates(marker: str, names: Sequence[str], tolerance: str | float | None) -> tuple[Gate, ...]:
     from pytest_llm.errors import UsageError
     from pytest_llm.plugin import bounds
     from pytest_llm.records import Gate
     from pytest_llm.records.metrics import find
 
-    names = metrics or DEFAULT_GATES
-    found = [find(name) for name in dict.fromkeys(names)]
-    ratio = None if tolerance is None else bounds.tolerance(tolerance, found)
+    found = [find(name) for name in dict.fromkeys(names or DEFAULT_GATES)]
+    ratio = None if tolerance is None else bounds.tolerance(marker, tolerance, found)
     for metric in found:
         if metric.slope:
             raise UsageError(
-                f"llm_no_regression: {metric.name} is about 0, and may be below, so no share of it is a "
-                "tolerance; set a limit with llm_leak"
+                f"{marker}: {metric.name} is about 0, and may be below, so no share of it is a tolerance; "
+                "set a limit with llm_leak"
             )
-    gates = tuple(Gate(metric, metric.tolerance if ratio is None else ratio) for metric in found)
-    return gates if negligible is None else bounds.negligible(negligible, gates)
+    return tuple(Gate(metric, metric.tolerance if ratio is None else ratio) for metric in found)
 
 
 def llm_output(
@@ -209,6 +214,20 @@ def llm_faster_than(
     return (FasterMark(f"{phase}_tokens_per_second", ratio, load_options),)
 
 
+def llm_compare(*metrics: str, tolerance: str | float | None = None, output: bool = True) -> VariantsAsked:
+    """Measure the parameters of a test in the same sessions, and tell how each differs from the first.
+
+    A metric (default: prompt and generation speed) within the tolerance is told to be equal; nothing fails.
+    Outputs are compared as well, unless ``output`` is false.
+    """
+    from pytest_llm.errors import UsageError
+    from pytest_llm.records import VariantsAsked
+
+    if not isinstance(output, bool):
+        raise UsageError(f"llm_compare: output={output!r} is neither True nor False")
+    return VariantsAsked(_gates("llm_compare", metrics, tolerance), output)
+
+
 LIMITS: tuple[Callable[..., Limit], ...] = (
     llm_tokens_per_second,
     llm_first_token_latency,
@@ -226,6 +245,7 @@ _DECLARING: tuple[Callable[..., Any], ...] = (
     llm_no_regression,
     llm_output,
     llm_faster_than,
+    llm_compare,
 )
 MARKERS = {function.__name__: function for function in _DECLARING}
 # Set on every benchmark, for `-m`; written by hand, it asks for the default workload.

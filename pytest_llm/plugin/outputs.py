@@ -13,12 +13,10 @@ from pytest_llm.errors import LLMBenchError, NotCoveredError
 from pytest_llm.records import StoredSnapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pytest_llm.baselines import BaselineStore
     from pytest_llm.checks.findings import OutputJudgement
     from pytest_llm.plugin.runner import Measuring
     from pytest_llm.plugin.settings import Settings
+    from pytest_llm.plugin.stored import Stored
     from pytest_llm.records import Benchmark, Plan, Run, Subject
     from pytest_llm.records.protocols import Progress
 
@@ -26,24 +24,9 @@ if TYPE_CHECKING:
 class Outputs:
     """Judges the output of candidates by that of their references or by stored snapshots."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        measuring: Measuring,
-        baselines: Callable[[Benchmark], BaselineStore],
-        stored: Callable[[Benchmark], BaselineStore | Missing],
-    ) -> None:
-        """Take the options, what captures outputs, and the functions that return baselines.
-
-        Args:
-            settings: The options.
-            measuring: Captures and compares.
-            baselines: Returns the store of a benchmark.
-            stored: Returns it as far as this run may be judged by it.
-        """
+    def __init__(self, settings: Settings, measuring: Measuring, stored: Stored) -> None:
         self._settings = settings
         self._measuring = measuring
-        self._baselines = baselines
         self._stored = stored
 
     def compare(self, plan: Plan, subject: Subject, reference: Subject, progress: Progress) -> None:
@@ -84,8 +67,8 @@ class Outputs:
         return judge_output(gate, comparison, output.snapshot, stored), run
 
     def _snapshot(self, benchmark: Benchmark, progress: Progress) -> StoredSnapshot | Missing:
-        store = self._baselines(benchmark)
+        store = self._stored.store_of(benchmark)
         if not self._settings.keeps_output and not store.has_invariants(benchmark.key):
             return store.without_snapshot(benchmark.key)
         run = self._measuring.unmeasured(benchmark.subject, benchmark.workload, progress)
-        return stored_snapshot(self._stored(benchmark), benchmark.key, run)
+        return stored_snapshot(self._stored.judging(benchmark), benchmark.key, run)

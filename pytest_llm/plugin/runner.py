@@ -6,14 +6,15 @@ import os
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from pytest_llm.builds.provider import Provider
 from pytest_llm.checks.family import Decisions
 from pytest_llm.checks.operators import ProfilingContext, Work
 from pytest_llm.checks.output.f32_copies import F32Copies
+from pytest_llm.checks.variants import MeasuredVariants
 from pytest_llm.engines import ENGINES
-from pytest_llm.errors import BrokenOffError, LLMBenchError, MachineBusyError, UsageError
+from pytest_llm.errors import LLMBenchError, MachineBusyError, UsageError
 from pytest_llm.machine import fingerprint, qualification
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.machine.probes import all_devices
@@ -21,6 +22,9 @@ from pytest_llm.measure import OutputRun, TimeLimits, compare_outputs, measure
 from pytest_llm.measure.duration import Size, Speed
 from pytest_llm.measure.limits import RunBudget
 from pytest_llm.measure.plan import make_plan
+from pytest_llm.measure.variant_outputs import compare_outputs_of
+from pytest_llm.measure.variants import measure_variants
+from pytest_llm.plugin.campaign_cache import CampaignCache
 from pytest_llm.records import PairedRun, Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import TAU, rule_for
@@ -50,33 +54,6 @@ if TYPE_CHECKING:
     from pytest_llm.stats.sequential import Rule
 
     OnSession = Callable[[Subject, Subject | None, Mapping[Workload, Run | PairedRun]], None]
-
-Made = TypeVar("Made")
-
-
-class _Cache(Generic[Made]):
-    """Outcomes of campaigns, errors included, so that each runs once."""
-
-    def __init__(self) -> None:
-        self._made: dict[Hashable, Mapping[Workload, Made | LLMBenchError] | LLMBenchError] = {}
-
-    def get(
-        self, key: Hashable, workload: Workload, run: Callable[[], Mapping[Workload, Made | LLMBenchError]]
-    ) -> Made:
-        made = self._made.get(key, {})
-        if not isinstance(made, LLMBenchError) and workload not in made:
-            try:
-                made = {**made, **run()}
-            except LLMBenchError as error:
-                made = error
-            except BaseException as error:  # such as a time limit of the test that asked
-                self._made[key] = BrokenOffError(error)
-                raise
-            self._made[key] = made
-        outcome = made if isinstance(made, LLMBenchError) else made[workload]
-        if isinstance(outcome, LLMBenchError):
-            raise outcome
-        return outcome
 
 
 class Measuring:
@@ -110,9 +87,10 @@ class Measuring:
         self._process = os.getpid()
         self._lock = MeasuringLock(lock_path(os.environ))
         self._refused: MachineBusyError | None = None
-        self._solo: _Cache[Run] = _Cache()
-        self._paired: _Cache[PairedRun] = _Cache()
-        self._outputs: _Cache[OutputRun] = _Cache()
+        self._solo: CampaignCache[Run] = CampaignCache()
+        self._paired: CampaignCache[PairedRun] = CampaignCache()
+        self._variants: CampaignCache[MeasuredVariants] = CampaignCache()
+        self._outputs: CampaignCache[OutputRun] = CampaignCache()
         self._budget = RunBudget(settings.budget, clock)
         self._pairs: dict[Hashable, tuple[PairedRun, list[Gate | Claim]]] = {}
         self._operators: dict[Hashable, OperatorRun] = {}
@@ -178,6 +156,31 @@ class Measuring:
 
         return self._paired.get((subject, reference), workload, run)
 
+    def variants(
+        self, plan: Plan, campaign: Campaign, workload: Workload, progress: Progress
+    ) -> MeasuredVariants:
+        """Return the runs of variants on a workload, and how far their outputs are apart.
+
+        Raises:
+            LLMBenchError: They could not be measured.
+        """
+
+        def run() -> Mapping[Workload, MeasuredVariants | LLMBenchError]:
+            first, *others = (self._side(each, progress) for each in campaign.variants)
+            self._take_machine(progress)
+            context, (rule, earlier) = self._context(plan, campaign, progress), self.family(plan)
+            with self._unchanged(*campaign.variants), self._budget.spending():
+                on_progress = partial(progress.untimed, first.subject)
+                outputs = compare_outputs_of((first, *others), on_progress) if campaign.output else ((), "")
+                found = measure_variants(campaign, (*others, first), rule, context, earlier)
+            self._note(campaign, found)
+            return {
+                each: pairs if isinstance(pairs, LLMBenchError) else MeasuredVariants(pairs, *outputs)
+                for each, pairs in found.items()
+            }
+
+        return self._variants.get(campaign.variants, workload, run)
+
     def family(self, plan: Plan) -> tuple[Rule, Questions]:
         """Return the rule of a plan, and every gate and claim that it decides by a pair measured so far."""
         found = [(pair, asked) for pair, questions in self._pairs.values() for asked in questions]
@@ -189,11 +192,12 @@ class Measuring:
 
     def _note(self, campaign: Campaign, outcomes: Mapping[Workload, object]) -> None:
         # Sessions before an error count: verdicts on other workloads may rest on them.
-        for workload, each in outcomes.items():
-            if isinstance(each, PairedRun) and not campaign.anchored:
-                asked = [q.asked for q in campaign.questions if q.workload == workload]
-                decided = [one for one in asked if not one.metric.exact]
-                self._pairs[campaign.subject, campaign.reference, workload] = each, decided
+        for workload, found in outcomes.items():
+            asked = [q.asked for q in campaign.questions if q.workload == workload]
+            decided = [one for one in asked if not one.metric.exact]
+            for each in found if isinstance(found, tuple) else (found,):
+                if isinstance(each, PairedRun) and not campaign.anchored:
+                    self._pairs[each.candidate.subject, campaign.reference, workload] = each, decided
 
     def unplanned(self, benchmark: Benchmark, progress: Progress) -> Run:
         """Return the run of a benchmark that no plan has, alone; ``LLMBenchError`` if it fails."""
@@ -249,16 +253,14 @@ class Measuring:
         self, pair: PairedRun, phases: Sequence[Phase], progress: Progress
     ) -> tuple[OperatorRun, ...]:
         """Return the times of operators in both builds of a pair, or why there are none."""
-        return tuple(self._operators_of(pair, phase, progress) for phase in phases)
-
-    def _operators_of(self, pair: PairedRun, phase: Phase, progress: Progress) -> OperatorRun:
-        key = (pair.candidate.subject, pair.reference.subject, pair.candidate.workload, phase)
-        if key not in self._operators:
-            builds = pair.candidate.subject.build, pair.reference.subject.build
-            context = ProfilingContext(progress.preparing, self._clock)
-            work = Work.of(pair.candidate, phase)
-            self._operators[key] = self._provider.compare_operators(builds, work, context)
-        return self._operators[key]
+        ours, theirs, workload = pair.candidate.subject, pair.reference.subject, pair.candidate.workload
+        keys = [(ours, theirs, workload, phase) for phase in phases]
+        for key, phase in zip(keys, phases, strict=True):
+            if key not in self._operators:
+                context = ProfilingContext(progress.preparing, self._clock)
+                builds, work = (ours.build, theirs.build), Work.of(pair.candidate, phase)
+                self._operators[key] = self._provider.compare_operators(builds, work, context)
+        return tuple(self._operators[key] for key in keys)
 
     def engine(self, subject: Subject, progress: Progress) -> Engine:
         """Return the engine of a subject; its build is made first if necessary.

@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from pytest_llm.baselines import Missing
 from pytest_llm.checks import slower_phases
-from pytest_llm.checks.findings import Finding
+from pytest_llm.checks.findings import Finding, VariantFinding
 from pytest_llm.checks.judge import judge
 from pytest_llm.checks.output.verdict import wrong_output
+from pytest_llm.checks.variants import ONLY, judge_variant
 from pytest_llm.errors import BrokenOffError, LLMBenchError, WrongOutputError
 from pytest_llm.machine import fingerprint
 from pytest_llm.measure.limits import check_limits
@@ -23,16 +23,16 @@ from pytest_llm.plugin.loaded import LoadedModels
 from pytest_llm.plugin.outputs import Outputs
 from pytest_llm.plugin.protocol import Protocol
 from pytest_llm.plugin.runner import Measuring
+from pytest_llm.plugin.stored import Stored
 from pytest_llm.records import LoadOptions, PairedRun, Plan, Run, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pytest_llm.baselines import BaselineStore
     from pytest_llm.plugin.homes import Homes
     from pytest_llm.plugin.settings import Settings
     from pytest_llm.plugin.speeds import Speeds
-    from pytest_llm.records import Benchmark, OperatorRun, Subject, Workload
+    from pytest_llm.records import Benchmark, Campaign, OperatorRun, Subject, Workload
     from pytest_llm.records.protocols import Clock, Engine, Progress
 
 
@@ -70,7 +70,8 @@ class Bench:
         self.measuring = Measuring(
             settings, homes.models, clock, self.loaded.release, self._on_session, speeds
         )
-        self._outputs = Outputs(settings, self.measuring, self._baselines, self._stored)
+        self.stored = Stored(settings, homes)
+        self._outputs = Outputs(settings, self.measuring, self.stored)
 
     @cached_property
     def default_load_options(self) -> LoadOptions:
@@ -120,7 +121,9 @@ class Bench:
 
     def _find(self, benchmark: Benchmark, progress: Progress) -> Finding:
         plan, subject, workload = self.plan, benchmark.subject, benchmark.workload
-        reference = self.settings.reference_of(subject)
+        if benchmark.nodeid in plan.variants:
+            return self._variant(benchmark, plan.variants[benchmark.nodeid], progress)
+        reference = None if benchmark.variants else self.settings.reference_of(subject)
         try:
             output, captured = self._outputs.judged(benchmark, reference, progress)
             if captured is not None and output is not None and output.verdict is Verdict.WRONG_OUTPUT:
@@ -137,15 +140,22 @@ class Bench:
         except WrongOutputError as error:
             run = self.measuring.unmeasured(subject, workload, progress)
             return Finding(benchmark, run, output=wrong_output(benchmark.output, str(error)))
-        stored, anchored = self._stored(benchmark), reference is None
+        stored, anchored = self.stored.judging(benchmark), reference is None
         finding = judge(
             benchmark, measured, claims, stored, self.measuring.decisions(self.plan), anchored=anchored
         )
         operators: tuple[OperatorRun, ...] = ()
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self.measuring.operators(measured, slower_phases(finding.comparisons), progress)
-        found = replace(finding, output=output, operators=operators)
+        variant = VariantFinding("", note=ONLY) if benchmark.variants else None
+        found = replace(finding, output=output, operators=operators, variant=variant)
         return confirmed(found, self.measuring, plan, self.settings.effort, progress)
+
+    def _variant(self, benchmark: Benchmark, campaign: Campaign, progress: Progress) -> Finding:
+        output, _ = self._outputs.judged(benchmark, None, progress)
+        found = self.measuring.variants(self.plan, campaign, benchmark.workload, progress)
+        judged = judge_variant(benchmark, campaign.variants, found, self.measuring.decisions(self.plan))
+        return replace(judged, output=output)
 
     def _on_session(
         self, subject: Subject, reference: Subject | None, runs: Mapping[Workload, Run | PairedRun]
@@ -154,31 +164,16 @@ class Bench:
         for run in runs.values():
             self._speeds.note(subject, run.candidate if isinstance(run, PairedRun) else run)
         decisions = self.measuring.decisions(self.plan)
-        self.findings.note_sessions(self.plan, subject, reference, runs, decisions, self._stored)
+        self.findings.note_sessions(self.plan, subject, reference, runs, decisions, self.stored.judging)
         self.findings.write_early(*self.measuring.family(self.plan))
-
-    def _baselines(self, benchmark: Benchmark) -> BaselineStore:
-        return self.homes.called(benchmark.home).baselines
-
-    def _stored(self, benchmark: Benchmark) -> BaselineStore | Missing:
-        """Return the baselines that gates are judged by, or why there are none."""
-        if self.settings.update == "replace":
-            return Missing("this run replaces it")
-        return self._baselines(benchmark)
 
     def measure_solo(self, benchmark: Benchmark, progress: Progress) -> Finding:
         """Measure and judge a benchmark that no plan has; ``LLMBenchError`` if it could not be measured."""
         run = self.measuring.unplanned(benchmark, progress)
-        return judge(benchmark, run, (), self._stored(benchmark), self.measuring.decisions(self.plan))
+        return judge(benchmark, run, (), self.stored.judging(benchmark), self.measuring.decisions(self.plan))
 
     def _engine(self, subject: Subject, progress: Progress) -> Engine:
         return self.measuring.engine(subject, progress)
-
-    def check_baselines(self, benchmark: Benchmark) -> None:
-        """Read the baselines that a benchmark is compared with or added to; may raise ``BaselineError``."""
-        alone = self.settings.reference_of(benchmark.subject) is None
-        if (alone and (benchmark.gates or benchmark.output)) or self.settings.update:
-            self._baselines(benchmark).check(benchmark.key.module)
 
     def note_outcome(self, benchmark: Benchmark, outcome: str, *, failed_by_verdict: bool) -> None:
         """Note how the test of a benchmark ended."""

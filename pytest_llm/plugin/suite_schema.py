@@ -64,6 +64,7 @@ def _test() -> dict[str, Any]:
                 },
                 required=["by", "load"],
             ),
+            "compare": _or_table({"metrics": _TEXTS, "tolerance": _RATIO, "output": {"type": "boolean"}}),
             "output": _or_table(
                 {
                     "prompts": _TEXTS,

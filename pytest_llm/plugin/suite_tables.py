@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_llm.errors import DataError, LLMBenchError, UnknownNameError, UsageError
@@ -30,11 +31,13 @@ TEST_KEYS = (
     "limits",
     "no_regression",
     "faster_than",
+    "compare",
     "output",
     "answers",
     "marks",
 )
 REGRESSION_KEYS = ("metrics", "tolerance", "negligible")
+COMPARE_KEYS = ("metrics", "tolerance", "output")
 FASTER_KEYS = ("by", "phase", "load")
 OUTPUT_KEYS = ("prompts", "top_k", "max_kl", "max_distance")
 ANSWER_KEYS = ("prompt", "contains", "max_tokens")
@@ -42,7 +45,7 @@ WORKLOAD_KEYS = tuple(each.name for each in fields(Workload))
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ANSWER_TOKENS = 32
 
-_MEASURED = ("workload", "limits", "no_regression", "faster_than", "output")
+_MEASURED = ("workload", "limits", "no_regression", "faster_than", "compare", "output")
 
 
 class Mark(NamedTuple):
@@ -191,13 +194,13 @@ def _limits(value: Any) -> Iterator[Mark]:
         yield Mark("llm_limit", (metric,), {side: bound})
 
 
-def _no_regression(value: Any) -> Iterator[Mark]:
+def _of_metrics(marker: str, keys: Sequence[str], value: Any) -> Iterator[Mark]:
     if value is True:
-        yield Mark("llm_no_regression")
+        yield Mark(marker)
     elif value is not False:
-        _known("key", _table(value), REGRESSION_KEYS)
+        _known("key", _table(value), keys)
         others = {name: each for name, each in value.items() if name != "metrics"}
-        yield Mark("llm_no_regression", tuple(_texts(value.get("metrics", ()))), others)
+        yield Mark(marker, tuple(_texts(value.get("metrics", ()))), others)
 
 
 def _faster_than(value: Any) -> Iterator[Mark]:
@@ -226,8 +229,9 @@ def _own_marks(value: Any) -> Iterator[Mark]:
 _READERS: Mapping[str, Callable[[Any], Iterator[Mark]]] = {
     "workload": _workload,
     "limits": _limits,
-    "no_regression": _no_regression,
+    "no_regression": partial(_of_metrics, "llm_no_regression", REGRESSION_KEYS),
     "faster_than": _faster_than,
+    "compare": partial(_of_metrics, "llm_compare", COMPARE_KEYS),
     "output": _output,
     "marks": _own_marks,
 }

@@ -34,6 +34,7 @@ from pytest_llm.records.output import (
     Passage,
     StoredSnapshot,
     Variant,
+    VariantOutput,
 )
 from pytest_llm.records.plan import (
     Benchmark,
@@ -46,6 +47,7 @@ from pytest_llm.records.plan import (
     PlannedTime,
     Question,
     TestKey,
+    VariantsAsked,
 )
 from pytest_llm.records.run import (
     ALWAYS_FAILING,
@@ -142,6 +144,8 @@ __all__ = [
     "TestKey",
     "Turns",
     "Variant",
+    "VariantOutput",
+    "VariantsAsked",
     "Venv",
     "Verdict",
     "Weight",

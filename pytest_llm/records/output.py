@@ -150,6 +150,27 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class VariantOutput:
+    """How far the output of a variant is from the first one's.
+
+    Attributes:
+        divergence: None if they are the same, or cannot be compared.
+        problem: Why they cannot be; "" if they can.
+    """
+
+    divergence: Divergence | None = None
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return self.problem
+        if self.divergence is None:
+            return "the same to the last bit"
+        found = self.divergence
+        return f"KL {found.mean_kl:.2g}, {found.flips} of {found.positions} other tokens"
+
+
+@dataclass(frozen=True)
 class Variant:
     """Divergence of the reference from itself with one benign option changed.
 

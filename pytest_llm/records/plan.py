@@ -51,6 +51,19 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class VariantsAsked:
+    """What is told of the variants of a test, each beside the first one; nothing of it fails.
+
+    Attributes:
+        gates: The metrics, with the losses that matter.
+        output: Whether outputs are compared as well.
+    """
+
+    gates: tuple[Gate, ...]
+    output: bool = True
+
+
+@dataclass(frozen=True)
 class TestKey:
     """The identity of a test, wherever and however pytest is started.
 
@@ -81,6 +94,7 @@ class Benchmark:
         gates: In the order of the marker.
         claims: In the order of the markers.
         output: None if no marker asks.
+        variants: None if no marker asks.
         home: Path from rootdir to the folder of its baselines; "" for rootdir itself.
         wants_device: Layers on a device are asked for in so many words, with ``n_gpu_layers=-1``.
         file: The file of the test, as a path from the repository, or from rootdir outside of any.
@@ -95,6 +109,7 @@ class Benchmark:
     gates: tuple[Gate, ...] = ()
     claims: tuple[Claim, ...] = ()
     output: OutputGate | None = None
+    variants: VariantsAsked | None = None
     home: str = ""
     wants_device: bool = False
     file: str = ""
@@ -143,19 +158,21 @@ class PlannedTime:
 
 @dataclass(frozen=True)
 class Campaign:
-    """All sessions of one subject, or of a pair.
+    """All sessions of one subject, of a pair, or of variants.
 
     Attributes:
-        subject: The only one, or the candidate.
+        subject: The only one, or the candidate; the second one of variants.
         workloads: What it is asked to do.
         sessions: How many; of a pair, how many at most.
-        reference: The other one of a pair.
-        questions: What decides when a pair's sessions end.
+        reference: The other one of a pair; the first one of variants.
+        questions: What decides when a pair's sessions end, asked of each variant but the first.
         leaks: The workloads on which the subject is watched for leaks, once, after all sessions.
         equal: Whether both of a pair must be the same code with the same options; None if they may be.
         requests: How many whole requests each session takes of each workload, of each side.
         anchored: The reference is the anchor; the number of sessions is fixed.
         planned: How long it takes.
+        variants: All of them, the first one first; none of a pair or a subject alone.
+        output: Whether the outputs of variants are compared as well.
     """
 
     subject: Subject
@@ -168,6 +185,8 @@ class Campaign:
     requests: Mapping[Workload, int] = field(default_factory=dict)
     anchored: bool = False
     planned: PlannedTime = PlannedTime()
+    variants: tuple[Subject, ...] = ()
+    output: bool = False
 
     @property
     def fixed(self) -> bool:
@@ -203,12 +222,14 @@ class Plan:
         campaigns: What they need.
         family: How many verdicts share the error rate.
         captures: Of outputs, before anything is timed.
+        variants: The campaigns of variants, by the node ids of their tests.
     """
 
     benchmarks: tuple[Benchmark, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
     family: int = 1
     captures: tuple[Captures, ...] = ()
+    variants: Mapping[str, Campaign] = field(default_factory=dict)
 
     def anchor_of(self, subject: Subject, workload: Workload) -> Subject | None:
         """Return the anchor that a subject is measured beside on a workload; None if there is none."""
@@ -224,7 +245,7 @@ class Plan:
             UsageError: The plan has no such campaign.
         """
         for each in self.campaigns:
-            if (each.subject, each.reference) == (subject, reference):
+            if not each.variants and (each.subject, each.reference) == (subject, reference):
                 return each
         raise UsageError(
             f"{subject.model}: no test of this subject was in the plan, because it was marked skip when the "

@@ -20,6 +20,7 @@ from pytest_llm.records import (
     Run,
     TestKey,
     Turns,
+    VariantOutput,
     Verdict,
     Workload,
 )
@@ -127,6 +128,23 @@ Memory: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True)
+class VariantEntry:
+    """One of several variants; the fields are those of :class:`~pytest_llm.checks.findings.VariantFinding`.
+
+    Attributes:
+        label: What tells it from the others.
+        against: The label of the first one; "" of the first one itself.
+        output: How far it is from the first one's.
+        note: Why something could not be compared.
+    """
+
+    label: str
+    against: str
+    output: VariantOutput | None
+    note: str
+
+
+@dataclass(frozen=True)
 class TestEntry:
     """A benchmark: what was asked, what was measured, and every verdict.
 
@@ -151,6 +169,7 @@ class TestEntry:
         unmet: Load options that were not in effect: ``before`` is what was asked for.
         file: The file of the test, as a path from its repository, or from rootdir outside of any.
         line: The line of the test in it, counted from 1; 0 is unknown.
+        variant: None if no marker asks for variants.
     """
 
     nodeid: NonEmpty
@@ -173,6 +192,7 @@ class TestEntry:
     message: tuple[NonEmpty, ...] = ()
     file: str = ""
     line: Count = 0
+    variant: VariantEntry | None = None
 
     __test__ = False
 

@@ -14,6 +14,7 @@ from pytest_llm.records import Verdict
 from pytest_llm.reports.heading import heading
 from pytest_llm.reports.rows import failed, failing_lines, rows, shortfall, verdicts, worst
 from pytest_llm.reports.table import titles_of
+from pytest_llm.reports.variants import lines_of
 from pytest_llm.system.text import LONGEST_LINE, clean, markdown
 
 if TYPE_CHECKING:
@@ -48,7 +49,13 @@ def render(files: Sequence[Results]) -> str:
     # Half of the room for each, so that none pushes the next one out.
     failures = _fitting(map(_failure, failed(tests)), room // 2, "failed test", "see the log of pytest")
     table = _fitting(_lines(tests), (room - len(failures)) // 2, "test", "see the results file")
-    room -= len(failures) + len(table) + len(_HEAD)
+    beside = _fitting(
+        (_fenced(found) for each in files if (found := lines_of(each))),
+        (room - len(failures) - len(table)) // 2,
+        "table of variants",
+        "see the results file",
+    )
+    room -= len(failures) + len(table) + len(beside) + len(_HEAD)
     reasons = [
         f"- {markdown(f'{each.nodeid}: {each.reason}')}" for file in files for each in file.not_covered
     ]
@@ -60,6 +67,8 @@ def render(files: Sequence[Results]) -> str:
             *failures.rest,
             *(["\n".join([_HEAD, *table.blocks])] if table.blocks else []),
             *table.rest,
+            *beside.blocks,
+            *beside.rest,
             *(["Not covered:", "\n".join(missing.blocks)] if missing.blocks else []),
             *missing.rest,
         ]

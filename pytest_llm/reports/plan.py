@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_llm.checks.format import counted
+from pytest_llm.checks.variants import labels_of
 from pytest_llm.measure.plan import captured_seconds
 from pytest_llm.records.units import duration
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 def summary(plan: Plan, rule: Rule) -> str:
     """Return one line on what will be measured and about how long it will take."""
     subjects = {
-        each for campaign in plan.campaigns for each in (campaign.subject, campaign.reference) if each
+        each
+        for campaign in plan.campaigns
+        for each in (campaign.subject, campaign.reference, *campaign.variants)
+        if each
     }
     sessions = sum(campaign.sessions for campaign in plan.campaigns)
     at_most = "up to " if any(not each.fixed for each in plan.campaigns) else ""
@@ -81,6 +85,8 @@ def _output(captures: Captures) -> str:
 
 def _against(campaign: Campaign) -> str:
     reference = campaign.reference
+    if campaign.variants:
+        return f" in turns with {', '.join(labels_of(campaign.variants))}"
     if reference is None:
         return ""
     if campaign.anchored:

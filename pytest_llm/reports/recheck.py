@@ -20,7 +20,7 @@ from pytest_llm.checks import (
 )
 from pytest_llm.checks.anchored import check_ratios
 from pytest_llm.checks.family import Decisions
-from pytest_llm.checks.findings import Anchored, Drift, Finding, OutputJudgement
+from pytest_llm.checks.findings import Anchored, Drift, Finding, OutputJudgement, VariantFinding
 from pytest_llm.checks.unmet import NO_DEVICE, unmet_of
 from pytest_llm.errors import LLMBenchError, ResultsError
 from pytest_llm.records import (
@@ -269,7 +269,24 @@ def _finding(
         operators=tuple(_operators(each) for each in test.operators),
         outcome=test.outcome,
         failed_by_verdict=test.failed_by_verdict,
+        variant=_variant(test, pairs, decisions),
     )
+
+
+def _variant(test: TestEntry, pairs: Mapping[str, PairedRun], decisions: Decisions) -> VariantFinding | None:
+    was = test.variant
+    if was is None:
+        return None
+    told = [
+        compare_runs(
+            pairs[entry.variant.pair],
+            Gate(metrics.find(name), entry.variant.tolerance, entry.variant.negligible_asked),
+            decisions,
+        )
+        for name, entry in test.metrics.items()
+        if entry.variant is not None
+    ]
+    return VariantFinding(was.label, was.against, tuple(told), was.output, was.note)
 
 
 def _output(was: OutputJudgement) -> OutputJudgement:

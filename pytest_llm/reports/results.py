@@ -19,6 +19,7 @@ from pytest_llm.reports.document import (
     QuestionEntry,
     Results,
     TestEntry,
+    VariantEntry,
 )
 from pytest_llm.reports.verdict_entries import (
     AnchoredEntry,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Comparison,
         Drift,
         Finding,
+        VariantFinding,
     )
     from pytest_llm.records import Claim, Measurement, OperatorRun, PairedRun, Run
     from pytest_llm.reports.document import Machine
@@ -134,7 +136,8 @@ def _runs(finding: Finding) -> list[Run]:
 
 def _pairs(finding: Finding) -> list[PairedRun]:
     anchored = [each.anchored.run for each in finding.baseline_checks if each.anchored is not None]
-    return [*(each.run for each in finding.comparisons), *anchored]
+    told = finding.variant.comparisons if finding.variant is not None else ()
+    return [*(each.run for each in (*finding.comparisons, *told)), *anchored]
 
 
 def _other_build(pair: PairedRun) -> bool:
@@ -165,8 +168,9 @@ def _not_covered(finding: Finding) -> dict[str, str]:
     engine = ENGINES.get(run.build.engine) if run is not None and run.sessions else None
     if engine is not None and engine.unchecked:
         reasons["finite_output"] = engine.unchecked
+    told = finding.variant.comparisons if finding.variant is not None else ()
     return reasons | {
-        each.asked.metric.name: each.reason for each in finding.comparisons if not each.candidate
+        each.asked.metric.name: each.reason for each in (*finding.comparisons, *told) if not each.candidate
     }
 
 
@@ -197,7 +201,12 @@ def _test(
         message=message,
         file=benchmark.file,
         line=benchmark.line,
+        variant=_variant(finding.variant) if finding.variant is not None else None,
     )
+
+
+def _variant(found: VariantFinding) -> VariantEntry:
+    return VariantEntry(found.label, found.against, found.output, found.note)
 
 
 def _reference_of(finding: Finding) -> PairedRun | None:
@@ -236,6 +245,11 @@ def _metrics(run: Run, finding: Finding, pairs: _Named[PairedRun]) -> dict[str, 
             measured.setdefault(name, comparison.candidate)
             kind = "comparison" if isinstance(comparison.asked, Gate) else "claim"
             verdicts[name][kind] = _comparison(comparison, pairs)
+    for comparison in finding.variant.comparisons if finding.variant is not None else ():
+        if comparison.candidate is not None:
+            name = comparison.asked.metric.name
+            measured.setdefault(name, comparison.candidate)
+            verdicts[name]["variant"] = _comparison(comparison, pairs)
     return {name: _metric(each, verdicts[name]) for name, each in measured.items()}
 
 

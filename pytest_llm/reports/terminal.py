@@ -11,6 +11,7 @@ from pytest_llm.records.units import BYTES
 from pytest_llm.reports.heading import heading
 from pytest_llm.reports.rows import rows, verdicts
 from pytest_llm.reports.table import flush_left, titles_of
+from pytest_llm.reports.variants import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -76,6 +77,9 @@ def summary(results: Results, width: int, verbosity: int = 0) -> list[Line]:
         *(dict.fromkeys(line for test in tests for line in _footprint(test)) if verbosity >= 0 else ()),
         *(f"not covered: {each.nodeid}: {each.reason}" for each in results.not_covered),
     ]
+    beside = lines_of(results)
+    if beside:
+        told = [*told, "", *beside]
     return [*(map(Line, heading(results)) if verbosity >= 0 else ()), *table, *map(Line, told)]
 
 

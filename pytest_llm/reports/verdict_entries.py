@@ -177,6 +177,7 @@ class MetricEntry:
         baseline: None if stored runs do not decide.
         comparison: None if no reference decides.
         claim: None if no marker makes one.
+        variant: Beside the first variant; None of the first one, or where no marker asks.
     """
 
     value: float
@@ -193,6 +194,7 @@ class MetricEntry:
     baseline: BaselineEntry | None = None
     comparison: ComparisonEntry | None = None
     claim: ClaimEntry | None = None
+    variant: ComparisonEntry | None = None
 
     @property
     def standing_baseline(self) -> BaselineEntry | None:
@@ -205,4 +207,5 @@ class MetricEntry:
     def pairs(self) -> tuple[str, ...]:
         """The names of the pairs that decided."""
         anchored = self.baseline.anchored if self.baseline is not None else None
-        return tuple(each.pair for each in (self.comparison, self.claim, anchored) if each is not None)
+        found = (self.comparison, self.claim, self.variant, anchored)
+        return tuple(each.pair for each in found if each is not None)

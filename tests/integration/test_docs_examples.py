@@ -97,7 +97,9 @@ def test_a_module_of_the_docs_is_measured(text: str, project: Project, tmp_path:
     if only_collected:
         assert result.ret in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
     else:
-        result.assert_outcomes(passed=len(tests))
+        items = project.collected(*options)
+        assert {each.partition("[")[0].rpartition("::")[2] for each in items} == {*tests}
+        result.assert_outcomes(passed=len(items))
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:

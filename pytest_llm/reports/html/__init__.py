@@ -17,6 +17,7 @@ from pytest_llm.reports.heading import heading
 from pytest_llm.reports.html import figures
 from pytest_llm.reports.html.content import Content, content_of
 from pytest_llm.reports.rows import failed, shortfall
+from pytest_llm.reports.variants import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ def render(files: Sequence[Results]) -> str:
         where=list(dict.fromkeys(line for each in files for line in heading(each))),
         unfinished=any(not each.finished for each in files),
         content=content,
+        variants=["\n".join(found) for each in files if (found := lines_of(each))],
         opened=[place for place, test in enumerate(content.tests) if test.failed][:_OPEN_AT_FIRST],
         style=_own("page.css"),
         script=_own("page.js"),

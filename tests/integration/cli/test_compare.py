@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llm.cli import main
+from pytest_llm.reports import recheck, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.fake_engine import Fake
     from tests.integration.conftest import Project
@@ -38,7 +40,7 @@ def test_equal_variants_are_told_to_be_equal(compare: Compare, project: Project)
     assert status == 0
     lines = out.splitlines()
     assert lines[0].split() == [
-        *("variant", "depth", "prompt", "change", "generation", "change", "RAM", "output"),
+        *("variant", "prompt", "change", "generation", "change", "RAM", "output"),
     ]
     assert lines[-1].startswith("n_batch=128 against n_batch=64: prompt equal; generation equal; output ")
 
@@ -97,6 +99,29 @@ def test_another_output_is_told(compare: Compare, project: Project, fake: Fake, 
     fake.set_reference(logit_error=0.05)
     _, out, _ = compare(str(project.model), "--build", f"{project.candidate},{reference}")
     assert "output KL " in out.splitlines()[-1]
+
+
+def test_every_figure_traces_to_samples_in_a_results_file(
+    compare: Compare, project: Project, fake: Fake, reference: str, tmp_path: Path
+) -> None:
+    fake.set_reference(token_seconds=1 / 64)
+    file = tmp_path / "results.json"
+    words = (str(project.model), "--build", f"{project.candidate},{reference}", "--depth", "0,32")
+    _, out, _ = compare(*words, "--results", str(file))
+    results, wrong = recheck.read(file)
+    assert wrong == []
+    assert terminal.render([results]).endswith(out.strip())
+    for test in results.tests[1::2]:
+        entry = test.metrics["generation_tokens_per_second"].variant
+        assert entry is not None
+        pair = results.pairs[entry.pair]
+        assert [results.runs[each].sessions for each in (pair.candidate, pair.reference)]
+    document = json.loads(file.read_text())
+    (changed,) = [run for name, run in document["runs"].items() if name == document["tests"][-1]["run"]]
+    series = changed["sessions"][0]["series"]["generation"]
+    series["values"] = [2 * each for each in series["values"]]
+    file.write_text(json.dumps(document))
+    assert any("generation_tokens_per_second" in each for each in recheck.read(file)[1])
 
 
 @pytest.mark.parametrize(

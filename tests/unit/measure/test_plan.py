@@ -7,12 +7,15 @@ import pytest
 from pytest_llm.measure import plan
 from pytest_llm.records import (
     Benchmark,
+    Gate,
     Installed,
     LoadOptions,
     Subject,
     TestKey,
+    VariantsAsked,
     Workload,
 )
+from pytest_llm.records.metrics import METRICS
 
 
 def benchmark(name: str, model: str, depth: int = 0) -> Benchmark:
@@ -41,3 +44,48 @@ def test_the_estimate_grows_with_sessions_and_workloads() -> None:
     more = plan.estimate(plan.make_plan([benchmark("1", "a")], "thorough"))
     assert 0 < one < two < 2 * one
     assert more == 2 * one
+
+
+GATES = tuple(
+    Gate(METRICS[name], 0.05) for name in ("prompt_tokens_per_second", "generation_tokens_per_second")
+)
+
+
+def variant(function: str, model: str, depth: int = 0, *, output: bool = True) -> Benchmark:
+    subject = Subject(model, Installed("llama-cpp-python"), LoadOptions())
+    key = TestKey("m", function, f"{model}-{depth}")
+    asked = VariantsAsked(GATES, output)
+    return Benchmark(f"{function}[{model}-{depth}]", key, subject, Workload(depth=depth), variants=asked)
+
+
+def test_variants_of_a_function_share_one_campaign_and_the_error_rate() -> None:
+    made = plan.make_plan(
+        [variant("f", each, depth) for each in ("a", "b", "c") for depth in (0, 9)], "normal"
+    )
+    (campaign,) = made.campaigns
+    assert [each.model for each in campaign.variants] == ["a", "b", "c"]
+    assert campaign.reference is campaign.variants[0]
+    assert len(campaign.workloads) == 2
+    assert made.family == 2 * 2 * 2
+    assert set(made.variants) == {each.nodeid for each in made.benchmarks}
+    assert len(made.captures) == 3
+
+
+def test_functions_with_other_variants_have_campaigns_of_their_own() -> None:
+    ones = [
+        variant("f", "a"),
+        variant("f", "b"),
+        variant("g", "b", output=False),
+        variant("g", "a", output=False),
+    ]
+    made = plan.make_plan(ones, "normal")
+    assert [[each.model for each in one.variants] for one in made.campaigns] == [["a", "b"], ["b", "a"]]
+    assert [one.output for one in made.campaigns] == [True, False]
+    equal = plan.make_plan([*ones[:2], variant("h", "a"), variant("h", "b")], "normal")
+    assert len(equal.campaigns) == 1
+
+
+def test_the_only_variant_is_measured_alone() -> None:
+    made = plan.make_plan([variant("f", "a"), variant("f", "b", 9)], "normal", lambda subject: subject)
+    assert [(each.reference, each.variants) for each in made.campaigns] == [(None, ()), (None, ())]
+    assert made.variants == {}
