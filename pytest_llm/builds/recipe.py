@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_llm.builds.archive_lock import ArchiveLock
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class Order(NamedTuple):
-    """A build to make: as the user named it, its identity, and the lock file of archives."""
+    """A build to make: as the user named it, its identity, and what making it may need."""
 
     reference: BuildReference
     identity: Identity
     archives: ArchiveLock
+    made: Callable[[BuildReference], Path]  # the folder of another build, made first if necessary
 
 
 class Made(NamedTuple):

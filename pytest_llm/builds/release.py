@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.builds.recipe import Made
 from pytest_llm.builds.toolchain import find_uv
 from pytest_llm.errors import BuildError
-from pytest_llm.system.build_environment import building
+from pytest_llm.system.build_environment import building, fetching
 from pytest_llm.system.program import last_lines
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_llm.system.program import Running
 
 ENVIRONMENT = "environment"
+OBJECTS = "objects"
 _OFFLINE = "network was disabled"  # what uv says if its cache lacks something
 
 
@@ -42,7 +43,10 @@ class Environment:
 
 
 def make_environment(identity: Identity, folder: Path, run: Running) -> str:
-    """Make ``folder / ENVIRONMENT`` in an empty folder; return uv's version. ``BuildError`` if it fails."""
+    """Make ``folder / ENVIRONMENT`` in an empty folder; return uv's version. ``BuildError`` if it fails.
+
+    CMake's build folder stays in ``folder / OBJECTS``, unless uv had compiled the release before.
+    """
     uv = find_uv()
     config = folder / "uv.toml"
     config.write_text(config_of(identity), encoding="utf-8")
@@ -56,10 +60,12 @@ def make_environment(identity: Identity, folder: Path, run: Running) -> str:
     # A published wheel was compiled without the settings.
     source = ["--no-binary", identity.engine] if identity.settings else []
     install += [*source, identity.requirement]
-    code = run(make) or run([*install, "--offline"])
+    # Of the build backend, scikit-build-core. No setting of uv, which would be part of the key of its wheels.
+    objects = {"SKBUILD_BUILD_DIR": str(folder / OBJECTS)}
+    code = run(make) or run([*install, "--offline"], environment={**building(os.environ), **objects})
     if code and _OFFLINE in run.tail() and "UV_OFFLINE" not in os.environ:
         # uv fetches and compiles in one process.
-        code = run(install, "open")
+        code = run(install, "open", {**fetching(os.environ), **objects})
     if code:
         raise _failure(run, code, identity)
     return _version(uv)

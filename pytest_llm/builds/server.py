@@ -1,4 +1,8 @@
-"""llama-server of a release of llama-cpp-python, whose source archive holds all of llama.cpp."""
+"""llama-server of a release of llama-cpp-python, whose source archive holds all of llama.cpp.
+
+The binding is made first, and the server from its objects, as a commit's server is made in the commit's tree.
+Where there are none, because uv had compiled the release before, all is compiled from the archive.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,18 @@ import shutil
 import sys
 import tarfile
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_llm.builds.cmake import compiled_with, configure, failure, step, version_of
 from pytest_llm.builds.recipe import Made
-from pytest_llm.builds.released import pip_environment
+from pytest_llm.builds.release import OBJECTS
+from pytest_llm.builds.released import DISTRIBUTION, pip_environment
 from pytest_llm.builds.toolchain import find_uv, get_tools
-from pytest_llm.errors import BuildError
+from pytest_llm.errors import BuildError, EngineError
+from pytest_llm.records import Release
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_llm.builds.identity import Identity
     from pytest_llm.builds.recipe import Order
     from pytest_llm.system.program import Running
@@ -30,7 +35,10 @@ _OPTIONS = (
     "-DLLAMA_BUILD_EXAMPLES=OFF",
     "-DLLAMA_BUILD_NUMBER=0",  # not known
 )
+# The binding would add a folder of llama.cpp's that its own tools add as well.
+_BESIDE_BINDING = ("-DLLAVA_BUILD=OFF", "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON")
 _SOURCE, _BINARY, _FETCHED = "source", "build", "fetched"
+_SOURCE_OF_OBJECTS = re.compile(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.+)$", re.MULTILINE)
 # "feat: Update llama.cpp to ggml-org/llama.cpp@0c1e57098f3a…", the newest first.
 _COMMIT = re.compile(r"llama\.cpp@([0-9a-f]{7,40})")
 _COMMIT_DIGITS = 9
@@ -47,16 +55,50 @@ class ReleasedServer:
         return True
 
     def make(self, order: Order, folder: Path, run: Running) -> Made:
-        identity = order.identity
-        commit = _unpack(_fetch(identity, folder / _FETCHED, run), folder)
-        source, binary = folder / _SOURCE, folder / _BINARY
-        cmake, ninja = get_tools(folder, run)
-        options = [*_OPTIONS, f"-DLLAMA_BUILD_COMMIT={commit}", *identity.settings]
-        step(run, "cmake", [cmake, *configure(source, binary, ninja), *options])
-        step(run, "compiling", [cmake, "--build", str(binary), "--target", PROGRAM])
-        made_with = compiled_with(binary, identity.settings)
-        _keep_programs(folder)
-        return Made(f"{version_of(cmake)}, {made_with}")
+        try:
+            found = _find_objects(order)
+            if found is not None:
+                return _make_from_objects(order.identity, *found, folder, run)
+        except EngineError as error:
+            run.on_progress(f"{run.name} is compiled by itself, not beside its binding: {error}")
+        return _make_from_archive(order.identity, folder, run)
+
+
+def _find_objects(order: Order) -> tuple[Path, Path] | None:
+    """Return the sources and CMake's build folder of the binding, made first; None if uv had compiled it."""
+    identity = order.identity
+    objects = order.made(Release(DISTRIBUTION, identity.version, identity.settings)) / OBJECTS
+    cache = objects / "CMakeCache.txt"
+    found = _SOURCE_OF_OBJECTS.search(cache.read_text(encoding="utf-8")) if cache.is_file() else None
+    source = Path(found[1]) if found else None
+    return (source, objects) if source is not None and (source / "CMakeLists.txt").is_file() else None
+
+
+def _make_from_objects(identity: Identity, source: Path, objects: Path, folder: Path, run: Running) -> Made:
+    changes = source / "CHANGELOG.md"
+    commit = _commit_in(changes.read_text(encoding="utf-8", errors="replace") if changes.is_file() else "")
+    cmake, ninja = get_tools(folder, run)
+    command = [cmake, *configure(source, objects, ninja)]
+    made = _make(identity, command, [f"-DLLAMA_BUILD_COMMIT={commit}", *_BESIDE_BINDING], objects, run)
+    shutil.copytree(objects / "bin", folder / _BINARY / "bin", symlinks=True)
+    return made
+
+
+def _make_from_archive(identity: Identity, folder: Path, run: Running) -> Made:
+    commit = _unpack(_fetch(identity, folder / _FETCHED, run), folder)
+    cmake, ninja = get_tools(folder, run)
+    binary = folder / _BINARY
+    command = [cmake, *configure(folder / _SOURCE, binary, ninja)]
+    made = _make(identity, command, [f"-DLLAMA_BUILD_COMMIT={commit}"], binary, run)
+    _keep_programs(folder)
+    return made
+
+
+def _make(identity: Identity, configuring: list[str], options: list[str], binary: Path, run: Running) -> Made:
+    cmake = configuring[0]
+    step(run, "cmake", [*configuring, *_OPTIONS, *identity.settings, *options])
+    step(run, "compiling", [cmake, "--build", str(binary), "--target", PROGRAM])
+    return Made(f"{version_of(cmake)}, {compiled_with(binary, identity.settings)}")
 
 
 def _fetch(identity: Identity, folder: Path, run: Running) -> Path:
@@ -104,7 +146,11 @@ def _unpack(archive: Path, folder: Path) -> str:
 
 def _commit(opened: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     file = opened.extractfile(member)
-    found = _COMMIT.search(file.read().decode(errors="replace")) if file else None
+    return _commit_in(file.read().decode(errors="replace") if file else "")
+
+
+def _commit_in(changes: str) -> str:
+    found = _COMMIT.search(changes)
     return found[1][:_COMMIT_DIGITS] if found else "unknown"
 
 

@@ -154,7 +154,12 @@ class BuildStore:
                 identity.title, self._beside(identity, ".log"), lock, on_progress, self._progress_seconds
             )
             recipe = recipe_of(identity)
-            made = recipe.make(Order(reference, identity, self._archives), folder, run)
+
+            def folder_of(other: BuildReference) -> Path:
+                self.ready(other, on_progress)
+                return self._of(identity_of(other))
+
+            made = recipe.make(Order(reference, identity, self._archives, folder_of), folder, run)
             description = made.description or self._describe(reference, str(recipe.program(folder)))
             ended = datetime.now(timezone.utc).isoformat(timespec="seconds")
             seconds = round(time.monotonic() - started, 1)

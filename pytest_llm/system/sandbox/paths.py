@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pytest_llm.system.elf import loader_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -38,8 +40,7 @@ _NONE = ("", "-1", "NoDevFiles", "none", "void")
 _LIBRARY_FILES = ("LD_PRELOAD", "GGML_BACKEND_PATH", "VK_DRIVER_FILES", "VK_ICD_FILENAMES")
 _LIBRARY_FOLDERS = ("LLAMA_CPP_LIB_PATH", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")
 
-_HEAD = 4096  # bytes of a program that name its interpreter or its loader
-_LOADER = re.compile(rb"(/[^\0]{1,200}/ld[^\0/]{1,100})\0")
+_HEAD = 4096  # bytes of a script that name its interpreter
 
 
 def vendors(opt: Path = Path("/opt")) -> list[str]:
@@ -106,18 +107,7 @@ def programs(program: str) -> list[str]:
         names = [each for each in words[1:] if not each.startswith("-")]
         if Path(words[0]).name == "env" and names:
             found += filter(None, [shutil.which(names[0])])
-    return [*found, *(loader for each in found for loader in _loaders(Path(each)))]
-
-
-def _loaders(program: Path) -> list[str]:
-    """Return the loader that an ELF program names, in its first bytes."""
-    try:
-        with program.open("rb") as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return []
-    found = _LOADER.search(head) if head.startswith(b"\x7fELF") else None
-    return [os.fsdecode(found[1])] if found else []
+    return [*found, *(loader for each in found for loader in loader_of(Path(each)))]
 
 
 def holds(folder: Path, kept: Iterable[str]) -> bool:
