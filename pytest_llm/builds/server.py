@@ -34,9 +34,10 @@ _OPTIONS = (
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
     "-DLLAMA_BUILD_NUMBER=0",  # not known
+    "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON",  # what is kept lies elsewhere than it was compiled
 )
 # The binding would add a folder of llama.cpp's that its own tools add as well.
-_BESIDE_BINDING = ("-DLLAVA_BUILD=OFF", "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON")
+_BESIDE_BINDING = "-DLLAVA_BUILD=OFF"
 _SOURCE, _BINARY, _FETCHED = "source", "build", "fetched"
 _SOURCE_OF_OBJECTS = re.compile(r"^CMAKE_HOME_DIRECTORY:INTERNAL=(.+)$", re.MULTILINE)
 # "feat: Update llama.cpp to ggml-org/llama.cpp@0c1e57098f3a…", the newest first.
@@ -79,7 +80,7 @@ def _make_from_objects(identity: Identity, source: Path, objects: Path, folder: 
     commit = _commit_in(changes.read_text(encoding="utf-8", errors="replace") if changes.is_file() else "")
     cmake, ninja = get_tools(folder, run)
     command = [cmake, *configure(source, objects, ninja)]
-    made = _make(identity, command, [f"-DLLAMA_BUILD_COMMIT={commit}", *_BESIDE_BINDING], objects, run)
+    made = _make(identity, command, [f"-DLLAMA_BUILD_COMMIT={commit}", _BESIDE_BINDING], objects, run)
     shutil.copytree(objects / "bin", folder / _BINARY / "bin", symlinks=True)
     return made
 

@@ -12,6 +12,7 @@ STAND_IN_SECONDS
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 import zipfile
@@ -29,6 +30,7 @@ def build_wheel(
     _note(arguments)
     print("[1/3] Building CXX object ggml.cpp.o", flush=True)
     _hold()
+    _compile()
     print("[2/3] Building CXX object llama.cpp.o", flush=True)
     if _VERSION == "9.0.3":
         print("llama.cpp:42:7: error: expected ';' before '}' token", flush=True)
@@ -56,6 +58,16 @@ def _note(arguments: str) -> None:
     if "STAND_IN_COMPILES" in os.environ:
         with Path(os.environ["STAND_IN_COMPILES"]).open("a", encoding="utf-8") as file:
             file.write(f"{_VERSION} {arguments}\n")
+
+
+def _compile() -> None:
+    """Compile sources where scikit-build-core would, if there are any."""
+    folder = os.environ.get("SKBUILD_BUILD_DIR")
+    if folder and Path("CMakeLists.txt").exists():
+        subprocess.run(
+            ["cmake", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-S", ".", "-B", folder], check=True
+        )
+        subprocess.run(["cmake", "--build", folder], check=True)
 
 
 def _hold() -> None:

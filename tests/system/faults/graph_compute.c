@@ -15,7 +15,7 @@
  *                               OpenMP runtime that waits actively
  *
  * Without any of them, and in a process without ggml, it does nothing. The variables begin with GGML_ so
- * that they pass wherever llama.cpp's own do.
+ * that they pass wherever llama.cpp's own do. Compiled with ALWAYS_SLOWDOWN it slows every process that loads it.
  */
 
 #define _GNU_SOURCE
@@ -190,7 +190,11 @@ enum ggml_status ggml_backend_sched_graph_compute_async(ggml_backend_sched_t sch
     if (setting("GGML_FAULT_SPIN")) return spinning_afterwards(compute, sched, graph);
 
     harm(number);
+#ifdef ALWAYS_SLOWDOWN
+    double share = ALWAYS_SLOWDOWN;
+#else
     double share = setting("GGML_FAULT_SLOWDOWN");
+#endif
     if (!share) return compute(sched, graph);
 
     double started = now();

@@ -29,12 +29,13 @@ def installed_headers() -> Path:
     raise RuntimeError(f"{SOURCE.name} needs ggml.h and the installed llama-cpp-python brought none")
 
 
-def compile_library(folder: Path, headers: Path | None = None) -> Path:
+def compile_library(folder: Path, headers: Path | None = None, always: float = 0.0) -> Path:
     """Compile the library into a folder and return its path.
 
     Args:
         folder: Where it is put.
         headers: The folder of ``ggml.h``, if not the installed one.
+        always: Slows every process that loads it by this share, whatever the environment says.
 
     Raises:
         RuntimeError: There is no C compiler or no header, or the compiler refuses.
@@ -44,6 +45,7 @@ def compile_library(folder: Path, headers: Path | None = None) -> Path:
         raise RuntimeError(f"{SOURCE.name} must be compiled and there is no {compiler}: install a C compiler")
     library = folder / "graph_compute.so"
     flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    flags += [f"-DALWAYS_SLOWDOWN={always}"] if always else []
     flags += ["-isystem", str(headers or installed_headers())]
     command = [compiler, *flags, "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
