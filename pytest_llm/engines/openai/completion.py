@@ -7,48 +7,30 @@ in a chunk of its own, in every chunk (zero until the last), or never.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.servers.client import MalformedError, UnfitError
+from pytest_llm.engines.servers.completion import (
+    StoppedEarlyError,
+    Usage,
+    completion_of,
+    count_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pytest_llm.engines.servers.completion import Completion
     from pytest_llm.engines.servers.events import Event
 
 
-class StoppedEarlyError(UnfitError):
-    """The model ended its answer before as many tokens as were asked for."""
-
-
-class Usage(NamedTuple):
-    """Counts of a server; None for those that it does not tell."""
-
-    prompt: int | None = None
-    generated: int | None = None
-    cached: int | None = None
-
-
-class Completion(NamedTuple):
-    """A whole answer.
-
-    Attributes:
-        arrivals: For each token, the seconds after the request was sent at which its text came.
-        text: All of it.
-        usage: As the server counted.
-    """
-
-    arrivals: tuple[float, ...]
-    text: str
-    usage: Usage
-
-
-def read_completion(events: Iterable[Event], count: int) -> Completion:
+def read_completion(events: Iterable[Event], count: int, recounted: int = 0) -> Completion:
     """Return the answer in a stream.
 
     Args:
         events: Of the stream.
         count: Tokens that were asked for.
+        recounted: By how many tokens the usage may be off, where the server counts by reading the text anew.
 
     Raises:
         StoppedEarlyError: The answer is shorter.
@@ -66,16 +48,13 @@ def read_completion(events: Iterable[Event], count: int) -> Completion:
             reason = choice.get("finish_reason") or reason
     if reason is None:
         raise MalformedError(f"ended a stream after {len(pieces)} chunks without saying why (finish_reason)")
-    if usage.generated is not None and usage.generated > count:
+    off = 0 if usage.generated is None else usage.generated - count
+    if off > recounted:
         raise UnfitError(f"generated {usage.generated} tokens where {count} were asked for")
-    if reason != "length" or usage.generated not in (None, count):
+    if reason != "length" or off < -recounted:
         told = f" after {usage.generated} of {count} tokens" if usage.generated is not None else ""
         raise StoppedEarlyError(f"stopped{told} ({reason})")
-    if not pieces:
-        raise UnfitError(f"sent no text for {count} tokens")
-    if len(pieces) > count:
-        raise UnfitError(f"sent {len(pieces)} pieces of text where {count} tokens were asked for")
-    return Completion(_arrivals(pieces, count), "".join(text for _, text in pieces), usage)
+    return completion_of(pieces, count, usage)
 
 
 def read_usage(data: Mapping[str, Any], before: Usage = Usage()) -> Usage:  # noqa: B008 - it is frozen
@@ -89,9 +68,9 @@ def read_usage(data: Mapping[str, Any], before: Usage = Usage()) -> Usage:  # no
     if cached is None and isinstance(timings, dict):  # llama-server's own
         cached = timings.get("cache_n")
     return Usage(
-        _count(told.get("prompt_tokens")) or before.prompt,
-        _count(told.get("completion_tokens")) or before.generated,
-        before.cached if _count(cached) is None else _count(cached),
+        count_of(told.get("prompt_tokens")) or before.prompt,
+        count_of(told.get("completion_tokens")) or before.generated,
+        before.cached if count_of(cached) is None else count_of(cached),
     )
 
 
@@ -105,16 +84,3 @@ def choices(data: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return the choices in an answer or a chunk that are objects."""
     found = data.get("choices")
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-
-
-def _arrivals(pieces: Sequence[tuple[float, str]], count: int) -> tuple[float, ...]:
-    """Return when each token came: where chunks are fewer, the longest ones held the others."""
-    tokens = [1] * len(pieces)
-    for _ in range(count - len(pieces)):
-        densest = max(range(len(pieces)), key=lambda at: len(pieces[at][1]) / tokens[at])
-        tokens[densest] += 1
-    return tuple(at for (at, _), held in zip(pieces, tokens, strict=True) for _ in range(held))
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None

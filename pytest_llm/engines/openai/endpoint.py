@@ -1,70 +1,80 @@
-"""HTTP interface of one server by URL; errors name the build and what the server was doing."""
+"""OpenAI's protocol: ``POST /v1/completions`` of one server."""
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pytest_llm.engines import API_KEY
-from pytest_llm.engines.openai.completion import (
-    StoppedEarlyError,
-    Usage,
-    choices,
-    read_completion,
-    read_usage,
-    text_of,
-)
-from pytest_llm.engines.servers.client import (
-    AnswerError,
-    Client,
-    ClosedError,
-    MalformedError,
-    RefusedError,
-    SilentError,
-    UnfitError,
-)
+from pytest_llm.engines.openai.completion import choices, read_completion, read_usage, text_of
+from pytest_llm.engines.servers.client import MalformedError
+from pytest_llm.engines.servers.endpoint import Endpoint
 from pytest_llm.engines.servers.events import read_events
-from pytest_llm.errors import LoadRefusedError, RequestFailedError, WorkerDiedError, WorkerHungError
+from pytest_llm.errors import LoadRefusedError
+from pytest_llm.records import Build
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping, Sequence
 
-    from pytest_llm.engines.openai.completion import Completion
-    from pytest_llm.errors import EngineError
-    from pytest_llm.records import JSON
+    from pytest_llm.engines.servers.completion import Completion, Usage
+    from pytest_llm.records import JSON, LoadOptions, Model
 
 _VERSION = "/v1"
-_UNAUTHORIZED = (401, 403)
-_NOT_FOUND = 404
 _COMPLETIONS = "/completions"
+_BASE: dict[str, JSON] = {"temperature": 0.0, "seed": 1}
 
 
-class Endpoint:
-    """Requests to one server."""
+class OpenAIEndpoint(Endpoint):
+    """A server that speaks nothing but OpenAI's protocol.
+
+    Attributes:
+        engine: Its name.
+        whole: What has the server generate as many tokens as are asked for, if it knows of it.
+        recounted: See :func:`~pytest_llm.engines.openai.completion.read_completion`.
+    """
+
+    engine = "openai"
+    path_fix = "name the URL up to /v1"
+    not_found = "name the URL up to /v1 of a server that has /v1/completions"
+    # llama-server, vLLM and others know it; the rest ignores it, and may stop early.
+    whole: Mapping[str, JSON] = {"ignore_eos": True}
+    recounted = 0
 
     def __init__(self, url: str, name: str, timeout: float) -> None:
-        """Take the URL, the build for messages, and the seconds to wait for each token."""
-        base = url if urlsplit(url).path.endswith(_VERSION) else f"{url}{_VERSION}"
-        key = os.environ.get(API_KEY, "")
-        headers = {"Authorization": f"Bearer {key}"} if key else None
-        self._key = key
-        self._name = name
-        self._client = Client(base, timeout, headers=headers)
+        super().__init__(url, name, timeout)
+        self._body: dict[str, JSON] = {}
 
-    def close(self) -> None:
-        self._client.close()
+    def _base(self, url: str) -> str:
+        return url if urlsplit(url).path.endswith(_VERSION) else f"{url}{_VERSION}"
+
+    def describe(self) -> Build:
+        self.models()
+        return Build(self.engine, self.url, "", self.url)
+
+    def load(self, model: Model, options: LoadOptions) -> None:  # noqa: ARG002
+        """Find the model in the server's list.
+
+        Raises:
+            LoadRefusedError: The server has several, and not exactly one of that name; or it is no server of
+                this protocol.
+            EngineError: It cannot be reached.
+        """
+        self._body = {"model": self._id_of(model, self.models())}
+
+    def effective_options(self) -> Mapping[str, JSON]:
+        return {}
+
+    def inventory(self) -> Sequence[str]:
+        return self.models()
 
     def models(self) -> list[str]:
         """Return the ids of its models.
 
         Raises:
-            LoadRefusedError: It is no such server, or has no model.
-            EngineError: It cannot be reached.
+            LoadRefusedError: It is no such server, or has no model; or it cannot be reached.
         """
 
         def ask() -> list[str]:
-            answer = self._client.get("/models")
+            answer = self.client.get("/models")
             listed = answer.get("data") if isinstance(answer, dict) else None
             ids = (
                 [each.get("id") for each in listed if isinstance(each, dict)]
@@ -76,77 +86,58 @@ class Endpoint:
                 raise MalformedError("lists no model")
             return found
 
-        try:
-            found: list[str] = self._asked("listing its models", ask)
-        except (RequestFailedError, WorkerHungError, WorkerDiedError) as error:
-            raise LoadRefusedError(str(error)) from None
+        found: list[str] = self.asked_to_load("listing its models", ask)
         return found
 
-    def count(self, body: Mapping[str, JSON]) -> tuple[str, Usage]:
-        """Return the text and the usage that answer a request which is not streamed."""
+    def _id_of(self, model: Model, listed: Sequence[str]) -> str:
+        if len(listed) == 1:
+            return listed[0]
+        names = {model.name.lower(), model.path.rpartition("/")[2].lower()}
+        names |= {each.removesuffix(".gguf") for each in names}
+        found = [each for each in listed if each.lower() in names or each.lower().rpartition("/")[2] in names]
+        if len(found) != 1:
+            raise LoadRefusedError(
+                f"{self.name}: its models are {', '.join(listed[:10])}, and {model.name} is not one of them: "
+                "name a model by --llm-model whose file is called as one of these"
+            )
+        return found[0]
 
+    def count(self, text: str) -> int:
+        _, usage = self._whole({**self._body, **_BASE, "prompt": text, "max_tokens": 1}, "counting tokens")
+        if usage.prompt is None:
+            raise LoadRefusedError(
+                f"{self.name}: the server tells no usage, so that tokens cannot be counted: name a server "
+                "that tells it"
+            )
+        return usage.prompt
+
+    def greedy(self, text: str, count: int) -> str:
+        found, _ = self._whole({**self._body, **_BASE, "prompt": text, "max_tokens": count}, "generating")
+        return found
+
+    def _whole(self, body: Mapping[str, JSON], doing: str) -> tuple[str, Usage]:
         def ask() -> tuple[str, Usage]:
-            answer = self._client.post(_COMPLETIONS, body)
+            answer = self.client.post(_COMPLETIONS, body)
             answer = answer if isinstance(answer, dict) else {}
-            usage = read_usage(answer)
-            if usage.prompt is None:
-                raise MalformedError("tells no usage, so that tokens cannot be counted")
-            return "".join(map(text_of, choices(answer))), usage
+            return "".join(map(text_of, choices(answer))), read_usage(answer)
 
-        found: tuple[str, Usage] = self._asked("counting tokens", ask)
+        found: tuple[str, Usage] = self.asked(doing, ask)
         return found
 
-    def stream(self, body: Mapping[str, JSON], tokens: int, count: int) -> Completion:
-        """Return the streamed answer of so many tokens to a prompt of so many.
-
-        Raises:
-            StoppedEarlyError: The answer is shorter.
-            EngineError: It is none.
-        """
+    def stream(self, text: str, tokens: int, count: int) -> Completion:
         asked: dict[str, JSON] = {
-            **body,
+            **self._body,
+            **_BASE,
+            **self.whole,
+            "prompt": text,
             "max_tokens": count,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
 
         def ask() -> Completion:
-            return read_completion(
-                read_events(self._client.stream(_COMPLETIONS, asked, tokens + count)), count
-            )
+            events = read_events(self.client.stream(_COMPLETIONS, asked, tokens + count))
+            return read_completion(events, count, self.recounted)
 
-        found: Completion = self._asked("going through a request", ask)
+        found: Completion = self.asked("going through a request", ask)
         return found
-
-    def _asked(self, doing: str, ask: Callable[[], Any]) -> Any:
-        try:
-            return ask()
-        except AnswerError as error:
-            raise self._failed(doing, error) from None
-
-    def _failed(self, doing: str, error: AnswerError) -> EngineError | AnswerError:
-        if isinstance(error, StoppedEarlyError):
-            return error
-        told = f"{self._name}: the server {self._without_key(str(error))}, {doing}"
-        if isinstance(error, ClosedError):
-            return WorkerDiedError(f"{told}: start it, or correct the URL")
-        if isinstance(error, SilentError):
-            return WorkerHungError(f"{told}: raise --llm-timeout if it is that slow")
-        if isinstance(error, RefusedError):
-            return RequestFailedError(f"{told}: {self._fix(error.status)}")
-        if isinstance(error, UnfitError):
-            return RequestFailedError(told)
-        return RequestFailedError(f"{told}: name the URL up to /v1")
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "…") if self._key else text
-
-    @staticmethod
-    def _fix(status: int) -> str:
-        if status in _UNAUTHORIZED:
-            return f"set {API_KEY} to its key"
-        if status == _NOT_FOUND:
-            return "name the URL up to /v1 of a server that has /v1/completions"
-        if 300 <= status < 400:
-            return "name the URL that it redirects to"
-        return "its message says what to change"

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import API_KEY, describe, engine_for
-from pytest_llm.engines.openai.engine import LoadedEndpoint
+from pytest_llm.engines.servers.requests import RequestsSubject
 from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
@@ -47,13 +47,13 @@ def model(tmp_path: Path) -> Model:
 
 
 @pytest.fixture
-def loaded(server: Script, model: Model) -> Iterator[Callable[..., LoadedEndpoint]]:
-    started: list[LoadedEndpoint] = []
+def loaded(server: Script, model: Model) -> Iterator[Callable[..., RequestsSubject]]:
+    started: list[RequestsSubject] = []
 
-    def start(path: str = "", *, load: bool = True) -> LoadedEndpoint:
+    def start(path: str = "", *, load: bool = True) -> RequestsSubject:
         build = Address("openai", f"{server.url}{path}")
         found = engine_for(build, 5.0).start(Subject(model.name, build, LoadOptions()), model)
-        assert isinstance(found, LoadedEndpoint)
+        assert isinstance(found, RequestsSubject)
         started.append(found)
         if load:
             found.load()
@@ -65,7 +65,7 @@ def loaded(server: Script, model: Model) -> Iterator[Callable[..., LoadedEndpoin
 
 
 def test_requests_are_timed_and_each_has_a_fresh_prompt(
-    server: Script, loaded: Callable[..., LoadedEndpoint]
+    server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     subject = loaded()
     subject.rehearse(WORKLOAD)
@@ -82,7 +82,7 @@ def test_requests_are_timed_and_each_has_a_fresh_prompt(
     assert subject.log() == ""
 
 
-def test_parallel_requests_are_sent_at_once(loaded: Callable[..., LoadedEndpoint]) -> None:
+def test_parallel_requests_are_sent_at_once(loaded: Callable[..., RequestsSubject]) -> None:
     subject = loaded()
     parallel = Workload(16, 4, parallel=3)
     assert subject.coverage(parallel).under_load
@@ -92,14 +92,14 @@ def test_parallel_requests_are_sent_at_once(loaded: Callable[..., LoadedEndpoint
 
 @pytest.mark.parametrize("path", ["", "/v1", "/"])
 def test_the_url_may_end_with_the_version(
-    path: str, server: Script, loaded: Callable[..., LoadedEndpoint]
+    path: str, server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     loaded(path.rstrip("/"))
     assert server.asked[0][0] == "/v1/models"
 
 
 def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
-    server: Script, loaded: Callable[..., LoadedEndpoint], monkeypatch: pytest.MonkeyPatch
+    server: Script, loaded: Callable[..., RequestsSubject], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(API_KEY, HUSH)
     subject = loaded()
@@ -121,7 +121,7 @@ def test_the_key_comes_from_the_environment_and_goes_nowhere_else(
     ],
 )
 def test_a_server_that_lists_no_models_is_refused(
-    status: int, reason: str, server: Script, loaded: Callable[..., LoadedEndpoint]
+    status: int, reason: str, server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     server.status["/v1/models"] = status
     with pytest.raises(LoadRefusedError) as caught:
@@ -131,7 +131,7 @@ def test_a_server_that_lists_no_models_is_refused(
 
 
 def test_of_several_models_the_one_that_is_called_alike_is_asked(
-    server: Script, loaded: Callable[..., LoadedEndpoint]
+    server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     server.models = ["other", "org/tiny.q4.gguf"]
     subject = loaded()
@@ -146,7 +146,7 @@ def test_of_several_models_the_one_that_is_called_alike_is_asked(
 
 
 def test_answers_that_end_early_are_discarded_and_counted(
-    server: Script, loaded: Callable[..., LoadedEndpoint]
+    server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     subject = loaded()
     subject.rehearse(WORKLOAD)
@@ -159,7 +159,7 @@ def test_answers_that_end_early_are_discarded_and_counted(
 
 
 def test_a_prompt_that_was_cached_is_no_fresh_one(
-    server: Script, loaded: Callable[..., LoadedEndpoint]
+    server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     server.cached = 12
     with pytest.raises(RequestFailedError, match="had 12 of 16 tokens of a fresh prompt cached"):
@@ -167,7 +167,7 @@ def test_a_prompt_that_was_cached_is_no_fresh_one(
 
 
 def test_where_nothing_tells_what_is_cached_one_prompt_is_sent_twice(
-    server: Script, loaded: Callable[..., LoadedEndpoint]
+    server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     server.cached = None
     subject = loaded()
@@ -178,7 +178,7 @@ def test_where_nothing_tells_what_is_cached_one_prompt_is_sent_twice(
 
 
 def test_a_stream_without_usage_counts_by_its_reason(
-    server: Script, loaded: Callable[..., LoadedEndpoint]
+    server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     server.usage = False
     subject = loaded()
@@ -196,7 +196,7 @@ def test_a_stream_without_usage_counts_by_its_reason(
     ids=["cut", "error", "counted otherwise"],
 )
 def test_a_stream_that_is_no_answer_is_an_error(
-    change: dict[str, object], reason: str, server: Script, loaded: Callable[..., LoadedEndpoint]
+    change: dict[str, object], reason: str, server: Script, loaded: Callable[..., RequestsSubject]
 ) -> None:
     subject = loaded()
     subject.rehearse(WORKLOAD)
@@ -206,13 +206,13 @@ def test_a_stream_that_is_no_answer_is_an_error(
     assert reason in str(caught.value)
 
 
-def test_a_text_of_no_exact_length_is_told(server: Script, loaded: Callable[..., LoadedEndpoint]) -> None:
+def test_a_text_of_no_exact_length_is_told(server: Script, loaded: Callable[..., RequestsSubject]) -> None:
     server.prompt_tokens = lambda text: 2 * len(text.split()) + 1  # type: ignore[method-assign]
     with pytest.raises(RequestFailedError, match="no text of words has exactly 16 tokens"):
         loaded().rehearse(WORKLOAD)
 
 
-def test_what_is_not_covered_is_said(loaded: Callable[..., LoadedEndpoint]) -> None:
+def test_what_is_not_covered_is_said(loaded: Callable[..., RequestsSubject]) -> None:
     subject = loaded()
     assert subject.coverage(Workload(16, 4, depth=8)).nothing
     assert subject.coverage(Workload(16, 0, embed=True)).nothing

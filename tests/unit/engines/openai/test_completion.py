@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from pytest_llm.engines.openai.completion import StoppedEarlyError, Usage, read_completion
+from pytest_llm.engines.openai.completion import read_completion
 from pytest_llm.engines.servers.client import AnswerError, MalformedError, Piece, RefusedError, UnfitError
+from pytest_llm.engines.servers.completion import StoppedEarlyError, Usage
 from pytest_llm.engines.servers.events import Event, read_events
 from tests import STAND_IN
 from tests.recordings import pieces
