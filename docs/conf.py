@@ -39,6 +39,7 @@ _TREE = {
     "More": [
         "suites",
         "variants",
+        "tools",
         "servers",
         "reports",
         "contract",

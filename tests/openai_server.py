@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Script:
@@ -25,6 +25,7 @@ class Script:
         cached: Tokens of each prompt that it says were cached; None if it does not say.
         cut: A stream ends without its last events.
         error: An error event in the midst of a stream.
+        routes: Method and path -> what answers a body: a status, and JSON.
         asked: The path, headers and body of each request.
     """
 
@@ -38,6 +39,8 @@ class Script:
         self.cached: int | None = 0
         self.cut = False
         self.error = ""
+        self.counted = 0  # by how many tokens a usage is too small
+        self.routes: dict[tuple[str, str], Callable[[dict[str, Any]], tuple[int, Any]]] = {}
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.url = ""
 
@@ -57,7 +60,7 @@ class Script:
         if self.usage:
             told: dict[str, Any] = {
                 "prompt_tokens": self.prompt_tokens(body["prompt"]),
-                "completion_tokens": count,
+                "completion_tokens": count - self.counted,
             }
             if self.cached is not None:
                 told["prompt_tokens_details"] = {"cached_tokens": self.cached}
@@ -73,13 +76,13 @@ def answering() -> Iterator[Script]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self._note({})
-            if not self._refused():
+            if not self._refused() and not self._routed({}):
                 self._json({"object": "list", "data": [{"id": each} for each in script.models]})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             self._note(body)
-            if self._refused():
+            if self._refused() or self._routed(body):
                 return
             if body.get("stream"):
                 self.send_response(200)
@@ -107,9 +110,16 @@ def answering() -> Iterator[Script]:
             self.wfile.write(json.dumps({"error": {"message": f"status {status}"}}).encode())
             return True
 
-        def _json(self, answer: dict[str, Any]) -> None:
+        def _routed(self, body: dict[str, Any]) -> bool:
+            route = script.routes.get((self.command, self.path))
+            if route is not None:
+                status, answer = route(body)
+                self._json(answer, status)
+            return route is not None
+
+        def _json(self, answer: Any, status: int = 200) -> None:
             data = json.dumps(answer).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)

@@ -30,7 +30,7 @@ from pytest_llm.records import (
     Release,
     Venv,
 )
-from pytest_llm.records.other_tools import URL, kind_of_model
+from pytest_llm.records.other_tools import OLLAMA, URL, kind_of_model
 from pytest_llm.system.folders import expanded
 
 if TYPE_CHECKING:
@@ -115,12 +115,23 @@ def _elsewhere(text: str, start: Path) -> str:
         )
     kind = kind_of_model(text)
     if kind == URL:
-        return f"it is {kind}, and builds are not downloaded from one; a server that runs is openai@{text}"
+        return f"it is {kind}, and builds are not downloaded from one; a server that runs is {_at(text)}"
     if text and _path(text, start).exists() and not text.lower().endswith(".gguf"):
         return "it is a path, and its kind must stand before it"
     if kind or text.lower().endswith(".gguf"):
-        return f"it is {kind or 'a file of weights'}, not a build: models are given with --llm-model"
+        own = f" ollama:{text}" if kind == OLLAMA and not text.startswith("ollama:") else ""
+        return f"it is {kind or 'a file of weights'}, not a build: models are given with --llm-model{own}"
     return ""
+
+
+def _at(url: str) -> str:
+    """Return a server by URL as a build: the port tells the tool, unless it was told otherwise."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = None
+    engine = next((name for name, each in engines.ENGINES.items() if port and each.port == port), "openai")
+    return f"{engine}@{url}"
 
 
 def _release(text: str, engine: str, written: str, start: Path) -> Release:  # noqa: ARG001

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_llm.cli.command import Answer
 
 GROUPS = {
+    "agree": "check an adapter against the tool that runs here",
     "baselines": "show, compare, accept, move, merge and prune stored baselines",
     "bisect": "find the builds that made a test slower or changed its output",
     "builds": "list, make, remove and look up builds of llama.cpp",
@@ -34,6 +35,7 @@ GROUPS = {
     "doctor": "check if this machine is fit to measure, and name what to change",
     "init": "write the first suite of a model, with limits from this machine",
     "models": "list, fetch, verify, make and pin models",
+    "overhead": "what a tool around llama.cpp costs over llama-server",
     "pin": "print the build of llama.cpp that a file pins",
     "report": "recompute every verdict of results files, and make reports on them",
 }

@@ -17,6 +17,14 @@ DEFAULT = "llama-cpp-python"
 LLAMA_BENCH = "llama-bench"
 LLAMA_SERVER = "llama-server"
 OPENAI = "openai"
+OLLAMA = "ollama"
+LM_STUDIO = "lmstudio"
+TEXTGEN = "textgen"
+_REQUESTS = (
+    "whole requests at depth 0, for first-token and inter-token latency and total speed; embeddings, images "
+    "and reranking are not covered"
+)
+_NO_LOGITS = "shows no logits of what is timed, so NaN and infinity go unnoticed"
 # The variable with the key of a server by URL.
 API_KEY = "PYTEST_LLM_API_KEY"
 
@@ -36,6 +44,7 @@ class EngineEntry:
         locks: The class takes, as fourth argument, how its processes are locked in.
         control: "module:function" that measures the speed of the machine that the engine runs on: it takes a
             number of threads and returns a :class:`~pytest_llm.records.Control`, or None; "" if nothing does.
+        port: Where its server listens unless it is told otherwise; 0 if nowhere.
     """
 
     code: str
@@ -46,6 +55,7 @@ class EngineEntry:
     one_position: bool = False
     locks: bool = False
     control: str = "pytest_llm.machine.control:measure_control"
+    port: int = 0
 
 
 ENGINES: Registry[EngineEntry] = Registry(
@@ -82,6 +92,30 @@ ENGINES: Registry[EngineEntry] = Registry(
             covers="servers by URL are asked for whole requests at depth 0, for first-token and inter-token "
             "latency and total speed; images and reranking are not covered",
             unchecked="a server by URL shows no logits, so NaN and infinity go unnoticed",
+        ),
+        OLLAMA: EngineEntry(
+            "pytest_llm.engines.ollama.engine:Ollama",
+            places=("url",),
+            bare="the one that OLLAMA_HOST names, or at port 11434",
+            port=11434,
+            covers=f"Ollama is asked for {_REQUESTS}",
+            unchecked=f"Ollama {_NO_LOGITS}",
+        ),
+        LM_STUDIO: EngineEntry(
+            "pytest_llm.engines.lmstudio.engine:LMStudio",
+            places=("url",),
+            bare="the one at port 1234",
+            port=1234,
+            covers=f"LM Studio is asked for {_REQUESTS}",
+            unchecked=f"LM Studio {_NO_LOGITS}",
+        ),
+        TEXTGEN: EngineEntry(
+            "pytest_llm.engines.textgen.engine:Textgen",
+            places=("url",),
+            bare="the one at port 5000",
+            port=5000,
+            covers=f"text-generation-webui is asked for {_REQUESTS}",
+            unchecked=f"text-generation-webui {_NO_LOGITS}",
         ),
     },
 )

@@ -20,6 +20,7 @@ from pytest_llm.system.text import clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from pytest_llm.records import JSON
 
@@ -113,6 +114,33 @@ class Client:
             AnswerError: The server refused, closed the connection, was silent, or sent no JSON.
         """
         return self._ask("POST", path, body, _ANSWER_BYTES + more)
+
+    def status(self, method: str, path: str) -> int:
+        """Return the status that answers a request without a body; ``AnswerError`` if nothing does."""
+        with self._errors(), self._client.stream(method, path) as response:
+            status: int = response.status_code
+            return status
+
+    def delete(self, path: str, body: Mapping[str, JSON]) -> None:
+        """Have something deleted; raises as :meth:`post`, and the answer may be empty."""
+        with self._errors(), self._client.stream("DELETE", path, json=body) as response:
+            if response.status_code != 200:
+                raise self._refusal(response)
+
+    def upload(self, path: str, file: Path) -> None:
+        """Send a file as it is; raises ``AnswerError`` unless it is taken."""
+        with (
+            file.open("rb") as opened,
+            self._errors(),
+            self._client.stream(
+                "POST",
+                path,
+                content=opened,
+                headers={"Content-Length": str(file.stat().st_size)},
+            ) as response,
+        ):
+            if response.status_code not in (200, 201):
+                raise self._refusal(response)
 
     def stream(self, path: str, body: Mapping[str, JSON], tokens: int) -> list[Piece]:
         """Return the pieces of a stream of about so many tokens, to its end.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
+from pytest_llm.engines import ENGINES
 from pytest_llm.engines.servers.requests import RequestsSubject
 from pytest_llm.errors import NotCoveredError
 from pytest_llm.records import Address
@@ -56,5 +57,10 @@ class ServerEngine:
         return type(self).endpoint(self._url(), str(self._reference), self._timeout)
 
     def _url(self) -> str:
-        assert isinstance(self._reference, Address)
-        return self._reference.url
+        if isinstance(self._reference, Address):
+            return self._reference.url
+        return self.default_url()
+
+    def default_url(self) -> str:
+        """Return where the server listens unless it is told otherwise."""
+        return f"http://127.0.0.1:{ENGINES[self._reference.engine].port}"

@@ -1,0 +1,162 @@
+"""``pytest-llm overhead``: what Ollama, LM Studio or text-generation-webui cost over llama-server."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_llm.builds.provider import Provider
+from pytest_llm.checks.overhead import Cost, costs, lines, settings_apart
+from pytest_llm.cli import command, project
+from pytest_llm.engines import LLAMA_SERVER
+from pytest_llm.errors import EngineError, UsageError
+from pytest_llm.machine import fingerprint
+from pytest_llm.machine.environment import measurement_context
+from pytest_llm.measure import TimeLimits
+from pytest_llm.measure.plan import SESSIONS
+from pytest_llm.measure.variants import measure_variants
+from pytest_llm.plugin.declared import fitted, read_load_options, read_workload
+from pytest_llm.plugin.homes import Models
+from pytest_llm.records import Campaign, Command, LoadOptions, Subject
+from pytest_llm.records.side import Side
+from pytest_llm.reports.progress import ProgressDisplay
+from pytest_llm.stats.sequential import rule_for
+from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
+
+if TYPE_CHECKING:
+    import argparse
+
+    from pytest_llm.engines.servers.child import Child
+    from pytest_llm.records import JSON, Run
+    from pytest_llm.stats.differences import Difference
+
+_TEXT = command.Text(
+    summary="what a tool around llama.cpp costs over llama-server",
+    more="Measures whole requests of both on the same file, in turns, and a third server with the flags of "
+    "the llama-server inside of the tool, which splits the difference into wrapper and settings.",
+    statuses="0; 1 if the difference could not be split",
+    example="pytest-llm overhead ollama ollama:llama3.1:8b",
+)
+_TIMEOUT = 600.0
+_REQUESTS = 3  # of each, a session
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    command.describe(parser, _TEXT, _overhead)
+    add = parser.add_argument
+    add("tool", metavar="TOOL", help="a build: ollama, lmstudio, textgen, each alone or @http://HOST:PORT")
+    add("model", metavar="MODEL", help="name, path or source of a model")
+    add("--against", metavar="BUILD", default=LLAMA_SERVER, help="the server (default: llama-server on PATH)")
+    add("--load", metavar="OPTION=VALUE", action="append", default=[], help="load options; may be repeated")
+    add("--prompt", metavar="N", type=int, default=128, help="tokens of the prompt (default: 128)")
+    add("--generate", metavar="N", type=int, default=64, help="tokens to generate (default: 64)")
+    add("--effort", choices=[*SESSIONS], default="normal", help="how many sessions (default: normal)")
+    command.add_cache_to(parser, "which holds models and builds")
+
+
+def _overhead(arguments: argparse.Namespace) -> command.Answer:
+    from pytest_llm.cli.compare import _values
+
+    here = Path.cwd()
+    home, cache = project.home(here), project.cache(arguments.cache, here)
+    models = Models(cache, home, show=command.on_progress)
+    models.store(home).check(arguments.model)
+    workload = read_workload({"prompt_tokens": arguments.prompt, "generate_tokens": arguments.generate})
+    cores = fingerprint.usable_cores()
+    given = {name: values[0] for name, values in map(_values, arguments.load)}
+    defaults = LoadOptions(n_ctx=2048, n_threads=cores, n_threads_batch=cores)
+    options = fitted(read_load_options(given, defaults, "--load"), workload)
+    tool, server = (project.build(each, here) for each in (arguments.tool, arguments.against))
+    if server.engine != LLAMA_SERVER or tool.engine == LLAMA_SERVER:
+        raise UsageError("name a tool, and llama-server with --against: pytest-llm overhead ollama MODEL")
+    name = models.normalize(home, "", arguments.model)
+    subjects = [Subject(name, each, options) for each in (tool, server)]
+    lock = MeasuringLock(lock_path(os.environ))
+    with closing(Provider(cache, _TIMEOUT, "on", home=home)) as provider:
+
+        def side(subject: Subject) -> Side:
+            engine = provider.engine(subject.build, command.on_progress)
+            return Side(subject, models.resolve_subject(subject), engine)
+
+        lock.acquire(PATIENCE, command.on_progress)
+        try:
+            ours, theirs = map(side, subjects)
+            child, shown = _inside(ours)
+            sides = [ours, *([_bare(theirs, child)] if child is not None else []), theirs]
+            campaign = Campaign(
+                subjects[0],
+                (workload,),
+                rule_for(arguments.effort, 1).looks[0],
+                subjects[1],
+                requests={workload: _REQUESTS},
+            )
+            context = measurement_context(ProgressDisplay(command.on_progress), TimeLimits(), time.monotonic)
+            found = measure_variants(campaign, tuple(sides), rule_for(arguments.effort, 1), context)[workload]
+        finally:
+            lock.release()
+    if isinstance(found, EngineError):
+        raise found
+    bare = found[1].candidate if child is not None else None
+    return _answer(found[0].candidate, found[0].reference, bare, child, shown)
+
+
+def _inside(tool: Side) -> tuple[Child | None, dict[str, JSON]]:
+    """Return the server inside of a tool that has the model loaded, and the settings it confirms."""
+    with closing(tool.start()) as loaded:
+        loaded.load()
+        child: Child | None = getattr(loaded, "child", None)
+        return child, dict(loaded.effective_options())
+
+
+def _bare(server: Side, child: Child) -> Side:
+    """Return a server of our own with the flags that a tool gave its own."""
+    build = Command(LLAMA_SERVER, (child.program, *child.flags))
+    subject = replace(server.subject, build=build)
+    engine = type(server.engine)(build, _TIMEOUT)  # type: ignore[call-arg] # LlamaServer's own
+    return Side(subject, server.model, engine)
+
+
+def _answer(
+    tool: Run, server: Run, bare: Run | None, child: Child | None, shown: dict[str, JSON]
+) -> command.Answer:
+    found = costs(tool, server, bare)
+    asked = asdict(server.subject.load_options)
+    apart = settings_apart(shown, {**asked, **server.effective_options})
+    told = [
+        f"{tool.build} against {server.build}, {tool.model.name}, {len(tool.sessions)} sessions",
+        *(f"  {each}" for each in lines(found)),
+        f"  settings that differ: {', '.join(apart) or 'none that is known'}",
+    ]
+    if child is None:
+        told.append(
+            "  the llama-server inside cannot be seen from here, so the difference is not split: run on its "
+            "machine, as its user"
+        )
+    else:
+        told.append(f"  the server inside was started with: {' '.join(child.flags)}")
+    document = {
+        "tool": str(tool.build),
+        "server": str(server.build),
+        "costs": [_document(each) for each in found],
+        "settings": apart,
+        "flags": list(child.flags) if child is not None else None,
+    }
+    return command.Answer(int(child is None), told, document)
+
+
+def _document(cost: Cost) -> dict[str, Any]:
+    def of(found: Difference | None) -> dict[str, Any] | None:
+        return None if found is None else {"seconds": found.mean, "interval": found.interval}
+
+    return {
+        "what": cost.what,
+        "tool": cost.tool,
+        "server": cost.server,
+        "total": of(cost.total),
+        "wrapper": of(cost.wrapper),
+        "settings": of(cost.settings),
+    }

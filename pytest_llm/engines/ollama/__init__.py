@@ -1,0 +1,1 @@
+"""Ollama: a server that runs a llama.cpp of its own inside."""

@@ -1,0 +1,120 @@
+"""The llama-server inside of a tool: which process it is, and with which flags it was started."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pytest_llm.engines.servers.client import AnswerError, Client
+from pytest_llm.records.effective_options import normalize
+from pytest_llm.system.listening import commands_below
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_llm.records import JSON
+
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_SECONDS = 2.0
+# Load option -> its flags, and what reads their value.
+_FLAGS: Mapping[str, tuple[tuple[str, ...], type]] = {
+    "n_ctx": (("-c", "--ctx-size"), int),
+    "n_batch": (("-b", "--batch-size"), int),
+    "n_ubatch": (("-ub", "--ubatch-size"), int),
+    "n_seq_max": (("-np", "--parallel"), int),
+    "n_threads": (("-t", "--threads"), int),
+    "n_threads_batch": (("-tb", "--threads-batch"), int),
+    "flash_attn": (("-fa", "--flash-attn"), str),
+    "type_k": (("-ctk", "--cache-type-k"), str),
+    "type_v": (("-ctv", "--cache-type-v"), str),
+}
+# What is ours to choose when the same server is started again, each with a value.
+_OURS = frozenset({"-m", "--model", "--host", "--port", "--alias", "-a"})
+_COMMIT = re.compile(r"b\d+-([0-9a-f]{7,40})")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process of llama-server.
+
+    Attributes:
+        program: Its path.
+        flags: Its arguments, without those that say where it listens and which model it has.
+        options: The load options that the flags state.
+        commit: Of llama.cpp, as it tells it; "" if it does not.
+    """
+
+    program: str
+    flags: tuple[str, ...]
+    options: Mapping[str, JSON] = field(default_factory=dict)
+    commit: str = ""
+
+
+def child_of(url: str) -> Child | None:
+    """Return the llama-server that the server at a URL has started on this machine; None if there is none."""
+    parts = urlsplit(url)
+    if parts.hostname not in _LOCAL or parts.port is None:
+        return None
+    for command in commands_below(parts.port):
+        words = command[1:]
+        if "llama" in command[0].rpartition("/")[2] and _value(words, ("-m", "--model")):
+            return Child(command[0], without_ours(words), options_of(words), _commit(words))
+    return None
+
+
+def options_of(words: Sequence[str]) -> dict[str, JSON]:
+    """Return the load options that flags state."""
+    found: dict[str, JSON] = {}
+    for name, (flags, kind) in _FLAGS.items():
+        value = _value(words, flags)
+        if value:
+            try:
+                found[name] = kind(value)
+            except ValueError:
+                continue
+    slots = found.get("n_seq_max")
+    if isinstance(slots, int) and isinstance(found.get("n_ctx"), int):
+        found["n_seq_max"] = slots
+    return normalize(found)
+
+
+def without_ours(words: Sequence[str]) -> tuple[str, ...]:
+    """Return flags without those that say where a server listens and which model it has."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in _OURS:
+            skip = True
+        elif word.partition("=")[0] not in _OURS:
+            kept.append(word)
+    return tuple(kept)
+
+
+def _value(words: Sequence[str], flags: Sequence[str]) -> str:
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name in flags:
+            if equals:
+                return value
+            return words[at + 1] if at + 1 < len(words) else ""
+    return ""
+
+
+def _commit(words: Sequence[str]) -> str:
+    """Return the commit that a server tells at the port of its flags."""
+    port = _value(words, ("--port",))
+    if not port.isdigit():
+        return ""
+    client = Client(f"http://127.0.0.1:{port}", _SECONDS)
+    try:
+        answer: Any = client.get("/props")
+    except AnswerError:
+        return ""
+    finally:
+        client.close()
+    found = _COMMIT.search(str(answer.get("build_info"))) if isinstance(answer, dict) else None
+    return found[1] if found else ""

@@ -1,0 +1,1 @@
+"""text-generation-webui with its llama.cpp loader."""

@@ -1,0 +1,155 @@
+"""LM Studio: its models by its own protocol, requests by OpenAI's, after its documentation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+
+from pytest_llm.engines import describe, engine_for
+from pytest_llm.errors import LoadRefusedError, RequestFailedError
+from pytest_llm.records import Address, LoadOptions, Model, Subject, Workload
+from tests.openai_server import Script, answering
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pytest_llm.engines.servers.requests import RequestsSubject
+
+WORKLOAD = Workload(prompt_tokens=16, generate_tokens=8)
+KEY, BYTES = "smollm2-135m-instruct", 98_362_432
+RUNTIME = {"name": "llama.cpp-linux-x86_64-avx2", "version": "1.3.0", "supported_formats": ["gguf"]}
+
+
+class LMStudio:
+    """What a stand-in has."""
+
+    def __init__(self, server: Script) -> None:
+        self.server = server
+        self.models = [self.model(KEY, BYTES)]
+        self.instances: list[str] = []
+        self.context = 0
+        server.routes = {
+            ("GET", "/api/v1/models"): lambda _: (200, {"models": self.models}),
+            ("POST", "/api/v1/models/load"): self._load,
+            ("POST", "/api/v1/models/unload"): self._unload,
+            ("POST", "/api/v0/completions"): self._telling,
+        }
+
+    @staticmethod
+    def model(key: str, size: int) -> dict[str, Any]:
+        return {"type": "llm", "publisher": "local", "key": key, "size_bytes": size, "loaded_instances": []}
+
+    def _load(self, body: dict[str, Any]) -> tuple[int, Any]:
+        config = {name: each for name, each in body.items() if name not in ("model", "echo_load_config")}
+        config["context_length"] = self.context or config["context_length"]
+        self.instances.append(f"{body['model']}:2")
+        told = {"type": "llm", "instance_id": self.instances[-1], "load_time_seconds": 0.9}
+        return 200, {**told, "status": "loaded", "load_config": config}
+
+    def _unload(self, body: dict[str, Any]) -> tuple[int, Any]:
+        self.instances.remove(body["instance_id"])
+        return 200, body
+
+    def _telling(self, _: dict[str, Any]) -> tuple[int, Any]:
+        return 200, {"choices": [], "usage": {}, "stats": {}, "runtime": RUNTIME}
+
+
+@pytest.fixture
+def studio() -> Iterator[LMStudio]:
+    with answering() as server:
+        yield LMStudio(server)
+
+
+@pytest.fixture
+def loaded(studio: LMStudio, tmp_path: Path) -> Iterator[Callable[..., RequestsSubject]]:
+    started: list[RequestsSubject] = []
+
+    def start(**options: Any) -> RequestsSubject:
+        path = tmp_path / "local" / KEY / "SmolLM2-135M-Instruct.Q4_1.gguf"
+        model = Model(
+            f"lmstudio:local/{KEY}", str(path), "0" * 64, BYTES, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1
+        )
+        build = Address("lmstudio", studio.server.url)
+        chosen = LoadOptions(**{"n_ctx": 1024, "n_threads": 2, **options})
+        found: RequestsSubject = engine_for(build, 5.0).start(Subject(model.name, build, chosen), model)  # type: ignore[assignment]
+        started.append(found)
+        found.load()
+        return found
+
+    yield start
+    for each in started:
+        each.close()
+
+
+def test_an_instance_of_its_own_is_loaded_measured_and_unloaded(
+    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+) -> None:
+    subject = loaded(flash_attn="off")
+    assert subject.build.release == "lmstudio llama.cpp-linux-x86_64-avx2 1.3.0"
+    assert subject.effective_options() == {"n_ctx": 1024, "n_batch": 512, "flash_attn": "off"}
+    subject.rehearse(WORKLOAD)
+    assert len(subject.request()[1]) == 7
+    assert studio.instances == [f"{KEY}:2"]
+    streamed = [body for _, _, body in studio.server.asked if body.get("stream")]
+    assert {body["model"] for body in streamed} == {f"{KEY}:2"}
+    subject.close()
+    assert studio.instances == []
+
+
+def test_the_same_bytes_are_chosen_by_name_and_length(
+    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+) -> None:
+    studio.models = [
+        studio.model("other", BYTES),
+        studio.model(KEY, BYTES),
+        studio.model("larger", 2 * BYTES),
+    ]
+    assert loaded().effective_options()["n_ctx"] == 1024
+    studio.models = [studio.model(KEY, BYTES + 1)]
+    with pytest.raises(
+        LoadRefusedError, match=r"0 have the 98362432 bytes of .*: import the file \(lms import\)"
+    ):
+        loaded()
+
+
+def test_another_context_than_asked_for_is_an_error(
+    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+) -> None:
+    studio.context = 512
+    with pytest.raises(LoadRefusedError, match="a context of 512 tokens where n_ctx=1024"):
+        loaded()
+
+
+def test_a_count_may_be_one_too_small_as_in_its_documentation(
+    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+) -> None:
+    subject = loaded()
+    studio.server.counted = 1
+    subject.rehearse(WORKLOAD)
+    assert len(subject.request()[1]) == 7
+    studio.server.counted = 2
+    with pytest.raises(RequestFailedError, match="stopped after 6 of 8 tokens"):
+        subject.request()
+
+
+def test_a_key_that_is_wanted_is_told(studio: LMStudio, loaded: Callable[..., RequestsSubject]) -> None:
+    studio.server.status["/api/v1/models"] = 401
+    with pytest.raises(
+        LoadRefusedError, match="answered 401: status 401, listing its models: set PYTEST_LLM_API_KEY"
+    ):
+        loaded()
+
+
+def test_another_server_is_no_lm_studio(studio: LMStudio) -> None:
+    studio.server.routes.clear()
+    with pytest.raises(LoadRefusedError, match="lists no models as LM Studio does"):
+        describe(Address("lmstudio", studio.server.url), 5.0)
+
+
+def test_the_official_client_gets_on_with_the_stand_in(studio: LMStudio) -> None:
+    with openai.OpenAI(base_url=f"{studio.server.url}/v1", api_key="none") as client:
+        stream = client.completions.create(model=KEY, prompt="a b", max_tokens=3, stream=True)
+        assert "".join(each.choices[0].text for each in stream if each.choices) == " word" * 3
