@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pytest_llm.engines.servers.engine import ServerEngine
 from pytest_llm.engines.lmstudio.endpoint import LMStudioEndpoint
+from pytest_llm.engines.servers.engine import ServerEngine
 
 
 class LMStudio(ServerEngine):

@@ -22,5 +22,5 @@ def url_of(host: str) -> str:
     """Return where Ollama listens, by its own variable: "", "0.0.0.0", "host:1234", "http://host"."""
     scheme, mark, rest = host.rpartition("://")
     name, _, port = rest.strip("/").partition(":")
-    name = "127.0.0.1" if name in ("", "0.0.0.0") else name  # noqa: S104 - it is what a server listens on
+    name = "127.0.0.1" if name in ("", "0.0.0.0") else name
     return f"{scheme if mark else 'http'}://{name}:{port or ENGINES[OLLAMA].port}"
