@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import os
 import queue
 import socket
 import subprocess
@@ -175,9 +176,12 @@ def _piece(data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 @contextmanager
-def answering(inside: Inside | None = None, port: int = 0) -> Iterator[Script]:
-    """Serve until the context ends."""
+def answering(inside: Inside | None = None, port: int = 0, kept: Path | None = None) -> Iterator[Script]:
+    """Serve until the context ends; with a folder, what was imported is there the next time."""
     script = Script(inside)
+    store = kept / "manifests.json" if kept is not None else None
+    if store is not None and store.exists():
+        script.models = json.loads(store.read_text())
     folder = tempfile.TemporaryDirectory(prefix="ollama-")
 
     class Handler(BaseHTTPRequestHandler):
@@ -245,6 +249,9 @@ def answering(inside: Inside | None = None, port: int = 0) -> Iterator[Script]:
                 self._lines([{"error": f"{digest} is not there"}])
                 return
             script.models[_tag(body["model"])] = digest
+            if store is not None:
+                store.parent.mkdir(parents=True, exist_ok=True)
+                store.write_text(json.dumps(script.models))
             if body.get("stream") is False:
                 self._json(200, {"status": "success"})
                 return
@@ -277,6 +284,9 @@ def answering(inside: Inside | None = None, port: int = 0) -> Iterator[Script]:
                 for text, told in script.generated(body):
                     texts.append(text)
                     last = told or last
+                if "error" in last:
+                    self._json(500, last)
+                    return
                 self._json(200, {**head, "response": "".join(texts), **self._done(last)})
 
         def _answer(self, head: dict[str, Any], body: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -403,6 +413,12 @@ def _tag(model: str) -> str:
 
 
 def main() -> None:
+    if sys.argv[1:] == ["serve"]:  # as Ollama's own program, with a script inside
+        host, _, port = os.environ["OLLAMA_HOST"].rpartition(":")
+        assert host == "127.0.0.1"
+        print(f"Listening on {host}:{port} (version {VERSION})", file=sys.stderr, flush=True)
+        with answering(port=int(port), kept=Path(os.environ["OLLAMA_MODELS"])):
+            threading.Event().wait()
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--program", required=True)

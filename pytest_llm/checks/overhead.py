@@ -93,11 +93,14 @@ def lines(found: Sequence[Cost]) -> list[str]:
 
 
 def settings_apart(tool: Mapping[str, JSON], server: Mapping[str, JSON]) -> list[str]:
-    """Return the settings of a tool that a server has otherwise: "n_batch 2048 → 512"."""
+    """Return the settings of a tool that a server has otherwise: "n_batch 2048 → 512".
+
+    What a tool leaves to llama.cpp is no setting of its own.
+    """
     return [
         f"{name} {server[name]} → {value}"
         for name, value in tool.items()
-        if name in server and server[name] != value
+        if name in server and value not in (server[name], "auto")
     ]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_llm.builds.provider import Provider
 from pytest_llm.cli import command, project
 from pytest_llm.engines import DEFAULT
+from pytest_llm.engines.servers.client import AnswerError
 from pytest_llm.engines.servers.engine import ServerEngine
 from pytest_llm.engines.servers.prompts import Prompts
 from pytest_llm.errors import EngineError, UsageError
@@ -61,7 +62,7 @@ def _agree(arguments: argparse.Namespace) -> command.Answer:
         counted = _own_count(provider, subject, model)
         checks = _Checks()
         with closing(engine.connect()) as endpoint:
-            _ask(endpoint, model, options, counted, checks)
+            _ask(engine, endpoint, model, options, counted, checks)
     failed = [told for _, told, good in checks.found if not good]
     lines = [f"{'ok     ' if good else 'differs'} {name}: {told}" for name, told, good in checks.found]
     last = "agrees" if not failed else f"differs in {len(failed)} of {len(checks.found)}"
@@ -82,14 +83,19 @@ class _Checks:
         """Note an answer; one that is an error differs. Return if it is as expected."""
         try:
             told, good = ask()
-        except (EngineError, AssertionError) as error:
+        except (EngineError, AnswerError) as error:
             told, good = str(error), False
         self.found.append((name, told, good))
         return good
 
 
 def _ask(
-    endpoint: Endpoint, model: Model, options: LoadOptions, counted: int | None, checks: _Checks
+    engine: ServerEngine,
+    endpoint: Endpoint,
+    model: Model,
+    options: LoadOptions,
+    counted: int | None,
+    checks: _Checks,
 ) -> None:
     before: list[str] = []
 
@@ -112,6 +118,7 @@ def _ask(
 
     def left() -> tuple[str, bool]:
         endpoint.release()
+        engine.close()
         after = [*endpoint.inventory()]
         more, fewer = sorted({*after} - {*before}), sorted({*before} - {*after})
         told = [*(f"{each} is left" for each in more), *(f"{each} is gone" for each in fewer)]

@@ -95,7 +95,7 @@ ENGINES: Registry[EngineEntry] = Registry(
         ),
         OLLAMA: EngineEntry(
             "pytest_llm.engines.ollama.engine:Ollama",
-            places=("url",),
+            places=("url", "bin"),
             bare="the one that OLLAMA_HOST names, or at port 11434",
             port=11434,
             covers=f"Ollama is asked for {_REQUESTS}",

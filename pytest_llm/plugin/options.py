@@ -51,8 +51,8 @@ OPTIONS = (
         "llama-cpp-python",
         "The build to test, ENGINE[@WHERE]: llama-cpp-python, a release such as 0.3.36 or "
         "0.3.36[-DGGML_AVX2=OFF], venv:PATH, lib:PATH, git:REF:CHECKOUT, llama-server@WHERE, "
-        "llama-bench@bin:PATH, openai@URL, ollama, lmstudio, or textgen (default: the llama-cpp-python of this "
-        "environment).",
+        "llama-bench@bin:PATH, openai@URL, ollama, lmstudio, or textgen (default: the llama-cpp-python of "
+        "this environment).",
         "BUILD",
     ),
     Option(

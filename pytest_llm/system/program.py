@@ -127,7 +127,7 @@ def run_to_our_end(command: Sequence[str], folder: Path) -> subprocess.Completed
     """Run a program to its end in a folder; it and its children end with this process, however that ends."""
     with (
         open(os.devnull, "rb") as nothing,  # noqa: PTH123 - in the place of a lock
-        _supervised(
+        supervised(
             nothing.fileno(),
             "fetch",
             command,
@@ -143,7 +143,7 @@ def run_to_our_end(command: Sequence[str], folder: Path) -> subprocess.Completed
 
 
 @contextmanager
-def _supervised(
+def supervised(
     lock: int, network: str, command: Sequence[str], **options: Any
 ) -> Iterator[subprocess.Popen[Any]]:
     """Start a command that ends, with its children, when the context does or this process ends.
@@ -217,7 +217,7 @@ class Running:
         network = "open" if reach == "closed" and may_use_network(os.environ) else reach
         with (
             self._opened_log() as log,
-            _supervised(self._lock, network, command, stdout=log, stderr=log, env=environment) as process,
+            supervised(self._lock, network, command, stdout=log, stderr=log, env=environment) as process,
         ):
             return self._wait(process)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +13,7 @@ from pytest_llm.engines.llama_server.api import Api
 from pytest_llm.engines.llama_server.flags import arguments, serves_sockets, without_model
 from pytest_llm.engines.servers.client import Client
 from pytest_llm.engines.servers.process import ServerProcess
+from pytest_llm.engines.servers.started import free_port
 from pytest_llm.models import files_of
 from pytest_llm.models.opened import loadable
 from pytest_llm.system.http import http_library
@@ -86,7 +86,7 @@ def start_server(
             words = ["-m", path, *arguments(flags, options, lora, draft, program.name)]
         else:
             words = ["-m", path, *without_model(command, model, program.name)]
-        port = 0 if serves_sockets(flags) and not on_port else _free_port()
+        port = 0 if serves_sockets(flags) and not on_port else free_port()
         own_files = [Path(each) for each in command or () if Path(each).is_file()]
         sandbox = _sandbox(program, model, port, own_files)
         folder = sandbox.folder
@@ -96,7 +96,7 @@ def start_server(
         listens = str(folder / _SOCKET) if folder and not port else None
         if listens is not None and len(os.fsencode(listens)) > _LONGEST_SOCKET:
             sandbox.close()
-            port, listens = _free_port(), None
+            port, listens = free_port(), None
             sandbox = _sandbox(program, model, port, own_files)
         where = ["--host", listens] if listens else ["--host", _LOOPBACK, "--port", str(port)]
         descriptors = sorted({each.descriptor for each in model.all_opened})
@@ -118,10 +118,3 @@ def _sandbox(program: EngineProgram, model: Model, port: int, own_files: Sequenc
         becomes=program.path,
         port=port,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind((_LOOPBACK, 0))
-        port: int = found.getsockname()[1]
-        return port

@@ -1,12 +1,11 @@
-"""Ollama's own protocol: raw completions, a local file imported and removed again."""
+"""Ollama's own protocol: raw completions of its models, or of files that are imported for a while."""
 
 from __future__ import annotations
 
-import secrets
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_llm.engines.ollama.imports import Imports
 from pytest_llm.engines.ollama.lines import read_completion, read_lines
 from pytest_llm.engines.servers.child import Child, child_of
 from pytest_llm.engines.servers.client import AnswerError, MalformedError, RefusedError
@@ -29,7 +28,11 @@ _NOT_FOUND = 404
 
 
 class OllamaEndpoint(Endpoint):
-    """One Ollama."""
+    """One Ollama.
+
+    Attributes:
+        imports: What was imported into it; endpoints of one engine share it.
+    """
 
     start_fix = "start it (ollama serve), or correct the URL"
     path_fix = "name the URL of Ollama itself, without /v1"
@@ -37,9 +40,9 @@ class OllamaEndpoint(Endpoint):
 
     def __init__(self, url: str, name: str, timeout: float) -> None:
         super().__init__(url.removesuffix("/v1"), name, timeout)
+        self.imports = Imports(self.url)
         self._version = ""
         self._tag = ""
-        self._created = ""
         self._was_loaded = True
         self._options: dict[str, JSON] = {}
         self._child: Child | None = None
@@ -94,31 +97,13 @@ class OllamaEndpoint(Endpoint):
         return {}
 
     def _import(self, model: Model) -> str:
-        """Return the tag of a file that is imported under a name of its own."""
         if model.parts > 1:
             raise LoadRefusedError(
                 f"{self.name}: {model.name} is split into {model.parts} files, which Ollama does not import: "
                 "merge them (llama-gguf-split --merge)"
             )
-        digest = f"sha256:{model.sha256}"
-        blob = f"/api/blobs/{digest}"
-
-        def send() -> None:
-            if self.client.status("HEAD", blob) == _NOT_FOUND:
-                self.client.upload(blob, Path(model.path))
-
-        self.asked_to_load("taking the file", send)
-        tag = f"pytest-llm-{model.sha256[:8]}-{secrets.token_hex(3)}"
-        body: dict[str, JSON] = {"model": tag, "files": {"model.gguf": digest}}
-
-        def create() -> None:
-            lines = [*read_lines(self.client.stream("/api/create", body, 1))]
-            if not lines or lines[-1].data.get("status") != "success":
-                raise MalformedError("did not say that it made the model")
-
-        self._created = tag
-        self.asked_to_load("importing the file", create)
-        return tag
+        found: str = self.asked_to_load("importing the file", lambda: self.imports.tag_of(model, self.client))
+        return found
 
     def effective_options(self) -> Mapping[str, JSON]:
         told = self._child.options if self._child is not None else {}
@@ -175,13 +160,10 @@ class OllamaEndpoint(Endpoint):
         return [*tags, *(f"{each.get('name')}, loaded" for each in self._processes())]
 
     def release(self) -> None:
-        tag, created, self._tag, self._created = self._tag, self._created, "", ""
+        tag, self._tag = self._tag, ""
         with suppress(AnswerError):  # it may have ended
             if tag and not self._was_loaded:
                 self.client.post(_GENERATE, {"model": tag, "keep_alive": 0})
-        with suppress(AnswerError):
-            if created:
-                self.client.delete("/api/delete", {"model": created})
 
     def _fix(self, error: RefusedError) -> str:
         if error.status == _NOT_FOUND and "model" in error.message:

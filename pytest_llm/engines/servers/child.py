@@ -74,9 +74,6 @@ def options_of(words: Sequence[str]) -> dict[str, JSON]:
                 found[name] = kind(value)
             except ValueError:
                 continue
-    slots = found.get("n_seq_max")
-    if isinstance(slots, int) and isinstance(found.get("n_ctx"), int):
-        found["n_seq_max"] = slots
     return normalize(found)
 
 
@@ -95,13 +92,12 @@ def without_ours(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _value(words: Sequence[str], flags: Sequence[str]) -> str:
+    found = ""  # of the last one, which counts
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name in flags:
-            if equals:
-                return value
-            return words[at + 1] if at + 1 < len(words) else ""
-    return ""
+            found = value if equals else words[at + 1] if at + 1 < len(words) else ""
+    return found
 
 
 def _commit(words: Sequence[str]) -> str:

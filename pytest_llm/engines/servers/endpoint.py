@@ -36,6 +36,7 @@ class Endpoint(ABC):
         start_fix: What to do if nothing listens.
         path_fix: What to do if the answers are of another kind.
         not_found: What to do if the server lacks what it is asked for.
+        after: What is done when all connections have ended.
     """
 
     start_fix = "start it, or correct the URL"
@@ -47,6 +48,7 @@ class Endpoint(ABC):
         key = os.environ.get(API_KEY, "")
         headers = {"Authorization": f"Bearer {key}"} if key else None
         self.url = url
+        self.after: Callable[[], None] | None = None
         self.name = name
         self._key = key
         self.client = Client(self._base(url), timeout, headers=headers)
@@ -94,6 +96,9 @@ class Endpoint(ABC):
         """Release it, and end all connections."""
         self.release()
         self.client.close()
+        if self.after is not None:
+            self.after()
+            self.after = None
 
     def _base(self, url: str) -> str:
         return url

@@ -56,6 +56,9 @@ class ServerEngine:
         """Return the interface of the server; nothing is asked yet."""
         return type(self).endpoint(self._url(), str(self._reference), self._timeout)
 
+    def close(self) -> None:
+        """Leave the server as it was; what was started must be closed."""
+
     def _url(self) -> str:
         if isinstance(self._reference, Address):
             return self._reference.url

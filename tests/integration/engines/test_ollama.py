@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import shlex
+import socket
+import sys
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +18,7 @@ import pytest
 
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import describe, engine_for
-from pytest_llm.engines.ollama.engine import url_of
+from pytest_llm.engines.ollama.engine import Ollama, url_of
 from pytest_llm.errors import (
     EngineError,
     LoadRefusedError,
@@ -22,13 +26,15 @@ from pytest_llm.errors import (
     RequestFailedError,
     WorkerDiedError,
 )
-from pytest_llm.records import Address, LoadOptions, Model, Subject, Workload
+from pytest_llm.records import Address, LoadOptions, Model, Program, Subject, Workload
+from tests import TESTS
 from tests.ollama_server import VERSION, Script, answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pytest_llm.engines.servers.requests import RequestsSubject
+    from tests.integration.conftest import Project
 
 WORKLOAD = Workload(prompt_tokens=16, generate_tokens=4)
 OPTIONS = LoadOptions(n_ctx=1024, n_threads=2, n_gpu_layers=0)
@@ -51,18 +57,35 @@ def model(tmp_path: Path) -> Model:
 @pytest.fixture
 def loaded(server: Script, model: Model) -> Iterator[Callable[..., RequestsSubject]]:
     started: list[RequestsSubject] = []
+    build = Address("ollama", server.url)
+    engine = Ollama(build, 5.0)
 
-    def start(of: Model = model, *, load: bool = True, url: str = "") -> RequestsSubject:
-        build = Address("ollama", url or server.url)
-        found: RequestsSubject = engine_for(build, 5.0).start(Subject(of.name, build, OPTIONS), of)  # type: ignore[assignment]
-        started.append(found)
-        if load:
-            found.load()
-        return found
+    def start(of: Model = model) -> RequestsSubject:
+        started.append(engine.start(Subject(of.name, build, OPTIONS), of))
+        started[-1].load()
+        return started[-1]
 
     yield start
     for each in started:
         each.close()
+    engine.close()
+    assert not any(tag.startswith("pytest-llm") for tag in server.models)
+
+
+def test_what_one_session_imports_serves_the_next_and_nothing_stays(
+    server: Script, loaded: Callable[..., RequestsSubject], model: Model
+) -> None:
+    for _ in range(3):
+        loaded().close()
+    assert server.paths().count(("POST", "/api/create")) == 1
+    assert server.loaded == {}
+
+
+def test_what_was_imported_goes_with_its_engine(server: Script, model: Model) -> None:
+    build = Address("ollama", server.url)
+    engine_for(build, 5.0).start(Subject(model.name, build, OPTIONS), model).load()
+    gc.collect()
+    assert server.models == {}
 
 
 def test_a_file_is_imported_measured_and_removed_again(
@@ -89,8 +112,8 @@ def test_a_file_is_imported_measured_and_removed_again(
         ("POST", "/api/generate"),
         ("GET", "/api/ps"),
     ]
-    assert paths[-2:] == [("POST", "/api/generate"), ("DELETE", "/api/delete")]
-    assert set(server.models) == {"mine:latest"}
+    assert paths[-1] == ("POST", "/api/generate")
+    assert server.asked[-1][2] == {"model": server.asked[4][2]["model"], "keep_alive": 0}
     assert server.loaded == {}
     streamed = [body for _, _, body in server.asked if body and body.get("stream")]
     prompts = [body["prompt"] for body in streamed if body["options"]["num_predict"] > 1]  # of one is a probe
@@ -317,3 +340,81 @@ def test_the_official_client_gets_on_with_the_stand_in(server: Script, model: Mo
         assert client.delete("probe").status == "success"
         with pytest.raises(ollama.ResponseError, match="not found"):
             client.generate("probe", "One")
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """The stand-in as a program that is called as Ollama is."""
+    found = tmp_path / "ollama"
+    found.write_text(
+        f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(TESTS.parent))} exec {shlex.quote(sys.executable)} "
+        '-m tests.ollama_server "$@"\n'
+    )
+    found.chmod(0o755)
+    return found
+
+
+def test_one_that_is_installed_is_started_with_a_store_of_its_own_and_ends(
+    program: Path, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "0.0.0.0:1")
+    monkeypatch.setenv("OLLAMA_MODELS", "/of/the/user")
+    build = Program("ollama", str(program))
+    engine = Ollama(build, 20.0)
+    assert engine.describe().version == VERSION
+    urls = set()
+    for _ in range(2):
+        with closing(engine.start(Subject(model.name, build, OPTIONS), model)) as subject:
+            subject.load()
+            subject.rehearse(WORKLOAD)
+            assert len(subject.request()[1]) == 3
+            urls.add(subject.build.where)
+            assert listening(subject.build.where)
+    (url,) = urls
+    assert not listening(url)
+
+
+def listening(url: str) -> bool:
+    with socket.socket() as found:
+        return found.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0
+
+
+def test_one_that_does_not_start_shows_its_last_lines(program: Path, model: Model) -> None:
+    program.write_text("#!/bin/sh\necho 'Error: no such thing' >&2\nexit 3\n")
+    build = Program("ollama", str(program))
+    with pytest.raises(EngineError, match="it ended before it was ready") as caught:
+        Ollama(build, 5.0).start(Subject(model.name, build, OPTIONS), model)
+    assert "Error: no such thing" in "\n".join(caught.value.log)
+
+
+def test_one_that_never_answers_is_ended(program: Path, model: Model) -> None:
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    build = Program("ollama", str(program))
+    with pytest.raises(EngineError, match="was not ready after 1 s"):
+        Ollama(build, 1.0).start(Subject(model.name, build, OPTIONS), model)
+
+
+SUITE = """
+@pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=8)
+@pytest.mark.llm_first_token_latency(max="5 s")
+@pytest.mark.llm_inter_token_latency(max="5 s")
+def test_chat(llm_bench):
+    assert llm_bench.total_tokens_per_second.value > 0
+"""
+
+
+def test_tests_measure_it_like_any_other_build(server: Script, project: Project) -> None:
+    project.write(SUITE)
+    result = project.run(
+        "--llm-bench",
+        f"--llm-candidate=ollama@{server.url}",
+        f"--llm-model={project.model}",
+        "--llm-effort=quick",
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        [f"candidate ollama {VERSION}*", "*first-token latency*pass", "*inter-token latency*pass"]
+    )
+    gc.collect()
+    assert server.models == {}
+    assert server.paths().count(("POST", "/api/create")) == 1

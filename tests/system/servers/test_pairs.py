@@ -30,7 +30,7 @@ WORKLOAD = Workload(prompt_tokens=128, generate_tokens=32)
 GATES = tuple(
     Gate(METRICS[name], 0.05) for name in ("prompt_tokens_per_second", "generation_tokens_per_second")
 )
-RULE = rule_for("normal", len(GATES))
+RULE = rule_for("quick", len(GATES))
 PATIENCE = 120.0
 
 

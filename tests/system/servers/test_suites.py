@@ -11,19 +11,21 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize("engine", ["llama-cpp-python", "llama-server"])
+@pytest.mark.parametrize(
+    ("engine", "chosen", "passed"), [("llama-cpp-python", "chat", 1), ("llama-server", "", 4)]
+)
 def test_the_quick_part_of_the_speed_suite_needs_a_model_alone(
-    engine: str, pytester: pytest.Pytester, server_program: Path
+    engine: str, chosen: str, passed: int, pytester: pytest.Pytester, server_program: Path
 ) -> None:
     candidate = engine if engine == "llama-cpp-python" else f"{engine}@bin:{server_program}"
     result = pytester.runpytest_subprocess(
         "--llm-bench",
         "--llm-effort=quick",
         *("--pyargs", "pytest_llm.suite.speed"),
-        *("--llm-model", "smollm2-135m", "-m", "llm_quick", "-k", "not parallel"),
+        *("--llm-model", "smollm2-135m", "-m", "llm_quick", "-k", chosen or "not parallel"),
         f"--llm-candidate={candidate}",
     )
-    result.assert_outcomes(passed=4, deselected=6)
+    result.assert_outcomes(passed=passed, deselected=10 - passed)
     result.stdout.fnmatch_lines(
         [
             "*test_speed::test_chat",

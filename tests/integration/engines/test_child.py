@@ -1,0 +1,40 @@
+"""The llama-server that another process has started, found by the port of that one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from pytest_llm.engines.servers.child import child_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOOL = """
+import socket, subprocess, sys
+listening = socket.socket()
+listening.bind(("127.0.0.1", 0))
+listening.listen()
+child = subprocess.Popen([sys.argv[1], "-m", "/m.gguf", "-c", "1024"])
+print(listening.getsockname()[1], flush=True)
+sys.stdin.read()
+child.kill()
+child.wait()
+"""
+
+
+def test_the_child_of_what_listens_is_found_by_its_command_line(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    compiled = [os.environ.get("CC") or "cc", "-x", "c", "-o", str(program), "-"]
+    subprocess.run(compiled, input=b"int pause(void); int main(void) { return pause(); }", check=True)
+    with subprocess.Popen(
+        [sys.executable, "-c", TOOL, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as tool:
+        assert tool.stdout is not None
+        found = child_of(f"http://127.0.0.1:{int(tool.stdout.readline())}")
+        tool.communicate()
+    assert found is not None
+    assert (found.program, found.flags, found.commit) == (str(program), ("-c", "1024"), "")
+    assert found.options == {"n_ctx": 1024}
