@@ -77,8 +77,11 @@ def _same_source(run: PairedRun) -> bool:
 def features_apart(theirs: Build, ours: Build) -> tuple[list[str], list[str]]:
     """Return the features that one build was compiled with and the other was not, of each of them.
 
-    A feature is a CPU's instruction set or a backend's setting: "AVX2"; "ARCHS = 520" where it has a value.
+    A feature is a CPU's instruction set or a backend's setting: "AVX2"; "ARCHS = 520" where it has a value. A
+    build that tells none, such as a server by URL, is not compared.
     """
+    if not (theirs.compiled_with and ours.compiled_with):
+        return [], []
     before, now = set(_features(theirs)), set(_features(ours))
     return sorted(before - now), sorted(now - before)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llm.checks import baseline, confirmation, counts, drift, limits, unmet, variants
+from pytest_llm.checks import baseline, confirmation, counts, drift, limits, overhead, unmet, variants
 from pytest_llm.checks import comparison as paired
 from pytest_llm.checks.format import NOT_QUALIFIED
 from pytest_llm.checks.operators import explain as operators
@@ -62,6 +62,7 @@ def notes(finding: Finding) -> list[str]:
     lines += [step] if step else []
     lines += [paired.summary(each) for each in finding.comparisons]
     lines += variants.notes(finding.variant) if finding.variant is not None else []
+    lines += overhead.notes(finding.run, finding.inside) if finding.inside is not None else []
     lines += _counts(finding)
     lines += _operators(finding)
     lines += [unmet.sentence(finding.unmet)] if finding.unmet else []

@@ -267,6 +267,7 @@ class Finding:
         output: Where a marker asked for it. Wrong output ends a benchmark: nothing is timed.
         operators: Where it got slower, if an option asked.
         variant: Where a marker asked for it.
+        inside: A server with the flags inside of a tool, and the reference, in the same sessions.
     """
 
     benchmark: Benchmark
@@ -283,6 +284,7 @@ class Finding:
     unmet: tuple[Difference, ...] = ()
     confirmation: str = ""
     variant: VariantFinding | None = None
+    inside: PairedRun | None = None
 
     @property
     def ended_by_output(self) -> bool:

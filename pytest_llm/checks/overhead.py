@@ -11,7 +11,7 @@ from pytest_llm.stats.differences import Difference, difference
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llm.records import JSON, Run, Session
+    from pytest_llm.records import JSON, PairedRun, Run, Session
 
 _MILLISECONDS = 1e3
 
@@ -90,6 +90,15 @@ def lines(found: Sequence[Cost]) -> list[str]:
             f"{cost.what}: {_plain(cost.server)} → {_plain(cost.tool)}, {_signed(cost.total)}, {share}{split}"
         )
     return told
+
+
+def notes(tool: Run, inside: PairedRun) -> list[str]:
+    """Return what a tool costs over the reference of a pair, split by a server with its flags."""
+    if any(not each.series.get("inter_token") for each in tool.sessions):
+        return []
+    apart = settings_apart(tool.effective_options, inside.reference.effective_options)
+    told = [f"settings that differ: {', '.join(apart)}"] if apart else []
+    return [*lines(costs(tool, inside.reference, inside.candidate)), *told]
 
 
 def settings_apart(tool: Mapping[str, JSON], server: Mapping[str, JSON]) -> list[str]:

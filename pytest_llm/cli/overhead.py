@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +17,12 @@ from pytest_llm.errors import EngineError, UsageError
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import TimeLimits
+from pytest_llm.measure.inside import beside, server_inside
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.measure.variants import measure_variants
 from pytest_llm.plugin.declared import fitted, read_load_options, read_workload
 from pytest_llm.plugin.homes import Models
-from pytest_llm.records import Campaign, Command, LoadOptions, Subject
+from pytest_llm.records import Campaign, LoadOptions, Subject
 from pytest_llm.records.side import Side
 from pytest_llm.reports.progress import ProgressDisplay
 from pytest_llm.stats.sequential import rule_for
@@ -30,8 +31,9 @@ from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 if TYPE_CHECKING:
     import argparse
 
-    from pytest_llm.engines.servers.child import Child
-    from pytest_llm.records import JSON, Run
+    from pytest_llm.records import BuildReference, Run
+    from pytest_llm.records.inside import ServerInside
+    from pytest_llm.records.protocols import Engine
     from pytest_llm.stats.differences import Difference
 
 _TEXT = command.Text(
@@ -85,8 +87,12 @@ def _overhead(arguments: argparse.Namespace) -> command.Answer:
         lock.acquire(PATIENCE, command.on_progress)
         try:
             ours, theirs = map(side, subjects)
-            child, shown = _inside(ours)
-            sides = [ours, *([_bare(theirs, child)] if child is not None else []), theirs]
+            inside = server_inside(ours)
+
+            def engine_of(build: BuildReference) -> Engine:
+                return provider.engine(build, command.on_progress)
+
+            sides = [ours, *([beside(theirs, inside, engine_of)] if inside is not None else []), theirs]
             campaign = Campaign(
                 subjects[0],
                 (workload,),
@@ -100,52 +106,34 @@ def _overhead(arguments: argparse.Namespace) -> command.Answer:
             lock.release()
     if isinstance(found, EngineError):
         raise found
-    bare = found[1].candidate if child is not None else None
-    return _answer(found[0].candidate, found[0].reference, bare, child, shown)
+    bare = found[1].candidate if inside is not None else None
+    return _answer(found[0].candidate, found[0].reference, bare, inside)
 
 
-def _inside(tool: Side) -> tuple[Child | None, dict[str, JSON]]:
-    """Return the server inside of a tool that has the model loaded, and the settings it confirms."""
-    with closing(tool.start()) as loaded:
-        loaded.load()
-        child: Child | None = getattr(loaded, "child", None)
-        return child, dict(loaded.effective_options())
-
-
-def _bare(server: Side, child: Child) -> Side:
-    """Return a server of our own with the flags that a tool gave its own."""
-    build = Command(LLAMA_SERVER, (child.program, *child.flags))
-    subject = replace(server.subject, build=build)
-    engine = type(server.engine)(build, _TIMEOUT)  # type: ignore[call-arg] # LlamaServer's own
-    return Side(subject, server.model, engine)
-
-
-def _answer(
-    tool: Run, server: Run, bare: Run | None, child: Child | None, shown: dict[str, JSON]
-) -> command.Answer:
+def _answer(tool: Run, server: Run, bare: Run | None, inside: ServerInside | None) -> command.Answer:
     found = costs(tool, server, bare)
     asked = asdict(server.subject.load_options)
-    apart = settings_apart(shown, {**asked, **server.effective_options})
+    apart = settings_apart(tool.effective_options, {**asked, **server.effective_options})
     told = [
         f"{tool.build} against {server.build}, {tool.model.name}, {len(tool.sessions)} sessions",
         *(f"  {each}" for each in lines(found)),
         f"  settings that differ: {', '.join(apart) or 'none that is known'}",
     ]
-    if child is None:
+    if inside is None:
         told.append(
             "  the llama-server inside cannot be seen from here, so the difference is not split: run on its "
             "machine, as its user"
         )
     else:
-        told.append(f"  the server inside was started with: {' '.join(child.flags)}")
+        told.append(f"  the server inside was started with: {' '.join(inside.flags)}")
     document = {
         "tool": str(tool.build),
         "server": str(server.build),
         "costs": [_document(each) for each in found],
         "settings": apart,
-        "flags": list(child.flags) if child is not None else None,
+        "flags": list(inside.flags) if inside is not None else None,
     }
-    return command.Answer(int(child is None), told, document)
+    return command.Answer(int(inside is None), told, document)
 
 
 def _document(cost: Cost) -> dict[str, Any]:

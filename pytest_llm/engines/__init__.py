@@ -45,6 +45,8 @@ class EngineEntry:
         control: "module:function" that measures the speed of the machine that the engine runs on: it takes a
             number of threads and returns a :class:`~pytest_llm.records.Control`, or None; "" if nothing does.
         port: Where its server listens unless it is told otherwise; 0 if nowhere.
+        wraps: The engine that it starts inside, with flags of its own; "" if none.
+        as_caller: Whole requests are timed as a caller gets them, as by every other engine of this kind.
     """
 
     code: str
@@ -56,6 +58,8 @@ class EngineEntry:
     locks: bool = False
     control: str = "pytest_llm.machine.control:measure_control"
     port: int = 0
+    wraps: str = ""
+    as_caller: bool = False
 
 
 ENGINES: Registry[EngineEntry] = Registry(
@@ -84,6 +88,7 @@ ENGINES: Registry[EngineEntry] = Registry(
             "latencies and total speed",
             unchecked="llama-server shows no logits of what is timed, so NaN and infinity go unnoticed there",
             one_position=True,
+            as_caller=True,
         ),
         OPENAI: EngineEntry(
             "pytest_llm.engines.openai.engine:OpenAIServer",
@@ -92,14 +97,17 @@ ENGINES: Registry[EngineEntry] = Registry(
             covers="servers by URL are asked for whole requests at depth 0, for first-token and inter-token "
             "latency and total speed; images and reranking are not covered",
             unchecked="a server by URL shows no logits, so NaN and infinity go unnoticed",
+            as_caller=True,
         ),
         OLLAMA: EngineEntry(
             "pytest_llm.engines.ollama.engine:Ollama",
             places=("url", "bin"),
             bare="the one that OLLAMA_HOST names, or at port 11434",
             port=11434,
+            wraps=LLAMA_SERVER,
             covers=f"Ollama is asked for {_REQUESTS}",
             unchecked=f"Ollama {_NO_LOGITS}",
+            as_caller=True,
         ),
         LM_STUDIO: EngineEntry(
             "pytest_llm.engines.lmstudio.engine:LMStudio",
@@ -108,14 +116,17 @@ ENGINES: Registry[EngineEntry] = Registry(
             port=1234,
             covers=f"LM Studio is asked for {_REQUESTS}",
             unchecked=f"LM Studio {_NO_LOGITS}",
+            as_caller=True,
         ),
         TEXTGEN: EngineEntry(
             "pytest_llm.engines.textgen.engine:Textgen",
             places=("url",),
             bare="the one at port 5000",
             port=5000,
+            wraps=LLAMA_SERVER,
             covers=f"text-generation-webui is asked for {_REQUESTS}",
             unchecked=f"text-generation-webui {_NO_LOGITS}",
+            as_caller=True,
         ),
     },
 )

@@ -52,7 +52,13 @@ def measure_variants(
 
 
 class VariantsState(CampaignState):
-    """Sessions, errors and open questions of several candidates and their reference."""
+    """Sessions, errors and open questions of several candidates and their reference.
+
+    Attributes:
+        asked_about: How many candidates the questions are asked of, from the first one on; None is all.
+    """
+
+    asked_about: int | None = None
 
     def found(self) -> dict[Workload, Pairs | EngineError]:
         """Return for each workload its pairs, or the error that ended it."""
@@ -84,7 +90,7 @@ class VariantsState(CampaignState):
                     (pair, asked)
                     for workload in self._sessions
                     if self.was_measured(workload)
-                    for pair in self.pairs(workload)
+                    for pair in self.pairs(workload)[: self.asked_about]
                     for asked in self._asked(workload)
                 ),
             ],
@@ -103,7 +109,7 @@ class VariantsState(CampaignState):
         decided = self.decisions()
         return any(
             self._is_open(decided, pair, asked)
-            for pair in self.pairs(workload)
+            for pair in self.pairs(workload)[: self.asked_about]
             for asked in self._asked(workload)
         )
 

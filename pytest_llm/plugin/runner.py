@@ -20,16 +20,17 @@ from pytest_llm.machine.environment import measurement_context
 from pytest_llm.machine.probes import all_devices
 from pytest_llm.measure import OutputRun, TimeLimits, compare_outputs, measure
 from pytest_llm.measure.duration import Size, Speed
+from pytest_llm.measure.inside import measure_pair
 from pytest_llm.measure.limits import RunBudget
 from pytest_llm.measure.plan import make_plan
 from pytest_llm.measure.variant_outputs import compare_outputs_of
 from pytest_llm.measure.variants import measure_variants
 from pytest_llm.plugin.campaign_cache import CampaignCache
+from pytest_llm.plugin.controls import Controls
 from pytest_llm.records import PairedRun, Run, StoredSnapshot, Subject, Workload
 from pytest_llm.records.side import Side
 from pytest_llm.stats.sequential import TAU, rule_for
 from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
-from pytest_llm.system.registry import load_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
         Benchmark,
         Campaign,
         Claim,
-        Control,
         Gate,
         OperatorRun,
         OutputGate,
@@ -94,7 +94,8 @@ class Measuring:
         self._budget = RunBudget(settings.budget, clock)
         self._pairs: dict[Hashable, tuple[PairedRun, list[Gate | Claim]]] = {}
         self._operators: dict[Hashable, OperatorRun] = {}
-        self._controls: dict[tuple[str, int], Control | None] = {}
+        self._controls = Controls(self._lock)
+        self._inside: dict[Hashable, PairedRun | None] = {}
 
     @cached_property
     def _provider(self) -> Provider:
@@ -150,11 +151,19 @@ class Measuring:
             campaign = plan.campaign_of(subject, reference)
             context, (rule, earlier) = self._context(plan, campaign, progress), self.family(plan)
             with self._unchanged(subject, reference), self._budget.spending():
-                outcomes = measure(campaign, sides, rule, context, earlier)
+                wraps = ENGINES[subject.build.engine].wraps == reference.build.engine
+                engine_of = partial(self._provider.engine, on_progress=progress.preparing) if wraps else None
+                found = measure_pair(campaign, sides, rule, context, earlier, engine_of)
+            self._inside |= {(subject, reference, each): split.inside for each, split in found.items()}
+            outcomes = {each: split.pair for each, split in found.items()}
             self._note(campaign, outcomes)
             return outcomes
 
         return self._paired.get((subject, reference), workload, run)
+
+    def inside(self, pair: PairedRun) -> PairedRun | None:
+        """Return a server with a tool's flags, and the tool's reference; None if there is no such tool."""
+        return self._inside.get((pair.candidate.subject, pair.reference.subject, pair.candidate.workload))
 
     def variants(
         self, plan: Plan, campaign: Campaign, workload: Workload, progress: Progress
@@ -284,7 +293,7 @@ class Measuring:
     def _context(self, plan: Plan, campaign: Campaign, progress: Progress) -> MeasurementContext:
         left = self._budget.share(plan, campaign, self.rule(plan))
         limits = TimeLimits(self._settings.time_limit, left)
-        context = measurement_context(progress, limits, self._clock, self._control(campaign.subject))
+        context = measurement_context(progress, limits, self._clock, self._controls.of(campaign.subject))
 
         def on_session(runs: Mapping[Workload, Run | PairedRun]) -> None:
             self._note(campaign, runs)
@@ -299,29 +308,8 @@ class Measuring:
             length, header = found
             size = Size(length, header.parameters, 4 * header.layers * header.embedding_length)
         on_gpu = subject.load_options.n_gpu_layers != 0 and bool(all_devices().devices)
-        control = self._control_now(subject)
+        control = self._controls.now(subject)
         return Speed.of(size, control, on_gpu=on_gpu, measured=self._speeds.of(subject))
-
-    def _control_now(self, subject: Subject) -> Control | None:
-        """Return the speed of this machine for a subject; None while another run measures."""
-        held = self._lock.held
-        try:
-            self._lock.acquire(0)
-        except LLMBenchError:  # said when something is measured
-            return None
-        try:
-            return self._control(subject)
-        finally:
-            if not held:
-                self._lock.release()
-
-    def _control(self, subject: Subject) -> Control | None:
-        """Return the speed of this machine for the threads of a subject, measured once."""
-        options, code = subject.load_options, ENGINES[subject.build.engine].control
-        key = code, max(options.n_threads, options.n_threads_batch)
-        if key not in self._controls:
-            self._controls[key] = load_code(code)(key[1]) if code else None
-        return self._controls[key]
 
     @cached_property
     def tau(self) -> float:
@@ -331,7 +319,8 @@ class Measuring:
 
     def rule(self, plan: Plan) -> Rule:
         """Return the sequential rule of a plan's pairs."""
-        gated = any(each.gates for each in plan.benchmarks)  # without one, no device has to be asked
+        # Without one, no device has to be asked.
+        gated = any(each.gates or each.variants for each in plan.benchmarks)
         return rule_for(self._settings.effort, plan.family, self.tau if gated else TAU)
 
     def _take_machine(self, progress: Progress) -> None:

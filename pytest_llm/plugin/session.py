@@ -148,7 +148,8 @@ class Bench:
         if self.settings.operators and isinstance(measured, PairedRun):
             operators = self.measuring.operators(measured, slower_phases(finding.comparisons), progress)
         variant = VariantFinding("", note=ONLY) if benchmark.variants else None
-        found = replace(finding, output=output, operators=operators, variant=variant)
+        inside = self.measuring.inside(measured) if isinstance(measured, PairedRun) else None
+        found = replace(finding, output=output, operators=operators, variant=variant, inside=inside)
         return confirmed(found, self.measuring, plan, self.settings.effort, progress)
 
     def _variant(self, benchmark: Benchmark, campaign: Campaign, progress: Progress) -> Finding:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 
 from pytest_llm.baselines import Mode
 from pytest_llm.builds.reference import parse_build, read_settings
-from pytest_llm.engines import DEFAULT
+from pytest_llm.engines import DEFAULT, ENGINES
 from pytest_llm.errors import UnitError, UnknownNameError, UsageError
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.models.naming import is_path
@@ -202,7 +202,7 @@ def _check_one_engine(flag: str, other: BuildReference | None, candidate: BuildR
     # What measures a commit is chosen by what it is compared with.
     sides = [each for each in (candidate, other) if each is not None]
     fixed = {each.engine for each in sides if not (isinstance(each, Commit) and each.engine == DEFAULT)}
-    if other is not None and len(fixed) > 1:
+    if other is not None and len(fixed) > 1 and not all(ENGINES[each].as_caller for each in fixed):
         raise UsageError(
             f"{flag} {other}: {other.engine} does not time what {candidate.engine}, the candidate's engine, "
             "does, so their speeds cannot be compared: give two builds of one engine"

@@ -170,6 +170,8 @@ class TestEntry:
         file: The file of the test, as a path from its repository, or from rootdir outside of any.
         line: The line of the test in it, counted from 1; 0 is unknown.
         variant: None if no marker asks for variants.
+        inside: The name in ``pairs`` of a server with the flags inside of a tool, and the reference; None
+            where there is no such tool.
     """
 
     nodeid: NonEmpty
@@ -193,6 +195,7 @@ class TestEntry:
     file: str = ""
     line: Count = 0
     variant: VariantEntry | None = None
+    inside: NonEmpty | None = None
 
     __test__ = False
 

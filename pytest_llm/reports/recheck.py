@@ -270,6 +270,7 @@ def _finding(
         outcome=test.outcome,
         failed_by_verdict=test.failed_by_verdict,
         variant=_variant(test, pairs, decisions),
+        inside=pairs[test.inside] if test.inside is not None else None,
     )
 
 

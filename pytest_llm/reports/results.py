@@ -137,7 +137,8 @@ def _runs(finding: Finding) -> list[Run]:
 def _pairs(finding: Finding) -> list[PairedRun]:
     anchored = [each.anchored.run for each in finding.baseline_checks if each.anchored is not None]
     told = finding.variant.comparisons if finding.variant is not None else ()
-    return [*(each.run for each in (*finding.comparisons, *told)), *anchored]
+    inside = [finding.inside] if finding.inside is not None else []
+    return [*(each.run for each in (*finding.comparisons, *told)), *anchored, *inside]
 
 
 def _other_build(pair: PairedRun) -> bool:
@@ -202,6 +203,7 @@ def _test(
         file=benchmark.file,
         line=benchmark.line,
         variant=_variant(finding.variant) if finding.variant is not None else None,
+        inside=pairs.name_of(finding.inside) if finding.inside is not None else None,
     )
 
 

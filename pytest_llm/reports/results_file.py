@@ -128,6 +128,7 @@ def _pairs_of(test: TestEntry) -> Iterator[str]:
         yield from entry.pairs
         yield from _pair_of(entry.claim.drift if entry.claim is not None else None)
     yield from _pair_of(test.drift)
+    yield from [test.inside] if test.inside is not None else []
 
 
 def _pair_of(drift: DriftEntry | None) -> list[str]:
@@ -136,7 +137,7 @@ def _pair_of(drift: DriftEntry | None) -> list[str]:
 
 def _unmeasured(test: TestEntry, note: str) -> TestEntry:
     nothing: dict[str, Any] = dict.fromkeys(
-        ("model", "effective_options", "run", "drift", "output", "memory"), None
+        ("model", "effective_options", "run", "drift", "output", "memory", "inside"), None
     )
     return replace(test, **nothing, metrics={}, operators=(), unmet=(), notes=(note,))
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.ollama.imports import Imports
 from pytest_llm.engines.ollama.lines import read_completion, read_lines
-from pytest_llm.engines.servers.child import Child, child_of
 from pytest_llm.engines.servers.client import AnswerError, MalformedError, RefusedError
 from pytest_llm.engines.servers.endpoint import Endpoint
+from pytest_llm.engines.servers.inside import server_inside_of
 from pytest_llm.errors import LoadRefusedError
 from pytest_llm.records import Build
 from pytest_llm.system.text import clean
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.engines.servers.completion import Completion
     from pytest_llm.records import JSON, LoadOptions, Model
+    from pytest_llm.records.inside import ServerInside
 
 _NAME = "ollama"
 _STORE = "ollama:"
@@ -45,7 +46,7 @@ class OllamaEndpoint(Endpoint):
         self._tag = ""
         self._was_loaded = True
         self._options: dict[str, JSON] = {}
-        self._child: Child | None = None
+        self._inside: ServerInside | None = None
         self._shown: dict[str, JSON] = {}
 
     def describe(self) -> Build:
@@ -57,7 +58,7 @@ class OllamaEndpoint(Endpoint):
                     f"{self.name}: the server tells no version as Ollama does: {self.not_found}"
                 )
             self._version = clean(version)
-        commit = self._child.commit if self._child is not None else ""
+        commit = self._inside.commit if self._inside is not None else ""
         return Build(_NAME, self._version, commit, self.url)
 
     def load(self, model: Model, options: LoadOptions) -> None:
@@ -76,7 +77,7 @@ class OllamaEndpoint(Endpoint):
         body: dict[str, JSON] = {"model": self._tag, "keep_alive": _KEEP, "options": self._options}
         self.asked_to_load("loading the model", lambda: self.client.post(_GENERATE, body))
         self._shown = self._confirmed()
-        self._child = child_of(self.url)
+        self._inside = server_inside_of(self.url)
         asked = options.n_ctx
         if self._shown.get("n_ctx", asked) != asked:
             raise LoadRefusedError(
@@ -106,13 +107,13 @@ class OllamaEndpoint(Endpoint):
         return found
 
     def effective_options(self) -> Mapping[str, JSON]:
-        told = self._child.options if self._child is not None else {}
+        told = self._inside.options if self._inside is not None else {}
         return {**told, **self._shown}
 
     @property
-    def child(self) -> Child | None:
+    def inside(self) -> ServerInside | None:
         """The llama-server inside, after ``load``; None where it cannot be seen."""
-        return self._child
+        return self._inside
 
     def count(self, text: str) -> int:
         found: int = self.asked("counting tokens", lambda: self._whole(text, 1, "prompt_eval_count"))

@@ -17,10 +17,10 @@ from pytest_llm.records.protocols import EMBEDS_ONLY, Coverage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llm.engines.servers.child import Child
     from pytest_llm.engines.servers.completion import Completion
     from pytest_llm.engines.servers.endpoint import Endpoint
     from pytest_llm.records import JSON, Model, Subject, Workload
+    from pytest_llm.records.inside import ServerInside
 
 _ATTEMPTS = 4
 _GREEDY_PROMPT = "The capital of France is"
@@ -63,9 +63,9 @@ class RequestsSubject(PartialSubject):
         return 0.0
 
     @property
-    def child(self) -> Child | None:
+    def inside(self) -> ServerInside | None:
         """The llama-server inside of the tool, after ``load``; None where it cannot be seen."""
-        found: Child | None = getattr(self._endpoint, "child", None)
+        found: ServerInside | None = getattr(self._endpoint, "inside", None)
         return found
 
     def effective_options(self) -> Mapping[str, JSON]:

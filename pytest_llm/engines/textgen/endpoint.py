@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.engines.openai.endpoint import OpenAIEndpoint
-from pytest_llm.engines.servers.child import Child, child_of
 from pytest_llm.engines.servers.client import AnswerError, MalformedError
+from pytest_llm.engines.servers.inside import server_inside_of
 from pytest_llm.errors import LoadRefusedError
 from pytest_llm.records import Build
 from pytest_llm.system.text import clean
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_llm.records import JSON, LoadOptions, Model
+    from pytest_llm.records.inside import ServerInside
 
 _INFO = "/internal/model/info"
 _LOADER = "llama.cpp"
@@ -36,11 +37,11 @@ class TextgenEndpoint(OpenAIEndpoint):
     def __init__(self, url: str, name: str, timeout: float) -> None:
         super().__init__(url, name, timeout)
         self._loaded_by_us = False
-        self._child: Child | None = None
+        self._inside: ServerInside | None = None
 
     def describe(self) -> Build:
         self._info()
-        return Build(self.engine, "", self._child.commit if self._child is not None else "", self.url)
+        return Build(self.engine, "", self._inside.commit if self._inside is not None else "", self.url)
 
     def load(self, model: Model, options: LoadOptions) -> None:
         """Check that the model is the one that it has; load it if it has none.
@@ -62,7 +63,7 @@ class TextgenEndpoint(OpenAIEndpoint):
                 "file must lie in its folder of models), or unload what is loaded"
             )
         self._body = {"model": loaded}
-        self._child = child_of(self.url)
+        self._inside = server_inside_of(self.url)
 
     def _info(self) -> str:
         def ask() -> str:
@@ -79,12 +80,12 @@ class TextgenEndpoint(OpenAIEndpoint):
         return found
 
     def effective_options(self) -> Mapping[str, JSON]:
-        return self._child.options if self._child is not None else {}
+        return self._inside.options if self._inside is not None else {}
 
     @property
-    def child(self) -> Child | None:
+    def inside(self) -> ServerInside | None:
         """The llama-server inside, after ``load``; None where it cannot be seen."""
-        return self._child
+        return self._inside
 
     def count(self, text: str) -> int:
         def ask() -> int:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm.checks.overhead import costs
 from pytest_llm.cli import main
+from pytest_llm.reports import recheck
 from tests import TESTS
 
 if TYPE_CHECKING:
@@ -65,20 +67,46 @@ def overhead(server_program: Path, capsys: pytest.CaptureFixture[str], tmp_path:
     return run
 
 
-def holds(found: dict[str, Any], seconds: float) -> bool:
-    low, high = found["interval"]
-    return bool(low <= seconds <= high)
+SUITE = """
+import pytest
+
+@pytest.mark.llm_model("smollm2-135m", n_ctx=512, n_batch=512, n_threads=1)
+@pytest.mark.llm_workload(prompt_tokens=32, generate_tokens=32)
+@pytest.mark.llm_no_regression("inter_token_latency_p50", tolerance="50%")
+def test_chat(llm_bench):
+    pass
+"""
 
 
 @pytest.mark.timed
-def test_a_delay_of_each_token_is_named_and_is_the_wrapper_s(overhead: Overhead) -> None:
-    found = overhead(32, 32, f"--delay={DELAY}")
-    token = found["costs"][0]
-    assert holds(token["total"], DELAY), token
-    assert holds(token["wrapper"], DELAY), token
-    assert abs(token["settings"]["seconds"]) < DELAY / 2 < token["wrapper"]["seconds"], token
-    assert found["settings"] == []
-    assert "-ub" in found["flags"]
+def test_a_delay_of_each_token_is_named_and_is_the_wrapper_s(
+    pytester: pytest.Pytester, server_program: Path, tmp_path: Path
+) -> None:
+    pytester.makepyfile(test_inner=SUITE)
+    file = tmp_path / "results.json"
+    with tool(server_program, f"--delay={DELAY}") as url:
+        result = pytester.runpytest_subprocess(
+            "--llm-bench",
+            f"--llm-candidate=ollama@{url}",
+            f"--llm-against=llama-server@bin:{server_program}",
+            "--llm-effort=quick",
+            f"--llm-json={file}",
+        )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*: a token: *: wrapper +*, settings *"])
+    results, wrong = recheck.read(file)
+    assert wrong == []
+    (finding,) = recheck.rejudge(results)
+    assert finding.run is not None
+    assert finding.inside is not None
+    token, _ = costs(finding.run, finding.inside.reference, finding.inside.candidate)
+    assert token.total.interval is not None
+    assert token.wrapper is not None
+    assert token.wrapper.interval is not None
+    assert token.settings is not None
+    assert token.total.interval[0] <= DELAY <= token.total.interval[1], token
+    assert token.wrapper.interval[0] <= DELAY <= token.wrapper.interval[1], token
+    assert abs(token.settings.mean) < DELAY / 2 < token.wrapper.mean, token
 
 
 @pytest.mark.timed

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from pytest_llm.engines.servers.child import child_of
+from pytest_llm.engines.servers.inside import server_inside_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +25,7 @@ child.wait()
 """
 
 
-def test_the_child_of_what_listens_is_found_by_its_command_line(tmp_path: Path) -> None:
+def test_the_server_inside_of_what_listens_is_found_by_its_command_line(tmp_path: Path) -> None:
     program = tmp_path / "llama-server"
     compiled = [os.environ.get("CC") or "cc", "-x", "c", "-o", str(program), "-"]
     subprocess.run(compiled, input=b"int pause(void); int main(void) { return pause(); }", check=True)
@@ -33,7 +33,7 @@ def test_the_child_of_what_listens_is_found_by_its_command_line(tmp_path: Path) 
         [sys.executable, "-c", TOOL, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as tool:
         assert tool.stdout is not None
-        found = child_of(f"http://127.0.0.1:{int(tool.stdout.readline())}")
+        found = server_inside_of(f"http://127.0.0.1:{int(tool.stdout.readline())}")
         tool.communicate()
     assert found is not None
     assert (found.program, found.flags, found.commit) == (str(program), ("-c", "1024"), "")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_llm.engines.servers.client import AnswerError, Client
 from pytest_llm.records.effective_options import normalize
+from pytest_llm.records.inside import ServerInside
 from pytest_llm.system.listening import commands_below
 
 if TYPE_CHECKING:
@@ -35,24 +35,7 @@ _OURS = frozenset({"-m", "--model", "--host", "--port", "--alias", "-a"})
 _COMMIT = re.compile(r"b\d+-([0-9a-f]{7,40})")
 
 
-@dataclass(frozen=True)
-class Child:
-    """A process of llama-server.
-
-    Attributes:
-        program: Its path.
-        flags: Its arguments, without those that say where it listens and which model it has.
-        options: The load options that the flags state.
-        commit: Of llama.cpp, as it tells it; "" if it does not.
-    """
-
-    program: str
-    flags: tuple[str, ...]
-    options: Mapping[str, JSON] = field(default_factory=dict)
-    commit: str = ""
-
-
-def child_of(url: str) -> Child | None:
+def server_inside_of(url: str) -> ServerInside | None:
     """Return the llama-server that the server at a URL has started on this machine; None if there is none."""
     parts = urlsplit(url)
     if parts.hostname not in _LOCAL or parts.port is None:
@@ -60,7 +43,7 @@ def child_of(url: str) -> Child | None:
     for command in commands_below(parts.port):
         words = command[1:]
         if "llama" in command[0].rpartition("/")[2] and _value(words, ("-m", "--model")):
-            return Child(command[0], without_ours(words), options_of(words), _commit(words))
+            return ServerInside(command[0], without_ours(words), options_of(words), _commit(words))
     return None
 
 
@@ -69,7 +52,7 @@ def options_of(words: Sequence[str]) -> dict[str, JSON]:
     found: dict[str, JSON] = {}
     for name, (flags, kind) in _FLAGS.items():
         value = _value(words, flags)
-        if value:
+        if value and value != "auto":  # nobody has told yet what that is
             try:
                 found[name] = kind(value)
             except ValueError:

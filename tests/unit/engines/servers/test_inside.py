@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_llm.engines.servers.child import child_of, options_of, without_ours
+from pytest_llm.engines.servers.inside import options_of, server_inside_of, without_ours
 
 WORDS = (
     "-m /m.gguf --port 4711 --host=127.0.0.1 --offline -c 1024 -np 2 --flash-attn on -b 512 -ub 512 -t 3 "
@@ -21,7 +21,7 @@ def test_flags_state_load_options_and_the_last_one_counts() -> None:
         "n_threads": 3,
         "flash_attn": "on",
     }
-    assert options_of(["-c", "many", "-t"]) == {}
+    assert options_of(["-c", "many", "-fa", "auto", "-t"]) == {}
 
 
 def test_what_is_ours_to_choose_is_left_out() -> None:
@@ -32,4 +32,4 @@ def test_what_is_ours_to_choose_is_left_out() -> None:
 
 @pytest.mark.parametrize("url", ["http://box.example:80", "http://127.0.0.1", "http://127.0.0.1:9"])
 def test_where_nothing_can_be_seen_there_is_no_child(url: str) -> None:
-    assert child_of(url) is None
+    assert server_inside_of(url) is None
