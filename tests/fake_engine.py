@@ -40,17 +40,23 @@ if TYPE_CHECKING:
 
     from pytest_llm.records import JSON, BuildReference, Model, Passage, Subject, Workload
     from pytest_llm.records.generation import Sampling
+    from pytest_llm.records.inside import ServerInside
 
 NAME = "fake"
 ENGINES.register(
     NAME,
     EngineEntry(
         "tests.fake_engine:FakeEngine",
-        places=("release", "venv"),
+        places=("release", "venv", "cmd"),
         locks=True,
+        as_caller=True,
         control="tests.fake_engine:control",
     ),
 )
+
+# A tool that runs the fake engine inside.
+TOOL = "fake-tool"
+ENGINES.register(TOOL, EngineEntry("tests.fake_engine:FakeTool", locks=True, wraps=NAME, as_caller=True))
 
 _END = 256  # every byte is a token; one more ends an answer
 _LEAD = 8.0  # of a picked token over all others
@@ -130,8 +136,10 @@ class Fake:
     def __init__(self) -> None:
         self.candidate = Script()
         self.reference: dict[str, Any] = {}
+        self.flags: dict[str, Any] = {}  # of a build with a command line
         self.started: list[FakeSubject] = []
         self.other_load = 0.0
+        self.inside: ServerInside | None = None
 
     def set(self, **values: Any) -> None:
         """Change what every build does."""
@@ -146,7 +154,8 @@ class Fake:
         return [each for each in self.started if each.alive]
 
     def script(self, build: BuildReference) -> Script:
-        return replace(self.candidate, **self.reference) if build.kind != "installed" else self.candidate
+        chosen = self.flags if build.kind == "cmd" else self.reference
+        return replace(self.candidate, **chosen) if build.kind != "installed" else self.candidate
 
 
 @dataclass
@@ -195,11 +204,21 @@ class FakeEngine:
     start_generation = start
 
 
+class FakeTool(FakeEngine):
+    """The fake engine as a tool runs it, with a flag of its own."""
+
+    def start(self, subject: Subject, model: Model) -> FakeSubject:
+        found = super().start(subject, model)
+        found.inside = CURRENT.fake.inside
+        return found
+
+
 class FakeSubject(GGUFModel):
     """A ``Loaded`` and a ``GGUFModel``."""
 
     on_gpu = False
     continues = True
+    inside: ServerInside | None = None
 
     def __init__(self, build: Build, subject: Subject, model: Model, script: Script) -> None:
         self.build = build

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VERSION = "0.33.0"
+VERSION = os.environ.get("STAND_IN_VERSION", "0.33.0")
 _SECOND = 1_000_000_000
 
 

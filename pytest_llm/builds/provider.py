@@ -9,6 +9,7 @@ from pytest_llm import engines
 from pytest_llm.builds import BuildStore
 from pytest_llm.builds.archive_lock import NAME, ArchiveLock
 from pytest_llm.checks.operators import compare, without
+from pytest_llm.engines.servers.engine import ServerEngine
 from pytest_llm.errors import BuildError, LLMBenchError
 from pytest_llm.records import Archive, Commit, Release
 from pytest_llm.system.program import PROGRESS_SECONDS
@@ -51,6 +52,7 @@ class Provider:
         self._policy = Policy(mode, cache, counts)
         self._builds = build_store(cache, home)
         self._misfits: dict[BuildReference, str] = {}
+        self._tools: dict[BuildReference, ServerEngine] = {}
 
     def engine(
         self, build: BuildReference, on_progress: Callable[[str], None], beside: BuildReference | None = None
@@ -88,6 +90,8 @@ class Provider:
             return without(work.phase, str(error))
 
     def close(self) -> None:
+        for each in self._tools.values():
+            each.close()
         self._builds.close()
 
     def _engine(
@@ -107,7 +111,12 @@ class Provider:
         if isinstance(build, Commit) and (benches or unfit is not None):
             program = self._builds.ready(build, on_progress)
             return engines.llama_bench_for(build, self._timeout, program, self._policy)
-        return engines.engine_for(build, self._timeout, self._made(build, on_progress), self._policy)
+        if build in self._tools:  # what it has imported serves all subjects of a run
+            return self._tools[build]
+        found = engines.engine_for(build, self._timeout, self._made(build, on_progress), self._policy)
+        if isinstance(found, ServerEngine):
+            self._tools[build] = found
+        return found
 
     def _abi_mismatch(self, build: BuildReference, on_progress: Callable[[str], None]) -> str:
         if build not in self._misfits:

@@ -120,7 +120,7 @@ ENGINES: Registry[EngineEntry] = Registry(
         ),
         TEXTGEN: EngineEntry(
             "pytest_llm.engines.textgen.engine:Textgen",
-            places=("url",),
+            places=("url", "cmd"),
             bare="the one at port 5000",
             port=5000,
             wraps=LLAMA_SERVER,

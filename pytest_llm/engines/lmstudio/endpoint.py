@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from pytest_llm.engines.lmstudio.store import StoredLink
 from pytest_llm.engines.openai.completion import read_completion, read_usage
 from pytest_llm.engines.servers.client import AnswerError, MalformedError
 from pytest_llm.engines.servers.endpoint import Endpoint
 from pytest_llm.engines.servers.events import read_events
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
+from pytest_llm.models.sources.stores import lm_studio_stores
 from pytest_llm.records import Build
 from pytest_llm.system.text import clean
 
@@ -20,6 +24,9 @@ if TYPE_CHECKING:
     from pytest_llm.records import JSON, LoadOptions, Model
 
 _NAME = "lmstudio"
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+_LISTED_SECONDS = 10.0
+_POLL_SECONDS = 0.1
 _MODELS = "/api/v1/models"
 _COMPLETIONS = "/v1/completions"
 # It tells what it ran with in answers that are not streamed.
@@ -40,6 +47,7 @@ class LMStudioEndpoint(Endpoint):
     def __init__(self, url: str, name: str, timeout: float) -> None:
         super().__init__(url.removesuffix("/v1"), name, timeout)
         self._instance = ""
+        self._link: StoredLink | None = None
         self._runtime = ""
         self._options: dict[str, JSON] = {}
 
@@ -54,7 +62,7 @@ class LMStudioEndpoint(Endpoint):
             LoadRefusedError: It has no model of exactly these bytes, or refuses.
             EngineError: It cannot be reached.
         """
-        key = self._key_of(model, self._models())
+        key = self._key_of(model, self._models()) or self._imported(model)
         body: dict[str, JSON] = {"model": key, **_settings(options), "echo_load_config": True}
 
         def ask() -> None:
@@ -86,21 +94,47 @@ class LMStudioEndpoint(Endpoint):
         found: list[Mapping[str, Any]] = self.asked_to_load("listing its models", ask)
         return found
 
+    def _imported(self, model: Model) -> str:
+        """Return the key of a file that is put into its store for a while."""
+        keys = ", ".join(clean(str(each.get("key"))) for each in self._models()[:10]) or "none"
+        told = (
+            f"{self.name}: none of its models ({keys}) has the {model.file_bytes} bytes of {model.name}, and "
+        )
+        fix = "import the file (lms import), and name it as lmstudio:PUBLISHER/NAME"
+        if urlsplit(self.url).hostname not in _LOCAL or model.parts > 1:
+            raise LoadRefusedError(f"{told}it cannot be put into its store from here: {fix}")
+        try:
+            self._link = StoredLink(model, lm_studio_stores())
+        except OSError as error:
+            raise LoadRefusedError(f"{told}{error.strerror or error}: {fix}") from None
+        deadline = time.monotonic() + _LISTED_SECONDS
+        while time.monotonic() < deadline:
+            found = [
+                str(each.get("key"))
+                for each in self._models()
+                if self._link.name in str(each.get("key")).lower()
+                and each.get("size_bytes") == model.file_bytes
+            ]
+            if len(found) == 1:
+                return found[0]
+            time.sleep(_POLL_SECONDS)
+        raise LoadRefusedError(f"{told}it does not list the link {self._link.name} in its store: {fix}")
+
     def _key_of(self, model: Model, listed: list[Mapping[str, Any]]) -> str:
-        """Return its key of a file: nothing but the length tells that two files are the same to it."""
+        """Return its key of a file, "" if it has none; that files are the same, only their length tells."""
         folder, _, file = model.path.rpartition("/")
         names = {file.removesuffix(".gguf").lower(), folder.rpartition("/")[2].lower()}
         names |= {model.name.partition(":")[2].lower(), model.name.rpartition("/")[2].lower()}
         same = [each for each in listed if each.get("size_bytes") == model.file_bytes]
         named = [each for each in same if _is_named(str(each.get("key")), names)]
         found = named or same
-        if len(found) != 1:
-            keys = ", ".join(clean(str(each.get("key"))) for each in listed[:10]) or "none"
+        if len(found) > 1:
+            keys = ", ".join(clean(str(each.get("key"))) for each in found)
             raise LoadRefusedError(
-                f"{self.name}: of its models ({keys}) {len(found)} have the {model.file_bytes} bytes of "
-                f"{model.name}: import the file (lms import), and name it as lmstudio:PUBLISHER/NAME"
+                f"{self.name}: several of its models have the {model.file_bytes} bytes of {model.name}: "
+                f"{keys}; name one as lmstudio:PUBLISHER/NAME"
             )
-        return str(found[0].get("key"))
+        return str(found[0].get("key")) if found else ""
 
     def _told_runtime(self) -> str:
         """Return the runtime inside, "llama.cpp-linux-x86_64-avx2 1.3.0"; "" if it does not tell."""
@@ -164,6 +198,8 @@ class LMStudioEndpoint(Endpoint):
         if instance:
             with suppress(AnswerError):  # it may have ended
                 self.client.post(f"{_MODELS}/unload", {"instance_id": instance})
+        if self._link is not None:
+            self._link.remove()
 
 
 def _is_named(key: str, names: set[str]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import weakref
 from typing import TYPE_CHECKING
 
 from pytest_llm.engines import ENGINES, OLLAMA
@@ -22,7 +21,7 @@ _OURS = ("OLLAMA_HOST", "OLLAMA_MODELS")
 
 
 class Ollama(ServerEngine):
-    """The engine. What it imports stays as long as the engine."""
+    """The engine. What it imports stays until it is closed."""
 
     endpoint = OllamaEndpoint
     _imports: Imports | None = None
@@ -66,12 +65,14 @@ class Ollama(ServerEngine):
     def _started_tool(self) -> StartedTool:
         if self._tool is None:
             self._tool = StartedTool(str(self._reference))
-            weakref.finalize(self, self._tool.close)
         return self._tool
 
     def close(self) -> None:
-        if self._imports is not None:
+        if self._imports is not None and self._tool is None:  # its store goes with it
             self._imports.remove()
+        if self._tool is not None:
+            self._tool.close()
+            self._tool = None
 
     def default_url(self) -> str:
         if isinstance(self._reference, Program):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +18,11 @@ _SECONDS = 10.0  # to remove one
 
 
 class Imports:
-    """What was imported into one Ollama, once each; removed when nothing refers to this any more."""
+    """What was imported into one Ollama, once each."""
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._tags: dict[str, str] = {}
-        self._finalizer = weakref.finalize(self, _remove, url, self._tags)
 
     def tag_of(self, model: Model, client: Client) -> str:
         """Return the tag of a file, imported first if necessary.
@@ -46,12 +45,8 @@ class Imports:
 
     def remove(self) -> None:
         """Remove all of them; may be called again."""
-        self._finalizer()
-
-
-def _remove(url: str, tags: dict[str, str]) -> None:
-    while tags:
-        client = Client(url, _SECONDS)
-        with suppress(AnswerError):  # it may have ended
-            client.delete("/api/delete", {"model": tags.popitem()[1]})
-        client.close()
+        while self._tags:
+            client = Client(self._url, _SECONDS)
+            with suppress(AnswerError):  # it may have ended
+                client.delete("/api/delete", {"model": self._tags.popitem()[1]})
+            client.close()

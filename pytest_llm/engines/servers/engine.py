@@ -57,7 +57,7 @@ class ServerEngine:
         return type(self).endpoint(self._url(), str(self._reference), self._timeout)
 
     def close(self) -> None:
-        """Leave the server as it was; what was started must be closed."""
+        """Leave the server as it was, once all subjects are closed; the engine can be used again."""
 
     def _url(self) -> str:
         if isinstance(self._reference, Address):

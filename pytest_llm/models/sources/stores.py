@@ -123,7 +123,7 @@ class LMStudioModel(InStore):
 
     def in_place(self) -> Path:
         publisher, name, *file = self._parts()
-        stores = _lm_studio_stores()
+        stores = lm_studio_stores()
         for store in stores:
             folder = store / publisher / name
             if folder.is_dir():
@@ -158,7 +158,8 @@ def _ollama_stores() -> list[Path]:
     return [Path(own)] if own else usual
 
 
-def _lm_studio_stores() -> list[Path]:
+def lm_studio_stores() -> list[Path]:
+    """Return the folders in which LM Studio may keep models, the one of its settings first."""
     pointer = Path.home() / ".lmstudio-home-pointer"
     home = Path.home() / ".lmstudio"
     with suppress(OSError, UnicodeDecodeError):

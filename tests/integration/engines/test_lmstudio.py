@@ -108,10 +108,59 @@ def test_the_same_bytes_are_chosen_by_name_and_length(
         studio.model("larger", 2 * BYTES),
     ]
     assert loaded().effective_options()["n_ctx"] == 1024
+    studio.models = [studio.model("one", BYTES), studio.model("two", BYTES)]
+    with pytest.raises(LoadRefusedError, match=r"several of its models have the 98362432 bytes .*: one, two"):
+        loaded()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder with LM Studio's store."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = tmp_path / ".lmstudio" / "models"
+    (store / "of-the-user" / "model").mkdir(parents=True)
+    return store
+
+
+def test_a_file_is_put_into_its_store_and_taken_out_again(
+    studio: LMStudio, loaded: Callable[..., RequestsSubject], home: Path
+) -> None:
     studio.models = [studio.model(KEY, BYTES + 1)]
-    with pytest.raises(
-        LoadRefusedError, match=r"0 have the 98362432 bytes of .*: import the file \(lms import\)"
-    ):
+    before = sorted(home.rglob("*"))
+    links: list[Path] = []
+
+    def listed(_: dict[str, Any]) -> tuple[int, Any]:
+        links[:] = home.glob("pytest-llm/*/*.gguf")
+        ours = [studio.model(f"pytest-llm/{each.stem}", BYTES) for each in links]
+        return 200, {"models": [*studio.models, *ours]}
+
+    studio.server.routes["GET", "/api/v1/models"] = listed
+    subject = loaded()
+    (link,) = links
+    assert link.is_symlink()
+    assert studio.instances == [f"pytest-llm/{link.stem}:2"]
+    subject.close()
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_file_that_it_does_not_list_is_told_and_nothing_stays(
+    studio: LMStudio,
+    loaded: Callable[..., RequestsSubject],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pytest_llm.engines.lmstudio.endpoint._LISTED_SECONDS", 0.2)
+    studio.models = [studio.model(KEY, BYTES + 1)]
+    with pytest.raises(LoadRefusedError, match=r"does not list the link .*: import the file \(lms import\)"):
+        loaded()
+
+
+def test_without_a_store_the_fix_is_told(
+    studio: LMStudio, loaded: Callable[..., RequestsSubject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    studio.models = []
+    with pytest.raises(LoadRefusedError, match="it has no store on this machine: import the file"):
         loaded()
 
 

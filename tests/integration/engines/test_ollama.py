@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
+import json
 import shlex
 import socket
 import sys
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import ollama
 import pytest
 
+from pytest_llm.builds.provider import Provider
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import describe, engine_for
 from pytest_llm.engines.ollama.engine import Ollama, url_of
@@ -81,10 +82,14 @@ def test_what_one_session_imports_serves_the_next_and_nothing_stays(
     assert server.loaded == {}
 
 
-def test_what_was_imported_goes_with_its_engine(server: Script, model: Model) -> None:
+def test_what_was_imported_goes_with_its_provider(server: Script, model: Model, tmp_path: Path) -> None:
     build = Address("ollama", server.url)
-    engine_for(build, 5.0).start(Subject(model.name, build, OPTIONS), model).load()
-    gc.collect()
+    with closing(Provider(tmp_path / "cache", 5.0)) as provider:
+        for _ in range(2):
+            engine = provider.engine(build, lambda _: None)
+            with closing(engine.start(Subject(model.name, build, OPTIONS), model)) as subject:
+                subject.load()
+        assert len(server.models) == 1
     assert server.models == {}
 
 
@@ -372,6 +377,7 @@ def test_one_that_is_installed_is_started_with_a_store_of_its_own_and_ends(
             assert listening(subject.build.where)
     (url,) = urls
     assert not listening(url)
+    engine.close()
 
 
 def listening(url: str) -> bool:
@@ -382,16 +388,20 @@ def listening(url: str) -> bool:
 def test_one_that_does_not_start_shows_its_last_lines(program: Path, model: Model) -> None:
     program.write_text("#!/bin/sh\necho 'Error: no such thing' >&2\nexit 3\n")
     build = Program("ollama", str(program))
+    engine = Ollama(build, 5.0)
     with pytest.raises(EngineError, match="it ended before it was ready") as caught:
-        Ollama(build, 5.0).start(Subject(model.name, build, OPTIONS), model)
+        engine.start(Subject(model.name, build, OPTIONS), model)
+    engine.close()
     assert "Error: no such thing" in "\n".join(caught.value.log)
 
 
 def test_one_that_never_answers_is_ended(program: Path, model: Model) -> None:
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     build = Program("ollama", str(program))
+    engine = Ollama(build, 1.0)
     with pytest.raises(EngineError, match="was not ready after 1 s"):
-        Ollama(build, 1.0).start(Subject(model.name, build, OPTIONS), model)
+        engine.start(Subject(model.name, build, OPTIONS), model)
+    engine.close()
 
 
 SUITE = """
@@ -415,6 +425,35 @@ def test_tests_measure_it_like_any_other_build(server: Script, project: Project)
     result.stdout.fnmatch_lines(
         [f"candidate ollama {VERSION}*", "*first-token latency*pass", "*inter-token latency*pass"]
     )
-    gc.collect()
     assert server.models == {}
     assert server.paths().count(("POST", "/api/create")) == 1
+
+
+def test_two_versions_are_compared_as_any_two_builds(program: Path, project: Project, tmp_path: Path) -> None:
+    older = tmp_path / "older"
+    older.write_text(program.read_text().replace("exec ", "STAND_IN_VERSION=0.32.0 exec "))
+    older.chmod(0o755)
+    project.write(
+        """
+@pytest.mark.llm_workload(prompt_tokens=16, generate_tokens=8)
+@pytest.mark.llm_no_regression("inter_token_latency_p50", tolerance="90%")
+def test_chat(llm_bench):
+    pass
+"""
+    )
+    file = tmp_path / "results.json"
+    project.run(
+        "--llm-bench",
+        f"--llm-candidate=ollama@bin:{program}",
+        f"--llm-against=ollama@bin:{older}",
+        f"--llm-model={project.model}",
+        "--llm-effort=quick",
+        f"--llm-json={file}",
+    )
+    document = json.loads(file.read_text())
+    # How fast a script is says nothing: that both were measured in the same sessions is what counts.
+    assert (document["candidate"]["version"], document["reference"]["version"]) == (VERSION, "0.32.0")
+    (pair,) = document["pairs"].values()
+    sides = [document["runs"][pair[each]]["sessions"] for each in ("candidate", "reference")]
+    assert len(sides[0]) == len(sides[1]) >= 3
+    assert all(each["series"]["inter_token"]["values"] for side in sides for each in side)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import urllib.request
+from contextlib import closing
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 
+from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import describe, engine_for
+from pytest_llm.engines.textgen import engine as textgen_engine
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
 from pytest_llm.records import Address, LoadOptions, Model, Subject, Workload
 from tests.openai_server import Script, answering
@@ -156,3 +163,52 @@ def test_the_official_client_gets_on_with_the_stand_in(textgen: Textgen) -> None
     with openai.OpenAI(base_url=f"{textgen.server.url}/v1", api_key="none") as client:
         stream = client.completions.create(model=FILE, prompt="a b", max_tokens=3, stream=True)
         assert "".join(each.choices[0].text for each in stream if each.choices) == " word" * 3
+
+
+SERVER = """
+import json, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+words = sys.argv[1:]
+told = dict(zip(words, words[1:]))
+assert {"--api", "--nowebui", "--portable"} <= {*words} and told["--loader"] == "llama.cpp"
+print("Starting", told["--model"], file=sys.stderr, flush=True)
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        data = json.dumps({"model_name": told["--model"], "loader": "llama.cpp", "words": words}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+HTTPServer(("127.0.0.1", int(told["--api-port"])), Handler).serve_forever()
+"""
+
+
+def test_a_command_line_is_started_headless_with_the_model_and_ends(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_text(SERVER)
+    build = parse_build(f"textgen@cmd:{sys.executable} {script} --no-mmap", tmp_path)
+    model = Model("tiny", str(tmp_path / FILE), "0" * 64, 4, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
+    options = LoadOptions(n_ctx=1024, n_threads=2, n_gpu_layers=0)
+    engine = textgen_engine.Textgen(build, 20.0)
+    subject = engine.start(Subject("tiny", build, options), model)
+    with closing(subject):
+        subject.load()
+        url = subject.build.where
+        with urllib.request.urlopen(f"{url}/v1/internal/model/info", timeout=5) as answer:
+            words = json.loads(answer.read())["words"]
+    assert words[0] == "--no-mmap"
+    told = dict(pairwise(words))
+    assert (told["--ctx-size"], told["--threads"], told["--gpu-layers"]) == ("1024", "2", "0")
+    assert (told["--model-dir"], told["--model"]) == (str(tmp_path), FILE)
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(url, timeout=5)
+    assert engine.describe().where.endswith("server.py --no-mmap")
+    engine.close()
