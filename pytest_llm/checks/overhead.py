@@ -46,8 +46,8 @@ def costs(tool: Run, server: Run, inside: Run | None) -> list[Cost]:
     """
     found = []
     for what, read in (("a token", _token_seconds), ("the first token", _first_seconds)):
-        ours, theirs = (_of_sessions(each.sessions, read) for each in (tool, server))
-        own = _of_sessions(inside.sessions, read) if inside is not None else None
+        ours, theirs = ([read(each) for each in run.sessions] for run in (tool, server))
+        own = [read(each) for each in inside.sessions] if inside is not None else None
         found.append(
             Cost(
                 what,
@@ -59,11 +59,6 @@ def costs(tool: Run, server: Run, inside: Run | None) -> list[Cost]:
             )
         )
     return found
-
-
-def _of_sessions(sessions: Sequence[Session], read: object) -> list[float]:
-    assert callable(read)
-    return [read(each) for each in sessions]
 
 
 def _token_seconds(session: Session) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llm.baselines.records import THREADS_AT_WORK
 from pytest_llm.checks.findings import Difference
+from pytest_llm.engines import ENGINES
 from pytest_llm.records import Command, PairedRun, Verdict
 from pytest_llm.records.effective_options import normalize
 
@@ -133,7 +134,9 @@ def missing_device(effective: Mapping[str, JSON]) -> tuple[Difference, ...]:
 
 def _of_run(run: Run, whose: str = "") -> Iterator[Difference]:
     found = unmet_options(run.subject.load_options, run.effective_options, whose)
-    if isinstance(run.subject.build, Command):  # which is measured as it is
+    entry = ENGINES.get(run.subject.build.engine)
+    # Both are measured as they are; a tool chooses flags of its own.
+    if isinstance(run.subject.build, Command) or (entry is not None and entry.wraps):
         found = tuple(replace(each, expected=_COMMAND) for each in found)
     yield from found
 

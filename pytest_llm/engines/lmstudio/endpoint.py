@@ -34,7 +34,7 @@ _TELLING = "/api/v0/completions"
 _BASE: dict[str, JSON] = {"temperature": 0.0, "seed": 1}
 _RECOUNTED = 1  # a documented answer to ten tokens counts nine
 # Its name of a setting -> the load option.
-_CONFIRMS = {"context_length": "n_ctx", "eval_batch_size": "n_batch", "parallel": "n_seq_max"}
+_CONFIRMS = {"context_length": "n_ctx", "eval_batch_size": "n_batch"}
 
 
 class LMStudioEndpoint(Endpoint):
@@ -210,7 +210,7 @@ def _settings(options: LoadOptions) -> dict[str, JSON]:
     """Return load options by its names; it takes no others from outside."""
     found: dict[str, JSON] = {
         "context_length": options.n_ctx,
-        "eval_batch_size": options.n_ubatch,
+        "eval_batch_size": options.n_batch,
         "offload_kv_cache_to_gpu": options.offload_kqv,
     }
     if options.flash_attn != "auto":

@@ -70,14 +70,13 @@ class OllamaEndpoint(Endpoint):
         """
         self.describe()
         self._options = _options(options)
-        loaded = {each.get("digest"): each for each in self._processes()}
+        loaded = {str(each.get("name")) for each in self._processes()}
         self._tag = model.name.removeprefix(_STORE) if model.name.startswith(_STORE) else self._import(model)
-        names = {str(each.get("name")) for each in loaded.values()}
-        self._was_loaded = bool({self._tag, f"{self._tag}:latest"} & names)
+        self._was_loaded = bool({self._tag, f"{self._tag}:latest"} & loaded)
         body: dict[str, JSON] = {"model": self._tag, "keep_alive": _KEEP, "options": self._options}
         self.asked_to_load("loading the model", lambda: self.client.post(_GENERATE, body))
         self._shown = self._confirmed()
-        self._inside = server_inside_of(self.url)
+        self._inside = server_inside_of(self.url, model.sha256)
         asked = options.n_ctx
         if self._shown.get("n_ctx", asked) != asked:
             raise LoadRefusedError(

@@ -35,14 +35,20 @@ _OURS = frozenset({"-m", "--model", "--host", "--port", "--alias", "-a"})
 _COMMIT = re.compile(r"b\d+-([0-9a-f]{7,40})")
 
 
-def server_inside_of(url: str) -> ServerInside | None:
-    """Return the llama-server that the server at a URL has started on this machine; None if there is none."""
+def server_inside_of(url: str, model: str) -> ServerInside | None:
+    """Return the llama-server that the server at a URL has started for a model, if that is on this machine.
+
+    Args:
+        url: Of the server.
+        model: How the path of the model ends: a tool may have several loaded.
+    """
     parts = urlsplit(url)
     if parts.hostname not in _LOCAL or parts.port is None:
         return None
     for command in commands_below(parts.port):
         words = command[1:]
-        if "llama" in command[0].rpartition("/")[2] and _value(words, ("-m", "--model")):
+        named = "llama" in command[0].rpartition("/")[2]
+        if named and _value(words, ("-m", "--model")).endswith(model):
             return ServerInside(command[0], without_ours(words), options_of(words), _commit(words))
     return None
 

@@ -63,7 +63,7 @@ class TextgenEndpoint(OpenAIEndpoint):
                 "file must lie in its folder of models), or unload what is loaded"
             )
         self._body = {"model": loaded}
-        self._inside = server_inside_of(self.url)
+        self._inside = server_inside_of(self.url, wanted)
 
     def _info(self) -> str:
         def ask() -> str:

@@ -33,8 +33,10 @@ def test_the_server_inside_of_what_listens_is_found_by_its_command_line(tmp_path
         [sys.executable, "-c", TOOL, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as tool:
         assert tool.stdout is not None
-        found = server_inside_of(f"http://127.0.0.1:{int(tool.stdout.readline())}")
+        url = f"http://127.0.0.1:{int(tool.stdout.readline())}"
+        found, other = server_inside_of(url, "m.gguf"), server_inside_of(url, "other.gguf")
         tool.communicate()
+    assert other is None
     assert found is not None
     assert (found.program, found.flags, found.commit) == (str(program), ("-c", "1024"), "")
     assert found.options == {"n_ctx": 1024}

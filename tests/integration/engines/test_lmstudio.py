@@ -89,7 +89,7 @@ def test_an_instance_of_its_own_is_loaded_measured_and_unloaded(
 ) -> None:
     subject = loaded(flash_attn="off")
     assert subject.build.release == "lmstudio llama.cpp-linux-x86_64-avx2 1.3.0"
-    assert subject.effective_options() == {"n_ctx": 1024, "n_batch": 512, "flash_attn": "off"}
+    assert subject.effective_options() == {"n_ctx": 1024, "n_batch": 2048, "flash_attn": "off"}
     subject.rehearse(WORKLOAD)
     assert len(subject.request()[1]) == 7
     assert studio.instances == [f"{KEY}:2"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_llm.checks.unmet import next_step, sentence, unmet_of, unmet_options, verdict
-from pytest_llm.records import LoadOptions, PairedRun, Run, Verdict
+from pytest_llm.records import Address, LoadOptions, PairedRun, Run, Verdict
 from tests.bare import RUN
 
 
@@ -100,6 +100,14 @@ def test_references_are_checked_as_well() -> None:
     unlocked = replace(unlocked, effective_options={"load_mode": "none"})
     found = unmet_of(PairedRun(locked, unlocked), [PairedRun(locked, unlocked)])
     assert sentence(found) == "reference's load_mode=mlock was asked for, none is in effect"
+
+
+def test_what_a_tool_chooses_itself_is_told_and_no_drift() -> None:
+    found = run({"n_batch": 512})
+    assert verdict(unmet_of(found, ())) is Verdict.DRIFT
+    tool = replace(found, subject=replace(found.subject, build=Address("ollama", "http://127.0.0.1:11434")))
+    assert "n_batch" in sentence(unmet_of(tool, ()))
+    assert verdict(unmet_of(tool, ())) is None
 
 
 def test_layers_on_a_device_that_were_asked_for_in_so_many_words_are_told_and_no_drift() -> None:

@@ -32,4 +32,4 @@ def test_what_is_ours_to_choose_is_left_out() -> None:
 
 @pytest.mark.parametrize("url", ["http://box.example:80", "http://127.0.0.1", "http://127.0.0.1:9"])
 def test_where_nothing_can_be_seen_there_is_no_child(url: str) -> None:
-    assert server_inside_of(url) is None
+    assert server_inside_of(url, "m.gguf") is None
