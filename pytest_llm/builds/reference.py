@@ -88,6 +88,8 @@ def parse_build(
     wrong = f"{where!r} is not a place of {engine}" if at else f"{engine} has to be told where it is"
     *others, last = ways
     offered = f"{', '.join(others)}, or {last}" if others else last
+    if kind_of_model(where) == OLLAMA and kind not in _PLACES:
+        offered += f"; a model is given with --llm-model ollama:{where}"
     raise UsageError(f"build {text!r}: {wrong}; write {offered}")
 
 

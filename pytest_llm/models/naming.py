@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llm.errors import UsageError
 from pytest_llm.models.sources import is_named
-from pytest_llm.records.other_tools import HUGGING_FACE, OLLAMA, kind_of_model
+from pytest_llm.records.other_tools import HUGGING_FACE, LM_STUDIO, OLLAMA, URL, kind_of_model
 
 if TYPE_CHECKING:
     from pytest_llm.models.sources.local import LocalFile
@@ -28,6 +28,10 @@ def refuse_elsewhere(name: str, file: LocalFile | None = None) -> None:
         fix = f"write ollama:{name.removeprefix('ollama:')} if Ollama has it, or the path of a .gguf file"
     elif kind == HUGGING_FACE:
         fix = "pin a file of it with pytest-llm models pin NAME hf:OWNER/REPOSITORY/FILE.gguf, and give NAME"
+    elif kind == LM_STUDIO:
+        fix = "write lmstudio:PUBLISHER/NAME, or the path of a .gguf file"
+    elif kind == URL and not name.lower().endswith(".gguf"):
+        fix = f"a server that runs is a build: --llm-candidate ollama@{name}, or openai@{name}"
     else:
         fix = declare.format(repr(name)) + ", and give NAME"
     raise UsageError(f"model {name!r}: there is no such file, and {kind} is not downloaded: {fix}")

@@ -55,6 +55,7 @@ _OURS = {
 _OURS_BY_NAME = {each: ours for ours, names in _OURS.items() for each in names.split()}
 
 URL, HUGGING_FACE, OLLAMA = "a URL", "a repository of Hugging Face", "a model of Ollama"
+LM_STUDIO = "a model of LM Studio"
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://.*")
 _HUGGING_FACE = re.compile(r"(?:https?://)?(?:hf\.co|huggingface\.co)/.*|hf://.*|hf:.*", re.IGNORECASE)
@@ -84,6 +85,8 @@ def kind_of_model(name: str) -> str:
     A path such as "models/tiny" looks like a repository: ask only if no file lies there.
     """
     file = name.lower().endswith(".gguf")
+    if name.startswith("lmstudio:"):
+        return LM_STUDIO
     if _URL.fullmatch(name) and file:
         return URL
     if _HUGGING_FACE.fullmatch(name) or (_REPOSITORY.fullmatch(name) and not file):
