@@ -111,7 +111,7 @@ def test_a_delay_of_each_token_is_named_and_is_the_wrapper_s(
 
 @pytest.mark.timed
 def test_another_flag_is_the_settings(overhead: Overhead) -> None:
-    found = overhead(128, 4, "--", "-ub", "16")
+    found = overhead(96, 2, "--", "-ub", "16")
     first = found["costs"][1]
     assert first["settings"]["interval"][0] > 0, first
     assert first["settings"]["seconds"] > 2 * abs(first["wrapper"]["seconds"]), first
