@@ -111,7 +111,7 @@ ENGINES: Registry[EngineEntry] = Registry(
         ),
         LM_STUDIO: EngineEntry(
             "pytest_llm.engines.lmstudio.engine:LMStudio",
-            places=("url",),
+            places=("url", "bin"),
             bare="the one at port 1234",
             port=1234,
             covers=f"LM Studio is asked for {_REQUESTS}",

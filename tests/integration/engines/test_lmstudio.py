@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 
 from pytest_llm.engines import describe, engine_for
-from pytest_llm.errors import LoadRefusedError, RequestFailedError
-from pytest_llm.records import Address, LoadOptions, Model, Subject, Workload
+from pytest_llm.engines.lmstudio.engine import LMStudio
+from pytest_llm.engines.servers.engine import ServerEngine
+from pytest_llm.errors import EngineError, LoadRefusedError, RequestFailedError
+from pytest_llm.records import Address, LoadOptions, Model, Program, Subject, Workload
 from tests.openai_server import Script, answering
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ KEY, BYTES = "smollm2-135m-instruct", 98_362_432
 RUNTIME = {"name": "llama.cpp-linux-x86_64-avx2", "version": "1.3.0", "supported_formats": ["gguf"]}
 
 
-class LMStudio:
+class LMStudioServer:
     """What a stand-in has."""
 
     def __init__(self, server: Script) -> None:
@@ -58,13 +61,13 @@ class LMStudio:
 
 
 @pytest.fixture
-def studio() -> Iterator[LMStudio]:
+def studio() -> Iterator[LMStudioServer]:
     with answering() as server:
-        yield LMStudio(server)
+        yield LMStudioServer(server)
 
 
 @pytest.fixture
-def loaded(studio: LMStudio, tmp_path: Path) -> Iterator[Callable[..., RequestsSubject]]:
+def loaded(studio: LMStudioServer, tmp_path: Path) -> Iterator[Callable[..., RequestsSubject]]:
     started: list[RequestsSubject] = []
 
     def start(**options: Any) -> RequestsSubject:
@@ -85,7 +88,7 @@ def loaded(studio: LMStudio, tmp_path: Path) -> Iterator[Callable[..., RequestsS
 
 
 def test_an_instance_of_its_own_is_loaded_measured_and_unloaded(
-    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+    studio: LMStudioServer, loaded: Callable[..., RequestsSubject]
 ) -> None:
     subject = loaded(flash_attn="off")
     assert subject.build.release == "lmstudio llama.cpp-linux-x86_64-avx2 1.3.0"
@@ -100,7 +103,7 @@ def test_an_instance_of_its_own_is_loaded_measured_and_unloaded(
 
 
 def test_the_same_bytes_are_chosen_by_name_and_length(
-    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+    studio: LMStudioServer, loaded: Callable[..., RequestsSubject]
 ) -> None:
     studio.models = [
         studio.model("other", BYTES),
@@ -123,7 +126,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_file_is_put_into_its_store_and_taken_out_again(
-    studio: LMStudio, loaded: Callable[..., RequestsSubject], home: Path
+    studio: LMStudioServer, loaded: Callable[..., RequestsSubject], home: Path
 ) -> None:
     studio.models = [studio.model(KEY, BYTES + 1)]
     before = sorted(home.rglob("*"))
@@ -144,7 +147,7 @@ def test_a_file_is_put_into_its_store_and_taken_out_again(
 
 
 def test_a_file_that_it_does_not_list_is_told_and_nothing_stays(
-    studio: LMStudio,
+    studio: LMStudioServer,
     loaded: Callable[..., RequestsSubject],
     home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -156,7 +159,10 @@ def test_a_file_that_it_does_not_list_is_told_and_nothing_stays(
 
 
 def test_without_a_store_the_fix_is_told(
-    studio: LMStudio, loaded: Callable[..., RequestsSubject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    studio: LMStudioServer,
+    loaded: Callable[..., RequestsSubject],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
     studio.models = []
@@ -165,7 +171,7 @@ def test_without_a_store_the_fix_is_told(
 
 
 def test_another_context_than_asked_for_is_an_error(
-    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+    studio: LMStudioServer, loaded: Callable[..., RequestsSubject]
 ) -> None:
     studio.context = 512
     with pytest.raises(LoadRefusedError, match="a context of 512 tokens where n_ctx=1024"):
@@ -173,7 +179,7 @@ def test_another_context_than_asked_for_is_an_error(
 
 
 def test_a_count_may_be_one_too_small_as_in_its_documentation(
-    studio: LMStudio, loaded: Callable[..., RequestsSubject]
+    studio: LMStudioServer, loaded: Callable[..., RequestsSubject]
 ) -> None:
     subject = loaded()
     studio.server.counted = 1
@@ -184,7 +190,7 @@ def test_a_count_may_be_one_too_small_as_in_its_documentation(
         subject.request()
 
 
-def test_a_key_that_is_wanted_is_told(studio: LMStudio, loaded: Callable[..., RequestsSubject]) -> None:
+def test_a_key_that_is_wanted_is_told(studio: LMStudioServer, loaded: Callable[..., RequestsSubject]) -> None:
     studio.server.status["/api/v1/models"] = 401
     with pytest.raises(
         LoadRefusedError, match="answered 401: status 401, listing its models: set PYTEST_LLM_API_KEY"
@@ -192,13 +198,104 @@ def test_a_key_that_is_wanted_is_told(studio: LMStudio, loaded: Callable[..., Re
         loaded()
 
 
-def test_another_server_is_no_lm_studio(studio: LMStudio) -> None:
+def test_another_server_is_no_lm_studio(studio: LMStudioServer) -> None:
     studio.server.routes.clear()
     with pytest.raises(LoadRefusedError, match="lists no models as LM Studio does"):
         describe(Address("lmstudio", studio.server.url), 5.0)
 
 
-def test_the_official_client_gets_on_with_the_stand_in(studio: LMStudio) -> None:
+def test_the_official_client_gets_on_with_the_stand_in(studio: LMStudioServer) -> None:
     with openai.OpenAI(base_url=f"{studio.server.url}/v1", api_key="none") as client:
         stream = client.completions.create(model=KEY, prompt="a b", max_tokens=3, stream=True)
         assert "".join(each.choices[0].text for each in stream if each.choices) == " word" * 3
+
+
+LMS = """#!{python}
+import json, os, signal, subprocess, sys
+from pathlib import Path
+
+here = Path({here!r})
+words = sys.argv[1:]
+with (here / "asked").open("a") as file:
+    file.write(" ".join(words) + "\\n")
+up = here / "up"
+if words[:2] == ["daemon", "status"]:
+    print(json.dumps({{"status": "running" if up.exists() else "not-running"}}))
+elif words[:2] == ["daemon", "up"]:
+    up.touch()
+    print(json.dumps({{"status": "running", "pid": 1}}))
+elif words[:2] == ["daemon", "down"]:
+    up.unlink()
+elif words[:2] == ["server", "start"]:
+    if (here / "broken").exists():
+        sys.exit("no llama.cpp runtime is installed")
+    server = subprocess.Popen(
+        [sys.executable, "-c", {server!r}, words[3]], start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    (here / "pid").write_text(str(server.pid))
+elif words[:2] == ["server", "stop"]:
+    os.kill(int((here / "pid").read_text()), signal.SIGTERM)
+"""
+LISTS_NONE = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("content-length", "14")
+        self.end_headers()
+        self.wfile.write(b'{"models": []}')
+
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def lms(tmp_path: Path) -> Path:
+    found = tmp_path / "lms"
+    found.write_text(LMS.format(python=sys.executable, here=str(tmp_path), server=LISTS_NONE))
+    found.chmod(0o755)
+    return found
+
+
+def asked(lms: Path) -> list[str]:
+    return [" ".join(line.split()[:2]) for line in (lms.parent / "asked").read_text().splitlines()]
+
+
+def test_lms_starts_the_daemon_and_its_server_and_stops_both(lms: Path) -> None:
+    engine = LMStudio(Program("lmstudio", str(lms)), 20.0)
+    for _ in range(2):
+        assert engine.describe().where.startswith("http://127.0.0.1:")
+    assert asked(lms) == ["daemon status", "daemon up", "server start"]
+    engine.close()
+    assert asked(lms)[3:] == ["server stop", "daemon down"]
+    assert not (lms.parent / "up").exists()
+
+
+def test_a_daemon_of_the_user_s_is_left_alone(
+    lms: Path, studio: LMStudioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (lms.parent / "up").touch()
+    monkeypatch.setattr(ServerEngine, "default_url", lambda _: studio.server.url)
+    engine = LMStudio(Program("lmstudio", str(lms)), 20.0)
+    assert engine.describe().where == studio.server.url
+    engine.close()
+    assert asked(lms) == ["daemon status"]
+    assert (lms.parent / "up").exists()
+
+
+def test_a_server_that_does_not_start_shows_its_last_lines_and_leaves_nothing(lms: Path) -> None:
+    (lms.parent / "broken").touch()
+    engine = LMStudio(Program("lmstudio", str(lms)), 20.0)
+    with pytest.raises(EngineError, match=r"lms server start .* failed \(exit status 1\)") as caught:
+        engine.describe()
+    assert "no llama.cpp runtime is installed" in "\n".join(caught.value.log)
+    assert asked(lms)[-1] == "daemon down"
+
+
+def test_what_is_not_lms_is_told(lms: Path) -> None:
+    lms.write_text("#!/bin/sh\necho hello\n")
+    with pytest.raises(EngineError, match="tells no status: name lms itself"):
+        LMStudio(Program("lmstudio", str(lms)), 20.0).describe()
