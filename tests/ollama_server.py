@@ -107,7 +107,8 @@ class Inside:
             found.bind(("127.0.0.1", 0))
             self._port = found.getsockname()[1]
         size = str(options.get("num_batch", 512))
-        flags = ["-m", str(model), "--port", str(self._port), "--offline", "-np", "1"]
+        flags = ["-m", str(model), "--port", str(self._port), "--no-webui", "--offline", "-np", "1"]
+        flags += ["--log-verbosity", "4", "--no-log-prefix", "--no-log-timestamps"]
         flags += ["-c", str(options.get("num_ctx", 4096)), "-b", size, "-ub", size, "--flash-attn", "auto"]
         flags += ["-t", str(options["num_thread"])] if "num_thread" in options else []
         self._process = subprocess.Popen(
