@@ -212,6 +212,23 @@ def test_samplers_share_a_thread_that_ends_with_the_last_of_them(leaves_first: i
         threads[1 - leaves_first].clear()
 
 
+def test_a_sampler_that_costs_much_is_called_less_often() -> None:
+    cost, calls = 0.001, []
+
+    def sample() -> None:
+        calls.append(time.monotonic())
+        end = time.thread_time() + cost
+        while time.thread_time() < end:
+            pass
+
+    with Ticker(0.02).calling(sample):
+        time.sleep(1.5)
+    elapsed = calls[-1] - calls[0]
+    # In the beginning it must find out; 5 % would be 75 calls.
+    assert 10 <= len(calls) < 18
+    assert len(calls) * cost / elapsed < 0.012
+
+
 @pytest.fixture
 def _without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "nowhere"))
