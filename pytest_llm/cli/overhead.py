@@ -17,7 +17,7 @@ from pytest_llm.errors import EngineError, UsageError
 from pytest_llm.machine import fingerprint
 from pytest_llm.machine.environment import measurement_context
 from pytest_llm.measure import TimeLimits
-from pytest_llm.measure.inside import beside, server_inside
+from pytest_llm.measure.inside import server_inside, without_tool
 from pytest_llm.measure.plan import SESSIONS
 from pytest_llm.measure.variants import measure_variants
 from pytest_llm.plugin.declared import fitted, read_load_options, read_workload
@@ -31,8 +31,8 @@ from pytest_llm.system.lock import PATIENCE, MeasuringLock, lock_path
 if TYPE_CHECKING:
     import argparse
 
+    from pytest_llm.measure.inside import SeenInside
     from pytest_llm.records import BuildReference, Run
-    from pytest_llm.records.inside import ServerInside
     from pytest_llm.records.protocols import Engine
     from pytest_llm.stats.differences import Difference
 
@@ -92,7 +92,8 @@ def _overhead(arguments: argparse.Namespace) -> command.Answer:
             def engine_of(build: BuildReference) -> Engine:
                 return provider.engine(build, command.on_progress)
 
-            sides = [ours, *([beside(theirs, inside, engine_of)] if inside is not None else []), theirs]
+            servers = without_tool(theirs, inside, engine_of) if inside is not None else (theirs,)
+            sides = (ours, *servers)
             campaign = Campaign(
                 subjects[0],
                 (workload,),
@@ -101,7 +102,7 @@ def _overhead(arguments: argparse.Namespace) -> command.Answer:
                 requests={workload: _REQUESTS},
             )
             context = measurement_context(ProgressDisplay(command.on_progress), TimeLimits(), time.monotonic)
-            found = measure_variants(campaign, tuple(sides), rule_for(arguments.effort, 1), context)[workload]
+            found = measure_variants(campaign, sides, rule_for(arguments.effort, 1), context)[workload]
         finally:
             lock.release()
     if isinstance(found, EngineError):
@@ -110,7 +111,7 @@ def _overhead(arguments: argparse.Namespace) -> command.Answer:
     return _answer(found[0].candidate, found[0].reference, bare, inside)
 
 
-def _answer(tool: Run, server: Run, bare: Run | None, inside: ServerInside | None) -> command.Answer:
+def _answer(tool: Run, server: Run, bare: Run | None, inside: SeenInside | None) -> command.Answer:
     found = costs(tool, server, bare)
     asked = asdict(server.subject.load_options)
     apart = settings_apart(tool.effective_options, {**asked, **server.effective_options})
@@ -125,13 +126,13 @@ def _answer(tool: Run, server: Run, bare: Run | None, inside: ServerInside | Non
             "machine, as its user"
         )
     else:
-        told.append(f"  the server inside was started with: {' '.join(inside.flags)}")
+        told.append(f"  the server inside was started with: {' '.join(inside.server.flags)}")
     document = {
         "tool": str(tool.build),
         "server": str(server.build),
         "costs": [_document(each) for each in found],
         "settings": apart,
-        "flags": list(inside.flags) if inside is not None else None,
+        "flags": list(inside.server.flags) if inside is not None else None,
     }
     return command.Answer(int(inside is None), told, document)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_llm.measure.limits import Stopwatch
 from pytest_llm.measure.sessions import measure, run_sessions
 from pytest_llm.measure.variants import VariantsState
+from pytest_llm.models.copies import model_at
 from pytest_llm.records import Command, PairedRun
 from pytest_llm.records.inside import HasServerInside
 from pytest_llm.records.side import Side
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from pytest_llm.errors import EngineError
     from pytest_llm.measure.rounds import MeasurementContext
-    from pytest_llm.records import BuildReference, Campaign, Claim, Gate, Workload
+    from pytest_llm.records import BuildReference, Campaign, Claim, Gate, Model, Workload
     from pytest_llm.records.inside import ServerInside
     from pytest_llm.records.protocols import Engine
     from pytest_llm.stats.sequential import Rule
@@ -36,23 +37,40 @@ class Split(NamedTuple):
     inside: PairedRun | None
 
 
-def server_inside(tool: Side) -> ServerInside | None:
-    """Return the server that a tool has started for its model; None where it cannot be seen.
+class SeenInside(NamedTuple):
+    """The server that a tool has started, and the model as it lies in the tool's own store."""
+
+    server: ServerInside
+    model: Model
+
+
+def server_inside(tool: Side) -> SeenInside | None:
+    """Return the server that a tool has started for its model; None where it or its file cannot be seen.
 
     Raises:
         EngineError: The tool does not load the model.
+        ModelHashError: It has loaded other bytes.
     """
     with closing(tool.start()) as loaded:
         if not isinstance(loaded, HasServerInside):
             return None
         loaded.load()
-        return loaded.inside
+        inside = loaded.inside
+    model = model_at(tool.model, inside.model) if inside is not None else None
+    return SeenInside(inside, model) if inside is not None and model is not None else None
 
 
-def beside(server: Side, inside: ServerInside, engine_of: Callable[[BuildReference], Engine]) -> Side:
-    """Return a server of our own with the flags of one inside of a tool."""
-    build = Command(server.subject.build.engine, (inside.program, *inside.flags))
-    return Side(replace(server.subject, build=build), server.model, engine_of(build))
+def without_tool(
+    server: Side, seen: SeenInside, engine_of: Callable[[BuildReference], Engine]
+) -> tuple[Side, Side]:
+    """Return two servers of our own: with the flags of one inside of a tool, and the one that was asked for.
+
+    Both load the tool's very file: a copy of equal content may be some percent faster or slower
+    (``models/copies.py``).
+    """
+    build = Command(server.subject.build.engine, (seen.server.program, *seen.server.flags))
+    alike = Side(replace(server.subject, build=build), seen.model, engine_of(build))
+    return alike, server._replace(model=seen.model)
 
 
 def measure_pair(
@@ -80,8 +98,8 @@ def measure_pair(
     if inside is None or engine_of is None:
         alone = measure(campaign, sides, rule, context, earlier)
         return {workload: Split(pair, None) for workload, pair in alone.items()}
-    third = beside(sides[1], inside, engine_of)
-    return _measure_split(campaign, (sides[0], third, sides[1]), rule, context, earlier)
+    servers = without_tool(sides[1], inside, engine_of)
+    return _measure_split(campaign, (sides[0], *servers), rule, context, earlier)
 
 
 def _measure_split(

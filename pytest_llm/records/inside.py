@@ -19,12 +19,14 @@ class ServerInside:
         flags: Its arguments, without those that say where it listens and which model it has.
         options: The load options that the flags state.
         commit: Of llama.cpp, as it tells it; "" if it does not.
+        model: The path of the file that it has loaded; "" if that is not known.
     """
 
     program: str
     flags: tuple[str, ...]
     options: Mapping[str, JSON] = field(default_factory=dict)
     commit: str = ""
+    model: str = ""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ def test_the_difference_is_split(
     fake.set(token_seconds=tool)
     fake.set_reference(token_seconds=1 / 128)
     fake.flags = {"token_seconds": flags}
-    fake.inside = ServerInside(sys.executable, ("-ub", "16"), {"n_ubatch": 16})
+    stored = str(shutil.copy(project.model, tmp_path / "stored"))
+    fake.inside = ServerInside(sys.executable, ("-ub", "16"), {"n_ubatch": 16}, model=stored)
     project.write(SUITE)
     file = tmp_path / "results.json"
     result = project.run(
@@ -63,6 +65,9 @@ def test_the_difference_is_split(
     assert finding.run is not None
     assert finding.inside is not None
     assert finding.inside.candidate.subject.build.kind == "cmd"
+    # Both servers have loaded the tool's very file.
+    assert {finding.inside.candidate.model.path, finding.inside.reference.model.path} == {stored}
+    assert finding.run.model.path == str(project.model)
     token, _ = costs(finding.run, finding.inside.reference, finding.inside.candidate)
     assert token.total.mean == pytest.approx(wrapper + settings)
     third = {each.candidate for each in results.pairs.values()}
@@ -70,9 +75,11 @@ def test_the_difference_is_split(
     assert len(third) == 2
 
 
+@pytest.mark.parametrize("inside", [None, ServerInside(sys.executable, (), model="/somewhere/else")])
 def test_where_nothing_can_be_seen_inside_the_pair_is_as_any_other(
-    project: Project, fake: Fake, reference: str, tmp_path: Path
+    project: Project, fake: Fake, reference: str, tmp_path: Path, inside: ServerInside | None
 ) -> None:
+    fake.inside = inside
     project.write(SUITE)
     file = tmp_path / "results.json"
     result = project.run(

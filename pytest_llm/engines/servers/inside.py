@@ -48,8 +48,9 @@ def server_inside_of(url: str, model: str) -> ServerInside | None:
     for command in commands_below(parts.port):
         words = command[1:]
         named = "llama" in command[0].rpartition("/")[2]
-        if named and _value(words, ("-m", "--model")).endswith(model):
-            return ServerInside(command[0], without_ours(words), options_of(words), _commit(words))
+        file = _value(words, ("-m", "--model"))
+        if named and file.endswith(model):
+            return ServerInside(command[0], without_ours(words), options_of(words), _commit(words), file)
     return None
 
 

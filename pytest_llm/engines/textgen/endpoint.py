@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_llm.engines.openai.endpoint import OpenAIEndpoint
 from pytest_llm.engines.servers.client import AnswerError, MalformedError
 from pytest_llm.engines.servers.inside import server_inside_of
-from pytest_llm.errors import LoadRefusedError
+from pytest_llm.errors import LoadRefusedError, ModelHashError
+from pytest_llm.models.copies import model_at
 from pytest_llm.records import Build
 from pytest_llm.system.text import clean
 
@@ -47,7 +48,7 @@ class TextgenEndpoint(OpenAIEndpoint):
         """Check that the model is the one that it has; load it if it has none.
 
         Raises:
-            LoadRefusedError: It has another model, or no such file.
+            LoadRefusedError: It has another model, another file of that name, or no such file.
             EngineError: It cannot be reached.
         """
         wanted = model.path.rpartition("/")[2]
@@ -64,6 +65,15 @@ class TextgenEndpoint(OpenAIEndpoint):
             )
         self._body = {"model": loaded}
         self._inside = server_inside_of(self.url, wanted)
+        if self._inside is not None:
+            self._check_content(model, self._inside.model)
+
+    def _check_content(self, model: Model, path: str) -> None:
+        """Check what is known by its file's name alone."""
+        try:
+            model_at(model, path)
+        except ModelHashError as error:
+            raise LoadRefusedError(f"{self.name}: {error}") from None
 
     def _info(self) -> str:
         def ask() -> str:

@@ -39,4 +39,4 @@ def test_the_server_inside_of_what_listens_is_found_by_its_command_line(tmp_path
     assert other is None
     assert found is not None
     assert (found.program, found.flags, found.commit) == (str(program), ("-c", "1024"), "")
-    assert found.options == {"n_ctx": 1024}
+    assert (found.options, found.model) == ({"n_ctx": 1024}, "/m.gguf")

@@ -14,9 +14,11 @@ import pytest
 
 from pytest_llm.builds.reference import parse_build
 from pytest_llm.engines import describe, engine_for
+from pytest_llm.engines.textgen import endpoint
 from pytest_llm.engines.textgen import engine as textgen_engine
 from pytest_llm.errors import LoadRefusedError, RequestFailedError
 from pytest_llm.records import Address, LoadOptions, Model, Subject, Workload
+from pytest_llm.records.inside import ServerInside
 from tests.openai_server import Script, answering
 
 if TYPE_CHECKING:
@@ -96,6 +98,18 @@ def test_what_is_loaded_is_measured_and_stays(
     streamed = [body for _, _, body in textgen.server.asked if body.get("stream")]
     assert all(body["ban_eos_token"] is True and body["model"] == FILE for body in streamed)
     assert not any("/load" in path or "/unload" in path for path, _, _ in textgen.server.asked)
+
+
+def test_another_file_of_the_same_name_is_found(
+    loaded: Callable[..., RequestsSubject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other" / FILE
+    other.parent.mkdir()
+    other.write_bytes(b"other")
+    inside = ServerInside("llama-server", (), model=str(other))
+    monkeypatch.setattr(endpoint, "server_inside_of", lambda url, model: inside)
+    with pytest.raises(LoadRefusedError, match=rf"other/{FILE} has other content than .*{FILE}: give both"):
+        loaded()
 
 
 def test_nothing_loaded_is_loaded_with_what_was_asked_for_and_unloaded(
