@@ -183,7 +183,9 @@ def answering(inside: Inside | None = None, port: int = 0, kept: Path | None = N
     store = kept / "manifests.json" if kept is not None else None
     if store is not None and store.exists():
         script.models = json.loads(store.read_text())
-    folder = tempfile.TemporaryDirectory(prefix="ollama-")
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)  # it goes with the one who started this, which is killed
+    folder = tempfile.TemporaryDirectory(prefix="ollama-", dir=kept)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -251,7 +253,6 @@ def answering(inside: Inside | None = None, port: int = 0, kept: Path | None = N
                 return
             script.models[_tag(body["model"])] = digest
             if store is not None:
-                store.parent.mkdir(parents=True, exist_ok=True)
                 store.write_text(json.dumps(script.models))
             if body.get("stream") is False:
                 self._json(200, {"status": "success"})
