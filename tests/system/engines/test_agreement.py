@@ -22,7 +22,7 @@ ONCE = Budgets(Budget(1, 1, 0.0), Budget(1, 1, 0.0))
 MOST_BATCHES = 5
 ONE = pytest.approx(1, abs=0.1)
 # Those of tests/regression, and how many requests make a batch.
-WORKLOADS = [(Workload(128, 64), 9), (Workload(1280, 16), 3), (Workload(128, 64, depth=1024), 5)]
+WORKLOADS = [(Workload(128, 64), 5), (Workload(1280, 16), 3), (Workload(128, 64, depth=1024), 3)]
 
 
 @pytest.mark.timed
