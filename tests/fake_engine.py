@@ -58,6 +58,10 @@ ENGINES.register(
 TOOL = "fake-tool"
 ENGINES.register(TOOL, EngineEntry("tests.fake_engine:FakeTool", locks=True, wraps=NAME, as_caller=True))
 
+# A tool that has the library itself.
+LIBRARY_TOOL = "fake-library-tool"
+ENGINES.register(LIBRARY_TOOL, EngineEntry("tests.fake_engine:FakeEngine", locks=True, as_caller=True))
+
 _END = 256  # every byte is a token; one more ends an answer
 _LEAD = 8.0  # of a picked token over all others
 

@@ -62,7 +62,7 @@ def notes(finding: Finding) -> list[str]:
     lines += [step] if step else []
     lines += [paired.summary(each) for each in finding.comparisons]
     lines += variants.notes(finding.variant) if finding.variant is not None else []
-    lines += overhead.notes(finding.run, finding.inside) if finding.inside is not None else []
+    lines += overhead.notes(finding)
     lines += _counts(finding)
     lines += _operators(finding)
     lines += [unmet.sentence(finding.unmet)] if finding.unmet else []

@@ -6,12 +6,14 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_llm.checks.format import percent
+from pytest_llm.engines import ENGINES
 from pytest_llm.stats.differences import Difference, difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_llm.records import JSON, PairedRun, Run, Session
+    from pytest_llm.checks.findings import Finding
+    from pytest_llm.records import JSON, Run, Session
 
 _MILLISECONDS = 1e3
 
@@ -87,13 +89,44 @@ def lines(found: Sequence[Cost]) -> list[str]:
     return told
 
 
-def notes(tool: Run, inside: PairedRun) -> list[str]:
-    """Return what a tool costs over the reference of a pair, split by a server with its flags."""
-    if any(not each.series.get("inter_token") for each in tool.sessions):
+def notes(finding: Finding) -> list[str]:
+    """Return what a tool costs over another engine that it was measured beside, split where that is known."""
+    tool, inside = finding.run, finding.inside
+    server = inside.reference if inside is not None else _other_engine(finding)
+    if tool is None or server is None or any(not _streams(each) for each in (tool, server)):
         return []
-    apart = settings_apart(tool.effective_options, inside.reference.effective_options)
-    told = [f"settings that differ: {', '.join(apart)}"] if apart else []
-    return [*lines(costs(tool, inside.reference, inside.candidate)), *told]
+    apart = settings_apart(tool.effective_options, server.effective_options)
+    told = lines(costs(tool, server, inside.candidate if inside is not None else None))
+    told += [f"settings that differ: {', '.join(apart)}"] if apart else []
+    wraps = _wrapped_by(_engine(tool)) == _engine(server)
+    return [*told, not_split(_engine(tool))] if wraps and inside is None else told
+
+
+def _other_engine(finding: Finding) -> Run | None:
+    """Return the reference's run if that is on another engine: two systems are compared, not two builds."""
+    pairs = [each.run for each in finding.comparisons if each.run.candidate is finding.run]
+    apart = [each.reference for each in pairs if _engine(each.reference) != _engine(each.candidate)]
+    return apart[0] if apart else None
+
+
+def _engine(run: Run) -> str:
+    return run.subject.build.engine
+
+
+def _wrapped_by(engine: str) -> str:
+    entry = ENGINES.get(engine)  # a results file may be of other plugins
+    return entry.wraps if entry is not None else ""
+
+
+def not_split(engine: str) -> str:
+    """Return why the cost of an engine is not split, and what would change that."""
+    if wraps := _wrapped_by(engine):
+        return f"the {wraps} inside cannot be seen, so this is not split: run on its machine, as its user"
+    return f"{engine} starts no llama-server, so this is not split into wrapper and settings"
+
+
+def _streams(run: Run) -> bool:
+    return bool(run.sessions) and all(each.series.get("inter_token") for each in run.sessions)
 
 
 def settings_apart(tool: Mapping[str, JSON], server: Mapping[str, JSON]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_llm.builds.provider import Provider
-from pytest_llm.checks.overhead import Cost, costs, lines, settings_apart
+from pytest_llm.checks.overhead import Cost, costs, lines, not_split, settings_apart
 from pytest_llm.cli import command, project
 from pytest_llm.engines import LLAMA_SERVER
 from pytest_llm.errors import EngineError, UsageError
@@ -121,10 +121,7 @@ def _answer(tool: Run, server: Run, bare: Run | None, inside: SeenInside | None)
         f"  settings that differ: {', '.join(apart) or 'none that is known'}",
     ]
     if inside is None:
-        told.append(
-            "  the llama-server inside cannot be seen from here, so the difference is not split: run on its "
-            "machine, as its user"
-        )
+        told.append(f"  {not_split(tool.subject.build.engine)}")
     else:
         told.append(f"  the server inside was started with: {' '.join(inside.server.flags)}")
     document = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,7 +46,7 @@ class SeenInside(NamedTuple):
 
 
 def server_inside(tool: Side) -> SeenInside | None:
-    """Return the server that a tool has started for its model; None where it or its file cannot be seen.
+    """Return the server that a tool has started for its model; None where it or its files cannot be seen.
 
     Raises:
         EngineError: The tool does not load the model.
@@ -56,8 +57,10 @@ def server_inside(tool: Side) -> SeenInside | None:
             return None
         loaded.load()
         inside = loaded.inside
-    model = model_at(tool.model, inside.model) if inside is not None else None
-    return SeenInside(inside, model) if inside is not None and model is not None else None
+    if inside is None or not os.access(inside.program, os.X_OK):  # in a container, say
+        return None
+    model = model_at(tool.model, inside.model)
+    return SeenInside(inside, model) if model is not None else None
 
 
 def without_tool(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_llm.checks.overhead import costs
+from pytest_llm.checks import notes
+from pytest_llm.checks.overhead import costs, not_split
 from pytest_llm.records.inside import ServerInside
 from pytest_llm.reports import recheck
-from tests.fake_engine import TOOL
+from tests.fake_engine import LIBRARY_TOOL, TOOL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +76,14 @@ def test_the_difference_is_split(
     assert len(third) == 2
 
 
-@pytest.mark.parametrize("inside", [None, ServerInside(sys.executable, (), model="/somewhere/else")])
+@pytest.mark.parametrize(
+    "inside",
+    [
+        None,
+        ServerInside(sys.executable, (), model="/somewhere/else"),
+        ServerInside("/somewhere/else", (), model=__file__),
+    ],
+)
 def test_where_nothing_can_be_seen_inside_the_pair_is_as_any_other(
     project: Project, fake: Fake, reference: str, tmp_path: Path, inside: ServerInside | None
 ) -> None:
@@ -94,3 +102,49 @@ def test_where_nothing_can_be_seen_inside_the_pair_is_as_any_other(
     results = recheck.read_sound(file)
     assert (len(results.pairs), results.tests[0].inside) == (1, None)
     assert "wrapper" not in result.stdout.str()
+    result.stdout.fnmatch_lines(
+        [
+            "*test_chat: a token: 7.81 ms → 7.81 ms, +0.00 ms (+0.00 … +0.00), ±0.0 %",
+            f"*test_chat: {not_split(TOOL)}",
+        ]
+    )
+
+
+def test_the_cost_of_one_that_starts_no_server_is_told_whole(
+    project: Project, fake: Fake, reference: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "results.json"
+    fake.set(token_seconds=1 / 64)
+    fake.set_reference(token_seconds=1 / 128)
+    project.write(SUITE)
+    result = project.run(
+        "--llm-bench",
+        f"--llm-candidate={LIBRARY_TOOL}",
+        f"--llm-against={reference}",
+        f"--llm-model={project.model}",
+        "--llm-effort=quick",
+        f"--llm-json={file}",
+    )
+    lines = ["*test_chat: a token: 7.81 ms → 15.62 ms, +7.81 ms (+7.81 … +7.81), +100.0 %"]
+    result.stdout.fnmatch_lines(lines)
+    result.stdout.no_fnmatch_line("*not split*")
+    (read,) = recheck.rejudge(recheck.read_sound(file))
+    assert [each for each in notes(read) if each.startswith("a token: 7.81 ms → 15.62 ms")]
+
+
+def test_a_tool_that_has_loaded_other_bytes_is_not_measured(
+    project: Project, fake: Fake, reference: str
+) -> None:
+    fake.inside = ServerInside(sys.executable, (), model=__file__)
+    project.write(SUITE)
+    result = project.run(
+        "--llm-bench",
+        f"--llm-candidate={TOOL}",
+        f"--llm-against={reference}",
+        f"--llm-model={project.model}",
+        "--llm-effort=quick",
+    )
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        [f"*{__file__} has other content than {project.model}: give both the same file*"]
+    )

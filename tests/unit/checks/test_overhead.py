@@ -6,8 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-from pytest_llm.checks.overhead import costs, lines, settings_apart
-from pytest_llm.records import JSON, Run, Series, Session
+from pytest_llm.checks.findings import Comparison, Finding
+from pytest_llm.checks.overhead import costs, lines, notes, settings_apart
+from pytest_llm.engines import LLAMA_SERVER, LM_STUDIO, OLLAMA
+from pytest_llm.records import (
+    JSON,
+    Benchmark,
+    Gate,
+    Installed,
+    PairedRun,
+    Run,
+    Series,
+    Session,
+    TestKey,
+    Verdict,
+)
+from pytest_llm.records.metrics import METRICS
 from tests.bare import RUN
 
 
@@ -51,6 +65,35 @@ def test_a_cost_is_told_in_milliseconds_and_percent() -> None:
         "settings +0.00 ms (+0.00 … +0.00)"
     )
     assert "wrapper" not in lines(costs(run(0.022, 0.5), run(0.020, 0.5), None))[0]
+
+
+def test_of_another_engine_the_difference_is_told_and_why_it_is_not_split() -> None:
+    assert told_of(OLLAMA, LLAMA_SERVER)[0].startswith("a token: 20.01 ms → 22.01 ms, +2.00 ms ")
+    assert told_of(OLLAMA, LLAMA_SERVER)[-1].startswith("the llama-server inside cannot be seen, ")
+    assert len(told_of(LM_STUDIO, LLAMA_SERVER)) == 2
+    assert len(told_of("of another plugin", LLAMA_SERVER)) == 2
+    assert told_of(LLAMA_SERVER, LLAMA_SERVER) == []
+
+
+def test_without_sessions_or_requests_nothing_is_told() -> None:
+    slices = Session({"generation": Series((0.1,))})
+    for sessions in ((), (slices,)):
+        assert told_of(OLLAMA, LLAMA_SERVER, sessions) == []
+
+
+def told_of(tool: str, server: str, sessions: tuple[Session, ...] | None = None) -> list[str]:
+    ours, theirs = (
+        replace(
+            found,
+            subject=replace(found.subject, build=Installed(engine)),
+            sessions=found.sessions if sessions is None else sessions,
+        )
+        for engine, found in ((tool, run(0.022, 0.5)), (server, run(0.020, 0.5)))
+    )
+    gate = Gate(METRICS["inter_token_latency_p50"], 0.1)
+    benchmark = Benchmark("t", TestKey("m", "t"), ours.subject, ours.workload, (), (gate,))
+    compared = Comparison(Verdict.PASS, gate, PairedRun(ours, theirs))
+    return notes(Finding(benchmark, ours, comparisons=(compared,)))
 
 
 def test_settings_that_a_tool_has_otherwise_are_named() -> None:
