@@ -68,7 +68,7 @@ def without_tool(
 ) -> tuple[Side, Side]:
     """Return two servers of our own: with the flags of one inside of a tool, and the one that was asked for.
 
-    Both load the tool's very file: a copy of equal content may be some percent faster or slower
+    Both load the tool's very file: a copy of equal content may be faster or slower
     (``models/copies.py``).
     """
     build = Command(server.subject.build.engine, (seen.server.program, *seen.server.flags))

@@ -1,7 +1,7 @@
 """A model in another place: the same bytes in another file.
 
-Files of equal content are not equally fast: how a file lies in the page cache, in large or in small pieces of
-memory, depends on how it was written and read, and lasts until it leaves the cache.
+Files of equal content are not equally fast (``benchmarks/copies.py``), presumably by where their pages lie in
+memory, for as long as they stay in the page cache.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pytest_llm.models.opened import open_file
 from pytest_llm.records.subject import OpenedFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pytest_llm.records import Model
@@ -32,8 +33,9 @@ def model_at(model: Model, path: str) -> Model | None:
     """
     if not path:
         return None
+    known = _KNOWN | {each.identity: each.sha256 for each in model.opened}
     try:
-        opened = tuple(map(_opened, part_paths(path)))
+        opened = tuple(_opened(each, known) for each in part_paths(path))
     except (ModelMissingError, ModelHeaderError, OSError):
         return None
     if combined([each.sha256 for each in opened]) != model.sha256:
@@ -44,9 +46,18 @@ def model_at(model: Model, path: str) -> Model | None:
     return replace(model, path=path, opened=opened)
 
 
-def _opened(path: Path) -> OpenedFile:
+def has_content(model: Model, path: str) -> bool:
+    """Return true if the file at a path can be read and has a model's content."""
+    try:
+        return model_at(model, path) is not None
+    except ModelHashError:
+        return False
+
+
+def _opened(path: Path, known: Mapping[tuple[int, ...], str]) -> OpenedFile:
     descriptor = open_file(path)
     found = identity(descriptor)
-    if found not in _KNOWN:
-        _KNOWN[found] = hash_descriptor(descriptor, path.name)
-    return OpenedFile(str(path), descriptor, found, _KNOWN[found])
+    digest = known.get(found)
+    if digest is None:
+        digest = _KNOWN[found] = hash_descriptor(descriptor, path.name)
+    return OpenedFile(str(path), descriptor, found, digest)

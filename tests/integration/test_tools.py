@@ -28,6 +28,18 @@ def test_chat(llm_bench):
 """
 
 
+def run(project: Project, tool: str, reference: str, *more: str) -> pytest.RunResult:
+    project.write(SUITE)
+    return project.run(
+        "--llm-bench",
+        f"--llm-candidate={tool}",
+        f"--llm-against={reference}",
+        f"--llm-model={project.model}",
+        "--llm-effort=quick",
+        *more,
+    )
+
+
 @pytest.mark.parametrize(
     ("tool", "flags", "wrapper", "settings"),
     [(1 / 64, 1 / 128, 1 / 128, 0.0), (1 / 64, 1 / 64, 0.0, 1 / 128), (1 / 32, 1 / 64, 1 / 64, 1 / 128)],
@@ -47,17 +59,8 @@ def test_the_difference_is_split(
     fake.flags = {"token_seconds": flags}
     stored = str(shutil.copy(project.model, tmp_path / "stored"))
     fake.inside = ServerInside(sys.executable, ("-ub", "16"), {"n_ubatch": 16}, model=stored)
-    project.write(SUITE)
     file = tmp_path / "results.json"
-    result = project.run(
-        "--llm-bench",
-        f"--llm-candidate={TOOL}",
-        f"--llm-against={reference}",
-        f"--llm-model={project.model}",
-        "--llm-effort=quick",
-        "--llm-drift=warn",
-        f"--llm-json={file}",
-    )
+    result = run(project, TOOL, reference, "--llm-drift=warn", f"--llm-json={file}")
     text = f"wrapper +{wrapper * 1e3:.2f} ms * settings +{settings * 1e3:.2f} ms *"
     result.stdout.fnmatch_lines([f"*test_chat: a token: *{text}"])
     results, wrong = recheck.read(file)
@@ -88,16 +91,8 @@ def test_where_nothing_can_be_seen_inside_the_pair_is_as_any_other(
     project: Project, fake: Fake, reference: str, tmp_path: Path, inside: ServerInside | None
 ) -> None:
     fake.inside = inside
-    project.write(SUITE)
     file = tmp_path / "results.json"
-    result = project.run(
-        "--llm-bench",
-        f"--llm-candidate={TOOL}",
-        f"--llm-against={reference}",
-        f"--llm-model={project.model}",
-        "--llm-effort=quick",
-        f"--llm-json={file}",
-    )
+    result = run(project, TOOL, reference, f"--llm-json={file}")
     result.assert_outcomes(passed=1)
     results = recheck.read_sound(file)
     assert (len(results.pairs), results.tests[0].inside) == (1, None)
@@ -116,15 +111,7 @@ def test_the_cost_of_one_that_starts_no_server_is_told_whole(
     file = tmp_path / "results.json"
     fake.set(token_seconds=1 / 64)
     fake.set_reference(token_seconds=1 / 128)
-    project.write(SUITE)
-    result = project.run(
-        "--llm-bench",
-        f"--llm-candidate={LIBRARY_TOOL}",
-        f"--llm-against={reference}",
-        f"--llm-model={project.model}",
-        "--llm-effort=quick",
-        f"--llm-json={file}",
-    )
+    result = run(project, LIBRARY_TOOL, reference, f"--llm-json={file}")
     lines = ["*test_chat: a token: 7.81 ms → 15.62 ms, +7.81 ms (+7.81 … +7.81), +100.0 %"]
     result.stdout.fnmatch_lines(lines)
     result.stdout.no_fnmatch_line("*not split*")
@@ -136,14 +123,7 @@ def test_a_tool_that_has_loaded_other_bytes_is_not_measured(
     project: Project, fake: Fake, reference: str
 ) -> None:
     fake.inside = ServerInside(sys.executable, (), model=__file__)
-    project.write(SUITE)
-    result = project.run(
-        "--llm-bench",
-        f"--llm-candidate={TOOL}",
-        f"--llm-against={reference}",
-        f"--llm-model={project.model}",
-        "--llm-effort=quick",
-    )
+    result = run(project, TOOL, reference)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [f"*{__file__} has other content than {project.model}: give both the same file*"]

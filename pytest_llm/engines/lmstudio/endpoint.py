@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_llm.engines.lmstudio.store import StoredLink
+from pytest_llm.engines.lmstudio.store import StoredLink, holds_other
 from pytest_llm.engines.openai.completion import read_completion, read_usage
 from pytest_llm.engines.servers.client import AnswerError, MalformedError
 from pytest_llm.engines.servers.endpoint import Endpoint
@@ -62,7 +62,9 @@ class LMStudioEndpoint(Endpoint):
             LoadRefusedError: It has no model of exactly these bytes, or refuses.
             EngineError: It cannot be reached.
         """
-        key = self._key_of(model, self._models()) or self._imported(model)
+        key = self._key_of(model, self._models())
+        if not key or (self._is_local() and holds_other(model, lm_studio_stores())):
+            key = self._imported(model)
         body: dict[str, JSON] = {"model": key, **_settings(options), "echo_load_config": True}
 
         def ask() -> None:
@@ -94,6 +96,9 @@ class LMStudioEndpoint(Endpoint):
         found: list[Mapping[str, Any]] = self.asked_to_load("listing its models", ask)
         return found
 
+    def _is_local(self) -> bool:
+        return urlsplit(self.url).hostname in _LOCAL
+
     def _imported(self, model: Model) -> str:
         """Return the key of a file that is put into its store for a while."""
         keys = ", ".join(clean(str(each.get("key"))) for each in self._models()[:10]) or "none"
@@ -101,7 +106,7 @@ class LMStudioEndpoint(Endpoint):
             f"{self.name}: none of its models ({keys}) has the {model.file_bytes} bytes of {model.name}, and "
         )
         fix = "import the file (lms import), and name it as lmstudio:PUBLISHER/NAME"
-        if urlsplit(self.url).hostname not in _LOCAL or model.parts > 1:
+        if not self._is_local() or model.parts > 1:
             raise LoadRefusedError(f"{told}it cannot be put into its store from here: {fix}")
         try:
             self._link = StoredLink(model, lm_studio_stores())
@@ -121,7 +126,7 @@ class LMStudioEndpoint(Endpoint):
         raise LoadRefusedError(f"{told}it does not list the link {self._link.name} in its store: {fix}")
 
     def _key_of(self, model: Model, listed: list[Mapping[str, Any]]) -> str:
-        """Return its key of a file, "" if it has none; that files are the same, only their length tells."""
+        """Return its key of a file, "" if it has none; it tells a file's length, and no hash."""
         folder, _, file = model.path.rpartition("/")
         names = {file.removesuffix(".gguf").lower(), folder.rpartition("/")[2].lower()}
         names |= {model.name.partition(":")[2].lower(), model.name.rpartition("/")[2].lower()}

@@ -6,12 +6,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llm.models.copies import has_content
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_llm.records import Model
 
 PUBLISHER = "pytest-llm"
+
+
+def holds_other(model: Model, stores: Sequence[Path]) -> bool:
+    """Return true if stores have files of a model's length, and all of them other content.
+
+    LM Studio tells a file's length, and neither its path nor its hash.
+    """
+    files = [each for store in stores for each in store.rglob("*.gguf")]
+    alike = [each for each in files if _size(each) == model.file_bytes]
+    return bool(alike) and not any(has_content(model, str(each)) for each in alike)
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):  # a link that leads nowhere
+        return path.stat().st_size
+    return -1
 
 
 class StoredLink:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_llm.engines.servers.client import AnswerError, Client
 from pytest_llm.records.effective_options import normalize
 from pytest_llm.records.inside import ServerInside
-from pytest_llm.system.listening import commands_below
+from pytest_llm.system.listening import children_below
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,12 +46,18 @@ def server_inside_of(url: str, model: str) -> ServerInside | None:
     parts = urlsplit(url)
     if parts.hostname not in _LOCAL or parts.port is None:
         return None
-    for command in commands_below(parts.port):
-        words = command[1:]
-        named = "llama" in command[0].rpartition("/")[2]
+    for child in children_below(parts.port):
+        name, *words = child.command
         file = _value(words, ("-m", "--model"))
-        if named and file.endswith(model):
-            return ServerInside(command[0], without_ours(words), options_of(words), _commit(words), file)
+        if "llama" in name.rpartition("/")[2] and file.endswith(model):
+            path = Path(child.folder, file)
+            return ServerInside(
+                child.program or name,
+                without_ours(words),
+                options_of(words),
+                _commit(words),
+                str(path) if path.is_absolute() else "",
+            )
     return None
 
 

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_llm.engines.servers.inside import server_inside_of
 
 if TYPE_CHECKING:
@@ -17,7 +19,9 @@ import socket, subprocess, sys
 listening = socket.socket()
 listening.bind(("127.0.0.1", 0))
 listening.listen()
-child = subprocess.Popen([sys.argv[1], "-m", "/m.gguf", "-c", "1024"])
+child = subprocess.Popen(
+    [sys.argv[2], "-m", sys.argv[3], "-c", "1024"], executable=sys.argv[1], cwd=sys.argv[4]
+)
 print(listening.getsockname()[1], flush=True)
 sys.stdin.read()
 child.kill()
@@ -25,12 +29,16 @@ child.wait()
 """
 
 
-def test_the_server_inside_of_what_listens_is_found_by_its_command_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "file"), [("{program}", "/m.gguf"), ("llama-server", "models/m.gguf")])
+def test_the_server_inside_of_what_listens_is_found_by_its_command_line(
+    tmp_path: Path, name: str, file: str
+) -> None:
     program = tmp_path / "llama-server"
     compiled = [os.environ.get("CC") or "cc", "-x", "c", "-o", str(program), "-"]
     subprocess.run(compiled, input=b"int pause(void); int main(void) { return pause(); }", check=True)
+    words = [str(program), name.format(program=program), file, str(tmp_path)]
     with subprocess.Popen(
-        [sys.executable, "-c", TOOL, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", TOOL, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as tool:
         assert tool.stdout is not None
         url = f"http://127.0.0.1:{int(tool.stdout.readline())}"
@@ -39,4 +47,4 @@ def test_the_server_inside_of_what_listens_is_found_by_its_command_line(tmp_path
     assert other is None
     assert found is not None
     assert (found.program, found.flags, found.commit) == (str(program), ("-c", "1024"), "")
-    assert (found.options, found.model) == ({"n_ctx": 1024}, "/m.gguf")
+    assert (found.options, found.model) == ({"n_ctx": 1024}, str(tmp_path / file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -10,6 +11,7 @@ import pytest
 
 from pytest_llm.engines import describe, engine_for
 from pytest_llm.engines.lmstudio.engine import LMStudio
+from pytest_llm.engines.lmstudio.store import holds_other
 from pytest_llm.engines.servers.engine import ServerEngine
 from pytest_llm.errors import EngineError, LoadRefusedError, RequestFailedError
 from pytest_llm.records import Address, LoadOptions, Model, Program, Subject, Workload
@@ -125,10 +127,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return store
 
 
+@pytest.mark.parametrize("listed_bytes", [BYTES + 1, BYTES], ids=["it is not there", "other content"])
 def test_a_file_is_put_into_its_store_and_taken_out_again(
-    studio: LMStudioServer, loaded: Callable[..., RequestsSubject], home: Path
+    studio: LMStudioServer, loaded: Callable[..., RequestsSubject], home: Path, listed_bytes: int
 ) -> None:
-    studio.models = [studio.model(KEY, BYTES + 1)]
+    studio.models = [studio.model(KEY, listed_bytes)]
+    with (home / "of-the-user" / "model" / "other.gguf").open("wb") as file:
+        file.truncate(listed_bytes)
     before = sorted(home.rglob("*"))
     links: list[Path] = []
 
@@ -144,6 +149,18 @@ def test_a_file_is_put_into_its_store_and_taken_out_again(
     assert studio.instances == [f"pytest-llm/{link.stem}:2"]
     subject.close()
     assert sorted(home.rglob("*")) == before
+
+
+def test_files_of_equal_length_are_told_apart_by_their_content(home: Path) -> None:
+    model = Model("m", "m.gguf", sha256(b"ours").hexdigest(), 4, "llama", "Q4_1", 1, 1, 1, 1, 1, 1, 1)
+    assert not holds_other(model, [home, home / "missing"])
+    (home / "longer.gguf").write_bytes(b"longer")
+    (home / "broken.gguf").symlink_to(home / "nowhere")
+    assert not holds_other(model, [home])
+    (home / "other.gguf").write_bytes(b"else")
+    assert holds_other(model, [home])
+    (home / "of-the-user" / "ours.gguf").write_bytes(b"ours")
+    assert not holds_other(model, [home])
 
 
 def test_a_file_that_it_does_not_list_is_told_and_nothing_stays(

@@ -147,7 +147,7 @@ def test_what_they_answer_is_read(
         ("ollama", ollama, "generate_midstream_error", stream, "unexpected EOF"),
         ("ollama", ollama, "generate_cut", stream, "closed the connection"),
         ("textgen", textgen, "unloaded_completion", stream, "closed the connection"),
-        ("textgen", textgen, "wrong_type", count, "answered 4"),
+        ("textgen", textgen, "wrong_type", count, "answered 422"),
         ("lmstudio", studio, "unauthorized", inventory, "answered 401: Unauthorized"),
         ("lmstudio", studio, "openai_stream_error", stream, "greater than the context length"),
         ("lmstudio", studio, "openai_overflow_silent", stream, "stopped"),

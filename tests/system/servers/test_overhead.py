@@ -121,7 +121,7 @@ def names_the_delay(token: Cost) -> bool:
         and holds(token.wrapper, DELAY)
         and holds(token.settings, 0)
         and not holds(token.wrapper, 0)
-        and abs(token.settings.mean) < token.wrapper.mean
+        and abs(token.settings.mean) < DELAY / 2 < token.wrapper.mean
     )
 
 
