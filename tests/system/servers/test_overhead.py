@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Overhead = Callable[..., dict[str, Any]]
 
 DELAY = 0.002  # seconds a token
+ATTEMPTS = 3
 
 
 @contextmanager
@@ -86,11 +87,11 @@ def test_a_delay_of_each_token_is_named_and_is_the_wrapper_s(
     pytester: pytest.Pytester, server_program: Path, tmp_path: Path
 ) -> None:
     pytester.makepyfile(test_inner=SUITE)
-    token = cost_of_a_token(pytester, server_program, tmp_path / "results.json")
-    if not names_the_delay(token):  # each interval misses what is true once in a hundred times
-        print(token)
-        token = cost_of_a_token(pytester, server_program, tmp_path / "again.json")
-    assert names_the_delay(token), token
+    found: list[Cost] = []
+    # On a busy machine six sessions may not tell 2 ms from none; what is put on the settings never passes.
+    while len(found) < ATTEMPTS and not any(map(names_the_delay, found)):
+        found.append(cost_of_a_token(pytester, server_program, tmp_path / f"{len(found)}.json"))
+    assert names_the_delay(found[-1]), found
 
 
 def cost_of_a_token(pytester: pytest.Pytester, program: Path, file: Path) -> Cost:
